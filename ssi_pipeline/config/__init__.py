@@ -1,0 +1,42 @@
+"""The run configuration: what a user may say, checked before anything else happens."""
+
+from ssi_pipeline.config.fingerprint import differences, digest, flatten
+from ssi_pipeline.config.load import load_config, parse_config
+from ssi_pipeline.config.model import (
+    BoundsConfig,
+    ExecutorConfig,
+    FilePsf,
+    GaussianPsf,
+    IdentityPsf,
+    InputConfig,
+    MaskingConfig,
+    NetworkConfig,
+    NormalisationConfig,
+    OutputConfig,
+    PsfConfig,
+    RunConfig,
+    TilingConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "BoundsConfig",
+    "ExecutorConfig",
+    "FilePsf",
+    "GaussianPsf",
+    "IdentityPsf",
+    "InputConfig",
+    "MaskingConfig",
+    "NetworkConfig",
+    "NormalisationConfig",
+    "OutputConfig",
+    "PsfConfig",
+    "RunConfig",
+    "TilingConfig",
+    "TrainingConfig",
+    "differences",
+    "digest",
+    "flatten",
+    "load_config",
+    "parse_config",
+]

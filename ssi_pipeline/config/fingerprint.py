@@ -1,0 +1,35 @@
+"""Digests of plain documents, and what differs between two of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def digest(document: Any) -> str:
+    """Return 16 hexadecimal digits that identify a JSON document; the order of keys does not matter."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(document: Any, prefix: str = "") -> dict[str, Any]:
+    """Return ``{'a.b': 1}`` for ``{'a': {'b': 1}}``; lists are leaves."""
+    if not isinstance(document, Mapping) or not document:
+        return {prefix: document}
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def differences(old: Any, new: Any) -> list[str]:
+    """Return a line ``key: old -> new`` for every leaf that differs."""
+    before, after = flatten(old), flatten(new)
+    keys = sorted(before.keys() | after.keys())
+    return [
+        f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}"
+        for key in keys
+        if before.get(key) != after.get(key) or (key in before) != (key in after)
+    ]

@@ -1,0 +1,228 @@
+"""The sections of a run configuration as frozen pydantic models.
+
+Lengths are in pixels unless the name ends in ``_um`` (micrometres). Mappings over axes use the
+letters of the axes as keys, for instance ``{z: 16, y: 256, x: 256}``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+
+SpatialAxis = Literal["z", "y", "x"]
+Axis = Literal["t", "c", "z", "y", "x"]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputConfig(Section):
+    """The measurement y."""
+
+    path: Path
+    level: NonNegativeInt = 0
+    axes: str | None = Field(default=None, pattern="^[tczyx]+$")
+    voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
+    roi: dict[Axis, tuple[NonNegativeInt, PositiveInt]] = {}
+    nonfinite: Literal["mask", "fail"] = "mask"
+
+    @model_validator(mode="after")
+    def _check(self) -> InputConfig:
+        for axis, (start, stop) in self.roi.items():
+            if start >= stop:
+                raise ValueError(f"roi.{axis} is [{start}, {stop}]: expected start < stop")
+        if self.axes is not None:
+            if len(set(self.axes)) != len(self.axes):
+                raise ValueError(f"axes {self.axes!r} names an axis twice")
+            if not self.axes.endswith("yx") or self.axes != "".join(sorted(self.axes, key="tczyx".index)):
+                raise ValueError(f"axes {self.axes!r}: expected a part of 'tczyx' in this order, ending in 'yx'")
+        return self
+
+
+class OutputConfig(Section):
+    """The estimate x, as OME-Zarr."""
+
+    path: Path
+    ome_zarr: Literal["0.4", "0.5"] = "0.5"
+    dtype: Literal["input", "float32"] = "input"
+    shard: dict[SpatialAxis, PositiveInt] | None = None
+    chunk: dict[SpatialAxis, PositiveInt] | None = None
+    compression_level: Annotated[int, Field(ge=0, le=22)] = 3
+    pyramid: bool = True
+    state: Path | None = None
+    keep_scratch: bool = False
+
+
+class TilingConfig(Section):
+    """How the volume is cut. ``dimensions`` is the number of spatial axes that a tile spans."""
+
+    dimensions: Literal[2, 3] = 2
+    core: PositiveInt | dict[SpatialAxis, PositiveInt] | None = None
+    blend: NonNegativeInt | dict[SpatialAxis, NonNegativeInt] | None = None
+    halo: NonNegativeInt | dict[SpatialAxis, NonNegativeInt] | None = None
+
+
+class PsfSection(Section):
+    """What every kind of PSF shares."""
+
+    energy: Annotated[float, Field(gt=0.5, le=1.0)] = 0.995
+
+
+class FilePsf(PsfSection):
+    """A measured or computed PSF in a TIFF or npy file, 2D (y x) or 3D (z y x)."""
+
+    kind: Literal["file"]
+    path: Path
+    voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
+    background: Literal["none", "minimum", "border"] | float = "none"
+    center: Literal["middle", "peak", "centroid"] = "middle"
+    plane: Literal["sum"] | NonNegativeInt | None = None
+
+
+class GaussianPsf(PsfSection):
+    """A Gaussian, by its full width at half maximum along each axis."""
+
+    kind: Literal["gaussian"]
+    fwhm_um: dict[SpatialAxis, PositiveFloat] | None = None
+    fwhm_px: dict[SpatialAxis, PositiveFloat] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> GaussianPsf:
+        if (self.fwhm_um is None) == (self.fwhm_px is None):
+            raise ValueError("give exactly one of fwhm_um and fwhm_px")
+        return self
+
+
+class IdentityPsf(Section):
+    """No blur: pure denoising (Noise2Self)."""
+
+    kind: Literal["identity"]
+
+
+PsfConfig = Annotated[FilePsf | GaussianPsf | IdentityPsf, Field(discriminator="kind")]
+
+
+class NormalisationConfig(Section):
+    """Intensity statistics, fixed for a whole channel and taken from a sample of the volume."""
+
+    samples: PositiveInt = 32
+    low_percentile: Annotated[float, Field(ge=0, lt=50)] = 1.0
+    high_percentile: Annotated[float, Field(gt=50, le=100)] = 99.8
+
+
+class MaskingConfig(Section):
+    """The masks m_J, and the pixels held out from training altogether."""
+
+    kind: Literal["bernoulli", "grid"] = "bernoulli"
+    density: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    spacing: Annotated[int, Field(ge=2)] = 3
+    replacement: Literal["neighbours", "random", "zeros"] = "neighbours"
+    holdout: Annotated[float, Field(gt=0, le=0.3)] = 0.05
+    refresh: PositiveInt = 4
+    impulse_sigma: PositiveFloat | None = 3.0
+
+
+class NetworkConfig(Section):
+    """The inverse f."""
+
+    kind: Literal["unet", "conv"] = "unet"
+    width: PositiveInt = 16
+    levels: Annotated[int, Field(ge=1, le=5)] = 3
+    depth: Annotated[int, Field(ge=2, le=32)] = 6
+    wiener_input: bool = True
+    residual: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworkConfig:
+        if self.residual and not self.wiener_input:
+            raise ValueError("residual: true corrects the Wiener estimate, so it needs wiener_input: true")
+        return self
+
+
+class BoundsConfig(Section):
+    """Soft bounds on f's output, in the units of the input; 'auto' is 0 where no pixel is negative."""
+
+    lower: float | Literal["auto"] | None = "auto"
+    upper: float | None = None
+    weight: NonNegativeFloat = 0.1
+
+
+class TrainingConfig(Section):
+    """How f is trained. Rates and weights act on normalised intensities."""
+
+    scope: Literal["per_tile", "shared", "fine_tune"] = "per_tile"
+    steps: PositiveInt = 400
+    fine_tune_steps: PositiveInt = 60
+    shared_tiles: PositiveInt = 16
+    patch: PositiveInt | dict[SpatialAxis, PositiveInt] | None = None
+    batch: PositiveInt = 4
+    learning_rate: PositiveFloat = 2e-3
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    loss: Literal["l2", "l1", "huber"] = "l2"
+    huber_delta: PositiveFloat = 0.1
+    weight_l1: NonNegativeFloat = 0.0
+    weight_l2: NonNegativeFloat = 0.0
+    total_variation: NonNegativeFloat = 0.0
+    bounds: BoundsConfig = BoundsConfig()
+    augment: Literal["auto", "none"] = "auto"
+    validate_every: PositiveInt = 25
+    patience: PositiveInt = 8
+    attempts: PositiveInt = 2
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    keep_models: bool = False
+    start_from: Path | None = None
+
+
+class ExecutorConfig(Section):
+    """Where the work is done. Nothing here changes what is computed."""
+
+    kind: Literal["serial", "dask"] = "dask"
+    workers: PositiveInt | None = None
+    threads: PositiveInt = 1
+    memory_gib: PositiveFloat | None = None
+    address: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    tile_attempts: PositiveInt = 2
+    worker_losses: PositiveInt = 3
+
+
+class RunConfig(Section):
+    """Everything that a run depends on."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    input: InputConfig
+    output: OutputConfig
+    psf: tuple[PsfConfig, ...]
+    solver: Literal["ssi", "wiener", "identity"] = "ssi"
+    tiling: TilingConfig = TilingConfig()
+    normalisation: NormalisationConfig = NormalisationConfig()
+    masking: MaskingConfig = MaskingConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    executor: ExecutorConfig = ExecutorConfig()
+    seed: NonNegativeInt = 0
+
+    @field_validator("psf", mode="before")
+    @classmethod
+    def _one_psf_for_all(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @property
+    def state_path(self) -> Path:
+        """Folder of the ledger, scratch, models and logs: ``output.state``, or the output's name + '.run'."""
+        return self.output.state or self.output.path.with_name(self.output.path.name + ".run")
+
+    def psf_of(self, channel: int) -> FilePsf | GaussianPsf | IdentityPsf:
+        """Return the PSF section of a channel, given by its index in the output; one section serves all."""
+        return self.psf[channel if len(self.psf) > 1 else 0]

@@ -1,0 +1,47 @@
+"""The errors that this package raises on purpose.
+
+Every one is also a builtin, so that code which knows nothing of this package can catch it.
+A message says what was expected, what was found, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SsiError(Exception):
+    """Root of every error raised on purpose; its text is meant for the user."""
+
+
+class ConfigError(SsiError, ValueError):
+    """The run configuration cannot be used."""
+
+
+class InputError(SsiError, ValueError):
+    """The measurement (image, PSF) is missing, unreadable, or not what the configuration says."""
+
+
+class GeometryError(SsiError, ValueError):
+    """No tiling satisfies what was asked for."""
+
+
+class OutputError(SsiError, OSError):
+    """The output cannot be written, or is not ours to write."""
+
+
+class RunChangedError(SsiError, ValueError):
+    """The configuration, PSF or input differs from the run that the output belongs to."""
+
+
+class LockedError(SsiError, BlockingIOError):
+    """Another process is running on this output."""
+
+
+class CorruptDataError(SsiError, OSError):
+    """Stored data cannot be read back as it was written."""
+
+
+class TrainingError(SsiError, RuntimeError):
+    """A training diverged, collapsed, or ended worse than the linear solution."""
+
+
+class ExecutorError(SsiError, RuntimeError):
+    """The workers could not be started, or were all lost."""

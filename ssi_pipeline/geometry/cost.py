@@ -1,0 +1,109 @@
+"""What a plan costs in bytes, from shapes alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ssi_pipeline.config import NetworkConfig, RunConfig
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.geometry.tiles import TilePlan
+from ssi_pipeline.geometry.volume import Volume
+
+PROCESS_BYTES = 700 * 2**20
+"""Resident size of a worker before its first tile (python, torch, dask, zarr), measured 0.45 to 0.6 GiB."""
+
+_FLOAT = 4
+_PATCH_2D = 128
+_PATCH_3D = (24, 64, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Bytes that a run reads and writes, and what it needs at its peak."""
+
+    bytes_read: int
+    bytes_written: int
+    bytes_scratch_written: int
+    bytes_scratch_peak: int
+    bytes_pyramid: int
+    bytes_worker_memory: int
+    read_amplification: float
+
+    @property
+    def bytes_disk(self) -> int:
+        """Free bytes needed if nothing compressed at all."""
+        return self.bytes_written + self.bytes_pyramid + self.bytes_scratch_peak
+
+
+def estimate_cost(plan: TilePlan, volume: Volume, config: RunConfig, window: int) -> Cost:
+    """Return the cost of a plan; ``window`` is the number of tiles under way at once."""
+    planes = plan.shape[0] * plan.shape[1]
+    read = planes * math.prod(_total_read(plan, axis) for axis in range(3)) * volume.itemsize
+    out_itemsize = volume.itemsize if config.output.dtype == "input" else _FLOAT
+    voxels = math.prod(plan.shape)
+    tile_bytes = math.prod(plan.valid_shape) * _FLOAT
+    in_flight = 0 if plan.direct else min(plan.n_tiles, _front(plan) + window)
+    pyramid = voxels * out_itemsize // 3 if config.output.pyramid else 0
+    return Cost(
+        bytes_read=read,
+        bytes_written=voxels * out_itemsize,
+        bytes_scratch_written=0 if plan.direct else plan.n_tiles * tile_bytes,
+        bytes_scratch_peak=(plan.n_tiles if config.output.keep_scratch else in_flight) * tile_bytes * (not plan.direct),
+        bytes_pyramid=pyramid,
+        bytes_worker_memory=worker_bytes(config, plan.domain_shape),
+        read_amplification=read / (voxels * volume.itemsize),
+    )
+
+
+def worker_bytes(config: RunConfig, domain_shape: Ints) -> int:
+    """Estimate the peak resident bytes of a worker that solves one tile with this domain (z y x)."""
+    voxels = math.prod(domain_shape)
+    arrays = 16 * _FLOAT * voxels
+    if config.solver == "identity":
+        return PROCESS_BYTES + arrays
+    # the impulse test sorts a 5 x 5 window of every voxel in slabs, the Wiener filter works in padded spectra
+    linear = 24 * _FLOAT * voxels
+    if config.solver == "wiener":
+        return PROCESS_BYTES + arrays + linear
+    patch = math.prod(patch_shape(config, domain_shape)) * config.training.batch
+    per_voxel = _activation_floats(config.network) * _FLOAT
+    return PROCESS_BYTES + arrays + linear + per_voxel * max(voxels, 4 * patch)
+
+
+def patch_shape(config: RunConfig, domain_shape: Ints) -> Ints:
+    """Return the training patch (z y x), cut to the domain, in multiples of the network's pooling."""
+    from ssi_pipeline.geometry.plan import per_axis  # a plan needs costs, a cost needs patches
+
+    three = config.tiling.dimensions == 3
+    default = _PATCH_3D if three else (1, _PATCH_2D, _PATCH_2D)
+    asked = per_axis(config.training.patch, default, config.tiling.dimensions, 1)
+    step = 2 ** (config.network.levels - 1) if config.network.kind == "unet" else 1
+    steps = (step if three else 1, step, step)
+    return tuple(min(-(-p // s) * s, d) for p, s, d in zip(asked, steps, domain_shape, strict=True))
+
+
+def _activation_floats(network: NetworkConfig) -> int:
+    """Floats alive per voxel in one pass without gradients; a UNet's deeper levels add a third."""
+    return network.width * (6 if network.kind == "unet" else 4)
+
+
+def _total_read(plan: TilePlan, axis: int) -> int:
+    """Sum over the tiles along one axis of the pixels read: tiles are products of intervals."""
+    n = plan.tile_grid[2:][axis]
+    step = math.prod(plan.tile_grid[2:][axis + 1 :])
+    inner = range(n) if n <= 4 else (0, 1, n - 2, n - 1)
+    lengths = {i: plan.tile(i * step).read.shape[axis] for i in inner}
+    if n <= 4:
+        return sum(lengths.values())
+    middle = plan.tile((n // 2) * step).read.shape[axis]
+    return sum(lengths.values()) + (n - 4) * middle
+
+
+def _front(plan: TilePlan) -> int:
+    """Tiles whose scratch waits for a later neighbour when tiles are solved in order."""
+    front, below = 1, 1
+    for n, blend in zip(reversed(plan.tile_grid[2:]), reversed(plan.blend), strict=True):
+        front += below if blend and n > 1 else 0
+        below *= n
+    return front

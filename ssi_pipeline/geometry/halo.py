@@ -1,0 +1,65 @@
+"""How far the result at one voxel depends on the measurement: arithmetic, checked against torch by a test.
+
+One axis of one tile::
+
+    hhhh|bb|cccccccccc|bb|hhhh      h halo: the PSF and the network need it; its result is thrown away
+    └───────── read ─────────┘      b blend margin: result kept, its weight ramps from 1 to 0
+        └─── valid ────┘            c core: the cores partition the volume
+           └─ core ─┘
+"""
+
+from __future__ import annotations
+
+from ssi_pipeline.config import NetworkConfig, RunConfig
+from ssi_pipeline.geometry.boxes import Ints
+
+REPAIR_RADIUS = 2
+"""Impulses are found in a 5 x 5 window (METHOD: 5x5 median test)."""
+
+_WIENER_REACH = 3
+"""Radius of the truncated Wiener kernel in PSF radii; beyond it the kernel of a regularised inverse is small."""
+
+_WIENER_LIMITS = (8, 32)
+
+
+def network_stride(network: NetworkConfig) -> int:
+    """Shifts by multiples of this many pixels commute with the network (its total pooling factor)."""
+    return int(2 ** (network.levels - 1)) if network.kind == "unet" else 1
+
+
+def network_radius(network: NetworkConfig) -> int:
+    """Pixels from an output to the furthest input that it depends on.
+
+    A UNet level l has two 3-convolutions on the way down and two on the way up, each reaching
+    2^l pixels; the deepest level has two; and a pixel sees all of the pooling cells it touches.
+    """
+    if network.kind == "conv":
+        return network.depth
+    deepest = network.levels - 1
+    sides = sum(4 * 2**level for level in range(deepest))
+    return int(sides + 2 * 2**deepest + 2**deepest - 1)
+
+
+def wiener_radius(psf_radius: Ints) -> Ints:
+    """Radius of the truncated Wiener kernel along each axis; 0 where the PSF has no extent."""
+    low, high = _WIENER_LIMITS
+    return tuple(0 if r == 0 else min(max(_WIENER_REACH * r, low), max(high, r)) for r in psf_radius)
+
+
+def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
+    """Smallest halo (z y x) for which a tile's core equals the same inverse on the whole volume.
+
+    The inverse repairs impulses, applies the Wiener kernel, then the network. The PSF itself is
+    needed in training, where the loss on the core reads f one PSF radius around it.
+    """
+    spatial = (config.tiling.dimensions == 3, True, True)
+    wiener = wiener_radius(psf_radius)
+    if config.solver == "identity":
+        reach: Ints = (0, 0, 0)
+    elif config.solver == "wiener":
+        reach = tuple(w + REPAIR_RADIUS for w in wiener)
+    else:
+        net = network_radius(config.network)
+        linear = wiener if config.network.wiener_input else psf_radius
+        reach = tuple(max(net + w, r) + REPAIR_RADIUS for w, r in zip(linear, psf_radius, strict=True))
+    return tuple(r if on else 0 for r, on in zip(reach, spatial, strict=True))

@@ -1,0 +1,201 @@
+"""From a volume and a configuration to a plan, or to a clear refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config.model import SpatialAxis
+from ssi_pipeline.errors import GeometryError
+from ssi_pipeline.geometry.boxes import Box, Ints
+from ssi_pipeline.geometry.cost import worker_bytes
+from ssi_pipeline.geometry.halo import network_stride, required_halo
+from ssi_pipeline.geometry.tiles import TilePlan
+from ssi_pipeline.geometry.volume import AXES, SPATIAL, Volume
+
+_MAX_CORE = {2: 1024, 3: 192}
+_CORE_STEP = {2: 64, 3: 16}
+_MAX_CHUNK = {2: 256, 3: 64}
+_MAX_BLEND = {2: 32, 3: 12}
+_MEMORY_SHARE = 0.6
+"""Part of a worker's memory that a tile may take; the rest is for what the estimate does not see."""
+
+
+def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory: int) -> TilePlan:
+    """Cut a volume into tiles and blocks.
+
+    Parameters
+    ----------
+    psf_radius
+        Radius of the PSF's support (z y x, pixels); the largest one where channels differ.
+    worker_memory
+        Bytes that one worker may use.
+
+    Raises
+    ------
+    GeometryError
+        The region, tile, shard or halo asked for is impossible; the message says what would do.
+    """
+    roi = region_of_interest(volume, config)
+    dimensions = config.tiling.dimensions
+    t, c, z, y, x = (b - a for a, b in roi)
+    extent = (z, y, x)
+    spatial = (dimensions == 3, True, True)
+    stride = tuple(network_stride(config.network) if on and config.solver == "ssi" else 1 for on in spatial)
+    halo = _halo(config, psf_radius)
+    pad = tuple(r if on and config.solver != "identity" else 0 for r, on in zip(psf_radius, spatial, strict=True))
+    core = _core(config, extent, halo, worker_memory)
+    blend = _blend(config, core, extent)
+    shard, chunk = _shard_and_chunk(config, core)
+    origin = tuple(a for a, _ in roi[2:])
+    available = Box(tuple(-o for o in origin), tuple(n - o for n, o in zip(volume.shape[2:], origin, strict=True)))
+    plan = TilePlan(
+        dimensions=dimensions,
+        shape=(t, c, z, y, x),
+        bounds=available,
+        core=core,
+        blend=blend,
+        halo=halo,
+        pad=pad,
+        stride=stride,
+        shard=shard,
+        chunk=chunk,
+    )
+    _refuse_large_psf(plan, psf_radius)
+    _refuse_memory(plan, config, worker_memory)
+    return plan
+
+
+def region_of_interest(volume: Volume, config: RunConfig) -> tuple[tuple[int, int], ...]:
+    """Return (start, stop) along t c z y x."""
+    region = []
+    for axis, n in zip(AXES, volume.shape, strict=True):
+        start, stop = config.input.roi.get(axis, (0, n))
+        if stop > n:
+            raise GeometryError(f"input.roi.{axis} ends at {stop}, but the image has {n} along {axis}")
+        region.append((start, stop))
+    return tuple(region)
+
+
+def per_axis(value: int | Mapping[SpatialAxis, int] | None, default: Ints, dimensions: int, flat: int) -> Ints:
+    """Return z y x from an integer (for all tiled axes), a mapping, or the default; ``flat`` is z in 2D."""
+    if value is None:
+        values = default
+    elif isinstance(value, Mapping):
+        values = tuple(value.get(axis, d) for axis, d in zip(SPATIAL, default, strict=True))
+    else:
+        values = (value, value, value)
+    return values if dimensions == 3 else (flat, *values[1:])
+
+
+def _halo(config: RunConfig, psf_radius: Ints) -> Ints:
+    needed = required_halo(config, psf_radius)
+    asked = per_axis(config.tiling.halo, needed, config.tiling.dimensions, 0)
+    if any(a < n for a, n in zip(asked, needed, strict=True)):
+        raise GeometryError(
+            f"tiling.halo is {_show(asked)}, but the PSF and the network need at least {_show(needed)}; "
+            "a halo can only be enlarged: leave tiling.halo out"
+        )
+    return asked
+
+
+def _core(config: RunConfig, extent: Ints, halo: Ints, memory: int) -> Ints:
+    dimensions = config.tiling.dimensions
+    if config.tiling.core is not None:
+        core = per_axis(config.tiling.core, _auto_core(config, extent, halo, memory), dimensions, 1)
+        return core
+    return _auto_core(config, extent, halo, memory)
+
+
+def _auto_core(config: RunConfig, extent: Ints, halo: Ints, memory: int) -> Ints:
+    """The largest core whose tile fits a worker, evened out so that the last tile is no sliver."""
+    dimensions = config.tiling.dimensions
+    step = _CORE_STEP[dimensions]
+    side = _MAX_CORE[dimensions]
+    while side > step and not _fits(config, _even(extent, side, step, dimensions), halo, memory):
+        side -= step
+    return _even(extent, side, step, dimensions)
+
+
+def _even(extent: Ints, side: int, step: int, dimensions: int) -> Ints:
+    core = []
+    for n in extent:
+        tiles = -(-n // side)
+        core.append(-(-n // (tiles * step)) * step)
+    return tuple(core) if dimensions == 3 else (1, *core[1:])
+
+
+def _fits(config: RunConfig, core: Ints, halo: Ints, memory: int) -> bool:
+    reach = _MAX_BLEND[config.tiling.dimensions]
+    domain = tuple(c + 2 * (h + (reach if h else 0)) for c, h in zip(core, halo, strict=True))
+    return worker_bytes(config, domain) <= _MEMORY_SHARE * memory
+
+
+def _blend(config: RunConfig, core: Ints, extent: Ints) -> Ints:
+    """A sixth of the core where neighbours are trained apart; none where they share one function."""
+    dimensions = config.tiling.dimensions
+    apart = config.solver == "ssi" and config.training.scope != "shared"
+    default = tuple(min(_MAX_BLEND[dimensions], c // 6) if apart else 0 for c in core)
+    blend = per_axis(config.tiling.blend, default, dimensions, 0)
+    for axis, b, c in zip(SPATIAL, blend, core, strict=True):
+        if 2 * b > c:
+            raise GeometryError(f"tiling.blend is {b} along {axis}: at most half of the core, {c // 2}, is possible")
+    return tuple(b if n > c else 0 for b, c, n in zip(blend, core, extent, strict=True))
+
+
+def _shard_and_chunk(config: RunConfig, core: Ints) -> tuple[Ints, Ints]:
+    dimensions = config.tiling.dimensions
+    chunk_default = tuple(_largest_divisor(c, _MAX_CHUNK[dimensions]) for c in core)
+    if config.output.ome_zarr == "0.4":
+        # zarr v2 has no shards: the unit of writing is the chunk
+        if config.output.shard is not None:
+            raise GeometryError("output.shard needs ome_zarr '0.5': OME-Zarr 0.4 (zarr v2) has no shards; set chunk")
+        chunk = per_axis(config.output.chunk, chunk_default, 3, 1)
+        _refuse_indivisible("tiling.core", core, "output.chunk", chunk)
+        return chunk, chunk
+    shard = per_axis(config.output.shard, core, 3, 1)
+    chunk_default = tuple(_largest_divisor(s, _MAX_CHUNK[dimensions]) for s in shard)
+    chunk = per_axis(config.output.chunk, chunk_default, 3, 1)
+    _refuse_indivisible("tiling.core", core, "output.shard", shard)
+    _refuse_indivisible("output.shard", shard, "output.chunk", chunk)
+    return shard, chunk
+
+
+def _largest_divisor(n: int, limit: int) -> int:
+    return next(d for d in range(min(n, limit), 0, -1) if n % d == 0)
+
+
+def _refuse_indivisible(outer_name: str, outer: Ints, inner_name: str, inner: Ints) -> None:
+    for axis, o, i in zip(SPATIAL, outer, inner, strict=True):
+        if o % i:
+            lower, upper = o // i * i, -(-o // i) * i
+            nearest = f"{lower} or {upper}" if lower else f"{upper}"
+            raise GeometryError(
+                f"{outer_name} is {o} along {axis}, which is no whole number of {inner_name} ({i}): "
+                f"two tasks would write one file. Make {outer_name} {nearest}, or {inner_name} a divisor of {o}"
+            )
+
+
+def _refuse_large_psf(plan: TilePlan, psf_radius: Ints) -> None:
+    for axis, radius, size in zip(SPATIAL, psf_radius, plan.frame.shape, strict=True):
+        padded = size - 2 * (radius if plan.dimensions == 3 or axis != "z" else 0)
+        if plan.dimensions == 2 and axis == "z":
+            continue
+        if 2 * radius + 1 > padded:
+            raise GeometryError(
+                f"the PSF spans {2 * radius + 1} pixels along {axis}, more than the tile ({padded}): "
+                "lower psf.energy, crop the PSF, or widen input.roi"
+            )
+
+
+def _refuse_memory(plan: TilePlan, config: RunConfig, memory: int) -> None:
+    needed = worker_bytes(config, plan.domain_shape)
+    if needed > memory:
+        raise GeometryError(
+            f"a tile of core {_show(plan.core)} needs about {needed / 2**30:.1f} GiB per worker, but there are "
+            f"{memory / 2**30:.1f} GiB: lower tiling.core, use fewer workers, or raise executor.memory_gib"
+        )
+
+
+def _show(zyx: Ints) -> str:
+    return "{" + ", ".join(f"{axis}: {n}" for axis, n in zip(SPATIAL, zyx, strict=True)) + "}"

@@ -1,0 +1,42 @@
+"""What is known of an image without reading its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssi_pipeline.config.model import Axis, SpatialAxis
+
+AXES: tuple[Axis, ...] = ("t", "c", "z", "y", "x")
+SPATIAL: tuple[SpatialAxis, ...] = ("z", "y", "x")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Axes, shape, dtype and voxel size of an image.
+
+    ``axes`` are those that the file has, in the order t c z y x; ``shape`` always has five
+    entries (t c z y x), 1 for an axis that the file lacks.
+    """
+
+    axes: str
+    shape: tuple[int, int, int, int, int]
+    dtype: str
+    voxel_size_um: tuple[float, float, float] | None = None
+    channel_names: tuple[str, ...] = ()
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per voxel."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all voxels, uncompressed."""
+        return int(np.prod(self.shape, dtype=object)) * self.itemsize
+
+    def describe(self) -> str:
+        """Return for instance ``zyx 40 x 201 x 101 uint16``."""
+        sizes = " x ".join(str(n) for axis, n in zip(AXES, self.shape, strict=True) if axis in self.axes)
+        return f"{self.axes} {sizes} {self.dtype}"
