@@ -1,16 +1,14 @@
-"""Read a run configuration from YAML, and say helpfully what is wrong with it."""
+"""Read a run configuration from YAML."""
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ssi_pipeline.config.explain import explain
 from ssi_pipeline.config.model import RunConfig
 from ssi_pipeline.errors import ConfigError
 
@@ -28,22 +26,72 @@ def load_config(path: Path | str) -> RunConfig:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"configuration {path} not found; `ssi init {path}` writes one to edit")
-    try:
-        document = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    return parse_config(document, base=path.parent, name=str(path))
+    return parse_config(_read(path), base=path.parent, name=str(path))
 
 
 def parse_config(document: Any, base: Path = Path(), name: str = "configuration") -> RunConfig:
-    """Check a document (as YAML gives it) and resolve its paths against ``base``."""
+    """Check a document (as YAML gives it) and resolve its paths against ``base``.
+
+    A section with nothing in it (``training:`` and no more) is the section's defaults.
+
+    Raises
+    ------
+    ConfigError
+        The document does not describe a run; one line for each reason.
+    """
     if not isinstance(document, dict):
-        raise ConfigError(f"{name}: expected a mapping of sections, found {type(document).__name__}")
+        found = "nothing" if document is None else type(document).__name__
+        raise ConfigError(f"{name}: expected a mapping of sections (input, output, psf, ...), found {found}")
+    document = _without_empty_sections(document, RunConfig)
     try:
         return RunConfig.model_validate(_resolve_paths(document, base.resolve()))
     except ValidationError as error:
-        lines = [f"  {_explain(item)}" for item in error.errors()]
+        lines = [f"  {line}" for line in explain(error, one_psf=not isinstance(document.get("psf"), list))]
         raise ConfigError("\n".join([f"{name} cannot be used:", *lines])) from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key given twice is an error: plain PyYAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
+                continue
+            key, line = key_node.value, key_node.start_mark.line + 1
+            if key in seen:
+                raise ConfigError(
+                    f"line {line}: key '{key}' was given before, in line {seen[key]}; keep one of the two"
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
+
+
+def _read(path: Path) -> Any:
+    try:
+        # a SafeLoader by inheritance: it makes plain values only
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except ConfigError as error:
+        raise ConfigError(f"{path}, {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        context = f" ({error.context})" if error.context else ""
+        raise ConfigError(f"{path}{line} is not valid YAML: {error.problem}{context}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML in UTF-8: {error}") from error
+
+
+def _without_empty_sections(document: dict[Any, Any], model: type[BaseModel]) -> dict[Any, Any]:
+    kept = {}
+    for key, value in document.items():
+        field = model.model_fields.get(key) if isinstance(key, str) else None
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if value is None:
+                continue
+            value = _without_empty_sections(value, inner) if isinstance(value, dict) else value
+        kept[key] = value
+    return kept
 
 
 def _resolve_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -51,7 +99,7 @@ def _resolve_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
     for section, key in _PATHS:
         part = resolved.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str):
-            part[key] = _absolute(part[key], base)
+            part[key] = _absolute(part[key], base, f"{section}.{key}")
     if isinstance(resolved.get("psf"), list):
         resolved["psf"] = [_resolve_psf(part, base) for part in resolved["psf"]]
     elif "psf" in resolved:
@@ -61,49 +109,14 @@ def _resolve_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
 
 def _resolve_psf(part: Any, base: Path) -> Any:
     if isinstance(part, dict) and isinstance(part.get("path"), str):
-        return {**part, "path": _absolute(part["path"], base)}
+        return {**part, "path": _absolute(part["path"], base, "psf.path")}
     return part
 
 
-def _absolute(value: str, base: Path) -> str:
-    return str((base / Path(value).expanduser()).resolve())
-
-
-def _explain(item: Any) -> str:
-    """One line for one pydantic error: where, what was found, what was expected."""
-    location = [part for part in item["loc"]]
-    where = ".".join(str(part) for part in location if not (location[0] == "psf" and part in ("file", "gaussian", 0)))
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(sorted(known))}"
-        return f"{where}: unknown key{hint}"
-    if item["type"] == "missing":
-        return f"{where}: missing; it has no default"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {message} (found {item['input']!r})"
-
-
-def _known_keys(location: list[Any]) -> list[str]:
-    """Names of the fields that may stand at a place in the configuration."""
-    models: list[type[BaseModel]] = [RunConfig]
-    for part in location:
-        inner = [field.annotation for model in models for key, field in model.model_fields.items() if key == part]
-        found = [model for annotation in inner for model in _models_in(annotation)]
-        kinds = [model for model in models if _kind_of(model) == part]
-        models = kinds or found or models
-    return sorted({key for model in models for key in model.model_fields})
-
-
-def _kind_of(model: type[BaseModel]) -> str | None:
-    field = model.model_fields.get("kind")
-    if field is None or typing.get_origin(field.annotation) is not typing.Literal:
-        return None
-    choices = typing.get_args(field.annotation)
-    return str(choices[0]) if len(choices) == 1 else None
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+def _absolute(value: str, base: Path, where: str) -> str:
+    if not value.strip():
+        raise ConfigError(f"{where} is empty: expected the name of a file or folder")
+    try:
+        return str((base / Path(value).expanduser()).resolve())
+    except RuntimeError as error:  # ~name of a user who does not exist
+        raise ConfigError(f"{where} is {value!r}: {error}") from None

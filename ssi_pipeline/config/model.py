@@ -7,24 +7,36 @@ letters of the axes as keys, for instance ``{z: 16, y: 256, x: 256}``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 SpatialAxis = Literal["z", "y", "x"]
 Axis = Literal["t", "c", "z", "y", "x"]
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
+
+
+def _no_truth_value(value: Any) -> Any:
+    """Python counts True as 1: ``steps: yes`` would train for one step."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("truth_value", "expected a number")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_no_truth_value)]
+Float = Annotated[float, BeforeValidator(_no_truth_value)]
+PositiveInt = Annotated[Int, Field(gt=0)]
+NonNegativeInt = Annotated[Int, Field(ge=0)]
+PositiveFloat = Annotated[Float, Field(gt=0)]
+NonNegativeFloat = Annotated[Float, Field(ge=0)]
 
 
 class Section(BaseModel):
     """Base of all sections: immutable, and a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputConfig(Section):
@@ -32,7 +44,7 @@ class InputConfig(Section):
 
     path: Path
     level: NonNegativeInt = 0
-    axes: str | None = Field(default=None, pattern="^[tczyx]+$")
+    axes: str | None = None
     voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
     roi: dict[Axis, tuple[NonNegativeInt, PositiveInt]] = {}
     nonfinite: Literal["mask", "fail"] = "mask"
@@ -43,10 +55,9 @@ class InputConfig(Section):
             if start >= stop:
                 raise ValueError(f"roi.{axis} is [{start}, {stop}]: expected start < stop")
         if self.axes is not None:
-            if len(set(self.axes)) != len(self.axes):
-                raise ValueError(f"axes {self.axes!r} names an axis twice")
-            if not self.axes.endswith("yx") or self.axes != "".join(sorted(self.axes, key="tczyx".index)):
-                raise ValueError(f"axes {self.axes!r}: expected a part of 'tczyx' in this order, ending in 'yx'")
+            ordered = "".join(axis for axis in "tczyx" if axis in self.axes)
+            if self.axes != ordered or not ordered.endswith("yx"):
+                raise ValueError(f"axes is {self.axes!r}: expected some of 'tczyx' in this order, ending in 'yx'")
         return self
 
 
@@ -58,10 +69,15 @@ class OutputConfig(Section):
     dtype: Literal["input", "float32"] = "input"
     shard: dict[SpatialAxis, PositiveInt] | None = None
     chunk: dict[SpatialAxis, PositiveInt] | None = None
-    compression_level: Annotated[int, Field(ge=0, le=22)] = 3
+    compression_level: Annotated[Int, Field(ge=0, le=22)] = 3
     pyramid: bool = True
     state: Path | None = None
     keep_scratch: bool = False
+
+    @field_validator("ome_zarr", mode="before")
+    @classmethod
+    def _version_is_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, float) else value  # YAML reads 0.5 without quotes as a number
 
 
 class TilingConfig(Section):
@@ -76,7 +92,7 @@ class TilingConfig(Section):
 class PsfSection(Section):
     """What every kind of PSF shares."""
 
-    energy: Annotated[float, Field(gt=0.5, le=1.0)] = 0.995
+    energy: Annotated[Float, Field(gt=0.5, le=1.0)] = 0.995
 
 
 class FilePsf(PsfSection):
@@ -85,7 +101,7 @@ class FilePsf(PsfSection):
     kind: Literal["file"]
     path: Path
     voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
-    background: Literal["none", "minimum", "border"] | float = "none"
+    background: Literal["none", "minimum", "border"] | Float = "none"
     center: Literal["middle", "peak", "centroid"] = "middle"
     plane: Literal["sum"] | NonNegativeInt | None = None
 
@@ -117,18 +133,18 @@ class NormalisationConfig(Section):
     """Intensity statistics, fixed for a whole channel and taken from a sample of the volume."""
 
     samples: PositiveInt = 32
-    low_percentile: Annotated[float, Field(ge=0, lt=50)] = 1.0
-    high_percentile: Annotated[float, Field(gt=50, le=100)] = 99.8
+    low_percentile: Annotated[Float, Field(ge=0, lt=50)] = 1.0
+    high_percentile: Annotated[Float, Field(gt=50, le=100)] = 99.8
 
 
 class MaskingConfig(Section):
     """The masks m_J, and the pixels held out from training altogether."""
 
     kind: Literal["bernoulli", "grid"] = "bernoulli"
-    density: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    spacing: Annotated[int, Field(ge=2)] = 3
+    density: Annotated[Float, Field(gt=0, le=0.5)] = 0.1
+    spacing: Annotated[Int, Field(ge=2)] = 3
     replacement: Literal["neighbours", "random", "zeros"] = "neighbours"
-    holdout: Annotated[float, Field(gt=0, le=0.3)] = 0.05
+    holdout: Annotated[Float, Field(gt=0, le=0.3)] = 0.05
     refresh: PositiveInt = 4
     impulse_sigma: PositiveFloat | None = 3.0
 
@@ -138,8 +154,8 @@ class NetworkConfig(Section):
 
     kind: Literal["unet", "conv"] = "unet"
     width: PositiveInt = 16
-    levels: Annotated[int, Field(ge=1, le=5)] = 3
-    depth: Annotated[int, Field(ge=2, le=32)] = 6
+    levels: Annotated[Int, Field(ge=1, le=5)] = 3
+    depth: Annotated[Int, Field(ge=2, le=32)] = 6
     wiener_input: bool = True
     residual: bool = True
 
@@ -153,8 +169,8 @@ class NetworkConfig(Section):
 class BoundsConfig(Section):
     """Soft bounds on f's output, in the units of the input; 'auto' is 0 where no pixel is negative."""
 
-    lower: float | Literal["auto"] | None = "auto"
-    upper: float | None = None
+    lower: Float | Literal["auto"] | None = "auto"
+    upper: Float | None = None
     weight: NonNegativeFloat = 0.1
 
 
@@ -168,7 +184,7 @@ class TrainingConfig(Section):
     patch: PositiveInt | dict[SpatialAxis, PositiveInt] | None = None
     batch: PositiveInt = 4
     learning_rate: PositiveFloat = 2e-3
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    ema: Annotated[Float, Field(ge=0, lt=1)] = 0.98
     loss: Literal["l2", "l1", "huber"] = "l2"
     huber_delta: PositiveFloat = 0.1
     weight_l1: NonNegativeFloat = 0.0
@@ -203,7 +219,7 @@ class RunConfig(Section):
     schema_version: Literal[1] = SCHEMA_VERSION
     input: InputConfig
     output: OutputConfig
-    psf: tuple[PsfConfig, ...]
+    psf: Annotated[tuple[PsfConfig, ...], Field(min_length=1)]
     solver: Literal["ssi", "wiener", "identity"] = "ssi"
     tiling: TilingConfig = TilingConfig()
     normalisation: NormalisationConfig = NormalisationConfig()
