@@ -89,21 +89,27 @@ def _activation_floats(network: NetworkConfig) -> int:
 
 
 def _total_read(plan: TilePlan, axis: int) -> int:
-    """Sum over the tiles along one axis of the pixels read: tiles are products of intervals."""
+    """Sum over the tiles along one axis of the pixels read: tiles are products of intervals.
+
+    Every tile along the axis is asked: a halo can reach over several tiles, and where the core is
+    no multiple of the stride no two neighbours read the same length.
+    """
     n = plan.tile_grid[2:][axis]
     step = math.prod(plan.tile_grid[2:][axis + 1 :])
-    inner = range(n) if n <= 4 else (0, 1, n - 2, n - 1)
-    lengths = {i: plan.tile(i * step).read.shape[axis] for i in inner}
-    if n <= 4:
-        return sum(lengths.values())
-    middle = plan.tile((n // 2) * step).read.shape[axis]
-    return sum(lengths.values()) + (n - 4) * middle
+    return sum(plan.tile(i * step).read.shape[axis] for i in range(n))
 
 
 def _front(plan: TilePlan) -> int:
-    """Tiles whose scratch waits for a later neighbour when tiles are solved in order."""
+    """Most tiles whose scratch is held at once when tiles are solved in order and blocks stitched when ready.
+
+    A tile's scratch is held until the last of its blocks is stitched, which waits for the last
+    contributor to that block. Along one axis, with core == shard, tile 0 reaches into block 1, and
+    block 1 waits for tile 2.
+    """
     front, below = 1, 1
-    for n, blend in zip(reversed(plan.tile_grid[2:]), reversed(plan.blend), strict=True):
-        front += below if blend and n > 1 else 0
+    axes = zip(plan.tile_grid[2:], plan.core, plan.blend, plan.shard, strict=True)
+    for n, core, blend, shard in reversed(list(axes)):
+        last_block_stop = -(-(core + blend) // shard) * shard
+        front += below * min(n - 1, (last_block_stop - 1 + blend) // core)
         below *= n
     return front

@@ -177,14 +177,12 @@ def _refuse_indivisible(outer_name: str, outer: Ints, inner_name: str, inner: In
 
 
 def _refuse_large_psf(plan: TilePlan, psf_radius: Ints) -> None:
-    for axis, radius, size in zip(SPATIAL, psf_radius, plan.frame.shape, strict=True):
-        padded = size - 2 * (radius if plan.dimensions == 3 or axis != "z" else 0)
-        if plan.dimensions == 2 and axis == "z":
-            continue
-        if 2 * radius + 1 > padded:
+    """Refuse a PSF wider than what can be read; ``plan.pad`` is 0 where the PSF is not used."""
+    for axis, radius, size, pad in zip(SPATIAL, psf_radius, plan.bounds.shape, plan.pad, strict=True):
+        if pad and 2 * radius + 1 > size:
             raise GeometryError(
-                f"the PSF spans {2 * radius + 1} pixels along {axis}, more than the tile ({padded}): "
-                "lower psf.energy, crop the PSF, or widen input.roi"
+                f"the PSF spans {2 * radius + 1} pixels along {axis}, more than the image ({size}): "
+                "lower psf.energy, or crop the PSF"
             )
 
 

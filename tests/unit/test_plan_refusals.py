@@ -1,0 +1,100 @@
+"""A geometry that cannot work is refused before a GPU is asked for, and the message says what would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ssi_pipeline.config import RunConfig, parse_config
+from ssi_pipeline.errors import GeometryError
+from ssi_pipeline.geometry import TilePlan, Volume, make_plan
+
+VOLUME = Volume("zyx", (1, 1, 20, 200, 300), "uint16")
+GIB = 2**30
+
+
+def config(**sections: Any) -> RunConfig:
+    return parse_config(
+        {
+            "input": {"path": "in.zarr"},
+            "output": {"path": "out.zarr"},
+            "psf": {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}},
+            **sections,
+        }
+    )
+
+
+def plan(psf_radius: tuple[int, int, int] = (2, 2, 2), memory: int = 8 * GIB, **sections: Any) -> TilePlan:
+    return make_plan(VOLUME, config(**sections), psf_radius, memory)
+
+
+def refusal(psf_radius: tuple[int, int, int] = (2, 2, 2), memory: int = 8 * GIB, **sections: Any) -> str:
+    with pytest.raises(GeometryError) as caught:
+        plan(psf_radius, memory, **sections)
+    return str(caught.value)
+
+
+def test_a_region_beyond_the_image() -> None:
+    message = refusal(input={"path": "i", "roi": {"y": [0, 201]}})
+    assert message == "input.roi.y ends at 201, but the image has 200 along y"
+
+
+def test_a_halo_that_is_too_small() -> None:
+    needed = plan().halo
+    message = refusal(tiling={"halo": needed[1] - 1})
+    assert f"need at least {{z: 0, y: {needed[1]}, x: {needed[2]}}}" in message
+    assert "leave tiling.halo out" in message
+    assert plan(tiling={"halo": needed[1]}).halo == needed
+
+
+def test_a_blend_of_more_than_half_the_core() -> None:
+    message = refusal(tiling={"core": 64, "blend": 33})
+    assert message == "tiling.blend is 33 along y: at most half of the core, 32, is possible"
+    assert plan(tiling={"core": 64, "blend": 32}).blend == (0, 32, 32)
+
+
+def test_a_shard_that_two_tiles_would_write() -> None:
+    message = refusal(tiling={"core": 64}, output={"path": "o", "shard": {"y": 48, "x": 64}})
+    assert "tiling.core is 64 along y, which is no whole number of output.shard (48)" in message
+    assert "Make tiling.core 48 or 96, or output.shard a divisor of 64" in message
+    for core in (48, 96):
+        done = plan(tiling={"core": {"y": core, "x": 64}}, output={"path": "o", "shard": {"y": 48, "x": 64}})
+        assert done.core[1] == core
+
+
+def test_a_chunk_that_does_not_divide_the_shard() -> None:
+    message = refusal(tiling={"core": 64}, output={"path": "o", "chunk": {"y": 24, "x": 32}})
+    assert "output.shard is 64 along y, which is no whole number of output.chunk (24)" in message
+
+
+def test_shards_in_a_format_that_has_none() -> None:
+    message = refusal(output={"path": "o", "ome_zarr": "0.4", "shard": {"y": 64}})
+    assert "output.shard needs ome_zarr '0.5'" in message
+    assert "set chunk" in message
+    done = plan(tiling={"core": 64}, output={"path": "o", "ome_zarr": "0.4", "chunk": {"y": 32, "x": 32}})
+    assert done.shard == done.chunk == (1, 32, 32)
+
+
+def test_a_psf_larger_than_the_image() -> None:
+    message = refusal((2, 2, 150))
+    assert message == ("the PSF spans 301 pixels along x, more than the image (300): lower psf.energy, or crop the PSF")
+    assert plan((2, 2, 149), memory=64 * GIB).pad == (0, 2, 149)
+
+
+def test_the_depth_of_a_psf_does_not_matter_to_planes_and_its_size_not_to_copies() -> None:
+    assert plan((500, 2, 2)).pad == (0, 2, 2)
+    assert plan((2, 500, 500), solver="identity").pad == (0, 0, 0)
+
+
+def test_a_tile_that_fits_no_worker() -> None:
+    message = refusal(memory=GIB, tiling={"core": 200, "dimensions": 3})
+    assert "GiB per worker, but there are 1.0 GiB" in message
+    assert "lower tiling.core, use fewer workers, or raise executor.memory_gib" in message
+
+
+def test_less_memory_makes_smaller_tiles() -> None:
+    large = Volume("yx", (1, 1, 1, 4000, 4000), "uint16")
+    cores = [make_plan(large, config(), (0, 2, 2), memory * GIB).core[1] for memory in (2, 4, 32)]
+    assert cores == sorted(cores)
+    assert cores[0] < cores[-1]
