@@ -100,11 +100,8 @@ def _halo(config: RunConfig, psf_radius: Ints) -> Ints:
 
 
 def _core(config: RunConfig, extent: Ints, halo: Ints, memory: int) -> Ints:
-    dimensions = config.tiling.dimensions
-    if config.tiling.core is not None:
-        core = per_axis(config.tiling.core, _auto_core(config, extent, halo, memory), dimensions, 1)
-        return core
-    return _auto_core(config, extent, halo, memory)
+    automatic = _auto_core(config, extent, halo, memory)
+    return per_axis(config.tiling.core, automatic, config.tiling.dimensions, 1)
 
 
 def _auto_core(config: RunConfig, extent: Ints, halo: Ints, memory: int) -> Ints:
