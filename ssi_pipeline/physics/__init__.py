@@ -1,0 +1,5 @@
+"""The PSF and the forward model g; this package imports no torch, ``physics.forward`` does."""
+
+from ssi_pipeline.physics.psf import Psf, load_psf
+
+__all__ = ["Psf", "load_psf"]

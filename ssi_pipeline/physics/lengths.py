@@ -1,0 +1,103 @@
+"""Units of length, and the voxel size that a TIFF states."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from xml.etree import ElementTree
+
+import tifffile
+
+MICROMETRES = {
+    "angstrom": 1e-4,
+    "Å": 1e-4,
+    "picometer": 1e-6,
+    "pm": 1e-6,
+    "nanometer": 1e-3,
+    "nm": 1e-3,
+    "micrometer": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "um": 1.0,
+    "µm": 1.0,  # micro sign
+    "μm": 1.0,  # greek mu
+    "millimeter": 1e3,
+    "mm": 1e3,
+    "centimeter": 1e4,
+    "cm": 1e4,
+    "meter": 1e6,
+    "m": 1e6,
+    "inch": 25400.0,
+    "in": 25400.0,
+}
+"""Micrometres in one unit, by the names of OME-Zarr, OME-XML and ImageJ."""
+
+_RESOLUTION_UNITS = {2: "inch", 3: "centimeter"}
+
+_MAX_PIXEL_UM = 20.0
+"""Pixels larger than this are a default for printing (72 dpi is 353 µm, 1200 dpi is 21 µm)."""
+
+
+def tiff_voxel_um(tif: tifffile.TiffFile) -> dict[str, float]:
+    """Return micrometres by axis letter at full resolution, of those axes for which the file states it credibly."""
+    if tif.is_ome:
+        pixels = ome_pixels(tif)
+        return _from_ome(pixels) if pixels is not None else {}
+    if tif.is_imagej:
+        return _from_imagej(tif, tif.imagej_metadata or {})
+    return _from_resolution(tif)
+
+
+def ome_pixels(tif: tifffile.TiffFile) -> ElementTree.Element | None:
+    """Return the ``Pixels`` element of the first image in the OME-XML, or None if it cannot be parsed."""
+    try:
+        return ElementTree.fromstring(tif.ome_metadata or "").find(".//{*}Pixels")
+    except ElementTree.ParseError:
+        return None
+
+
+def positive(value: Any) -> float | None:
+    """Return a number that is finite and above 0, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _from_ome(pixels: ElementTree.Element) -> dict[str, float]:
+    sizes = {}
+    for axis in "zyx":
+        size = positive(pixels.get(f"PhysicalSize{axis.upper()}"))
+        unit = pixels.get(f"PhysicalSize{axis.upper()}Unit", "µm")
+        if size is not None and unit in MICROMETRES:
+            sizes[axis] = size * MICROMETRES[unit]
+    return sizes
+
+
+def _from_imagej(tif: tifffile.TiffFile, info: dict[str, Any]) -> dict[str, float]:
+    unit = str(info.get("unit", "")).replace("\\u00B5", "µ").replace("\\u00b5", "µ")
+    if unit not in MICROMETRES:
+        return {}
+    sizes = {"z": positive(info.get("spacing")), "y": _pixel(tif, "YResolution"), "x": _pixel(tif, "XResolution")}
+    return {axis: size * MICROMETRES[unit] for axis, size in sizes.items() if size is not None}
+
+
+def _from_resolution(tif: tifffile.TiffFile) -> dict[str, float]:
+    tag = tif.pages.first.tags.get("ResolutionUnit")
+    unit = _RESOLUTION_UNITS.get(int(tag.value)) if tag is not None else None
+    y, x = _pixel(tif, "YResolution"), _pixel(tif, "XResolution")
+    if unit is None or y is None or x is None:
+        return {}
+    sizes = {"y": y * MICROMETRES[unit], "x": x * MICROMETRES[unit]}
+    return sizes if max(sizes.values()) <= _MAX_PIXEL_UM else {}
+
+
+def _pixel(tif: tifffile.TiffFile, name: str) -> float | None:
+    """Return the length of a pixel in the resolution's unit; the tag holds pixels per unit as a fraction."""
+    tag = tif.pages.first.tags.get(name)
+    try:
+        pixels, lengths = tag.value if tag is not None else (0, 1)
+        return positive(lengths / pixels)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None

@@ -1,0 +1,1 @@
+"""Reading the measurement and writing the estimate: the only place, with the tasks, where IO happens."""

@@ -1,0 +1,167 @@
+"""Metadata of images: what OME-Zarr says, units of length, and what the output carries over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.geometry import Volume
+from ssi_pipeline.geometry.volume import SPATIAL
+from ssi_pipeline.physics.lengths import MICROMETRES
+from ssi_pipeline.storage.axes import AxisMap
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMetadata:
+    """What the output carries over, all for the chosen resolution level.
+
+    ``axes_units``, ``scale``, ``translation``: by axis letter, only those known; lengths in
+    micrometres wherever the unit is known, which is then ``micrometer``. ``omero``: the
+    OME-Zarr block of that name (channel labels, colours, windows), or empty.
+    """
+
+    axes_units: Mapping[str, str] = field(default_factory=dict)
+    scale: Mapping[str, float] = field(default_factory=dict)
+    translation: Mapping[str, float] = field(default_factory=dict)
+    omero: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_micrometres(self) -> ImageMetadata:
+        """Return the same with lengths of known unit in micrometres."""
+        factors: dict[str, float] = {
+            a: MICROMETRES[u] for a, u in self.axes_units.items() if a in SPATIAL and u in MICROMETRES
+        }
+        return replace(
+            self,
+            axes_units={a: "micrometer" if a in factors else u for a, u in self.axes_units.items()},
+            scale={a: v * factors.get(a, 1.0) for a, v in self.scale.items()},
+            translation={a: v * factors.get(a, 1.0) for a, v in self.translation.items()},
+        )
+
+    def with_voxel_size(self, size_um: tuple[float, float, float] | None) -> ImageMetadata:
+        """Return the same with the user's voxel size (z y x, 0 where not given) in place of the file's."""
+        given: dict[str, float] = {axis: size for axis, size in zip(SPATIAL, size_um or (), strict=False) if size}
+        units = {**self.axes_units, **dict.fromkeys(given, "micrometer")}
+        return replace(self, axes_units=units, scale={**self.scale, **given})
+
+    def only(self, axes: str) -> ImageMetadata:
+        """Return the same for these axes alone."""
+        keep = {name: {a: v for a, v in getattr(self, name).items() if a in axes} for name in _BY_AXIS}
+        return replace(self, **keep)
+
+    def voxel_size_um(self, axes: str) -> tuple[float, float, float] | None:
+        """Return z y x in micrometres, or None unless all are known; 1 for a z axis that the image lacks."""
+        known = {a: v for a, v in self.scale.items() if self.axes_units.get(a) == "micrometer"}
+        if "z" not in axes:
+            known.setdefault("z", 1.0)
+        if not all(axis in known and math.isfinite(known[axis]) and known[axis] > 0 for axis in SPATIAL):
+            return None
+        return known["z"], known["y"], known["x"]
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Labels of the channels; empty unless every channel has one."""
+        channels = self.omero.get("channels")
+        labels = [c.get("label") for c in channels if isinstance(c, Mapping)] if isinstance(channels, list) else []
+        return tuple(str(label) for label in labels) if all(labels) else ()
+
+
+_BY_AXIS = ("axes_units", "scale", "translation")
+
+
+def image_document(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the OME part of a group's attributes: 0.5 has it under ``ome``, 0.4 at the top."""
+    inner = attributes.get("ome")
+    return inner if isinstance(inner, Mapping) else attributes
+
+
+def axis_names(multiscale: Mapping[str, Any]) -> list[str] | None:
+    """Return the axis letters of a multiscale image: by type for time and channel, else by name."""
+    axes = multiscale.get("axes")
+    if not isinstance(axes, list):
+        return None
+    names = []
+    for axis in axes:
+        kind = axis.get("type") if isinstance(axis, Mapping) else None
+        name = str(axis.get("name", "")) if isinstance(axis, Mapping) else str(axis)
+        names.append({"time": "t", "channel": "c"}.get(str(kind), name.lower()))
+    return names
+
+
+def read_multiscale(document: Mapping[str, Any], level: int, names: Sequence[str]) -> ImageMetadata:
+    """Return units, scale and translation of one level; ``names`` are the axes in the file's order.
+
+    The transformations of the level come first, then those of the whole image (OME-Zarr 0.4 and 0.5).
+    """
+    multiscale = document["multiscales"][0]
+    scale, shift = [1.0] * len(names), [0.0] * len(names)
+    stated = False
+    for part in (multiscale["datasets"][level], multiscale):
+        for transform in part.get("coordinateTransformations") or ():
+            values = transform.get(transform.get("type"))
+            if not isinstance(values, list) or len(values) != len(names):
+                continue  # 'identity', or a path to an array, which no writer in use makes
+            stated = True
+            if transform["type"] == "scale":
+                scale = [s * float(v) for s, v in zip(scale, values, strict=True)]
+                shift = [s * float(v) for s, v in zip(shift, values, strict=True)]
+            elif transform["type"] == "translation":
+                shift = [s + float(v) for s, v in zip(shift, values, strict=True)]
+    axes = multiscale.get("axes") or []
+    units = {n: str(a["unit"]) for n, a in zip(names, axes, strict=False) if isinstance(a, Mapping) and a.get("unit")}
+    omero = document.get("omero")
+    return ImageMetadata(
+        axes_units=units,
+        scale=dict(zip(names, scale, strict=True)) if stated else {},
+        translation={n: s for n, s in zip(names, shift, strict=True) if s},
+        omero=omero if isinstance(omero, Mapping) else {},
+    ).in_micrometres()
+
+
+def refuse_collections(document: Mapping[str, Any], path: str) -> None:
+    """Refuse plates, wells and bioformats2raw folders, naming an image inside.
+
+    Raises
+    ------
+    InputError
+        The group is a collection of images and not an image.
+    """
+    if "plate" in document:
+        wells = document["plate"].get("wells") or [{}]
+        kind, inner = "a plate", f"{wells[0].get('path', '<row>/<column>')}/0"
+    elif "well" in document:
+        images = document["well"].get("images") or [{}]
+        kind, inner = "a well", str(images[0].get("path", "0"))
+    elif "bioformats2raw.layout" in document and "multiscales" not in document:
+        kind, inner = "a collection written by bioformats2raw", "0"
+    else:
+        return
+    raise InputError(f"{path} is {kind}, not one image; give the image inside as input.path, e.g. {path}/{inner}")
+
+
+def describe_image(
+    axes: AxisMap,
+    found: Sequence[str] | None,
+    dtype: str,
+    metadata: ImageMetadata,
+    asked_um: tuple[float, float, float] | None,
+    where: str,
+) -> tuple[Volume, ImageMetadata]:
+    """Return the volume and what is to be carried over; metadata of axes that the user renamed are dropped.
+
+    Raises
+    ------
+    InputError
+        The user gave a voxel size that lacks an axis which the file does not know either.
+    """
+    same = axes.axes if found is None else [a for a, f in zip(axes.names, found, strict=False) if a == f.lower()]
+    kept = metadata.only("".join(same)).with_voxel_size(asked_um).only(axes.axes)
+    size = kept.voxel_size_um(axes.axes)
+    if asked_um is not None and size is None:
+        lacking = [axis for axis in SPATIAL if axis in axes.axes and axis not in kept.scale]
+        raise InputError(f"{where}: input.voxel_size_um lacks {', '.join(lacking) or 'an axis'}; give z, y and x")
+    names = kept.channel_names
+    names = names if len(names) == axes.shape[1] else ()
+    return Volume(axes.axes, axes.shape, dtype, size, names), kept
