@@ -191,6 +191,7 @@ class TrainingConfig(Section):
     weight_l2: NonNegativeFloat = 0.0
     total_variation: NonNegativeFloat = 0.0
     bounds: BoundsConfig = BoundsConfig()
+    sensor: Literal["auto", "linear"] = "auto"
     augment: Literal["auto", "none"] = "auto"
     validate_every: PositiveInt = 25
     patience: PositiveInt = 8

@@ -41,8 +41,13 @@ def network_radius(network: NetworkConfig) -> int:
 
 
 def wiener_radius(psf_radius: Ints) -> Ints:
-    """Radius of the truncated Wiener kernel along each axis; 0 where the PSF has no extent."""
+    """Radius of the truncated Wiener kernel along each axis; 0 where the PSF has no extent.
+
+    Without any blur the filter is a smoothing one, along every axis.
+    """
     low, high = _WIENER_LIMITS
+    if not any(psf_radius):
+        return tuple(low for _ in psf_radius)
     return tuple(0 if r == 0 else min(max(_WIENER_REACH * r, low), max(high, r)) for r in psf_radius)
 
 

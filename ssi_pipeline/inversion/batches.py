@@ -1,0 +1,98 @@
+"""Training batches: random patches of a tile under the current mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.geometry.cost import patch_shape
+from ssi_pipeline.geometry.halo import network_stride
+from ssi_pipeline.inversion.inverse import symmetries
+from ssi_pipeline.inversion.masking import draw_mask, hide
+from ssi_pipeline.inversion.problem import Problem, Tile
+
+_PATCH_MARGIN = 8
+"""Least pixels beyond three PSF radii in a patch that is not configured: most of it then carries loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``x``: b 2 (z) y x, channels, flipped. ``y``, ``hidden``: b (z) y x less the PSF's radius, as measured.
+
+    ``unflip`` takes f's output on ``x`` back to the measurement's orientation.
+    """
+
+    x: Tensor
+    y: Tensor
+    hidden: Tensor
+    unflip: Callable[[Tensor], Tensor]
+
+
+class Batches:
+    """Draws batches; every ``masking.refresh`` steps it draws a tile and a new mask J for all of it."""
+
+    def __init__(self, problem: Problem, tiles: Sequence[Tile], rng: torch.Generator) -> None:
+        self._problem, self._tiles, self._rng = problem, tiles, rng
+        self._symmetries = symmetries(problem.psf) if problem.config.training.augment == "auto" else []
+        self._step = 0
+
+    def draw(self) -> Batch:
+        """Return the next batch."""
+        problem, config = self._problem, self._problem.config
+        if self._step % config.masking.refresh == 0:
+            self._draw_mask()
+        self._step += 1
+        windows = [self._window() for _ in range(config.training.batch)]
+        x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b 2 (z) y x
+        y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
+        hidden = problem.forward.crop(torch.stack([self._judged[w] for w in windows]))
+        chosen = [flip for flip in self._symmetries if self._random(2)]
+        return Batch(_through(chosen, x), y, hidden, lambda image: _through(chosen[::-1], image))
+
+    def _draw_mask(self) -> None:
+        """Hide J and V, then compute everything that f is given from what is left."""
+        problem, masking = self._problem, self._problem.config.masking
+        tile = self._tiles[self._random(len(self._tiles))]
+        mask = draw_mask(tuple(tile.y.shape), masking, self._rng).to(problem.device)
+        hidden = hide(tile.y, mask | tile.heldout, masking, self._rng)
+        self._tile, self._channels = tile, problem.linear(hidden)  # 2 (z) y x
+        self._judged = mask & tile.usable & ~tile.heldout
+        self._size = training_patch(problem, tuple(tile.y.shape))
+
+    def _window(self) -> tuple[slice, ...]:
+        starts = [self._random(d - s + 1) for d, s in zip(self._tile.y.shape, self._size, strict=True)]
+        return tuple(slice(a, a + s) for a, s in zip(starts, self._size, strict=True))
+
+    def _random(self, below: int) -> int:
+        return int(torch.randint(below, (), generator=self._rng))
+
+
+def training_patch(problem: Problem, domain: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a training patch (z) y x: as configured, or large enough for the PSF.
+
+    Raises
+    ------
+    ConfigError
+        A configured patch (or the domain itself) is not larger than the PSF.
+    """
+    size = patch_shape(problem.config, (1,) * (3 - len(domain)) + domain)[-len(domain) :]
+    radius, stride = problem.forward.radius, network_stride(problem.config.network)
+    if problem.config.training.patch is None:
+        least = (-(-(3 * r + _PATCH_MARGIN) // stride) * stride for r in radius)
+        size = tuple(min(max(s, n), d) for s, n, d in zip(size, least, domain, strict=True))
+    if any(s <= 2 * r for s, r in zip(size, radius, strict=True)):
+        raise ConfigError(
+            f"training.patch is {size}, but the PSF spans {tuple(2 * r + 1 for r in radius)} pixels and only pixels "
+            "whose whole PSF is in the patch can be learnt from: leave training.patch out, or enlarge it"
+        )
+    return size
+
+
+def _through(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:
+    for function in functions:
+        image = function(image)
+    return image

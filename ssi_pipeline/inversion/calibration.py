@@ -1,0 +1,169 @@
+"""What a whole channel shares: normalisation, noise, sensor limits, and the weight of the Wiener filter."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssi_pipeline.config import NormalisationConfig, RunConfig
+from ssi_pipeline.geometry.halo import wiener_radius
+from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa, window_quartiles
+from ssi_pipeline.inversion.masking import draw_heldout, generator, hide
+from ssi_pipeline.inversion.measurement import Measurement, to_tensor
+from ssi_pipeline.inversion.noise import estimate_noise, sensor_limits
+from ssi_pipeline.inversion.wiener import WienerFilter, wiener_kernel
+from ssi_pipeline.physics.forward import CensoredSensor, Convolution, ForwardModel
+from ssi_pipeline.physics.psf import Psf
+
+WEIGHTS = tuple(float(w) for w in np.logspace(-5, 2, 22))
+"""Candidates for the weight of the prior, three per decade; neighbours differ by less than 0.1 dB."""
+
+_STREAM = 101
+"""Keeps the masks of the calibration apart from those of training."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelCalibration:
+    """Constants of one channel.
+
+    ``offset``, ``scale``: normalised = (raw - offset) / scale. ``noise_sigma``: standard deviation of
+    the noise at the level ``offset``, raw units; ``noise_alpha``: growth of the variance per unit of
+    intensity above it. ``impulse_share``: share of pixels that are impulses. ``wiener_weight``: of the
+    Laplacian prior. ``minimum``: smallest raw value. ``clip_low``, ``clip_high``: raw levels at which
+    the sensor clips, None where it does not. ``empty``: nothing to see, every sample is constant.
+    """
+
+    offset: float
+    scale: float
+    noise_sigma: float
+    noise_alpha: float
+    impulse_share: float
+    wiener_weight: float
+    minimum: float
+    clip_low: float | None = None
+    clip_high: float | None = None
+    empty: bool = False
+
+    def normalise(self, raw: float) -> float:
+        """Return a raw intensity in normalised units."""
+        return (raw - self.offset) / self.scale
+
+    @property
+    def noise(self) -> NoiseModel:
+        """The noise in normalised units."""
+        return NoiseModel(alpha=self.noise_alpha / self.scale, sigma=self.noise_sigma / self.scale)
+
+    @property
+    def sensor(self) -> CensoredSensor:
+        """The clipping sensor in normalised units."""
+        low = -math.inf if self.clip_low is None else self.normalise(self.clip_low)
+        high = math.inf if self.clip_high is None else self.normalise(self.clip_high)
+        return CensoredSensor(self.noise.alpha, self.noise.sigma, low, high)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> ChannelCalibration:
+        """Read what ``to_json`` wrote."""
+        return cls(**document)
+
+
+def psf_values(psf: Psf | None, dimensions: int) -> NDArray[np.float32]:
+    """Return the PSF with a tile's spatial axes, (z) y x; a single 1 for None (no blur).
+
+    Raises
+    ------
+    ValueError
+        A tile in 2D with a PSF that has several planes.
+    """
+    if psf is None:
+        return np.ones((1,) * dimensions, dtype=np.float32)
+    if dimensions == 3:
+        values: NDArray[np.float32] = psf.values
+        return values
+    if psf.values.shape[0] != 1:
+        raise ValueError(f"expected a PSF of one plane for tiles in 2D, found {psf.values.shape[0]} planes")
+    plane: NDArray[np.float32] = psf.values[0]
+    return plane
+
+
+def filter_radius(psf: NDArray[np.floating]) -> tuple[int, ...]:
+    """Return the radius of the Wiener kernel along the axes of a PSF (z) y x."""
+    radius = tuple(n // 2 for n in psf.shape)
+    return wiener_radius((0,) * (3 - len(radius)) + radius)[-len(radius) :]
+
+
+def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig) -> ChannelCalibration:
+    """Estimate the constants of a channel from samples of it, without truth.
+
+    Parameters
+    ----------
+    samples
+        Parts of the channel, each large enough for the PSF (other ones count for the statistics only).
+    psf
+        None where there is no blur.
+    """
+    offset, scale, minimum = _statistics(samples, config.normalisation)
+    if scale == 0:
+        return ChannelCalibration(offset, 0.0, 0.0, 0.0, 0.0, 1.0, minimum, empty=True)
+    normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
+    medians = [window_quartiles(torch.from_numpy(s.y))[1].numpy() for s in normal]
+    alpha, sigma = estimate_noise(normal, medians, dark=0.0)
+    low, high = sensor_limits(samples, sigma * scale) if config.training.sensor == "auto" else (None, None)
+    draft = ChannelCalibration(
+        offset, scale, sigma * scale, alpha * scale, 0.0, WEIGHTS[len(WEIGHTS) // 2], minimum, low, high
+    )
+    values = psf_values(psf, config.tiling.dimensions)
+    impulses = ImpulseTest(draft.noise, config.masking.impulse_sigma, point_source_kappa(values))
+    share, weight = _share_and_weight(normal, values, impulses, draft.sensor, config)
+    return dataclasses.replace(draft, impulse_share=share, wiener_weight=weight)
+
+
+def _statistics(samples: Sequence[Measurement], config: NormalisationConfig) -> tuple[float, float, float]:
+    """Return (offset, scale, minimum); scale 0 where all is constant."""
+    seen = [s.y[s.observed] for s in samples if s.observed.any()]
+    if not seen:
+        return 0.0, 0.0, 0.0
+    values = np.concatenate(seen)
+    low, high = np.percentile(values, [config.low_percentile, config.high_percentile])
+    if high <= low:  # nearly empty: a few bright pixels beyond both percentiles
+        low, high = values.min(), values.max()
+    return float(low), float(high) - float(low), float(values.min())
+
+
+def _share_and_weight(
+    samples: Sequence[Measurement],
+    psf: NDArray[np.float32],
+    impulses: ImpulseTest,
+    sensor: CensoredSensor,
+    config: RunConfig,
+) -> tuple[float, float]:
+    """Return the share of impulses, and the weight with the least masked held-out loss."""
+    forward = ForwardModel(Convolution(psf), sensor)
+    filters = [WienerFilter(wiener_kernel(psf, weight, filter_radius(psf))) for weight in WEIGHTS]
+    losses, count, flagged, pixels = np.zeros(len(WEIGHTS)), 0, 0, 0
+    for number, sample in enumerate(samples):
+        y = to_tensor(sample.y, config.tiling.dimensions)
+        rng = generator(config.seed, _STREAM, number)
+        hidden = draw_heldout(tuple(y.shape), config.masking, rng)
+        found = impulses.find(y)
+        usable = to_tensor(sample.observed, config.tiling.dimensions) & ~found
+        flagged, pixels = flagged + int(found.sum()), pixels + found.numel()
+        if all(n > 2 * r for n, r in zip(y.shape, forward.radius, strict=True)):
+            judged = forward.crop(hidden & usable)
+            repaired = impulses.repair(hide(y, hidden, config.masking, rng))
+            for i, wiener in enumerate(filters):
+                error = forward(wiener(repaired)) - forward.crop(y)
+                losses[i] += float(error[judged].double().square().sum())
+            count += int(judged.sum())
+    best = int(np.argmin(losses)) if count else len(WEIGHTS) // 2
+    return flagged / max(pixels, 1), WEIGHTS[best]

@@ -1,0 +1,159 @@
+"""Find and repair impulses: pixels that neither the noise nor a point source can explain.
+
+A pixel is an impulse when it is further from the median of its 5 x 5 window (in the plane y x) than
+``impulse_sigma`` standard deviations of the noise plus ``kappa`` times the window's interquartile
+range. ``kappa`` comes from the PSF: a point source of any brightness must pass. For PSFs so narrow
+that a point source *is* a lone pixel, kappa is infinite and nothing is ever called an impulse.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssi_pipeline.geometry.halo import REPAIR_RADIUS
+
+_SIDE = 2 * REPAIR_RADIUS + 1
+_RANKS = (6, 12, 18)
+"""Positions of the quartiles among the 25 sorted pixels of a window."""
+
+_SLAB_PIXELS = 32768
+"""Pixels tested at once: the 25 shifted copies of a slab then stay in a core's cache."""
+
+_SIGNIFICANT = 0.02
+"""Share of the PSF's peak below which a deviation drowns in noise."""
+
+_MARGIN = 1.1
+_IQR_OF_NORMAL = 1.349
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseModel:
+    """Variance of the noise at a level z: alpha max(z, 0) + sigma^2, in normalised units."""
+
+    alpha: float
+    sigma: float
+
+    def deviation(self, level: Tensor) -> Tensor:
+        """Return the standard deviation at each level."""
+        return torch.sqrt(self.alpha * level.clamp(min=0) + self.sigma**2)
+
+
+@dataclass(frozen=True, slots=True)
+class ImpulseTest:
+    """The test and the repair, for normalised images (z) y x."""
+
+    noise: NoiseModel
+    impulse_sigma: float | None
+    kappa: float
+
+    @property
+    def active(self) -> bool:
+        """Whether any pixel could fail."""
+        return self.impulse_sigma is not None and math.isfinite(self.kappa)
+
+    def find(self, image: Tensor) -> Tensor:
+        """Return True at impulses."""
+        return self._judge(image)[0] if self.active else torch.zeros_like(image, dtype=torch.bool)
+
+    def repair(self, image: Tensor) -> Tensor:
+        """Return the image with the median in place of each impulse."""
+        if not self.active:
+            return image
+        impulse, median = self._judge(image)
+        return torch.where(impulse, median, image)
+
+    def _judge(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.impulse_sigma is not None
+        low, median, high = window_quartiles(image)
+        noise = self.noise.deviation(median)
+        # the noise alone has an interquartile range; only what exceeds it can be structure
+        spread = torch.sqrt(((high - low) ** 2 - (_IQR_OF_NORMAL * noise) ** 2).clamp(min=0))
+        limit = self.impulse_sigma * noise + self.kappa * spread
+        return (image - median).abs() > limit, median
+
+
+def point_source_kappa(psf: NDArray[np.floating]) -> float:
+    """Return the least kappa with which the PSF itself passes the test, plus ten percent; maybe infinite.
+
+    Parameters
+    ----------
+    psf
+        Axes (z) y x.
+    """
+    peak = float(psf.max())
+    border = [(0, 0)] * (psf.ndim - 2) + [(_SIDE, _SIDE)] * 2
+    image = torch.from_numpy(np.pad(np.asarray(psf, dtype=np.float32) / peak, border))
+    low, median, high = window_quartiles(image)
+    deviation, spread = (image - median).abs(), high - low
+    significant = deviation > _SIGNIFICANT
+    if not bool(significant.any()):
+        return 0.0
+    worst = float((deviation[significant] / spread[significant].clamp(min=1e-9)).max())
+    return _MARGIN * worst if worst < 1 / _SIGNIFICANT else math.inf
+
+
+def window_quartiles(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the lower quartile, median and upper quartile of each pixel's 5 x 5 window, edges replicated.
+
+    Works through slabs, so that the memory is that of the result.
+    """
+    planes = image.reshape(-1, *image.shape[-2:])
+    out = [torch.empty_like(planes) for _ in _RANKS]
+    rows = max(1, _SLAB_PIXELS // planes.shape[-1])
+    padded = torch.nn.functional.pad(planes[:, None], (REPAIR_RADIUS,) * 4, mode="replicate")[:, 0]
+    for z in range(planes.shape[0]):
+        for start in range(0, planes.shape[1], rows):
+            stop = min(start + rows, planes.shape[1])
+            slab = padded[z, start : stop + 2 * REPAIR_RADIUS]
+            for target, value in zip(out, _slab_ranks(slab), strict=True):
+                target[z, start:stop] = value
+    low, median, high = (o.reshape(image.shape) for o in out)
+    return low, median, high
+
+
+def _slab_ranks(slab: Tensor) -> list[Tensor]:
+    height, width = (n - _SIDE + 1 for n in slab.shape)
+    lanes = [slab[dy : dy + height, dx : dx + width] for dy in range(_SIDE) for dx in range(_SIDE)]
+    for i, j, need_low, need_high in sorting_network(_SIDE * _SIDE, _RANKS):
+        a, b = lanes[i], lanes[j]
+        if need_low:
+            lanes[i] = torch.minimum(a, b)
+        if need_high:
+            lanes[j] = torch.maximum(a, b)
+    return [lanes[rank] for rank in _RANKS]
+
+
+@functools.cache
+def sorting_network(n: int, wanted: tuple[int, ...]) -> tuple[tuple[int, int, bool, bool], ...]:
+    """Return the comparisons (i, j, whether lane i is used later, lane j) that bring ``wanted`` ranks into place.
+
+    Batcher's merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M), without
+    the comparisons that the wanted ranks do not depend on.
+    """
+    needed, kept = set(wanted), []
+    for i, j in reversed(list(_merge_exchange(n))):
+        if i in needed or j in needed:
+            kept.append((i, j, i in needed, j in needed))
+            needed |= {i, j}
+    return tuple(reversed(kept))
+
+
+def _merge_exchange(n: int) -> list[tuple[int, int]]:
+    top = 1 << (math.ceil(math.log2(n)) - 1)
+    pairs, p = [], top
+    while p > 0:
+        q, r, d = top, 0, p
+        while True:
+            pairs += [(i, i + d) for i in range(n - d) if i & p == r]
+            if q == p:
+                break
+            d, q, r = q - p, q // 2, p
+        p //= 2
+    return pairs

@@ -1,0 +1,68 @@
+"""Masks J, and m_J: the image in which the pixels of J are replaced by values that do not depend on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ssi_pipeline.config import MaskingConfig
+
+
+def generator(seed: int, *stream: int) -> torch.Generator:
+    """Return a random generator on the CPU that depends on its arguments alone."""
+    state = np.random.SeedSequence((seed, *stream)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
+
+
+def draw_mask(shape: tuple[int, ...], masking: MaskingConfig, rng: torch.Generator) -> Tensor:
+    """Draw J (bool, True where hidden) for a whole tile.
+
+    'bernoulli' hides each pixel by itself with probability ``density``. 'grid' hides one pixel in
+    each cell of ``spacing`` pixels along each axis, at one random phase (Noise2Self's masks).
+    """
+    if masking.kind == "bernoulli":
+        return torch.rand(shape, generator=rng) < masking.density
+    phase = torch.randint(masking.spacing, (len(shape),), generator=rng).tolist()
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[tuple(slice(p, None, masking.spacing) for p in phase)] = True
+    return mask
+
+
+def draw_heldout(shape: tuple[int, ...], masking: MaskingConfig, rng: torch.Generator) -> Tensor:
+    """Draw V (bool), the pixels that training never sees, by independent draws."""
+    return torch.rand(shape, generator=rng) < masking.holdout
+
+
+def hide(image: Tensor, hidden: Tensor, masking: MaskingConfig, rng: torch.Generator) -> Tensor:
+    """Return m_J(image), for a normalised image (z) y x and a mask of the same shape.
+
+    'neighbours': the mean of the pixels around that are not hidden; 'random': uniform in the
+    normalised range 0 to 1; 'zeros': 0, the background level of the channel. No hidden value is
+    read: they are removed before anything is computed.
+    """
+    if masking.replacement == "zeros":
+        return torch.where(hidden, torch.zeros_like(image), image)
+    if masking.replacement == "random":
+        return torch.where(hidden, torch.rand(image.shape, generator=rng).to(image), image)
+    return _fill_from_neighbours(image, ~hidden)
+
+
+def _fill_from_neighbours(image: Tensor, known: Tensor) -> Tensor:
+    """Fill by the mean over the 3-window; twice, then by the mean of all, where a window knows nothing."""
+    seen = torch.where(known, image, torch.zeros_like(image))
+    level = seen.sum() / known.sum().clamp(min=1)
+    for _ in range(2):
+        weight = _window_mean(known.to(image.dtype))
+        reached = known | (weight > 0)
+        # 1e-6 is below any weight: the smallest is 1 / 27
+        seen = torch.where(known, seen, _window_mean(seen) / weight.clamp(min=1e-6))
+        known = reached
+    return torch.where(known, seen, level)
+
+
+def _window_mean(image: Tensor) -> Tensor:
+    pool = functional.avg_pool2d if image.ndim == 2 else functional.avg_pool3d
+    mean: Tensor = pool(image[None, None], 3, stride=1, padding=1)[0, 0]
+    return mean

@@ -1,0 +1,42 @@
+"""What one tile gives to the inversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One tile's domain, axes z y x; a tile in 2D has z of length 1.
+
+    ``y``: raw intensities of the input, float32, finite everywhere (padded by reflection outside the
+    image, non-finite pixels replaced by a local fill). ``observed``: False at those pixels; they
+    carry no loss.
+    """
+
+    y: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.y.ndim != 3 or self.y.shape != self.observed.shape:
+            raise ValueError(f"expected y and observed of one shape z y x, found {self.y.shape}, {self.observed.shape}")
+
+
+def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") -> Tensor:
+    """Return a z y x array as a tensor with the tile's spatial axes: y x in 2D, z y x in 3D."""
+    if dimensions == 2:
+        if array.shape[0] != 1:
+            raise ValueError(f"expected z of length 1 for a tile in 2D, found shape {array.shape}")
+        array = array[0]
+    return torch.from_numpy(np.array(array, order="C")).to(device)
+
+
+def to_volume(tensor: Tensor) -> NDArray[np.float32]:
+    """Return (z) y x as a float32 array z y x."""
+    array = tensor.detach().to("cpu", torch.float32).numpy()
+    return np.ascontiguousarray(array if array.ndim == 3 else array[None])

@@ -1,0 +1,101 @@
+"""A trained inverse as data: parameters, and the document that says what they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssi_pipeline.errors import ConfigError, CorruptDataError
+from ssi_pipeline.inversion.problem import Problem
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Parameters of f by name, float32, and a document of plain values.
+
+    The document holds ``network`` (its configuration), ``axes`` (number of spatial axes),
+    ``psf_digest`` and ``calibration``.
+    """
+
+    state: dict[str, NDArray[np.float32]]
+    document: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path | str) -> None:
+        """Write to a file, whole or not at all."""
+        path = Path(path)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.state.items()}
+        try:
+            with temporary.open("wb") as stream:
+                torch.save({"state": tensors, "document": json.dumps({"format": _FORMAT, **self.document})}, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Model:
+        """Read a file that ``save`` wrote; nothing in it is executed.
+
+        Raises
+        ------
+        CorruptDataError
+            The file is no model, or damaged.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            document = json.loads(content["document"])
+            state = {name: tensor.numpy() for name, tensor in content["state"].items()}
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # torch raises a dozen kinds for a damaged file
+            raise CorruptDataError(f"{path} is not a model that this program wrote: {error}") from error
+        if document.pop("format", None) != _FORMAT:
+            raise CorruptDataError(f"{path} has an unknown format: train it again")
+        return cls(state, document)
+
+
+def pack(problem: Problem, state: dict[str, torch.Tensor]) -> Model:
+    """Return trained parameters as a model."""
+    document = {
+        "network": problem.config.network.model_dump(mode="json"),
+        "axes": problem.axes,
+        "psf_digest": psf_digest(problem),
+        "calibration": problem.calibration.to_json(),
+    }
+    return Model({name: p.detach().cpu().numpy().copy() for name, p in state.items()}, document)
+
+
+def unpack(problem: Problem, model: Model) -> dict[str, torch.Tensor]:
+    """Return a model's parameters for a problem.
+
+    Raises
+    ------
+    ConfigError
+        The model was made for another network, or another number of spatial axes.
+    """
+    wanted = {"network": problem.config.network.model_dump(mode="json"), "axes": problem.axes}
+    for key, value in wanted.items():
+        if model.document.get(key) != value:
+            raise ConfigError(
+                f"the model to start from has {key} {model.document.get(key)}, the configuration says {value}: "
+                "make them equal, or leave training.start_from out"
+            )
+    return {name: torch.from_numpy(np.array(array)) for name, array in model.state.items()}
+
+
+def psf_digest(problem: Problem) -> str:
+    """Return a digest of the PSF's shape and values."""
+    psf = problem.psf.numpy()
+    return hashlib.sha256(str(psf.shape).encode() + psf.astype("<f4").tobytes()).hexdigest()[:16]

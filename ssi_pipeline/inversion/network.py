@@ -1,0 +1,102 @@
+"""The trained part of the inverse f: small networks without normalisation layers, in 2D and 3D alike."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ssi_pipeline.config import NetworkConfig
+
+_SLOPE = 0.1
+"""Slope of the activation below zero: no unit can die."""
+
+_CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class UNet(nn.Module):
+    """``levels`` resolutions; two 3-convolutions per block; mean pooling and nearest upsampling by 2.
+
+    Maps b x inputs x (z) y x to b x 1 x (z) y x; the shape is a multiple of 2^(levels - 1) along each
+    axis. Width doubles with each level.
+    """
+
+    def __init__(self, axes: int, inputs: int, width: int, levels: int) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(levels)]
+        self.down = nn.ModuleList(
+            _block(axes, before, after) for before, after in zip([inputs, *widths[:-1]], widths, strict=True)
+        )
+        self.up = nn.ModuleList(
+            _block(axes, below + here, here) for below, here in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.head = _CONV[axes](width, 1, 1)
+        self._pool = functional.avg_pool2d if axes == 2 else functional.avg_pool3d
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the network."""
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            x = block(self._pool(x, 2) if level else x)  # b, width * 2^level, (z) y x / 2^level
+            skips.append(x)
+        for block, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = block(torch.cat([functional.interpolate(x, scale_factor=2, mode="nearest"), skip], dim=1))
+        result: Tensor = self.head(x)
+        return result
+
+
+class ConvNet(nn.Module):
+    """``depth`` 3-convolutions at full resolution; maps b x inputs x (z) y x to b x 1 x (z) y x."""
+
+    def __init__(self, axes: int, inputs: int, width: int, depth: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(depth):
+            layers += [_CONV[axes](width if i else inputs, width, 3, padding=1), nn.LeakyReLU(_SLOPE, inplace=True)]
+        self.body = nn.Sequential(*layers)
+        self.head = _CONV[axes](width, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the network."""
+        result: Tensor = self.head(self.body(x))
+        return result
+
+
+def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> nn.Module:
+    """Build an untrained network for ``axes`` spatial axes.
+
+    With ``residual`` the head starts at zero, so that training starts exactly at the Wiener solution.
+    """
+    inputs = 2 if config.wiener_input else 1
+    network: UNet | ConvNet
+    if config.kind == "unet":
+        network = UNet(axes, inputs, config.width, config.levels)
+    else:
+        network = ConvNet(axes, inputs, config.width, config.depth)
+    _initialise(network, rng)
+    if config.residual:
+        nn.init.zeros_(network.head.weight)
+    return network
+
+
+def _initialise(network: nn.Module, rng: torch.Generator) -> None:
+    """He initialisation from an explicit generator, biases zero (He et al. 2015, eq. 15)."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 1:
+                parameter.zero_()
+            else:
+                fan_in = math.prod(parameter.shape[1:])
+                parameter.normal_(0, math.sqrt(2 / (1 + _SLOPE**2) / fan_in), generator=rng)
+
+
+def _block(axes: int, before: int, after: int) -> nn.Sequential:
+    conv = _CONV[axes]
+    return nn.Sequential(
+        conv(before, after, 3, padding=1),
+        nn.LeakyReLU(_SLOPE, inplace=True),
+        conv(after, after, 3, padding=1),
+        nn.LeakyReLU(_SLOPE, inplace=True),
+    )

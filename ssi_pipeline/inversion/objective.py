@@ -1,0 +1,58 @@
+"""What training minimises: the masked data loss, and the penalties on the estimate and the parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ssi_pipeline.config import TrainingConfig
+from ssi_pipeline.inversion.calibration import ChannelCalibration
+
+
+class Objective:
+    """The loss of one batch, in normalised units."""
+
+    def __init__(self, training: TrainingConfig, calibration: ChannelCalibration) -> None:
+        self._training = training
+        self._low, self._high = normalised_bounds(training, calibration)
+
+    def data(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> Tensor:
+        """Mean loss over the pixels of J; zero, with zero gradient, where a batch has none."""
+        kind, delta = self._training.loss, self._training.huber_delta
+        if kind == "l2":
+            each = (predicted - measured) ** 2
+        elif kind == "l1":
+            each = (predicted - measured).abs()
+        else:
+            each = functional.huber_loss(predicted, measured, reduction="none", delta=delta)
+        return torch.where(hidden, each, 0.0).sum() / hidden.sum().clamp(min=1)
+
+    def penalty(self, estimate: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+        """Soft bounds and total variation of the estimate (b (z) y x), and the norms of the parameters."""
+        training = self._training
+        total = estimate.new_zeros(())
+        if training.bounds.weight and math.isfinite(self._low):
+            total = total + training.bounds.weight * (self._low - estimate).clamp(min=0).square().mean()
+        if training.bounds.weight and math.isfinite(self._high):
+            total = total + training.bounds.weight * (estimate - self._high).clamp(min=0).square().mean()
+        if training.total_variation:
+            axes = range(1, estimate.ndim)
+            total = total + training.total_variation * sum(estimate.diff(dim=a).abs().mean() for a in axes)
+        if training.weight_l1 or training.weight_l2:
+            for p in parameters:
+                total = total + training.weight_l1 * p.abs().sum() + training.weight_l2 * p.square().sum()
+        return total
+
+
+def normalised_bounds(training: TrainingConfig, calibration: ChannelCalibration) -> tuple[float, float]:
+    """Return the soft bounds in normalised units, infinite where there is none."""
+    lower, upper = training.bounds.lower, training.bounds.upper
+    if lower == "auto":
+        lower = 0.0 if calibration.minimum >= 0 else None
+    low = -math.inf if lower is None else calibration.normalise(lower)
+    high = math.inf if upper is None else calibration.normalise(upper)
+    return low, high

@@ -1,0 +1,112 @@
+"""The inverse problem of one channel on one device, and one tile of it as tensors.
+
+Letters in shape comments: b batch; (z) y x the tile's spatial axes, two or three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.inversion.calibration import ChannelCalibration, filter_radius, psf_values
+from ssi_pipeline.inversion.impulses import ImpulseTest, point_source_kappa
+from ssi_pipeline.inversion.inverse import Inverse, LinearInverse
+from ssi_pipeline.inversion.masking import draw_heldout, generator, hide
+from ssi_pipeline.inversion.measurement import Measurement, to_tensor
+from ssi_pipeline.inversion.objective import Objective
+from ssi_pipeline.inversion.wiener import WienerFilter, wiener_kernel
+from ssi_pipeline.physics.forward import Convolution, ForwardModel
+from ssi_pipeline.physics.psf import Psf
+
+HELDOUT_STREAM, FILL_STREAM = 1, 2
+"""Streams of the random numbers that do not depend on the attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is fixed while a tile is solved."""
+
+    config: RunConfig
+    calibration: ChannelCalibration
+    psf: Tensor
+    forward: ForwardModel
+    linear: LinearInverse
+    objective: Objective
+    device: str
+
+    @property
+    def axes(self) -> int:
+        """Number of spatial axes."""
+        return self.psf.ndim
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One measurement in normalised units, (z) y x.
+
+    ``usable``: observed and no impulse. ``heldout``: V, hidden throughout training. ``channels``:
+    [r, w] of m_V(y), for validation. ``filled``: True where nothing was observed.
+    """
+
+    y: Tensor
+    usable: Tensor
+    heldout: Tensor
+    channels: Tensor
+
+
+def pose(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
+    """Put together forward model, linear inverse and objective of a channel that is not empty."""
+    values = psf_values(psf, config.tiling.dimensions)
+    impulses = ImpulseTest(calibration.noise, config.masking.impulse_sigma, point_source_kappa(values))
+    kernel = wiener_kernel(values, calibration.wiener_weight, filter_radius(values))
+    return Problem(
+        config=config,
+        calibration=calibration,
+        psf=torch.from_numpy(np.array(values)),
+        forward=ForwardModel(Convolution(values, device), calibration.sensor),
+        linear=LinearInverse(impulses, WienerFilter(kernel, device)),
+        objective=Objective(config.training, calibration),
+        device=device,
+    )
+
+
+def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
+    """Normalise a measurement and draw its held-out pixels V from the seed."""
+    masking, axes = problem.config.masking, problem.axes
+    normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
+    y = to_tensor(normal.astype(np.float32), axes, problem.device)
+    observed = to_tensor(measurement.observed, axes, problem.device)
+    heldout = draw_heldout(tuple(y.shape), masking, generator(seed, HELDOUT_STREAM)).to(problem.device)
+    hidden = hide(y, heldout, masking, generator(seed, FILL_STREAM))
+    usable = observed & ~problem.linear.impulses.find(y)
+    return Tile(y, usable, heldout, problem.linear(hidden))
+
+
+def heldout_loss(problem: Problem, tile: Tile, estimate: Tensor) -> Tensor:
+    """Mean squared error of g(estimate) on V, in normalised units squared; NaN where V has no usable pixel.
+
+    ``estimate``, (z) y x, must come from m_V(y). No synchronisation with the device.
+    """
+    forward = problem.forward
+    judged = forward.crop(tile.heldout & tile.usable)
+    error = forward(estimate) - forward.crop(tile.y)
+    return torch.where(judged, error.square(), 0.0).sum(dtype=torch.float64) / judged.sum()
+
+
+@torch.no_grad()
+def apply(problem: Problem, inverse: Inverse, channels: Tensor) -> Tensor:
+    """Evaluate f on a whole tile: channels 2 x (z) y x to (z) y x."""
+    with autocast(problem):
+        estimate: Tensor = inverse(channels[None])[0]
+    return estimate.float()
+
+
+def autocast(problem: Problem) -> torch.autocast:
+    """Return the context of ``training.precision`` ('auto': bfloat16 on a GPU alone)."""
+    precision = problem.config.training.precision
+    low = precision == "bfloat16" or (precision == "auto" and problem.device.startswith("cuda"))
+    return torch.autocast(problem.device.split(":")[0], dtype=torch.bfloat16, enabled=low)

@@ -1,0 +1,95 @@
+"""The linear solution: a Wiener filter with a Laplacian prior, truncated to a finite kernel.
+
+A finite kernel makes the tiled result equal the filter on the whole volume, and makes the halo known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft
+from torch import Tensor
+
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.physics.forward import Convolution
+
+_TAPER = 1 / 3
+"""Outer share of the kernel's radius over which it is brought to zero."""
+
+_SMALLEST_GRID = 64
+
+
+class WienerFilter:
+    """A linear inverse that keeps the shape; edges are continued by reflection."""
+
+    def __init__(self, kernel: NDArray[np.float64], device: str = "cpu") -> None:
+        self._convolution = Convolution(kernel, device)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Filter an image (z) y x."""
+        return self._convolution(reflect_pad(image, self._convolution.radius))
+
+
+def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDArray[np.float64]:
+    """Return the kernel of conj(H) / (|H|^2 + weight |L|^2), tapered, of sum 1.
+
+    Parameters
+    ----------
+    psf
+        Axes (z) y x, odd sizes, sum 1.
+    weight
+        Of the prior ||L x||^2, L the discrete Laplacian (Hunt 1973, constrained least squares).
+    radius
+        Of the kernel along each axis of ``psf``.
+    """
+    shape = tuple(
+        fft.next_fast_len(max(_SMALLEST_GRID, 4 * max(r, n)) + 1) if r or n > 1 else 1
+        for r, n in zip(radius, psf.shape, strict=True)
+    )
+    transfer = fft.rfftn(_centred(psf, shape))
+    response = np.conj(transfer) / (np.abs(transfer) ** 2 + weight * _laplacian(shape) ** 2)
+    kernel = np.fft.fftshift(fft.irfftn(response, s=shape))
+    middle = tuple(slice(n // 2 - r, n // 2 + r + 1) for n, r in zip(shape, radius, strict=True))
+    kernel = kernel[middle] * _taper(radius)
+    result: NDArray[np.float64] = kernel / kernel.sum()
+    return result
+
+
+def reflect_pad(image: Tensor, radius: Ints) -> Tensor:
+    """Continue the last axes by reflection, also where the radius exceeds the image."""
+    first = image.ndim - len(radius)
+    for axis, r in enumerate(radius, start=first):
+        if r:
+            index = np.pad(np.arange(image.shape[axis]), r, mode="reflect")
+            image = image.index_select(axis, _index(index, image))
+    return image
+
+
+def _index(index: NDArray[np.integer], like: Tensor) -> Tensor:
+    return torch.from_numpy(index).to(like.device)
+
+
+def _centred(psf: NDArray[np.floating], shape: Ints) -> NDArray[np.float64]:
+    grid = np.zeros(shape)
+    grid[tuple(slice(0, n) for n in psf.shape)] = psf
+    return np.roll(grid, [-(n // 2) for n in psf.shape], axis=tuple(range(psf.ndim)))
+
+
+def _laplacian(shape: Ints) -> NDArray[np.float64]:
+    total: NDArray[np.float64] = np.zeros((1,) * len(shape))
+    for axis, n in enumerate(shape):
+        frequency = fft.rfftfreq(n) if axis == len(shape) - 1 else fft.fftfreq(n)
+        along = 2 - 2 * np.cos(2 * np.pi * frequency)
+        total = total + along.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return total
+
+
+def _taper(radius: Ints) -> NDArray[np.float64]:
+    window: NDArray[np.float64] = np.ones((1,) * len(radius))
+    for axis, r in enumerate(radius):
+        # 1 inside, a raised cosine outside that would reach 0 one pixel beyond the kernel
+        outer = np.clip((np.abs(np.arange(-r, r + 1)) / (r + 1) - (1 - _TAPER)) / _TAPER, 0, 1)
+        along = 0.5 + 0.5 * np.cos(np.pi * outer)
+        window = window * along.reshape([-1 if i == axis else 1 for i in range(len(radius))])
+    return window

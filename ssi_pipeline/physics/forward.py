@@ -1,0 +1,118 @@
+"""The forward model: convolution with the PSF, then the mean of what a clipping sensor reports.
+
+Only pixels whose whole PSF lies inside the array are predicted ("valid"), so nothing is invented at
+borders: an array of n pixels along an axis gives n - 2 r, where r is the PSF's radius.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+_INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+
+
+class Convolution:
+    """Valid, true convolution (not correlation) over the last axes, through FFT.
+
+    Parameters
+    ----------
+    kernel
+        Odd along every axis; its middle is the origin. Two or three axes, (z) y x.
+    device
+        Where the transfer function lives; it is computed once for each shape.
+    """
+
+    def __init__(self, kernel: NDArray[np.floating], device: str = "cpu") -> None:
+        if any(n % 2 == 0 for n in kernel.shape):
+            raise ValueError(f"expected a kernel with odd sizes, found {kernel.shape}")
+        self.radius = tuple(n // 2 for n in kernel.shape)
+        self._kernel = torch.from_numpy(np.array(kernel, dtype=np.float64)).to(device)
+        self._transfer: dict[tuple[int, ...], Tensor] = {}
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Convolve ``image`` (any leading axes, then the kernel's axes, float32)."""
+        if not any(self.radius):
+            return image * self._kernel.to(image.dtype).reshape(())
+        axes = tuple(range(-len(self.radius), 0))
+        shape = tuple(image.shape[axis] for axis in axes)
+        # the wrap-around of a circular convolution of n points reaches only the 2 r points that are dropped
+        size = tuple(next_fast_len(n, real=True) for n in shape)
+        spectrum = torch.fft.rfftn(image, s=size, dim=axes) * self._transfer_function(size)
+        full = torch.fft.irfftn(spectrum, s=size, dim=axes)
+        window = tuple(slice(2 * r, n) for r, n in zip(self.radius, shape, strict=True))
+        valid: Tensor = full[(..., *window)]
+        return valid
+
+    def _transfer_function(self, size: tuple[int, ...]) -> Tensor:
+        if size not in self._transfer:
+            spectrum = torch.fft.rfftn(self._kernel, s=size)
+            self._transfer[size] = spectrum.to(torch.complex64)
+        return self._transfer[size]
+
+
+@dataclass(frozen=True, slots=True)
+class CensoredSensor:
+    """Mean of a sensor that cannot report below ``low`` or above ``high`` (Tobin 1958; METHOD section 5).
+
+    The level z is reported as clip(z + s N, low, high) with s^2 = alpha max(z, 0) + sigma^2. All in
+    the units of z. An infinite limit does not clip.
+    """
+
+    alpha: float
+    sigma: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the mean of the report is the level itself."""
+        return math.isinf(self.low) and math.isinf(self.high)
+
+    def __call__(self, level: Tensor) -> Tensor:
+        """Return the mean report for each level."""
+        if self.is_linear:
+            return level
+        s = torch.sqrt(self.alpha * level.clamp(min=0) + self.sigma**2 + 1e-12)
+        mean: Tensor = level
+        if math.isfinite(self.low):
+            mean = mean + _excess(self.low - level, s)
+        if math.isfinite(self.high):
+            mean = mean - _excess(level - self.high, s)
+        return mean
+
+
+def _excess(gap: Tensor, s: Tensor) -> Tensor:
+    """Return E[max(gap - s N, 0)]: what clipping at a limit adds, ``gap`` being the way to the limit."""
+    t = gap / s
+    excess: Tensor = gap * torch.special.ndtr(t) + s * _INV_SQRT_2PI * torch.exp(-0.5 * t * t)
+    return excess
+
+
+class ForwardModel:
+    """g: from the estimate x to the expected measurement, in one tile's normalised units."""
+
+    def __init__(self, convolution: Convolution, sensor: CensoredSensor) -> None:
+        self.convolution = convolution
+        self.sensor = sensor
+
+    @property
+    def radius(self) -> tuple[int, ...]:
+        """Pixels that the prediction is smaller than the estimate at each end of each axis."""
+        return self.convolution.radius
+
+    def __call__(self, estimate: Tensor) -> Tensor:
+        """Predict the measurement on the pixels whose PSF fits into ``estimate`` (... (z) y x)."""
+        return self.sensor(self.convolution(estimate))
+
+    def crop(self, image: Tensor) -> Tensor:
+        """Cut an array that is aligned with an estimate to the pixels that are predicted."""
+        for axis, r in enumerate(self.radius, start=-len(self.radius)):
+            image = image.narrow(axis, r, image.shape[axis] - 2 * r)
+        return image
