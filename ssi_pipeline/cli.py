@@ -1,0 +1,157 @@
+"""The command ``ssi``. Light to start: torch and dask are imported only where they are needed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ssi_pipeline import __version__
+from ssi_pipeline.config import load_config
+from ssi_pipeline.errors import ConfigError, SsiError
+
+OK, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+_out = Console(highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status.
+
+    0: done. 1: tiles failed, or something is wrong with the data. 2: refused before any work, with the
+    reason on standard error. 130: stopped by the user, can be resumed.
+    """
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except SsiError as error:
+        print(f"ssi: {error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("ssi: stopped; run the same command again to resume", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ssi", description="Self-supervised deconvolution of microscopy volumes too large for memory."
+    )
+    parser.add_argument("--version", action="version", version=f"ssi_pipeline {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(command=command)
+        return sub
+
+    init = add("init", _init, "write a commented configuration to edit")
+    init.add_argument("config", type=Path, help="the file to write, for instance run.yaml")
+    plan = add("plan", _plan, "tell what a run will do and at what cost; touches nothing")
+    plan.add_argument("--pilot", type=int, metavar="N", help="solve N tiles, without keeping them, to measure the time")
+    run = add("run", _run, "do it; the same command resumes")
+    run.add_argument("--new", action="store_true", help="start over; an earlier run on this output is kept aside")
+    run.add_argument("--retry-failed", action="store_true", help="also take up the tiles that failed before")
+    run.add_argument("--ignore-disk", action="store_true", help="start although the disk may be too small")
+    status = add("status", _status, "tell what is done, running, failed and to do")
+    verify = add("verify", _verify, "read every block back and compare it with the ledger")
+    report = add("report", _report, "write a single HTML file about the run")
+    report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
+    for sub in (plan, run, status, verify, report):
+        sub.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
+    demo = add("demo", _demo, "solve an embedded example whose truth is known, and compare")
+    demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for everything it writes")
+    return parser
+
+
+def _init(options: argparse.Namespace) -> int:
+    from ssi_pipeline.config.template import template_text
+
+    path: Path = options.config
+    if path.exists():
+        raise ConfigError(f"{path} exists: choose another name, or remove it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"the folder {path.parent} does not exist")
+    path.write_text(template_text())
+    _out.print(f"wrote {path}: set input.path, output.path and psf, then `ssi plan {path}`")
+    return OK
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run.planning import describe_plan, time_from_ledger, time_from_pilot
+    from ssi_pipeline.run.prepare import prepare
+    from ssi_pipeline.run.setup import check_output
+
+    config = load_config(options.config)
+    prepared = prepare(config)
+    check_output(prepared, new=False, ignore_disk=False)
+    time = time_from_pilot(config, options.pilot) if options.pilot else time_from_ledger(prepared)
+    _print_rows(describe_plan(prepared, time))
+    return OK
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run import run
+
+    config = load_config(options.config)
+    outcome = run(config, new=options.new, retry_failed=options.retry_failed, ignore_disk=options.ignore_disk)
+    if outcome.interrupted:
+        return INTERRUPTED
+    return OK if outcome.complete else INCOMPLETE
+
+
+def _status(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run.status import describe_status, read_status
+
+    status = read_status(load_config(options.config))
+    _print_rows(describe_status(status))
+    return INCOMPLETE if status.tiles_failed else OK
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run.verify import verify
+
+    result = verify(load_config(options.config))
+    for problem in result.problems:
+        _out.print(problem, markup=False)
+    checked = result.blocks - result.missing
+    _out.print(f"{checked - len(result.problems)} of {result.blocks} blocks are good", end="")
+    _out.print(f", {result.missing} are not written yet" if result.missing else "", end="")
+    _out.print(f", {len(result.problems)} are bad" if result.problems else "")
+    if result.problems:
+        noted = (
+            "noted: `ssi run` computes them again" if result.recorded else "a run is going on: verify again after it"
+        )
+        _out.print(noted)
+    return OK if result.good else INCOMPLETE
+
+
+def _report(options: argparse.Namespace) -> int:
+    from ssi_pipeline.report import write_report
+
+    path = write_report(load_config(options.config), options.output)
+    _out.print(f"wrote {path}")
+    return OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ssi_pipeline.demo import demo
+
+    return demo(options.output)
+
+
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(name, value)
+    _out.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

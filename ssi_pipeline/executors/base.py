@@ -1,0 +1,44 @@
+"""The contract of an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ssi_pipeline.storage.records import Job, TaskRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A batch that came back: its records, or why the batch was lost with its worker."""
+
+    jobs: tuple[Job, ...]
+    records: tuple[TaskRecord, ...]
+    lost: str | None = None
+
+
+class Executor(Protocol):
+    """Runs batches of jobs, in any order and at any place.
+
+    Every submitted batch comes back exactly once from ``completed``, with a record for each of its
+    jobs or marked as lost. Exceptions of a job are in its record; an executor raises ExecutorError
+    only when it can run nothing more.
+    """
+
+    @property
+    def slots(self) -> int:
+        """Number of batches that run at the same time."""
+
+    @property
+    def pending(self) -> int:
+        """Number of jobs submitted and not yet back."""
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Take a batch; returns at once."""
+
+    def completed(self, timeout: float) -> list[Completed]:
+        """Return batches that came back; waits up to ``timeout`` seconds for the first."""
+
+    def close(self) -> None:
+        """Give up what still runs and free the workers."""

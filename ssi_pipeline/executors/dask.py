@@ -1,0 +1,158 @@
+"""Batches as dask tasks, on a cluster of local processes or on any scheduler.
+
+The client never holds the whole job: the run keeps a rolling window of batches under way, each batch is
+one small task without arguments of size, and its result is fetched and released as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+from collections.abc import Sequence
+from typing import Any
+
+import dask
+from distributed import Client, Future, LocalCluster
+from distributed.scheduler import KilledWorker
+
+from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.executors.base import Completed
+from ssi_pipeline.storage.records import Job
+from ssi_pipeline.tasks import RunSpec, execute
+
+_START_TIMEOUT = "120s"
+
+
+class DaskExecutor:
+    """Runs batches on the workers of a dask cluster.
+
+    A worker that dies is the infrastructure's fault: its batch is run again by the scheduler up to
+    ``worker_losses`` times, then comes back as lost, and the run decides.
+    """
+
+    def __init__(self, spec: RunSpec, client: Client, cluster: LocalCluster | None = None) -> None:
+        self._spec = spec
+        self._client = client
+        self._cluster = cluster
+        self._address = client.scheduler.address if client.scheduler else "?"
+        self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        self._jobs: dict[str, tuple[Job, ...]] = {}
+        self._futures: dict[str, Future[Any]] = {}
+        self._count = 0
+        self._pending = 0
+
+    @property
+    def slots(self) -> int:
+        """Number of worker threads that are connected now, at least 1."""
+        return max(1, sum(self._client.nthreads().values()) if self._cluster is None else len(self._cluster.workers))
+
+    @property
+    def pending(self) -> int:
+        """Number of jobs submitted and not yet back."""
+        return self._pending
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Send a batch as one task."""
+        batch = tuple(jobs)
+        self._count += 1
+        key = f"{batch[0].kind}-{self._spec.fingerprint}-{self._count}"
+        self._refuse_dead_client()
+        future = self._client.submit(execute, self._spec, batch, key=key, pure=False)
+        self._jobs[key], self._futures[key] = batch, future
+        self._pending += len(batch)
+        future.add_done_callback(self._finished.put)
+
+    def completed(self, timeout: float) -> list[Completed]:
+        """Return the batches that came back, all that are there."""
+        done = []
+        try:
+            done.append(self._finished.get(timeout=timeout))
+            while True:
+                done.append(self._finished.get_nowait())
+        except queue.Empty:
+            self._refuse_dead_client()
+        return self._collect(done)
+
+    def _collect(self, done: list[Future[Any]]) -> list[Completed]:
+        fine = [future for future in done if future.status == "finished"]
+        records = dict(zip((f.key for f in fine), self._client.gather(fine), strict=True)) if fine else {}
+        batches = []
+        for future in done:
+            jobs = self._jobs.pop(str(future.key))
+            self._futures.pop(str(future.key))
+            self._pending -= len(jobs)
+            if future.key in records:
+                batches.append(Completed(jobs, tuple(records[future.key])))
+            else:
+                batches.append(Completed(jobs, (), lost=self._why_lost(future)))
+        return batches
+
+    def _why_lost(self, future: Future[Any]) -> str:
+        problem = future.exception() if future.status == "error" else None
+        if isinstance(problem, KilledWorker):
+            return "the worker that ran it died each time it was tried (out of memory, or killed)"
+        if problem is None:
+            return f"the task was {future.status}"
+        return f"{type(problem).__name__}: {problem}"
+
+    def _refuse_dead_client(self) -> None:
+        if self._client.status not in ("running", "connecting"):
+            raise ExecutorError(f"the dask scheduler at {self._address} is gone; run again to resume")
+
+    def close(self) -> None:
+        """Cancel what still runs and shut down the workers that were started here."""
+        with contextlib.suppress(Exception):  # the cluster may be gone already: nothing is owed to it
+            self._client.cancel(list(self._futures.values()), force=True)
+        self._futures.clear()
+        self._jobs.clear()
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=5)
+        if self._cluster is not None:
+            with contextlib.suppress(Exception):
+                self._cluster.close(timeout=10)
+
+
+def open_local(spec: RunSpec, workers: int, threads: int, memory: int, losses: int) -> DaskExecutor:
+    """Start worker processes on this machine, reachable from this machine only."""
+    settings: dict[str, Any] = {
+        "distributed.scheduler.allowed-failures": losses,
+        "distributed.worker.daemon": True,
+        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads,
+        "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": threads,
+        # a tile's memory is arrays of torch and numpy, which dask cannot spill: only the last limit is of use
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+    }
+    with dask.config.set(settings):
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=memory,
+            silence_logs=logging.CRITICAL,
+        )
+        return DaskExecutor(spec, Client(cluster, timeout=_START_TIMEOUT), cluster)
+
+
+def open_remote(spec: RunSpec, address: str) -> DaskExecutor:
+    """Use the workers of a running scheduler.
+
+    Raises
+    ------
+    ExecutorError
+        Nothing answers at the address, or it has no workers.
+    """
+    try:
+        client = Client(address, timeout="20s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ExecutorError(f"no dask scheduler answers at executor.address {address}: {error}") from error
+    try:
+        client.wait_for_workers(1, timeout=60)
+    except TimeoutError as error:
+        client.close()
+        raise ExecutorError(f"the dask scheduler at {address} has had no worker for 60 s: start some") from error
+    return DaskExecutor(spec, client)

@@ -1,0 +1,36 @@
+"""How much of this machine a run may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+from ssi_pipeline.config import ExecutorConfig
+
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def worker_count(section: ExecutorConfig) -> int:
+    """Return the number of workers: as asked for, else one for each group of ``threads`` cores."""
+    if section.kind == "serial":
+        return 1
+    return section.workers or max(1, len(os.sched_getaffinity(0)) // section.threads)
+
+
+def worker_memory(section: ExecutorConfig) -> int:
+    """Return the bytes that one worker may use: as asked for, else an equal share of nine tenths."""
+    if section.memory_gib is not None:
+        return int(section.memory_gib * 2**30)
+    return int(0.9 * _total_memory()) // worker_count(section)
+
+
+def _total_memory() -> int:
+    total = int(psutil.virtual_memory().total)
+    for path in _CGROUP_LIMITS:
+        try:
+            total = min(total, int(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return total

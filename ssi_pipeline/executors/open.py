@@ -1,0 +1,21 @@
+"""From the configuration to an executor."""
+
+from __future__ import annotations
+
+from ssi_pipeline.config import ExecutorConfig
+from ssi_pipeline.executors.base import Executor
+from ssi_pipeline.executors.machine import worker_count, worker_memory
+from ssi_pipeline.tasks import RunSpec
+
+
+def open_executor(section: ExecutorConfig, spec: RunSpec) -> Executor:
+    """Start, or connect to, the workers that the configuration names."""
+    if section.kind == "serial":
+        from ssi_pipeline.executors.serial import SerialExecutor
+
+        return SerialExecutor(spec)
+    from ssi_pipeline.executors.dask import open_local, open_remote
+
+    if section.address is not None:
+        return open_remote(spec, section.address)
+    return open_local(spec, worker_count(section), section.threads, worker_memory(section), section.worker_losses)

@@ -1,0 +1,42 @@
+"""Everything in this process, one job after the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from ssi_pipeline.executors.base import Completed
+from ssi_pipeline.storage.records import Job
+from ssi_pipeline.tasks import RunSpec, execute
+
+
+class SerialExecutor:
+    """Runs a batch each time that ``completed`` is called."""
+
+    slots = 1
+
+    def __init__(self, spec: RunSpec) -> None:
+        self._spec = spec
+        self._queue: deque[tuple[Job, ...]] = deque()
+
+    @property
+    def pending(self) -> int:
+        """Number of jobs submitted and not yet back."""
+        return sum(len(jobs) for jobs in self._queue)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Put a batch at the end of the queue."""
+        self._queue.append(tuple(jobs))
+
+    def completed(self, timeout: float) -> list[Completed]:  # noqa: ARG002 there is nobody to wait for
+        """Run the batch at the head of the queue."""
+        if not self._queue:
+            return []
+        jobs = self._queue[0]
+        records = tuple(execute(self._spec, jobs))
+        self._queue.popleft()
+        return [Completed(jobs, records)]
+
+    def close(self) -> None:
+        """Forget what was not run."""
+        self._queue.clear()

@@ -1,0 +1,133 @@
+"""One run from start to end; the same call resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import OutputError
+from ssi_pipeline.executors import open_executor
+from ssi_pipeline.run.channels import ready_channels
+from ssi_pipeline.run.finish import write_metrics
+from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
+from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
+from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.setup import check_output, put_aside, start_or_resume
+from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
+from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.verify import forget_missing
+from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
+from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.scratch import remove_scratch
+from ssi_pipeline.storage.sink import set_status
+from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.tasks import Context, RunSpec
+
+
+def run(
+    config: RunConfig,
+    new: bool = False,
+    retry_failed: bool = False,
+    ignore_disk: bool = False,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Do whatever of a run is not done yet.
+
+    Parameters
+    ----------
+    new
+        Put an earlier run on this output aside and start over.
+    retry_failed
+        Also take up tiles that failed before.
+    ignore_disk
+        Start although the disk might be too small.
+    say
+        Receives lines for the user before the display is up.
+
+    Raises
+    ------
+    SsiError
+        The run cannot start, or cannot go on; what was done stays recorded.
+    """
+    prepared = prepare(config)
+    paths = StatePaths(config.state_path)
+    check_output(prepared, new, ignore_disk)
+    try:
+        paths.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the state folder {paths.root} cannot be made: {error}") from error
+    with run_lock(paths.lock):
+        if new and paths.document.exists():
+            for moved in put_aside(prepared):
+                say(f"the earlier run is kept as {moved}")
+            return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say)
+        return _run_locked(prepared, retry_failed)
+
+
+def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
+    context, resumed = start_or_resume(prepared)
+    state = read_state(context.paths.ledger, task_counts(context))
+    before = state.count("solve", DONE)
+    with Ledger(context.paths.ledger) as ledger, closing(_display(context)) as display, StopRequest() as stop:
+        if resumed:
+            display.line(describe_resumed(context, state))
+        for record in forget_missing(context, state):
+            ledger.append(record)
+        if retry_failed and (count := forget_failures(state)):
+            display.line(f"{count} failed tiles are taken up again")
+        try:
+            finished = nothing_to_do(state) or _work(context, state, ledger, display, stop)
+        except KeyboardInterrupt:
+            finished = False
+        outcome = Outcome(
+            state=context.paths.root,
+            tiles=context.plan.n_tiles,
+            tiles_done=state.count("solve", DONE),
+            tiles_failed=state.count("solve", FAILED),
+            blocks_missing=context.plan.n_blocks - state.count("stitch", DONE),
+            computed_tiles=max(0, state.count("solve", DONE) - before),
+            interrupted=not finished,
+        )
+        display.line(describe_outcome(outcome))
+        return outcome
+
+
+def _display(context: Context) -> ProgressDisplay:
+    return ProgressDisplay(context.paths.log, context.paths.progress)
+
+
+def _work(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
+    """Start the workers and drive all stages; returns False when asked to stop."""
+    set_status(context.document.config.output.path, "incomplete")
+    section = context.document.config.executor
+    with closing(open_executor(section, RunSpec(str(context.paths.root), context.document.fingerprint))) as executor:
+        display.line(f"{executor.slots} worker(s), {section.kind} executor")
+        loop = Loop(executor, ledger, state, display, stop, section.tile_attempts, section.worker_losses)
+        if not (ready_channels(context, state, loop) and _tiles_and_levels(context, state, loop)):
+            return False
+    write_metrics(context)
+    if nothing_to_do(state):
+        ledger.sync()
+        set_status(context.document.config.output.path, "complete")
+        if not context.document.config.output.keep_scratch:
+            remove_scratch(context.paths.scratch)
+    return True
+
+
+def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
+    if not loop.drive(TileStage(context, state), "solve", "tiles"):
+        return False
+    if state.count("stitch", DONE) < context.plan.n_blocks:
+        return True  # a pyramid of an image with holes would have to be made again
+    for level in range(1, context.pyramid.n_levels):
+        todo = pending(state, "pyramid", context.pyramid.indices(level))
+        if todo and not loop.drive(ListStage("pyramid", todo), "pyramid", f"pyramid level {level}"):
+            return False
+    return True
+
+
+def nothing_to_do(state: LedgerState) -> bool:
+    """Tell whether every block of every level is written."""
+    return all(bool((state.status[kind] == DONE).all()) for kind in ("stitch", "pyramid"))

@@ -1,0 +1,141 @@
+"""The rolling window: keep a few jobs under way for each worker, record what comes back, never hold the rest."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from ssi_pipeline.errors import OutputError
+from ssi_pipeline.executors import Completed, Executor
+from ssi_pipeline.run.prepare import WINDOW_PER_SLOT
+from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.stages import Stage
+from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
+from ssi_pipeline.storage.records import Job, Kind, TaskRecord
+
+_BATCH_SECONDS = 0.5
+"""Short jobs travel together, so that a round trip to a worker costs little; it is also what a kill may cost."""
+
+_MOST_IN_BATCH = 64
+_POLL_SECONDS = 0.2
+_FULL = "[Errno 28]"
+
+
+class Loop:
+    """Drives the stages of one run through an executor."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        ledger: Ledger,
+        state: LedgerState,
+        display: ProgressDisplay,
+        stop: StopRequest,
+        attempts: int,
+        losses: int,
+    ) -> None:
+        self._executor = executor
+        self._ledger = ledger
+        self._state = state
+        self._display = display
+        self._stop = stop
+        self._attempts = attempts
+        self._losses = losses
+        self._retry: deque[Job] = deque()
+        self._alone: deque[Job] = deque()
+        self._lost: dict[str, int] = {}
+        self._seconds: dict[Kind, float] = {}
+
+    def drive(self, stage: Stage, counted: Kind, title: str) -> bool:
+        """Run a stage to its end; ``counted`` is the kind of job that the display counts.
+
+        Returns False when the run was asked to stop before the stage was through.
+        """
+        total = len(self._state.status[counted])
+        self._display.start(title, self._state.count(counted, DONE), total)
+        try:
+            return self._drive(stage, counted)
+        finally:
+            self._ledger.sync()
+            stage.synced()
+            self._display.finish_stage()
+
+    def _drive(self, stage: Stage, counted: Kind) -> bool:
+        said = False
+        while True:
+            if not self._stop.requested:
+                self._fill(stage)
+            elif not said:
+                said = True
+                self._display.line("stopping: running tiles get some seconds to finish; Ctrl-C again gives them up")
+            if self._executor.pending == 0 or self._stop.overdue:
+                return not self._stop.requested
+            for completed in self._executor.completed(_POLL_SECONDS):
+                self._take(completed, stage)
+            if self._ledger.sync_if_due():
+                stage.synced()
+            done, failed = (self._state.count(counted, code) for code in (DONE, FAILED))
+            self._display.note(done, failed, self._executor.pending)
+
+    def _fill(self, stage: Stage) -> None:
+        while self._alone:
+            self._executor.submit([self._alone.popleft()])
+        slots = self._executor.slots
+        while True:
+            job = self._next(stage) if self._executor.pending < self._window(slots) else None
+            if job is None:
+                return
+            batch = [job]
+            while len(batch) < self._batch_size(job.kind):
+                another = self._next(stage)
+                if another is None:
+                    break
+                batch.append(another)
+            self._executor.submit(batch)
+
+    def _next(self, stage: Stage) -> Job | None:
+        return self._retry.popleft() if self._retry else stage.next_job()
+
+    def _window(self, slots: int) -> int:
+        size = max((self._batch_size(kind) for kind in self._seconds), default=1)
+        return WINDOW_PER_SLOT * slots * size
+
+    def _batch_size(self, kind: Kind) -> int:
+        seconds = self._seconds.get(kind)
+        return 1 if seconds is None else max(1, min(_MOST_IN_BATCH, int(_BATCH_SECONDS / max(seconds, 1e-4))))
+
+    def _take(self, completed: Completed, stage: Stage) -> None:
+        if completed.lost is not None:
+            for job in completed.jobs:
+                self._take_lost(job, completed.lost, stage)
+        for record in completed.records:
+            if record.error is not None and _FULL in record.error:
+                raise OutputError(f"{record.key}: {record.error}; free some space and run again to resume")
+            if record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
+                self._retry.append(Job(record.kind, record.index, record.attempt + 1))
+            else:
+                self._record(record, stage)
+
+    def _record(self, record: TaskRecord, stage: Stage) -> None:
+        if record.status == "done" and record.seconds:
+            before = self._seconds.get(record.kind, record.seconds)
+            self._seconds[record.kind] = 0.8 * before + 0.2 * record.seconds
+        self._append(record)
+        for consequence in stage.note(record):
+            self._append(consequence)
+        if record.status == "failed":
+            self._display.line(f"{record.key} failed: {record.error}")
+
+    def _append(self, record: TaskRecord) -> None:
+        self._ledger.append(record)
+        self._state.note(record)
+
+    def _take_lost(self, job: Job, why: str, stage: Stage) -> None:
+        """A lost worker may have been another job's fault: each is tried alone before it is given up."""
+        self._lost[job.key] = self._lost.get(job.key, 0) + 1
+        if self._lost[job.key] < self._losses:
+            self._alone.append(job)
+            return
+        record = TaskRecord(job.kind, job.index, "failed", job.attempt, finished=time.time(), error=why)
+        self._record(record, stage)

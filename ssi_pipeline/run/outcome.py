@@ -1,0 +1,52 @@
+"""What a call of ``run`` came to, in numbers and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
+from ssi_pipeline.tasks import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Counts at the end of a call; ``computed_tiles`` are those of this call only."""
+
+    state: Path
+    tiles: int
+    tiles_done: int
+    tiles_failed: int
+    blocks_missing: int
+    computed_tiles: int
+    interrupted: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block of the output is written."""
+        return self.blocks_missing == 0 and not self.interrupted
+
+
+def describe_outcome(outcome: Outcome) -> str:
+    """Return the lines that end a run."""
+    counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done, {outcome.computed_tiles} of them now"
+    if outcome.interrupted:
+        return f"stopped: {counts}; nothing is lost: run the same command again to resume"
+    if outcome.tiles_failed:
+        return (
+            f"incomplete: {counts}; {outcome.tiles_failed} failed, {outcome.blocks_missing} blocks are missing; "
+            "`ssi status` names the causes, `ssi run --retry-failed` tries the failed tiles again"
+        )
+    if outcome.blocks_missing:
+        return f"incomplete: {counts}, but {outcome.blocks_missing} blocks could not be written; run again to retry"
+    return f"complete: {counts}"
+
+
+def describe_resumed(context: Context, state: LedgerState) -> str:
+    """Return a line on what an earlier call left."""
+    failed = state.count("solve", FAILED)
+    return (
+        f"resuming: {state.count('solve', DONE)} of {context.plan.n_tiles} tiles and "
+        f"{state.count('stitch', DONE)} of {context.plan.n_blocks} blocks are done"
+        + (f", {failed} tiles failed (left alone without --retry-failed)" if failed else "")
+    )

@@ -1,0 +1,134 @@
+"""What `ssi plan` says: the cut of the volume, its cost, and the time as far as it is known."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import SsiError
+from ssi_pipeline.executors.machine import worker_memory
+from ssi_pipeline.run.channels import prepare_channels_here
+from ssi_pipeline.run.prepare import Prepared, prepare
+from ssi_pipeline.run.progress import duration
+from ssi_pipeline.run.setup import save_inputs
+from ssi_pipeline.storage.ledger import latest_records
+from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.tasks import RunSpec, execute
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEstimate:
+    """Wall time of all tiles with its 95 % interval, from ``tiles`` measured ones; seconds."""
+
+    seconds: float
+    low: float
+    high: float
+    tiles: int
+    source: str
+
+
+def estimate_time(seconds: list[float], n_tiles: int, workers: int, source: str) -> TimeEstimate | None:
+    """Extrapolate tile times: mean +- t-quantile x standard error, times the tiles of one worker."""
+    if not seconds:
+        return None
+    from scipy import stats
+
+    values = np.asarray(seconds)
+    rounds = n_tiles / min(workers, n_tiles)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return TimeEstimate(mean * rounds, 0.5 * mean * rounds, 2 * mean * rounds, 1, source)
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) * float(stats.t.ppf(0.975, len(values) - 1))
+    return TimeEstimate(mean * rounds, max(0.0, mean - error) * rounds, (mean + error) * rounds, len(values), source)
+
+
+def time_from_ledger(prepared: Prepared) -> TimeEstimate | None:
+    """Estimate the time of the whole run from the tiles that are done."""
+    paths = StatePaths(prepared.document.config.state_path)
+    done = [r.seconds for r in latest_records(paths.ledger, "solve").values() if r.status == "done"]
+    return estimate_time(done, prepared.document.plan.n_tiles, prepared.workers, "tiles done")
+
+
+def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
+    """Solve ``count`` tiles, spread over the volume, in this process and in a temporary folder.
+
+    Raises
+    ------
+    SsiError
+        A tile fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssi-pilot-") as folder:
+        output = config.output.model_copy(update={"path": Path(folder, "pilot.zarr"), "state": None})
+        prepared = prepare(config.model_copy(update={"output": output}))
+        context = save_inputs(prepared)
+        spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)
+        prepare_channels_here(context, spec)
+        n_tiles = prepared.document.plan.n_tiles
+        chosen = np.unique(np.linspace(0, n_tiles - 1, min(count, n_tiles)).round().astype(int))
+        seconds = []
+        for index in chosen:
+            record = execute(spec, [Job("solve", int(index))])[-1]
+            if record.error is not None:
+                raise SsiError(f"pilot: tile {index} failed: {record.error}")
+            seconds.append(record.seconds)
+    return estimate_time(seconds, n_tiles, prepared.workers, "pilot, one worker at a time")
+
+
+def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[str, str]]:
+    """Return the rows of the plan: what, and how much."""
+    document, cost = prepared.document, prepared.cost
+    plan, config = document.plan, document.config
+    limit = worker_memory(config.executor)
+    rows = [
+        ("input", f"{config.input.path}: {document.volume.describe()}, {_bytes(document.volume.nbytes)}"),
+        ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {prepared.context.dtype}"),
+        ("region", "x".join(str(n) for n in plan.shape) + " (t c z y x)"),
+        ("PSF", "; ".join(_psf(psf) for psf in dict.fromkeys(prepared.psfs))),
+        ("tiles", f"{plan.n_tiles} = {_times(plan.tile_grid)} (t c z y x), cores of {_times(plan.core)} (z y x)"),
+        ("blocks", f"{plan.n_blocks}, shards of {_times(plan.shard)}, chunks of {_times(plan.chunk)}"),
+        ("halo, blend", f"{_times(plan.halo)}, {_times(plan.blend)}"),
+        ("read", f"{_bytes(cost.bytes_read)}, {cost.read_amplification:.2f} times the region"),
+        ("written", f"up to {_bytes(cost.bytes_written)} and {_bytes(cost.bytes_pyramid)} of pyramid, uncompressed"),
+        ("scratch", _scratch(prepared)),
+        ("memory", f"about {_bytes(cost.bytes_worker_memory)} per worker, of {_bytes(limit)}"),
+        ("workers", f"{prepared.workers} ({config.executor.kind})"),
+    ]
+    return [*rows, ("time", describe_time(time, prepared.workers))]
+
+
+def describe_time(time: TimeEstimate | None, workers: int) -> str:
+    """Return the time with its interval, or how to get it."""
+    if time is None:
+        return "unknown until the first tiles are done; `ssi plan --pilot 4` measures it"
+    span = f"{duration(time.low)} to {duration(time.high)}"
+    source = f"from {time.tiles} tiles: {time.source}"
+    return f"{duration(time.seconds)} on {workers} worker(s), 95 % interval {span} ({source})"
+
+
+def _scratch(prepared: Prepared) -> str:
+    cost = prepared.cost
+    if prepared.document.plan.direct:
+        return "none: tiles are written directly"
+    return f"{_bytes(cost.bytes_scratch_written)} in all, up to {_bytes(cost.bytes_scratch_peak)} at a time"
+
+
+def _psf(psf: object) -> str:
+    radius = getattr(psf, "radius", None)
+    return "identity (denoising)" if radius is None else _times(tuple(2 * r + 1 for r in radius)) + " (z y x)"
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in sizes)
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"

@@ -1,0 +1,124 @@
+"""Everything that is decided before a run touches anything."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ssi_pipeline import __version__
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import ConfigError, InputError, OutputError
+from ssi_pipeline.executors.machine import worker_count, worker_memory
+from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
+from ssi_pipeline.geometry.plan import region_of_interest
+from ssi_pipeline.physics.psf import Psf, load_psf
+from ssi_pipeline.storage.identity import identity
+from ssi_pipeline.storage.records import Kind
+from ssi_pipeline.storage.source import Source, open_source, spec_of
+from ssi_pipeline.storage.state import RunDocument, StatePaths, basis_of
+from ssi_pipeline.tasks import Context
+
+WINDOW_PER_SLOT = 3
+"""Jobs kept under way for each worker: one runs, the others wait so that no worker ever does."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start: its document, its PSFs by output channel, and its cost."""
+
+    document: RunDocument
+    psfs: tuple[Psf | None, ...]
+    cost: Cost
+    workers: int
+
+    @property
+    def context(self) -> Context:
+        """The run as workers will see it."""
+        return Context(self.document, StatePaths(self.document.config.state_path))
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Open the input, load the PSFs, cut the volume; write nothing.
+
+    Raises
+    ------
+    ConfigError, InputError, GeometryError, OutputError
+        What is wrong, before any work starts.
+    """
+    refuse_overlap(config)
+    source = open_source(spec_of(config.input))
+    psfs = _load_psfs(config, source.volume)
+    radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
+    workers = worker_count(config.executor)
+    plan = make_plan(source.volume, config, radius, worker_memory(config.executor))
+    basis = basis_of(config, identity(spec_of(config.input)), [psf.digest if psf else "identity" for psf in psfs])
+    document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), _versions())
+    cost = estimate_cost(plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
+    return Prepared(document, psfs, cost, workers)
+
+
+def task_counts(context: Context) -> dict[Kind, int]:
+    """Return the number of tasks of each kind that a run has."""
+    channels = context.plan.shape[1]
+    return {
+        "calibrate": channels,
+        "train": channels,
+        "solve": context.plan.n_tiles,
+        "stitch": context.plan.n_blocks,
+        "pyramid": context.pyramid.total_blocks,
+    }
+
+
+def refuse_overlap(config: RunConfig) -> None:
+    """Refuse an output or a state folder that lies inside the input, or the other way round.
+
+    Raises
+    ------
+    OutputError
+        They overlap.
+    """
+    source = config.input.path.resolve()
+    for name, path in (("output.path", config.output.path.resolve()), ("output.state", config.state_path.resolve())):
+        if path == source or source in path.parents or path in source.parents:
+            raise OutputError(f"{name} {path} and input.path {source} overlap: put the output somewhere else")
+    if config.output.path.resolve() in config.state_path.resolve().parents:
+        raise OutputError("output.state lies inside output.path: put it beside the output")
+
+
+def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
+    start, stop = region_of_interest(volume, config)[1]
+    channels = stop - start
+    if len(config.psf) not in (1, channels):
+        raise ConfigError(
+            f"psf lists {len(config.psf)} PSFs, but {channels} channel(s) are to be processed: "
+            "give one for all, or one each"
+        )
+    dimensions = config.tiling.dimensions
+    if dimensions == 3 and volume.shape[2] == 1:
+        raise InputError("tiling.dimensions is 3, but the image has a single plane: set tiling.dimensions: 2")
+    sections = [config.psf_of(c) for c in range(channels)]
+    loaded = {id(section): load_psf(section, volume.voxel_size_um, dimensions) for section in sections}
+    return tuple(loaded[id(section)] for section in sections)
+
+
+def _metadata(source: Source, config: RunConfig) -> dict[str, Any]:
+    """What the output carries over from the input; channels outside the region of interest are left out."""
+    metadata = asdict(source.metadata)
+    start, stop = region_of_interest(source.volume, config)[1]
+    omero = metadata.get("omero") or {}
+    if isinstance(omero.get("channels"), list):
+        metadata["omero"] = {**omero, "channels": omero["channels"][start:stop]}
+    return metadata
+
+
+def _versions() -> dict[str, str]:
+    names = ("numpy", "scipy", "torch", "zarr", "dask", "tifffile")
+    return {"ssi_pipeline": __version__, "python": sys.version.split()[0]} | {name: version(name) for name in names}
+
+
+def existing_parent(path: Path) -> Path:
+    """Return the nearest folder at or above a path that exists."""
+    return next(parent for parent in (path, *path.parents) if parent.exists())

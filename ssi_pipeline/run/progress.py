@@ -1,0 +1,165 @@
+"""What a user sees while a run goes on: a live bar on a terminal, plain lines elsewhere and in the log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from ssi_pipeline.storage.atomic import write_json
+
+_LINE_SECONDS = 15.0
+_FILE_SECONDS = 2.0
+_RATE_SECONDS = 600.0
+"""The rate is taken over the last ten minutes: workers come and go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """State of a run at one moment; ``rate`` in units a second, ``left_s`` in seconds, None while unknown."""
+
+    stage: str
+    done: int
+    total: int
+    failed: int
+    running: int
+    rate: float | None
+    left_s: float | None
+    time: float
+
+
+class ProgressDisplay:
+    """Tells of one stage after the other; ``note`` may be called as often as one likes."""
+
+    def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._log = log.open("a")
+        self._file = state_file
+        self._live = self._stream.isatty()
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._stage, self._total = "", 0
+        self._history: deque[tuple[float, int]] = deque()
+        self._line_due = self._file_due = 0.0
+
+    def line(self, text: str) -> None:
+        """Say something once, on the screen and in the log."""
+        self._write_log(text)
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def start(self, stage: str, done: int, total: int) -> None:
+        """Begin a stage with ``done`` of ``total`` units already there."""
+        self.finish_stage()
+        self._stage, self._total = stage, total
+        self._history.clear()
+        self._history.append((time.monotonic(), done))
+        self._line_due = time.monotonic() + _LINE_SECONDS
+        if self._live:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[extra]}"),
+                TimeElapsedColumn(),
+                console=Console(file=self._stream),
+                transient=False,
+            )
+            self._task = self._bar.add_task(stage, total=total, completed=done, extra="")
+            self._bar.start()
+
+    def note(self, done: int, failed: int, running: int) -> None:
+        """Show and record how far the stage is."""
+        now = time.monotonic()
+        if done != self._history[-1][1]:
+            self._history.append((now, done))
+        while len(self._history) > 2 and now - self._history[0][0] > _RATE_SECONDS:
+            self._history.popleft()
+        snapshot = self._snapshot(done, failed, running)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, extra=_extra(snapshot))
+        if now >= self._line_due:
+            self._line_due = now + _LINE_SECONDS
+            text = f"{self._stage}: {done} of {self._total} done{_comma(_extra(snapshot))}"
+            self._write_log(text)
+            if not self._live:
+                print(text, file=self._stream, flush=True)
+        if now >= self._file_due:
+            self._file_due = now + _FILE_SECONDS
+            write_json(self._file, asdict(snapshot))
+
+    def _snapshot(self, done: int, failed: int, running: int) -> Snapshot:
+        (first_time, first), (last_time, last) = self._history[0], self._history[-1]
+        rate = (last - first) / (last_time - first_time) if last > first and last_time > first_time else None
+        left = (self._total - done - failed) / rate if rate else None
+        return Snapshot(self._stage, done, self._total, failed, running, rate, left, time.time())
+
+    def finish_stage(self) -> None:
+        """End the bar of a stage."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def close(self) -> None:
+        """End the display and remove its file: nobody is working any more."""
+        self.finish_stage()
+        self._log.close()
+        self._file.unlink(missing_ok=True)
+
+    def _write_log(self, text: str) -> None:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._log.write("".join(f"{stamp} {line}\n" for line in text.splitlines()))
+        self._log.flush()
+
+
+def read_snapshot(path: Path) -> Snapshot | None:
+    """Return what a running client last wrote, None where there is nothing to read."""
+    import json
+
+    try:
+        return Snapshot(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def duration(seconds: float) -> str:
+    """Return for instance ``42 s``, ``3 min 10 s`` or ``2 h 5 min``."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60} s"
+    if total < 100 * 3600:
+        return f"{total // 3600} h {total % 3600 // 60} min"
+    return f"{total // 86400} d {total % 86400 // 3600} h"
+
+
+def per_time(rate: float) -> str:
+    """Return a rate in the unit that makes it a readable number."""
+    for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
+        if rate * seconds >= 1:
+            return f"{rate * seconds:.1f} / {unit}"
+    return f"{rate * 86400:.1f} / day"
+
+
+def _extra(snapshot: Snapshot) -> str:
+    parts = []
+    if snapshot.failed:
+        parts.append(f"{snapshot.failed} failed")
+    if snapshot.rate:
+        parts.append(per_time(snapshot.rate))
+    if snapshot.left_s is not None:
+        parts.append(f"{duration(snapshot.left_s)} left")
+    return ", ".join(parts)
+
+
+def _comma(text: str) -> str:
+    return f", {text}" if text else ""

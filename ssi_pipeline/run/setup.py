@@ -1,0 +1,175 @@
+"""Start a run's output and state, or take up those of an earlier call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ssi_pipeline.config import differences
+from ssi_pipeline.errors import OutputError, RunChangedError
+from ssi_pipeline.run.prepare import Prepared, existing_parent
+from ssi_pipeline.storage.scratch import create_scratch
+from ssi_pipeline.storage.sink import create_output, is_ours
+from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.tasks import Context
+
+
+def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
+    """Refuse an output that cannot be written or is not ours; with ``new`` put an earlier run aside.
+
+    Raises
+    ------
+    OutputError
+        Not writable, too little disk, or something that no run of ours has made.
+    """
+    config = prepared.document.config
+    output, paths = config.output.path, StatePaths(config.state_path)
+    known = paths.document.exists()
+    if output.exists() and not known and not is_ours(output):
+        raise OutputError(f"{output} exists and is no output of ssi: choose another output.path, or move it away")
+    if output.exists() and not known and not new:
+        raise OutputError(
+            f"{output} is an output of ssi, but its state {paths.root} is gone, so nothing says what is done: "
+            "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
+        )
+    if paths.root.exists() and not known and any(p.name != "lock" for p in paths.root.iterdir()):
+        raise OutputError(f"{paths.root} exists and is no state of ssi: choose another output.state, or move it away")
+    for path in (output, paths.root):
+        if not os.access(existing_parent(path), os.W_OK):
+            raise OutputError(f"{existing_parent(path)} cannot be written to: choose another output.path")
+    if (new or not known) and not ignore_disk:
+        _refuse_full_disk(prepared)
+
+
+def put_aside(prepared: Prepared) -> list[Path]:
+    """Rename the output and state of an earlier run, so that a new one can start; nothing is deleted."""
+    config = prepared.document.config
+    stamp = time.strftime("old-%Y%m%d-%H%M%S")
+    moved = []
+    for path in (config.output.path, config.state_path):
+        if path.exists():
+            moved.append(path.rename(path.with_name(f"{path.name}.{stamp}")))
+    return moved
+
+
+def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
+    """Write what a new run needs, or check that the earlier one is the same; tells whether it resumes.
+
+    Called under the run lock. An earlier run keeps its plan, also where another machine would now
+    cut the volume differently.
+
+    Raises
+    ------
+    RunChangedError
+        Configuration, PSF or input are not those that the output was begun with.
+    """
+    config = prepared.document.config
+    paths = StatePaths(config.state_path)
+    resumed = paths.document.exists()
+    if resumed:
+        document = _same_run(prepared, paths)
+        document.save(paths.document)  # where the work is done may have changed
+        context = Context(document, paths)
+    else:
+        context = save_inputs(prepared)
+    _create_output(context)
+    if not context.plan.direct:
+        create_scratch(paths.scratch, context.plan)
+    sweep_partial_files(config.output.path, paths.root)
+    return context, resumed
+
+
+def save_inputs(prepared: Prepared) -> Context:
+    """Write a new run's document and PSFs to its state folder."""
+    context = prepared.context
+    context.paths.root.mkdir(parents=True, exist_ok=True)
+    for c, psf in enumerate(prepared.psfs):
+        if psf is not None:
+            np.save(context.paths.psf(c), psf.values)
+    prepared.document.save(context.paths.document)
+    return context
+
+
+def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
+    earlier = RunDocument.load(paths.document)
+    changed = differences(earlier.basis, prepared.document.basis)
+    if changed:
+        raise RunChangedError(
+            "\n".join(
+                [
+                    f"{prepared.document.config.output.path} was begun with something else:",
+                    *(f"  {line}" for line in changed),
+                    "put it back to resume, or start over with `ssi run --new` (the old output is kept aside)",
+                ]
+            )
+        )
+    return RunDocument(
+        earlier.basis,
+        prepared.document.config,
+        earlier.plan,
+        earlier.volume,
+        earlier.image_metadata,
+        earlier.versions,
+    )
+
+
+def _create_output(context: Context) -> None:
+    """Create the arrays under another name, then rename: an output is there as a whole or not at all."""
+    document, output = context.document, context.document.config.output
+    if output.path.exists():
+        return
+    temporary = output.path.with_name(f".{output.path.name}.{os.getpid()}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    output.path.parent.mkdir(parents=True, exist_ok=True)
+    create_output(
+        temporary,
+        output,
+        document.volume,
+        context.dtype,
+        context.plan,
+        context.pyramid,
+        document.image_metadata,
+        dict(zip("tczyx", context.origin, strict=True)),
+        {
+            "fingerprint": document.fingerprint,
+            "basis": document.basis,
+            "input_path": str(document.config.input.path),
+            "seed": document.config.seed,
+            "versions": document.versions,
+        },
+    )
+    temporary.rename(output.path)
+
+
+def sweep_partial_files(*roots: Path) -> None:
+    """Delete what a killed writer left behind: files that were never renamed to their final name."""
+    for root in roots:
+        for folder, _, files in os.walk(root):
+            for name in files:
+                if name.endswith(".partial"):
+                    Path(folder, name).unlink(missing_ok=True)
+
+
+def _refuse_full_disk(prepared: Prepared) -> None:
+    cost = prepared.cost
+    config = prepared.document.config
+    needs: dict[int, tuple[Path, int]] = {}
+    for path, size in (
+        (config.output.path, cost.bytes_written + cost.bytes_pyramid),
+        (config.state_path, cost.bytes_scratch_peak),
+    ):
+        parent = existing_parent(path)
+        device = parent.stat().st_dev
+        needs[device] = (parent, needs.get(device, (parent, 0))[1] + size)
+    for parent, size in needs.values():
+        free = shutil.disk_usage(parent).free
+        if size > free:
+            raise OutputError(
+                f"the run may need {size / 1e9:.1f} GB at {parent} (nothing compressed), {free / 1e9:.1f} GB are free: "
+                "free some, choose another output.path or output.state, or, if you know that the data compress well, "
+                "run with --ignore-disk"
+            )

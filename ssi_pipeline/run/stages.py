@@ -1,0 +1,143 @@
+"""Which job comes next: plain lists, and the tiles with the blocks that they make ready."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+
+from ssi_pipeline.storage.ledger import DONE, FAILED, TODO, LedgerState
+from ssi_pipeline.storage.records import Job, Kind, TaskRecord
+from ssi_pipeline.tasks import Context
+
+_MOST_REPAIRS = 3
+"""Times that the scratch of one tile may turn out unusable before its block is given up."""
+
+
+class Stage(Protocol):
+    """A source of jobs that learns from their records."""
+
+    def next_job(self) -> Job | None:
+        """Return a job that can be run now, None when there is none (more may come with the next record)."""
+
+    def note(self, record: TaskRecord) -> list[TaskRecord]:
+        """Learn of a final record; return further records for the ledger that follow from it."""
+
+    def synced(self) -> None:
+        """Learn that all records so far are on disk."""
+
+
+class ListStage:
+    """Independent jobs of one kind."""
+
+    def __init__(self, kind: Kind, indices: Iterable[int]) -> None:
+        self._kind = kind
+        self._todo = deque(indices)
+
+    def next_job(self) -> Job | None:
+        """Return the next of the list."""
+        return Job(self._kind, self._todo.popleft()) if self._todo else None
+
+    def note(self, record: TaskRecord) -> list[TaskRecord]:  # noqa: ARG002 nothing depends on it
+        """Nothing follows from a record."""
+        return []
+
+    def synced(self) -> None:
+        """Nothing waits for it."""
+
+
+class TileStage:
+    """Tiles in the order of the grid, and each block as soon as all of its tiles are there.
+
+    Holds a few bytes a tile and a block; everything else is arithmetic on the plan. The scratch of a tile
+    is deleted when all of its blocks are written and recorded on disk.
+    """
+
+    def __init__(self, context: Context, state: LedgerState) -> None:
+        self._context = context
+        self._plan = context.plan
+        self._tiles = state.status["solve"]
+        self._blocks = state.status["stitch"]
+        self._there = np.zeros(self._plan.n_tiles, bool)
+        self._offered = np.zeros(self._plan.n_blocks, bool)
+        self._ready: deque[int] = deque()
+        self._again: deque[int] = deque()
+        self._repairs: dict[int, int] = {}
+        self._release: list[int] = []
+        self._cursor = 0
+
+    def next_job(self) -> Job | None:
+        """Return a block that is ready (it frees scratch), else the next tile that some block needs."""
+        while not self._ready and not self._again and self._cursor < self._plan.n_tiles:
+            index = self._cursor
+            self._cursor += 1
+            if self._tiles[index] != FAILED and self._needed(index):
+                self._again.append(index)
+        if self._ready:
+            return Job("stitch", self._ready.popleft())
+        return Job("solve", self._again.popleft()) if self._again else None
+
+    def _needed(self, index: int) -> bool:
+        """Tell whether a tile has to be solved; one whose scratch is there is offered to its blocks instead."""
+        tile = self._plan.tile(index)
+        if all(self._blocks[b] == DONE for b in self._plan.blocks_of(tile)):
+            return False
+        if self._tiles[index] == DONE and not self._plan.direct and self._context.scratch.has(index):
+            self._arrived(index)
+            return False
+        return True
+
+    def _arrived(self, index: int) -> None:
+        self._there[index] = True
+        for b in self._plan.blocks_of(self._plan.tile(index)):
+            waiting = self._blocks[b] != DONE and not self._offered[b]
+            if waiting and all(self._there[t] for t in self._plan.block(b).tiles):
+                self._offered[b] = True
+                self._ready.append(b)
+
+    def note(self, record: TaskRecord) -> list[TaskRecord]:
+        """Follow up a solved tile with its blocks, a written block with its tiles' scratch."""
+        if record.kind == "solve" and record.status == "done" and not self._plan.direct:
+            self._arrived(record.index)
+        if record.kind == "stitch" and record.status == "done" and not self._plan.direct:
+            self._release.extend(self._plan.block(record.index).tiles)
+        if record.kind == "stitch" and record.status == "failed" and "scratch_tile" in record.quality:
+            return self._solve_again(record.index, int(record.quality["scratch_tile"]))
+        return []
+
+    def _solve_again(self, block: int, tile: int) -> list[TaskRecord]:
+        self._repairs[tile] = self._repairs.get(tile, 0) + 1
+        if self._repairs[tile] > _MOST_REPAIRS:
+            return []
+        self._there[tile] = False
+        self._offered[block] = False
+        self._again.append(tile)
+        reason = "its scratch could not be read back"
+        return [
+            TaskRecord("solve", tile, "invalid", error=reason),
+            TaskRecord("stitch", block, "invalid", error=reason),
+        ]
+
+    def synced(self) -> None:
+        """Delete the scratch of tiles that no block needs any more."""
+        if not self._context.document.config.output.keep_scratch:
+            for index in set(self._release):
+                blocks = self._plan.blocks_of(self._plan.tile(index))
+                if all(self._blocks[b] == DONE for b in blocks):
+                    self._context.scratch.release(index)
+        self._release.clear()
+
+
+def pending(state: LedgerState, kind: Kind, indices: Iterable[int]) -> list[int]:
+    """Return those of ``indices`` that are not done; failed ones are tried again."""
+    status = state.status[kind]
+    return [index for index in indices if status[index] != DONE]
+
+
+def forget_failures(state: LedgerState) -> int:
+    """Put failed tiles back to do; returns their number."""
+    failed = state.status["solve"] == FAILED
+    state.status["solve"][failed] = TODO
+    return int(failed.sum())

@@ -1,0 +1,106 @@
+"""Where a run stands, from its ledger and the client's last words; imports neither torch nor dask."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.progress import Snapshot, duration, per_time, read_snapshot
+from ssi_pipeline.run.verify import open_context
+from ssi_pipeline.storage.ledger import DONE, FAILED, read_records, read_state
+from ssi_pipeline.storage.lock import is_locked
+
+_MOST_FAILURES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """Counts of tiles and blocks; ``live`` is there while a client works; failures with their cause."""
+
+    tiles: int
+    tiles_done: int
+    tiles_failed: int
+    blocks: int
+    blocks_done: int
+    mean_tile_seconds: float | None
+    last_finished: float | None
+    live: Snapshot | None
+    running: bool
+    failures: tuple[tuple[int, str], ...]
+    methods: dict[str, int]
+
+    @property
+    def seconds_since_last(self) -> float | None:
+        """Time since a task last finished."""
+        return None if self.last_finished is None else time.time() - self.last_finished
+
+
+def read_status(config: RunConfig) -> RunStatus:
+    """Return where the run of a configuration stands."""
+    context = open_context(config)
+    state = read_state(context.paths.ledger, task_counts(context))
+    seconds, last, failures, methods = _tiles_of(context.paths.ledger)
+    running = is_locked(context.paths.lock)
+    return RunStatus(
+        tiles=context.plan.n_tiles,
+        tiles_done=state.count("solve", DONE),
+        tiles_failed=state.count("solve", FAILED),
+        blocks=context.plan.n_blocks,
+        blocks_done=state.count("stitch", DONE),
+        mean_tile_seconds=seconds,
+        last_finished=last,
+        live=read_snapshot(context.paths.progress) if running else None,
+        running=running,
+        failures=failures,
+        methods=methods,
+    )
+
+
+def _tiles_of(ledger: Path) -> tuple[float | None, float | None, tuple[tuple[int, str], ...], dict[str, int]]:
+    total, count, last = 0.0, 0, None
+    failures: dict[int, str] = {}
+    methods: Counter[str] = Counter()
+    for record in read_records(ledger):
+        last = max(last or 0.0, record.finished) or None
+        if record.kind != "solve":
+            continue
+        failures.pop(record.index, None)
+        if record.status == "done":
+            total, count = total + record.seconds, count + 1
+            methods[str(record.quality.get("method", "?"))] += 1
+        elif record.status == "failed" and len(failures) < _MOST_FAILURES:
+            failures[record.index] = record.error or "unknown"
+    return (total / count if count else None), last, tuple(failures.items()), dict(methods)
+
+
+def describe_status(status: RunStatus) -> list[tuple[str, str]]:
+    """Return the rows that `ssi status` prints."""
+    running = status.live.running if status.live else 0
+    todo = status.tiles - status.tiles_done - status.tiles_failed
+    rows = [
+        ("tiles", f"{status.tiles_done} done, {running} under way, {status.tiles_failed} failed, {todo} to do"),
+        ("blocks", f"{status.blocks_done} of {status.blocks} written"),
+    ]
+    if status.methods:
+        rows.append(("solved by", ", ".join(f"{name} {count}" for name, count in sorted(status.methods.items()))))
+    if status.mean_tile_seconds is not None:
+        rows.append(("time a tile", f"{status.mean_tile_seconds:.1f} s"))
+    if status.live is not None and status.live.rate:
+        left = "" if status.live.left_s is None else f", {duration(status.live.left_s)} left"
+        rows.append(("rate", f"{per_time(status.live.rate)} ({status.live.stage}){left}"))
+    rows.append(("client", _client(status)))
+    rows.extend((f"failed {index}", error) for index, error in status.failures)
+    return rows
+
+
+def _client(status: RunStatus) -> str:
+    if status.running:
+        return "running"
+    if status.blocks_done == status.blocks:
+        return "not running; all blocks are written"
+    since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"
+    return f"not running{since}; `ssi run` resumes"

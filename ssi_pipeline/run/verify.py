@@ -1,0 +1,142 @@
+"""Is everything that the ledger calls done really there? Cheaply at every start, to the last bit on request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
+from ssi_pipeline.geometry import Box
+from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, latest_records, read_state
+from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.sink import Sink, set_status
+from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.blocks import block_digest
+
+_AT_ONCE = 1024
+"""Blocks handed to the reading threads at a time, so that a million of them never wait in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Blocks looked at, those not written yet, and what is wrong with the others."""
+
+    blocks: int
+    missing: int
+    problems: tuple[str, ...]
+    recorded: bool
+
+    @property
+    def good(self) -> bool:
+        """Whether every block is there, readable, and as recorded."""
+        return not self.problems and not self.missing
+
+
+def open_context(config: RunConfig) -> Context:
+    """Open the run that a configuration's output belongs to.
+
+    Raises
+    ------
+    InputError
+        Nothing has been run there yet.
+    """
+    paths = StatePaths(config.state_path)
+    if not paths.document.exists():
+        raise InputError(f"there is no run at {paths.root} yet: start one with `ssi run`")
+    return Context(RunDocument.load(paths.document), paths)
+
+
+def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) -> Verification:
+    """Read every written block of every level and compare it with the ledger.
+
+    What is wrong is recorded, so that the next ``ssi run`` computes it again; while a run is going on it is
+    only reported. ``tell`` receives the number of blocks read, and their total.
+    """
+    context = open_context(config)
+    state = read_state(context.paths.ledger, task_counts(context))
+    total = sum(len(state.status[kind]) for kind in ("stitch", "pyramid"))
+    problems: list[tuple[TaskRecord, str]] = []
+    checked = 0
+    for kind, index, problem in _check_all(context, state):
+        checked += 1
+        if tell is not None:
+            tell(checked, total)
+        if problem:
+            problems.append((TaskRecord(kind, index, "invalid", error=problem), problem))
+    recorded = _record(context, [record for record, _ in problems])
+    return Verification(total, total - checked, tuple(text for _, text in problems), recorded)
+
+
+def _check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:
+    config = context.document.config.output
+    sink = Sink(config.path, context.document.volume.axes, context.plan.shard, writable=False)
+    kinds: tuple[Kind, ...] = ("stitch", "pyramid")
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for kind in kinds:
+            digests = {i: r.quality.get("digest") for i, r in latest_records(context.paths.ledger, kind).items()}
+            done = [int(index) for index in (state.status[kind] == DONE).nonzero()[0]]
+            for first in range(0, len(done), _AT_ONCE):
+                chosen = done[first : first + _AT_ONCE]
+                found = threads.map(lambda i, k=kind, d=digests: _check(context, sink, k, i, d[i]), chosen)
+                yield from ((kind, index, problem) for index, problem in zip(chosen, found, strict=True))
+
+
+def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str | None) -> str | None:
+    level, t, c, box = block_place(context, kind, index)
+    where = f"{kind}/{index} (level {level}, t {t}, c {c}, zyx {box.start} to {box.stop})"
+    if sink.stored_bytes(level, t, c, box) == 0:
+        return f"{where}: its file is missing or empty"
+    try:
+        values = sink.read(level, t, c, box)
+    except CorruptDataError as error:
+        return f"{where}: cannot be read: {error.__cause__ or error}"
+    return None if block_digest(values) == digest else f"{where}: its voxels are not those that were written"
+
+
+def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int, Box]:
+    """Return level, t, c and box (z y x) of a written block."""
+    if kind == "stitch":
+        block = context.plan.block(index)
+        return 0, block.t, block.c, block.write
+    coarse = context.pyramid.block(index)
+    return coarse.level, coarse.t, coarse.c, coarse.write
+
+
+def forget_missing(context: Context, state: LedgerState) -> list[TaskRecord]:
+    """Take back blocks whose file is gone or has another size than was recorded; changes ``state``."""
+    records = []
+    kinds: tuple[Kind, ...] = ("stitch", "pyramid")
+    for kind in kinds:
+        for index in (state.status[kind] == DONE).nonzero()[0]:
+            place = block_place(context, kind, int(index))
+            stored = context.sink.stored_bytes(*place)
+            if stored == 0 or stored != state.stored_bytes[kind][index]:
+                records.append(TaskRecord(kind, int(index), "invalid", error=f"file of {stored} bytes"))
+    for record in records:
+        state.note(record)
+    return records
+
+
+def _record(context: Context, records: list[TaskRecord]) -> bool:
+    """Write what was found to the ledger, if no run is going on."""
+    if not records:
+        return True
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(run_lock(context.paths.lock))
+        except LockedError:
+            return False
+        ledger = stack.enter_context(Ledger(context.paths.ledger))
+        for record in records:
+            ledger.append(record)
+        path: Path = context.document.config.output.path
+        set_status(path, "incomplete")
+    return True

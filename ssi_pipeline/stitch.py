@@ -1,0 +1,102 @@
+"""Weighted blending of tiles into one block.
+
+Along each axis the weight of a tile is 1 in its core and falls linearly to 0 across the overlap, which
+reaches ``blend`` pixels to both sides of the border between two cores::
+
+    weight of A  ────────╲            A's core ends at │
+                          ╲
+    weight of B            ╲────────  the two weights add up to 1
+                       │<─2 blend─>│
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.geometry import Box, Tile
+from ssi_pipeline.geometry.boxes import Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """Disagreement of a tile with its neighbours inside one block: sum of squared differences, and voxels."""
+
+    tile: int
+    squares: float
+    voxels: int
+
+
+def blend_block(
+    write: Box, parts: Sequence[tuple[Tile, NDArray[np.float32]]], blend: Ints
+) -> tuple[NDArray[np.float64], tuple[Seam, ...]]:
+    """Blend the tiles that meet a block.
+
+    Parameters
+    ----------
+    write
+        The block (z y x).
+    parts
+        Each tile with its estimate on the intersection of ``tile.valid`` and ``write``, in the order
+        of the tiles' indices, so that sums are always taken in the same order.
+    blend
+        Half width of the overlap (z y x).
+
+    Returns
+    -------
+    blended
+        float64 (z y x), shape of ``write``. Sums are taken in float64 so that equal estimates blend
+        to themselves exactly in float32.
+    seams
+        For every tile that overlaps another one: the differences from the weighted mean of the others.
+    """
+    total = np.zeros(write.shape)
+    weights = np.zeros(write.shape)
+    placed = []
+    for tile, values in parts:
+        inside = tile.valid.intersect(write)
+        where = inside.relative_to(write.start).slices
+        weight = _weight(tile, inside, blend)
+        total[where] += weight * values
+        weights[where] += weight
+        placed.append((tile, where, weight, values))
+    seams = tuple(
+        seam for tile, where, weight, values in placed if (seam := _seam(tile, where, weight, values, total, weights))
+    )
+    return total / weights, seams
+
+
+def _weight(tile: Tile, inside: Box, blend: Ints) -> NDArray[np.float64]:
+    """Product of the ramps along z, y and x on ``inside``."""
+    weight = np.ones(inside.shape)
+    for axis, margin in enumerate(blend):
+        position = np.arange(inside.start[axis], inside.stop[axis]) + 0.5
+        ramp = np.ones_like(position)
+        if tile.valid.start[axis] < tile.core.start[axis]:
+            ramp = np.minimum(ramp, (position - tile.core.start[axis] + margin) / (2 * margin))
+        if tile.valid.stop[axis] > tile.core.stop[axis]:
+            ramp = np.minimum(ramp, (tile.core.stop[axis] + margin - position) / (2 * margin))
+        shape = [1, 1, 1]
+        shape[axis] = len(ramp)
+        weight = weight * ramp.reshape(shape)
+    return weight
+
+
+def _seam(
+    tile: Tile,
+    where: tuple[slice, ...],
+    weight: NDArray[np.float64],
+    values: NDArray[np.float32],
+    total: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> Seam | None:
+    others = weights[where] - weight
+    shared = others > 1e-9
+    count = int(shared.sum())
+    if count == 0:
+        return None
+    mean = (total[where][shared] - weight[shared] * values[shared]) / others[shared]
+    return Seam(tile.index, float(np.sum((values[shared] - mean) ** 2)), count)

@@ -1,0 +1,145 @@
+"""The ledger: append-only JSON lines with one writer, the truth about what is done.
+
+Every record is flushed as it is written and synced to disk about once a second, so a killed
+client loses nothing and a lost machine at most the last second, whose tasks are then done again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.storage.records import Kind, TaskRecord
+
+TODO, DONE, FAILED = 0, 1, 2
+_CODES = {"done": DONE, "failed": FAILED, "invalid": TODO}
+_SYNC_SECONDS = 1.0
+
+
+class Ledger:
+    """Append records; open it only under the run lock.
+
+    A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
+    task was not recorded, so it is done again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        _cut_torn_line(path)
+        self._stream = path.open("ab")
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> Ledger:
+        """Return self."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        """Sync and close."""
+        self.sync()
+        self._stream.close()
+
+    def append(self, record: TaskRecord) -> None:
+        """Write one record and flush it to the operating system."""
+        self._stream.write(record.to_line().encode() + b"\n")
+        self._stream.flush()
+
+    def sync_if_due(self) -> bool:
+        """Sync to disk when the last time is a second ago; tell whether it was done."""
+        due = time.monotonic() - self._synced >= _SYNC_SECONDS
+        if due:
+            self.sync()
+        return due
+
+    def sync(self) -> None:
+        """Force what was appended to disk."""
+        os.fsync(self._stream.fileno())
+        self._synced = time.monotonic()
+
+
+def read_records(path: Path) -> Iterator[TaskRecord]:
+    """Yield all records in the order of writing, without a torn last line.
+
+    Raises
+    ------
+    CorruptDataError
+        A line that is not the last one is no record.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield TaskRecord.from_line(line)
+            except (ValueError, TypeError) as error:
+                raise CorruptDataError(
+                    f"line {number} of {path} is no ledger record ({error}); the file was changed by something "
+                    "else: restore it, or start over with `ssi run --new`"
+                ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """What the ledger says in arrays of a few bytes a task, whatever the number of its records.
+
+    ``status``: TODO, DONE or FAILED by kind and index; the last record of a task counts.
+    ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index.
+    """
+
+    status: dict[Kind, NDArray[np.uint8]]
+    stored_bytes: dict[Kind, NDArray[np.int64]]
+
+    def note(self, record: TaskRecord) -> None:
+        """Take one record into account; one of a task that the plan does not have is passed over."""
+        status = self.status[record.kind]
+        if not 0 <= record.index < len(status):
+            return
+        status[record.index] = _CODES[record.status]
+        if record.kind in self.stored_bytes:
+            self.stored_bytes[record.kind][record.index] = record.quality.get("stored_bytes", 0)
+
+    def count(self, kind: Kind, code: int) -> int:
+        """Return the number of tasks of one kind with one status."""
+        return int(np.count_nonzero(self.status[kind] == code))
+
+
+def read_state(path: Path, sizes: dict[Kind, int]) -> LedgerState:
+    """Replay the ledger for a plan with ``sizes`` tasks of each kind."""
+    state = LedgerState(
+        status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
+        stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in ("stitch", "pyramid")},
+    )
+    for record in read_records(path):
+        state.note(record)
+    return state
+
+
+def latest_records(path: Path, kind: Kind) -> dict[int, TaskRecord]:
+    """Return the last record of every task of one kind, by index."""
+    return {record.index: record for record in read_records(path) if record.kind == kind}
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("r+b") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        step = position = min(size, 1 << 16)
+        while True:
+            stream.seek(size - position)
+            newline = stream.read(step).rfind(b"\n")
+            if newline >= 0:
+                stream.truncate(size - position + newline + 1)
+                return
+            if position == size:
+                stream.truncate(0)
+                return
+            position = min(size, position + step)

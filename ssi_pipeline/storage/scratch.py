@@ -1,0 +1,103 @@
+"""Scratch: the estimate of each tile on its valid box, one chunk a tile, until its blocks are written."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.geometry import Box, Tile, TilePlan
+
+
+class ScratchError(CorruptDataError):
+    """The scratch of one tile is missing or unreadable; the tile has to be solved again."""
+
+    def __init__(self, tile: int, reason: str) -> None:
+        super().__init__(tile, reason)
+        self.tile = tile
+
+    def __str__(self) -> str:
+        """Name the tile and the reason."""
+        return f"scratch of tile {self.tile} cannot be used: {self.args[1]}"
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """float32, axes tile, z, y, x; a tile's valid box lies at the start of its chunk, the rest is 0.
+
+    The fill value is NaN and estimates are finite, so that a missing chunk cannot be taken for data.
+    """
+
+    array: zarr.Array[Any]
+    root: Path
+
+    def write(self, tile: Tile, estimate: NDArray[np.float32]) -> None:
+        """Write the estimate on ``tile.valid`` as one whole chunk."""
+        chunk = np.zeros(self.array.shape[1:], np.float32)
+        chunk[tuple(slice(0, n) for n in estimate.shape)] = estimate
+        self.array[tile.index] = chunk
+
+    def read(self, tile: Tile, box: Box) -> NDArray[np.float32]:
+        """Return the estimate on ``box``, which lies inside ``tile.valid``.
+
+        Raises
+        ------
+        ScratchError
+            The chunk is missing, empty or fails its checksum.
+        """
+        z, y, x = box.relative_to(tile.valid.start).slices
+        try:
+            values = np.asarray(self.array[tile.index, z, y, x], np.float32)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise ScratchError(tile.index, str(error)) from error
+        if not np.isfinite(values).all():
+            raise ScratchError(tile.index, "its chunk is missing or not finite")
+        return values
+
+    def has(self, tile: int) -> bool:
+        """Tell whether a tile's chunk is there and not empty."""
+        path = self._path(tile)
+        return path.is_file() and path.stat().st_size > 0
+
+    def release(self, tile: int) -> None:
+        """Delete a tile's chunk."""
+        self._path(tile).unlink(missing_ok=True)
+
+    def _path(self, tile: int) -> Path:
+        return self.root / f"{tile}.0.0.0"
+
+
+def create_scratch(path: Path, plan: TilePlan) -> None:
+    """Create the scratch array unless it is there; only the client calls this."""
+    if (path / "zarr.json").exists():
+        return
+    zarr.create_array(
+        path,
+        shape=(plan.n_tiles, *plan.valid_shape),
+        chunks=(1, *plan.valid_shape),
+        dtype="float32",
+        fill_value=float("nan"),
+        # fast and checksummed: scratch is read back once, soon
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
+        dimension_names=("tile", "z", "y", "x"),
+        # one flat folder: tiles come and go, and would leave empty folders behind
+        chunk_key_encoding={"name": "v2", "separator": "."},
+    )
+
+
+def open_scratch(path: Path) -> Scratch:
+    """Open the scratch array for reading and writing whole chunks."""
+    array = zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
+    return Scratch(array, path)
+
+
+def remove_scratch(path: Path) -> None:
+    """Delete the scratch array when no block needs it any more."""
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,221 @@
+"""The output: a sharded, compressed and checksummed OME-Zarr image, written shard by shard.
+
+Only the client creates arrays and writes metadata. A task owns whole shards, writes each with one
+assignment, and is refused anything else: two writers of one shard lose data silently.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numcodecs import Zstd
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from ssi_pipeline.config import OutputConfig
+from ssi_pipeline.errors import CorruptDataError, OutputError
+from ssi_pipeline.geometry import Box, TilePlan, Volume
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.geometry.pyramid import PyramidPlan
+from ssi_pipeline.storage.multiscales import multiscales
+
+OWNER = "ssi_pipeline"
+"""Attribute of the output's group that marks it as ours; holds status and provenance."""
+
+
+@dataclass(frozen=True)
+class Sink:
+    """An opened output. ``axes`` are those on disk; positions are given as t, c and a box z y x."""
+
+    path: Path
+    axes: str
+    shard: Ints
+    writable: bool
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The OME-Zarr group."""
+        return zarr.open_group(self.path, mode="r+" if self.writable else "r")
+
+    def level(self, level: int) -> zarr.Array[Any]:
+        """Return the array of one pyramid level."""
+        return self._levels.setdefault(level, self._open(level))
+
+    @cached_property
+    def _levels(self) -> dict[int, zarr.Array[Any]]:
+        return {}
+
+    def _open(self, level: int) -> zarr.Array[Any]:
+        mode = "r+" if self.writable else "r"
+        config = {"write_empty_chunks": True}
+        return zarr.open_array(self.path / str(level), mode=mode, config=config)
+
+    def write(self, level: int, t: int, c: int, box: Box, values: NDArray[Any]) -> None:
+        """Write one whole shard (or the part of it that is inside the array).
+
+        Raises
+        ------
+        OutputError
+            The box is not exactly one shard, or the values do not have its shape and the array's dtype.
+        """
+        array = self.level(level)
+        extent = self._extent(array)
+        for a, b, s, n in zip(box.start, box.stop, self.shard, extent, strict=True):
+            if a % s or b != min(a + s, n):
+                raise OutputError(
+                    f"{box} is not one shard of shape {self.shard} in {extent}: refused, data could be lost"
+                )
+        if values.shape != box.shape or values.dtype != array.dtype:
+            raise OutputError(
+                f"expected {array.dtype} values of shape {box.shape}, got {values.dtype} of shape {values.shape}"
+            )
+        array[self._index(t, c, box)] = values.reshape(self._squeezed(box))
+
+    def read(self, level: int, t: int, c: int, box: Box) -> NDArray[Any]:
+        """Return the values on a box (z y x).
+
+        Raises
+        ------
+        CorruptDataError
+            A chunk fails its checksum or cannot be decoded.
+        """
+        try:
+            values = np.asarray(self.level(level)[self._index(t, c, box)])
+        except (ValueError, OSError, RuntimeError) as error:
+            raise CorruptDataError(f"level {level}, t {t}, c {c}, {box} of {self.path}: {error}") from error
+        return values.reshape(box.shape)
+
+    def stored_bytes(self, level: int, t: int, c: int, box: Box) -> int:
+        """Return the size of the shard's file, 0 where it is missing."""
+        file = self._shard_file(level, t, c, box)
+        return file.stat().st_size if file.is_file() else 0
+
+    def _shard_file(self, level: int, t: int, c: int, box: Box) -> Path:
+        cell = dict(zip("zyx", (a // s for a, s in zip(box.start, self.shard, strict=True)), strict=True))
+        cell |= {"t": t, "c": c}
+        key = "/".join(str(cell[axis]) for axis in self.axes)
+        prefix = "c/" if self.level(level).metadata.zarr_format == 3 else ""
+        return self.path / str(level) / f"{prefix}{key}"
+
+    def _index(self, t: int, c: int, box: Box) -> tuple[int | slice, ...]:
+        by_axis: dict[str, int | slice] = {"t": t, "c": c, **dict(zip("zyx", box.slices, strict=True))}
+        return tuple(by_axis[axis] for axis in self.axes)
+
+    def _squeezed(self, box: Box) -> Ints:
+        return tuple(n for axis, n in zip("zyx", box.shape, strict=True) if axis in self.axes)
+
+    def _extent(self, array: zarr.Array[Any]) -> Ints:
+        sizes = dict(zip(self.axes, array.shape, strict=True))
+        return tuple(sizes.get(axis, 1) for axis in "zyx")
+
+
+def create_output(
+    path: Path,
+    section: OutputConfig,
+    volume: Volume,
+    dtype: str,
+    plan: TilePlan,
+    pyramid: PyramidPlan,
+    metadata: Mapping[str, Any],
+    origin: Mapping[str, int],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Create the group and the arrays of all levels at ``path``, marked as incomplete. Only the client calls this."""
+    version = section.ome_zarr
+    group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
+    document: Any = multiscales(version, section.path.stem, volume, metadata, pyramid.factors, origin)
+    ome: dict[str, Any] = {"multiscales": [document]} | ({"omero": metadata["omero"]} if metadata.get("omero") else {})
+    ours: dict[str, Any] = {OWNER: {"status": "incomplete", "provenance": dict(provenance)}}
+    group.attrs.update({"ome": {"version": version, **ome}, **ours} if version == "0.5" else {**ome, **ours})
+    for level, shape in enumerate(pyramid.shapes):
+        _create_level(group, level, volume.axes, (*pyramid.planes, *shape), dtype, pyramid.shard, plan.chunk, section)
+
+
+def _create_level(
+    group: zarr.Group, level: int, axes: str, shape: Ints, dtype: str, shard: Ints, chunk: Ints, section: OutputConfig
+) -> None:
+    def on_disk(tczyx: Ints) -> Ints:
+        return tuple(n for axis, n in zip("tczyx", tczyx, strict=True) if axis in axes)
+
+    if section.ome_zarr == "0.5":
+        group.create_array(
+            str(level),
+            shape=on_disk(shape),
+            shards=on_disk((1, 1, *shard)),
+            chunks=on_disk((1, 1, *chunk)),
+            dtype=dtype,
+            # crc32c comes after the compressor, inside the shard: any flipped bit is seen on reading
+            compressors=[ZstdCodec(level=section.compression_level), Crc32cCodec()],
+            dimension_names=tuple(axes),
+        )
+    else:
+        group.create_array(
+            str(level),
+            shape=on_disk(shape),
+            chunks=on_disk((1, 1, *chunk)),
+            dtype=dtype,
+            # zarr v2 has no crc32c codec that readers share; zstd's own checksum every decoder verifies
+            compressors=Zstd(level=section.compression_level, checksum=True),
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+        )
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a path holds an output of this package."""
+    try:
+        return OWNER in zarr.open_group(path, mode="r").attrs
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def set_status(path: Path, status: str) -> None:
+    """Record in the output whether it is ``incomplete`` or ``complete``."""
+    group = zarr.open_group(path, mode="r+")
+    ours: Any = group.attrs[OWNER]
+    group.attrs[OWNER] = {**ours, "status": status}
+
+
+def write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str) -> None:
+    """Write one metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
+    group = zarr.open_group(path, mode="r+")
+    three = group.metadata.zarr_format == 3
+    compressors = [ZstdCodec(level=3), Crc32cCodec()] if three else Zstd(level=3, checksum=True)
+    array = group.create_array(
+        f"quality/{name}",
+        shape=values.shape,
+        chunks=tuple(min(n, 256) for n in values.shape),
+        dtype="float32",
+        fill_value=float("nan"),
+        compressors=compressors,
+        dimension_names=tuple(axes) if three else None,
+        overwrite=True,
+    )
+    array[...] = values
+
+
+def to_dtype(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Convert estimates to the output's dtype: rounded and clipped to its range, never rescaled."""
+    target = np.dtype(dtype)
+    if target.kind == "f":
+        limit = np.finfo(target).max
+        return np.asarray(np.clip(values, -limit, limit).astype(target))
+    low, high = representable(dtype)
+    return np.asarray(np.clip(np.rint(np.asarray(values, np.float64)), low, high).astype(target))
+
+
+def representable(dtype: str) -> tuple[float, float]:
+    """Return the lowest and the highest value of a dtype as floats that convert back without overflow."""
+    target = np.dtype(dtype)
+    if target.kind == "f":
+        return float(np.finfo(target).min), float(np.finfo(target).max)
+    info = np.iinfo(target)
+    high = float(info.max)
+    # the largest 64-bit integers have no float64 of their own: take the next one below
+    return float(info.min), high if int(high) <= info.max else math.nextafter(high, 0.0)

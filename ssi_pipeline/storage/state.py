@@ -1,0 +1,163 @@
+"""The folder beside the output that holds everything a run needs to be resumed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ssi_pipeline.config import RunConfig, digest
+from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.geometry import Box, TilePlan, Volume
+from ssi_pipeline.storage.atomic import write_json
+
+ALGORITHM = 1
+"""Raised whenever a release computes other values from the same configuration; part of the fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """Where things lie inside the state folder."""
+
+    root: Path
+
+    @property
+    def document(self) -> Path:
+        """The run's fingerprint, configuration and plan."""
+        return self.root / "run.json"
+
+    @property
+    def ledger(self) -> Path:
+        """What is done."""
+        return self.root / "ledger.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a client runs."""
+        return self.root / "lock"
+
+    @property
+    def calibration(self) -> Path:
+        """Statistics of each channel."""
+        return self.root / "calibration.json"
+
+    @property
+    def scratch(self) -> Path:
+        """Tiles waiting for their neighbours."""
+        return self.root / "scratch.zarr"
+
+    @property
+    def models(self) -> Path:
+        """Trained networks that are kept."""
+        return self.root / "models"
+
+    @property
+    def log(self) -> Path:
+        """Plain lines about the run's progress."""
+        return self.root / "run.log"
+
+    @property
+    def progress(self) -> Path:
+        """The client's last words on rate and time left."""
+        return self.root / "progress.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, unless the user names another place."""
+        return self.root / "report.html"
+
+    def psf(self, channel: int) -> Path:
+        """The PSF in use for a channel of the output."""
+        return self.root / f"psf-c{channel}.npy"
+
+    def shared_model(self, channel: int) -> Path:
+        """The network that all tiles of a channel share, or start from."""
+        return self.models / f"shared-c{channel}.pt"
+
+    def tile_model(self, tile: int) -> Path:
+        """The network of one tile, kept when asked for."""
+        return self.models / f"tile-{tile}.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDocument:
+    """What a run is: written once by the client, read by every worker.
+
+    ``basis`` is what the fingerprint is made of: all of the configuration that can change a result,
+    the input's identity and the PSFs' digests. Paths are not in it: data may be moved between calls.
+    """
+
+    basis: dict[str, Any]
+    config: RunConfig
+    plan: TilePlan
+    volume: Volume
+    image_metadata: dict[str, Any]
+    versions: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of ``basis``."""
+        return digest(self.basis)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        document = {
+            "fingerprint": self.fingerprint,
+            "basis": self.basis,
+            "config": self.config.model_dump(mode="json"),
+            "plan": asdict(self.plan),
+            "volume": asdict(self.volume),
+            "image_metadata": self.image_metadata,
+            "versions": self.versions,
+        }
+        write_json(path, document)
+
+    @staticmethod
+    def load(path: Path) -> RunDocument:
+        """Read what ``save`` wrote.
+
+        Raises
+        ------
+        CorruptDataError
+            The file is not what this version of the package writes.
+        """
+        try:
+            document = json.loads(path.read_text())
+            return RunDocument(
+                basis=document["basis"],
+                config=RunConfig.model_validate(document["config"]),
+                plan=_plan(document["plan"]),
+                volume=_volume(document["volume"]),
+                image_metadata=document["image_metadata"],
+                versions=document["versions"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptDataError(
+                f"{path} cannot be read as a run of this version ({error}); start over with `ssi run --new`"
+            ) from error
+
+
+def basis_of(config: RunConfig, identity: dict[str, Any], psf_digests: list[str]) -> dict[str, Any]:
+    """Return everything that can change a result; where the work is done and where it is put cannot."""
+    kept = config.model_dump(mode="json", exclude={"executor": True, "output": {"path", "state", "keep_scratch"}})
+    kept["input"].pop("path")
+    for section in kept["psf"]:
+        section.pop("path", None)
+    content = {key: value for key, value in identity.items() if key != "path"}
+    return {"algorithm": ALGORITHM, "config": kept, "input": content, "psf": psf_digests}
+
+
+def _plan(document: dict[str, Any]) -> TilePlan:
+    values = _with_tuples(document)
+    values["bounds"] = Box(**_with_tuples(document["bounds"]))
+    return TilePlan(**values)
+
+
+def _volume(document: dict[str, Any]) -> Volume:
+    return Volume(**_with_tuples(document))
+
+
+def _with_tuples(document: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only, our types are tuples throughout."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}

@@ -1,0 +1,64 @@
+"""Write blocks: from the scratch of their tiles, from one tile directly, or from the finer pyramid level."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.geometry import Block
+from ssi_pipeline.geometry.pyramid import PyramidBlock
+from ssi_pipeline.stitch import blend_block
+from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.sink import to_dtype
+from ssi_pipeline.tasks.context import Context
+
+
+def block_digest(values: NDArray[Any]) -> str:
+    """Return 16 hexadecimal digits of the voxels' bytes, as the ledger keeps them to verify a block."""
+    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=8).hexdigest()
+
+
+def write_block(context: Context, block: Block, values: NDArray[Any]) -> dict[str, Any]:
+    """Convert, write, and return what is needed to verify the block."""
+    converted = to_dtype(values, context.dtype)
+    context.sink.write(0, block.t, block.c, block.write, converted)
+    return {
+        "digest": block_digest(converted),
+        "stored_bytes": context.sink.stored_bytes(0, block.t, block.c, block.write),
+    }
+
+
+def stitch_block(context: Context, job: Job) -> dict[str, Any]:
+    """Blend the tiles of a block and write it; the seams are returned tile by tile."""
+    block = context.plan.block(job.index)
+    tiles = [context.plan.tile(index) for index in block.tiles]
+    parts = [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
+    blended, seams = blend_block(block.write, parts, context.plan.blend)
+    quality = write_block(context, block, blended)
+    return quality | {"seams": [[seam.tile, seam.squares, seam.voxels] for seam in seams]}
+
+
+def write_pyramid_block(context: Context, job: Job) -> dict[str, Any]:
+    """Average the finer level into one block of a pyramid level."""
+    block = context.pyramid.block(job.index)
+    finer = context.sink.read(block.level - 1, block.t, block.c, block.read)
+    coarse = to_dtype(downsample(finer, block), context.dtype)
+    context.sink.write(block.level, block.t, block.c, block.write, coarse)
+    stored = context.sink.stored_bytes(block.level, block.t, block.c, block.write)
+    return {"digest": block_digest(coarse), "stored_bytes": stored}
+
+
+def downsample(finer: NDArray[Any], block: PyramidBlock) -> NDArray[np.float64]:
+    """Return means over cells of ``block.factor`` voxels; cells cut by the border average what they have."""
+    edges = [np.arange(0, n, f) for n, f in zip(finer.shape, block.factor, strict=True)]
+    total = finer.astype(np.float64)
+    for axis, starts in enumerate(edges):
+        sums = np.add.reduceat(total, starts, axis=axis)
+        counts = np.diff(np.append(starts, finer.shape[axis]))
+        shape = [1, 1, 1]
+        shape[axis] = len(counts)
+        total = sums / counts.reshape(shape)
+    return total

@@ -1,0 +1,46 @@
+"""Tasks of a whole channel: its statistics, and the network that its tiles share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssi_pipeline.errors import TrainingError
+from ssi_pipeline.storage.records import Job
+from ssi_pipeline.tasks.context import Context
+from ssi_pipeline.tasks.device import choose_device
+from ssi_pipeline.tasks.measure import sample_measurements, sample_tiles
+from ssi_pipeline.tasks.seeds import seed_for
+
+
+def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
+    """Estimate a channel's intensity range, noise and linear solution from a sample."""
+    from ssi_pipeline.inversion.calibration import calibrate
+
+    config = context.document.config
+    samples = sample_measurements(context, job.index, config.normalisation.samples)
+    return calibrate(samples, context.psf(job.index), config).to_json()
+
+
+def train_channel(context: Context, job: Job) -> dict[str, Any]:
+    """Train one network on sampled tiles of a channel and keep it in the state folder.
+
+    Where every attempt fails there is no network, and the channel's tiles take the linear solution.
+    """
+    from ssi_pipeline.inversion.solve import train_shared
+
+    config, c = context.document.config, job.index
+    try:
+        model = train_shared(
+            sample_tiles(context, c, config.training.shared_tiles),
+            context.psf(c),
+            context.calibration(c),
+            config,
+            seed_for(config.seed, "shared", c),
+            choose_device(config.executor.device),
+        )
+    except TrainingError as error:
+        return {"model": None, "note": str(error)}
+    path = context.paths.shared_model(c)
+    path.parent.mkdir(exist_ok=True)
+    model.save(path)
+    return {"model": path.name}

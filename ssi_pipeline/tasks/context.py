@@ -1,0 +1,136 @@
+"""What a worker knows of a run: read once from the state folder, then kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ssi_pipeline.errors import RunChangedError
+from ssi_pipeline.geometry import TilePlan
+from ssi_pipeline.geometry.plan import region_of_interest
+from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
+from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.storage.scratch import Scratch, open_scratch
+from ssi_pipeline.storage.sink import Sink
+from ssi_pipeline.storage.source import Source, open_source, spec_of
+from ssi_pipeline.storage.state import RunDocument, StatePaths
+
+if TYPE_CHECKING:
+    from ssi_pipeline.inversion.calibration import ChannelCalibration
+    from ssi_pipeline.inversion.models import Model
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Where a run's state is, and which run it must be; all that travels to a worker besides jobs."""
+
+    state: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """The run as a worker sees it. Channels and time points are counted in the output."""
+
+    document: RunDocument
+    paths: StatePaths
+
+    @property
+    def plan(self) -> TilePlan:
+        """The tiling."""
+        return self.document.plan
+
+    @cached_property
+    def origin(self) -> tuple[int, ...]:
+        """First position (t c z y x) of the region of interest in the input."""
+        return tuple(start for start, _ in region_of_interest(self.document.volume, self.document.config))
+
+    @cached_property
+    def source(self) -> Source:
+        """The opened input."""
+        return open_source(spec_of(self.document.config.input))
+
+    @cached_property
+    def dtype(self) -> str:
+        """Dtype of the output."""
+        return "float32" if self.document.config.output.dtype == "float32" else self.document.volume.dtype
+
+    @cached_property
+    def sink(self) -> Sink:
+        """The opened output, writable."""
+        return Sink(self.document.config.output.path, self.document.volume.axes, self.plan.shard, writable=True)
+
+    @cached_property
+    def scratch(self) -> Scratch:
+        """The opened scratch."""
+        return open_scratch(self.paths.scratch)
+
+    @cached_property
+    def pyramid(self) -> PyramidPlan:
+        """The levels of the output."""
+        return plan_pyramid(self.plan, self.document.volume.voxel_size_um, self.document.config.output.pyramid)
+
+    @cached_property
+    def _psfs(self) -> dict[int, Psf | None]:
+        return {}
+
+    def psf(self, c: int) -> Psf | None:
+        """Return the PSF of a channel, None for the identity."""
+        if c not in self._psfs:
+            path = self.paths.psf(c)
+            self._psfs[c] = Psf(np.load(path), self.document.volume.voxel_size_um) if path.exists() else None
+        return self._psfs[c]
+
+    @cached_property
+    def _calibrations(self) -> list[ChannelCalibration]:
+        from ssi_pipeline.inversion.calibration import ChannelCalibration
+
+        return [ChannelCalibration.from_json(item) for item in json.loads(self.paths.calibration.read_text())]
+
+    def calibration(self, c: int) -> ChannelCalibration:
+        """Return the statistics of a channel; they are there once the calibration tasks are done."""
+        return self._calibrations[c]
+
+    @cached_property
+    def _models(self) -> dict[int, Model | None]:
+        return {}
+
+    @property
+    def starts_from_model(self) -> bool:
+        """Whether tiles share a network, or start from one."""
+        training = self.document.config.training
+        return self.document.config.solver == "ssi" and (
+            training.scope != "per_tile" or training.start_from is not None
+        )
+
+    def start_model(self, c: int) -> Model | None:
+        """Return the network of a channel; None where tiles start anew, or where its training failed."""
+        if not self.starts_from_model:
+            return None
+        if c not in self._models:
+            from ssi_pipeline.inversion.models import Model
+
+            path = self.paths.shared_model(c)
+            self._models[c] = Model.load(path) if path.exists() else None
+        return self._models[c]
+
+
+@lru_cache(maxsize=4)
+def load_context(spec: RunSpec) -> Context:
+    """Open a run.
+
+    Raises
+    ------
+    RunChangedError
+        The state folder holds another run than the one asked for.
+    """
+    paths = StatePaths(Path(spec.state))
+    document = RunDocument.load(paths.document)
+    if document.fingerprint != spec.fingerprint:
+        raise RunChangedError(f"{paths.document} holds run {document.fingerprint}, expected {spec.fingerprint}")
+    return Context(document, paths)

@@ -1,0 +1,52 @@
+"""The device that a worker computes on, and its peak memory."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from ssi_pipeline.errors import ExecutorError
+
+
+@lru_cache(maxsize=8)
+def choose_device(wanted: str) -> str:
+    """Return ``'cpu'`` or ``'cuda'``; 'auto' takes a GPU where torch sees one.
+
+    Raises
+    ------
+    ExecutorError
+        ``'cuda'`` is asked for and there is none.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ExecutorError("executor.device is cuda, but torch sees no GPU on this worker: set it to auto or cpu")
+    return "cuda" if available else "cpu"
+
+
+def reset_peak() -> None:
+    """Start counting the peak anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_bytes() -> int:
+    """Return the peak since ``reset_peak``: resident memory of the process, plus that on the device."""
+    torch = sys.modules.get("torch")
+    on_device = torch.cuda.max_memory_allocated() if torch is not None and torch.cuda.is_initialized() else 0
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + int(on_device)
+    high_water = next(line for line in lines if line.startswith("VmHWM"))
+    return int(high_water.split()[1]) * 1024 + int(on_device)

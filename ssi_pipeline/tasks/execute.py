@@ -1,0 +1,82 @@
+"""The boundary between a worker and its tasks: the one place where any exception becomes a record."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from ssi_pipeline.errors import SsiError
+from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.scratch import ScratchError
+from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
+from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
+from ssi_pipeline.tasks.context import Context, RunSpec, load_context
+from ssi_pipeline.tasks.device import peak_bytes, reset_peak
+from ssi_pipeline.tasks.solving import solve_tile
+
+
+def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
+    """Run jobs one after the other; what goes wrong with one is in its record and stops no other."""
+    context = load_context(spec)
+    _use_threads(context.document.config.executor.threads, jobs)
+    return [record for job in jobs for record in _execute_one(context, job)]
+
+
+def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
+    reset_peak()
+    started = time.perf_counter()
+    written: list[TaskRecord] = []
+    quality: dict[str, Any] = {}
+    error = None
+    try:
+        if job.kind == "solve":
+            quality, written = solve_tile(context, job)
+        else:
+            quality = _SIMPLE[job.kind](context, job)
+    except Exception as problem:  # the task boundary: recorded, and decided on by the client
+        error = _explain(problem)
+        quality = {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
+    record = TaskRecord(
+        kind=job.kind,
+        index=job.index,
+        status="failed" if error else "done",
+        attempt=job.attempt,
+        seconds=round(time.perf_counter() - started, 4),
+        peak_bytes=peak_bytes(),
+        host=f"{socket.gethostname()}:{os.getpid()}",
+        finished=round(time.time(), 3),
+        quality=quality,
+        error=error,
+    )
+    return [*written, record]
+
+
+_SIMPLE = {
+    "calibrate": calibrate_channel,
+    "train": train_channel,
+    "stitch": stitch_block,
+    "pyramid": write_pyramid_block,
+}
+
+
+def _explain(problem: Exception) -> str:
+    """Our own errors speak for themselves; of others the place is needed as well."""
+    text = f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, SsiError):
+        return text
+    frame = traceback.extract_tb(problem.__traceback__)[-1]
+    return f"{text} (at {frame.filename}:{frame.lineno})"
+
+
+def _use_threads(threads: int, jobs: Sequence[Job]) -> None:
+    """Fix torch's threads: results are equal to the byte only for equal numbers of them."""
+    if all(job.kind in ("stitch", "pyramid") for job in jobs):
+        return  # needs no torch, whose import takes seconds
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)

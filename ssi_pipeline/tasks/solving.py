@@ -1,0 +1,96 @@
+"""Solve one tile: read, invert, measure, write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.geometry import Box, Tile
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.sink import representable
+from ssi_pipeline.tasks.blocks import write_block
+from ssi_pipeline.tasks.context import Context
+from ssi_pipeline.tasks.device import choose_device
+from ssi_pipeline.tasks.measure import read_measurement
+from ssi_pipeline.tasks.seeds import seed_for
+
+if TYPE_CHECKING:
+    from ssi_pipeline.inversion.solve import Solution
+
+_TRACE_POINTS = 16
+"""Points of a training curve that the ledger keeps: enough for a picture, small at a million tiles."""
+
+
+def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
+    """Solve one tile and store its estimate.
+
+    Returns the tile's metrics and, where the plan needs no blending, the records of the blocks that
+    were written directly.
+    """
+    from ssi_pipeline.inversion.solve import solve  # brings torch: only workers that solve pay for it
+
+    tile = context.plan.tile(job.index)
+    config = context.document.config
+    start = context.start_model(tile.c)
+    if start is None and context.starts_from_model:
+        config = config.model_copy(update={"solver": "wiener"})
+    measurement, nonfinite = read_measurement(context, tile.t, tile.c, tile.domain)
+    solution = solve(
+        measurement,
+        context.psf(tile.c),
+        context.calibration(tile.c),
+        config,
+        seed_for(config.seed, "solve", tile.index),
+        choose_device(config.executor.device),
+        start,
+    )
+    if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
+        solution.model.save(context.paths.tile_model(tile.index))
+    quality = _quality(context, tile, measurement, solution, nonfinite)
+    valid = solution.estimate[tile.valid.relative_to(tile.domain.start).slices]
+    if not context.plan.direct:
+        context.scratch.write(tile, valid)
+        return quality, []
+    blocks = [context.plan.block(index) for index in context.plan.blocks_of(tile)]
+    parts = [(block, valid[block.write.relative_to(tile.valid.start).slices]) for block in blocks]
+    return quality, [
+        TaskRecord("stitch", block.index, "done", quality=write_block(context, block, values))
+        for block, values in parts
+    ]
+
+
+def _quality(
+    context: Context, tile: Tile, measurement: Measurement, solution: Solution, nonfinite: int
+) -> dict[str, Any]:
+    def core(values: NDArray[Any]) -> NDArray[Any]:
+        box: Box = tile.core.relative_to(tile.domain.start)
+        return np.asarray(values[box.slices])
+
+    x, y = core(solution.estimate), core(measurement.y)
+    low, high = representable(context.dtype)
+    flux = float(y.sum(dtype=np.float64))
+    return {
+        "method": solution.method,
+        "heldout_before": solution.heldout_before,
+        "heldout_after": solution.heldout_after,
+        "heldout_wiener": solution.heldout_wiener,
+        "steps": solution.steps,
+        "trainings": solution.attempts,
+        "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux else None,
+        # half a unit is rounded, not clipped
+        "clipped_share": float(np.mean((x < low - 0.5) | (x > high + 0.5))),
+        "nonfinite": nonfinite,
+        "trace": _thin(solution.trace),
+        "note": solution.note,
+    }
+
+
+def _thin(trace: list[tuple[int, float, float]]) -> list[list[float]]:
+    """Keep a few points, the first and the last among them, with as many digits as a plot shows."""
+    if len(trace) > _TRACE_POINTS:
+        chosen = np.linspace(0, len(trace) - 1, _TRACE_POINTS).round().astype(int)
+        trace = [trace[i] for i in chosen]
+    return [[step, float(f"{loss:.5g}"), float(f"{heldout:.5g}")] for step, loss, heldout in trace]
