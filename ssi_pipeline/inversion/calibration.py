@@ -14,19 +14,12 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.config import NormalisationConfig, RunConfig
 from ssi_pipeline.geometry.halo import wiener_radius
+from ssi_pipeline.inversion.evidence import WEIGHTS, evidence, likeliest_weight
 from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa, window_quartiles
-from ssi_pipeline.inversion.masking import draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
 from ssi_pipeline.inversion.noise import estimate_noise, sensor_limits
-from ssi_pipeline.inversion.wiener import WienerFilter, wiener_kernel
-from ssi_pipeline.physics.forward import CensoredSensor, Convolution, ForwardModel
+from ssi_pipeline.physics.forward import CensoredSensor
 from ssi_pipeline.physics.psf import Psf
-
-WEIGHTS = tuple(float(w) for w in np.logspace(-5, 2, 22))
-"""Candidates for the weight of the prior, three per decade; neighbours differ by less than 0.1 dB."""
-
-_STREAM = 101
-"""Keeps the masks of the calibration apart from those of training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +112,10 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     medians = [window_quartiles(torch.from_numpy(s.y))[1].numpy() for s in normal]
     alpha, sigma = estimate_noise(normal, medians, dark=0.0)
     low, high = sensor_limits(samples, sigma * scale) if config.training.sensor == "auto" else (None, None)
-    draft = ChannelCalibration(
-        offset, scale, sigma * scale, alpha * scale, 0.0, WEIGHTS[len(WEIGHTS) // 2], minimum, low, high
-    )
+    draft = ChannelCalibration(offset, scale, sigma * scale, alpha * scale, 0.0, 1.0, minimum, low, high)
     values = psf_values(psf, config.tiling.dimensions)
     impulses = ImpulseTest(draft.noise, config.masking.impulse_sigma, point_source_kappa(values))
-    share, weight = _share_and_weight(normal, values, impulses, draft.sensor, config)
+    share, weight = _share_and_weight(normal, values, impulses, config.tiling.dimensions)
     return dataclasses.replace(draft, impulse_share=share, wiener_weight=weight)
 
 
@@ -141,29 +132,23 @@ def _statistics(samples: Sequence[Measurement], config: NormalisationConfig) -> 
 
 
 def _share_and_weight(
-    samples: Sequence[Measurement],
-    psf: NDArray[np.float32],
-    impulses: ImpulseTest,
-    sensor: CensoredSensor,
-    config: RunConfig,
+    samples: Sequence[Measurement], psf: NDArray[np.float32], impulses: ImpulseTest, dimensions: int
 ) -> tuple[float, float]:
-    """Return the share of impulses, and the weight with the least masked held-out loss."""
-    forward = ForwardModel(Convolution(psf), sensor)
-    filters = [WienerFilter(wiener_kernel(psf, weight, filter_radius(psf))) for weight in WEIGHTS]
-    losses, count, flagged, pixels = np.zeros(len(WEIGHTS)), 0, 0, 0
-    for number, sample in enumerate(samples):
-        y = to_tensor(sample.y, config.tiling.dimensions)
-        rng = generator(config.seed, _STREAM, number)
-        hidden = draw_heldout(tuple(y.shape), config.masking, rng)
-        found = impulses.find(y)
-        usable = to_tensor(sample.observed, config.tiling.dimensions) & ~found
-        flagged, pixels = flagged + int(found.sum()), pixels + found.numel()
-        if all(n > 2 * r for n, r in zip(y.shape, forward.radius, strict=True)):
-            judged = forward.crop(hidden & usable)
-            repaired = impulses.repair(hide(y, hidden, config.masking, rng))
-            for i, wiener in enumerate(filters):
-                error = forward(wiener(repaired)) - forward.crop(y)
-                losses[i] += float(error[judged].double().square().sum())
-            count += int(judged.sum())
-    best = int(np.argmin(losses)) if count else len(WEIGHTS) // 2
-    return flagged / max(pixels, 1), WEIGHTS[best]
+    """Return the share of impulses, and the likeliest weight of the Wiener filter's prior."""
+    likelihood, flagged, pixels = np.zeros(len(WEIGHTS)), 0, 0
+    for sample in samples:
+        y = to_tensor(sample.y, dimensions)
+        found = impulses.find(y) & to_tensor(sample.observed, dimensions)
+        flagged, pixels = flagged + int(found.sum()), pixels + int(sample.observed.sum())
+        likelihood += evidence(impulses.repair(y).numpy()[_observed_box(sample, dimensions)], psf)
+    return flagged / max(pixels, 1), likeliest_weight(likelihood)
+
+
+def _observed_box(sample: Measurement, dimensions: int) -> tuple[slice, ...]:
+    """Return the smallest box, (z) y x, that holds every observed pixel: what is around it is padding."""
+    box = []
+    for axis in range(3 - dimensions, 3):
+        others = tuple(a for a in range(3) if a != axis)
+        (inside,) = np.nonzero(sample.observed.any(axis=others))
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
+    return tuple(box)

@@ -71,10 +71,11 @@ def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> nn.
     """
     inputs = 2 if config.wiener_input else 1
     network: UNet | ConvNet
-    if config.kind == "unet":
-        network = UNet(axes, inputs, config.width, config.levels)
-    else:
-        network = ConvNet(axes, inputs, config.width, config.depth)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator when they are made
+        if config.kind == "unet":
+            network = UNet(axes, inputs, config.width, config.levels)
+        else:
+            network = ConvNet(axes, inputs, config.width, config.depth)
     _initialise(network, rng)
     if config.residual:
         nn.init.zeros_(network.head.weight)

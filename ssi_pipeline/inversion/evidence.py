@@ -1,0 +1,66 @@
+"""The weight of the Wiener filter's prior, by maximum marginal likelihood.
+
+Under the prior that the filter stands for, the spectrum of the measurement is
+S(k) = N (|H|^2 / (weight |L|^2) + 1), with N the power of white noise. The weight that makes the
+measured spectrum likeliest (Whittle 1953; Galatsanos and Katsaggelos 1992) needs neither truth nor the
+noise's power. Measured against the masked held-out loss: that loss sees the estimate through the PSF, so it
+lets fine noise pass, and chose estimates up to 2.9 dB below the best weight, the likelihood 0.6 dB.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+WEIGHTS = tuple(float(w) for w in np.logspace(-5, 3, 33))
+"""Candidates, four per decade; neighbours differ by less than 0.1 dB."""
+
+_LOWEST = 3
+"""Frequencies below this many periods per sample are shaped by the window, not by the signal."""
+
+_LEAST_PIXELS = 256
+
+
+def evidence(image: NDArray[np.floating], psf: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the log likelihood of each of ``WEIGHTS`` for one sample; zeros where it is too small to tell.
+
+    Parameters
+    ----------
+    image
+        Normalised, impulses repaired, (z) y x.
+    psf
+        With the axes of ``image``.
+    """
+    if image.size < _LEAST_PIXELS or any(n < p for n, p in zip(image.shape, psf.shape, strict=True)):
+        return np.zeros(len(WEIGHTS))
+    power, transfer, laplacian = _spectra(image, psf)
+    result = []
+    for weight in WEIGHTS:
+        ratio = transfer / (weight * laplacian) + 1
+        noise = max(float(np.mean(power / ratio)), 1e-30)  # the likeliest N for this weight
+        result.append(-power.size * np.log(noise) - float(np.log(ratio).sum()))
+    return np.array(result)
+
+
+def likeliest_weight(log_likelihood: NDArray[np.float64]) -> float:
+    """Return the weight with the largest summed log likelihood."""
+    return WEIGHTS[int(np.argmax(log_likelihood))] if log_likelihood.any() else 1.0
+
+
+def _spectra(
+    image: NDArray[np.floating], psf: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return |Y|^2, |H|^2 and |L|^2 over the frequencies that say something, each flat."""
+    window: NDArray[np.float64] = np.ones((1,) * image.ndim)
+    squared: NDArray[np.float64] = np.zeros((1,) * image.ndim)
+    for axis, n in enumerate(image.shape):
+        along = [-1 if i == axis else 1 for i in range(image.ndim)]
+        window = window * np.hanning(n + 2)[1:-1].reshape(along)
+        squared = squared + (2 - 2 * np.cos(2 * np.pi * fft.fftfreq(n))).reshape(along)
+    mean = float((image * window).sum() / window.sum())
+    power = np.abs(fft.fftn((image.astype(np.float64) - mean) * window)) ** 2
+    transfer = np.abs(fft.fftn(psf.astype(np.float64), s=image.shape)) ** 2
+    lowest = 2 - 2 * np.cos(2 * np.pi * _LOWEST / max(image.shape))
+    use = squared > lowest
+    return power[use], transfer[use], squared[use] ** 2

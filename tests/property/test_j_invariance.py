@@ -1,0 +1,87 @@
+"""The law that everything rests on: (g f m_J)(y) on J does not depend on y on J, not by one bit (METHOD, section 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssi_pipeline.config import RunConfig, parse_config
+from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.inverse import Inverse
+from ssi_pipeline.inversion.masking import draw_heldout, draw_mask, generator, hide
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.problem import apply, pose, prepare
+from ssi_pipeline.physics.psf import Psf
+
+CALIBRATION = ChannelCalibration(100.0, 1000.0, 50.0, 0.5, 0.01, 0.1, 0.0, clip_low=0.0, clip_high=4095.0)
+
+
+def config_for(axes: int, **masking: Any) -> RunConfig:
+    return parse_config(
+        {
+            "input": {"path": "a.zarr"},
+            "output": {"path": "b.zarr"},
+            "psf": {"kind": "identity"},
+            "tiling": {"dimensions": axes},
+            "network": {"width": 2, "levels": 2},
+            "masking": masking,
+        }
+    )
+
+
+def asymmetric_psf(axes: int) -> Psf:
+    values = np.random.default_rng(3).random((1 if axes == 2 else 3, 5, 5)).astype(np.float32)
+    return Psf(values / values.sum())
+
+
+@pytest.mark.parametrize("replacement", ["neighbours", "random", "zeros"])
+@pytest.mark.parametrize("kind", ["bernoulli", "grid"])
+@pytest.mark.parametrize("axes", [2, 3])
+@given(seed=st.integers(0, 2**32 - 1), wild=st.sampled_from([1e-3, 1.0, 1e6]))
+@settings(max_examples=6)
+def test_no_hidden_pixel_reaches_the_prediction(axes: int, kind: str, replacement: str, seed: int, wild: float) -> None:
+    config = config_for(axes, kind=kind, spacing=2, density=0.3, replacement=replacement, impulse_sigma=1.0)
+    problem = pose(asymmetric_psf(axes), CALIBRATION, config, "cpu")
+    inverse = Inverse(config.network, axes, generator(seed))
+    torch.nn.init.ones_(inverse.network.head.weight)  # type: ignore[union-attr,arg-type]
+    shape = (28, 32) if axes == 2 else (6, 20, 24)
+    rng = np.random.default_rng(seed)
+    y = torch.from_numpy(rng.random(shape).astype(np.float32))
+    hidden = draw_mask(shape, config.masking, generator(seed, 1)) | draw_heldout(
+        shape, config.masking, generator(seed, 2)
+    )
+    changed = torch.where(hidden, torch.from_numpy(wild * rng.standard_normal(shape).astype(np.float32)), y)
+
+    def predict(image: torch.Tensor) -> torch.Tensor:
+        channels = problem.linear(hide(image, hidden, config.masking, generator(seed, 3)))
+        return problem.forward(apply(problem, inverse, channels))
+
+    assert torch.equal(predict(y), predict(changed))  # everywhere, so on J too
+
+
+def test_what_training_sees_does_not_depend_on_the_heldout_pixels() -> None:
+    config = config_for(2)
+    problem = pose(asymmetric_psf(2), CALIBRATION, config, "cpu")
+    y = 500 + 100 * np.random.default_rng(0).standard_normal((1, 40, 40)).astype(np.float32)
+    observed = np.ones(y.shape, dtype=bool)
+    tile = prepare(problem, Measurement(y, observed), seed=5)
+    y[0][tile.heldout.numpy()] = 3000
+    assert torch.equal(tile.channels, prepare(problem, Measurement(y, observed), seed=5).channels)
+
+
+def test_a_visible_pixel_does_reach_the_prediction() -> None:
+    """The test above would pass for a constant; this one would not."""
+    config = config_for(2)
+    problem = pose(asymmetric_psf(2), CALIBRATION, config, "cpu")
+    y, hidden = torch.rand(40, 40), torch.zeros(40, 40, dtype=torch.bool)
+    changed = y.clone()
+    changed[20, 20] += 0.05
+    before, after = (
+        problem.forward(problem.linear(hide(image, hidden, config.masking, generator(0)))[1]) for image in (y, changed)
+    )
+    assert not torch.equal(before, after)

@@ -1,0 +1,54 @@
+"""g is a true, valid convolution, then the mean of a clipping sensor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import signal
+
+from ssi_pipeline.physics.forward import CensoredSensor, Convolution, ForwardModel
+
+
+@pytest.mark.parametrize(("kernel", "image"), [((5, 3), (17, 20)), ((3, 5, 7), (9, 12, 19)), ((1, 5, 5), (4, 11, 13))])
+def test_convolution_agrees_with_scipy_for_an_off_centre_psf(kernel: tuple[int, ...], image: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    psf = rng.random(kernel).astype(np.float32)
+    psf[(0,) * len(kernel)] = 5.0  # nothing symmetric about it
+    x = rng.random(image).astype(np.float32)
+    found = Convolution(psf)(torch.from_numpy(x)[None])[0].numpy()
+    # float32 FFT of sums of about 100 terms of size 1
+    np.testing.assert_allclose(found, signal.convolve(x, psf, mode="valid"), rtol=1e-4, atol=1e-4)
+
+
+def test_a_kernel_of_one_pixel_only_scales() -> None:
+    x = torch.rand(2, 6, 7)
+    assert torch.equal(Convolution(np.array([[2.0]], dtype=np.float32))(x), 2 * x)
+
+
+def test_even_kernels_are_refused() -> None:
+    with pytest.raises(ValueError, match="odd"):
+        Convolution(np.ones((2, 3), dtype=np.float32))
+
+
+def test_crop_aligns_the_measurement_with_the_prediction() -> None:
+    delta = np.zeros((5, 3), dtype=np.float32)
+    delta[2, 1] = 1
+    model = ForwardModel(Convolution(delta), CensoredSensor(0, 0))
+    x = torch.rand(1, 12, 9)
+    torch.testing.assert_close(model(x), model.crop(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [-0.1, 0.0, 0.05, 0.5, 0.98, 1.2])
+def test_the_sensor_predicts_the_mean_of_clipped_noise(level: float) -> None:
+    alpha, sigma = 0.01, 0.1
+    n = 400_000
+    noise = np.random.default_rng(1).standard_normal(n) * np.sqrt(alpha * max(level, 0) + sigma**2)
+    expected = np.clip(level + noise, 0, 1).mean()
+    found = float(CensoredSensor(alpha, sigma, 0.0, 1.0)(torch.tensor(level)))
+    assert found == pytest.approx(expected, abs=5 * 0.15 / np.sqrt(n))  # five standard errors
+
+
+def test_a_sensor_without_limits_changes_nothing() -> None:
+    x = torch.randn(100)
+    assert torch.equal(CensoredSensor(0.1, 0.1)(x), x)

@@ -1,0 +1,65 @@
+"""Masks, and what is put in place of hidden pixels."""
+
+from __future__ import annotations
+
+import torch
+
+from ssi_pipeline.config import MaskingConfig
+from ssi_pipeline.inversion.masking import draw_heldout, draw_mask, generator, hide
+
+
+def test_density_sets_the_share_of_bernoulli_masks() -> None:
+    for density in (0.05, 0.3):
+        mask = draw_mask((200, 200), MaskingConfig(density=density), generator(0))
+        assert abs(float(mask.float().mean()) - density) < 0.01  # five standard errors of 40000 draws
+
+
+def test_spacing_sets_the_lattice_of_grid_masks() -> None:
+    for spacing in (2, 4):
+        mask = draw_mask((12, 12, 12), MaskingConfig(kind="grid", spacing=spacing), generator(3))
+        for axis in range(3):
+            (at,) = torch.nonzero(mask.any(dim=tuple(a for a in range(3) if a != axis)), as_tuple=True)
+            assert set(at.diff().tolist()) == {spacing}
+
+
+def test_grids_take_every_phase() -> None:
+    rng = generator(0)
+    covered = torch.zeros(9, 9, dtype=torch.bool)
+    for _ in range(100):
+        covered |= draw_mask((9, 9), MaskingConfig(kind="grid", spacing=3), rng)
+    assert covered.all()
+
+
+def test_holdout_sets_the_share_of_v() -> None:
+    for share in (0.02, 0.2):
+        mask = draw_heldout((200, 200), MaskingConfig(holdout=share), generator(0))
+        assert abs(float(mask.float().mean()) - share) < 0.01
+
+
+def test_streams_are_independent_of_the_order_of_use() -> None:
+    first = draw_mask((8, 8), MaskingConfig(), generator(7, 1))
+    draw_mask((8, 8), MaskingConfig(), generator(7, 2))
+    torch.rand(3)
+    assert torch.equal(first, draw_mask((8, 8), MaskingConfig(), generator(7, 1)))
+
+
+def test_neighbours_fill_with_the_mean_of_what_is_not_hidden() -> None:
+    image = torch.arange(25.0).reshape(5, 5)
+    hidden = torch.zeros(5, 5, dtype=torch.bool)
+    hidden[2, 2] = hidden[2, 3] = True
+    filled = hide(image, hidden, MaskingConfig(), generator(0))
+    assert filled[2, 2] == image[1:4, 1:4].flatten()[[0, 1, 2, 3, 6, 7, 8]].mean()
+    assert torch.equal(filled[~hidden], image[~hidden])
+
+
+def test_neighbours_fill_large_holes() -> None:
+    image, hidden = torch.ones(20, 20), torch.zeros(20, 20, dtype=torch.bool)
+    hidden[4:16, 4:16] = True
+    torch.testing.assert_close(hide(image, hidden, MaskingConfig(), generator(0)), image)
+
+
+def test_random_and_zeros_fill_with_what_they_say() -> None:
+    image, hidden = torch.full((50, 50), 7.0), torch.ones(50, 50, dtype=torch.bool)
+    assert not hide(image, hidden, MaskingConfig(replacement="zeros"), generator(0)).any()
+    random = hide(image, hidden, MaskingConfig(replacement="random"), generator(0))
+    assert 0 <= float(random.min()) < 0.1 < 0.9 < float(random.max()) <= 1
