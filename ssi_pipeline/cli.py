@@ -141,7 +141,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from ssi_pipeline.demo import demo
+    from ssi_pipeline.demo.demo import demo
 
     return demo(options.output)
 

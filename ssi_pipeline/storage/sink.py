@@ -46,7 +46,9 @@ class Sink:
 
     def level(self, level: int) -> zarr.Array[Any]:
         """Return the array of one pyramid level."""
-        return self._levels.setdefault(level, self._open(level))
+        if level not in self._levels:
+            self._levels[level] = self._open(level)
+        return self._levels[level]
 
     @cached_property
     def _levels(self) -> dict[int, zarr.Array[Any]]:
