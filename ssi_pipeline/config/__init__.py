@@ -17,6 +17,7 @@ from ssi_pipeline.config.model import (
     RunConfig,
     TilingConfig,
     TrainingConfig,
+    WidefieldPsf,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RunConfig",
     "TilingConfig",
     "TrainingConfig",
+    "WidefieldPsf",
     "differences",
     "digest",
     "flatten",

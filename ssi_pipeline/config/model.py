@@ -120,13 +120,33 @@ class GaussianPsf(PsfSection):
         return self
 
 
+class WidefieldPsf(PsfSection):
+    """A widefield microscope's PSF, computed from the pupil; ``support_um`` is its extent to each side."""
+
+    kind: Literal["widefield"]
+    numerical_aperture: PositiveFloat
+    wavelength_um: PositiveFloat
+    refractive_index: PositiveFloat = 1.515
+    support_um: dict[SpatialAxis, PositiveFloat]
+    defocus_um: Float = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> WidefieldPsf:
+        if self.numerical_aperture >= self.refractive_index:
+            raise ValueError(
+                f"numerical_aperture is {self.numerical_aperture:g}, refractive_index {self.refractive_index:g}: "
+                "expected a smaller aperture"
+            )
+        return self
+
+
 class IdentityPsf(Section):
     """No blur: pure denoising (Noise2Self)."""
 
     kind: Literal["identity"]
 
 
-PsfConfig = Annotated[FilePsf | GaussianPsf | IdentityPsf, Field(discriminator="kind")]
+PsfConfig = Annotated[FilePsf | GaussianPsf | WidefieldPsf | IdentityPsf, Field(discriminator="kind")]
 
 
 class NormalisationConfig(Section):
@@ -240,6 +260,6 @@ class RunConfig(Section):
         """Folder of the ledger, scratch, models and logs: ``output.state``, or the output's name + '.run'."""
         return self.output.state or self.output.path.with_name(self.output.path.name + ".run")
 
-    def psf_of(self, channel: int) -> FilePsf | GaussianPsf | IdentityPsf:
+    def psf_of(self, channel: int) -> FilePsf | GaussianPsf | WidefieldPsf | IdentityPsf:
         """Return the PSF section of a channel, given by its index in the output; one section serves all."""
         return self.psf[channel if len(self.psf) > 1 else 0]

@@ -36,7 +36,7 @@ def rate(name: str, truth: NDArray[np.float32], planes: NDArray[np.floating]) ->
     )
 
 
-def best_richardson_lucy(truth: NDArray[np.float32], measured: NDArray[np.float32], psf: NDArray[np.floating]) -> Row:
+def best_richardson_lucy(truth: NDArray[np.float32], measured: NDArray[np.floating], psf: NDArray[np.floating]) -> Row:
     """Return Richardson-Lucy with, for each plane, the iteration (1 to 30) that is best against the truth.
 
     No user could choose so well: it is the most that this method can give.

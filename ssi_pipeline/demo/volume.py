@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -45,7 +46,7 @@ def write_input(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]
     return clean, counts.astype(np.float32)
 
 
-def _metadata() -> dict[str, object]:
+def _metadata() -> dict[str, Any]:
     axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
     scale = {"type": "scale", "scale": [1.0, PIXEL_UM, PIXEL_UM]}
     datasets = [{"path": "0", "coordinateTransformations": [scale]}]

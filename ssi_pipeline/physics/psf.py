@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from ssi_pipeline.config import FilePsf, GaussianPsf, IdentityPsf
+from ssi_pipeline.config import FilePsf, GaussianPsf, IdentityPsf, WidefieldPsf
 from ssi_pipeline.config.model import SpatialAxis
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.psf_file import read_psf_file
+from ssi_pipeline.physics.pupil import widefield_psf
 
 VoxelSize = tuple[float, float, float]
 
@@ -66,7 +67,9 @@ class Psf:
 
 
 def load_psf(
-    section: FilePsf | GaussianPsf | IdentityPsf, voxel_size_um: VoxelSize | None, dimensions: Literal[2, 3]
+    section: FilePsf | GaussianPsf | WidefieldPsf | IdentityPsf,
+    voxel_size_um: VoxelSize | None,
+    dimensions: Literal[2, 3],
 ) -> Psf | None:
     """Return the PSF that a section of the configuration describes, or None for no blur.
 
@@ -88,6 +91,8 @@ def load_psf(
         return None
     if isinstance(section, GaussianPsf):
         return Psf(_finish(_gaussian(section, voxel_size_um, dimensions), section.energy), voxel_size_um)
+    if isinstance(section, WidefieldPsf):
+        return Psf(_finish(widefield_psf(section, voxel_size_um, dimensions), section.energy), voxel_size_um)
     where = f"PSF {section.path}"
     raw, stated = read_psf_file(section.path)
     known = stated | {str(axis): size for axis, size in (section.voxel_size_um or {}).items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from ssi_pipeline.config import FilePsf, GaussianPsf, IdentityPsf
+from ssi_pipeline.config import FilePsf, GaussianPsf, IdentityPsf, WidefieldPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.physics import Psf, load_psf
 
@@ -230,3 +230,33 @@ def test_gaussian_needs_a_width_along_each_axis():
 def test_energy_changes_the_radius():
     wide, narrow = (gaussian(fwhm_px={"y": 6, "x": 6}, energy=e) for e in (0.999, 0.9))
     assert wide.radius > narrow.radius
+
+
+def test_the_computed_widefield_psf_is_that_of_its_objective() -> None:
+    section = WidefieldPsf(
+        kind="widefield",
+        numerical_aperture=0.8,
+        wavelength_um=0.6,
+        refractive_index=1.33,
+        support_um={"z": 3.0, "y": 4.0, "x": 4.0},
+        energy=1.0,
+    )
+    psf = load_psf(section, (1.0, 0.1, 0.1), 3)
+    assert psf is not None
+    assert psf.radius == (3, 40, 40)
+    assert all(psf.symmetric(axis) for axis in ("z", "y", "x"))
+    # first dark ring of the Airy disc at 0.61 wavelength / NA = 0.46 um: pixels 4 and 5 of 0.1 um
+    profile = psf.values[3, 40, 40:] / psf.values[3, 40, 40]
+    assert 4 <= int(np.argmin(profile[:7])) <= 5
+    assert profile[:7].min() < 0.02
+    # no light is lost out of focus, but for what leaves the support
+    planes = psf.values.sum(axis=(1, 2))
+    assert planes.max() / planes.min() < 1.1
+
+
+def test_the_computed_psf_needs_the_voxel_size_and_all_axes() -> None:
+    section = WidefieldPsf(kind="widefield", numerical_aperture=0.8, wavelength_um=0.6, support_um={"y": 2.0, "x": 2.0})
+    with pytest.raises(InputError, match=r"input\.voxel_size_um"):
+        load_psf(section, None, 2)
+    with pytest.raises(InputError, match="support_um lacks z"):
+        load_psf(section, (1.0, 0.1, 0.1), 3)
