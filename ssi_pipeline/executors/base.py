@@ -40,5 +40,8 @@ class Executor(Protocol):
     def completed(self, timeout: float) -> list[Completed]:
         """Return batches that came back; waits up to ``timeout`` seconds for the first."""
 
+    def withdraw(self) -> None:
+        """Forget the batches that have not begun, as far as it is known; they do not come back."""
+
     def close(self) -> None:
         """Give up what still runs and free the workers."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -27,8 +29,8 @@ _START_TIMEOUT = "120s"
 class DaskExecutor:
     """Runs batches on the workers of a dask cluster.
 
-    A worker that dies is the infrastructure's fault: its batch is run again by the scheduler up to
-    ``worker_losses`` times, then comes back as lost, and the run decides.
+    A worker that dies is the infrastructure's fault: its batch comes back as lost, at once on a local cluster,
+    elsewhere after as many tries as that scheduler allows; the run decides what is tried again.
     """
 
     def __init__(self, spec: RunSpec, client: Client, cluster: LocalCluster | None = None) -> None:
@@ -79,6 +81,8 @@ class DaskExecutor:
         records = dict(zip((f.key for f in fine), self._client.gather(fine), strict=True)) if fine else {}
         batches = []
         for future in done:
+            if future.key not in self._jobs:
+                continue  # withdrawn
             jobs = self._jobs.pop(str(future.key))
             self._futures.pop(str(future.key))
             self._pending -= len(jobs)
@@ -91,7 +95,7 @@ class DaskExecutor:
     def _why_lost(self, future: Future[Any]) -> str:
         problem = future.exception() if future.status == "error" else None
         if isinstance(problem, KilledWorker):
-            return "the worker that ran it died each time it was tried (out of memory, or killed)"
+            return "the worker that ran it died (out of memory, or killed)"
         if problem is None:
             return f"the task was {future.status}"
         return f"{type(problem).__name__}: {problem}"
@@ -99,6 +103,13 @@ class DaskExecutor:
     def _refuse_dead_client(self) -> None:
         if self._client.status not in ("running", "connecting"):
             raise ExecutorError(f"the dask scheduler at {self._address} is gone; run again to resume")
+
+    def withdraw(self) -> None:
+        """Cancel the batches that no worker has."""
+        begun = {str(key) for keys in self._client.processing().values() for key in keys}
+        waiting = [key for key, future in self._futures.items() if key not in begun and not future.done()]
+        self._client.cancel([self._futures.pop(key) for key in waiting])
+        self._pending -= sum(len(self._jobs.pop(key)) for key in waiting)
 
     def close(self) -> None:
         """Cancel what still runs and shut down the workers that were started here."""
@@ -113,10 +124,13 @@ class DaskExecutor:
                 self._cluster.close(timeout=10)
 
 
-def open_local(spec: RunSpec, workers: int, threads: int, memory: int, losses: int) -> DaskExecutor:
+def open_local(spec: RunSpec, workers: int, threads: int, memory: int) -> DaskExecutor:
     """Start worker processes on this machine, reachable from this machine only."""
     settings: dict[str, Any] = {
-        "distributed.scheduler.allowed-failures": losses,
+        # the run counts the losses; the scheduler would count them once more, and innocent tasks with them
+        "distributed.scheduler.allowed-failures": 0,
+        # a worker holds the task that it runs and no other, so that no other is lost with it
+        "distributed.scheduler.worker-saturation": 1.0,
         "distributed.worker.daemon": True,
         "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads,
         "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": threads,
@@ -125,7 +139,7 @@ def open_local(spec: RunSpec, workers: int, threads: int, memory: int, losses: i
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
     }
-    with dask.config.set(settings):
+    with dask.config.set(settings), _signals_for_the_client_alone():
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -136,6 +150,22 @@ def open_local(spec: RunSpec, workers: int, threads: int, memory: int, losses: i
             silence_logs=logging.CRITICAL,
         )
         return DaskExecutor(spec, Client(cluster, timeout=_START_TIMEOUT), cluster)
+
+
+@contextlib.contextmanager
+def _signals_for_the_client_alone() -> Iterator[None]:
+    """Start threads and processes that never see Ctrl-C or SIGTERM: the client lets them finish their tiles.
+
+    A terminal sends Ctrl-C to all processes of a job. The mask is inherited, also by workers that are
+    restarted later; one that has to be killed gets SIGKILL.
+    """
+    # multiprocessing's tracker lifts the mask in the thread that starts it: let that not be a worker's
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def open_remote(spec: RunSpec, address: str) -> DaskExecutor:

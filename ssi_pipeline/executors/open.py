@@ -18,4 +18,4 @@ def open_executor(section: ExecutorConfig, spec: RunSpec) -> Executor:
 
     if section.address is not None:
         return open_remote(spec, section.address)
-    return open_local(spec, worker_count(section), section.threads, worker_memory(section), section.worker_losses)
+    return open_local(spec, worker_count(section), section.threads, worker_memory(section))

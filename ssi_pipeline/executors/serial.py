@@ -37,6 +37,10 @@ class SerialExecutor:
         self._queue.popleft()
         return [Completed(jobs, records)]
 
+    def withdraw(self) -> None:
+        """Forget the queue: between two calls of ``completed`` nothing runs."""
+        self._queue.clear()
+
     def close(self) -> None:
         """Forget what was not run."""
         self._queue.clear()

@@ -20,10 +20,14 @@ from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.verify import forget_missing
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import remove_scratch
-from ssi_pipeline.storage.sink import set_status
+from ssi_pipeline.storage.sink import read_status, set_status
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import Context, RunSpec
+
+WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
+"""Kinds of task that write the image."""
 
 
 def run(
@@ -59,7 +63,7 @@ def run(
     except OSError as error:
         raise OutputError(f"the state folder {paths.root} cannot be made: {error}") from error
     with run_lock(paths.lock):
-        if new and paths.document.exists():
+        if new and (paths.document.exists() or config.output.path.exists()):
             for moved in put_aside(prepared):
                 say(f"the earlier run is kept as {moved}")
             return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say)
@@ -78,7 +82,7 @@ def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
         if retry_failed and (count := forget_failures(state)):
             display.line(f"{count} failed tiles are taken up again")
         try:
-            finished = nothing_to_do(state) or _work(context, state, ledger, display, stop)
+            finished = _is_finished(context, state) or _work(context, state, ledger, display, stop)
         except KeyboardInterrupt:
             finished = False
         outcome = Outcome(
@@ -86,10 +90,12 @@ def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
             tiles=context.plan.n_tiles,
             tiles_done=state.count("solve", DONE),
             tiles_failed=state.count("solve", FAILED),
-            blocks_missing=context.plan.n_blocks - state.count("stitch", DONE),
+            blocks_missing=sum(int((state.status[kind] != DONE).sum()) for kind in WRITTEN),
             computed_tiles=max(0, state.count("solve", DONE) - before),
             interrupted=not finished,
         )
+        if outcome.complete and not context.document.config.output.keep_scratch:
+            remove_scratch(context.paths.scratch)
         display.line(describe_outcome(outcome))
         return outcome
 
@@ -99,21 +105,24 @@ def _display(context: Context) -> ProgressDisplay:
 
 
 def _work(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
-    """Start the workers and drive all stages; returns False when asked to stop."""
+    """Drive all stages and finish the output; returns False when asked to stop."""
     set_status(context.document.config.output.path, "incomplete")
-    section = context.document.config.executor
-    with closing(open_executor(section, RunSpec(str(context.paths.root), context.document.fingerprint))) as executor:
-        display.line(f"{executor.slots} worker(s), {section.kind} executor")
-        loop = Loop(executor, ledger, state, display, stop, section.tile_attempts, section.worker_losses)
-        if not (ready_channels(context, state, loop) and _tiles_and_levels(context, state, loop)):
-            return False
+    if not (nothing_to_do(state) or _compute(context, state, ledger, display, stop)):
+        return False
     write_metrics(context)
     if nothing_to_do(state):
         ledger.sync()
         set_status(context.document.config.output.path, "complete")
-        if not context.document.config.output.keep_scratch:
-            remove_scratch(context.paths.scratch)
     return True
+
+
+def _compute(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
+    """Start the workers and drive all stages; returns False when asked to stop."""
+    section = context.document.config.executor
+    with closing(open_executor(section, RunSpec(str(context.paths.root), context.document.fingerprint))) as executor:
+        display.line(f"{executor.slots} worker(s), {section.kind} executor")
+        loop = Loop(executor, ledger, state, display, stop, section.tile_attempts, section.worker_losses)
+        return ready_channels(context, state, loop) and _tiles_and_levels(context, state, loop)
 
 
 def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
@@ -130,4 +139,9 @@ def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
 
 def nothing_to_do(state: LedgerState) -> bool:
     """Tell whether every block of every level is written."""
-    return all(bool((state.status[kind] == DONE).all()) for kind in ("stitch", "pyramid"))
+    return all(bool((state.status[kind] == DONE).all()) for kind in WRITTEN)
+
+
+def _is_finished(context: Context, state: LedgerState) -> bool:
+    """Tell whether an earlier call ended well: one may have been killed between the last block and the last words."""
+    return nothing_to_do(state) and read_status(context.document.config.output.path) == "complete"

@@ -68,6 +68,7 @@ class Loop:
                 self._fill(stage)
             elif not said:
                 said = True
+                self._executor.withdraw()
                 self._display.line("stopping: running tiles get some seconds to finish; Ctrl-C again gives them up")
             if self._executor.pending == 0 or self._stop.overdue:
                 return not self._stop.requested
@@ -79,8 +80,10 @@ class Loop:
             self._display.note(done, failed, self._executor.pending)
 
     def _fill(self, stage: Stage) -> None:
-        while self._alone:
-            self._executor.submit([self._alone.popleft()])
+        if self._alone:
+            if self._executor.pending == 0:
+                self._executor.submit([self._alone.popleft()])
+            return
         slots = self._executor.slots
         while True:
             job = self._next(stage) if self._executor.pending < self._window(slots) else None
@@ -132,10 +135,12 @@ class Loop:
         self._state.note(record)
 
     def _take_lost(self, job: Job, why: str, stage: Stage) -> None:
-        """A lost worker may have been another job's fault: each is tried alone before it is given up."""
-        self._lost[job.key] = self._lost.get(job.key, 0) + 1
-        if self._lost[job.key] < self._losses:
-            self._alone.append(job)
+        """A lost worker may have been another job's fault: the last try is made with nothing else under way."""
+        self._lost[job.key] = count = self._lost.get(job.key, 0) + 1
+        if count <= self._losses:
+            self._display.line(f"{job.key} lost ({count} of {self._losses}), to be tried again: {why}")
+            (self._alone if count == self._losses else self._retry).append(job)
             return
-        record = TaskRecord(job.kind, job.index, "failed", job.attempt, finished=time.time(), error=why)
+        error = f"{why}, {count} times"
+        record = TaskRecord(job.kind, job.index, "failed", job.attempt, finished=time.time(), error=error)
         self._record(record, stage)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.run.prepare import Prepared, existing_parent
+from ssi_pipeline.storage.identity import UNREADABLE
 from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.sink import create_output, is_ours
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -36,7 +40,7 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
             f"{output} is an output of ssi, but its state {paths.root} is gone, so nothing says what is done: "
             "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
         )
-    if paths.root.exists() and not known and any(p.name != "lock" for p in paths.root.iterdir()):
+    if paths.root.exists() and not known and not _is_barely_begun(paths.root):
         raise OutputError(f"{paths.root} exists and is no state of ssi: choose another output.state, or move it away")
     for path in (output, paths.root):
         if not os.access(existing_parent(path), os.W_OK):
@@ -45,15 +49,21 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
         _refuse_full_disk(prepared)
 
 
+def _is_barely_begun(root: Path) -> bool:
+    """Tell whether a folder holds no more than a run does that was killed before its document was written."""
+    if not root.is_dir():
+        return False
+    return all(p.name == "lock" or p.suffix == ".partial" or p.match("psf-c*.npy") for p in root.iterdir())
+
+
 def put_aside(prepared: Prepared) -> list[Path]:
     """Rename the output and state of an earlier run, so that a new one can start; nothing is deleted."""
     config = prepared.document.config
+    paths = [path for path in (config.output.path, config.state_path) if path.exists()]
     stamp = time.strftime("old-%Y%m%d-%H%M%S")
-    moved = []
-    for path in (config.output.path, config.state_path):
-        if path.exists():
-            moved.append(path.rename(path.with_name(f"{path.name}.{stamp}")))
-    return moved
+    tails = itertools.chain([stamp], (f"{stamp}-{n}" for n in itertools.count(2)))
+    tail = next(t for t in tails if not any(p.with_name(f"{p.name}.{t}").exists() for p in paths))
+    return [path.rename(path.with_name(f"{path.name}.{tail}")) for path in paths]
 
 
 def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
@@ -76,7 +86,12 @@ def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
         context = Context(document, paths)
     else:
         context = save_inputs(prepared)
-    _create_output(context)
+    try:
+        _create_output(context)
+    except OutputError:
+        if not resumed:
+            shutil.rmtree(paths.root, ignore_errors=True)  # nothing has been done yet: leave nothing behind
+        raise
     if not context.plan.direct:
         create_scratch(paths.scratch, context.plan)
     sweep_partial_files(config.output.path, paths.root)
@@ -96,7 +111,7 @@ def save_inputs(prepared: Prepared) -> Context:
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
     earlier = RunDocument.load(paths.document)
-    changed = differences(earlier.basis, prepared.document.basis)
+    changed = differences(earlier.basis, _as_far_as_readable(earlier.basis, prepared.document.basis))
     if changed:
         raise RunChangedError(
             "\n".join(
@@ -117,14 +132,40 @@ def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
     )
 
 
+def _as_far_as_readable(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Pass over regions of the input that could not be read then, or cannot now: damage that is mended is no change."""
+    before, after = earlier["input"]["content"], now["input"]["content"]
+    if len(before) != len(after):
+        return now
+    content = [b if UNREADABLE in (b, a) else a for b, a in zip(before, after, strict=True)]
+    return {**now, "input": {**now["input"], "content": content}}
+
+
 def _create_output(context: Context) -> None:
-    """Create the arrays under another name, then rename: an output is there as a whole or not at all."""
-    document, output = context.document, context.document.config.output
-    if output.path.exists():
+    """Create the arrays under another name, then rename: an output is there as a whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The system refuses it.
+    """
+    output = context.document.config.output.path
+    if output.exists():
         return
-    temporary = output.path.with_name(f".{output.path.name}.{os.getpid()}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    output.path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for stale in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
+            shutil.rmtree(stale)
+        _fill_output(context, temporary)
+        temporary.rename(output)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(f"the output {output} cannot be made: {error}; choose another output.path") from error
+
+
+def _fill_output(context: Context, temporary: Path) -> None:
+    document, output = context.document, context.document.config.output
     create_output(
         temporary,
         output,
@@ -142,7 +183,6 @@ def _create_output(context: Context) -> None:
             "versions": document.versions,
         },
     )
-    temporary.rename(output.path)
 
 
 def sweep_partial_files(*roots: Path) -> None:

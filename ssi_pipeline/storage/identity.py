@@ -13,7 +13,8 @@ SAMPLES = 8
 """Regions of pixels that are looked at; enough to notice another acquisition, too few to cost time."""
 
 _REGION = 64
-_UNREADABLE = "unreadable"
+UNREADABLE = "unreadable"
+"""Stands for the digest of a region that cannot be read."""
 
 
 def identity(spec: SourceSpec) -> dict[str, Any]:
@@ -62,6 +63,6 @@ def _digest(source: Source, t: int, c: int, box: Box) -> str:
     try:
         values = source.read(t, c, box)
     except CorruptDataError:
-        return _UNREADABLE
+        return UNREADABLE
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
     return hashlib.sha256(little.tobytes()).hexdigest()[:16]

@@ -177,6 +177,12 @@ def is_ours(path: Path) -> bool:
         return False
 
 
+def read_status(path: Path) -> str:
+    """Return what ``set_status`` last recorded."""
+    ours: Any = zarr.open_group(path, mode="r").attrs[OWNER]
+    return str(ours["status"])
+
+
 def set_status(path: Path, status: str) -> None:
     """Record in the output whether it is ``incomplete`` or ``complete``."""
     group = zarr.open_group(path, mode="r+")

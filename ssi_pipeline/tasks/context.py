@@ -120,15 +120,20 @@ class Context:
         return self._models[c]
 
 
-@lru_cache(maxsize=4)
 def load_context(spec: RunSpec) -> Context:
-    """Open a run.
+    """Open a run; kept until a client starts it again, which may be another run on the same output.
 
     Raises
     ------
     RunChangedError
         The state folder holds another run than the one asked for.
     """
+    stat = StatePaths(Path(spec.state)).document.stat()
+    return _load(spec, (stat.st_mtime_ns, stat.st_ino))
+
+
+@lru_cache(maxsize=4)
+def _load(spec: RunSpec, stamp: tuple[int, int]) -> Context:  # noqa: ARG001 part of the cache's key
     paths = StatePaths(Path(spec.state))
     document = RunDocument.load(paths.document)
     if document.fingerprint != spec.fingerprint:

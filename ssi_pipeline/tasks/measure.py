@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.measurement import Measurement
@@ -57,10 +58,29 @@ def sample_measurements(context: Context, c: int, count: int) -> list[Measuremen
     grid = (plan.shape[0], *(-(-n // s) for n, s in zip(plan.extent, side, strict=True)))
     rng = np.random.default_rng(seed_for(context.document.config.seed, "sample", c))
     cells = rng.choice(math.prod(grid), size=min(count, math.prod(grid)), replace=False)
-    samples = []
+    places = []
     for cell in sorted(int(cell) for cell in cells):
         t, *position = (int(p) for p in np.unravel_index(cell, grid))
-        samples.append(read_measurement(context, t, c, _sample_box(position, side, plan.extent))[0])
+        places.append((t, _sample_box(position, side, plan.extent)))
+    return _readable(context, c, places)
+
+
+def _readable(context: Context, c: int, places: Sequence[tuple[int, Box]]) -> list[Measurement]:
+    """Read what can be read: a damaged chunk costs its tiles, and not the whole channel.
+
+    Raises
+    ------
+    InputError, CorruptDataError
+        Nothing can be read; the first reason.
+    """
+    samples, problems = [], []
+    for t, box in places:
+        try:
+            samples.append(read_measurement(context, t, c, box)[0])
+        except (InputError, CorruptDataError) as problem:
+            problems.append(problem)
+    if not samples:
+        raise problems[0]
     return samples
 
 
@@ -77,4 +97,4 @@ def sample_tiles(context: Context, c: int, count: int) -> list[Measurement]:
     rng = np.random.default_rng(seed_for(context.document.config.seed, "train", c))
     chosen = rng.choice(grid[0] * inner, size=min(count, grid[0] * inner), replace=False)
     tiles = [context.plan.tile((int(i) // inner * grid[1] + c) * inner + int(i) % inner) for i in sorted(chosen)]
-    return [read_measurement(context, tile.t, c, tile.domain)[0] for tile in tiles]
+    return _readable(context, c, [(tile.t, tile.domain) for tile in tiles])
