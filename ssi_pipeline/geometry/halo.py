@@ -14,7 +14,7 @@ from ssi_pipeline.config import NetworkConfig, RunConfig
 from ssi_pipeline.geometry.boxes import Ints
 
 REPAIR_RADIUS = 2
-"""Impulses are found in a 5 x 5 window (METHOD: 5x5 median test)."""
+"""Impulses are found in a 5 x 5 window , whose median a single one cannot move."""
 
 _WIENER_REACH = 3
 """Radius of the truncated Wiener kernel in PSF radii; beyond it the kernel of a regularised inverse is small."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ssi_pipeline.config import RunConfig
@@ -117,7 +118,8 @@ def _auto_core(config: RunConfig, extent: Ints, halo: Ints, memory: int) -> Ints
 def _even(extent: Ints, side: int, step: int, dimensions: int) -> Ints:
     core = []
     for n in extent:
-        tiles = -(-n // side)
+        # a quarter more than the aim in one tile is better than two tiles that both read nearly all
+        tiles = max(1, math.ceil(n / side - 0.25))
         core.append(-(-n // (tiles * step)) * step)
     return tuple(core) if dimensions == 3 else (1, *core[1:])
 

@@ -59,7 +59,7 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class CensoredSensor:
-    """Mean of a sensor that cannot report below ``low`` or above ``high`` (Tobin 1958; METHOD section 5).
+    """Mean of a sensor that cannot report below ``low`` or above ``high`` (Tobin 1958).
 
     The level z is reported as clip(z + s N, low, high) with s^2 = alpha max(z, 0) + sigma^2. All in
     the units of z. An infinite limit does not clip.
