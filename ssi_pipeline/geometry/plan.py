@@ -45,7 +45,9 @@ def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory
     stride = tuple(network_stride(config.network) if on and config.solver == "ssi" else 1 for on in spatial)
     halo = _halo(config, psf_radius)
     pad = tuple(r if on and config.solver != "identity" else 0 for r, on in zip(psf_radius, spatial, strict=True))
-    core = _core(config, extent, halo, worker_memory)
+    reachable = tuple(n + 2 * p for n, p in zip(volume.shape[2:], pad, strict=True))
+    automatic = _auto_core(config, extent, halo, reachable, worker_memory)
+    core = per_axis(config.tiling.core, automatic, dimensions, 1)
     blend = _blend(config, core, extent)
     shard, chunk = _shard_and_chunk(config, core)
     origin = tuple(a for a, _ in roi[2:])
@@ -100,17 +102,12 @@ def _halo(config: RunConfig, psf_radius: Ints) -> Ints:
     return asked
 
 
-def _core(config: RunConfig, extent: Ints, halo: Ints, memory: int) -> Ints:
-    automatic = _auto_core(config, extent, halo, memory)
-    return per_axis(config.tiling.core, automatic, config.tiling.dimensions, 1)
-
-
-def _auto_core(config: RunConfig, extent: Ints, halo: Ints, memory: int) -> Ints:
+def _auto_core(config: RunConfig, extent: Ints, halo: Ints, reachable: Ints, memory: int) -> Ints:
     """The largest core whose tile fits a worker, evened out so that the last tile is no sliver."""
     dimensions = config.tiling.dimensions
     step = _CORE_STEP[dimensions]
     side = _MAX_CORE[dimensions]
-    while side > step and not _fits(config, _even(extent, side, step, dimensions), halo, memory):
+    while side > step and not _fits(config, _even(extent, side, step, dimensions), halo, reachable, memory):
         side -= step
     return _even(extent, side, step, dimensions)
 
@@ -124,9 +121,9 @@ def _even(extent: Ints, side: int, step: int, dimensions: int) -> Ints:
     return tuple(core) if dimensions == 3 else (1, *core[1:])
 
 
-def _fits(config: RunConfig, core: Ints, halo: Ints, memory: int) -> bool:
-    reach = _MAX_BLEND[config.tiling.dimensions]
-    domain = tuple(c + 2 * (h + (reach if h else 0)) for c, h in zip(core, halo, strict=True))
+def _fits(config: RunConfig, core: Ints, halo: Ints, reachable: Ints, memory: int) -> bool:
+    margin = (h + (_MAX_BLEND[config.tiling.dimensions] if h else 0) for h in halo)
+    domain = tuple(min(c + 2 * m, n) for c, m, n in zip(core, margin, reachable, strict=True))
     return worker_bytes(config, domain) <= _MEMORY_SHARE * memory
 
 
