@@ -129,7 +129,7 @@ def open_local(spec: RunSpec, workers: int, threads: int, memory: int) -> DaskEx
     settings: dict[str, Any] = {
         # the run counts the losses; the scheduler would count them once more, and innocent tasks with them
         "distributed.scheduler.allowed-failures": 0,
-        # a worker holds the task that it runs and no other, so that no other is lost with it
+        # a worker gets no task (but the first few) before it is free: a waiting one is not lost with it
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.worker.daemon": True,
         "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads,

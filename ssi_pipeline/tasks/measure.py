@@ -19,7 +19,9 @@ from ssi_pipeline.tasks.seeds import seed_for
 _SAMPLE_SIDE = {2: (1, 256, 256), 3: (24, 96, 96)}
 
 
-def read_measurement(context: Context, t: int, c: int, domain: Box) -> tuple[Measurement, int]:
+def read_measurement(
+    context: Context, t: int, c: int, domain: Box, for_statistics: bool = False
+) -> tuple[Measurement, int]:
     """Read a domain (z y x, positions of the output), filled by reflection outside the image.
 
     Returns the measurement and the number of NaN or infinite pixels, which carry no loss.
@@ -27,7 +29,8 @@ def read_measurement(context: Context, t: int, c: int, domain: Box) -> tuple[Mea
     Raises
     ------
     InputError
-        There are such pixels and the configuration says ``nonfinite: fail``.
+        There are such pixels and the configuration says ``nonfinite: fail``; not ``for_statistics``, which
+        pass over them and must not stop tiles that have none.
     """
     inside = domain.intersect(context.plan.bounds)
     offset = context.origin
@@ -35,7 +38,7 @@ def read_measurement(context: Context, t: int, c: int, domain: Box) -> tuple[Mea
     y = raw.astype(np.float32)
     finite = np.isfinite(y)
     bad = int(finite.size - finite.sum())
-    if bad and context.document.config.input.nonfinite == "fail":
+    if bad and not for_statistics and context.document.config.input.nonfinite == "fail":
         raise InputError(f"{bad} pixels are NaN or infinite; set input.nonfinite: mask to restore them from the rest")
     if bad:
         y = _fill(y, finite)
@@ -70,14 +73,14 @@ def _readable(context: Context, c: int, places: Sequence[tuple[int, Box]]) -> li
 
     Raises
     ------
-    InputError, CorruptDataError
+    CorruptDataError
         Nothing can be read; the first reason.
     """
     samples, problems = [], []
     for t, box in places:
         try:
-            samples.append(read_measurement(context, t, c, box)[0])
-        except (InputError, CorruptDataError) as problem:
+            samples.append(read_measurement(context, t, c, box, for_statistics=True)[0])
+        except CorruptDataError as problem:
             problems.append(problem)
     if not samples:
         raise problems[0]

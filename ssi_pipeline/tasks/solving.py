@@ -81,7 +81,7 @@ def _quality(
         "trainings": solution.attempts,
         "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux else None,
         # half a unit is rounded, not clipped
-        "clipped_share": float(np.mean((x < low - 0.5) | (x > high + 0.5))),
+        "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))),
         "nonfinite": nonfinite,
         "trace": _thin(solution.trace),
         "note": solution.note,
