@@ -1,0 +1,43 @@
+"""The statistics of each channel that all of its tiles share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssi_pipeline.report.facts import RunFacts
+from ssi_pipeline.report.section import Section, render
+from ssi_pipeline.report.words import number
+
+_MOST_CHANNELS = 16
+
+EXPLAINED = {
+    "offset": "raw intensity that counts as 0 in normalised units (a low percentile of the channel)",
+    "scale": "raw intensity span that counts as 1 (from there to a high percentile)",
+    "noise_sigma": "standard deviation of the noise at the offset, raw units",
+    "noise_alpha": "growth of the noise variance per unit of raw intensity (photon noise; camera gain)",
+    "impulse_share": "share of pixels that are hot or dead; they are repaired and carry no loss",
+    "wiener_weight": "weight of the smoothness prior in the linear solution; larger is smoother",
+    "minimum": "smallest raw value seen; where it is not negative, the estimate is kept from going below 0",
+    "clip_low": "raw level at which the sensor clips dark pixels",
+    "clip_high": "raw level at which the sensor saturates",
+    "empty": "whether every sample was constant, so that there is nothing to deconvolve",
+}
+
+
+def calibration_section(facts: RunFacts) -> Section:
+    """One row per constant, one column per channel."""
+    channels = facts.calibration[:_MOST_CHANNELS]
+    found = dict.fromkeys(name for channel in channels for name in channel)
+    names = [*(name for name in EXPLAINED if name in found), *(name for name in found if name not in EXPLAINED)]
+    rows = [(name, [_show(channel.get(name)) for channel in channels], EXPLAINED.get(name, "")) for name in names]
+    heads = [facts.channel_name(c) for c in range(len(channels))]
+    left = len(facts.calibration) - len(channels)
+    return Section("calibration", "Calibration", render("calibration", heads=heads, rows=rows, left=left))
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return number(value)
+    return "none" if value is None else str(value)

@@ -1,0 +1,122 @@
+"""How the report draws: matplotlib without pyplot, as inline SVG that follows the page's colours."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+BLUE, ORANGE, GREY = "#2f7fc1", "#d47b14", "#8a8a8a"
+"""Apart in hue and lightness for every kind of colour vision, readable on white and on near-black."""
+
+_STYLE: dict[Any, Any] = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ssi",
+}
+_NICE = (1, 2, 5)
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Set the report's style for the figures made inside."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, sizes in inches; about 10 are as wide as the page."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def picture(figure: Figure, label: str) -> Markup:
+    """Return a figure as an inline SVG whose black is the text colour of the page.
+
+    Parameters
+    ----------
+    label
+        What the picture shows, in words, for those who cannot see it.
+    """
+    buffer = io.StringIO()
+    # not savefig: it draws everything twice
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = text.replace("#000000", "currentColor")
+    # several SVGs share one page: they must not share identifiers, and most are never referred to
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    prefix = hashlib.blake2b((label + text).encode(), digest_size=4).hexdigest()
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{prefix}-", text)
+    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
+
+
+def hatch_missing(axes: Axes) -> None:
+    """Hatch what is under an image, so that pixels without a value show as such."""
+    axes.patch.set(facecolor="none", hatch="////", edgecolor=GREY, linewidth=0)
+    axes.patch.set_visible(True)
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks and frame away."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def scale_bar(axes: Axes, shape: tuple[int, ...], pixel_um: float) -> None:
+    """Draw a bar of a round length, about a quarter of the width of an image (y x, in pixels)."""
+    length = round_below(shape[1] * pixel_um / 4)
+    pixels = length / pixel_um
+    x, y, unit = 0.04 * shape[1], 0.95 * shape[0], shape[1] / 100
+    corner = (x - 1.5 * unit, y - 7.5 * unit)
+    axes.add_patch(Rectangle(corner, pixels + 3 * unit, 9.5 * unit, facecolor="#101010", edgecolor="none", alpha=0.65))
+    axes.plot([x, x + pixels], [y, y], color="#ffffff", linewidth=2.5, solid_capstyle="butt")
+    text = f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
+    axes.text(x + pixels / 2, y - 1.2 * unit, text, color="#ffffff", ha="center", va="bottom")
+
+
+def round_below(value: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is not above a positive value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return max(n for n in _NICE if n <= value / power * (1 + 1e-9)) * power
+
+
+def bin_count(n: int) -> int:
+    """Return a number of bins that a histogram of ``n`` values can fill, 8 to 40."""
+    return min(40, max(8, 2 * math.isqrt(n)))
+
+
+def limits(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Return two percentiles of the finite values, never equal; (0, 1) where there are none."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    a, b = (float(v) for v in np.percentile(finite.astype(np.float64), [low, high]))
+    if a == b:
+        a, b = float(finite.min()), float(finite.max())
+    return (a, b) if a < b else (a, a + max(1.0, abs(a)))

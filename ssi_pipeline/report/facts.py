@@ -1,0 +1,204 @@
+"""What the ledger says about a run, from one pass over it, in arrays on the tile grid."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.run.finish import METHODS, METRICS, STATUSES
+from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
+from ssi_pipeline.storage.lock import is_locked
+from ssi_pipeline.storage.records import KINDS, Kind, TaskRecord
+from ssi_pipeline.tasks import Context
+
+_MOST_NOTES = 100
+"""Different notes that are counted; a run has a handful, numbers in them set aside."""
+
+_NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
+
+_OWN = {"seam", "status", "method", "attempts", "seconds", "peak_bytes"}
+"""Metrics that do not stand in a record's ``quality`` under their name."""
+
+
+@dataclass(slots=True)
+class KindTotals:
+    """Records of one kind of task: how many ended well, their wall times added, the highest peak memory."""
+
+    count: int = 0
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Clock:
+    """When there was work; ``busy_s`` leaves out the pauses between calls."""
+
+    first_started: float | None = None
+    last_finished: float | None = None
+    busy_s: float = 0.0
+
+    def note(self, record: TaskRecord) -> None:
+        """Add the time of one task; tasks come in the order in which they finished, give or take a few."""
+        if record.finished <= 0:
+            return  # a block written within its tile's task carries no time of its own
+        start, stop = record.finished - record.seconds, record.finished
+        self.first_started = start if self.first_started is None else min(start, self.first_started)
+        self.busy_s += max(0.0, stop - (start if self.last_finished is None else max(start, self.last_finished)))
+        self.last_finished = stop if self.last_finished is None else max(stop, self.last_finished)
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """One run as the report sees it.
+
+    ``metrics``: by name, float32 on the tile grid (t c z y x), NaN where a tile has none. ``lines``: line
+    of the ledger with the last record of each task, by kind, -1 where there is none. ``finished``:
+    seconds since 1970 by tile, NaN where not done. ``notes``: why tiles were not solved as asked for.
+    """
+
+    context: Context
+    state: LedgerState
+    running: bool
+    calibration: list[dict[str, Any]]
+    metrics: dict[str, NDArray[np.float32]]
+    lines: dict[Kind, NDArray[np.int64]]
+    finished: NDArray[np.float64]
+    totals: dict[Kind, KindTotals]
+    clock: Clock = field(default_factory=Clock)
+    workers: set[str] = field(default_factory=set)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def tiles_done(self) -> int:
+        """Number of tiles solved."""
+        return self.state.count("solve", DONE)
+
+    @property
+    def tiles_failed(self) -> int:
+        """Number of tiles given up."""
+        return self.state.count("solve", FAILED)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block of every level is written."""
+        return all(bool((self.state.status[kind] == DONE).all()) for kind in ("stitch", "pyramid"))
+
+    def channel_name(self, c: int) -> str:
+        """Return the name of a channel of the output, with its index."""
+        names, index = self.context.document.volume.channel_names, c + self.context.origin[1]
+        return f"channel {c} ({names[index]})" if index < len(names) and names[index] else f"channel {c}"
+
+    def records_at(self, lines: Iterable[int]) -> Iterator[TaskRecord]:
+        """Yield the records on some lines of the ledger, in the order of the ledger; parses no other line."""
+        wanted = sorted(lines)
+        if not wanted:
+            return
+        due = iter(wanted)
+        target = next(due)
+        with self.context.paths.ledger.open("rb") as stream:
+            for number, line in enumerate(stream):
+                if number != target:
+                    continue
+                yield TaskRecord.from_line(line)
+                try:
+                    target = next(due)
+                except StopIteration:
+                    return
+
+
+def read_facts(context: Context) -> RunFacts:
+    """Read the ledger once; memory grows with the tile grid, not with the ledger."""
+    counts = task_counts(context)
+    n_tiles = context.plan.n_tiles
+    facts = RunFacts(
+        context=context,
+        state=LedgerState(
+            {kind: np.zeros(size, np.uint8) for kind, size in counts.items()},
+            {"stitch": np.zeros(counts["stitch"], np.int64), "pyramid": np.zeros(counts["pyramid"], np.int64)},
+        ),
+        running=is_locked(context.paths.lock),
+        calibration=_read_calibration(context),
+        metrics={name: np.full(n_tiles, np.nan, np.float32) for name in METRICS},
+        lines={kind: np.full(size, -1, np.int64) for kind, size in counts.items()},
+        finished=np.full(n_tiles, np.nan),
+        totals={kind: KindTotals() for kind in KINDS},
+    )
+    facts.metrics["status"][:] = 0
+    squares, voxels = np.zeros(n_tiles), np.zeros(n_tiles)
+    for number, record in enumerate(read_records(context.paths.ledger)):
+        if 0 <= record.index < counts[record.kind]:
+            _note(facts, number, record)
+            if record.kind == "stitch" and record.status == "done":
+                for tile, square, count in record.quality.get("seams", ()):
+                    squares[tile] += square
+                    voxels[tile] += count
+    _finish_seams(facts, squares, voxels)
+    facts.metrics = {name: values.reshape(context.plan.tile_grid) for name, values in facts.metrics.items()}
+    return facts
+
+
+def _note(facts: RunFacts, number: int, record: TaskRecord) -> None:
+    facts.state.note(record)
+    facts.lines[record.kind][record.index] = number
+    facts.clock.note(record)
+    if record.host:
+        facts.workers.add(record.host)
+    total = facts.totals[record.kind]
+    total.peak_bytes = max(total.peak_bytes, record.peak_bytes)
+    if record.status == "done":
+        total.count += 1
+        total.seconds += record.seconds
+    if record.kind == "solve":
+        _note_tile(facts, record)
+
+
+def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
+    quality, index = record.quality, record.index
+    done = record.status == "done"
+    own: dict[str, float | None] = {
+        "status": STATUSES[record.status],
+        "method": METHODS.get(quality.get("method", "")),
+        "attempts": record.attempt,
+        "seconds": record.seconds,
+        "peak_bytes": record.peak_bytes,
+    }
+    facts.finished[index] = record.finished if done else np.nan
+    for name, values in facts.metrics.items():
+        if name != "seam":
+            value = own.get(name) if name in _OWN else quality.get(name)
+            values[index] = np.nan if value is None else value
+    note = str(quality.get("note") or "")
+    if note:
+        note = without_numbers(note)
+        facts.notes[note if note in facts.notes or len(facts.notes) < _MOST_NOTES else "other"] += 1
+
+
+def without_numbers(text: str) -> str:
+    """Return a text with each number as ``#``, so that messages that differ in numbers alone are one."""
+    return _NUMBER.sub("#", text)
+
+
+def _finish_seams(facts: RunFacts, squares: NDArray[np.float64], voxels: NDArray[np.float64]) -> None:
+    if "seam" not in facts.metrics:
+        return
+    seams, seen = facts.metrics["seam"], voxels > 0
+    seams[seen] = np.sqrt(squares[seen] / voxels[seen])
+    for c, channel in enumerate(facts.calibration):
+        seams.reshape(facts.context.plan.tile_grid)[:, c] /= channel.get("scale") or 1.0
+
+
+def _read_calibration(context: Context) -> list[dict[str, Any]]:
+    """The calibration as plain values (its own class would bring torch); empty while there is none."""
+    path = context.paths.calibration
+    if not path.exists():
+        return []
+    document: list[dict[str, Any]] = json.loads(path.read_text())
+    return document

@@ -1,0 +1,70 @@
+"""From a metric on the tile grid (t c z y x) to planes that fit a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.geometry.volume import AXES
+
+MOST_CELLS = 512
+
+Values = NDArray[np.float32]
+
+_IDEAL = {"flux_ratio": 1.0}
+"""Metrics whose worst value is the one farthest from here; of all others it is the largest."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapPlane:
+    """Part of a metric as an image; ``cell``: tiles along one pixel, ``extent``: tiles along rows and columns."""
+
+    title: str
+    values: Values
+    axes: str
+    extent: tuple[int, int]
+    cell: tuple[int, int]
+
+
+def planes(name: str, values: Values) -> list[MapPlane]:
+    """Cut one channel of a metric (t z y x) into the middle plane and, where there are more, the worst of all.
+
+    Rows and columns are y and x; where there is one tile in a plane, t and z.
+    """
+    flat = values.shape[2] * values.shape[3] == 1
+    axes, values = ("tz", values[:, :, 0, 0]) if flat else ("yx", values)
+    if flat:
+        return [_binned("all tiles", name, values, axes)]
+    t, z = (n // 2 for n in values.shape[:2])
+    middle = _binned(f"middle plane: t {t}, z {z}", name, values[t, z], axes)
+    if values.shape[0] * values.shape[1] == 1:
+        return [_binned("all tiles", name, values[0, 0], axes)]
+    worst = _worst(name, values.reshape(-1, *values.shape[2:]), np.array([0]), axis=0)[0]
+    over = " and ".join(axis for axis, n in zip("tz", values.shape[:2], strict=True) if n > 1)
+    rule = f"farthest from {_IDEAL[name]:g}" if name in _IDEAL else "largest"
+    return [middle, _binned(f"{rule} over all {over}", name, worst, axes)]
+
+
+def _binned(title: str, name: str, values: Values, axes: str) -> MapPlane:
+    extent = (values.shape[0], values.shape[1])
+    cell = (-(-extent[0] // MOST_CELLS), -(-extent[1] // MOST_CELLS))
+    for axis in (0, 1):
+        if cell[axis] > 1:
+            values = _worst(name, values, np.arange(0, extent[axis], cell[axis]), axis)
+    return MapPlane(title, values, axes, extent, cell)
+
+
+def _worst(name: str, values: Values, starts: NDArray[np.int64], axis: int) -> Values:
+    """Keep the worst of each cell; NaN only where all are."""
+    high: Values = np.fmax.reduceat(values, starts, axis=axis)
+    if name not in _IDEAL:
+        return high
+    low: Values = np.fmin.reduceat(values, starts, axis=axis)
+    return np.where(high - _IDEAL[name] >= _IDEAL[name] - low, high, low)
+
+
+def grid_words(grid: tuple[int, ...]) -> str:
+    """Return for instance ``t 1, c 2, z 1, y 4, x 4``."""
+    return ", ".join(f"{axis} {n}" for axis, n in zip(AXES, grid, strict=True))

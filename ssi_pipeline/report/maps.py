@@ -1,0 +1,153 @@
+"""Every metric as a map of tiles with its histogram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ssi_pipeline.report.drawing import BLUE, bin_count, hatch_missing, limits, new_figure, picture
+from ssi_pipeline.report.facts import RunFacts
+from ssi_pipeline.report.grids import MOST_CELLS, MapPlane, grid_words, planes
+from ssi_pipeline.report.section import Section, render
+from ssi_pipeline.report.words import number
+from ssi_pipeline.run.finish import METRICS
+
+_MOST_CHANNELS = 4
+_DECADES = 2.0
+"""Values that span more are shown on a logarithmic scale."""
+
+_CATEGORIES = {
+    "status": {0: "to do", 1: "done", 2: "failed"},
+    "method": {0: "identity", 1: "network", 2: "Wiener", 3: "constant"},
+}
+_COLORS = ListedColormap(["#fde725", "#35b779", "#31688e", "#440154"])  # steps of viridis, apart in lightness
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How values of one metric become colours and bins; ``below`` and ``above``: some lie beyond its ends."""
+
+    norm: Normalize
+    edges: NDArray[np.float64]
+    log: bool
+    extend: str
+
+
+def maps_section(facts: RunFacts) -> Section:
+    """Draw each metric that varies; name those that do not, with their value."""
+    drawn, constant, absent = [], [], []
+    for name, values in facts.metrics.items():
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            absent.append(name)
+        elif finite.min() == finite.max() and (
+            name == "method" or finite.size == values.size or name not in _CATEGORIES
+        ):
+            constant.append((name, _value(name, float(finite[0])), METRICS[name]))
+        else:
+            drawn.append((name, METRICS[name], _summary(name, finite), _metric(facts, name, values)))
+    grid = facts.context.plan.tile_grid
+    html = render(
+        "maps",
+        drawn=drawn,
+        constant=constant,
+        absent=absent,
+        grid=grid_words(grid),
+        binned=max(grid[3:]) > MOST_CELLS or max(grid[0], grid[2]) > MOST_CELLS,
+        most=MOST_CELLS,
+        left=max(0, grid[1] - _MOST_CHANNELS),
+    )
+    return Section("maps", "Quality by tile", html)
+
+
+def _value(name: str, value: float) -> str:
+    return _CATEGORIES[name].get(int(value), "unknown") if name in _CATEGORIES else number(value)
+
+
+def _summary(name: str, finite: NDArray[np.float32]) -> str:
+    if name in _CATEGORIES:
+        counts = {text: int((finite == code).sum()) for code, text in _CATEGORIES[name].items()}
+        return ", ".join(f"{text} {number(count)}" for text, count in counts.items() if count)
+    low, middle, high = (float(v) for v in np.percentile(finite.astype(np.float64), [0, 50, 100]))
+    return f"smallest {number(low)}, median {number(middle)}, largest {number(high)}; {number(finite.size)} tiles"
+
+
+def _metric(facts: RunFacts, name: str, values: NDArray[np.float32]) -> Markup:
+    """One row per channel: map of the middle plane, map of the worst, histogram."""
+    rows = [(c, planes(name, values[:, c])) for c in range(min(values.shape[1], _MOST_CHANNELS))]
+    count = len(rows[0][1])
+    scale = None if name in _CATEGORIES else make_scale(values)
+    # enough for the colour bar's words, no more than a screen
+    height = min(max(4.0 * rows[0][1][0].extent[0] / rows[0][1][0].extent[1], 1.7), 3.2) + 0.5
+    figure = new_figure(10, height * len(rows))
+    grid = figure.subplots(len(rows), count + 1, squeeze=False, width_ratios=[*[1.0] * count, 0.8])
+    for row, (c, parts) in enumerate(rows):
+        for axes, part in zip(grid[row], parts, strict=False):
+            image = _map(axes, part, scale)
+            axes.set_title(part.title if len(rows) == 1 else f"{facts.channel_name(c)}, {part.title}")
+        _color_bar(figure, list(grid[row, :-1]), image, name, scale)
+        _distribution(grid[row, -1], name, values[:, c], scale)
+    return picture(figure, f"Map of {name} on the grid of tiles, and its histogram: {METRICS[name]}")
+
+
+def make_scale(values: NDArray[np.float32]) -> Scale:
+    """Choose limits that outliers do not stretch, logarithmic where the values span more than two decades."""
+    finite = values[np.isfinite(values)]
+    low, high = limits(finite, 1, 99)
+    log = bool(finite.min() > 0 and np.log10(high / low) > _DECADES)
+    below, above = bool(finite.min() < low), bool(finite.max() > high)
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    bins = bin_count(finite.size) + 1
+    edges = np.geomspace(low, high, bins) if log else np.linspace(low, high, bins)
+    norm = LogNorm(low, high) if log else Normalize(low, high)
+    return Scale(norm, edges, log, extend[below, above])
+
+
+def _map(axes: Axes, part: MapPlane, scale: Scale | None) -> AxesImage:
+    hatch_missing(axes)
+    norm = scale.norm if scale else BoundaryNorm(np.arange(5) - 0.5, 4)
+    cmap = "cividis" if scale else _COLORS
+    rows, columns = part.extent
+    place = (-0.5, part.values.shape[1] * part.cell[1] - 0.5, part.values.shape[0] * part.cell[0] - 0.5, -0.5)
+    image = axes.imshow(part.values, cmap=cmap, norm=norm, interpolation="none", extent=place, aspect="auto")
+    ratio = max(rows, columns) / min(rows, columns)
+    if ratio < 4:
+        axes.set_aspect("equal")
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    axes.set(ylabel=f"tile along {part.axes[0]}", xlabel=f"tile along {part.axes[1]}")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return image
+
+
+def _color_bar(figure: Figure, maps: list[Axes], image: AxesImage, name: str, scale: Scale | None) -> None:
+    """Draw one for all maps of a channel; of categories, the histogram beside them has the colours."""
+    if scale:
+        figure.colorbar(image, ax=maps, extend=scale.extend, shrink=0.95, label=name.replace("_", " "))
+
+
+def _distribution(axes: Axes, name: str, values: NDArray[np.float32], scale: Scale | None) -> None:
+    finite = values[np.isfinite(values)]
+    if scale is None:
+        counts = [int((finite == code).sum()) for code in _CATEGORIES[name]]
+        colors = [_COLORS(code) for code in _CATEGORIES[name]]
+        axes.barh(list(_CATEGORIES[name].values()), counts, color=colors, edgecolor="#000000", linewidth=0.4)
+        for i, count in enumerate(counts):
+            axes.text(count, i, f" {number(count)}", va="center")
+        axes.set(xlabel="tiles")
+        axes.margins(x=0.25)
+        return
+    inside = np.clip(finite.astype(np.float64), scale.edges[0], scale.edges[-1])
+    axes.stairs(np.histogram(inside, scale.edges)[0], scale.edges, fill=True, color=BLUE)
+    axes.set(xlabel=name.replace("_", " "), ylabel="tiles")
+    if scale.log:
+        axes.set_xscale("log")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

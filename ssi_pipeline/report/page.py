@@ -1,0 +1,89 @@
+"""The page: all sections in their order, in one file without any reference to the outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ssi_pipeline import __version__
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import OutputError, SsiError
+from ssi_pipeline.report.calibration import calibration_section
+from ssi_pipeline.report.drawing import drawing_style
+from ssi_pipeline.report.facts import RunFacts, read_facts
+from ssi_pipeline.report.failures import failures_section
+from ssi_pipeline.report.heldout import heldout_section
+from ssi_pipeline.report.maps import maps_section
+from ssi_pipeline.report.outcome import headline, outcome_section
+from ssi_pipeline.report.pictures import pictures_section
+from ssi_pipeline.report.provenance import provenance_section
+from ssi_pipeline.report.psfs import psf_section
+from ssi_pipeline.report.section import Section, render
+from ssi_pipeline.report.timing import timing_section
+from ssi_pipeline.report.words import date
+from ssi_pipeline.run.verify import open_context
+from ssi_pipeline.storage.atomic import write_text
+
+SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
+    outcome_section,
+    pictures_section,
+    failures_section,
+    heldout_section,
+    maps_section,
+    timing_section,
+    psf_section,
+    calibration_section,
+    provenance_section,
+)
+"""In the order of the page. A new section is a function here and a template."""
+
+
+def write_report(config: RunConfig, output: Path | None = None) -> Path:
+    """Write the report of a run, whatever its state, as one HTML file; returns its path.
+
+    Parameters
+    ----------
+    output
+        The file to write, by default ``report.html`` in the state folder. It is replaced as a whole.
+
+    Raises
+    ------
+    InputError
+        Nothing has been run there yet.
+    CorruptDataError
+        The run's document or its ledger cannot be read.
+    OutputError
+        The file cannot be written.
+    """
+    context = open_context(config)
+    path = context.paths.report if output is None else output
+    if path.is_dir() or not path.parent.is_dir():
+        raise OutputError(f"the report cannot be written to {path}: give a file in a folder that exists")
+    facts = read_facts(context)
+    with drawing_style():
+        sections = [_make(make, facts) for make in SECTIONS]
+    text = render(
+        "page",
+        name=context.document.config.output.path.name,
+        headline=headline(facts),
+        sections=sections,
+        made=date(time.time()),
+        version=__version__,
+    )
+    # character references: the file is the same text whatever the encoding of the system
+    ascii_text = text.encode("ascii", "xmlcharrefreplace").decode("ascii")
+    try:
+        write_text(path, ascii_text)
+    except OSError as error:
+        raise OutputError(f"the report cannot be written to {path}: {error}") from error
+    return path
+
+
+def _make(make: Callable[[RunFacts], Section], facts: RunFacts) -> Section:
+    """Data that cannot be read cost their section, not the report: it is needed most when things are broken."""
+    try:
+        return make(facts)
+    except (SsiError, OSError) as error:
+        title = make.__name__.removesuffix("_section").capitalize()
+        return Section(title.lower(), title, render("trouble", error=str(error)))

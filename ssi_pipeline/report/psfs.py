@@ -1,0 +1,93 @@
+"""The point spread functions in use."""
+
+from __future__ import annotations
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.colors import PowerNorm
+from numpy.typing import NDArray
+
+from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.report.drawing import new_figure, picture
+from ssi_pipeline.report.facts import RunFacts
+from ssi_pipeline.report.section import Section, render
+from ssi_pipeline.report.words import sizes
+
+_MOST = 8
+
+
+def psf_section(facts: RunFacts) -> Section:
+    """Central planes, size and widths of each different PSF, with the channels that use it."""
+    users: dict[str, list[int]] = {}
+    psfs: dict[str, Psf] = {}
+    without = []
+    for c in range(facts.context.plan.shape[1]):
+        psf = facts.context.psf(c)
+        if psf is None:
+            without.append(c)
+            continue
+        users.setdefault(psf.digest, []).append(c)
+        psfs[psf.digest] = psf
+    entries = [(_names(facts, users[d]), _rows(psf), _picture(psf, users[d])) for d, psf in list(psfs.items())[:_MOST]]
+    html = render("psfs", entries=entries, without=_names(facts, without), left=max(0, len(psfs) - _MOST))
+    return Section("psf", "Point spread function", html)
+
+
+def _names(facts: RunFacts, channels: list[int]) -> str:
+    return ", ".join(facts.channel_name(c) for c in channels)
+
+
+def _rows(psf: Psf) -> list[tuple[str, str]]:
+    used = [axis for axis, n in enumerate(psf.values.shape) if n > 1] or [1, 2]
+    voxel = psf.voxel_size_um
+    widths = []
+    for axis in used:
+        width = fwhm(_profile(psf.values, axis))
+        size = f" ({width * voxel[axis]:.3g} µm)" if voxel else ""
+        widths.append(f"{'zyx'[axis]} {width:.2f} px{size}")
+    rows = [
+        ("size, z y x", f"{sizes(psf.values.shape)} px"),
+        ("full width at half maximum", ", ".join(widths)),
+        ("digest", psf.digest),
+    ]
+    if voxel:
+        rows.insert(1, ("voxel size, z y x", " × ".join(f"{v:g}" for v in voxel) + " µm"))
+    return rows
+
+
+def _profile(values: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
+    peak = list(np.unravel_index(values.argmax(), values.shape))
+    line = tuple(slice(None) if i == axis else int(p) for i, p in enumerate(peak))
+    return values[line].astype(np.float64)
+
+
+def fwhm(profile: NDArray[np.float64]) -> float:
+    """Return the full width at half maximum in pixels, by straight lines between pixels; the rest counts as 0."""
+    half, peak = profile.max() / 2, int(profile.argmax()) + 1
+    padded = np.concatenate([[0.0], profile, [0.0]])
+    left = int(np.nonzero(padded[:peak] < half)[0][-1])
+    right = peak + 1 + int(np.nonzero(padded[peak + 1 :] < half)[0][0])
+    start = left + (half - padded[left]) / (padded[left + 1] - padded[left])
+    stop = right - (half - padded[right]) / (padded[right - 1] - padded[right])
+    return float(stop - start)
+
+
+def _picture(psf: Psf, channels: list[int]) -> Markup:
+    values = psf.values
+    z, y, x = psf.radius
+    planes = [("y x", values[z], 1, 2)]
+    if values.shape[0] > 1:
+        planes += [("z x", values[:, y], 0, 2), ("z y", values[:, :, x], 0, 1)]
+    figure = new_figure(3.4 * len(planes), 3.0)
+    voxel = psf.voxel_size_um or (1.0, 1.0, 1.0)
+    norm = PowerNorm(0.5, 0, float(values.max()))
+    panels = figure.subplots(1, len(planes), squeeze=False)[0]
+    for axes, (name, plane, row, column) in zip(panels, planes, strict=True):
+        h, w = psf.radius[row] + 0.5, psf.radius[column] + 0.5
+        aspect = voxel[row] / voxel[column]
+        image = axes.imshow(
+            plane, cmap="viridis", norm=norm, interpolation="none", extent=(-w, w, h, -h), aspect=aspect
+        )
+        axes.set(title=f"central {name} plane", xlabel=f"{'zyx'[column]}, px", ylabel=f"{'zyx'[row]}, px")
+    figure.colorbar(image, ax=list(panels), label="weight (square-root scale)", shrink=0.9)
+    return picture(figure, f"Central planes of the PSF of channel {', '.join(map(str, channels))}")

@@ -1,0 +1,35 @@
+"""A section of the report: a title and HTML from one template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of the page; ``name`` is its anchor."""
+
+    name: str
+    title: str
+    html: Markup
+
+
+def render(template: str, **values: Any) -> Markup:
+    """Fill a template of this package; whatever is no ``Markup`` is escaped."""
+    return Markup(_environment().get_template(f"{template}.html.j2").render(**values))
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("ssi_pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

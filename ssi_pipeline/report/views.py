@@ -1,0 +1,114 @@
+"""Planes of the input and the output at the same place, with what is missing as NaN."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.errors import CorruptDataError, InputError
+from ssi_pipeline.geometry import Box
+from ssi_pipeline.report.facts import RunFacts
+from ssi_pipeline.storage.ledger import DONE
+from ssi_pipeline.storage.sink import Sink
+
+MOST_PIXELS = 512
+_PIECE = 64
+"""Side of the parts that are read one by one where the whole cannot be: a corrupt chunk costs itself only."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A plane in one time point of the output; ``box`` (z y x) has length 1 along the axis it cuts."""
+
+    t: int
+    box: Box
+
+
+def choose_view(facts: RunFacts) -> View:
+    """Return a y x plane around the middle or, where that is not written yet, around the nearest written block."""
+    plan = facts.context.plan
+    t, z, y, x = plan.shape[0] // 2, *(n // 2 for n in plan.extent)
+    written = facts.state.status["stitch"].reshape(plan.block_grid) == DONE
+    home = (t, *(p // s for p, s in zip((z, y, x), plan.shard, strict=True)))
+    any_channel = written.any(axis=1)  # t z y x
+    if any_channel.any() and not any_channel[home]:
+        offsets = (np.abs(np.arange(n) - h) for n, h in zip(any_channel.shape, home, strict=True))
+        distance = sum(grid.astype(np.float64) for grid in np.meshgrid(*offsets, indexing="ij", sparse=True))
+        nearest = np.unravel_index(np.argmin(np.where(any_channel, distance, np.inf)), any_channel.shape)
+        t = int(nearest[0])
+        z, y, x = (
+            min(int(i) * s + s // 2, n - 1) for i, s, n in zip(nearest[1:], plan.shard, plan.extent, strict=True)
+        )
+    spans = [_span(p, n) for p, n in zip((y, x), plan.extent[1:], strict=True)]
+    return View(t, Box((z, *(a for a, _ in spans)), (z + 1, *(b for _, b in spans))))
+
+
+def cut_xz(facts: RunFacts, view: View) -> View:
+    """Return the z x plane through the middle of a y x plane."""
+    box, depth = view.box, facts.context.plan.extent[0]
+    y = (box.start[1] + box.stop[1]) // 2
+    z0, z1 = _span(box.start[0], depth)
+    return View(view.t, Box((z0, y, box.start[2]), (z1, y + 1, box.stop[2])))
+
+
+def _span(middle: int, length: int) -> tuple[int, int]:
+    start = max(0, min(middle - MOST_PIXELS // 2, length - MOST_PIXELS))
+    return start, min(length, start + MOST_PIXELS)
+
+
+def read_input(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
+    """Return the measurement on a view (z y x), NaN where it is not finite or cannot be read; None without input."""
+    context = facts.context
+    origin = context.origin
+
+    def read(box: Box) -> NDArray[Any]:
+        return context.source.read(view.t + origin[0], c + origin[1], box.shift(origin[2:]))
+
+    try:
+        return _read(read, view.box)
+    except (InputError, ValueError):
+        return None  # moved away, or another image by now
+
+
+def read_output(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
+    """Return the estimate on a view (z y x), NaN where it is not written or cannot be read; None without output."""
+    context = facts.context
+    path, plan = context.document.config.output.path, context.plan
+    if not path.exists():
+        return None
+    sink = Sink(path, context.document.volume.axes, plan.shard, writable=False)
+    values = _read(partial(sink.read, 0, view.t, c), view.box)
+    written = facts.state.status["stitch"].reshape(plan.block_grid)[view.t, c] == DONE
+    blocks = (np.arange(a, b) // s for a, b, s in zip(view.box.start, view.box.stop, plan.shard, strict=True))
+    values[~written[np.ix_(*blocks)]] = np.nan
+    return values
+
+
+def _read(read: Callable[[Box], NDArray[Any]], box: Box) -> NDArray[np.float32]:
+    try:
+        values = _finite(read(box))
+    except CorruptDataError:
+        values = np.full(box.shape, np.nan, np.float32)
+        for part in _pieces(box):
+            try:
+                values[part.relative_to(box.start).slices] = _finite(read(part))
+            except CorruptDataError:
+                continue  # stays NaN
+    return values
+
+
+def _finite(raw: NDArray[Any]) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = np.clip(raw.astype(np.float64), -3e38, 3e38).astype(np.float32)
+    values[~np.isfinite(raw)] = np.nan
+    return values
+
+
+def _pieces(box: Box) -> list[Box]:
+    starts = itertools.product(*(range(a - a % _PIECE, b, _PIECE) for a, b in zip(box.start, box.stop, strict=True)))
+    return [Box(start, tuple(a + _PIECE for a in start)).intersect(box) for start in starts]
