@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # a client that only plans or reports must start without torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") 
         if array.shape[0] != 1:
             raise ValueError(f"expected z of length 1 for a tile in 2D, found shape {array.shape}")
         array = array[0]
+    import torch
+
     return torch.from_numpy(np.array(array, order="C")).to(device)
 
 
