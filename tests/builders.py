@@ -40,7 +40,7 @@ def beads(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint16]:
     points = np.zeros(shape)
     many = max(4, points.size // 250)
     points[tuple(rng.integers(0, n, many) for n in shape)] = rng.uniform(500, 4000, many)
-    sigma = tuple(0 for _ in shape[:-2]) + (1.3, 1.3)
+    sigma = (*(0 for _ in shape[:-2]), 1.3, 1.3)
     return rng.poisson(ndimage.gaussian_filter(points, sigma) * 12 + 100).astype(np.uint16)
 
 

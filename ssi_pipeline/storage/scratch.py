@@ -94,8 +94,7 @@ def create_scratch(path: Path, plan: TilePlan) -> None:
 
 def open_scratch(path: Path) -> Scratch:
     """Open the scratch array for reading and writing whole chunks."""
-    array = zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
-    return Scratch(array, path)
+    return Scratch(zarr.open_array(path, mode="r+"), path)
 
 
 def remove_scratch(path: Path) -> None:

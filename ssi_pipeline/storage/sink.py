@@ -56,8 +56,8 @@ class Sink:
 
     def _open(self, level: int) -> zarr.Array[Any]:
         mode = "r+" if self.writable else "r"
-        config = {"write_empty_chunks": True}
-        return zarr.open_array(self.path / str(level), mode=mode, config=config)
+        # a block of zeros is written as well: a missing file means that it was lost. `open_array` passes over `config`
+        return zarr.open_array(self.path / str(level), mode=mode).with_config({"write_empty_chunks": True})
 
     def write(self, level: int, t: int, c: int, box: Box, values: NDArray[Any]) -> None:
         """Write one whole shard (or the part of it that is inside the array).
