@@ -161,7 +161,7 @@ class MaskingConfig(Section):
     """The masks m_J, and the pixels held out from training altogether."""
 
     kind: Literal["bernoulli", "grid"] = "bernoulli"
-    density: Annotated[Float, Field(gt=0, le=0.5)] = 0.1
+    density: Annotated[Float, Field(gt=0, le=0.5)] = 0.25
     spacing: Annotated[Int, Field(ge=2)] = 3
     replacement: Literal["neighbours", "random", "zeros"] = "neighbours"
     holdout: Annotated[Float, Field(gt=0, le=0.3)] = 0.05
@@ -209,7 +209,7 @@ class TrainingConfig(Section):
     huber_delta: PositiveFloat = 0.1
     weight_l1: NonNegativeFloat = 0.0
     weight_l2: NonNegativeFloat = 0.0
-    total_variation: NonNegativeFloat = 0.0
+    total_variation: NonNegativeFloat = 1.0
     bounds: BoundsConfig = BoundsConfig()
     sensor: Literal["auto", "linear"] = "auto"
     augment: Literal["auto", "none"] = "auto"

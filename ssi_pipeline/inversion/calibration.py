@@ -131,6 +131,20 @@ def _statistics(samples: Sequence[Measurement], config: NormalisationConfig) -> 
     return float(low), float(high) - float(low), float(values.min())
 
 
+def tile_weight(measurement: Measurement, psf: Psf | None, calibration: ChannelCalibration, config: RunConfig) -> float:
+    """Return the likeliest weight of the prior for one tile alone; the channel's where the tile cannot tell.
+
+    A smooth tile among structured ones wants a far larger weight (measured on four planes of one channel: up
+    to 3.7 dB). The weight is one of 33 steps decided by all pixels: broad enough not to betray a hidden one.
+    """
+    values = psf_values(psf, config.tiling.dimensions)
+    normal = ((measurement.y - calibration.offset) / calibration.scale).astype(np.float32)
+    impulses = ImpulseTest(calibration.noise, config.masking.impulse_sigma, point_source_kappa(values))
+    repaired = impulses.repair(to_tensor(normal, config.tiling.dimensions)).numpy()
+    likelihood = evidence(repaired[_observed_box(measurement, config.tiling.dimensions)], values)
+    return likeliest_weight(likelihood) if likelihood.any() else calibration.wiener_weight
+
+
 def _share_and_weight(
     samples: Sequence[Measurement], psf: NDArray[np.float32], impulses: ImpulseTest, dimensions: int
 ) -> tuple[float, float]:

@@ -40,6 +40,10 @@ class NoiseModel:
     alpha: float
     sigma: float
 
+    def variance(self, level: float) -> float:
+        """Return the variance at one level."""
+        return self.alpha * max(level, 0.0) + self.sigma**2
+
     def deviation(self, level: Tensor) -> Tensor:
         """Return the standard deviation at each level."""
         return torch.sqrt(self.alpha * level.clamp(min=0) + self.sigma**2)

@@ -42,5 +42,5 @@ def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") 
 
 def to_volume(tensor: Tensor) -> NDArray[np.float32]:
     """Return (z) y x as a float32 array z y x."""
-    array = tensor.detach().to("cpu", torch.float32).numpy()
+    array = tensor.detach().float().cpu().numpy()
     return np.ascontiguousarray(array if array.ndim == 3 else array[None])

@@ -12,6 +12,9 @@ from torch.nn import functional
 from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.inversion.calibration import ChannelCalibration
 
+_MIDDLE = 0.5
+"""Normalised intensity whose noise weighs the total variation."""
+
 
 class Objective:
     """The loss of one batch, in normalised units."""
@@ -19,6 +22,8 @@ class Objective:
     def __init__(self, training: TrainingConfig, calibration: ChannelCalibration) -> None:
         self._training = training
         self._low, self._high = normalised_bounds(training, calibration)
+        # the noisier the data, the more the prior decides: the weight of a maximum a posteriori estimate
+        self._variation = training.total_variation * calibration.noise.variance(_MIDDLE)
 
     def data(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> Tensor:
         """Mean loss over the pixels of J; zero, with zero gradient, where a batch has none."""
@@ -39,9 +44,9 @@ class Objective:
             total = total + training.bounds.weight * (self._low - estimate).clamp(min=0).square().mean()
         if training.bounds.weight and math.isfinite(self._high):
             total = total + training.bounds.weight * (estimate - self._high).clamp(min=0).square().mean()
-        if training.total_variation:
+        if self._variation:
             axes = range(1, estimate.ndim)
-            total = total + training.total_variation * sum(estimate.diff(dim=a).abs().mean() for a in axes)
+            total = total + self._variation * sum(estimate.diff(dim=a).abs().mean() for a in axes)
         if training.weight_l1 or training.weight_l2:
             for p in parameters:
                 total = total + training.weight_l1 * p.abs().sum() + training.weight_l2 * p.square().sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, TrainingError
-from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.calibration import ChannelCalibration, tile_weight
 from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
@@ -82,6 +83,9 @@ def solve(
         return Solution(measurement.y, "identity")
     if calibration.empty or _is_constant(measurement):
         return Solution(_of_constant(measurement, psf, calibration, config, device), "constant")
+    if config.solver == "ssi" and config.training.scope == "per_tile":
+        weight = tile_weight(measurement, psf, calibration, config)
+        calibration = dataclasses.replace(calibration, wiener_weight=weight)
     problem = pose(psf, calibration, config, device)
     tile = prepare(problem, measurement, seed)
     wiener = float(heldout_loss(problem, tile, tile.channels[1]))
