@@ -145,7 +145,7 @@ def open_local(spec: RunSpec, workers: int, threads: int, memory: int) -> DaskEx
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # None would take port 8787, and complain where it is taken
             memory_limit=memory,
             silence_logs=logging.CRITICAL,
         )

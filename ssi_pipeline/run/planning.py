@@ -18,6 +18,7 @@ from ssi_pipeline.run.progress import duration
 from ssi_pipeline.run.setup import save_inputs
 from ssi_pipeline.storage.ledger import latest_records
 from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import RunSpec, execute
 
@@ -67,6 +68,8 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
         output = config.output.model_copy(update={"path": Path(folder, "pilot.zarr"), "state": None})
         prepared = prepare(config.model_copy(update={"output": output}))
         context = save_inputs(prepared)
+        if not context.plan.direct:
+            create_scratch(context.paths.scratch, context.plan)
         spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)
         prepare_channels_here(context, spec)
         n_tiles = prepared.document.plan.n_tiles

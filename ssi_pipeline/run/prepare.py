@@ -49,6 +49,7 @@ def prepare(config: RunConfig) -> Prepared:
         What is wrong, before any work starts.
     """
     refuse_overlap(config)
+    refuse_missing_model(config)
     source = open_source(spec_of(config.input))
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
@@ -86,6 +87,19 @@ def refuse_overlap(config: RunConfig) -> None:
             raise OutputError(f"{name} {path} and input.path {source} overlap: put the output somewhere else")
     if config.output.path.resolve() in config.state_path.resolve().parents:
         raise OutputError("output.state lies inside output.path: put it beside the output")
+
+
+def refuse_missing_model(config: RunConfig) -> None:
+    """Refuse a network to start from that is not there.
+
+    Raises
+    ------
+    ConfigError
+        There is neither such a file nor such a folder.
+    """
+    model = config.training.start_from
+    if config.solver == "ssi" and model is not None and not model.exists():
+        raise ConfigError(f"training.start_from: {model} not found; give a .pt file, or the models folder of a run")
 
 
 def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:

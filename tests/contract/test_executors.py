@@ -1,0 +1,225 @@
+"""What every executor promises, whatever it is: serial, local dask, and a dask scheduler that runs elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from builders import SERIAL, complete, config_of, level, make_run, ramp
+
+from ssi_pipeline.config import ExecutorConfig, load_config
+from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.executors import Completed, Executor, open_executor
+from ssi_pipeline.run import read_status, run
+from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.tasks import RunSpec
+
+PLACES = ["serial", "dask-1", "dask-2", "address"]
+
+
+def section(place: str, address: str | None = None) -> ExecutorConfig:
+    if place == "serial":
+        return ExecutorConfig.model_validate(SERIAL)
+    if place == "address":
+        return ExecutorConfig(kind="dask", address=address, device="cpu")
+    return ExecutorConfig(kind="dask", workers=int(place[-1]), memory_gib=2, device="cpu")
+
+
+def drain(executor: Executor, seconds: float = 120) -> list[Completed]:
+    """Collect until nothing is under way."""
+    found, until = [], time.monotonic() + seconds
+    while executor.pending and time.monotonic() < until:
+        found += executor.completed(0.5)
+    assert executor.pending == 0
+    return found
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A dask scheduler and one worker, as a site would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    folder = tmp_path_factory.mktemp("dask")
+    port = address.rsplit(":", 1)[1]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    plain = ["--no-dashboard", "--host", "127.0.0.1"]
+    commands = [
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *plain, "--port", port],
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, *plain, "--nthreads", "1"],
+    ]
+    processes = [subprocess.Popen(c, cwd=folder, **quiet) for c in commands]  # type: ignore[call-overload]
+    yield address
+    for process in reversed(processes):
+        process.terminate()
+    for process in reversed(processes):
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> RunSpec:
+    """A run of 12 tiles, done once, whose jobs may be done again."""
+    config = make_run(tmp_path_factory.mktemp("run"), ramp((2, 64, 96)))
+    complete(config)
+    root = config_of(config).state_path
+    return RunSpec(str(root), RunDocument.load(StatePaths(root).document).fingerprint)
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def executor(request: pytest.FixtureRequest, spec: RunSpec) -> Iterator[Executor]:
+    address = request.getfixturevalue("scheduler") if request.param == "address" else None
+    with contextlib.closing(open_executor(section(request.param, address), spec)) as opened:
+        yield opened
+        opened.close()  # and once more by closing(): nothing happens
+
+
+class TestContract:
+    def test_every_batch_comes_back_once(self, executor: Executor) -> None:
+        batches = [(Job("solve", i), Job("solve", i + 1)) for i in range(0, 12, 2)]
+        for batch in batches:
+            executor.submit(batch)
+        assert executor.pending == 12
+        found = drain(executor)
+        assert Counter(done.jobs for done in found) == Counter(batches)
+        for done in found:
+            assert done.lost is None
+            solved = [r for r in done.records if r.kind == "solve"]
+            assert [(r.index, r.status) for r in solved] == [(job.index, "done") for job in done.jobs]
+            # cores are shards here and nothing is blended: each tile writes its block
+            assert [r.index for r in done.records if r.kind == "stitch"] == [job.index for job in done.jobs]
+        assert executor.completed(0.1) == []
+
+    def test_an_exception_is_in_its_record_and_stops_no_other(self, executor: Executor) -> None:
+        executor.submit([Job("solve", 0), Job("solve", 12), Job("solve", 1, attempt=2)])
+        (done,) = drain(executor)
+        assert done.lost is None
+        by_index = {r.index: r for r in done.records if r.kind == "solve"}
+        assert {i: r.status for i, r in by_index.items()} == {0: "done", 12: "failed", 1: "done"}
+        assert "index 12 is outside a grid of 12" in str(by_index[12].error)
+        assert by_index[1].attempt == 2
+
+    def test_what_is_withdrawn_does_not_come_back(self, executor: Executor) -> None:
+        jobs = [Job("solve", i % 12) for i in range(60)]
+        for job in jobs:
+            executor.submit([job])
+        executor.withdraw()
+        left = executor.pending
+        assert left < 60
+        assert len(drain(executor)) == left
+
+    def test_there_is_a_slot(self, executor: Executor) -> None:
+        assert executor.slots >= 1
+
+
+def test_a_closed_executor_may_be_closed_again(spec: RunSpec) -> None:
+    opened = open_executor(section("dask-1"), spec)
+    opened.submit([Job("solve", 0)])
+    opened.close()
+    opened.close()
+
+
+def test_nobody_at_the_address(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ExecutorError, match="no dask scheduler answers"):
+        open_executor(section("address", "tcp://127.0.0.1:9"), spec)
+
+
+# --- workers that die: whole runs, and the test sends the kills
+
+
+def workers() -> list[psutil.Process]:
+    """Return the worker processes that this process has started."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any("spawn_main" in word for word in child.cmdline()):
+                found.append(child)
+    return found
+
+
+@contextlib.contextmanager
+def meanwhile(action: Callable[[threading.Event], None]) -> Iterator[None]:
+    over = threading.Event()
+    thread = threading.Thread(target=action, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_survived(tmp_path: Path) -> None:
+    image = ramp((6, 64, 96))
+    config = make_run(tmp_path, image, executor={"kind": "dask", "workers": 2, "memory_gib": 2})
+    ledger = config_of(config).state_path / "ledger.jsonl"
+    killed: list[int] = []
+
+    def kill_one(over: threading.Event) -> None:
+        while not over.is_set() and not (ledger.exists() and b'"solve"' in ledger.read_bytes()):
+            time.sleep(0.02)
+        for process in workers()[:1]:
+            process.kill()
+            killed.append(process.pid)
+
+    with meanwhile(kill_one):
+        outcome = run(load_config(config))
+    assert killed
+    assert outcome.complete
+    assert (level(tmp_path / "out.zarr") == image).all()
+
+
+@pytest.mark.slow
+def test_a_tile_that_kills_its_worker_is_set_aside(tmp_path: Path) -> None:
+    """One tile reads from a pipe that nobody writes to: whoever waits there is killed by the test."""
+    import os
+
+    image = ramp((1, 32, 160))
+    executor = {"kind": "dask", "workers": 1, "memory_gib": 2, "worker_losses": 1}
+    config = make_run(tmp_path, image, executor=executor)
+    # tile 2 hangs in its chunk: the calibration passes over it, as the region of interest holds no sample of it
+    chunk = tmp_path / "in.zarr" / "c" / "0" / "0" / "2"
+    state, whole = config_of(config).state_path, chunk.read_bytes()
+    ledger = state / "ledger.jsonl"
+    deaths: list[int] = []
+
+    def trap(over: threading.Event) -> None:
+        while not over.is_set() and not (ledger.exists() and b'"calibrate"' in ledger.read_bytes()):
+            time.sleep(0.005)
+        chunk.unlink()
+        os.mkfifo(chunk)
+        while not over.is_set():
+            for process in workers():
+                with contextlib.suppress(psutil.Error, OSError):
+                    opened = [os.readlink(f"/proc/{process.pid}/fd/{n}") for n in os.listdir(f"/proc/{process.pid}/fd")]
+                    waiting = any(
+                        Path(f"/proc/{process.pid}/task/{t}/wchan").read_text() in ("wait_for_partner", "fifo_open")
+                        for t in os.listdir(f"/proc/{process.pid}/task")
+                    )
+                    if waiting or str(chunk) in opened:
+                        process.kill()
+                        deaths.append(process.pid)
+            time.sleep(0.05)
+
+    with meanwhile(trap):
+        outcome = run(load_config(config))
+    chunk.unlink()
+    chunk.write_bytes(whole)
+    assert not outcome.complete
+    assert (outcome.tiles_done, outcome.tiles_failed) == (4, 1)
+    ((index, error),) = read_status(config_of(config)).failures
+    assert index == 2
+    assert "died" in error
+    assert "2 times" in error
+    assert run(load_config(config), retry_failed=True).complete
+    assert (level(tmp_path / "out.zarr") == image).all()

@@ -1,0 +1,88 @@
+"""What the commands say, that `ssi plan` touches nothing, and that logs stay plain."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import TINY, beads, contents, make_run, ramp
+
+from ssi_pipeline.cli import main
+
+
+def test_init_writes_a_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.yaml"
+    assert main(["init", str(path)]) == 0
+    assert "set input.path, output.path and psf" in capsys.readouterr().out
+    text = path.read_text()
+    assert main(["init", str(path)]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("pilot", [False, True])
+def test_plan_touches_nothing(
+    tmp_path: Path, pilot: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    config = make_run(tmp_path / "run", beads((2, 64, 96)), solver="ssi", **TINY)
+    before = contents(tmp_path)
+    assert main(["plan", *(["--pilot", "2"] if pilot else []), str(config)]) == 0
+    after = contents(tmp_path)
+    assert sorted(after) == sorted(before)
+    assert after == before
+    said = " ".join(capsys.readouterr().out.split())
+    assert "zyx 2 x 64 x 96 uint16" in said
+    assert "12 = 1 x 1 x 2 x 2 x 3 (t c z y x)" in said
+    assert ("from 2 tiles: pilot" if pilot else "`ssi plan --pilot 4` measures it") in said
+
+
+def test_the_story_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_run(tmp_path, ramp((2, 64, 96)))
+    assert main(["run", str(config)]) == 0
+    assert "complete: 12 of 12 tiles done, 12 of them now" in capsys.readouterr().err
+    assert main(["run", str(config)]) == 0
+    said = capsys.readouterr().err
+    assert "resuming: 12 of 12 tiles and 12 of 12 blocks are done" in said
+    assert "0 of them now" in said
+    assert main(["status", str(config)]) == 0
+    said = capsys.readouterr().out
+    assert "12 done, 0 under way, 0 failed, 0 to do" in said
+    assert "12 of 12 written" in said
+    assert "all blocks are written" in said
+    assert main(["verify", str(config)]) == 0
+    assert "12 of 12 blocks are good" in capsys.readouterr().out
+    next((tmp_path / "out.zarr" / "0" / "c" / "0").rglob("2")).unlink()
+    assert main(["verify", str(config)]) == 1
+    said = capsys.readouterr().out
+    assert "11 of 12 blocks are good, 1 are bad" in said
+    assert "its file is missing or empty" in said
+    assert "`ssi run` computes them again" in said
+    assert main(["status", str(config)]) == 0
+    assert "11 of 12 written" in capsys.readouterr().out
+    assert main(["run", str(config)]) == 0
+    assert main(["verify", str(config)]) == 0
+
+
+def test_report_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_run(tmp_path, beads((1, 64, 64)))
+    assert main(["run", str(config)]) == 0
+    assert main(["report", str(config), "--output", str(tmp_path / "r.html")]) == 0
+    assert "wrote" in capsys.readouterr().out
+    assert (tmp_path / "r.html").read_text().lstrip().lower().startswith("<!doctype html")
+
+
+def test_lines_are_plain_where_nobody_watches(tmp_path: Path) -> None:
+    """No colours, no cursor movements: what a batch system's log can hold."""
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    for command in ("plan", "run", "status", "verify"):
+        done = subprocess.run(
+            [sys.executable, "-m", "ssi_pipeline.cli", command, str(config)], capture_output=True, check=True
+        )
+        text = (done.stdout + done.stderr).decode()
+        assert text.strip()
+        assert not [c for c in text if ord(c) < 32 and c != "\n"]

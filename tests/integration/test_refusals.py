@@ -1,0 +1,160 @@
+"""What cannot work is refused before anything is written: exit status 2, a reason, and nothing left behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+from builders import contents, make_run, ramp
+
+from ssi_pipeline.cli import main
+
+IMAGE = ramp((3, 48, 64))
+
+
+def psf(folder: Path, values: Any, **more: Any) -> dict[str, Any]:
+    np.save(folder / "psf.npy", np.asarray(values, np.float32))
+    return {"psf": {"kind": "file", "path": "psf.npy", **more}}
+
+
+def two_runs_one_place(folder: Path) -> dict[str, Any]:
+    (folder / "out.zarr").mkdir()
+    (folder / "out.zarr" / "precious.txt").write_text("data")
+    return {}
+
+
+def foreign_zarr(folder: Path) -> dict[str, Any]:
+    zarr.create_array(folder / "out.zarr", data=IMAGE)
+    return {}
+
+
+def foreign_state(folder: Path) -> dict[str, Any]:
+    (folder / "out.zarr.run").mkdir()
+    (folder / "out.zarr.run" / "notes.txt").write_text("mine")
+    return {}
+
+
+def unreadable(folder: Path) -> dict[str, Any]:
+    (folder / "bad.zarr").mkdir()
+    (folder / "bad.zarr" / "zarr.json").write_text("{ not json")
+    return {"input": {"path": "bad.zarr"}}
+
+
+def no_image(folder: Path) -> dict[str, Any]:
+    (folder / "notes.txt").write_text("no image")
+    return {"input": {"path": "notes.txt"}}
+
+
+Case = dict[str, Any] | Callable[[Path], dict[str, Any]]
+
+CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
+    "missing input": ({"input": {"path": "nothing.zarr"}}, ("nothing.zarr not found", "input.path")),
+    "damaged metadata": (unreadable, ("bad.zarr", "no readable zarr")),
+    "no image at all": (no_image, ("notes.txt", "expected OME-Zarr")),
+    "wrong axes": ({"input": {"axes": "czyx"}}, ("input.axes is 'czyx'", "3 dimensions|shape (3, 48, 64)")),
+    "axes in disorder": ({"input": {"axes": "xyz"}}, ("axes is 'xyz'", "in this order")),
+    "region beyond the image": ({"input": {"roi": {"x": [0, 65]}}}, ("input.roi.x ends at 65", "64")),
+    "PSF of even size": (lambda f: psf(f, np.ones((4, 4))), ("psf", "even|odd")),
+    "PSF below zero": (lambda f: psf(f, [[0, 1, 0], [1, 4, -1], [0, 1, 0]]), ("psf", "negative")),
+    "PSF of zeros": (lambda f: psf(f, np.zeros((3, 3))), ("psf", "zero|sum|empty|nothing")),
+    "PSF larger than the image": (
+        lambda f: {"solver": "wiener"} | psf(f, np.ones((99, 99)), energy=1.0),
+        ("PSF spans 99", "image (48)"),
+    ),
+    "PSF of other voxels": (
+        lambda f: (
+            {"input": {"voxel_size_um": {"z": 1, "y": 0.2, "x": 0.2}}}
+            | psf(f, np.ones((3, 3)), voxel_size_um={"y": 0.1, "x": 0.1})
+        ),
+        ("voxel", "0.1", "0.2", "resample|correct"),
+    ),
+    "missing PSF": ({"psf": {"kind": "file", "path": "none.tif"}}, ("none.tif", "not found")),
+    "output inside input": ({"output": {"path": "in.zarr/out.zarr"}}, ("overlap", "somewhere else")),
+    "input inside output": ({"output": {"path": "."}}, ("overlap", "somewhere else")),
+    "a folder of somebody else": (two_runs_one_place, ("out.zarr exists", "choose another output.path")),
+    "a zarr of somebody else": (foreign_zarr, ("out.zarr exists", "choose another output.path")),
+    "a state folder of somebody else": (foreign_state, ("out.zarr.run exists", "choose another output.state")),
+    "unknown key": ({"tiling": {"cores": 32}}, ("tiling.cores: unknown key", "did you mean 'core'")),
+    "misspelt solver": ({"solver": "winer"}, ("solver: expected", "did you mean 'wiener'")),
+    "core of no whole shards": (
+        {"tiling": {"core": 32}, "output": {"shard": {"y": 24, "x": 32}}},
+        ("tiling.core is 32 along y", "output.shard (24)", "Make tiling.core 24 or 48"),
+    ),
+    "no such model": (
+        {"solver": "ssi", "training": {"start_from": "none.pt", "scope": "shared"}},
+        ("training.start_from", "none.pt"),
+    ),
+    "PSFs for other channels": (
+        {"psf": [{"kind": "identity"}, {"kind": "identity"}]},
+        ("psf lists 2", "1 channel", "one for all"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    case, words = CASES[name]
+    config = make_run(tmp_path, IMAGE)
+    sections = case(tmp_path) if callable(case) else case
+    document = yaml.safe_load(config.read_text())
+    for key, value in sections.items():
+        document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) and key != "psf" else value
+    config.write_text(yaml.safe_dump(document))
+    before = contents(tmp_path)
+    for command in ("plan", "run"):
+        assert main([command, str(config)]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("ssi: ")
+        assert "Traceback" not in message
+        for word in words:
+            assert any(part in message for part in word.split("|")), message
+    assert contents(tmp_path) == before
+
+
+def test_no_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(tmp_path / "run.yaml")]) == 2
+    assert "ssi init" in capsys.readouterr().err
+
+
+def test_no_run_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_run(tmp_path, IMAGE)
+    before = contents(tmp_path)
+    for command in ("status", "verify"):
+        assert main([command, str(config)]) == 2
+        assert "start one with `ssi run`" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_too_small_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_run(tmp_path, IMAGE)
+    before = contents(tmp_path)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
+    assert main(["run", str(config)]) == 2
+    message = capsys.readouterr().err
+    assert "are free" in message
+    assert "--ignore-disk" in message
+    assert contents(tmp_path) == before
+    assert main(["run", "--ignore-disk", str(config)]) == 0
+
+
+@pytest.mark.parametrize("state", [None, "state"])
+def test_an_output_that_cannot_be_written(
+    tmp_path: Path, state: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """/proc takes no files, not even from root, whatever its permissions say."""
+    output = {"path": "/proc/ssi/out.zarr"} | ({"state": str(tmp_path / state)} if state else {})
+    config = make_run(tmp_path, IMAGE, output=output)
+    before = contents(tmp_path)
+    assert main(["run", "--ignore-disk", str(config)]) == 2
+    message = capsys.readouterr().err
+    assert "/proc" in message
+    assert "cannot be" in message
+    assert contents(tmp_path) == before
