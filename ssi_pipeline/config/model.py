@@ -173,7 +173,7 @@ class NetworkConfig(Section):
     """The inverse f."""
 
     kind: Literal["unet", "conv"] = "unet"
-    width: PositiveInt = 16
+    width: PositiveInt = 8
     levels: Annotated[Int, Field(ge=1, le=5)] = 3
     depth: Annotated[Int, Field(ge=2, le=32)] = 6
     wiener_input: bool = True
@@ -198,12 +198,12 @@ class TrainingConfig(Section):
     """How f is trained. Rates and weights act on normalised intensities."""
 
     scope: Literal["per_tile", "shared", "fine_tune"] = "per_tile"
-    steps: PositiveInt = 400
+    steps: PositiveInt = 500
     fine_tune_steps: PositiveInt = 60
     shared_tiles: PositiveInt = 16
     patch: PositiveInt | dict[SpatialAxis, PositiveInt] | None = None
     batch: PositiveInt = 4
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 4e-3
     ema: Annotated[Float, Field(ge=0, lt=1)] = 0.98
     loss: Literal["l2", "l1", "huber"] = "l2"
     huber_delta: PositiveFloat = 0.1

@@ -86,15 +86,19 @@ def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
     return Tile(y, usable, heldout, problem.linear(hidden))
 
 
-def heldout_loss(problem: Problem, tile: Tile, estimate: Tensor) -> Tensor:
-    """Mean squared error of g(estimate) on V, in normalised units squared; NaN where V has no usable pixel.
+def heldout_errors(problem: Problem, tile: Tile, estimate: Tensor) -> Tensor:
+    """Squared errors of g(estimate) at the usable pixels of V, flat, float64, in normalised units squared.
 
-    ``estimate``, (z) y x, must come from m_V(y). No synchronisation with the device.
+    ``estimate``, (z) y x, must come from m_V(y). Waits for the device.
     """
     forward = problem.forward
-    judged = forward.crop(tile.heldout & tile.usable)
     error = forward(estimate) - forward.crop(tile.y)
-    return torch.where(judged, error.square(), 0.0).sum(dtype=torch.float64) / judged.sum()
+    return error[forward.crop(tile.heldout & tile.usable)].double().square()
+
+
+def heldout_loss(problem: Problem, tile: Tile, estimate: Tensor) -> float:
+    """Mean of ``heldout_errors``; NaN where V has no usable pixel."""
+    return float(heldout_errors(problem, tile, estimate).mean())
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.models import Model, pack, unpack
-from ssi_pipeline.inversion.problem import Problem, Tile, apply, heldout_loss, pose, prepare
+from ssi_pipeline.inversion.problem import Problem, Tile, apply, heldout_errors, heldout_loss, pose, prepare
 from ssi_pipeline.inversion.training import State, Trained, build_inverse, train
 from ssi_pipeline.physics.psf import Psf
 
@@ -88,7 +89,7 @@ def solve(
         calibration = dataclasses.replace(calibration, wiener_weight=weight)
     problem = pose(psf, calibration, config, device)
     tile = prepare(problem, measurement, seed)
-    wiener = float(heldout_loss(problem, tile, tile.channels[1]))
+    wiener = heldout_loss(problem, tile, tile.channels[1])
     if config.solver == "wiener" or int((tile.heldout & tile.usable).sum()) < _FEWEST_HELDOUT:
         note = "" if config.solver == "wiener" else "too few observed pixels to train on"
         return _wiener(problem, tile, wiener, 0, note)
@@ -125,7 +126,7 @@ def train_shared(
     tiles = [tile for tile in tiles if int((tile.heldout & tile.usable).sum()) >= _FEWEST_HELDOUT]
     if not tiles:
         raise TrainingError("no tile chosen for shared training has enough observed pixels")
-    wiener = sum(float(heldout_loss(problem, tile, tile.channels[1])) for tile in tiles) / len(tiles)
+    wiener = float(torch.cat([heldout_errors(problem, tile, tile.channels[1]) for tile in tiles]).mean())
     state = None if start is None else unpack(problem, start)
     trained, _, why = _attempts(problem, tiles, state, config.training.steps, wiener, seed)
     if trained is None:
@@ -140,9 +141,9 @@ def _attempts(
     why = ""
     for attempt in range(1, problem.config.training.attempts + 1):
         try:
-            trained = train(problem, tiles, steps, seed, attempt, start)
-            if not trained.best < wiener:
-                raise TrainingError(f"held-out loss {trained.best:.4g}, of the Wiener solution {wiener:.4g}")
+            trained = train(problem, tiles, steps, seed, attempt, start, wiener)
+            if not trained.after < wiener:
+                raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
             return trained, attempt, ""
         except ConfigError:
             raise
@@ -163,7 +164,7 @@ def _train_or_fall_back(
         attempts=attempts,
         steps=trained.steps,
         heldout_before=trained.before,
-        heldout_after=trained.best,
+        heldout_after=trained.after,
         heldout_wiener=wiener,
         trace=trained.trace,
         model=pack(problem, trained.state),
@@ -171,7 +172,7 @@ def _train_or_fall_back(
 
 
 def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, model: Model | None) -> Solution:
-    heldout = float(heldout_loss(problem, tile, apply(problem, _inverse(problem, state), tile.channels)))
+    heldout = heldout_loss(problem, tile, apply(problem, _inverse(problem, state), tile.channels))
     return Solution(
         estimate=_network_estimate(problem, tile, state),
         method="network",

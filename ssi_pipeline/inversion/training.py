@@ -13,7 +13,7 @@ from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.inversion.batches import Batches
 from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import generator
-from ssi_pipeline.inversion.problem import Problem, Tile, apply, autocast, heldout_loss
+from ssi_pipeline.inversion.problem import Problem, Tile, apply, autocast, heldout_errors
 
 _WARM_UP = 0.05
 """Share of the steps over which the rate rises; then it falls along half a cosine."""
@@ -25,23 +25,49 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The best averaged parameters of one training, and how it went.
+    """The averaged parameters that were kept of one training, and how it went.
 
     ``trace``: (step, training loss, held-out loss), the training loss as configured, the held-out
-    loss in normalised units squared. ``before``: held-out loss at step 0; ``best``: of ``state``.
+    loss in normalised units squared. ``before``: held-out loss at step 0; ``after``: of ``state``.
     """
 
     state: State
     trace: list[tuple[int, float, float]]
     steps: int
     before: float
-    best: float
+    after: float
 
 
-def train(problem: Problem, tiles: Sequence[Tile], steps: int, seed: int, attempt: int, start: State | None) -> Trained:
+class Keeper:
+    """Keeps the latest parameters that the held-out pixels cannot tell from the best ones.
+
+    A few thousand noisy pixels rank states of one training poorly: the least loss is often an early
+    one by luck (measured: 0.3 dB given away). A later state is kept unless its loss is higher than the least
+    one by more than the standard error of their difference, pixel by pixel, or not below ``ceiling``.
+    """
+
+    def __init__(self, state: State, errors: Tensor, ceiling: float) -> None:
+        self.state, self.step, self.loss = _copy(state), 0, float(errors.mean())
+        self._errors, self._least, self._ceiling = errors, self.loss, ceiling
+
+    def offer(self, state: State, errors: Tensor, step: int) -> float:
+        """Consider a later state; returns its held-out loss."""
+        loss = float(errors.mean())
+        doubt = float((errors - self._errors).std()) / math.sqrt(errors.numel())
+        if loss < self._least or (loss < self._ceiling and loss <= self._least + doubt):
+            self.state, self.step, self.loss = _copy(state), step, loss
+        if loss < self._least:
+            self._errors, self._least = errors, loss
+        return loss
+
+
+def train(
+    problem: Problem, tiles: Sequence[Tile], steps: int, seed: int, attempt: int, start: State | None, ceiling: float
+) -> Trained:
     """Train f on one or several tiles, by Adam on the masked loss.
 
     The result depends on the arguments alone. The device is waited for at validations only.
+    ``ceiling``: held-out loss of the linear solution, which the result has to beat to be of use.
 
     Raises
     ------
@@ -53,9 +79,9 @@ def train(problem: Problem, tiles: Sequence[Tile], steps: int, seed: int, attemp
     inverse = build_inverse(problem, rng, start)
     batches = Batches(problem, tiles, rng)
     optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate)
-    average, best_state = _copy(inverse.state_dict()), _copy(inverse.state_dict())
-    before = best = validate(problem, tiles, inverse, average)
-    trace, best_step, running = [(0, math.nan, before)], 0, torch.zeros((), device=problem.device)
+    average = _copy(inverse.state_dict())
+    kept = Keeper(average, validate(problem, tiles, inverse, average), ceiling)
+    before, trace, running = kept.loss, [(0, math.nan, kept.loss)], torch.zeros((), device=problem.device)
     for step in range(1, steps + 1):
         batch = batches.draw()
         with autocast(problem):
@@ -71,16 +97,14 @@ def train(problem: Problem, tiles: Sequence[Tile], steps: int, seed: int, attemp
         running += data.detach()
         if step % training.validate_every and step < steps:
             continue
-        heldout = validate(problem, tiles, inverse, average)  # waits for the device
+        heldout = kept.offer(average, validate(problem, tiles, inverse, average), step)  # waits for the device
         trace.append((step, float(running) / (step - trace[-1][0]), heldout))
         running.zero_()
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
-        if heldout < best:
-            best, best_step, best_state = heldout, step, _copy(average)
-        elif step - best_step >= training.patience * training.validate_every:
+        if step - kept.step >= training.patience * training.validate_every:
             break
-    return Trained({name: p.cpu() for name, p in best_state.items()}, trace, trace[-1][0], before, best)
+    return Trained({name: p.cpu() for name, p in kept.state.items()}, trace, trace[-1][0], before, kept.loss)
 
 
 def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:
@@ -91,13 +115,13 @@ def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = 
     return inverse.to(problem.device)
 
 
-def validate(problem: Problem, tiles: Sequence[Tile], inverse: Inverse, state: State) -> float:
-    """Return the mean held-out loss of f with the parameters ``state``; its own are put back."""
+def validate(problem: Problem, tiles: Sequence[Tile], inverse: Inverse, state: State) -> Tensor:
+    """Return the squared errors on the held-out pixels of all tiles with the parameters ``state``; f's are put back."""
     current = _copy(inverse.state_dict())
     inverse.load_state_dict(state)
-    losses = [heldout_loss(problem, tile, apply(problem, inverse, tile.channels)) for tile in tiles]
+    errors = [heldout_errors(problem, tile, apply(problem, inverse, tile.channels)) for tile in tiles]
     inverse.load_state_dict(current)
-    return float(torch.stack(losses).mean())
+    return torch.cat(errors)
 
 
 def _rate(step: int, steps: int) -> float:

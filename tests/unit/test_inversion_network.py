@@ -66,7 +66,7 @@ def test_width_levels_depth_and_kind_make_other_networks() -> None:
     def size(**options: object) -> int:
         return sum(p.numel() for p in build_network(NetworkConfig(**options), 2, generator(0)).parameters())  # type: ignore[arg-type]
 
-    sizes = [size(), size(width=8), size(levels=2), size(kind="conv"), size(kind="conv", depth=3)]
+    sizes = [size(), size(width=12), size(levels=2), size(kind="conv"), size(kind="conv", depth=3)]
     assert len(set(sizes)) == len(sizes)
 
 
