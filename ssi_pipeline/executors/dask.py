@@ -39,8 +39,8 @@ class DaskExecutor:
         self._cluster = cluster
         self._address = client.scheduler.address if client.scheduler else "?"
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
-        self._jobs: dict[str, tuple[Job, ...]] = {}
-        self._futures: dict[str, Future[Any]] = {}
+        self._jobs: dict[Any, tuple[Job, ...]] = {}
+        self._futures: dict[Any, Future[Any]] = {}
         self._count = 0
         self._pending = 0
 
@@ -58,7 +58,8 @@ class DaskExecutor:
         """Send a batch as one task."""
         batch = tuple(jobs)
         self._count += 1
-        key = f"{batch[0].kind}-{self._spec.fingerprint}-{self._count}"
+        # batches of one kind are one group, or the scheduler would hand them all out at once (worker-saturation)
+        key = (f"{batch[0].kind}-{self._spec.fingerprint}", self._count)
         self._refuse_dead_client()
         future = self._client.submit(execute, self._spec, batch, key=key, pure=False)
         self._jobs[key], self._futures[key] = batch, future
@@ -83,8 +84,8 @@ class DaskExecutor:
         for future in done:
             if future.key not in self._jobs:
                 continue  # withdrawn
-            jobs = self._jobs.pop(str(future.key))
-            self._futures.pop(str(future.key))
+            jobs = self._jobs.pop(future.key)
+            self._futures.pop(future.key)
             self._pending -= len(jobs)
             if future.key in records:
                 batches.append(Completed(jobs, tuple(records[future.key])))
@@ -106,7 +107,7 @@ class DaskExecutor:
 
     def withdraw(self) -> None:
         """Cancel the batches that no worker has."""
-        begun = {str(key) for keys in self._client.processing().values() for key in keys}
+        begun = {key for keys in self._client.processing().values() for key in keys}
         waiting = [key for key, future in self._futures.items() if key not in begun and not future.done()]
         self._client.cancel([self._futures.pop(key) for key in waiting])
         self._pending -= sum(len(self._jobs.pop(key)) for key in waiting)

@@ -32,7 +32,7 @@ def test_plan_touches_nothing(
     config = make_run(tmp_path / "run", beads((2, 64, 96)), solver="ssi", **TINY)
     before = contents(tmp_path)
     assert main(["plan", *(["--pilot", "2"] if pilot else []), str(config)]) == 0
-    after = contents(tmp_path)
+    after = {name: content for name, content in contents(tmp_path).items() if "torchinductor" not in name}
     assert sorted(after) == sorted(before)
     assert after == before
     said = " ".join(capsys.readouterr().out.split())
