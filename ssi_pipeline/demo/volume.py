@@ -13,11 +13,11 @@ from skimage.color import rgb2gray
 
 from ssi_pipeline.demo.protocol import benchmark_psf, degrade
 
-SHAPE = (256, 384)
+SHAPE = (384, 384)
 PIXEL_UM = 0.406
 
 # name in scikit-image, and the first row and column of the crop
-_PLANES = {"cell": (150, 60), "coins": (20, 0), "camera": (30, 64), "retina": (520, 480)}
+_PLANES = {"cell": (150, 60), "retina": (520, 480), "hubble_deep_field": (244, 308), "camera": (30, 64)}
 
 
 def truth() -> NDArray[np.float32]:

@@ -2,77 +2,99 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from ssi_pipeline.errors import ConfigError, SsiError
+from ssi_pipeline.errors import CorruptDataError, SsiError
 from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.prepare import start_models
 from ssi_pipeline.run.stages import ListStage, pending
-from ssi_pipeline.storage.atomic import write_json
+from ssi_pipeline.storage.atomic import copy_file, file_digest, write_json
 from ssi_pipeline.storage.ledger import LedgerState, latest_records
-from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.records import Job, Kind, TaskRecord
 from ssi_pipeline.tasks import Context, RunSpec, execute
+
+Compute = Callable[[Kind, Sequence[int]], dict[int, TaskRecord] | None]
+"""Computes tasks of a kind; returns the records of all channels, or None when asked to stop."""
 
 
 def ready_channels(context: Context, state: LedgerState, loop: Loop) -> bool:
     """Calibrate every channel and train what its tiles share; returns False when asked to stop.
+
+    A network that is recorded but whose file is gone, or is another, is trained again.
 
     Raises
     ------
     SsiError
         A channel cannot be calibrated: without that no tile can be solved.
     """
+    for record in _unusable_models(context):
+        loop.take_back(record)
+
+    def compute(kind: Kind, channels: Sequence[int]) -> dict[int, TaskRecord] | None:
+        todo = pending(state, kind, channels)
+        title = "calibrating channels" if kind == "calibrate" else "training shared networks"
+        if todo and not loop.drive(ListStage(kind, todo), kind, title):
+            return None
+        return latest_records(context.paths.ledger, kind)
+
+    return _ready(context, compute)
+
+
+def ready_channels_here(context: Context, spec: RunSpec) -> None:
+    """Do the same in this process and without a ledger, for a pilot."""
+
+    def compute(kind: Kind, channels: Sequence[int]) -> dict[int, TaskRecord]:
+        return {c: execute(spec, [Job(kind, c)])[-1] for c in channels}
+
+    _ready(context, compute)
+
+
+def _ready(context: Context, compute: Compute) -> bool:
     channels = range(context.plan.shape[1])
-    todo = pending(state, "calibrate", channels)
-    if todo and not loop.drive(ListStage("calibrate", todo), "calibrate", "calibrating channels"):
+    records = compute("calibrate", channels)
+    if records is None:
         return False
-    records = latest_records(context.paths.ledger, "calibrate")
     _refuse_failures([records[c] for c in channels])
     write_json(context.paths.calibration, [records[c].quality for c in channels])
-    if not _trains_shared(context):
-        return True
-    todo = pending(state, "train", channels)
-    if todo and not loop.drive(ListStage("train", todo), "train", "training shared networks"):
-        return False
-    records = latest_records(context.paths.ledger, "train")
-    _refuse_failures([records[c] for c in channels])
+    digests: list[str | None] = []
+    if context.document.basis["start_from"]:
+        digests = _given_models(context)
+    elif context.starts_from_model:
+        records = compute("train", channels)
+        if records is None:
+            return False
+        _refuse_failures([records[c] for c in channels])
+        digests = [records[c].quality["model"] for c in channels]
+    write_json(context.paths.model_list, digests)
     return True
 
 
-def prepare_channels_here(context: Context, spec: RunSpec) -> None:
-    """Do the same in this process and without a ledger, for a pilot."""
-    channels = range(context.plan.shape[1])
-    records = [execute(spec, [Job("calibrate", c)])[-1] for c in channels]
-    _refuse_failures(records)
-    write_json(context.paths.calibration, [record.quality for record in records])
-    if _trains_shared(context):
-        _refuse_failures([execute(spec, [Job("train", c)])[-1] for c in channels])
+def _unusable_models(context: Context) -> list[TaskRecord]:
+    found = []
+    for c, record in latest_records(context.paths.ledger, "train").items():
+        wanted = record.quality.get("model")
+        if record.status == "done" and wanted and file_digest(context.paths.shared_model(c)) != wanted:
+            found.append(TaskRecord("train", c, "invalid", error="the network's file is missing or another one"))
+    return found
 
 
-def _trains_shared(context: Context) -> bool:
-    """Tell whether networks are to be trained that tiles share; copies them where they are given."""
-    training = context.document.config.training
-    if context.starts_from_model and training.start_from is not None:
-        for c in range(context.plan.shape[1]):
-            copy_model(training.start_from, context.paths.shared_model(c))
-        return False
-    return context.starts_from_model
-
-
-def copy_model(source: Path, target: Path) -> None:
-    """Take over a network: ``source`` is a file, or a ``models`` folder that has one of the same name.
+def _given_models(context: Context) -> list[str | None]:
+    """Copy the networks to start from into the state folder, unless they are there.
 
     Raises
     ------
-    ConfigError
-        There is no such file.
+    CorruptDataError
+        A file changed since it was looked at.
     """
-    file = source / target.name if source.is_dir() else source
-    if not file.is_file():
-        raise ConfigError(f"training.start_from: {file} not found; give a .pt file, or the models folder of a run")
-    target.parent.mkdir(exist_ok=True)
-    shutil.copyfile(file, target)
+    wanted: list[str] = context.document.basis["start_from"]
+    context.paths.models.mkdir(exist_ok=True)
+    for c, (source, digest) in enumerate(zip(start_models(context.document.config, len(wanted)), wanted, strict=True)):
+        target = context.paths.shared_model(c)
+        if file_digest(target) != digest:
+            copy_file(source, target)
+        if file_digest(target) != digest:
+            raise CorruptDataError(f"training.start_from: {source} changed while the run was starting: run again")
+    return list(wanted)
 
 
 def _refuse_failures(records: Sequence[TaskRecord]) -> None:

@@ -79,8 +79,10 @@ def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
             display.line(describe_resumed(context, state))
         for record in forget_missing(context, state):
             ledger.append(record)
-        if retry_failed and (count := forget_failures(state)):
-            display.line(f"{count} failed tiles are taken up again")
+        if retry_failed and (again := forget_failures(state)):
+            display.line(f"{len(again)} failed tiles are taken up again")
+            for record in again:
+                ledger.append(record)
         try:
             finished = _is_finished(context, state) or _work(context, state, ledger, display, stop)
         except KeyboardInterrupt:
@@ -95,7 +97,7 @@ def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
             interrupted=not finished,
         )
         if outcome.complete and not context.document.config.output.keep_scratch:
-            remove_scratch(context.paths.scratch)
+            remove_scratch(context.scratch_path)
         display.line(describe_outcome(outcome))
         return outcome
 

@@ -19,7 +19,6 @@ _BATCH_SECONDS = 0.5
 
 _MOST_IN_BATCH = 64
 _POLL_SECONDS = 0.2
-_FULL = "[Errno 28]"
 
 
 class Loop:
@@ -94,6 +93,9 @@ class Loop:
                 another = self._next(stage)
                 if another is None:
                     break
+                if another.kind != job.kind:  # their lengths differ: a batch is of one kind
+                    self._retry.appendleft(another)
+                    break
                 batch.append(another)
             self._executor.submit(batch)
 
@@ -112,13 +114,23 @@ class Loop:
         if completed.lost is not None:
             for job in completed.jobs:
                 self._take_lost(job, completed.lost, stage)
+        told = {record.key for record in completed.records}
+        if completed.lost is None:
+            self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in told)
+        full = [record for record in completed.records if "no_space" in record.quality]
         for record in completed.records:
-            if record.error is not None and _FULL in record.error:
-                raise OutputError(f"{record.key}: {record.error}; free some space and run again to resume")
+            if record in full:
+                continue
             if record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
                 self._retry.append(Job(record.kind, record.index, record.attempt + 1))
             else:
                 self._record(record, stage)
+        if full:
+            raise OutputError(f"{full[0].key}: {full[0].error}; free some space and run again to resume")
+
+    def take_back(self, record: TaskRecord) -> None:
+        """Record that something is not done after all."""
+        self._append(record)
 
     def _record(self, record: TaskRecord, stage: Stage) -> None:
         if record.status == "done" and record.seconds:

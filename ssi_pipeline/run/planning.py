@@ -12,13 +12,12 @@ import numpy as np
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
-from ssi_pipeline.run.channels import prepare_channels_here
+from ssi_pipeline.run.channels import ready_channels_here
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.progress import duration
-from ssi_pipeline.run.setup import save_inputs
-from ssi_pipeline.storage.ledger import latest_records
+from ssi_pipeline.run.setup import create_stores, save_inputs
+from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.records import Job
-from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import RunSpec, execute
 
@@ -52,7 +51,7 @@ def estimate_time(seconds: list[float], n_tiles: int, workers: int, source: str)
 def time_from_ledger(prepared: Prepared) -> TimeEstimate | None:
     """Estimate the time of the whole run from the tiles that are done."""
     paths = StatePaths(prepared.document.config.state_path)
-    done = [r.seconds for r in latest_records(paths.ledger, "solve").values() if r.status == "done"]
+    done = [r.seconds for r in read_records(paths.ledger) if r.kind == "solve" and r.status == "done"]
     return estimate_time(done, prepared.document.plan.n_tiles, prepared.workers, "tiles done")
 
 
@@ -68,15 +67,14 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
         output = config.output.model_copy(update={"path": Path(folder, "pilot.zarr"), "state": None})
         prepared = prepare(config.model_copy(update={"output": output}))
         context = save_inputs(prepared)
-        if not context.plan.direct:
-            create_scratch(context.paths.scratch, context.plan)
+        create_stores(context)
         spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)
-        prepare_channels_here(context, spec)
+        ready_channels_here(context, spec)
         n_tiles = prepared.document.plan.n_tiles
         chosen = np.unique(np.linspace(0, n_tiles - 1, min(count, n_tiles)).round().astype(int))
         seconds = []
         for index in chosen:
-            record = execute(spec, [Job("solve", int(index))])[-1]
+            record = execute(spec, [Job("solve", int(index))])[0]
             if record.error is not None:
                 raise SsiError(f"pilot: tile {index} failed: {record.error}")
             seconds.append(record.seconds)

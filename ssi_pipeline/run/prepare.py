@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.physics.psf import Psf, load_psf
+from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.identity import identity
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.source import Source, open_source, spec_of
 from ssi_pipeline.storage.state import RunDocument, StatePaths, basis_of
 from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.context import IDENTITY
 
 WINDOW_PER_SLOT = 3
 """Jobs kept under way for each worker: one runs, the others wait so that no worker ever does."""
@@ -49,15 +51,20 @@ def prepare(config: RunConfig) -> Prepared:
         What is wrong, before any work starts.
     """
     refuse_overlap(config)
-    refuse_missing_model(config)
     source = open_source(spec_of(config.input))
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     workers = worker_count(config.executor)
     plan = make_plan(source.volume, config, radius, worker_memory(config.executor))
-    basis = basis_of(config, identity(spec_of(config.input)), [psf.digest if psf else "identity" for psf in psfs])
+    basis = basis_of(
+        config,
+        identity(spec_of(config.input)),
+        [psf.digest if psf else IDENTITY for psf in psfs],
+        [str(file_digest(file)) for file in start_models(config, len(psfs))],
+    )
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), _versions())
-    cost = estimate_cost(plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
+    document = _with_earlier_plan(document)
+    cost = estimate_cost(document.plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
     return Prepared(document, psfs, cost, workers)
 
 
@@ -89,17 +96,32 @@ def refuse_overlap(config: RunConfig) -> None:
         raise OutputError("output.state lies inside output.path: put it beside the output")
 
 
-def refuse_missing_model(config: RunConfig) -> None:
-    """Refuse a network to start from that is not there.
+def start_models(config: RunConfig, channels: int) -> list[Path]:
+    """Return the file of the network that each channel starts from, or nothing where none is given.
 
     Raises
     ------
     ConfigError
-        There is neither such a file nor such a folder.
+        A file is missing.
     """
-    model = config.training.start_from
-    if config.solver == "ssi" and model is not None and not model.exists():
-        raise ConfigError(f"training.start_from: {model} not found; give a .pt file, or the models folder of a run")
+    source = config.training.start_from
+    if config.solver != "ssi" or source is None:
+        return []
+    names = [StatePaths(Path()).shared_model(c).name for c in range(channels)]
+    files = [source / name if source.is_dir() else source for name in names]
+    for file in files:
+        if not file.is_file():
+            raise ConfigError(f"training.start_from: {file} not found; give a .pt file, or the models folder of a run")
+    return files
+
+
+def _with_earlier_plan(document: RunDocument) -> RunDocument:
+    """A run that was begun keeps its plan, also where this machine would now cut the volume differently."""
+    path = StatePaths(document.config.state_path).document
+    if not path.exists():
+        return document
+    earlier = RunDocument.load(path)
+    return replace(document, plan=earlier.plan) if earlier.fingerprint == document.fingerprint else document
 
 
 def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:

@@ -16,8 +16,9 @@ from ssi_pipeline.config import differences
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.storage.identity import UNREADABLE
+from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.scratch import create_scratch
-from ssi_pipeline.storage.sink import create_output, is_ours
+from ssi_pipeline.storage.sink import create_output, is_ours, read_fingerprint
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 
@@ -82,20 +83,49 @@ def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
     resumed = paths.document.exists()
     if resumed:
         document = _same_run(prepared, paths)
+        _refuse_other_output(document, paths)
         document.save(paths.document)  # where the work is done may have changed
         context = Context(document, paths)
     else:
         context = save_inputs(prepared)
     try:
-        _create_output(context)
+        create_stores(context)
     except OutputError:
         if not resumed:
             shutil.rmtree(paths.root, ignore_errors=True)  # nothing has been done yet: leave nothing behind
         raise
-    if not context.plan.direct:
-        create_scratch(paths.scratch, context.plan)
     sweep_partial_files(config.output.path, paths.root)
     return context, resumed
+
+
+def create_stores(context: Context) -> None:
+    """Create the output and the scratch, unless they are there.
+
+    Raises
+    ------
+    OutputError
+        The system refuses it.
+    """
+    _create_output(context)
+    if not context.plan.direct:
+        create_scratch(context.scratch_path, context.plan)
+
+
+def _refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
+    """The output has to be the one that the ledger speaks of."""
+    output = document.config.output.path
+    if output.exists():
+        found = read_fingerprint(output)
+        if found != document.fingerprint:
+            raise OutputError(
+                f"{output} belongs to run {found}, the state in {paths.root} to run {document.fingerprint}: "
+                "put the right one back, or start over with `ssi run --new` (both are kept aside)"
+            )
+    elif any(record.kind == "stitch" for record in read_records(paths.ledger)):
+        raise OutputError(
+            f"{output} is gone, but {paths.root} says that parts of it are written: "
+            "put it back (is its disk mounted?), or start over with `ssi run --new`"
+        )
 
 
 def save_inputs(prepared: Prepared) -> Context:

@@ -8,9 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from ssi_pipeline.storage.ledger import DONE, FAILED, TODO, LedgerState
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
 from ssi_pipeline.tasks import Context
+
+_UNKNOWN = -1
 
 _MOST_REPAIRS = 3
 """Times that the scratch of one tile may turn out unusable before its block is given up."""
@@ -62,6 +64,7 @@ class TileStage:
         self._blocks = state.status["stitch"]
         self._there = np.zeros(self._plan.n_tiles, bool)
         self._offered = np.zeros(self._plan.n_blocks, bool)
+        self._missing = np.full(self._plan.n_blocks, _UNKNOWN, np.int32)
         self._ready: deque[int] = deque()
         self._again: deque[int] = deque()
         self._repairs: dict[int, int] = {}
@@ -83,6 +86,8 @@ class TileStage:
         """Tell whether a tile has to be solved; one whose scratch is there is offered to its blocks instead."""
         tile = self._plan.tile(index)
         if all(self._blocks[b] == DONE for b in self._plan.blocks_of(tile)):
+            if not self._plan.direct:
+                self._release.append(index)  # a kill may have come before its scratch was deleted
             return False
         if self._tiles[index] == DONE and not self._plan.direct and self._context.scratch.has(index):
             self._arrived(index)
@@ -90,12 +95,20 @@ class TileStage:
         return True
 
     def _arrived(self, index: int) -> None:
+        if self._there[index]:
+            return
         self._there[index] = True
         for b in self._plan.blocks_of(self._plan.tile(index)):
-            waiting = self._blocks[b] != DONE and not self._offered[b]
-            if waiting and all(self._there[t] for t in self._plan.block(b).tiles):
+            self._count(b, -1)
+            if self._missing[b] == 0 and self._blocks[b] != DONE and not self._offered[b]:
                 self._offered[b] = True
                 self._ready.append(b)
+
+    def _count(self, block: int, change: int) -> None:
+        """Keep the number of tiles that a block waits for; it is found out when its first tile arrives."""
+        if self._missing[block] == _UNKNOWN:
+            self._missing[block] = len(self._plan.block(block).tiles)
+        self._missing[block] += change
 
     def note(self, record: TaskRecord) -> list[TaskRecord]:
         """Follow up a solved tile with its blocks, a written block with its tiles' scratch."""
@@ -108,17 +121,20 @@ class TileStage:
         return []
 
     def _solve_again(self, block: int, tile: int) -> list[TaskRecord]:
+        reason = "its scratch could not be read back"
+        again = TaskRecord("stitch", block, "invalid", error=reason)
+        if not self._there[tile]:  # another block noticed before, the tile is on its way
+            self._offered[block] = False
+            return [again]
         self._repairs[tile] = self._repairs.get(tile, 0) + 1
         if self._repairs[tile] > _MOST_REPAIRS:
             return []
         self._there[tile] = False
         self._offered[block] = False
+        for b in self._plan.blocks_of(self._plan.tile(tile)):
+            self._count(b, +1)
         self._again.append(tile)
-        reason = "its scratch could not be read back"
-        return [
-            TaskRecord("solve", tile, "invalid", error=reason),
-            TaskRecord("stitch", block, "invalid", error=reason),
-        ]
+        return [TaskRecord("solve", tile, "invalid", error=reason), again]
 
     def synced(self) -> None:
         """Delete the scratch of tiles that no block needs any more."""
@@ -136,8 +152,10 @@ def pending(state: LedgerState, kind: Kind, indices: Iterable[int]) -> list[int]
     return [index for index in indices if status[index] != DONE]
 
 
-def forget_failures(state: LedgerState) -> int:
-    """Put failed tiles back to do; returns their number."""
-    failed = state.status["solve"] == FAILED
-    state.status["solve"][failed] = TODO
-    return int(failed.sum())
+def forget_failures(state: LedgerState) -> list[TaskRecord]:
+    """Put failed tiles back to do; returns the records that say so."""
+    failed = (state.status["solve"] == FAILED).nonzero()[0]
+    records = [TaskRecord("solve", int(index), "invalid", error="taken up again") for index in failed]
+    for record in records:
+        state.note(record)
+    return records

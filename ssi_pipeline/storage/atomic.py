@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +23,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON document as ``write_text`` does."""
     write_text(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file so that ``target`` is whole or absent."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def file_digest(path: Path) -> str | None:
+    """Return 16 hexadecimal digits of a file's content, None where there is no file."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

@@ -177,16 +177,25 @@ def _create_level(
 
 def is_ours(path: Path) -> bool:
     """Tell whether a path holds an output of this package."""
-    try:
-        return OWNER in zarr.open_group(path, mode="r").attrs
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return bool(_ours(path))
 
 
 def read_status(path: Path) -> str:
     """Return what ``set_status`` last recorded."""
-    ours: Any = zarr.open_group(path, mode="r").attrs[OWNER]
-    return str(ours["status"])
+    return str(_ours(path).get("status"))
+
+
+def read_fingerprint(path: Path) -> str:
+    """Return the fingerprint of the run that made an output, 'unknown' where it has none."""
+    return str(_ours(path).get("provenance", {}).get("fingerprint", "unknown"))
+
+
+def _ours(path: Path) -> dict[str, Any]:
+    try:
+        ours: Any = zarr.open_group(path, mode="r").attrs.get(OWNER, {})
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return dict(ours)
 
 
 def set_status(path: Path, status: str) -> None:

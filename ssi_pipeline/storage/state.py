@@ -43,9 +43,13 @@ class StatePaths:
         return self.root / "calibration.json"
 
     @property
-    def scratch(self) -> Path:
-        """Tiles waiting for their neighbours."""
-        return self.root / "scratch.zarr"
+    def model_list(self) -> Path:
+        """Digest of the network of each channel, null where there is none."""
+        return self.root / "models.json"
+
+    def scratch(self, fingerprint: str) -> Path:
+        """Tiles waiting for their neighbours; no other run can write there by mistake."""
+        return self.root / f"scratch-{fingerprint}.zarr"
 
     @property
     def models(self) -> Path:
@@ -77,12 +81,12 @@ class StatePaths:
 
     def tile_model(self, tile: int) -> Path:
         """The network of one tile, kept when asked for."""
-        return self.models / f"tile-{tile}.pt"
+        return self.models / f"tiles-{tile // 1000:04d}" / f"tile-{tile}.pt"
 
 
 @dataclass(frozen=True, slots=True)
 class RunDocument:
-    """What a run is: written once by the client, read by every worker.
+    """What a run is: written by the client at each start, read by every worker.
 
     ``basis`` is what the fingerprint is made of: all of the configuration that can change a result,
     the input's identity and the PSFs' digests. Paths are not in it: data may be moved between calls.
@@ -138,14 +142,21 @@ class RunDocument:
             ) from error
 
 
-def basis_of(config: RunConfig, identity: dict[str, Any], psf_digests: list[str]) -> dict[str, Any]:
-    """Return everything that can change a result; where the work is done and where it is put cannot."""
-    kept = config.model_dump(mode="json", exclude={"executor": True, "output": {"path", "state", "keep_scratch"}})
+def basis_of(
+    config: RunConfig, identity: dict[str, Any], psf_digests: list[str], model_digests: list[str]
+) -> dict[str, Any]:
+    """Return everything that can change a result; where the work is done, what is kept and where it is put cannot."""
+    outside: Any = {
+        "executor": True,
+        "output": {"path", "state", "keep_scratch"},
+        "training": {"start_from", "keep_models"},
+    }
+    kept = config.model_dump(mode="json", exclude=outside)
     kept["input"].pop("path")
     for section in kept["psf"]:
         section.pop("path", None)
     content = {key: value for key, value in identity.items() if key != "path"}
-    return {"algorithm": ALGORITHM, "config": kept, "input": content, "psf": psf_digests}
+    return {"algorithm": ALGORITHM, "config": kept, "input": content, "psf": psf_digests, "start_from": model_digests}
 
 
 def _plan(document: dict[str, Any]) -> TilePlan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ssi_pipeline.errors import TrainingError
+from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.device import choose_device
@@ -43,4 +44,4 @@ def train_channel(context: Context, job: Job) -> dict[str, Any]:
     path = context.paths.shared_model(c)
     path.parent.mkdir(exist_ok=True)
     model.save(path)
-    return {"model": path.name}
+    return {"model": file_digest(path)}

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssi_pipeline.errors import RunChangedError
+from ssi_pipeline.errors import CorruptDataError, RunChangedError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.sink import Sink
 from ssi_pipeline.storage.source import Source, open_source, spec_of
@@ -23,6 +24,10 @@ from ssi_pipeline.storage.state import RunDocument, StatePaths
 if TYPE_CHECKING:
     from ssi_pipeline.inversion.calibration import ChannelCalibration
     from ssi_pipeline.inversion.models import Model
+
+
+IDENTITY = "identity"
+"""Stands for the digest of a PSF where there is no blur."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,15 @@ class Context:
         """The opened output, writable."""
         return Sink(self.document.config.output.path, self.document.volume.axes, self.plan.shard, writable=True)
 
+    @property
+    def scratch_path(self) -> Path:
+        """Where the scratch of this run lies."""
+        return self.paths.scratch(self.document.fingerprint)
+
     @cached_property
     def scratch(self) -> Scratch:
         """The opened scratch."""
-        return open_scratch(self.paths.scratch)
+        return open_scratch(self.scratch_path)
 
     @cached_property
     def pyramid(self) -> PyramidPlan:
@@ -76,14 +86,26 @@ class Context:
         return plan_pyramid(self.plan, self.document.volume.voxel_size_um, self.document.config.output.pyramid)
 
     @cached_property
-    def _psfs(self) -> dict[int, Psf | None]:
+    def _psfs(self) -> dict[int, Psf]:
         return {}
 
     def psf(self, c: int) -> Psf | None:
-        """Return the PSF of a channel, None for the identity."""
+        """Return the PSF of a channel, None for the identity.
+
+        Raises
+        ------
+        CorruptDataError
+            Its file is missing, or is not the one that the run was begun with.
+        """
+        expected = self.document.basis["psf"][c]
+        if expected == IDENTITY:
+            return None
         if c not in self._psfs:
             path = self.paths.psf(c)
-            self._psfs[c] = Psf(np.load(path), self.document.volume.voxel_size_um) if path.exists() else None
+            psf = Psf(np.load(path, allow_pickle=False), self.document.volume.voxel_size_um) if path.exists() else None
+            if psf is None or psf.digest != expected:
+                raise CorruptDataError(f"{path} is missing or was changed: put it back, or start over with --new")
+            self._psfs[c] = psf
         return self._psfs[c]
 
     @cached_property
@@ -97,7 +119,7 @@ class Context:
         return self._calibrations[c]
 
     @cached_property
-    def _models(self) -> dict[int, Model | None]:
+    def _models(self) -> dict[int, Model]:
         return {}
 
     @property
@@ -108,15 +130,28 @@ class Context:
             training.scope != "per_tile" or training.start_from is not None
         )
 
+    @cached_property
+    def _model_digests(self) -> list[str | None]:
+        digests: list[str | None] = json.loads(self.paths.model_list.read_text())
+        return digests
+
     def start_model(self, c: int) -> Model | None:
-        """Return the network of a channel; None where tiles start anew, or where its training failed."""
-        if not self.starts_from_model:
+        """Return the network of a channel; None where tiles start anew, or where its training failed.
+
+        Raises
+        ------
+        CorruptDataError
+            Its file is missing, or is not the one that was recorded.
+        """
+        if not self.starts_from_model or self._model_digests[c] is None:
             return None
         if c not in self._models:
             from ssi_pipeline.inversion.models import Model
 
             path = self.paths.shared_model(c)
-            self._models[c] = Model.load(path) if path.exists() else None
+            if file_digest(path) != self._model_digests[c]:
+                raise CorruptDataError(f"{path} is missing or was changed: `ssi run` trains it again")
+            self._models[c] = Model.load(path)
         return self._models[c]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -18,12 +19,28 @@ from ssi_pipeline.tasks.context import Context, RunSpec, load_context
 from ssi_pipeline.tasks.device import peak_bytes, reset_peak
 from ssi_pipeline.tasks.solving import solve_tile
 
+BATCH_SECONDS = 1.0
+"""A batch that has taken this long is not gone on with."""
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the system says when nothing more can be written: nobody's fault but the disk's."""
+
 
 def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
-    """Run jobs one after the other; what goes wrong with one is in its record and stops no other."""
+    """Run jobs one after the other; what goes wrong with one is in its record and stops no other.
+
+    A batch was put together in the belief that its jobs are short. When they are not, it ends early, and
+    the jobs without a record go to whoever is free.
+    """
     context = load_context(spec)
     _use_threads(context.document.config.executor.threads, jobs)
-    return [record for job in jobs for record in _execute_one(context, job)]
+    started = time.perf_counter()
+    records: list[TaskRecord] = []
+    for job in jobs:
+        records += _execute_one(context, job)
+        if time.perf_counter() - started > BATCH_SECONDS:
+            break
+    return records
 
 
 def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
@@ -40,6 +57,8 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
     except Exception as problem:  # the task boundary: recorded, and decided on by the client
         error = _explain(problem)
         quality = {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
+        if isinstance(problem, OSError) and problem.errno in NO_SPACE:
+            quality = {"no_space": True}
     record = TaskRecord(
         kind=job.kind,
         index=job.index,
@@ -52,7 +71,9 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         quality=quality,
         error=error,
     )
-    return [*written, record]
+    # the tile first: killed between the two lines, a tile without its blocks is done again, one with all
+    # of its blocks and no record of its own would never be
+    return [record, *written]
 
 
 _SIMPLE = {

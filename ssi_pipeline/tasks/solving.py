@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.storage.records import Job, TaskRecord
@@ -48,9 +49,13 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         start,
     )
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
-        solution.model.save(context.paths.tile_model(tile.index))
+        path = context.paths.tile_model(tile.index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        solution.model.save(path)
     quality = _quality(context, tile, measurement, solution, nonfinite)
     valid = solution.estimate[tile.valid.relative_to(tile.domain.start).slices]
+    if not np.isfinite(valid).all():
+        raise TrainingError(f"the estimate ({solution.method}) has values that are NaN or infinite")
     if not context.plan.direct:
         context.scratch.write(tile, valid)
         return quality, []
