@@ -3,7 +3,8 @@
     python benchmarks/kill.py --count 10     10 SIGKILLs of the client, 10 of workers; writes docs/reliability-kill.md
     python benchmarks/kill.py --short        1 and 1, writes nothing
 
-Clients are killed at random moments from their start on, workers at random moments while tiles are solved.
+Clients are killed in turn at random moments from their start on, and soon after they recorded a tile; workers at
+random moments while tiles are solved.
 """
 
 from __future__ import annotations
@@ -164,13 +165,19 @@ def kill_clients(config: Path, expected: dict[str, str], seconds: float, count: 
         client = start(config)
         if len(kills) == count:
             break
-        wait = rng.uniform(0.1 * seconds, seconds)
-        if _ends_within(client, wait):
+        began, known = time.monotonic(), len(solved(config))
+        if len(kills) % 2:
+            ended = _ends_within(client, rng.uniform(0.1 * seconds, seconds))
+        else:
+            while client.poll() is None and len(solved(config)) <= known:
+                time.sleep(0.02)
+            ended = _ends_within(client, rng.uniform(0, 2))
+        if ended:
             break
         client.kill()
         client.wait()
         time.sleep(0.3)  # workers end as soon as they see that their client is gone
-        kills.append(Kill("client", wait, len(solved(config)), unrecorded(config)))
+        kills.append(Kill("client", time.monotonic() - began, len(solved(config)), unrecorded(config)))
     return _finish(config, client, expected, kills, calls)
 
 
