@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from ssi_pipeline import __version__
 from ssi_pipeline.config import load_config
-from ssi_pipeline.errors import ConfigError, SsiError
+from ssi_pipeline.errors import ConfigError, SsiError, StoppedError
 
 OK, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -29,14 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except SsiError as error:
+    except BrokenPipeError:
+        return OK
+    except StoppedError as error:
+        print(f"ssi: {error}", file=sys.stderr)
+        return INCOMPLETE
+    except (SsiError, OSError) as error:
         print(f"ssi: {error}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print("ssi: stopped; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        return OK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,10 +149,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
-    table = Table.grid(padding=(0, 2))
+    width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        table.add_row(name, value)
-    _out.print(table)
+        _out.print(f"{name:<{width}}  {value}", markup=False)
 
 
 if __name__ == "__main__":

@@ -43,5 +43,9 @@ class TrainingError(SsiError, RuntimeError):
     """A training diverged, collapsed, or ended worse than the linear solution."""
 
 
+class StoppedError(SsiError, RuntimeError):
+    """A run that had begun cannot go on; what is done stays recorded."""
+
+
 class ExecutorError(SsiError, RuntimeError):
     """The workers could not be started, or were all lost."""

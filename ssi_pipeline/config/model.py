@@ -74,6 +74,13 @@ class OutputConfig(Section):
     state: Path | None = None
     keep_scratch: bool = False
 
+    @field_validator("path")
+    @classmethod
+    def _named(cls, path: Path) -> Path:
+        if not path.name:
+            raise ValueError(f"{path} is no place for an output: expected a name, for instance output.zarr")
+        return path
+
     @field_validator("ome_zarr", mode="before")
     @classmethod
     def _version_is_text(cls, value: Any) -> Any:
@@ -87,6 +94,14 @@ class TilingConfig(Section):
     core: PositiveInt | dict[SpatialAxis, PositiveInt] | None = None
     blend: NonNegativeInt | dict[SpatialAxis, NonNegativeInt] | None = None
     halo: NonNegativeInt | dict[SpatialAxis, NonNegativeInt] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> TilingConfig:
+        for name in ("core", "blend", "halo"):
+            value = getattr(self, name)
+            if self.dimensions == 2 and isinstance(value, dict) and value.get("z", 0) > (name == "core"):
+                raise ValueError(f"{name} has z, but tiles are 2D: leave z out, or set tiling.dimensions: 3")
+        return self
 
 
 class PsfSection(Section):

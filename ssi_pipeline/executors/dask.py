@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future, LocalCluster, Security
 from distributed.scheduler import KilledWorker
 
 from ssi_pipeline.errors import ExecutorError
@@ -24,6 +26,8 @@ from ssi_pipeline.storage.records import Job
 from ssi_pipeline.tasks import RunSpec, execute
 
 _START_TIMEOUT = "120s"
+_FETCH_TIMEOUT = 30
+_SLOTS_SECONDS = 5.0
 
 
 class DaskExecutor:
@@ -43,11 +47,18 @@ class DaskExecutor:
         self._futures: dict[Any, Future[Any]] = {}
         self._count = 0
         self._pending = 0
+        self._slots, self._asked = 1, -math.inf
 
     @property
     def slots(self) -> int:
-        """Number of worker threads that are connected now, at least 1."""
-        return max(1, sum(self._client.nthreads().values()) if self._cluster is None else len(self._cluster.workers))
+        """Number of worker threads that are connected, at least 1; asked for again every few seconds."""
+        if self._cluster is not None:
+            return max(1, len(self._cluster.workers))
+        if time.monotonic() - self._asked > _SLOTS_SECONDS:
+            with self._scheduler_may_be_gone():
+                self._slots = max(1, sum(self._client.nthreads().values()))
+            self._asked = time.monotonic()
+        return self._slots
 
     @property
     def pending(self) -> int:
@@ -78,8 +89,6 @@ class DaskExecutor:
         return self._collect(done)
 
     def _collect(self, done: list[Future[Any]]) -> list[Completed]:
-        fine = [future for future in done if future.status == "finished"]
-        records = dict(zip((f.key for f in fine), self._client.gather(fine), strict=True)) if fine else {}
         batches = []
         for future in done:
             if future.key not in self._jobs:
@@ -87,27 +96,35 @@ class DaskExecutor:
             jobs = self._jobs.pop(future.key)
             self._futures.pop(future.key)
             self._pending -= len(jobs)
-            if future.key in records:
-                batches.append(Completed(jobs, tuple(records[future.key])))
+            try:
+                # a result can be lost with its worker before it is fetched: never wait for the batch to be run again
+                records = tuple(future.result(timeout=_FETCH_TIMEOUT))
+            except KilledWorker:
+                batches.append(Completed(jobs, (), lost="the worker that ran it died (out of memory, or killed)"))
+            except Exception as problem:  # whatever dask raises for a lost result, or a worker that cannot start a task
+                future.cancel()
+                batches.append(Completed(jobs, (), lost=f"{type(problem).__name__}: {problem}"))
             else:
-                batches.append(Completed(jobs, (), lost=self._why_lost(future)))
+                batches.append(Completed(jobs, records))
         return batches
-
-    def _why_lost(self, future: Future[Any]) -> str:
-        problem = future.exception() if future.status == "error" else None
-        if isinstance(problem, KilledWorker):
-            return "the worker that ran it died (out of memory, or killed)"
-        if problem is None:
-            return f"the task was {future.status}"
-        return f"{type(problem).__name__}: {problem}"
 
     def _refuse_dead_client(self) -> None:
         if self._client.status not in ("running", "connecting"):
             raise ExecutorError(f"the dask scheduler at {self._address} is gone; run again to resume")
 
+    @contextlib.contextmanager
+    def _scheduler_may_be_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, TimeoutError) as error:
+            raise ExecutorError(
+                f"the dask scheduler at {self._address} is gone ({error}); run again to resume"
+            ) from error
+
     def withdraw(self) -> None:
         """Cancel the batches that no worker has."""
-        begun = {key for keys in self._client.processing().values() for key in keys}
+        with self._scheduler_may_be_gone():
+            begun = {key for keys in self._client.processing().values() for key in keys}
         waiting = [key for key, future in self._futures.items() if key not in begun and not future.done()]
         self._client.cancel([self._futures.pop(key) for key in waiting])
         self._pending -= sum(len(self._jobs.pop(key)) for key in waiting)
@@ -132,6 +149,7 @@ def open_local(spec: RunSpec, workers: int, threads: int, memory: int) -> DaskEx
         "distributed.scheduler.allowed-failures": 0,
         # a worker gets no task (but the first few) before it is free: a waiting one is not lost with it
         "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.http.routes": [],
         "distributed.worker.daemon": True,
         "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads,
         "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": threads,
@@ -141,16 +159,28 @@ def open_local(spec: RunSpec, workers: int, threads: int, memory: int) -> DaskEx
         "distributed.worker.memory.pause": False,
     }
     with dask.config.set(settings), _signals_for_the_client_alone():
+        return _start_local(spec, workers, memory)
+
+
+def _start_local(spec: RunSpec, workers: int, memory: int) -> DaskExecutor:
+    cluster = None
+    try:
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
+            # dask's protocol runs code: without certificates any user of this machine could, in our name
+            security=Security.temporary(),
             dashboard_address="127.0.0.1:0",  # None would take port 8787, and complain where it is taken
             memory_limit=memory,
             silence_logs=logging.CRITICAL,
         )
         return DaskExecutor(spec, Client(cluster, timeout=_START_TIMEOUT), cluster)
+    except (OSError, RuntimeError, TimeoutError) as error:
+        if cluster is not None:
+            cluster.close(timeout=10)
+        raise ExecutorError(f"the {workers} local workers cannot be started: {error}") from error
 
 
 @contextlib.contextmanager

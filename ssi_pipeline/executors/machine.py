@@ -8,15 +8,19 @@ from pathlib import Path
 import psutil
 
 from ssi_pipeline.config import ExecutorConfig
+from ssi_pipeline.errors import ConfigError
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def worker_count(section: ExecutorConfig) -> int:
     """Return the number of workers: as asked for, else one for each group of ``threads`` cores."""
+    cores = len(os.sched_getaffinity(0))
+    if section.address is None and section.threads > cores:
+        raise ConfigError(f"executor.threads is {section.threads}, but this machine lends {cores} cores: lower it")
     if section.kind == "serial":
         return 1
-    return section.workers or max(1, len(os.sched_getaffinity(0)) // section.threads)
+    return section.workers or max(1, cores // section.threads)
 
 
 def worker_memory(section: ExecutorConfig) -> int:

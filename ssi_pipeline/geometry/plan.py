@@ -48,6 +48,10 @@ def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory
     reachable = tuple(n + 2 * p for n, p in zip(volume.shape[2:], pad, strict=True))
     automatic = _auto_core(config, extent, halo, reachable, worker_memory)
     core = per_axis(config.tiling.core, automatic, dimensions, 1)
+    if config.output.shard is None and config.output.chunk is None:
+        # no larger than the image, or shards would be as large as what was asked for
+        step = _CORE_STEP[dimensions]
+        core = tuple(min(c, -(-n // step) * step) for c, n in zip(core, extent, strict=True))
     blend = _blend(config, core, extent)
     shard, chunk = _shard_and_chunk(config, core)
     origin = tuple(a for a, _ in roi[2:])

@@ -74,6 +74,20 @@ class PyramidPlan:
         )
         return PyramidBlock(level, t, c, write, read, factor)
 
+    def above(self, t: int, c: int, start: Ints) -> list[int]:
+        """Return the blocks, one for each coarser level, that a block of the full resolution goes into.
+
+        ``start``: first voxel (z y x) of the block at full resolution.
+        """
+        indices = []
+        for level in range(1, self.n_levels):
+            cell = (a // (f * s) for a, f, s in zip(start, self.factors[level], self.shard, strict=True))
+            index = 0
+            for p, n in zip((t, c, *cell), self._grid(level), strict=True):
+                index = index * n + p
+            indices.append(self.indices(level).start + index)
+        return indices
+
     def _grid(self, level: int) -> Ints:
         return (*self.planes, *(-(-n // s) for n, s in zip(self.shapes[level], self.shard, strict=True)))
 

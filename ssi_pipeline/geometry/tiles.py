@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from ssi_pipeline.geometry.boxes import Box, Ints
 
@@ -43,7 +44,7 @@ class Block:
     tiles: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TilePlan:
     """How a volume is cut into tiles (solved) and blocks (written).
 
@@ -62,49 +63,49 @@ class TilePlan:
     shard: Ints
     chunk: Ints
 
-    @property
+    @cached_property
     def extent(self) -> Ints:
         """Shape of the output along z y x."""
         return self.shape[2:]
 
-    @property
+    @cached_property
     def tile_grid(self) -> Ints:
         """Number of tiles along t c z y x."""
         return self.shape[:2] + _divide(self.extent, self.core)
 
-    @property
+    @cached_property
     def block_grid(self) -> Ints:
         """Number of blocks along t c z y x."""
         return self.shape[:2] + _divide(self.extent, self.shard)
 
-    @property
+    @cached_property
     def n_tiles(self) -> int:
         """Number of tiles."""
         return math.prod(self.tile_grid)
 
-    @property
+    @cached_property
     def n_blocks(self) -> int:
         """Number of blocks."""
         return math.prod(self.block_grid)
 
-    @property
+    @cached_property
     def direct(self) -> bool:
         """Whether each block comes from one tile alone, so that no scratch is needed."""
         no_blend = not any(self.blend)
         return no_blend and all(c % s == 0 for c, s in zip(self.core, self.shard, strict=True))
 
-    @property
+    @cached_property
     def frame(self) -> Box:
         """The largest domain: what can be read, padded by reflection, aligned to the stride."""
         return self.bounds.grow(self.pad).align_out(self.stride)
 
-    @property
+    @cached_property
     def domain_shape(self) -> Ints:
         """Largest shape of a tile's domain (z y x)."""
         reach = zip(self.core, self.blend, self.halo, self.stride, self.frame.shape, strict=True)
         return tuple(min(-(-(c + 2 * (b + h)) // s) * s + (s if s > 1 else 0), f) for c, b, h, s, f in reach)
 
-    @property
+    @cached_property
     def valid_shape(self) -> Ints:
         """Largest shape of a tile's valid box (z y x)."""
         return tuple(min(c + 2 * b, n) for c, b, n in zip(self.core, self.blend, self.extent, strict=True))

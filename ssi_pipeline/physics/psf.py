@@ -24,6 +24,8 @@ VoxelSize = tuple[float, float, float]
 _SUPPORT_SIGMA = 4.5
 """A Gaussian is cut where 7e-6 of it is left along an axis, far below what ``energy`` cuts away."""
 
+_WIDEST_SIGMA = 1000.0
+
 _FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 _SAME_VOXEL = 0.01
@@ -128,6 +130,10 @@ def _gaussian(section: GaussianPsf, voxel_um: VoxelSize | None, dimensions: int)
 
 def _profile(sigma: float) -> NDArray[np.float64]:
     """Integrals of a Gaussian over pixels; point samples of a narrow one would be too narrow."""
+    if sigma > _WIDEST_SIGMA:
+        raise InputError(
+            f"a PSF with a width of {sigma * _FWHM_PER_SIGMA:.3g} pixels is wider than any tile: check its unit"
+        )
     radius = math.ceil(_SUPPORT_SIGMA * sigma)
     edges = (np.arange(2 * radius + 2) - radius - 0.5) / (sigma * math.sqrt(2))
     return np.diff(np.asarray(erf(edges), dtype=np.float64)) / 2

@@ -37,7 +37,13 @@ def ready_channels(context: Context, state: LedgerState, loop: Loop) -> bool:
             return None
         return latest_records(context.paths.ledger, kind)
 
-    return _ready(context, compute)
+    finished = _ready(context, compute)
+    for c in range(context.plan.shape[1] if finished else 0):
+        if context.calibration(c).empty:
+            loop.say(
+                f"channel {c} is constant wherever it was sampled (or not finite): expect no more than a copy of it"
+            )
+    return finished
 
 
 def ready_channels_here(context: Context, spec: RunSpec) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import OutputError
+from ssi_pipeline.errors import OutputError, SsiError, StoppedError
 from ssi_pipeline.executors import open_executor
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
@@ -73,7 +73,6 @@ def run(
 def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
     context, resumed = start_or_resume(prepared)
     state = read_state(context.paths.ledger, task_counts(context))
-    before = state.count("solve", DONE)
     with Ledger(context.paths.ledger) as ledger, closing(_display(context)) as display, StopRequest() as stop:
         if resumed:
             display.line(describe_resumed(context, state))
@@ -87,13 +86,15 @@ def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
             finished = _is_finished(context, state) or _work(context, state, ledger, display, stop)
         except KeyboardInterrupt:
             finished = False
+        except (SsiError, OSError) as error:
+            raise StoppedError(f"stopped: {error}; what is done is recorded") from error
         outcome = Outcome(
             state=context.paths.root,
             tiles=context.plan.n_tiles,
             tiles_done=state.count("solve", DONE),
             tiles_failed=state.count("solve", FAILED),
             blocks_missing=sum(int((state.status[kind] != DONE).sum()) for kind in WRITTEN),
-            computed_tiles=max(0, state.count("solve", DONE) - before),
+            computed_tiles=ledger.done["solve"],
             interrupted=not finished,
         )
         if outcome.complete and not context.document.config.output.keep_scratch:

@@ -38,14 +38,16 @@ def tile_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
     plan = context.plan
     arrays = {name: np.full(plan.n_tiles, np.nan, np.float32) for name in METRICS}
     arrays["status"][:] = 0
-    squares, voxels = np.zeros(plan.n_tiles), np.zeros(plan.n_tiles)
+    seams: dict[int, list[list[float]]] = {}
     for record in read_records(context.paths.ledger):
         if record.kind == "solve":
             _note_tile(arrays, record)
-        elif record.kind == "stitch" and record.status == "done":
-            for tile, square, count in record.quality.get("seams", ()):
-                squares[tile] += square
-                voxels[tile] += count
+        elif record.kind == "stitch" and record.quality.get("seams"):
+            seams[record.index] = record.quality["seams"]  # of a block written again the last counts
+    squares, voxels = np.zeros(plan.n_tiles), np.zeros(plan.n_tiles)
+    for tile, square, count in (seam for block in seams.values() for seam in block):
+        squares[int(tile)] += square
+        voxels[int(tile)] += count
     seen = voxels > 0
     arrays["seam"][seen] = np.sqrt(squares[seen] / voxels[seen])
     for c in range(plan.shape[1]):

@@ -56,6 +56,7 @@ class Loop:
         try:
             return self._drive(stage, counted)
         finally:
+            self._tell(counted)
             self._ledger.sync()
             stage.synced()
             self._display.finish_stage()
@@ -75,8 +76,11 @@ class Loop:
                 self._take(completed, stage)
             if self._ledger.sync_if_due():
                 stage.synced()
-            done, failed = (self._state.count(counted, code) for code in (DONE, FAILED))
-            self._display.note(done, failed, self._executor.pending)
+            self._tell(counted)
+
+    def _tell(self, counted: Kind) -> None:
+        done, failed = (self._state.count(counted, code) for code in (DONE, FAILED))
+        self._display.note(done, failed, self._executor.pending)
 
     def _fill(self, stage: Stage) -> None:
         if self._alone:
@@ -127,6 +131,10 @@ class Loop:
                 self._record(record, stage)
         if full:
             raise OutputError(f"{full[0].key}: {full[0].error}; free some space and run again to resume")
+
+    def say(self, text: str) -> None:
+        """Tell the user something."""
+        self._display.line(text)
 
     def take_back(self, record: TaskRecord) -> None:
         """Record that something is not done after all."""

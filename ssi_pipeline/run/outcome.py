@@ -29,7 +29,7 @@ class Outcome:
 
 def describe_outcome(outcome: Outcome) -> str:
     """Return the lines that end a run."""
-    counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done, {outcome.computed_tiles} of them now"
+    counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done, {outcome.computed_tiles} solved now"
     if outcome.interrupted:
         return f"stopped: {counts}; nothing is lost: run the same command again to resume"
     if outcome.tiles_failed:

@@ -14,7 +14,7 @@ from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.run.channels import ready_channels_here
 from ssi_pipeline.run.prepare import Prepared, prepare
-from ssi_pipeline.run.progress import duration
+from ssi_pipeline.run.progress import duration, size_of
 from ssi_pipeline.run.setup import create_stores, save_inputs
 from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.records import Job
@@ -87,17 +87,17 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
     plan, config = document.plan, document.config
     limit = worker_memory(config.executor)
     rows = [
-        ("input", f"{config.input.path}: {document.volume.describe()}, {_bytes(document.volume.nbytes)}"),
+        ("input", f"{config.input.path}: {document.volume.describe()}, {size_of(document.volume.nbytes)}"),
         ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {prepared.context.dtype}"),
         ("region", "x".join(str(n) for n in plan.shape) + " (t c z y x)"),
         ("PSF", "; ".join(_psf(psf) for psf in dict.fromkeys(prepared.psfs))),
         ("tiles", f"{plan.n_tiles} = {_times(plan.tile_grid)} (t c z y x), cores of {_times(plan.core)} (z y x)"),
         ("blocks", f"{plan.n_blocks}, shards of {_times(plan.shard)}, chunks of {_times(plan.chunk)}"),
         ("halo, blend", f"{_times(plan.halo)}, {_times(plan.blend)}"),
-        ("read", f"{_bytes(cost.bytes_read)}, {cost.read_amplification:.2f} times the region"),
-        ("written", f"up to {_bytes(cost.bytes_written)} and {_bytes(cost.bytes_pyramid)} of pyramid, uncompressed"),
+        ("read", f"{size_of(cost.bytes_read)}, {cost.read_amplification:.2f} times the region"),
+        ("written", f"up to {size_of(cost.bytes_written)} and {size_of(cost.bytes_pyramid)} of pyramid, uncompressed"),
         ("scratch", _scratch(prepared)),
-        ("memory", f"about {_bytes(cost.bytes_worker_memory)} per worker, of {_bytes(limit)}"),
+        ("memory", f"about {size_of(cost.bytes_worker_memory)} per worker, of {size_of(limit)}"),
         ("workers", f"{prepared.workers} ({config.executor.kind})"),
     ]
     return [*rows, ("time", describe_time(time, prepared.workers))]
@@ -116,7 +116,7 @@ def _scratch(prepared: Prepared) -> str:
     cost = prepared.cost
     if prepared.document.plan.direct:
         return "none: tiles are written directly"
-    return f"{_bytes(cost.bytes_scratch_written)} in all, up to {_bytes(cost.bytes_scratch_peak)} at a time"
+    return f"{size_of(cost.bytes_scratch_written)} in all, up to {size_of(cost.bytes_scratch_peak)} at a time"
 
 
 def _psf(psf: object) -> str:
@@ -126,10 +126,3 @@ def _psf(psf: object) -> str:
 
 def _times(sizes: tuple[int, ...]) -> str:
     return " x ".join(str(n) for n in sizes)
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} B"

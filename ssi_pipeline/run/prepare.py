@@ -92,8 +92,9 @@ def refuse_overlap(config: RunConfig) -> None:
     for name, path in (("output.path", config.output.path.resolve()), ("output.state", config.state_path.resolve())):
         if path == source or source in path.parents or path in source.parents:
             raise OutputError(f"{name} {path} and input.path {source} overlap: put the output somewhere else")
-    if config.output.path.resolve() in config.state_path.resolve().parents:
-        raise OutputError("output.state lies inside output.path: put it beside the output")
+    output, state = config.output.path.resolve(), config.state_path.resolve()
+    if output == state or output in state.parents or state in output.parents:
+        raise OutputError(f"output.state {state} and output.path {output} overlap: put the one beside the other")
 
 
 def start_models(config: RunConfig, channels: int) -> list[Path]:

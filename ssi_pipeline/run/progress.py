@@ -142,6 +142,14 @@ def duration(seconds: float) -> str:
     return f"{total // 86400} d {total % 86400 // 3600} h"
 
 
+def size_of(count: int) -> str:
+    """Return a number of bytes with a unit that makes it readable."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
+
+
 def per_time(rate: float) -> str:
     """Return a rate in the unit that makes it a readable number."""
     for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):

@@ -15,10 +15,11 @@ import numpy as np
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.run.prepare import Prepared, existing_parent
+from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.identity import UNREADABLE
 from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.scratch import create_scratch
-from ssi_pipeline.storage.sink import create_output, is_ours, read_fingerprint
+from ssi_pipeline.storage.sink import create_output, is_ours, read_fingerprint, refuse_missing_levels
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 
@@ -34,7 +35,7 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
     config = prepared.document.config
     output, paths = config.output.path, StatePaths(config.state_path)
     known = paths.document.exists()
-    if output.exists() and not known and not is_ours(output):
+    if output.exists() and not is_ours(output):
         raise OutputError(f"{output} exists and is no output of ssi: choose another output.path, or move it away")
     if output.exists() and not known and not new:
         raise OutputError(
@@ -83,7 +84,7 @@ def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
     resumed = paths.document.exists()
     if resumed:
         document = _same_run(prepared, paths)
-        _refuse_other_output(document, paths)
+        refuse_other_output(document, paths)
         document.save(paths.document)  # where the work is done may have changed
         context = Context(document, paths)
     else:
@@ -111,8 +112,14 @@ def create_stores(context: Context) -> None:
         create_scratch(context.scratch_path, context.plan)
 
 
-def _refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
-    """The output has to be the one that the ledger speaks of."""
+def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
+    """Refuse an output that is not the one that the ledger speaks of, or that lost its metadata.
+
+    Raises
+    ------
+    OutputError
+        It is gone, another one, or cannot be opened.
+    """
     output = document.config.output.path
     if output.exists():
         found = read_fingerprint(output)
@@ -121,6 +128,7 @@ def _refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
                 f"{output} belongs to run {found}, the state in {paths.root} to run {document.fingerprint}: "
                 "put the right one back, or start over with `ssi run --new` (both are kept aside)"
             )
+        refuse_missing_levels(output, Context(document, paths).pyramid.n_levels)
     elif any(record.kind == "stitch" for record in read_records(paths.ledger)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "
@@ -239,7 +247,7 @@ def _refuse_full_disk(prepared: Prepared) -> None:
         free = shutil.disk_usage(parent).free
         if size > free:
             raise OutputError(
-                f"the run may need {size / 1e9:.1f} GB at {parent} (nothing compressed), {free / 1e9:.1f} GB are free: "
+                f"the run may need {size_of(size)} at {parent} (nothing compressed), {size_of(free)} are free: "
                 "free some, choose another output.path or output.state, or, if you know that the data compress well, "
                 "run with --ignore-disk"
             )

@@ -62,6 +62,7 @@ class TileStage:
         self._plan = context.plan
         self._tiles = state.status["solve"]
         self._blocks = state.status["stitch"]
+        self._pyramid = state.status["pyramid"]
         self._there = np.zeros(self._plan.n_tiles, bool)
         self._offered = np.zeros(self._plan.n_blocks, bool)
         self._missing = np.full(self._plan.n_blocks, _UNKNOWN, np.int32)
@@ -114,11 +115,20 @@ class TileStage:
         """Follow up a solved tile with its blocks, a written block with its tiles' scratch."""
         if record.kind == "solve" and record.status == "done" and not self._plan.direct:
             self._arrived(record.index)
-        if record.kind == "stitch" and record.status == "done" and not self._plan.direct:
-            self._release.extend(self._plan.block(record.index).tiles)
+        if record.kind == "stitch" and record.status == "done":
+            return self._written(record.index)
         if record.kind == "stitch" and record.status == "failed" and "scratch_tile" in record.quality:
             return self._solve_again(record.index, int(record.quality["scratch_tile"]))
         return []
+
+    def _written(self, index: int) -> list[TaskRecord]:
+        """Release the block's tiles, and take back what the pyramid has of an earlier state of the block."""
+        block = self._plan.block(index)
+        if not self._plan.direct:
+            self._release.extend(block.tiles)
+        stale = self._context.pyramid.above(block.t, block.c, block.write.start)
+        reason = f"{index} of the full resolution was written again"
+        return [TaskRecord("pyramid", i, "invalid", error=reason) for i in stale if self._pyramid[i] == DONE]
 
     def _solve_again(self, block: int, tile: int) -> list[TaskRecord]:
         reason = "its scratch could not be read back"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ class RunStatus:
     last_finished: float | None
     live: Snapshot | None
     running: bool
-    failures: tuple[tuple[int, str], ...]
+    failures: tuple[tuple[str, str], ...]
     methods: dict[str, int]
 
     @property
@@ -60,27 +62,31 @@ def read_status(config: RunConfig) -> RunStatus:
     )
 
 
-def _tiles_of(ledger: Path) -> tuple[float | None, float | None, tuple[tuple[int, str], ...], dict[str, int]]:
+def _tiles_of(ledger: Path) -> tuple[float | None, float | None, tuple[tuple[str, str], ...], dict[str, int]]:
+    """Mean seconds, last finish, failures by key, tiles by method; of a task done twice the last record counts."""
     total, count, last = 0.0, 0, None
-    failures: dict[int, str] = {}
-    methods: Counter[str] = Counter()
+    failures: dict[str, str] = {}
+    methods: dict[int, str] = {}
     for record in read_records(ledger):
         last = max(last or 0.0, record.finished) or None
-        if record.kind != "solve":
-            continue
-        failures.pop(record.index, None)
-        if record.status == "done":
+        if record.status == "failed":
+            failures[record.key] = record.error or "unknown"
+        else:
+            failures.pop(record.key, None)
+        if record.kind == "solve":
+            methods.pop(record.index, None)
+        if record.kind == "solve" and record.status == "done":
             total, count = total + record.seconds, count + 1
-            methods[str(record.quality.get("method", "?"))] += 1
-        elif record.status == "failed" and len(failures) < _MOST_FAILURES:
-            failures[record.index] = record.error or "unknown"
-    return (total / count if count else None), last, tuple(failures.items()), dict(methods)
+            methods[record.index] = sys.intern(str(record.quality.get("method", "?")))
+    shown = tuple(itertools.islice(failures.items(), _MOST_FAILURES))
+    return (total / count if count else None), last, shown, dict(Counter(methods.values()))
 
 
 def describe_status(status: RunStatus) -> list[tuple[str, str]]:
     """Return the rows that `ssi status` prints."""
     running = status.live.running if status.live else 0
-    todo = status.tiles - status.tiles_done - status.tiles_failed
+    running = min(running, status.tiles - status.tiles_done - status.tiles_failed)
+    todo = status.tiles - status.tiles_done - status.tiles_failed - running
     rows = [
         ("tiles", f"{status.tiles_done} done, {running} under way, {status.tiles_failed} failed, {todo} to do"),
         ("blocks", f"{status.blocks_done} of {status.blocks} written"),
@@ -93,7 +99,7 @@ def describe_status(status: RunStatus) -> list[tuple[str, str]]:
         left = "" if status.live.left_s is None else f", {duration(status.live.left_s)} left"
         rows.append(("rate", f"{per_time(status.live.rate)} ({status.live.stage}){left}"))
     rows.append(("client", _client(status)))
-    rows.extend((f"failed {index}", error) for index, error in status.failures)
+    rows.extend((f"{key} failed", error) for key, error in status.failures)
     return rows
 
 

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.setup import refuse_other_output
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, latest_records, read_state
 from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.records import Kind, TaskRecord
@@ -51,7 +52,17 @@ def open_context(config: RunConfig) -> Context:
     paths = StatePaths(config.state_path)
     if not paths.document.exists():
         raise InputError(f"there is no run at {paths.root} yet: start one with `ssi run`")
-    return Context(RunDocument.load(paths.document), paths)
+    loaded = RunDocument.load(paths.document)
+    # output and state may have been moved or copied together since: what counts is where they are now
+    there = loaded.config.model_copy(
+        update={
+            "input": loaded.config.input.model_copy(update={"path": config.input.path}),
+            "output": loaded.config.output.model_copy(
+                update={"path": config.output.path, "state": config.output.state}
+            ),
+        }
+    )
+    return Context(replace(loaded, config=there), paths)
 
 
 def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) -> Verification:
@@ -61,6 +72,7 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
     only reported. ``tell`` receives the number of blocks read, and their total.
     """
     context = open_context(config)
+    refuse_other_output(context.document, context.paths)
     state = read_state(context.paths.ledger, task_counts(context))
     total = sum(len(state.status[kind]) for kind in ("stitch", "pyramid"))
     problems: list[tuple[TaskRecord, str]] = []

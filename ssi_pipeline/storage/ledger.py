@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ _SYNC_SECONDS = 1.0
 
 
 class Ledger:
-    """Append records; open it only under the run lock.
+    """Append records; open it only under the run lock. ``done`` counts those of finished tasks by kind.
 
     A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
     task was not recorded, so it is done again.
@@ -35,6 +36,7 @@ class Ledger:
         _cut_torn_line(path)
         self._stream = path.open("ab")
         self._synced = time.monotonic()
+        self.done: Counter[Kind] = Counter()
 
     def __enter__(self) -> Ledger:
         """Return self."""
@@ -49,6 +51,7 @@ class Ledger:
         """Write one record and flush it to the operating system."""
         self._stream.write(record.to_line().encode() + b"\n")
         self._stream.flush()
+        self.done[record.kind] += record.status == "done"
 
     def sync_if_due(self) -> bool:
         """Sync to disk when the last time is a second ago; tell whether it was done."""

@@ -10,8 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ssi_pipeline.errors import LockedError
+
+_TRIES = 10
 
 
 @contextmanager
@@ -24,18 +27,30 @@ def run_lock(path: Path) -> Iterator[None]:
         Another process holds it.
     """
     with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(
-                f"another run works on this output ({_holder(path)}): wait for it, or end it; then run the "
-                "same command again"
-            ) from None
+        _acquire(stream, path)
         stream.seek(0)
         stream.truncate()
         json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}, stream)
         stream.flush()
         yield
+
+
+def _acquire(stream: TextIO, path: Path) -> None:
+    """Try for a second: a glance of `ssi status` at the lock must not stop a run from starting."""
+    for attempt in range(_TRIES):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if attempt + 1 < _TRIES:
+                time.sleep(1.0 / _TRIES)
+        except OSError as error:
+            raise LockedError(
+                f"the file system of {path} knows no locks ({error}): set output.state to a folder that does"
+            ) from error
+    raise LockedError(
+        f"another run works on this output ({_holder(path)}): wait for it, or end it; then run the same command again"
+    )
 
 
 def is_locked(path: Path) -> bool:

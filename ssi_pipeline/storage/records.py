@@ -9,6 +9,7 @@ from typing import Any, Literal
 Kind = Literal["calibrate", "train", "solve", "stitch", "pyramid"]
 Status = Literal["done", "failed", "invalid"]
 
+STATUSES: tuple[Status, ...] = ("done", "failed", "invalid")
 KINDS: tuple[Kind, ...] = ("calibrate", "train", "solve", "stitch", "pyramid")
 
 
@@ -58,4 +59,7 @@ class TaskRecord:
     @staticmethod
     def from_line(line: str | bytes) -> TaskRecord:
         """Parse a line written by ``to_line``; raises ValueError (or TypeError) for anything else."""
-        return TaskRecord(**json.loads(line))
+        record = TaskRecord(**json.loads(line))
+        if record.kind not in KINDS or record.status not in STATUSES or not isinstance(record.index, int):
+            raise ValueError(f"no such task: {record.kind} {record.index!r} {record.status}")
+        return record

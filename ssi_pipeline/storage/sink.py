@@ -190,6 +190,23 @@ def read_fingerprint(path: Path) -> str:
     return str(_ours(path).get("provenance", {}).get("fingerprint", "unknown"))
 
 
+def refuse_missing_levels(path: Path, levels: int) -> None:
+    """Refuse an output whose arrays cannot be opened.
+
+    Raises
+    ------
+    OutputError
+        The metadata of a level are gone or damaged.
+    """
+    for level in range(levels):
+        try:
+            zarr.open_array(path / str(level), mode="r")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise OutputError(
+                f"level {level} of {path} cannot be opened ({error}): put it back, or start over with `ssi run --new`"
+            ) from error
+
+
 def _ours(path: Path) -> dict[str, Any]:
     try:
         ours: Any = zarr.open_group(path, mode="r").attrs.get(OWNER, {})

@@ -35,8 +35,14 @@ def read_measurement(
     inside = domain.intersect(context.plan.bounds)
     offset = context.origin
     raw = context.source.read(t + offset[0], c + offset[1], inside.shift(offset[2:]))
-    y = raw.astype(np.float32)
+    with np.errstate(over="ignore"):
+        y = raw.astype(np.float32)
     finite = np.isfinite(y)
+    too_large = int((np.isfinite(raw) & ~finite).sum())
+    if too_large:
+        raise InputError(
+            f"{too_large} pixels are beyond the range of float32 (3e38), in which is computed: rescale the input"
+        )
     bad = int(finite.size - finite.sum())
     if bad and not for_statistics and context.document.config.input.nonfinite == "fail":
         raise InputError(f"{bad} pixels are NaN or infinite; set input.nonfinite: mask to restore them from the rest")

@@ -181,7 +181,7 @@ def test_blocks_of_zeros_are_written_as_well(tmp_path: Path, version: str) -> No
     image[0, :32, :50] = 7
     config = make_run(tmp_path, image, output={"ome_zarr": version}, tiling={"core": 50})
     made = complete(config)
-    assert len(image_files(made)) == 24 + 12
+    assert len(image_files(made)) == 2 * 2 * 6 + 2 * 1 * 3  # shards of 50 x 50 in 64 x 300, and in 32 x 150
     assert verify(config_of(config)).good
     before = len(records(config, "solve"))
     complete(config)
@@ -235,7 +235,7 @@ def test_damaged_scratch_is_computed_again(tmp_path: Path) -> None:
     config = make_run(tmp_path, ramp((1, 64, 64)), tiling={"core": 32, "blend": 8}, output={"keep_scratch": True})
     made = complete(config)
     good = hashes(made)
-    chunk = config_of(config).state_path / "scratch.zarr" / "1.0.0.0"
+    chunk = next(config_of(config).state_path.glob("scratch-*.zarr")) / "1.0.0.0"
     content = bytearray(chunk.read_bytes())
     content[len(content) // 2] ^= 16
     chunk.write_bytes(content)
@@ -516,7 +516,7 @@ def test_pixels_that_are_not_finite_can_fail_their_tile(tmp_path: Path) -> None:
     outcome = go(config)
     assert (outcome.tiles_done, outcome.tiles_failed) == (8, 1)
     assert not outcome.complete
-    ((index, error),) = read_status(config_of(config)).failures
+    ((key, error),) = read_status(config_of(config)).failures
     assert index == 8
     assert "1 pixels are NaN or infinite; set input.nonfinite: mask" in error
     assert [r.attempt for r in records(config, "solve") if r.status == "failed"] == [2]
@@ -581,7 +581,7 @@ def test_networks_are_kept_and_begun_from(tmp_path: Path) -> None:
     )
     complete(tuned)
     done = [r for r in records(tuned, "solve") if r.quality["method"] == "network"]
-    kept = {p.name for p in (tmp_path / "tuned" / "out.zarr.run" / "models").glob("tile-*.pt")}
+    kept = {p.name for p in (tmp_path / "tuned" / "out.zarr.run" / "models").rglob("tile-*.pt")}
     assert done
     assert kept == {f"tile-{r.index}.pt" for r in done}
     assert hashes(tmp_path / "tuned" / "out.zarr") != hashes(tmp_path / "shared" / "out.zarr")
