@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 from collections import Counter
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -182,7 +183,8 @@ def test_the_seam_of_a_constant_offset() -> None:
 @given(plan=plans(), version=st.sampled_from(["0.4", "0.5"]))
 def test_every_voxel_is_written_once(plan: TilePlan, version: str) -> None:
     if version == "0.4":
-        plan = TilePlan(**{name: getattr(plan, name) for name in plan.__slots__} | {"shard": plan.chunk})
+        plan = dataclasses.replace(plan, shard=plan.chunk)
+    assume(plan.n_blocks <= 60)  # all files are looked at after every write
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "out.zarr")
         volume = Volume("zyx", plan.shape, "uint16")
