@@ -63,10 +63,10 @@ class MemoryLog(threading.Thread):
             self.samples.append((time.time(), size, process.memory_info().rss))
 
 
-def measure(tiles: int, workers: int) -> dict:
+def measure(tiles: int, workers: int, blend: int) -> dict:
     with tempfile.TemporaryDirectory(prefix="ssi-scale-") as name:
         folder = Path(name)
-        config = parse_config(build(folder, tiles, 0, workers))
+        config = parse_config(build(folder, tiles, blend, workers))
         paths = StatePaths(config.state_path)
         log = MemoryLog(paths.ledger)
         log.start()
@@ -77,13 +77,14 @@ def measure(tiles: int, workers: int) -> dict:
         read_state(paths.ledger, {"calibrate": 1, "train": 1, "solve": tiles, "stitch": tiles, "pyramid": 0})
         reload = time.perf_counter() - started
         first, last = min(r.finished - r.seconds for r in records), max(r.finished for r in records)
-        inside = sum(r.seconds for r in records)
+        inside = sum(r.seconds for r in read_records(paths.ledger) if r.kind in ("solve", "stitch"))
         final = log.samples[-1][1]
         at = [next(rss for _, size, rss in log.samples if size >= share * final) for share in (0.1, 0.25, 0.5, 0.75, 1)]
         return {
             "complete": outcome.complete,
             "tiles": tiles,
             "workers": workers,
+            "blend": blend,
             "wall_s": round(last - first, 1),
             "tiles_per_s": round(tiles / (last - first)),
             "task_ms": round(1000 * inside / tiles, 3),
@@ -98,20 +99,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiles", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--blend", type=int, default=0, help="pixels; above 0 through scratch and stitching")
     parser.add_argument("--short", action="store_true", help="2,000 tiles")
     parser.add_argument("--output", type=Path, help="Markdown file to write")
     options = parser.parse_args()
     tiles = 2_000 if options.short else options.tiles
-    result = measure(tiles, options.workers)
+    result = measure(tiles, options.workers, options.blend)
     print(json.dumps(result, indent=1))
     if options.output:
         rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in result.items())
         text = f"""# Many tiles
 
 `python benchmarks/scale.py --tiles {tiles}` on {time.strftime("%Y-%m-%d")}, {psutil.cpu_count()} cores,
-{psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}: {tiles} tiles of {SIDE} x {SIDE} pixels, the
-identity solver, zarr in and zarr out, through the dask executor on {options.workers} local workers. Client and
-scheduler share one process, whose resident memory is given. Overhead is what a tile costs beyond the
+{psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}:
+{tiles} tiles of {SIDE} x {SIDE} pixels, the identity solver, zarr in and zarr out, through the dask
+executor on {options.workers} local workers. Client and scheduler share one process, whose resident memory is given. Overhead is what a tile costs beyond the
 time inside its task: (wall time x workers - time inside tasks) / tiles.
 
 | | |

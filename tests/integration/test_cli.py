@@ -44,11 +44,11 @@ def test_plan_touches_nothing(
 def test_the_story_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = make_run(tmp_path, ramp((2, 64, 96)))
     assert main(["run", str(config)]) == 0
-    assert "complete: 12 of 12 tiles done, 12 of them now" in capsys.readouterr().err
+    assert "complete: 12 of 12 tiles done, 12 solved now" in capsys.readouterr().err
     assert main(["run", str(config)]) == 0
     said = capsys.readouterr().err
     assert "resuming: 12 of 12 tiles and 12 of 12 blocks are done" in said
-    assert "0 of them now" in said
+    assert "0 solved now" in said
     assert main(["status", str(config)]) == 0
     said = capsys.readouterr().out
     assert "12 done, 0 under way, 0 failed, 0 to do" in said

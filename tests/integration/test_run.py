@@ -58,7 +58,8 @@ def _one_thread() -> None:
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_identity_gives_the_input_back(tmp_path: Path, dtype: str, dimensions: int) -> None:
     image = ramp((5, 50, 70), dtype)
-    core, psf = {"z": 3, "y": 32, "x": 32}, {"kind": "gaussian", "fwhm_px": {"z": 2, "y": 2, "x": 2}}
+    core = {"y": 32, "x": 32} | ({"z": 3} if dimensions == 3 else {})
+    psf = {"kind": "gaussian", "fwhm_px": {"z": 2, "y": 2, "x": 2}}
     tiling = {"dimensions": dimensions, "core": core, "blend": {"y": 8, "x": 8}}
     config = make_run(tmp_path, image, tiling=tiling, psf=psf)
     found = level(complete(config))
@@ -491,13 +492,13 @@ def test_a_failed_tile_stops_no_other(
     assert "failed" in capsys.readouterr().err
     status = read_status(config_of(config))
     needing = {9} if blend == 0 else {9, 10, 12, 13}
-    assert {index for index, _ in status.failures} == needing
+    assert {key for key, _ in status.failures} == {f"solve/{index}" for index in needing}
     assert status.tiles_done == 18 - len(needing)
     found = level(tmp_path / "b" / "out.zarr")
     np.testing.assert_array_equal(found[0], image[0])
     assert main(["status", str(config)]) == 1
     shown = capsys.readouterr().out
-    assert "failed 9" in shown
+    assert "solve/9 failed" in shown
     assert "cannot be read" in shown
     # without --retry-failed they are left alone
     assert main(["run", str(config)]) == 1
@@ -517,7 +518,7 @@ def test_pixels_that_are_not_finite_can_fail_their_tile(tmp_path: Path) -> None:
     assert (outcome.tiles_done, outcome.tiles_failed) == (8, 1)
     assert not outcome.complete
     ((key, error),) = read_status(config_of(config)).failures
-    assert index == 8
+    assert key == "solve/8"
     assert "1 pixels are NaN or infinite; set input.nonfinite: mask" in error
     assert [r.attempt for r in records(config, "solve") if r.status == "failed"] == [2]
 
