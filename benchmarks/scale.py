@@ -113,8 +113,9 @@ def main() -> None:
 `python benchmarks/scale.py --tiles {tiles}` on {time.strftime("%Y-%m-%d")}, {psutil.cpu_count()} cores,
 {psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}:
 {tiles} tiles of {SIDE} x {SIDE} pixels, the identity solver, zarr in and zarr out, through the dask
-executor on {options.workers} local workers. Client and scheduler share one process, whose resident memory is given. Overhead is what a tile costs beyond the
-time inside its task: (wall time x workers - time inside tasks) / tiles.
+executor on {options.workers} local workers, connections encrypted. Client and scheduler share one process, whose
+resident memory is given. Overhead is what a tile costs beyond the time inside its tasks:
+(wall time x workers - time inside tasks) / tiles.
 
 | | |
 |---|---|

@@ -5,20 +5,16 @@ from ssi_pipeline.config.load import load_config, parse_config
 from ssi_pipeline.config.model import (
     BoundsConfig,
     ExecutorConfig,
-    FilePsf,
-    GaussianPsf,
-    IdentityPsf,
     InputConfig,
     MaskingConfig,
     NetworkConfig,
     NormalisationConfig,
     OutputConfig,
-    PsfConfig,
     RunConfig,
     TilingConfig,
     TrainingConfig,
-    WidefieldPsf,
 )
+from ssi_pipeline.config.psf import FilePsf, GaussianPsf, IdentityPsf, PsfConfig, WidefieldPsf
 
 __all__ = [
     "BoundsConfig",

@@ -9,34 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
+
+from ssi_pipeline.config.psf import FilePsf, GaussianPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.section import (
+    Axis,
+    Float,
+    Int,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    SpatialAxis,
+)
 
 SCHEMA_VERSION: Final = 1
-
-SpatialAxis = Literal["z", "y", "x"]
-Axis = Literal["t", "c", "z", "y", "x"]
-
-
-def _no_truth_value(value: Any) -> Any:
-    """Python counts True as 1: ``steps: yes`` would train for one step."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("truth_value", "expected a number")
-    return value
-
-
-Int = Annotated[int, BeforeValidator(_no_truth_value)]
-Float = Annotated[float, BeforeValidator(_no_truth_value)]
-PositiveInt = Annotated[Int, Field(gt=0)]
-NonNegativeInt = Annotated[Int, Field(ge=0)]
-PositiveFloat = Annotated[Float, Field(gt=0)]
-NonNegativeFloat = Annotated[Float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, and a misspelt key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputConfig(Section):
@@ -46,7 +34,7 @@ class InputConfig(Section):
     level: NonNegativeInt = 0
     axes: str | None = None
     voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
-    roi: dict[Axis, tuple[NonNegativeInt, PositiveInt]] = {}
+    roi: dict[Axis, tuple[NonNegativeInt, PositiveInt]] = Field(default_factory=dict)
     nonfinite: Literal["mask", "fail"] = "mask"
 
     @model_validator(mode="after")
@@ -102,66 +90,6 @@ class TilingConfig(Section):
             if self.dimensions == 2 and isinstance(value, dict) and value.get("z", 0) > (name == "core"):
                 raise ValueError(f"{name} has z, but tiles are 2D: leave z out, or set tiling.dimensions: 3")
         return self
-
-
-class PsfSection(Section):
-    """What every kind of PSF shares."""
-
-    energy: Annotated[Float, Field(gt=0.5, le=1.0)] = 0.995
-
-
-class FilePsf(PsfSection):
-    """A measured or computed PSF in a TIFF or npy file, 2D (y x) or 3D (z y x)."""
-
-    kind: Literal["file"]
-    path: Path
-    voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
-    background: Literal["none", "minimum", "border"] | Float = "none"
-    center: Literal["middle", "peak", "centroid"] = "middle"
-    plane: Literal["sum"] | NonNegativeInt | None = None
-
-
-class GaussianPsf(PsfSection):
-    """A Gaussian, by its full width at half maximum along each axis."""
-
-    kind: Literal["gaussian"]
-    fwhm_um: dict[SpatialAxis, PositiveFloat] | None = None
-    fwhm_px: dict[SpatialAxis, PositiveFloat] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> GaussianPsf:
-        if (self.fwhm_um is None) == (self.fwhm_px is None):
-            raise ValueError("give exactly one of fwhm_um and fwhm_px")
-        return self
-
-
-class WidefieldPsf(PsfSection):
-    """A widefield microscope's PSF, computed from the pupil; ``support_um`` is its extent to each side."""
-
-    kind: Literal["widefield"]
-    numerical_aperture: PositiveFloat
-    wavelength_um: PositiveFloat
-    refractive_index: PositiveFloat = 1.515
-    support_um: dict[SpatialAxis, PositiveFloat]
-    defocus_um: Float = 0.0
-
-    @model_validator(mode="after")
-    def _check(self) -> WidefieldPsf:
-        if self.numerical_aperture >= self.refractive_index:
-            raise ValueError(
-                f"numerical_aperture is {self.numerical_aperture:g}, refractive_index {self.refractive_index:g}: "
-                "expected a smaller aperture"
-            )
-        return self
-
-
-class IdentityPsf(Section):
-    """No blur: pure denoising (Noise2Self)."""
-
-    kind: Literal["identity"]
-
-
-PsfConfig = Annotated[FilePsf | GaussianPsf | WidefieldPsf | IdentityPsf, Field(discriminator="kind")]
 
 
 class NormalisationConfig(Section):

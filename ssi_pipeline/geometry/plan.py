@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.config.model import SpatialAxis
+from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.boxes import Box, Ints
 from ssi_pipeline.geometry.cost import worker_bytes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssi_pipeline.config.model import Axis, SpatialAxis
+from ssi_pipeline.config.section import Axis, SpatialAxis
 
 AXES: tuple[Axis, ...] = ("t", "c", "z", "y", "x")
 SPATIAL: tuple[SpatialAxis, ...] = ("z", "y", "x")

@@ -10,23 +10,16 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
 from ssi_pipeline.config import FilePsf, GaussianPsf, IdentityPsf, WidefieldPsf
-from ssi_pipeline.config.model import SpatialAxis
+from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
+from ssi_pipeline.physics.gaussian import gaussian_psf
 from ssi_pipeline.physics.psf_file import read_psf_file
 from ssi_pipeline.physics.pupil import widefield_psf
 
 VoxelSize = tuple[float, float, float]
-
-_SUPPORT_SIGMA = 4.5
-"""A Gaussian is cut where 7e-6 of it is left along an axis, far below what ``energy`` cuts away."""
-
-_WIDEST_SIGMA = 1000.0
-
-_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 _SAME_VOXEL = 0.01
 """Voxel sizes are written by people and rounded; 1 % changes a PSF of 30 pixels by less than a pixel."""
@@ -92,7 +85,7 @@ def load_psf(
     if isinstance(section, IdentityPsf):
         return None
     if isinstance(section, GaussianPsf):
-        return Psf(_finish(_gaussian(section, voxel_size_um, dimensions), section.energy), voxel_size_um)
+        return Psf(_finish(gaussian_psf(section, voxel_size_um, dimensions), section.energy), voxel_size_um)
     if isinstance(section, WidefieldPsf):
         return Psf(_finish(widefield_psf(section, voxel_size_um, dimensions), section.energy), voxel_size_um)
     where = f"PSF {section.path}"
@@ -107,36 +100,6 @@ def load_psf(
         )
     values = _centred(values, section.center, where)
     return Psf(_finish(values, section.energy), _known_size(known, voxel_size_um))
-
-
-def _gaussian(section: GaussianPsf, voxel_um: VoxelSize | None, dimensions: int) -> NDArray[np.float64]:
-    fwhm = section.fwhm_um or section.fwhm_px or {}
-    name = "psf.fwhm_um" if section.fwhm_um else "psf.fwhm_px"
-    used = SPATIAL[3 - dimensions :]
-    lacking = [axis for axis in used if axis not in fwhm]
-    if lacking:
-        raise InputError(f"{name} lacks {', '.join(lacking)}: {dimensions}D tiles need a width along {', '.join(used)}")
-    if section.fwhm_um and voxel_um is None:
-        raise InputError("psf.fwhm_um needs the voxel size, which the image does not state: set input.voxel_size_um")
-    sizes = voxel_um if section.fwhm_um and voxel_um else (1.0, 1.0, 1.0)
-    profiles = [
-        _profile(fwhm[axis] / size / _FWHM_PER_SIGMA) if axis in used else np.ones(1)
-        for axis, size in zip(SPATIAL, sizes, strict=True)
-    ]
-    z, y, x = np.ix_(*profiles)
-    product: NDArray[np.float64] = z * y * x
-    return product
-
-
-def _profile(sigma: float) -> NDArray[np.float64]:
-    """Integrals of a Gaussian over pixels; point samples of a narrow one would be too narrow."""
-    if sigma > _WIDEST_SIGMA:
-        raise InputError(
-            f"a PSF with a width of {sigma * _FWHM_PER_SIGMA:.3g} pixels is wider than any tile: check its unit"
-        )
-    radius = math.ceil(_SUPPORT_SIGMA * sigma)
-    edges = (np.arange(2 * radius + 2) - radius - 0.5) / (sigma * math.sqrt(2))
-    return np.diff(np.asarray(erf(edges), dtype=np.float64)) / 2
 
 
 def _refuse_other_sampling(known: Mapping[str, float], image_um: VoxelSize | None, dimensions: int, where: str) -> None:

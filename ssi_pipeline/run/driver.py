@@ -20,9 +20,9 @@ from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.verify import forget_missing
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.output import read_status, set_status
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import remove_scratch
-from ssi_pipeline.storage.sink import read_status, set_status
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import Context, RunSpec
 

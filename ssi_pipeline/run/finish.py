@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.output import write_quality
 from ssi_pipeline.storage.records import TaskRecord
-from ssi_pipeline.storage.sink import write_quality
 from ssi_pipeline.tasks import Context
 
 METHODS = {"identity": 0, "network": 1, "wiener": 2, "constant": 3}

@@ -16,10 +16,11 @@ from ssi_pipeline.config import differences
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
+from ssi_pipeline.storage.atomic import sweep_partial_files
 from ssi_pipeline.storage.identity import UNREADABLE
 from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.output import create_output, is_ours, read_fingerprint, refuse_missing_levels
 from ssi_pipeline.storage.scratch import create_scratch
-from ssi_pipeline.storage.sink import create_output, is_ours, read_fingerprint, refuse_missing_levels
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 
@@ -221,15 +222,6 @@ def _fill_output(context: Context, temporary: Path) -> None:
             "versions": document.versions,
         },
     )
-
-
-def sweep_partial_files(*roots: Path) -> None:
-    """Delete what a killed writer left behind: files that were never renamed to their final name."""
-    for root in roots:
-        for folder, _, files in os.walk(root):
-            for name in files:
-                if name.endswith(".partial"):
-                    Path(folder, name).unlink(missing_ok=True)
 
 
 def _refuse_full_disk(prepared: Prepared) -> None:

@@ -16,8 +16,9 @@ from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.setup import refuse_other_output
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, latest_records, read_state
 from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.output import set_status
 from ssi_pipeline.storage.records import Kind, TaskRecord
-from ssi_pipeline.storage.sink import Sink, set_status
+from ssi_pipeline.storage.sink import Sink
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.blocks import block_digest

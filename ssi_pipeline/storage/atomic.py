@@ -38,3 +38,12 @@ def file_digest(path: Path) -> str | None:
         return None
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def sweep_partial_files(*roots: Path) -> None:
+    """Delete what a killed writer left behind: files that were never renamed to their final name."""
+    for root in roots:
+        for folder, _, files in os.walk(root):
+            for name in files:
+                if name.endswith(".partial"):
+                    Path(folder, name).unlink(missing_ok=True)

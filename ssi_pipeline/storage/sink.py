@@ -7,7 +7,6 @@ assignment, and is refused anything else: two writers of one shard lose data sil
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +14,11 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numcodecs import Zstd
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from ssi_pipeline.config import OutputConfig
 from ssi_pipeline.errors import CorruptDataError, OutputError
-from ssi_pipeline.geometry import Box, TilePlan, Volume
+from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.geometry.pyramid import PyramidPlan
-from ssi_pipeline.storage.multiscales import multiscales
-
-OWNER = "ssi_pipeline"
-"""Attribute of the output's group that marks it as ours; holds status and provenance."""
 
 
 @dataclass(frozen=True)
@@ -122,122 +113,6 @@ class Sink:
     def _extent(self, array: zarr.Array[Any]) -> Ints:
         sizes = dict(zip(self.axes, array.shape, strict=True))
         return tuple(sizes.get(axis, 1) for axis in "zyx")
-
-
-def create_output(
-    path: Path,
-    section: OutputConfig,
-    volume: Volume,
-    dtype: str,
-    plan: TilePlan,
-    pyramid: PyramidPlan,
-    metadata: Mapping[str, Any],
-    origin: Mapping[str, int],
-    provenance: Mapping[str, Any],
-) -> None:
-    """Create the group and the arrays of all levels at ``path``, marked as incomplete. Only the client calls this."""
-    version = section.ome_zarr
-    group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
-    document: Any = multiscales(version, section.path.stem, volume, metadata, pyramid.factors, origin)
-    ome: dict[str, Any] = {"multiscales": [document]} | ({"omero": metadata["omero"]} if metadata.get("omero") else {})
-    ours: dict[str, Any] = {OWNER: {"status": "incomplete", "provenance": dict(provenance)}}
-    group.attrs.update({"ome": {"version": version, **ome}, **ours} if version == "0.5" else {**ome, **ours})
-    for level, shape in enumerate(pyramid.shapes):
-        _create_level(group, level, volume.axes, (*pyramid.planes, *shape), dtype, pyramid.shard, plan.chunk, section)
-
-
-def _create_level(
-    group: zarr.Group, level: int, axes: str, shape: Ints, dtype: str, shard: Ints, chunk: Ints, section: OutputConfig
-) -> None:
-    def on_disk(tczyx: Ints) -> Ints:
-        return tuple(n for axis, n in zip("tczyx", tczyx, strict=True) if axis in axes)
-
-    if section.ome_zarr == "0.5":
-        group.create_array(
-            str(level),
-            shape=on_disk(shape),
-            shards=on_disk((1, 1, *shard)),
-            chunks=on_disk((1, 1, *chunk)),
-            dtype=dtype,
-            # crc32c comes after the compressor, inside the shard: any flipped bit is seen on reading
-            compressors=[ZstdCodec(level=section.compression_level), Crc32cCodec()],
-            dimension_names=tuple(axes),
-        )
-    else:
-        group.create_array(
-            str(level),
-            shape=on_disk(shape),
-            chunks=on_disk((1, 1, *chunk)),
-            dtype=dtype,
-            # zarr v2 has no crc32c codec that readers share; zstd's own checksum every decoder verifies
-            compressors=Zstd(level=section.compression_level, checksum=True),
-            chunk_key_encoding={"name": "v2", "separator": "/"},
-        )
-
-
-def is_ours(path: Path) -> bool:
-    """Tell whether a path holds an output of this package."""
-    return bool(_ours(path))
-
-
-def read_status(path: Path) -> str:
-    """Return what ``set_status`` last recorded."""
-    return str(_ours(path).get("status"))
-
-
-def read_fingerprint(path: Path) -> str:
-    """Return the fingerprint of the run that made an output, 'unknown' where it has none."""
-    return str(_ours(path).get("provenance", {}).get("fingerprint", "unknown"))
-
-
-def refuse_missing_levels(path: Path, levels: int) -> None:
-    """Refuse an output whose arrays cannot be opened.
-
-    Raises
-    ------
-    OutputError
-        The metadata of a level are gone or damaged.
-    """
-    for level in range(levels):
-        try:
-            zarr.open_array(path / str(level), mode="r")
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise OutputError(
-                f"level {level} of {path} cannot be opened ({error}): put it back, or start over with `ssi run --new`"
-            ) from error
-
-
-def _ours(path: Path) -> dict[str, Any]:
-    try:
-        ours: Any = zarr.open_group(path, mode="r").attrs.get(OWNER, {})
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
-    return dict(ours)
-
-
-def set_status(path: Path, status: str) -> None:
-    """Record in the output whether it is ``incomplete`` or ``complete``."""
-    group = zarr.open_group(path, mode="r+")
-    ours: Any = group.attrs[OWNER]
-    group.attrs[OWNER] = {**ours, "status": status}
-
-
-def write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str) -> None:
-    """Write one metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
-    group = zarr.open_group(path, mode="r+")
-    three = group.metadata.zarr_format == 3
-    compressors = [ZstdCodec(level=3), Crc32cCodec()] if three else Zstd(level=3, checksum=True)
-    array = group.create_array(
-        f"quality/{name}",
-        shape=values.shape,
-        chunks=tuple(min(n, 256) for n in values.shape),
-        dtype="float32",
-        fill_value=float("nan"),
-        compressors=compressors,
-        dimension_names=tuple(axes) if three else None,
-        overwrite=True,
-    )
-    array[...] = values
 
 
 def to_dtype(values: NDArray[Any], dtype: str) -> NDArray[Any]:

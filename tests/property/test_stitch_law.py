@@ -20,7 +20,8 @@ from ssi_pipeline.geometry import Box, TilePlan, Volume
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import plan_pyramid
 from ssi_pipeline.stitch import _weight, blend_block
-from ssi_pipeline.storage.sink import Sink, create_output
+from ssi_pipeline.storage.output import create_output
+from ssi_pipeline.storage.sink import Sink
 
 FEW = settings(max_examples=40)
 

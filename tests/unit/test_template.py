@@ -36,7 +36,7 @@ def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from sections(inner, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", field.get_default(), inner
+            yield f"{prefix}{key}", field.get_default(call_default_factory=True), inner
 
 
 def examples() -> list[dict[str, Any]]:

@@ -1,0 +1,70 @@
+"""The sections that describe a point spread function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ssi_pipeline.config.section import Float, NonNegativeInt, PositiveFloat, Section, SpatialAxis
+
+
+class PsfSection(Section):
+    """What every kind of PSF shares."""
+
+    energy: Annotated[Float, Field(gt=0.5, le=1.0)] = 0.995
+
+
+class FilePsf(PsfSection):
+    """A measured or computed PSF in a TIFF or npy file, 2D (y x) or 3D (z y x)."""
+
+    kind: Literal["file"]
+    path: Path
+    voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
+    background: Literal["none", "minimum", "border"] | Float = "none"
+    center: Literal["middle", "peak", "centroid"] = "middle"
+    plane: Literal["sum"] | NonNegativeInt | None = None
+
+
+class GaussianPsf(PsfSection):
+    """A Gaussian, by its full width at half maximum along each axis."""
+
+    kind: Literal["gaussian"]
+    fwhm_um: dict[SpatialAxis, PositiveFloat] | None = None
+    fwhm_px: dict[SpatialAxis, PositiveFloat] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> GaussianPsf:
+        if (self.fwhm_um is None) == (self.fwhm_px is None):
+            raise ValueError("give exactly one of fwhm_um and fwhm_px")
+        return self
+
+
+class WidefieldPsf(PsfSection):
+    """A widefield microscope's PSF, computed from the pupil; ``support_um`` is its extent to each side."""
+
+    kind: Literal["widefield"]
+    numerical_aperture: PositiveFloat
+    wavelength_um: PositiveFloat
+    refractive_index: PositiveFloat = 1.515
+    support_um: dict[SpatialAxis, PositiveFloat]
+    defocus_um: Float = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> WidefieldPsf:
+        if self.numerical_aperture >= self.refractive_index:
+            raise ValueError(
+                f"numerical_aperture is {self.numerical_aperture:g}, refractive_index {self.refractive_index:g}: "
+                "expected a smaller aperture"
+            )
+        return self
+
+
+class IdentityPsf(Section):
+    """No blur: pure denoising (Noise2Self)."""
+
+    kind: Literal["identity"]
+
+
+PsfConfig = Annotated[FilePsf | GaussianPsf | WidefieldPsf | IdentityPsf, Field(discriminator="kind")]
