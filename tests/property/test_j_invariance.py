@@ -1,4 +1,4 @@
-"""The law that everything rests on: (g f m_J)(y) on J does not depend on y on J, not by one bit (METHOD, section 1)."""
+"""The law that everything rests on: (g f m_J)(y) on J does not depend on y on J, not by one bit."""
 
 from __future__ import annotations
 
