@@ -39,7 +39,7 @@ def read_measurement(
         y = raw.astype(np.float32)
     finite = np.isfinite(y)
     too_large = int((np.isfinite(raw) & ~finite).sum())
-    if too_large:
+    if too_large and not for_statistics:
         raise InputError(
             f"{too_large} pixels are beyond the range of float32 (3e38), in which is computed: rescale the input"
         )

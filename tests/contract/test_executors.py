@@ -22,6 +22,7 @@ from numcodecs import Zstd
 from ssi_pipeline.config import ExecutorConfig, load_config
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import Completed, Executor, open_executor
+from ssi_pipeline.executors.dask import open_local
 from ssi_pipeline.run import read_status, run
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -206,3 +207,18 @@ def test_a_tile_that_kills_its_worker_is_set_aside(tmp_path: Path) -> None:
     chunk.write_bytes(whole)
     assert run(load_config(config), retry_failed=True).complete
     assert (level(tmp_path / "out.zarr") == image).all()
+
+
+def test_nobody_without_the_certificate_of_the_run_can_join(spec: RunSpec) -> None:
+    """Dask's protocol runs code: whoever could connect could run it in our name."""
+    from distributed import Client
+
+    executor = open_local(spec, workers=1, threads=1, memory=2**31)
+    try:
+        address = executor._client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        for asked in (address.replace("tls://", "tcp://"), address):
+            with pytest.raises((OSError, TimeoutError, TypeError, RuntimeError)):
+                Client(asked, timeout="2s")
+    finally:
+        executor.close()
