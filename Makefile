@@ -13,7 +13,7 @@ BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-demo: $(STAMP)  ## deconvolve a small synthetic volume into demo-output
+demo: $(STAMP)  ## solve an embedded example and compare with its truth
 	$(BIN)/ssi demo --output demo-output
 
 test: $(STAMP)  ## run all tests
