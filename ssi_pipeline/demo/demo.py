@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -17,39 +19,73 @@ from ssi_pipeline.config import load_config
 from ssi_pipeline.demo.compare import Row, best_richardson_lucy, rate
 from ssi_pipeline.demo.picture import save_picture
 from ssi_pipeline.demo.protocol import LEVELS
-from ssi_pipeline.demo.volume import write_input
+from ssi_pipeline.demo.volume import truth, write_input
 from ssi_pipeline.report import write_report
 from ssi_pipeline.run import run
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the demo found: input, Richardson-Lucy and ours against the truth (z y x), and the seconds of the run."""
+
+    truth: NDArray[np.float32]
+    rows: tuple[Row, Row, Row]
+    seconds: float
+
+
 def demo(folder: Path) -> int:
-    """Run the embedded example in ``folder``; returns the exit status, 0 when all tiles were solved."""
+    """Run the embedded example in ``folder`` and print the comparison; returns the exit status."""
     console = Console(highlight=False, soft_wrap=True)
+    configuration = prepare_demo(folder)
+    console.print(f"input: {folder / 'input.zarr'}, degraded by the published protocol")
+    console.print(f"the same by hand: ssi run {configuration}")
+    comparison = solve_demo(folder)
+    if comparison is None:
+        return 1
+    _print_table(console, comparison.rows)
+    picture = folder / "before-after.png"
+    save_picture(picture, comparison.truth, comparison.rows)
+    console.print(
+        f"solved in {comparison.seconds:.0f} s without having seen the truth; Richardson-Lucy was stopped with its help"
+    )
+    console.print(f"report: {write_report(load_config(configuration))}\npicture: {picture}")
+    return 0
+
+
+def prepare_demo(folder: Path) -> Path:
+    """Write input, PSF and configuration, and remove an earlier result; returns the configuration's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    clean, counts = write_input(folder)
+    write_input(folder)
     configuration = folder / "run.yaml"
-    template = resources.files("ssi_pipeline.demo").joinpath("run.yaml")
-    configuration.write_text(template.read_text())
+    configuration.write_text(resources.files("ssi_pipeline.demo").joinpath("run.yaml").read_text())
     config = load_config(configuration)
     for path in (config.output.path, config.state_path):
         shutil.rmtree(path, ignore_errors=True)
-    console.print(f"input: {folder / 'input.zarr'}, {len(clean)} planes, degraded by the published protocol")
-    console.print(f"the same by hand: ssi run {configuration}")
+    return configuration
+
+
+def solve_demo(folder: Path) -> Comparison | None:
+    """Run the pipeline as a user would and compare; None when tiles failed or the user stopped it."""
+    config = load_config(folder / "run.yaml")
     started = time.perf_counter()
     outcome = run(config)
     seconds = time.perf_counter() - started
     if not outcome.complete:
-        return 1
-    estimate = np.asarray(zarr.open_array(config.output.path / "0", mode="r")[...], np.float32) / LEVELS
-    measured = counts / LEVELS
+        return None
+    clean = truth()
+    measured = _planes(config.input.path / "0")
     psf = np.load(folder / "psf.npy")
-    rows = [rate("input", clean, measured), best_richardson_lucy(clean, measured, psf), rate("ours", clean, estimate)]
-    _print_table(console, rows)
-    picture = folder / "before-after.png"
-    save_picture(picture, clean, rows)
-    console.print(f"solved in {seconds:.0f} s without having seen the truth; Richardson-Lucy was stopped with its help")
-    console.print(f"report: {write_report(config)}\npicture: {picture}")
-    return 0
+    rows = (
+        rate("input", clean, measured),
+        best_richardson_lucy(clean, measured, psf),
+        rate("ours", clean, _planes(config.output.path / "0")),
+    )
+    return Comparison(clean, rows, seconds)
+
+
+def _planes(array: Path) -> NDArray[np.float32]:
+    """Read an array of counts (z y x) in the units of the truth."""
+    return np.asarray(zarr.open_array(array, mode="r")[...], np.float32) / np.float32(LEVELS)
 
 
 def _print_table(console: Console, rows: Sequence[Row]) -> None:

@@ -31,11 +31,10 @@ def truth() -> NDArray[np.float32]:
     return np.stack(planes)
 
 
-def write_input(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Write ``input.zarr`` (OME-Zarr 0.5, uint16 counts) and ``psf.npy``; return truth and counts (z y x)."""
+def write_input(folder: Path) -> None:
+    """Write ``input.zarr`` (OME-Zarr 0.5, uint16 counts, z y x) and ``psf.npy``."""
     psf = benchmark_psf()
-    clean = truth()
-    counts = np.stack([degrade(plane, psf) for plane in clean])
+    counts = np.stack([degrade(plane, psf) for plane in truth()])
     np.save(folder / "psf.npy", psf.astype(np.float32))
     group = zarr.create_group(folder / "input.zarr", zarr_format=3, overwrite=True)
     group.attrs["ome"] = _metadata()
@@ -43,7 +42,6 @@ def write_input(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]
         "0", shape=counts.shape, chunks=(1, 128, 128), dtype="uint16", dimension_names=list("zyx")
     )
     array[...] = counts
-    return clean, counts.astype(np.float32)
 
 
 def _metadata() -> dict[str, Any]:

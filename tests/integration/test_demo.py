@@ -1,0 +1,39 @@
+"""The embedded example keeps its promise: the real one, solved on two dask workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssi_pipeline.demo.demo import prepare_demo, solve_demo
+from ssi_pipeline.demo.picture import save_picture
+from ssi_pipeline.demo.protocol import LEVELS, benchmark_psf, degrade
+from ssi_pipeline.demo.volume import truth
+
+
+def test_the_degradation_is_that_of_the_protocol() -> None:
+    plane = np.full((200, 300), 0.5, np.float32)
+    counts = degrade(plane, benchmark_psf())[20:-20, 20:-20] / LEVELS
+    # away from the zero-filled border: noise of variance 0.001 * 0.5 + 0.01, and 1 % uniform in [0, 1]
+    assert abs(np.median(counts) - 0.5) < 0.002
+    spread = np.subtract(*np.percentile(counts, [84.13, 15.87])) / 2
+    assert abs(spread / np.sqrt(0.0105) - 1) < 0.03
+    assert (degrade(plane, benchmark_psf()) == degrade(plane, benchmark_psf())).all()
+    assert truth().min() == 0
+    assert truth().max() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ours_is_above_the_input_and_the_best_richardson_lucy(tmp_path: Path) -> None:
+    prepare_demo(tmp_path)
+    comparison = solve_demo(tmp_path)
+    assert comparison is not None
+    noisy, lucy, ours = comparison.rows
+    assert ours.psnr_db >= noisy.psnr_db + 4
+    assert ours.psnr_db > lucy.psnr_db
+    assert ours.ssim > max(noisy.ssim, lucy.ssim)
+    save_picture(tmp_path / "picture.png", comparison.truth, comparison.rows)
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
