@@ -74,11 +74,14 @@ def _comparison(before: Losses, after: Losses, wiener: Losses, known: NDArray[np
 
 
 def _against(figure: Figure, axes: Axes, x: Losses, y: Losses) -> None:
-    """Draw y against x, both logarithmic; below the diagonal y is the better one."""
+    """Draw y against x; below the diagonal y is the better one."""
     if not x.size:
         return
     low, high = min(x.min(), y.min()) / 1.1, max(x.max(), y.max()) * 1.1
-    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
+    scale = "log" if high > 10 * low else "linear"  # within a decade a logarithmic axis has no room for its numbers
+    axes.set(xscale=scale, yscale=scale, xlim=(low, high), ylim=(low, high), aspect="equal")
+    if scale == "linear":
+        axes.locator_params(nbins=4)
     if len(x) > _MOST_POINTS:
         edges = np.geomspace(low, high, 81)
         counts, _, _ = np.histogram2d(x, y, bins=(edges, edges))
@@ -106,7 +109,7 @@ def _distribution(values: Losses) -> Markup:
     low, high = float(values.min()), float(values.max())
     edges = np.geomspace(low, high, 41) if high > low else np.array([low * 0.9, low * 1.1])
     axes.hist(values, bins=list(edges), color=BLUE)
-    axes.set(xscale="log", xlabel="held-out loss", ylabel="tiles")
+    axes.set(xscale="log" if edges[-1] > 10 * edges[0] else "linear", xlabel="held-out loss", ylabel="tiles")
     return picture(figure, "Histogram of the held-out loss of all tiles")
 
 
