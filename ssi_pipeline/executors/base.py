@@ -21,9 +21,9 @@ class Completed:
 class Executor(Protocol):
     """Runs batches of jobs, in any order and at any place.
 
-    Every submitted batch comes back exactly once from ``completed``, with a record for each of its
-    jobs or marked as lost. Exceptions of a job are in its record; an executor raises ExecutorError
-    only when it can run nothing more.
+    Every submitted batch comes back exactly once from ``completed``: marked as lost, or with a record for each
+    job that was begun. A batch that takes long ends early, and the caller submits the rest again. Exceptions of
+    a job are in its record; an executor raises ExecutorError only when it can run nothing more.
     """
 
     @property

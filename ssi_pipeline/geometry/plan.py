@@ -9,7 +9,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.boxes import Box, Ints
-from ssi_pipeline.geometry.cost import worker_bytes
+from ssi_pipeline.geometry.cost import patch_shape, worker_bytes
 from ssi_pipeline.geometry.halo import network_stride, required_halo
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import AXES, SPATIAL, Volume
@@ -69,6 +69,7 @@ def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory
         chunk=chunk,
     )
     _refuse_large_psf(plan, psf_radius)
+    _refuse_small_patch(plan, config)
     _refuse_memory(plan, config, worker_memory)
     return plan
 
@@ -183,6 +184,19 @@ def _refuse_large_psf(plan: TilePlan, psf_radius: Ints) -> None:
             raise GeometryError(
                 f"the PSF spans {2 * radius + 1} pixels along {axis}, more than the image ({size}): "
                 "lower psf.energy, or crop the PSF"
+            )
+
+
+def _refuse_small_patch(plan: TilePlan, config: RunConfig) -> None:
+    """Refuse training patches in which no pixel has its whole PSF."""
+    if config.solver != "ssi":
+        return
+    patch = patch_shape(config, plan.domain_shape)
+    for axis, size, radius in zip(SPATIAL, patch, plan.pad, strict=True):
+        if size <= 2 * radius:
+            raise GeometryError(
+                f"the PSF spans {2 * radius + 1} pixels along {axis}, a training patch {size}: "
+                f"raise training.patch to {4 * radius + 2} or more, or lower psf.energy"
             )
 
 

@@ -79,7 +79,7 @@ def test_shards_in_a_format_that_has_none() -> None:
 def test_a_psf_larger_than_the_image() -> None:
     message = refusal((2, 2, 150))
     assert message == ("the PSF spans 301 pixels along x, more than the image (300): lower psf.energy, or crop the PSF")
-    assert plan((2, 2, 149), memory=64 * GIB).pad == (0, 2, 149)
+    assert plan((2, 2, 149), memory=64 * GIB, solver="wiener").pad == (0, 2, 149)
 
 
 def test_the_depth_of_a_psf_does_not_matter_to_planes_and_its_size_not_to_copies() -> None:
@@ -98,3 +98,11 @@ def test_less_memory_makes_smaller_tiles() -> None:
     cores = [make_plan(large, config(), (0, 2, 2), int(memory * GIB)).core[1] for memory in (1.5, 4, 32)]
     assert cores == sorted(cores)
     assert cores[0] < cores[-1]
+
+
+def test_a_patch_smaller_than_the_psf_is_refused() -> None:
+    volume = Volume("yx", (1, 1, 1, 400, 400), "uint16")
+    with pytest.raises(
+        GeometryError, match=r"the PSF spans 41 pixels along y, a training patch 32: raise training\.patch"
+    ):
+        make_plan(volume, config(training={"patch": 32}), (0, 20, 20), 8 * GIB)
