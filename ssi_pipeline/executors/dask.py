@@ -27,6 +27,8 @@ from ssi_pipeline.tasks import RunSpec, execute
 
 _START_TIMEOUT = "120s"
 _FETCH_TIMEOUT = 30
+_KEPT_BYTES = 2**29
+_MAPPED_BYTES = 2**25  # the most that glibc takes; larger arrays are mapped and unmapped each time
 _SLOTS_SECONDS = 5.0
 
 
@@ -153,6 +155,9 @@ def open_local(spec: RunSpec, workers: int, threads: int, memory: int) -> DaskEx
         "distributed.worker.daemon": True,
         "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads,
         "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": threads,
+        # dask has malloc give memory back at once, and each training step would fault all of it in again
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
+        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": _MAPPED_BYTES,
         # a tile's memory is arrays of torch and numpy, which dask cannot spill: only the last limit is of use
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
