@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.run.finish import METHODS, METRICS, STATUSES
+from ssi_pipeline.run.finish import TileMetrics
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
 from ssi_pipeline.storage.lock import is_locked
@@ -24,7 +24,6 @@ _MOST_NOTES = 100
 
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
-_OWN = {"seam", "status", "method", "attempts", "seconds", "peak_bytes"}
 """Metrics that do not stand in a record's ``quality`` under their name."""
 
 
@@ -126,22 +125,17 @@ def read_facts(context: Context) -> RunFacts:
         ),
         running=is_locked(context.paths.lock),
         calibration=_read_calibration(context),
-        metrics={name: np.full(n_tiles, np.nan, np.float32) for name in METRICS},
+        metrics={},
         lines={kind: np.full(size, -1, np.int64) for kind, size in counts.items()},
         finished=np.full(n_tiles, np.nan),
         totals={kind: KindTotals() for kind in KINDS},
     )
-    facts.metrics["status"][:] = 0
-    squares, voxels = np.zeros(n_tiles), np.zeros(n_tiles)
+    metrics = TileMetrics(context.plan)
     for number, record in enumerate(read_records(context.paths.ledger)):
         if 0 <= record.index < counts[record.kind]:
             _note(facts, number, record)
-            if record.kind == "stitch" and record.status == "done":
-                for tile, square, count in record.quality.get("seams", ()):
-                    squares[tile] += square
-                    voxels[tile] += count
-    _finish_seams(facts, squares, voxels)
-    facts.metrics = {name: values.reshape(context.plan.tile_grid) for name, values in facts.metrics.items()}
+            metrics.note(record)
+    facts.metrics = metrics.on_grid([channel.get("scale", 1.0) for channel in facts.calibration])
     return facts
 
 
@@ -161,21 +155,8 @@ def _note(facts: RunFacts, number: int, record: TaskRecord) -> None:
 
 
 def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
-    quality, index = record.quality, record.index
-    done = record.status == "done"
-    own: dict[str, float | None] = {
-        "status": STATUSES[record.status],
-        "method": METHODS.get(quality.get("method", "")),
-        "attempts": record.attempt,
-        "seconds": record.seconds,
-        "peak_bytes": record.peak_bytes,
-    }
-    facts.finished[index] = record.finished if done else np.nan
-    for name, values in facts.metrics.items():
-        if name != "seam":
-            value = own.get(name) if name in _OWN else quality.get(name)
-            values[index] = np.nan if value is None else value
-    note = str(quality.get("note") or "")
+    facts.finished[record.index] = record.finished if record.status == "done" else np.nan
+    note = str(record.quality.get("note") or "")
     if note:
         note = without_numbers(note)
         facts.notes[note if note in facts.notes or len(facts.notes) < _MOST_NOTES else "other"] += 1
@@ -184,15 +165,6 @@ def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
 def without_numbers(text: str) -> str:
     """Return a text with each number as ``#``, so that messages that differ in numbers alone are one."""
     return _NUMBER.sub("#", text)
-
-
-def _finish_seams(facts: RunFacts, squares: NDArray[np.float64], voxels: NDArray[np.float64]) -> None:
-    if "seam" not in facts.metrics:
-        return
-    seams, seen = facts.metrics["seam"], voxels > 0
-    seams[seen] = np.sqrt(squares[seen] / voxels[seen])
-    for c, channel in enumerate(facts.calibration):
-        seams.reshape(facts.context.plan.tile_grid)[:, c] /= channel.get("scale") or 1.0
 
 
 def _read_calibration(context: Context) -> list[dict[str, Any]]:

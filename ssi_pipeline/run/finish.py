@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.output import write_quality
 from ssi_pipeline.storage.records import TaskRecord
@@ -33,42 +34,55 @@ METRICS: dict[str, str] = {
 }
 
 
+class TileMetrics:
+    """Every metric as an array over the tiles, filled from the ledger's records in their order.
+
+    Of a tile solved again, and of a block written again, the last record counts.
+    """
+
+    def __init__(self, plan: TilePlan) -> None:
+        self._plan = plan
+        self._arrays = {name: np.full(plan.n_tiles, np.nan, np.float32) for name in METRICS}
+        self._arrays["status"][:] = 0
+        self._seams: dict[int, list[list[float]]] = {}
+
+    def note(self, record: TaskRecord) -> None:
+        """Take one record into account; only tiles and written blocks matter."""
+        if record.kind == "stitch" and record.quality.get("seams"):
+            self._seams[record.index] = record.quality["seams"]
+        if record.kind != "solve":
+            return
+        own: dict[str, float | None] = {
+            "status": STATUSES[record.status],
+            "method": METHODS.get(record.quality.get("method", "")),
+            "attempts": record.attempt,
+            "seconds": record.seconds,
+            "peak_bytes": record.peak_bytes,
+        }
+        for name, values in self._arrays.items():
+            value = own[name] if name in own else record.quality.get(name)
+            values[record.index] = np.nan if value is None else value
+
+    def on_grid(self, scales: Sequence[float]) -> dict[str, NDArray[np.float32]]:
+        """Return the arrays on the tile grid (t c z y x); ``scales``: intensity scale of each channel that is known."""
+        squares, voxels = np.zeros(self._plan.n_tiles), np.zeros(self._plan.n_tiles)
+        for tile, square, count in (seam for block in self._seams.values() for seam in block):
+            squares[int(tile)] += square
+            voxels[int(tile)] += count
+        seen = voxels > 0
+        self._arrays["seam"][seen] = np.sqrt(squares[seen] / voxels[seen])
+        grid = {name: values.reshape(self._plan.tile_grid) for name, values in self._arrays.items()}
+        for c, scale in enumerate(scales):
+            grid["seam"][:, c] /= scale or 1.0
+        return grid
+
+
 def tile_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
     """Return every metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
-    plan = context.plan
-    arrays = {name: np.full(plan.n_tiles, np.nan, np.float32) for name in METRICS}
-    arrays["status"][:] = 0
-    seams: dict[int, list[list[float]]] = {}
+    metrics = TileMetrics(context.plan)
     for record in read_records(context.paths.ledger):
-        if record.kind == "solve":
-            _note_tile(arrays, record)
-        elif record.kind == "stitch" and record.quality.get("seams"):
-            seams[record.index] = record.quality["seams"]  # of a block written again the last counts
-    squares, voxels = np.zeros(plan.n_tiles), np.zeros(plan.n_tiles)
-    for tile, square, count in (seam for block in seams.values() for seam in block):
-        squares[int(tile)] += square
-        voxels[int(tile)] += count
-    seen = voxels > 0
-    arrays["seam"][seen] = np.sqrt(squares[seen] / voxels[seen])
-    for c in range(plan.shape[1]):
-        scale = context.calibration(c).scale or 1.0
-        arrays["seam"].reshape(plan.tile_grid)[:, c] /= scale
-    return {name: values.reshape(plan.tile_grid) for name, values in arrays.items()}
-
-
-def _note_tile(arrays: dict[str, NDArray[np.float32]], record: TaskRecord) -> None:
-    known: dict[str, Callable[[], float | None]] = {
-        "status": lambda: STATUSES[record.status],
-        "method": lambda: METHODS.get(record.quality.get("method", ""), np.nan),
-        "attempts": lambda: record.attempt,
-        "seconds": lambda: record.seconds,
-        "peak_bytes": lambda: record.peak_bytes,
-    }
-    for name, values in arrays.items():
-        if name == "seam":
-            continue
-        value = known[name]() if name in known else record.quality.get(name)
-        values[record.index] = np.nan if value is None else value
+        metrics.note(record)
+    return metrics.on_grid([context.calibration(c).scale for c in range(context.plan.shape[1])])
 
 
 def write_metrics(context: Context) -> None:
