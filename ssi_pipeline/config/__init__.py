@@ -14,13 +14,14 @@ from ssi_pipeline.config.model import (
     TilingConfig,
     TrainingConfig,
 )
-from ssi_pipeline.config.psf import FilePsf, GaussianPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 
 __all__ = [
     "BoundsConfig",
     "ExecutorConfig",
     "FilePsf",
     "GaussianPsf",
+    "GibsonLanniPsf",
     "IdentityPsf",
     "InputConfig",
     "MaskingConfig",

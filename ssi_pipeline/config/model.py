@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ssi_pipeline.config.psf import FilePsf, GaussianPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.section import (
     Axis,
     Float,
@@ -203,6 +203,6 @@ class RunConfig(Section):
         """Folder of the ledger, scratch, models and logs: ``output.state``, or the output's name + '.run'."""
         return self.output.state or self.output.path.with_name(self.output.path.name + ".run")
 
-    def psf_of(self, channel: int) -> FilePsf | GaussianPsf | WidefieldPsf | IdentityPsf:
+    def psf_of(self, channel: int) -> FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf | IdentityPsf:
         """Return the PSF section of a channel, given by its index in the output; one section serves all."""
         return self.psf[channel if len(self.psf) > 1 else 0]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ssi_pipeline.config.section import Float, NonNegativeInt, PositiveFloat, Section, SpatialAxis
+from ssi_pipeline.config.section import Float, NonNegativeFloat, NonNegativeInt, PositiveFloat, Section, SpatialAxis
 
 
 class PsfSection(Section):
@@ -61,10 +61,44 @@ class WidefieldPsf(PsfSection):
         return self
 
 
+class GibsonLanniPsf(PsfSection):
+    """A widefield PSF with the aberrations of a sample, cover glass or immersion the objective was not made for.
+
+    ``design_*``: what the objective was made for, by default what is used. ``depth_um``: of the emitter
+    below the cover glass. ``magnification``: of objective and tube lens; null: high.
+    """
+
+    kind: Literal["gibson_lanni"]
+    numerical_aperture: PositiveFloat
+    wavelength_um: PositiveFloat
+    support_um: dict[SpatialAxis, PositiveFloat]
+    magnification: PositiveFloat | None = None
+    sample_index: PositiveFloat = 1.33
+    immersion_index: PositiveFloat = 1.515
+    design_immersion_index: PositiveFloat | None = None
+    cover_index: PositiveFloat = 1.515
+    design_cover_index: PositiveFloat | None = None
+    cover_um: NonNegativeFloat = 170.0
+    design_cover_um: NonNegativeFloat | None = None
+    working_distance_um: PositiveFloat = 150.0
+    depth_um: NonNegativeFloat = 0.0
+    defocus_um: Float = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> GibsonLanniPsf:
+        design = self.design_immersion_index or self.immersion_index
+        if self.numerical_aperture >= design:
+            raise ValueError(
+                f"numerical_aperture is {self.numerical_aperture:g}, the immersion it was made for {design:g}: "
+                "expected a smaller aperture"
+            )
+        return self
+
+
 class IdentityPsf(Section):
     """No blur: pure denoising (Noise2Self)."""
 
     kind: Literal["identity"]
 
 
-PsfConfig = Annotated[FilePsf | GaussianPsf | WidefieldPsf | IdentityPsf, Field(discriminator="kind")]
+PsfConfig = Annotated[FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf | IdentityPsf, Field(discriminator="kind")]

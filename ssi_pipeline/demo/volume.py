@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage import data
 from skimage.color import rgb2gray
 
-from ssi_pipeline.demo.protocol import benchmark_psf, degrade
+from ssi_pipeline.benchmark.protocol import benchmark_psf, degrade
 
 SHAPE = (384, 384)
 PIXEL_UM = 0.406

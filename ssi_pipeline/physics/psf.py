@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import FilePsf, GaussianPsf, IdentityPsf, WidefieldPsf
+from ssi_pipeline.config import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, WidefieldPsf
 from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.gaussian import gaussian_psf
+from ssi_pipeline.physics.gibson_lanni import gibson_lanni_psf
 from ssi_pipeline.physics.psf_file import read_psf_file
 from ssi_pipeline.physics.pupil import widefield_psf
 
@@ -62,7 +63,7 @@ class Psf:
 
 
 def load_psf(
-    section: FilePsf | GaussianPsf | WidefieldPsf | IdentityPsf,
+    section: FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf | IdentityPsf,
     voxel_size_um: VoxelSize | None,
     dimensions: Literal[2, 3],
 ) -> Psf | None:
@@ -88,6 +89,8 @@ def load_psf(
         return Psf(_finish(gaussian_psf(section, voxel_size_um, dimensions), section.energy), voxel_size_um)
     if isinstance(section, WidefieldPsf):
         return Psf(_finish(widefield_psf(section, voxel_size_um, dimensions), section.energy), voxel_size_um)
+    if isinstance(section, GibsonLanniPsf):
+        return Psf(_finish(gibson_lanni_psf(section, voxel_size_um, dimensions), section.energy), voxel_size_um)
     where = f"PSF {section.path}"
     raw, stated = read_psf_file(section.path)
     known = stated | {str(axis): size for axis, size in (section.voxel_size_um or {}).items()}

@@ -8,12 +8,13 @@ scalar it is too narrow by a few percent at the highest apertures; a measured PS
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import j0
 
-from ssi_pipeline.config import WidefieldPsf
+from ssi_pipeline.config import GibsonLanniPsf, WidefieldPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
 
@@ -40,15 +41,6 @@ def pupil_intensity(
     return np.asarray(intensity[where].reshape(radius_um.shape))
 
 
-def defocused_psf(
-    size: int, pixel_um: float, wavelength_um: float, numerical_aperture: float, index: float, defocus_um: float
-) -> NDArray[np.float64]:
-    """Return one plane (y x, sum 1) sampled at the centres of ``size`` x ``size`` pixels, as the benchmark does."""
-    y, x = np.mgrid[:size, :size] - (size - 1) / 2
-    psf = pupil_intensity(np.hypot(y, x) * pixel_um, wavelength_um, numerical_aperture, index, defocus_um)
-    return np.asarray(psf / psf.sum())
-
-
 def widefield_psf(
     section: WidefieldPsf, voxel_size_um: tuple[float, float, float] | None, dimensions: int
 ) -> NDArray[np.float64]:
@@ -59,9 +51,37 @@ def widefield_psf(
     InputError
         The voxel size is unknown, or ``support_um`` lacks an axis.
     """
+
+    def intensity(radius_um: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
+        return pupil_intensity(
+            radius_um,
+            section.wavelength_um,
+            section.numerical_aperture,
+            section.refractive_index,
+            section.defocus_um + z_um,
+        )
+
+    return on_grid(section, intensity, voxel_size_um, dimensions)
+
+
+def on_grid(
+    section: WidefieldPsf | GibsonLanniPsf,
+    intensity: Callable[[NDArray[np.float64], float], NDArray[np.float64]],
+    voxel_size_um: tuple[float, float, float] | None,
+    dimensions: int,
+) -> NDArray[np.float64]:
+    """Return an intensity of (distance from the axis, height above focus) as z y x on the image's grid.
+
+    Each pixel is integrated along y and x.
+
+    Raises
+    ------
+    InputError
+        The voxel size is unknown, or ``support_um`` lacks an axis.
+    """
     if voxel_size_um is None:
         raise InputError(
-            "psf.kind widefield needs the voxel size, which the image does not state: set input.voxel_size_um"
+            f"psf.kind {section.kind} needs the voxel size, which the image does not state: set input.voxel_size_um"
         )
     used = SPATIAL[3 - dimensions :]
     lacking = [axis for axis in used if axis not in section.support_um]
@@ -75,10 +95,7 @@ def widefield_psf(
     distance = np.hypot(y[:, None], x[None, :])
     planes = []
     for z in range(-radius[0], radius[0] + 1):
-        defocus = section.defocus_um + z * voxel_size_um[0]
-        fine = pupil_intensity(
-            distance, section.wavelength_um, section.numerical_aperture, section.refractive_index, defocus
-        )
+        fine = intensity(distance, z * voxel_size_um[0])
         rows, columns = (2 * n + 1 for n in radius[1:])
         planes.append(fine.reshape(rows, _SUBPIXELS, columns, _SUBPIXELS).mean(axis=(1, 3)))
     return np.stack(planes)

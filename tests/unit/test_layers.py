@@ -34,6 +34,7 @@ SIDEWAYS = {
     ("cli", "benchmark"),
     ("cli", "demo"),
     ("demo", "report"),
+    ("demo", "benchmark"),
     ("__main__", "cli"),
     ("executors", "tasks"),
 }

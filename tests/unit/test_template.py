@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from ssi_pipeline.config import FilePsf, GaussianPsf, IdentityPsf, RunConfig, flatten, load_config, parse_config
+from ssi_pipeline.config import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, RunConfig, flatten, load_config, parse_config
 from ssi_pipeline.config.template import template_text
 
 OPTION = re.compile(r"^( *)#([a-z_0-9]+:(?: .*)?)$")
@@ -96,7 +96,7 @@ def test_the_template_knows_no_option_that_is_gone() -> None:
     assert not [f"template.yaml, line {line}: {key} is gone" for key, line in lines if key not in known]
 
 
-@pytest.mark.parametrize("model", [FilePsf, GaussianPsf, IdentityPsf])
+@pytest.mark.parametrize("model", [FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf])
 def test_every_kind_of_psf_is_shown_with_all_its_options(model: type[BaseModel]) -> None:
     shown = [yaml.safe_load(uncommented())["psf"], *examples()]
     kind = model.model_fields["kind"].annotation.__args__[0]
