@@ -3,6 +3,7 @@
 from ssi_pipeline.config.fingerprint import differences, digest, flatten
 from ssi_pipeline.config.load import load_config, parse_config
 from ssi_pipeline.config.model import (
+    PUBLISHED_SOLVERS,
     BoundsConfig,
     ExecutorConfig,
     InputConfig,
@@ -10,6 +11,7 @@ from ssi_pipeline.config.model import (
     NetworkConfig,
     NormalisationConfig,
     OutputConfig,
+    PublishedConfig,
     RunConfig,
     TilingConfig,
     TrainingConfig,
@@ -17,6 +19,7 @@ from ssi_pipeline.config.model import (
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 
 __all__ = [
+    "PUBLISHED_SOLVERS",
     "BoundsConfig",
     "ExecutorConfig",
     "FilePsf",
@@ -29,6 +32,7 @@ __all__ = [
     "NormalisationConfig",
     "OutputConfig",
     "PsfConfig",
+    "PublishedConfig",
     "RunConfig",
     "TilingConfig",
     "TrainingConfig",

@@ -26,6 +26,9 @@ from ssi_pipeline.config.section import (
 
 SCHEMA_VERSION: Final = 1
 
+PUBLISHED_SOLVERS: Final = ("ssi_published", "ssi_published_unmasked")
+"""The solvers that follow the published recipe to the letter."""
+
 
 class InputConfig(Section):
     """The measurement y."""
@@ -164,6 +167,12 @@ class TrainingConfig(Section):
     start_from: Path | None = None
 
 
+class PublishedConfig(Section):
+    """The published recipe; everything else about it is fixed."""
+
+    steps: PositiveInt = 3000
+
+
 class ExecutorConfig(Section):
     """Where the work is done. Nothing here changes what is computed."""
 
@@ -184,12 +193,13 @@ class RunConfig(Section):
     input: InputConfig
     output: OutputConfig
     psf: Annotated[tuple[PsfConfig, ...], Field(min_length=1)]
-    solver: Literal["ssi", "wiener", "identity"] = "ssi"
+    solver: Literal["ssi", "wiener", "identity", "ssi_published", "ssi_published_unmasked"] = "ssi"
     tiling: TilingConfig = TilingConfig()
     normalisation: NormalisationConfig = NormalisationConfig()
     masking: MaskingConfig = MaskingConfig()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    published: PublishedConfig = PublishedConfig()
     executor: ExecutorConfig = ExecutorConfig()
     seed: NonNegativeInt = 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ssi_pipeline.config import NetworkConfig, RunConfig
+from ssi_pipeline.config import PUBLISHED_SOLVERS, NetworkConfig, RunConfig
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import Volume
@@ -14,6 +14,9 @@ PROCESS_BYTES = 700 * 2**20
 """Resident size of a worker before its first tile (python, torch, dask, zarr), measured 0.45 to 0.6 GiB."""
 
 _FLOAT = 4
+_PUBLISHED_FLOATS = 400
+"""Floats alive per voxel in a training step of the published UNet, measured on 512 x 512."""
+
 _PATCH_2D = 128
 _PATCH_3D = (24, 64, 64)
 
@@ -62,6 +65,8 @@ def worker_bytes(config: RunConfig, domain_shape: Ints) -> int:
     arrays = 16 * _FLOAT * voxels
     if config.solver == "identity":
         return PROCESS_BYTES + arrays
+    if config.solver in PUBLISHED_SOLVERS:  # trained on all of its domain at once
+        return PROCESS_BYTES + arrays + _PUBLISHED_FLOATS * _FLOAT * voxels
     # the impulse test sorts a 5 x 5 window of every voxel in slabs, the Wiener filter works in padded spectra
     linear = 24 * _FLOAT * voxels
     if config.solver == "wiener":

@@ -10,7 +10,7 @@ One axis of one tile::
 
 from __future__ import annotations
 
-from ssi_pipeline.config import NetworkConfig, RunConfig
+from ssi_pipeline.config import PUBLISHED_SOLVERS, NetworkConfig, RunConfig
 from ssi_pipeline.geometry.boxes import Ints
 
 REPAIR_RADIUS = 2
@@ -20,6 +20,11 @@ _WIENER_REACH = 3
 """Radius of the truncated Wiener kernel in PSF radii; beyond it the kernel of a regularised inverse is small."""
 
 _WIENER_LIMITS = (8, 32)
+
+PUBLISHED_POOLINGS = 4
+
+PUBLISHED_LEAST_SIDE = 2 ** (PUBLISHED_POOLINGS + 1)
+"""Pixels along an axis below which its batch normalisation sees a single pixel at the deepest level."""
 
 
 def network_stride(network: NetworkConfig) -> int:
@@ -38,6 +43,13 @@ def network_radius(network: NetworkConfig) -> int:
     deepest = network.levels - 1
     sides = sum(4 * 2**level for level in range(deepest))
     return int(sides + 2 * 2**deepest + 2**deepest - 1)
+
+
+def published_radius() -> int:
+    """Return the same for the published UNet, with a 5- and a 3-convolution a block: 3 * 2^l pixels each."""
+    deepest = PUBLISHED_POOLINGS
+    sides = sum(6 * 2**level for level in range(deepest))
+    return int(sides + 3 * 2**deepest + 2**deepest - 1)
 
 
 def wiener_radius(psf_radius: Ints) -> Ints:
@@ -63,6 +75,8 @@ def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
         reach: Ints = (0, 0, 0)
     elif config.solver == "wiener":
         reach = tuple(w + REPAIR_RADIUS for w in wiener)
+    elif config.solver in PUBLISHED_SOLVERS:
+        reach = tuple(max(published_radius(), r + 1) for r in psf_radius)
     else:
         net = network_radius(config.network)
         linear = wiener if config.network.wiener_input else psf_radius

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig
 from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.boxes import Box, Ints
 from ssi_pipeline.geometry.cost import patch_shape, worker_bytes
-from ssi_pipeline.geometry.halo import network_stride, required_halo
+from ssi_pipeline.geometry.halo import PUBLISHED_LEAST_SIDE, network_stride, required_halo
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import AXES, SPATIAL, Volume
 
@@ -135,7 +135,7 @@ def _fits(config: RunConfig, core: Ints, halo: Ints, reachable: Ints, memory: in
 def _blend(config: RunConfig, core: Ints, extent: Ints) -> Ints:
     """A sixth of the core where neighbours are trained apart; none where they share one function."""
     dimensions = config.tiling.dimensions
-    apart = config.solver == "ssi" and config.training.scope != "shared"
+    apart = config.solver in PUBLISHED_SOLVERS or (config.solver == "ssi" and config.training.scope != "shared")
     default = tuple(min(_MAX_BLEND[dimensions], c // 6) if apart else 0 for c in core)
     blend = per_axis(config.tiling.blend, default, dimensions, 0)
     for axis, b, c in zip(SPATIAL, blend, core, strict=True):
@@ -188,7 +188,14 @@ def _refuse_large_psf(plan: TilePlan, psf_radius: Ints) -> None:
 
 
 def _refuse_small_patch(plan: TilePlan, config: RunConfig) -> None:
-    """Refuse training patches in which no pixel has its whole PSF."""
+    """Refuse training patches in which no pixel has its whole PSF, and images too small for the published network."""
+    if config.solver in PUBLISHED_SOLVERS:
+        for axis, size, n in zip(SPATIAL, plan.bounds.shape, (plan.dimensions == 3, True, True), strict=True):
+            if n and size < PUBLISHED_LEAST_SIDE:
+                raise GeometryError(
+                    f"the image has {size} pixels along {axis}, but the published network needs {PUBLISHED_LEAST_SIDE}: "
+                    "use solver: ssi"
+                )
     if config.solver != "ssi":
         return
     patch = patch_shape(config, plan.domain_shape)

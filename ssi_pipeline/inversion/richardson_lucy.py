@@ -11,30 +11,30 @@ from scipy.signal import fftconvolve
 _SMALL = 1e-12
 
 
-def richardson_lucy(
-    y: NDArray[np.floating], psf: NDArray[np.floating], padding: int = 8
-) -> Iterator[NDArray[np.float64]]:
+def richardson_lucy(y: NDArray[np.floating], psf: NDArray[np.floating]) -> Iterator[NDArray[np.float64]]:
     """Yield the estimates after 1, 2, 3, ... iterations, without end.
+
+    Both convolutions of an iteration continue what they are given by reflection, as the published
+    protocol does: padding the measurement once instead changes the spectral metrics in the second digit.
 
     Parameters
     ----------
     y
-        Measurement, not negative, any number of axes.
+        Measurement, not negative, any number of axes, each longer than the PSF's radius.
     psf
         Sum 1, odd sizes, same number of axes.
-    padding
-        Pixels added on each side by reflection and cut off again (published protocol: 8).
 
     Yields
     ------
     x
         float64, shape of ``y``. The first estimate is the mean of ``y``.
     """
-    padded = np.pad(np.asarray(y, np.float64), padding, mode="reflect")
+    measured = np.asarray(y, np.float64)
     mirrored = np.flip(psf)
-    x = np.full_like(padded, padded.mean())
-    inner = tuple(slice(padding, n - padding) for n in padded.shape)
+    radius = [(n // 2, n // 2) for n in psf.shape]
+    x = np.full_like(measured, measured.mean())
     while True:
-        ratio = padded / np.maximum(fftconvolve(x, psf, mode="same"), _SMALL)
-        x = x * fftconvolve(ratio, mirrored, mode="same")
-        yield x[inner]
+        blurred = fftconvolve(np.pad(x, radius, mode="reflect"), psf, mode="valid")
+        ratio = np.pad(measured / np.maximum(blurred, _SMALL), radius, mode="reflect")
+        x = x * fftconvolve(ratio, mirrored, mode="valid")
+        yield x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig
 from ssi_pipeline.errors import ConfigError, TrainingError
 from ssi_pipeline.inversion.calibration import ChannelCalibration, tile_weight
 from ssi_pipeline.inversion.inverse import Inverse
@@ -24,7 +25,7 @@ from ssi_pipeline.inversion.problem import Problem, Tile, apply, heldout_errors,
 from ssi_pipeline.inversion.training import State, Trained, build_inverse, train
 from ssi_pipeline.physics.psf import Psf
 
-Method = Literal["network", "wiener", "constant", "identity"]
+Method = Literal["network", "wiener", "constant", "identity", "published"]
 
 _FEWEST_HELDOUT = 16
 """Held-out pixels without which no training can be judged."""
@@ -38,7 +39,8 @@ class Solution:
     g f m_V(y) on the held-out pixels V, normalised units squared, None where not measured:
     ``before`` training, ``after`` it (of what was returned), and of the ``wiener`` solution on the same V.
     ``trace``: (step, training loss, held-out loss) at each validation of the attempt that was kept.
-    ``note``: why it is not what was asked for, or empty.
+    ``note``: why it is not what was asked for, or empty. ``training_seconds``: of all attempts;
+    ``inference_seconds``: of the estimate that was returned.
     """
 
     estimate: NDArray[np.float32]
@@ -51,6 +53,8 @@ class Solution:
     trace: list[tuple[int, float, float]] = field(default_factory=list)
     model: Model | None = None
     note: str = ""
+    training_seconds: float = 0.0
+    inference_seconds: float = 0.0
 
 
 def solve(
@@ -84,6 +88,10 @@ def solve(
         return Solution(measurement.y, "identity")
     if calibration.empty or _is_constant(measurement):
         return Solution(_of_constant(measurement, psf, calibration, config, device), "constant")
+    if config.solver in PUBLISHED_SOLVERS:
+        from ssi_pipeline.inversion.published import solve_published  # which itself returns a Solution
+
+        return solve_published(measurement, psf, config, seed, device, masked=config.solver == "ssi_published")
     if config.solver == "ssi" and config.training.scope == "per_tile":
         weight = tile_weight(measurement, psf, calibration, config)
         calibration = dataclasses.replace(calibration, wiener_weight=weight)
@@ -155,11 +163,17 @@ def _attempts(
 def _train_or_fall_back(
     problem: Problem, tile: Tile, start: State | None, steps: int, wiener: float, seed: int
 ) -> Solution:
+    started = time.perf_counter()
     trained, attempts, why = _attempts(problem, [tile], start, steps, wiener, seed)
+    seconds = time.perf_counter() - started
     if trained is None:
-        return _wiener(problem, tile, wiener, attempts, f"training failed, linear solution kept: {why}")
+        linear = _wiener(problem, tile, wiener, attempts, f"training failed, linear solution kept: {why}")
+        return dataclasses.replace(linear, training_seconds=seconds)
+    estimate = _network_estimate(problem, tile, trained.state)
     return Solution(
-        estimate=_network_estimate(problem, tile, trained.state),
+        estimate=estimate,
+        training_seconds=seconds,
+        inference_seconds=time.perf_counter() - started - seconds,
         method="network",
         attempts=attempts,
         steps=trained.steps,
@@ -186,8 +200,11 @@ def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, mod
 
 def _wiener(problem: Problem, tile: Tile, heldout: float, attempts: int, note: str) -> Solution:
     known = heldout if math.isfinite(heldout) else None
+    started = time.perf_counter()
+    estimate = _raw(problem.calibration, problem.linear(tile.y)[1])
     return Solution(
-        estimate=_raw(problem.calibration, problem.linear(tile.y)[1]),
+        estimate=estimate,
+        inference_seconds=time.perf_counter() - started,
         method="wiener",
         attempts=attempts,
         heldout_before=known,

@@ -17,6 +17,7 @@ _METHOD_NAMES = {
     "wiener": "linear (Wiener) solution",
     "constant": "constant tile, nothing to train on",
     "identity": "copied (identity)",
+    "published": "network by the published recipe",
 }
 
 

@@ -13,7 +13,7 @@ from ssi_pipeline.storage.output import write_quality
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
 
-METHODS = {"identity": 0, "network": 1, "wiener": 2, "constant": 3}
+METHODS = {"identity": 0, "network": 1, "wiener": 2, "constant": 3, "published": 4}
 STATUSES = {"done": 1, "failed": 2, "invalid": 0}
 
 METRICS: dict[str, str] = {

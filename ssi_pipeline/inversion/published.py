@@ -1,0 +1,119 @@
+"""The published method by its own recipe, as a yardstick (Kobayashi et al., arXiv 2006.06156, and its code).
+
+What is known to hurt is kept, because the published numbers include it:
+
+- Validation pixels are hidden no more than others, so the choice of the best weights is not J-invariant.
+- Masked pixels become zeros, and batch normalisation sees other statistics in training than at the end.
+- The estimate is clamped to [0, 1] before the PSF: outside there is no gradient but that of the bounds loss.
+- The PSF is broadened before use. It is correlated, not convolved: harmless for a symmetric PSF alone.
+- The model continues the estimate by reflection at borders, whatever the data do there.
+- The data loss is a mean over all pixels, masked or not: it shrinks with the mask against the bounds loss.
+- Only the first square of min(1024, shortest side) pixels is ever trained on, one image a step.
+- The loss and its gradient are all there is to tell a failed training: none is repeated.
+
+Intensities are those of the tile, stretched from its least to its greatest to [0, 1]. Of our own are
+only the seed (all chance comes from it) and that pixels never observed carry no loss.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.inversion.calibration import psf_values
+from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.measurement import Measurement, to_volume
+from ssi_pipeline.inversion.published_model import PublishedForward
+from ssi_pipeline.inversion.published_network import PublishedUNet
+from ssi_pipeline.inversion.published_training import (
+    PUBLISHED_STREAM,
+    PublishedTile,
+    Watch,
+    apply_published,
+    train_published,
+)
+from ssi_pipeline.inversion.solve import Solution
+from ssi_pipeline.physics.psf import Psf
+
+
+def solve_published(
+    measurement: Measurement,
+    psf: Psf | None,
+    config: RunConfig,
+    seed: int,
+    device: str,
+    masked: bool = True,
+    watch: Watch | None = None,
+) -> Solution:
+    """Estimate x in one tile's domain by the published recipe.
+
+    Parameters
+    ----------
+    measurement
+        Not constant, axes z y x. Only what was observed is used; what surrounds it is filled in again at the end.
+    masked
+        False: the published control without masking, in which all pixels carry loss.
+    watch
+        Sees the training; it must not change the state of any generator.
+
+    Returns
+    -------
+    solution
+        ``trace`` holds the recipe's own losses, in [0, 1] units squared; the second is its validation loss,
+        a mean over the tile. ``heldout_*`` stay None: no pixel was held out.
+
+    Raises
+    ------
+    GeometryError
+        The tile is smaller than 32 pixels along an axis.
+    TrainingError
+        No validation loss was finite.
+    """
+    started = time.perf_counter()
+    box = _observed_box(measurement, config.tiling.dimensions)
+    y, low, high = _stretch(measurement, box)
+    tile = PublishedTile.of(y, measurement.observed[box], config.tiling.dimensions, seed, device)
+    model = PublishedForward(psf_values(psf, config.tiling.dimensions), device)
+    network = PublishedUNet(tile.axes, generator(seed, PUBLISHED_STREAM, 0)).to(device)
+    if tile.axes == 2:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+    def estimate() -> NDArray[np.float32]:
+        # clamped as before the PSF: what lies outside was never seen by the loss
+        inside = to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)) * (high - low) + low
+        width = [(s.start, n - s.stop) for s, n in zip(box, measurement.y.shape, strict=True)]
+        return np.pad(inside, width, mode="edge").astype(np.float32)
+
+    rng = generator(seed, PUBLISHED_STREAM, 1)
+    trace, steps = train_published(network, model, tile, config.published.steps, rng, masked, watch, estimate)
+    trained = time.perf_counter()
+    result = estimate()
+    return Solution(
+        estimate=result,
+        method="published",
+        attempts=1,
+        steps=steps,
+        trace=trace,
+        training_seconds=trained - started,
+        inference_seconds=time.perf_counter() - trained,
+    )
+
+
+def _observed_box(measurement: Measurement, axes: int) -> tuple[slice, ...]:
+    """Return the smallest box, z y x, that holds every observed pixel: what surrounds it is padding."""
+    box = []
+    for axis, n in enumerate(measurement.y.shape):
+        (inside,) = np.nonzero(measurement.observed.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1) if axis >= 3 - axes else slice(0, n))
+    return tuple(box)
+
+
+def _stretch(measurement: Measurement, box: tuple[slice, ...]) -> tuple[NDArray[np.float32], float, float]:
+    """Return y in [0, 1], and the raw levels that became 0 and 1."""
+    seen = measurement.y[measurement.observed]
+    low, high = float(seen.min()), float(seen.max())
+    return ((measurement.y[box] - low) / (high - low)).astype(np.float32), low, high
