@@ -67,6 +67,17 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
     for sub in (plan, run, status, verify, report):
         sub.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
+    benchmark = add("benchmark", _benchmark, "run the published comparison of methods; the same command resumes")
+    benchmark.add_argument("--images", type=Path, metavar="DIR", help="png and tif (default: some of scikit-image's)")
+    benchmark.add_argument("--methods", metavar="A,B", help="rows of the table, by name (default: all)")
+    benchmark.add_argument("--seeds", default="0", metavar="0,1,2", help="for methods with chance in them (default: 0)")
+    benchmark.add_argument("--output", type=Path, default=Path("benchmark-output"), help="folder for all it writes")
+    benchmark.add_argument("--psf", type=Path, metavar="FILE", help="instead of the benchmark's own (npy or tif, 2D)")
+    benchmark.add_argument("--crop", type=int, metavar="N", help="only the middle N x N pixels of each image")
+    benchmark.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread (default: 1)")
+    benchmark.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the solvers, as in a configuration"
+    )
     demo = add("demo", _demo, "solve an embedded example whose truth is known, and compare")
     demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for everything it writes")
     return parser
@@ -146,6 +157,24 @@ def _demo(options: argparse.Namespace) -> int:
     from ssi_pipeline.demo.demo import demo
 
     return demo(options.output)
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from ssi_pipeline.benchmark.command import benchmark
+    from ssi_pipeline.benchmark.setup import Options
+
+    return benchmark(
+        Options(
+            output=options.output,
+            images=options.images,
+            methods=options.methods,
+            seeds=options.seeds,
+            psf=options.psf,
+            crop=options.crop,
+            workers=options.workers,
+            changes=tuple(options.set),
+        )
+    )
 
 
 def _print_rows(rows: Sequence[tuple[str, str]]) -> None:

@@ -28,7 +28,7 @@ _CATEGORIES = {
     "status": {0: "to do", 1: "done", 2: "failed"},
     "method": {0: "identity", 1: "network", 2: "Wiener", 3: "constant", 4: "published"},
 }
-_COLORS = ListedColormap(["#fde725", "#35b779", "#31688e", "#440154"])  # steps of viridis, apart in lightness
+_COLORS = ListedColormap(["#fde725", "#5ec962", "#21918c", "#3b528b", "#440154"])  # steps of viridis, apart in lightness
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def make_scale(values: NDArray[np.float32]) -> Scale:
 
 def _map(axes: Axes, part: MapPlane, scale: Scale | None) -> AxesImage:
     hatch_missing(axes)
-    norm = scale.norm if scale else BoundaryNorm(np.arange(5) - 0.5, 4)
+    norm = scale.norm if scale else BoundaryNorm(np.arange(_COLORS.N + 1) - 0.5, _COLORS.N)
     cmap = "cividis" if scale else _COLORS
     rows, columns = part.extent
     place = (-0.5, part.values.shape[1] * part.cell[1] - 0.5, part.values.shape[0] * part.cell[0] - 0.5, -0.5)

@@ -1,0 +1,36 @@
+"""The command ``ssi benchmark``."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from ssi_pipeline.benchmark.display import display
+from ssi_pipeline.benchmark.outputs import sheets, write_outputs
+from ssi_pipeline.benchmark.runner import make_rows
+from ssi_pipeline.benchmark.setup import Options, set_up
+
+
+def benchmark(options: Options) -> int:
+    """Make the rows that are not there, print the paper's two tables, write everything; returns the exit status.
+
+    Raises
+    ------
+    SsiError
+        Something cannot be used; nothing was done.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    checked = set_up(options)
+    names = ", ".join(method.name for method in checked.methods)
+    console.print(f"{len(checked.jobs)} rows: {len(checked.images)} images, methods {names}")
+    with display(checked, Console(highlight=False, soft_wrap=True, stderr=True)) as tell:
+        made = make_rows(checked, tell)
+    rows = [made[index] for index in range(len(checked.jobs))]
+    written = write_outputs(checked, rows)
+    for sheet in sheets(checked, rows)[:2]:
+        console.print(sheet.rich())
+    for path in written:
+        console.print(f"wrote {path}", markup=False)
+    failed = [row for row in rows if row.error]
+    for row in failed:
+        console.print(f"failed: {row.image}, {row.method}, seed {row.seed}: {row.error}", markup=False)
+    return 1 if failed else 0

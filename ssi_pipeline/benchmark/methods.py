@@ -1,0 +1,199 @@
+"""The rows of the comparison: what each method is, and how it is run on one degraded plane.
+
+No method is given the truth. Solvers of the pipeline are run as ``ssi run`` runs them, with their
+defaults, on the plane as a single tile.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from ssi_pipeline.benchmark.protocol import LEVELS, blur, degrade
+from ssi_pipeline.config import RunConfig, parse_config
+from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.geometry.halo import network_stride
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
+from ssi_pipeline.physics.psf import Psf
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """What a method is given: ``counts`` (uint16, 0 ... 1024, y x) and the PSF (y x).
+
+    ``blurred``, without noise, is the reference row alone. ``changes``: options like training.steps=200.
+    """
+
+    counts: NDArray[np.uint16]
+    psf: NDArray[np.float64]
+    blurred: NDArray[np.float32]
+    changes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, truth: NDArray[np.float32], psf: NDArray[np.float64], changes: Sequence[str] = ()) -> Degraded:
+        """Degrade a plane (y x, in [0, 1]) by the published protocol."""
+        return cls(degrade(truth, psf), psf, blur(truth, psf), tuple(changes))
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """The measurement in [0, 1]."""
+        return np.asarray(self.counts / np.float32(LEVELS), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An estimate (y x, in the units of the truth, not clipped), seconds, and what else is worth knowing.
+
+    ``iterates``: estimates on the way there, by the number of iterations.
+    """
+
+    estimate: NDArray[np.floating]
+    training_seconds: float = 0.0
+    inference_seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+    iterates: dict[int, NDArray[np.floating]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the table. ``restore``: of the degraded plane and a seed; ``solver``: of the pipeline, or None."""
+
+    name: str
+    title: str
+    description: str
+    restore: Callable[[Degraded, int], Restored]
+    solver: str | None = None
+    random: bool = False
+
+
+def configuration(solver: str, changes: Sequence[str] = ()) -> RunConfig:
+    """Return the product's defaults for a solver, with changes like ``training.steps=200``.
+
+    Raises
+    ------
+    ConfigError
+        A change is no ``key=value``, names no option, or its value is not possible.
+    """
+    document: dict[str, Any] = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        *parents, leaf = key.split(".")
+        if not equals or key == "solver" or (parents or [leaf])[0] in ("input", "output", "psf", "tiling"):
+            raise ConfigError(f"--set {change}: expected an option of a solver, for instance training.steps=200")
+        section = document
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[leaf] = yaml.safe_load(value)
+    return parse_config({**document, "solver": solver}, name="--set")
+
+
+def measurement(counts: NDArray[Any], radius: int, stride: int) -> tuple[Measurement, tuple[int | slice, ...]]:
+    """Pad a plane (y x) by reflection as the pipeline does at the borders of an image; returns it and where it is."""
+    pads = [(radius, radius + -(n + 2 * radius) % stride) for n in counts.shape]
+    values = np.pad(counts.astype(np.float32), pads, mode="reflect")[None]
+    seen = np.pad(np.ones(counts.shape, bool), pads)[None]
+    return Measurement(values, seen), (0, *(slice(radius, radius + n) for n in counts.shape))
+
+
+def run_solver(solver: str, degraded: Degraded, seed: int) -> Restored:
+    """Calibrate and solve with one of the pipeline's solvers; calibration counts as training."""
+    from ssi_pipeline.inversion.calibration import calibrate  # brings torch
+    from ssi_pipeline.inversion.solve import solve
+    from ssi_pipeline.tasks.device import choose_device
+
+    config = configuration(solver, degraded.changes)
+    psf = Psf(degraded.psf[None].astype(np.float32))
+    posed, inside = measurement(degraded.counts, max(psf.radius), network_stride(config.network))
+    started = time.perf_counter()
+    calibration = calibrate([posed], psf, config)
+    found = solve(posed, psf, calibration, config, seed, choose_device(config.executor.device))
+    seconds = time.perf_counter() - started
+    inference = found.inference_seconds or seconds
+    facts = {"used": found.method, "attempts": found.attempts, "steps": found.steps, "note": found.note}
+    if (knob := calibration.to_json().get("knob")) is not None:
+        facts["knob"] = knob
+    return Restored(found.estimate[inside] / np.float32(LEVELS), seconds - inference, inference, facts)
+
+
+def _blurry(degraded: Degraded, seed: int) -> Restored:  # noqa: ARG001
+    return Restored(degraded.blurred)
+
+
+def _input(degraded: Degraded, seed: int) -> Restored:  # noqa: ARG001
+    return Restored(degraded.image)
+
+
+def _fixed_richardson_lucy(iterations: int) -> Callable[[Degraded, int], Restored]:
+    def restore(degraded: Degraded, seed: int) -> Restored:  # noqa: ARG001
+        started = time.perf_counter()
+        iterates = dict(enumerate(islice(richardson_lucy(degraded.image, degraded.psf), iterations), start=1))
+        return Restored(iterates[iterations], 0.0, time.perf_counter() - started, iterates=iterates)
+
+    return restore
+
+
+def _by_solver(solver: str) -> Callable[[Degraded, int], Restored]:
+    return lambda degraded, seed: run_solver(solver, degraded, seed)
+
+
+def _table() -> dict[str, Method]:
+    rows = [
+        Method("blurry", "blurry, no noise", "the blurred image before noise: what denoising alone could reach", _blurry),
+        Method("input", "blurry & noisy (input)", "the measurement", _input),
+    ]
+    for n in (5, 10, 20):
+        title, text = f"Lucy-Richardson n = {n}", f"{n} iterations from the mean, as published"
+        rows.append(Method(f"lr{n}", title, text, _fixed_richardson_lucy(n)))
+    known = typing.get_args(RunConfig.model_fields["solver"].annotation)
+    for solver, title, text, random in _SOLVERS:
+        if solver in known:
+            rows.append(Method(solver, title, text, _by_solver(solver), solver, random))
+    return {row.name: row for row in rows}
+
+
+_SOLVERS = (
+    ("richardson_lucy", "Lucy-Richardson, n from the data", "iterations chosen by the masked loss", False),
+    ("wiener", "Wiener, Laplacian prior", "its weight chosen from the data", False),
+    ("tv_cg", "conjugate gradient TV", "smoothed total variation, its weight chosen by the masked loss", False),
+    ("tv", "Chambolle-Pock TV", "total variation, its weight chosen by the masked loss", False),
+    ("ssi", "ours", "the pipeline's default", True),
+    ("ssi_published_unmasked", "SSI UNet, no masking", "the published recipe without its masks", True),
+    ("ssi_published", "SSI UNet (published recipe)", "the published recipe", True),
+)
+"""Solver, title, description, whether chance is involved. The quick ones first: rows are made in this order."""
+
+METHODS = _table()
+
+REFERENCES = ("blurry", "input")
+"""Rows that restore nothing."""
+
+
+def choose_methods(names: str | None) -> list[Method]:
+    """Return the methods by their names, separated by commas, in the order of the table; all for None.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown.
+    """
+    if names is None:
+        return list(METHODS.values())
+    asked = [name.strip() for name in names.split(",") if name.strip()]
+    for name in asked:
+        if name not in METHODS:
+            close = difflib.get_close_matches(name, METHODS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(METHODS)}"
+            raise ConfigError(f"--methods: {name} is unknown; {hint}")
+    if not asked:
+        raise ConfigError(f"--methods is empty; known: {', '.join(METHODS)}")
+    return [method for name, method in METHODS.items() if name in asked]

@@ -1,0 +1,148 @@
+"""From the command's options to the list of rows to make, or to a clear refusal before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.benchmark.images import find_images, image_digest, read_truth
+from ssi_pipeline.benchmark.methods import Method, choose_methods, configuration
+from ssi_pipeline.benchmark.protocol import benchmark_psf
+from ssi_pipeline.benchmark.rows import Row, RowJob, read_row
+from ssi_pipeline.config import PUBLISHED_SOLVERS, FilePsf, digest
+from ssi_pipeline.errors import ConfigError, InputError, RunChangedError
+from ssi_pipeline.geometry.halo import PUBLISHED_LEAST_SIDE
+from ssi_pipeline.physics.psf import Psf, load_psf
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of ``ssi benchmark`` as they were given."""
+
+    output: Path
+    images: Path | None = None
+    methods: str | None = None
+    seeds: str = "0"
+    psf: Path | None = None
+    crop: int | None = None
+    workers: int = 1
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A checked benchmark: ``jobs`` in the order in which they are made, ``done`` those already there by job index."""
+
+    options: Options
+    images: list[Path]
+    methods: list[Method]
+    seeds: list[int]
+    psf: NDArray[np.float64]
+    jobs: list[RowJob]
+    done: dict[int, Row]
+
+
+def set_up(options: Options) -> Benchmark:
+    """Check everything that can be checked without solving, and find what is done.
+
+    Raises
+    ------
+    ConfigError, InputError
+        An option, an image or the PSF cannot be used.
+    RunChangedError
+        The output holds rows of another set-up.
+    """
+    if options.workers < 1:
+        raise ConfigError(f"--workers is {options.workers}: expected 1 or more")
+    if options.crop is not None and options.crop < 1:
+        raise ConfigError(f"--crop is {options.crop}: expected a number of pixels")
+    methods, seeds = choose_methods(options.methods), _seeds(options.seeds)
+    psf = _psf(options.psf)
+    configs = {m.name: _config_digest(m, options.changes) for m in methods}
+    paths = find_images(options.images)
+    truths = {path.stem: _checked_digest(path, options.crop, psf, methods) for path in paths}
+    shared = {"crop": options.crop, "psf": Psf(psf[None].astype(np.float32)).digest}
+    jobs = [
+        RowJob(
+            image=path.stem,
+            path=str(path.resolve()),
+            method=method.name,
+            seed=seed,
+            crop=options.crop,
+            changes=options.changes,
+            setup={**shared, "image": truths[path.stem], "configuration": configs[method.name]},
+            output=str(options.output.resolve()),
+        )
+        for method in methods
+        for seed in (seeds if method.random else seeds[:1])
+        for path in paths
+    ]
+    return Benchmark(options, paths, methods, seeds, psf, jobs, _done(jobs))
+
+
+def _done(jobs: Sequence[RowJob]) -> dict[int, Row]:
+    """Return the rows that are there, but for those that failed: they are tried again."""
+    done, other = {}, []
+    for index, job in enumerate(jobs):
+        row = read_row(job)
+        if row is None:
+            continue
+        if changed := [key for key in job.setup if row.setup.get(key) != job.setup[key]]:
+            other.append(f"{job.stem} ({', '.join(changed)})")
+        elif not row.error and job.estimate_path.is_file():
+            done[index] = row
+    if other:
+        shown = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
+        raise RunChangedError(
+            f"{jobs[0].output} holds rows of another set-up: {shown}. In brackets what differs; give another --output, "
+            "or remove what is there"
+        )
+    return done
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = [-1]
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds is {text!r}: expected different whole numbers, for instance 0,1,2")
+    return seeds
+
+
+def _psf(path: Path | None) -> NDArray[np.float64]:
+    if path is None:
+        return benchmark_psf()
+    psf = load_psf(FilePsf(kind="file", path=path, energy=1.0), None, 2)
+    if psf is None:
+        raise InputError(f"--psf {path} is no PSF")
+    values = psf.values[0].astype(np.float64)
+    return np.asarray(values / values.sum())
+
+
+def _config_digest(method: Method, changes: tuple[str, ...]) -> str | None:
+    if method.solver is None:
+        configuration("ssi", changes)  # a wrong change is refused whatever the method
+        return None
+    document: dict[str, Any] = configuration(method.solver, changes).model_dump(mode="json")
+    for part in ("input", "output", "psf", "executor", "seed"):  # no part of what is computed here
+        document.pop(part)
+    return digest(document)
+
+
+def _checked_digest(path: Path, crop: int | None, psf: NDArray[np.float64], methods: Sequence[Method]) -> str:
+    truth = read_truth(path, crop)
+    if any(n < p for n, p in zip(truth.shape, psf.shape, strict=True)):
+        raise InputError(f"{path} has {truth.shape} pixels (y x), fewer than the PSF, {psf.shape}: leave it out")
+    published = [m.name for m in methods if m.solver in PUBLISHED_SOLVERS]
+    if published and min(truth.shape) < PUBLISHED_LEAST_SIDE:
+        raise InputError(
+            f"{path} has {truth.shape} pixels (y x), but {published[0]} needs {PUBLISHED_LEAST_SIDE}: "
+            "leave the image or the method out"
+        )
+    return image_digest(truth)
