@@ -20,8 +20,8 @@ import yaml
 from skimage import data
 from skimage.color import rgb2gray
 
-from ssi_pipeline.config import GaussianPsf, RunConfig, parse_config
 from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf, degrade
+from ssi_pipeline.config import GaussianPsf, RunConfig, parse_config
 from ssi_pipeline.inversion.calibration import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.richardson_lucy import richardson_lucy

@@ -76,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--crop", type=int, metavar="N", help="only the middle N x N pixels of each image")
     benchmark.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread (default: 1)")
     benchmark.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the solvers, as in a configuration"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the solvers, as in a configuration",
     )
     demo = add("demo", _demo, "solve an embedded example whose truth is known, and compare")
     demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for everything it writes")

@@ -84,7 +84,7 @@ def mean_curve(rows: Sequence[Row]) -> NDArray[np.float64]:
         if len(row.curve) > len(longest.get(row.image, [])):
             longest[row.image] = row.curve
     length = min(len(curve) for curve in longest.values())
-    return np.mean([curve[:length] for curve in longest.values()], axis=0)
+    return np.asarray(np.mean([curve[:length] for curve in longest.values()], axis=0))
 
 
 def busiest_crop(truth: NDArray[np.float32]) -> tuple[slice, slice]:
@@ -92,13 +92,15 @@ def busiest_crop(truth: NDArray[np.float32]) -> tuple[slice, slice]:
     side = min(_LARGEST_CROP, *truth.shape)
     energy = np.abs(np.diff(truth, axis=0))[:, :-1] + np.abs(np.diff(truth, axis=1))[:-1]
     step = max(1, side // 2)
-    starts = [(y, x) for y in range(0, truth.shape[0] - side + 1, step) for x in range(0, truth.shape[1] - side + 1, step)]
+    starts = [
+        (y, x) for y in range(0, truth.shape[0] - side + 1, step) for x in range(0, truth.shape[1] - side + 1, step)
+    ]
     y, x = max(starts, key=lambda s: float(energy[s[0] : s[0] + side, s[1] : s[1] + side].sum()))
     return slice(y, y + side), slice(x, x + side)
 
 
 def spectrum(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return log10 of the magnitude of the centred Fourier transform, under a Hann window (no cross from the borders)."""
+    """Return log10 of the centred Fourier transform's magnitude, under a Hann window: no cross from the borders."""
     window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])
     magnitude = np.abs(np.fft.fftshift(np.fft.fft2((image - image.mean()) * window)))
     return np.asarray(np.log10(magnitude + 1e-12))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import time
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -61,7 +61,7 @@ class Restored:
     training_seconds: float = 0.0
     inference_seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
-    iterates: dict[int, NDArray[np.floating]] = field(default_factory=dict)
+    iterates: Mapping[int, NDArray[np.floating]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,9 @@ def _by_solver(solver: str) -> Callable[[Degraded, int], Restored]:
 
 def _table() -> dict[str, Method]:
     rows = [
-        Method("blurry", "blurry, no noise", "the blurred image before noise: what denoising alone could reach", _blurry),
+        Method(
+            "blurry", "blurry, no noise", "the blurred image before noise: what denoising alone could reach", _blurry
+        ),
         Method("input", "blurry & noisy (input)", "the measurement", _input),
     ]
     for n in (5, 10, 20):

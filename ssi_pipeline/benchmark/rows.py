@@ -84,7 +84,7 @@ def measure(truth: NDArray[np.float32], estimate: NDArray[np.floating]) -> dict[
 
 def clipped(estimate: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return an estimate in [0, 1] as float32."""
-    return np.clip(estimate, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(estimate, 0, 1), np.float32)
 
 
 def make_row(job: RowJob, truth: NDArray[np.float32], degraded: Degraded) -> Row:

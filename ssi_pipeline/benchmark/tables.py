@@ -12,7 +12,13 @@ from rich.table import Table
 from ssi_pipeline.benchmark.methods import REFERENCES, Method
 from ssi_pipeline.benchmark.rows import METRICS, Row
 
-_HEADINGS = {"psnr": "PSNR (dB)", "ssim_range2": "SSIM, range 2", "ssim_range1": "SSIM, range 1", "mi": "MI", "smi": "SMI"}
+_HEADINGS = {
+    "psnr": "PSNR (dB)",
+    "ssim_range2": "SSIM, range 2",
+    "ssim_range1": "SSIM, range 1",
+    "mi": "MI",
+    "smi": "SMI",
+}
 _DIGITS = {"psnr": 2, "ssim_range2": 3, "ssim_range1": 3, "mi": 3, "smi": 3}
 
 
@@ -77,7 +83,9 @@ def image_sheet(methods: Sequence[Method], rows: Sequence[Row], metric: str = "p
     images = list(dict.fromkeys(row.image for row in rows))
     lines, best = [], set()
     for i, image in enumerate(images):
-        values = [_mean(r.metrics[metric] for r in good(rows) if (r.image, r.method) == (image, m.name)) for m in methods]
+        values = [
+            _mean(r.metrics[metric] for r in good(rows) if (r.image, r.method) == (image, m.name)) for m in methods
+        ]
         lines.append([image, *(number(v, _DIGITS[metric]) for v in values)])
         shown = {
             j: round(v, _DIGITS[metric])
@@ -109,7 +117,14 @@ def seed_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
 def failure_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
     """Return what went wrong in training: repeated trainings, solutions that fell back, results below the input."""
     noisy = {r.image: r.metrics["psnr"] for r in good(rows) if r.method == "input"}
-    headings = ["method", "rows", "errors", "trainings repeated", "fell back to another solver", "below the input's PSNR"]
+    headings = [
+        "method",
+        "rows",
+        "errors",
+        "trainings repeated",
+        "fell back to another solver",
+        "below the input's PSNR",
+    ]
     lines = []
     for m in (m for m in methods if m.name not in REFERENCES):
         own = [r for r in rows if r.method == m.name]

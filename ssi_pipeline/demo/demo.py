@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from ssi_pipeline.benchmark.protocol import LEVELS
 from ssi_pipeline.config import load_config
 from ssi_pipeline.demo.compare import Row, best_richardson_lucy, rate
 from ssi_pipeline.demo.picture import save_picture
-from ssi_pipeline.benchmark.protocol import LEVELS
 from ssi_pipeline.demo.volume import truth, write_input
 from ssi_pipeline.report import write_report
 from ssi_pipeline.run import run

@@ -70,6 +70,7 @@ def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory
     )
     _refuse_large_psf(plan, psf_radius)
     _refuse_small_patch(plan, config)
+    _refuse_small_image(plan, config)
     _refuse_memory(plan, config, worker_memory)
     return plan
 
@@ -188,14 +189,7 @@ def _refuse_large_psf(plan: TilePlan, psf_radius: Ints) -> None:
 
 
 def _refuse_small_patch(plan: TilePlan, config: RunConfig) -> None:
-    """Refuse training patches in which no pixel has its whole PSF, and images too small for the published network."""
-    if config.solver in PUBLISHED_SOLVERS:
-        for axis, size, n in zip(SPATIAL, plan.bounds.shape, (plan.dimensions == 3, True, True), strict=True):
-            if n and size < PUBLISHED_LEAST_SIDE:
-                raise GeometryError(
-                    f"the image has {size} pixels along {axis}, but the published network needs {PUBLISHED_LEAST_SIDE}: "
-                    "use solver: ssi"
-                )
+    """Refuse training patches in which no pixel has its whole PSF."""
     if config.solver != "ssi":
         return
     patch = patch_shape(config, plan.domain_shape)
@@ -204,6 +198,18 @@ def _refuse_small_patch(plan: TilePlan, config: RunConfig) -> None:
             raise GeometryError(
                 f"the PSF spans {2 * radius + 1} pixels along {axis}, a training patch {size}: "
                 f"raise training.patch to {4 * radius + 2} or more, or lower psf.energy"
+            )
+
+
+def _refuse_small_image(plan: TilePlan, config: RunConfig) -> None:
+    """Refuse images that the published network's poolings leave nothing of."""
+    if config.solver not in PUBLISHED_SOLVERS:
+        return
+    for axis, size in list(zip(SPATIAL, plan.bounds.shape, strict=True))[3 - plan.dimensions :]:
+        if size < PUBLISHED_LEAST_SIDE:
+            raise GeometryError(
+                f"the image has {size} pixels along {axis}, but the published network needs {PUBLISHED_LEAST_SIDE}: "
+                "use solver: ssi"
             )
 
 

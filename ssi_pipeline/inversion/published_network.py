@@ -21,7 +21,9 @@ class PublishedUNet(nn.Module):
 
     def __init__(self, axes: int, rng: torch.Generator) -> None:
         super().__init__()
-        widths = [_WIDTH * 2 ** min(level, PUBLISHED_POOLINGS - 1) for level in range(PUBLISHED_POOLINGS + 1)]  # 8 16 32 64 64: the deepest level is no wider
+        widths = [
+            _WIDTH * 2 ** min(level, PUBLISHED_POOLINGS - 1) for level in range(PUBLISHED_POOLINGS + 1)
+        ]  # 8 16 32 64 64: the deepest level is no wider
         with torch.random.fork_rng(devices=[]):  # layers draw from the global generator: torch's default start
             torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
             self.down = nn.ModuleList(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,16 +55,22 @@ class PublishedTile:
         return self.y.ndim - 2
 
     @classmethod
-    def of(cls, y: NDArray[np.float32], observed: NDArray[np.bool_], axes: int, seed: int, device: str) -> PublishedTile:
+    def of(
+        cls, y: NDArray[np.float32], observed: NDArray[np.bool_], axes: int, seed: int, device: str
+    ) -> PublishedTile:
         """Take the first square of a measurement (z y x, in [0, 1]) and draw its validation pixels."""
         side = min(_LARGEST_SIDE, *y.shape[3 - axes :])
         if side < PUBLISHED_LEAST_SIDE:
-            raise GeometryError(f"the published network needs {PUBLISHED_LEAST_SIDE} pixels along each axis, found {side}")
+            raise GeometryError(
+                f"the published network needs {PUBLISHED_LEAST_SIDE} pixels along each axis, found {side}"
+            )
         whole = to_tensor(y, axes, device)[None, None]
-        first = (..., *(slice(0, side),) * axes)
+        first: Any = (..., *(slice(0, side),) * axes)
         part, seen = whole[first], to_tensor(observed, axes, device)[first]
         count = int(_VALIDATION_SHARE * part.numel())
-        drawn = torch.randint(part.numel(), (count,), generator=generator(seed, PUBLISHED_STREAM, 2))  # some twice, as published
+        drawn = torch.randint(
+            part.numel(), (count,), generator=generator(seed, PUBLISHED_STREAM, 2)
+        )  # some twice, as published
         valid = torch.zeros(part.numel(), dtype=torch.bool)
         valid[drawn] = True
         valid = valid.to(device).reshape(part.shape)
@@ -115,7 +122,9 @@ def train_published(
         optimiser.step()
         _perturb(network, optimiser.param_groups[0]["lr"] * _PARAMETER_NOISE / (1 + step), rng)
         shown, _ = hide_by_zeros(noisy, density, rng)
-        value = float(((model(apply_published(network, shown)) - tile.y) * tile.valid).square().mean())  # waits for the device
+        value = float(
+            ((model(apply_published(network, shown)) - tile.y) * tile.valid).square().mean()
+        )  # waits for the device
         scheduler.step(value)
         if step % _TRACE_EVERY == 0 or step == steps - 1:
             trace.append((step + 1, float(loss.detach()), value))
@@ -150,4 +159,4 @@ def apply_published(network: PublishedUNet, image: Tensor) -> Tensor:
 @torch.no_grad()
 def _perturb(network: PublishedUNet, scale: float, rng: torch.Generator) -> None:
     for p in network.parameters():
-        p += scale * torch.randn(p.shape, generator=rng).to(p)
+        p.add_(torch.randn(p.shape, generator=rng).to(p), alpha=scale)

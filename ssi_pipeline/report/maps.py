@@ -28,7 +28,9 @@ _CATEGORIES = {
     "status": {0: "to do", 1: "done", 2: "failed"},
     "method": {0: "identity", 1: "network", 2: "Wiener", 3: "constant", 4: "published"},
 }
-_COLORS = ListedColormap(["#fde725", "#5ec962", "#21918c", "#3b528b", "#440154"])  # steps of viridis, apart in lightness
+_COLORS = ListedColormap(
+    ["#fde725", "#5ec962", "#21918c", "#3b528b", "#440154"]
+)  # steps of viridis, apart in lightness
 
 
 @dataclass(frozen=True, slots=True)

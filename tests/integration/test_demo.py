@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf, degrade
 from ssi_pipeline.demo.demo import prepare_demo, solve_demo
 from ssi_pipeline.demo.picture import save_picture
-from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf, degrade
 from ssi_pipeline.demo.volume import truth
 
 

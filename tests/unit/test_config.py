@@ -98,7 +98,10 @@ def test_every_mistake_is_reported_at_once() -> None:
     [
         ({"input": {}}, "input.path: missing; it has no default: expected a path"),
         ({"psf": {"kind": "file"}}, "psf.path: missing; it has no default: expected a path"),
-        ({"psf": {"fwhm_px": 1}}, "psf.kind: missing; expected 'file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'"),
+        (
+            {"psf": {"fwhm_px": 1}},
+            "psf.kind: missing; expected 'file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'",
+        ),
         ({"psf__kind": "gausian"}, "psf.kind: 'gausian' is unknown; did you mean 'gaussian'?"),
         ({"psf__kind": 7}, "psf.kind: '7' is unknown; known: file, gaussian, widefield, gibson_lanni, identity"),
         (
@@ -127,13 +130,13 @@ def test_every_mistake_is_reported_at_once() -> None:
         ({"training__bounds__lower": "x"}, "training.bounds.lower: expected a number or 'auto', found 'x'"),
         (
             {"psf": "gaussian"},
-            "psf: expected a section with a key 'kind' ('file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'), "
-            "or a list of these, found 'gaussian'",
+            "psf: expected a section with a key 'kind' "
+            "('file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'), or a list of these, found 'gaussian'",
         ),
         (
             {"psf": []},
-            "psf: expected a section with a key 'kind' ('file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'), "
-            "or a list of these, found []",
+            "psf: expected a section with a key 'kind' "
+            "('file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'), or a list of these, found []",
         ),
     ],
 )

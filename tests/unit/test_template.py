@@ -10,7 +10,16 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from ssi_pipeline.config import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, RunConfig, flatten, load_config, parse_config
+from ssi_pipeline.config import (
+    FilePsf,
+    GaussianPsf,
+    GibsonLanniPsf,
+    IdentityPsf,
+    RunConfig,
+    flatten,
+    load_config,
+    parse_config,
+)
 from ssi_pipeline.config.template import template_text
 
 OPTION = re.compile(r"^( *)#([a-z_0-9]+:(?: .*)?)$")
