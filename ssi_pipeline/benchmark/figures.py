@@ -66,7 +66,7 @@ def trade_off_figure(benchmark: Benchmark, rows: Sequence[Row]) -> Figure:
     curve = mean_curve(rows)
     axes.plot(curve[:, 2], curve[:, 1], "-o", color="#808080", markersize=3, zorder=1)
     for n, level, sharpness in curve:
-        if n in (1, 2, 3, 5, 10, 15, len(curve)):
+        if n in (1, 2, 5, 10, 15, len(curve)):
             axes.annotate(f"n = {n:.0f}", (sharpness, level), (4, -10), textcoords="offset points", fontsize=7)
     axes.plot([], [], "-o", color="#808080", markersize=3, label=f"Lucy-Richardson, n = 1 to {len(curve)}")
     _points(axes, benchmark, rows)

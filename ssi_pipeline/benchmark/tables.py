@@ -44,7 +44,7 @@ class Sheet:
         """Return it as a table for the terminal."""
         table = Table(title=self.title)
         for i, heading in enumerate(self.headings):
-            table.add_column(heading, justify="right" if i else "left")
+            table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
         for i, line in enumerate(self.lines):
             cells = (f"[bold]{cell}[/bold]" if (i, j) in self.best else cell for j, cell in enumerate(line))
             table.add_row(*cells)

@@ -1,0 +1,188 @@
+"""`ssi benchmark` from the command to the tables: it resumes, refuses early, and one failure costs one row."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from ssi_pipeline.benchmark.images import find_images, read_truth
+from ssi_pipeline.cli import main
+
+STEPS = ("--set", "training.steps=4", "--set", "training.attempts=1", "--set", "published.steps=2")
+
+
+def write_images(folder: Path, side: int = 48) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    grey = (255 * rng.random((side, side + 3))).astype(np.uint8)
+    imsave(folder / "one.png", grey, check_contrast=False)
+    imsave(folder / "two.tif", np.stack([grey, grey // 2, grey // 3], axis=-1), check_contrast=False)
+    return folder
+
+
+def command(tmp_path: Path, *more: str, methods: str = "blurry,input,lr5") -> list[str]:
+    images = tmp_path / "images"
+    if not images.exists():
+        write_images(images)
+    output = str(tmp_path / "out")
+    return ["benchmark", "--images", str(images), "--output", output, "--methods", methods, *more]
+
+
+def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = "blurry,input,lr5,wiener,ssi,ssi_published,ssi_published_unmasked"
+    assert main(command(tmp_path, "--seeds", "0,1", *STEPS, methods=methods)) == 0
+    said = capsys.readouterr()
+    assert "20 rows: 2 images" in said.out  # 4 methods once, 3 with two seeds
+    assert "PSNR (dB)" in said.out
+    assert "training" in said.out
+    assert "20/20" in said.err
+    out = tmp_path / "out"
+    with (out / "rows.csv").open() as stream:
+        table = list(csv.DictReader(stream))
+    assert len(table) == 20
+    assert len(json.loads((out / "rows.json").read_text())) == 20
+    assert all(float(line["psnr"]) > 0 for line in table)
+    assert all(float(line["training_seconds"]) > 0 for line in table if line["method"] == "ssi_published")
+    assert {line["steps"] for line in table if line["method"] == "ssi_published"} == {"2"}
+    assert {line["used"] for line in table if line["method"] == "ssi_published"} == {"published"}
+    assert len({line["psnr"] for line in table if line["method"] == "ssi_published" and line["image"] == "one"}) == 2
+    estimate = np.load(out / "estimates" / "one.ssi_published.1.npy")
+    assert estimate.shape == (48, 51)
+    assert estimate.dtype == np.float32
+    assert "Spread over seeds" in (out / "summary.md").read_text()
+    for name in ("one.png", "two.png", "trade-off.png"):
+        assert (out / "figures" / name).stat().st_size > 10_000
+
+
+def test_what_is_there_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(tmp_path)) == 0
+    rows = tmp_path / "out" / "rows"
+    kept = {p.name: p.stat().st_mtime_ns for p in rows.iterdir()}
+    (rows / "one.lr5.json").unlink()
+    (tmp_path / "out" / "estimates" / "two.input.npy").unlink()
+    capsys.readouterr()
+    assert main(command(tmp_path)) == 0
+    said = capsys.readouterr()
+    assert "resuming: 4 of 6 rows are there" in said.err
+    changed = {p.name for p in rows.iterdir() if p.stat().st_mtime_ns != kept.get(p.name)}
+    assert changed == {"one.lr5.json", "two.input.json"}
+
+
+def test_killed_and_resumed(tmp_path: Path) -> None:
+    methods = "blurry,input,lr5,ssi_published"
+    arguments = command(tmp_path, "--set", "published.steps=100000", methods=methods)
+    process = subprocess.Popen([sys.executable, "-m", "ssi_pipeline.cli", *arguments], stderr=subprocess.DEVNULL)
+    rows = tmp_path / "out" / "rows"
+    deadline = time.monotonic() + 120
+    while not (rows.is_dir() and len(list(rows.glob("*.json"))) >= 6) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.kill()
+    process.wait()
+    kept = {p.name: p.stat().st_mtime_ns for p in rows.glob("*.json")}
+    assert len(kept) >= 6
+    assert main(command(tmp_path)) == 0
+    assert {p.name: p.stat().st_mtime_ns for p in rows.glob("*.json")} == kept
+
+
+def test_rows_of_another_set_up_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(tmp_path)) == 0
+    assert main(command(tmp_path, "--crop", "40")) == 2
+    said = capsys.readouterr().err
+    assert "rows of another set-up" in said
+    assert "(crop, image)" in said
+    assert "another --output" in said
+    # an option of solvers is none of these methods' business
+    assert main(command(tmp_path, "--set", "training.steps=9")) == 0
+
+
+def test_a_row_that_fails_costs_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(command(tmp_path, methods="blurry")) == 0
+    (tmp_path / "out" / "estimates" / "one.input.npy").mkdir()  # cannot be replaced by a file
+    assert main(command(tmp_path)) == 1
+    said = capsys.readouterr().out
+    assert "failed: one, input, seed 0: IsADirectoryError" in said
+    assert json.loads((tmp_path / "out" / "rows" / "two.lr5.json").read_text())["error"] == ""
+    assert "Rows that failed" in (tmp_path / "out" / "summary.md").read_text()
+    (tmp_path / "out" / "estimates" / "one.input.npy").rmdir()
+    assert main(command(tmp_path)) == 0  # it is tried again
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--methods", "weiner"], "did you mean wiener"),
+        (["--images", "nowhere"], "is no folder"),
+        (["--seeds", "0,0"], "different whole numbers"),
+        (["--seeds", "x"], "different whole numbers"),
+        (["--workers", "0"], "--workers is 0"),
+        (["--crop", "-1"], "--crop is -1"),
+        (["--crop", "12"], "fewer than the PSF"),
+        (["--crop", "20", "--methods", "ssi_published"], "needs 32"),
+        (["--set", "training.steps=none"], "training.steps"),
+        (["--psf", "missing.npy"], "missing.npy"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work(
+    tmp_path: Path, more: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path, *more)) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_that_are_none_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = write_images(tmp_path / "images")
+    bad = images / "bad.png"
+    cases = (
+        (b"no image", "cannot be read"),
+        (np.zeros((40, 40), np.uint8), "is constant"),
+        (None, "more than one image"),
+    )
+    for content, says in cases:
+        if isinstance(content, bytes):
+            bad.write_bytes(content)
+        elif content is not None:
+            imsave(bad, content, check_contrast=False)
+        else:
+            bad.unlink()
+            imsave(images / "one.tif", np.eye(40, dtype=np.uint8), check_contrast=False)
+        assert main(command(tmp_path)) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_a_psf_of_ones_own_changes_the_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "psf.npy", np.outer([1, 2, 1], [1, 2, 1]) / 16)
+    assert main(command(tmp_path, "--psf", str(tmp_path / "psf.npy"), methods="blurry")) == 0
+    mild = json.loads((tmp_path / "out" / "rows" / "one.blurry.json").read_text())["metrics"]["psnr"]
+    assert main([*command(tmp_path, methods="blurry"), "--output", str(tmp_path / "other")]) == 0
+    strong = json.loads((tmp_path / "other" / "rows" / "one.blurry.json").read_text())["metrics"]["psnr"]
+    assert mild > strong + 1
+
+
+def test_images_of_scikit_image_need_no_download() -> None:
+    paths = find_images(None)
+    assert len(paths) == 6
+    assert all(p.is_file() for p in paths)
+    for path in paths:
+        truth = read_truth(path, 100)
+        assert truth.shape == (100, 100)
+        assert (truth.min(), truth.max()) == (0, 1)
+
+
+def test_colour_becomes_luminance(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    colour = rng.integers(0, 255, (40, 50, 3), np.uint8)
+    imsave(tmp_path / "c.png", colour, check_contrast=False)
+    grey = colour @ np.array([0.2125, 0.7154, 0.0721])
+    expected = (grey - grey.min()) / (grey.max() - grey.min())
+    np.testing.assert_allclose(read_truth(tmp_path / "c.png", None), expected, atol=1e-5)
