@@ -1,8 +1,8 @@
 """Trials of the inversion on scikit-image's own pictures, degraded as in the published benchmark.
 
 Prints for each picture the PSNR (range 1, clipped to it) of the input, of the best Richardson-Lucy of 1 to 30
-iterations (picked with the truth), of the linear (Wiener) solution and of the network, and the CPU seconds of
-the training. Options of the configuration are given as training.steps=200.
+iterations (picked with the truth), of the linear (Wiener) solution and of the network, and the seconds of
+the training. Options of the configuration are given as training.steps=200. The whole comparison is `ssi benchmark`.
 
     python benchmarks/trials.py --images camera,cell,retina --psf gaussian training.steps=200
 """
@@ -10,23 +10,20 @@ the training. Options of the configuration are given as training.steps=200.
 from __future__ import annotations
 
 import argparse
-import time
 from itertools import islice
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+import skimage
 import torch
-import yaml
-from skimage import data
-from skimage.color import rgb2gray
 
-from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf, degrade
-from ssi_pipeline.config import GaussianPsf, RunConfig, parse_config
-from ssi_pipeline.inversion.calibration import calibrate
-from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.benchmark.images import read_truth
+from ssi_pipeline.benchmark.methods import Degraded, run_solver
+from ssi_pipeline.benchmark.protocol import benchmark_psf
+from ssi_pipeline.benchmark.rows import clipped
+from ssi_pipeline.config import GaussianPsf
 from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
-from ssi_pipeline.inversion.solve import solve
-from ssi_pipeline.physics import Psf, load_psf
+from ssi_pipeline.physics import load_psf
 from ssi_pipeline.quality.reference import psnr
 
 IMAGES = "cell,retina,hubble_deep_field,camera,coins,moon"
@@ -34,56 +31,25 @@ IMAGES = "cell,retina,hubble_deep_field,camera,coins,moon"
 
 def picture(name: str, side: int) -> np.ndarray:
     """Return the middle of a picture (y x), stretched to [0, 1]."""
-    image = np.asarray(getattr(data, name)())
-    grey = rgb2gray(image[..., :3]) if image.ndim == 3 else image.astype(np.float64)
-    y, x = (max(0, (n - side) // 2) for n in grey.shape)
-    crop = grey[y : y + side, x : x + side]
-    return ((crop - crop.min()) / (crop.max() - crop.min())).astype(np.float32)
+    return read_truth(next(Path(skimage.data.__file__).parent.glob(f"{name}.*g")), side)
 
 
-def configuration(changes: list[str]) -> RunConfig:
-    """Return the defaults with changes like ``training.steps=200``."""
-    document: dict[str, Any] = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
-    for change in changes:
-        key, value = change.split("=")
-        *parents, leaf = key.split(".")
-        section = document
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        section[leaf] = yaml.safe_load(value)
-    return parse_config(document)
-
-
-def measurement(y: np.ndarray, radius: int, stride: int) -> tuple[Measurement, tuple[int | slice, ...]]:
-    """Pad a plane as the pipeline does; returns it and where the plane is."""
-    pads = [(radius, radius + -(n + 2 * radius) % stride) for n in y.shape]
-    values = np.pad(y.astype(np.float32), pads, mode="reflect")[None]
-    seen = np.pad(np.ones(y.shape, bool), pads)[None]
-    inside = tuple(slice(radius, radius + n) for n in y.shape)
-    return Measurement(values, seen), (0, *inside)
-
-
-def trial(truth: np.ndarray, psf: Psf, config: RunConfig, seed: int) -> tuple[dict[str, float], str]:
+def trial(truth: np.ndarray, degraded: Degraded, seed: int) -> tuple[dict[str, float], str]:
     """Return PSNRs by name, and what else is worth knowing."""
-    kernel = psf.values[0].astype(np.float64)
-    y = degrade(truth, kernel)
 
     def score(estimate: np.ndarray) -> float:
-        return psnr(truth, np.clip(estimate / LEVELS, 0, 1).astype(np.float32))
+        return psnr(truth, clipped(estimate))
 
-    posed, inside = measurement(y, psf.radius[1], 2 ** (config.network.levels - 1))
-    calibration = calibrate([posed], psf, config)
-    linear = solve(posed, psf, calibration, config.model_copy(update={"solver": "wiener"}), seed, "cpu")
-    started = time.process_time()
-    found = solve(posed, psf, calibration, config, seed, "cpu")
-    seconds = time.process_time() - started
+    found = run_solver("ssi", degraded, seed)
     row = {
-        "input": score(y),
-        "RL": max(score(x) for x in islice(richardson_lucy(y, kernel), 30)),
-        "Wiener": score(linear.estimate[inside]),
-        "ours": score(found.estimate[inside]),
+        "input": score(degraded.image),
+        "RL": max(score(x) for x in islice(richardson_lucy(degraded.image, degraded.psf), 30)),
+        "Wiener": score(run_solver("wiener", degraded, seed).estimate),
+        "ours": score(found.estimate),
     }
-    return row, f"{found.method}, {found.steps} steps, {found.attempts} training(s), {seconds:.0f} s {found.note}"
+    facts = found.facts
+    seconds = f"{found.training_seconds:.0f} s"
+    return row, f"{facts['used']}, {facts['steps']} steps, {facts['attempts']} training(s), {seconds} {facts['note']}"
 
 
 def main() -> None:
@@ -98,13 +64,14 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.short:
         options.images, options.side, options.changes = "camera", 128, ["training.steps=20"]
-    psf = Psf(benchmark_psf()[None].astype(np.float32))
+    psf = benchmark_psf()
     if options.psf == "gaussian":
-        section = GaussianPsf(kind="gaussian", fwhm_px={"y": 4.7, "x": 4.7})
-        psf = load_psf(section, None, 2) or psf
+        loaded = load_psf(GaussianPsf(kind="gaussian", fwhm_px={"y": 4.7, "x": 4.7}), None, 2)
+        psf = psf if loaded is None else loaded.values[0].astype(np.float64)
     rows = []
     for name in options.images.split(","):
-        row, note = trial(picture(name, options.side), psf, configuration(options.changes), options.seed)
+        truth = picture(name, options.side)
+        row, note = trial(truth, Degraded.of(truth, psf, options.changes), options.seed)
         rows.append(row)
         print(f"{name:20s}", *(f"{key} {value:5.2f}" for key, value in row.items()), f" {note}", flush=True)
     print(f"{'mean':20s}", *(f"{key} {np.mean([row[key] for row in rows]):5.2f}" for key in rows[0]))
