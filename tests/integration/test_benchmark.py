@@ -16,7 +16,16 @@ from skimage.io import imsave
 from ssi_pipeline.benchmark.images import find_images, read_truth
 from ssi_pipeline.cli import main
 
-STEPS = ("--set", "training.steps=4", "--set", "training.attempts=1", "--set", "published.steps=2")
+SMALL = {
+    "training.steps": 2,
+    "training.attempts": 1,
+    "training.patch": 32,
+    "training.batch": 1,
+    "network.width": 4,
+    "network.levels": 2,
+    "published.steps": 2,
+}
+STEPS = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
 
 
 def write_images(folder: Path, side: int = 48) -> Path:
@@ -37,18 +46,18 @@ def command(tmp_path: Path, *more: str, methods: str = "blurry,input,lr5") -> li
 
 
 def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    methods = "blurry,input,lr5,wiener,ssi,ssi_published,ssi_published_unmasked"
+    methods = "blurry,input,lr5,ssi,ssi_published"
     assert main(command(tmp_path, "--seeds", "0,1", *STEPS, methods=methods)) == 0
     said = capsys.readouterr()
-    assert "20 rows: 2 images" in said.out  # 4 methods once, 3 with two seeds
+    assert "14 rows: 2 images" in said.out  # 3 methods once, 2 with two seeds
     assert "PSNR (dB)" in said.out
     assert "training" in said.out
-    assert "20/20" in said.err
+    assert "14/14" in said.err
     out = tmp_path / "out"
     with (out / "rows.csv").open() as stream:
         table = list(csv.DictReader(stream))
-    assert len(table) == 20
-    assert len(json.loads((out / "rows.json").read_text())) == 20
+    assert len(table) == 14
+    assert len(json.loads((out / "rows.json").read_text())) == 14
     assert all(float(line["psnr"]) > 0 for line in table)
     assert all(float(line["training_seconds"]) > 0 for line in table if line["method"] == "ssi_published")
     assert {line["steps"] for line in table if line["method"] == "ssi_published"} == {"2"}
@@ -103,9 +112,7 @@ def test_rows_of_another_set_up_are_refused(tmp_path: Path, capsys: pytest.Captu
     assert main(command(tmp_path, "--set", "training.steps=9")) == 0
 
 
-def test_a_row_that_fails_costs_no_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path, methods="blurry")) == 0
     (tmp_path / "out" / "estimates" / "one.input.npy").mkdir()  # cannot be replaced by a file
     assert main(command(tmp_path)) == 1
@@ -143,11 +150,8 @@ def test_what_cannot_work_is_refused_before_any_work(
 def test_images_that_are_none_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = write_images(tmp_path / "images")
     bad = images / "bad.png"
-    cases = (
-        (b"no image", "cannot be read"),
-        (np.zeros((40, 40), np.uint8), "is constant"),
-        (None, "more than one image"),
-    )
+    constant = np.zeros((40, 40), np.uint8)
+    cases = (b"no image", "cannot be read"), (constant, "is constant"), (None, "more than one image")
     for content, says in cases:
         if isinstance(content, bytes):
             bad.write_bytes(content)

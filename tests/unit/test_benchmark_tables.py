@@ -81,20 +81,14 @@ def made(tmp_path: Path, rows: dict[int, Row], workers: int = 1) -> Benchmark:
 
 def test_the_summary_says_what_it_was_made_from_and_what_failed(tmp_path: Path) -> None:
     text = summary(made(tmp_path, {}), ROWS)
-    for part in (
-        "2 images",
-        "Seeds 0, 1",
-        "training.steps=5",
-        "b, ssi, seed 1: TrainingError: no",
-        "Spread over seeds",
-    ):
+    failed = "b, ssi, seed 1: TrainingError: no"
+    for part in ("2 images", "Seeds 0, 1", "training.steps=5", failed, "Spread over seeds"):
         assert part in text
 
 
 def test_the_time_left_is_that_of_rows_of_the_same_method(tmp_path: Path) -> None:
-    rows = {
-        i: Row(r.image, r.method, r.seed, {}, seconds=100.0 if r.method == "ssi" else 1.0) for i, r in enumerate(ROWS)
-    }
+    seconds = {"ssi": 100.0}
+    rows = {i: Row(r.image, r.method, r.seed, {}, seconds=seconds.get(r.method, 1.0)) for i, r in enumerate(ROWS)}
     del rows[9], rows[0]
     assert seconds_left(made(tmp_path, rows), rows) == pytest.approx(101)
     assert seconds_left(made(tmp_path, rows, workers=2), rows) == pytest.approx(50.5)
