@@ -91,11 +91,8 @@ _psf: list[NDArray[np.float64]] = []
 
 
 def _one_thread(psf: NDArray[np.float64]) -> None:
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    import torch
-
-    torch.set_num_threads(1)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # read by torch when a solver first imports it
     _psf[:] = [psf]
 
 
