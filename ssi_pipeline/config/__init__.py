@@ -4,6 +4,7 @@ from ssi_pipeline.config.fingerprint import differences, digest, flatten
 from ssi_pipeline.config.load import load_config, parse_config
 from ssi_pipeline.config.model import (
     BoundsConfig,
+    ClassicalConfig,
     ExecutorConfig,
     InputConfig,
     MaskingConfig,
@@ -18,6 +19,7 @@ from ssi_pipeline.config.psf import FilePsf, GaussianPsf, IdentityPsf, PsfConfig
 
 __all__ = [
     "BoundsConfig",
+    "ClassicalConfig",
     "ExecutorConfig",
     "FilePsf",
     "GaussianPsf",

@@ -164,6 +164,14 @@ class TrainingConfig(Section):
     start_from: Path | None = None
 
 
+class ClassicalConfig(Section):
+    """The knob of the solvers that need no training; 'auto' chooses it by the masked loss on samples of the channel."""
+
+    weight: PositiveFloat | Literal["auto"] = "auto"
+    iterations: PositiveInt | Literal["auto"] = "auto"
+    tv_iterations: PositiveInt = 100
+
+
 class ExecutorConfig(Section):
     """Where the work is done. Nothing here changes what is computed."""
 
@@ -184,12 +192,13 @@ class RunConfig(Section):
     input: InputConfig
     output: OutputConfig
     psf: Annotated[tuple[PsfConfig, ...], Field(min_length=1)]
-    solver: Literal["ssi", "wiener", "identity"] = "ssi"
+    solver: Literal["ssi", "wiener", "richardson_lucy", "tv", "tv_cg", "identity"] = "ssi"
     tiling: TilingConfig = TilingConfig()
     normalisation: NormalisationConfig = NormalisationConfig()
     masking: MaskingConfig = MaskingConfig()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    classical: ClassicalConfig = ClassicalConfig()
     executor: ExecutorConfig = ExecutorConfig()
     seed: NonNegativeInt = 0
 
