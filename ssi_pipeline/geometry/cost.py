@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ssi_pipeline.config import NetworkConfig, RunConfig
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.geometry.halo import ITERATIVE
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import Volume
 
@@ -14,6 +15,9 @@ PROCESS_BYTES = 700 * 2**20
 """Resident size of a worker before its first tile (python, torch, dask, zarr), measured 0.45 to 0.6 GiB."""
 
 _FLOAT = 4
+_ITERATE_FLOATS = {"richardson_lucy": 0, "tv": 12, "tv_cg": 20}
+"""Floats per voxel that the iterates and their slopes along three axes take beyond the linear solution."""
+
 _PATCH_2D = 128
 _PATCH_3D = (24, 64, 64)
 
@@ -66,6 +70,8 @@ def worker_bytes(config: RunConfig, domain_shape: Ints) -> int:
     linear = 24 * _FLOAT * voxels
     if config.solver == "wiener":
         return PROCESS_BYTES + arrays + linear
+    if config.solver in ITERATIVE:
+        return PROCESS_BYTES + arrays + linear + _ITERATE_FLOATS[config.solver] * _FLOAT * voxels
     patch = math.prod(patch_shape(config, domain_shape)) * config.training.batch
     per_voxel = _activation_floats(config.network) * _FLOAT
     return PROCESS_BYTES + arrays + linear + per_voxel * max(voxels, 4 * patch)

@@ -26,7 +26,15 @@ _DECADES = 2.0
 
 _CATEGORIES = {
     "status": {0: "to do", 1: "done", 2: "failed"},
-    "method": {0: "identity", 1: "network", 2: "Wiener", 3: "constant"},
+    "method": {
+        0: "identity",
+        1: "network",
+        2: "Wiener",
+        3: "constant",
+        4: "Richardson-Lucy",
+        5: "total variation",
+        6: "total variation (CG)",
+    },
 }
 _COLORS = ListedColormap(["#fde725", "#35b779", "#31688e", "#440154"])  # steps of viridis, apart in lightness
 
