@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -39,9 +39,9 @@ def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> Non
     y = measured(blobs(shape), None, sigma=SIGMA)
     problem, given = posed("tv", None, y)
     expected = denoise_tv_chambolle(y.astype(np.float64), weight=0.2, eps=1e-12, max_num_iter=3000)
-    found, _ = next(islice(primal_dual.iterate(problem, given, 0.2, start(problem, given)), 800, None))
-    # both stop short of the minimum: a thousandth of the image's range
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
+    found, _ = next(islice(primal_dual.iterate(problem, given, 0.2, start(problem, given)), 3000, None))
+    # both stop short of the minimum: two thousandths of the image's range
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-3)
 
 
 def reference(y: np.ndarray, psf: np.ndarray, weight: float, smoothing: float, sigma: float, low: float) -> float:
@@ -68,7 +68,9 @@ def reference(y: np.ndarray, psf: np.ndarray, weight: float, smoothing: float, s
         return float(each.sum() + weight * length.sum()), gradient.ravel()
 
     options = {"maxiter": 3000, "maxfun": 6000, "ftol": 1e-13, "gtol": 1e-9}
-    return float(optimize.minimize(value, y.ravel().astype(np.float64), jac=True, options=options, method="L-BFGS-B").fun)
+    return float(
+        optimize.minimize(value, y.ravel().astype(np.float64), jac=True, options=options, method="L-BFGS-B").fun
+    )
 
 
 def case(axes: int, clipped: bool) -> tuple[Problem, Given, np.ndarray, np.ndarray, float]:
@@ -87,7 +89,7 @@ def test_conjugate_gradients_end_at_the_minimum_and_always_descend(axes: int, cl
     estimates = islice(conjugate.descend(problem, given, weight, linear_start(problem, given)), 300)
     values = [objective(problem, given, x, weight, eps) for x in estimates]
     # float32 sums of about 1000 terms: equal values differ in the seventh digit
-    assert all(b <= a * (1 + 1e-6) for a, b in zip(values[:-1], values[1:], strict=True))
+    assert all(b <= a * (1 + 1e-6) for a, b in pairwise(values))
     assert values[-1] == pytest.approx(reference(y, kernel, weight, eps, SIGMA, low), rel=1e-4)
 
 

@@ -11,12 +11,12 @@ from skimage.restoration import wiener
 from ssi_pipeline.inversion.calibration import filter_radius
 from ssi_pipeline.inversion.classical.wiener import solve_wiener
 
-WEIGHT = 0.05
+WEIGHT = 0.1
 
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_it_agrees_with_scikit_image_in_the_interior(axes: int) -> None:
-    psf = gaussian_psf(axes, skew=0.5)
+    psf = gaussian_psf(axes, sigma=0.8, skew=0.5)
     kernel = (psf.values if axes == 3 else psf.values[0]).astype(np.float64)
     y = measured(blobs((80, 90) if axes == 2 else (40, 64, 60)), psf).astype(np.float64)
     expected = wiener(y, kernel, WEIGHT, clip=False)
@@ -27,7 +27,7 @@ def test_it_agrees_with_scikit_image_in_the_interior(axes: int) -> None:
     whole = tuple(slice(n // 2 - 2 * r // 3, n // 2 + 2 * r // 3 + 1) for n, r in zip(y.shape, radius, strict=True))
     # ours is tapered beyond two thirds of its radius, and then brought back to a sum of 1
     lost = np.abs(response).sum() - np.abs(response[whole]).sum()
-    assert lost < 0.02
+    assert lost < 0.05
     inner = tuple(slice(r, -r) for r in radius)
     found = solve_wiener(*posed("wiener", psf, y), WEIGHT).numpy()
     np.testing.assert_allclose(found[inner], expected[inner], atol=2 * lost * np.abs(y).max() + 1e-5)
@@ -35,7 +35,7 @@ def test_it_agrees_with_scikit_image_in_the_interior(axes: int) -> None:
 
 def test_a_standing_wave_is_scaled_as_computed_by_hand() -> None:
     """cos(k x) with antinodes at both ends continues itself by reflection: an eigenfunction."""
-    psf = gaussian_psf()
+    psf = gaussian_psf(sigma=0.8)
     n, periods = 61, 6
     k = np.pi * periods / (n - 1)
     y = np.broadcast_to(0.5 + 0.3 * np.cos(k * np.arange(n)), (n, n))
@@ -47,9 +47,9 @@ def test_a_standing_wave_is_scaled_as_computed_by_hand() -> None:
     np.testing.assert_allclose(found, 0.5 + gain * (y - 0.5), atol=0.3 * 0.02)
 
 
-def test_the_filter_is_scikit_image_s_at_every_frequency_where_the_kernel_is_whole() -> None:
-    """A delta of response, its spectrum against conj(H) / (|H|^2 + weight |L|^2)."""
-    psf = gaussian_psf()
+def test_the_response_to_a_point_has_the_spectrum_of_the_formula() -> None:
+    """conj(H) / (|H|^2 + weight |L|^2), but for what the taper cuts off."""
+    psf = gaussian_psf(sigma=0.8)
     y = np.zeros((65, 65), np.float32)
     y[32, 32] = 1
     found = fft.fft2(np.fft.ifftshift(solve_wiener(*posed("wiener", psf, y), WEIGHT).numpy().astype(np.float64)))
