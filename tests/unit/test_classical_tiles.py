@@ -19,7 +19,7 @@ NOISE = 0.1
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize(
     ("name", "knob", "tolerance"),
-    [("wiener", 0.5, 0.02), ("richardson_lucy", 5, 0.02), ("tv", 0.03, 0.2), ("tv_cg", 0.03, 0.2)],
+    [("wiener", 0.5, 0.02), ("richardson_lucy", 5, 0.02), ("tv", 0.03, 0.05), ("tv_cg", 0.03, 0.2)],
 )
 def test_a_tile_s_core_is_that_of_the_whole(name: str, knob: float, tolerance: float, axes: int) -> None:
     """Tolerances in units of the noise.
@@ -39,7 +39,6 @@ def test_a_tile_s_core_is_that_of_the_whole(name: str, knob: float, tolerance: f
     core = tuple(slice(h, -h) for h in halo)
     off = (part - whole)[core].abs()
     assert off.numel() > 100
-    print(f"OFF {name} {axes} {float(off.max()) / NOISE:.4f} {float(off.square().mean().sqrt()) / NOISE:.5f} {halo}")
     assert float(off.max()) < tolerance * NOISE
 
 
