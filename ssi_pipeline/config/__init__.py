@@ -5,6 +5,7 @@ from ssi_pipeline.config.load import load_config, parse_config
 from ssi_pipeline.config.model import (
     PUBLISHED_SOLVERS,
     BoundsConfig,
+    ClassicalConfig,
     ExecutorConfig,
     InputConfig,
     MaskingConfig,
@@ -21,6 +22,7 @@ from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, Identi
 __all__ = [
     "PUBLISHED_SOLVERS",
     "BoundsConfig",
+    "ClassicalConfig",
     "ExecutorConfig",
     "FilePsf",
     "GaussianPsf",

@@ -173,6 +173,14 @@ class PublishedConfig(Section):
     steps: PositiveInt = 3000
 
 
+class ClassicalConfig(Section):
+    """The knob of the solvers that need no training; 'auto' chooses it by the masked loss on samples of the channel."""
+
+    weight: PositiveFloat | Literal["auto"] = "auto"
+    iterations: PositiveInt | Literal["auto"] = "auto"
+    tv_iterations: PositiveInt = 100
+
+
 class ExecutorConfig(Section):
     """Where the work is done. Nothing here changes what is computed."""
 
@@ -193,13 +201,16 @@ class RunConfig(Section):
     input: InputConfig
     output: OutputConfig
     psf: Annotated[tuple[PsfConfig, ...], Field(min_length=1)]
-    solver: Literal["ssi", "wiener", "identity", "ssi_published", "ssi_published_unmasked"] = "ssi"
+    solver: Literal[
+        "ssi", "wiener", "richardson_lucy", "tv", "tv_cg", "identity", "ssi_published", "ssi_published_unmasked"
+    ] = "ssi"
     tiling: TilingConfig = TilingConfig()
     normalisation: NormalisationConfig = NormalisationConfig()
     masking: MaskingConfig = MaskingConfig()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     published: PublishedConfig = PublishedConfig()
+    classical: ClassicalConfig = ClassicalConfig()
     executor: ExecutorConfig = ExecutorConfig()
     seed: NonNegativeInt = 0
 

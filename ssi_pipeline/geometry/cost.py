@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ssi_pipeline.config import PUBLISHED_SOLVERS, NetworkConfig, RunConfig
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.geometry.halo import ITERATIVE
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import Volume
 
@@ -16,6 +17,8 @@ PROCESS_BYTES = 700 * 2**20
 _FLOAT = 4
 _PUBLISHED_FLOATS = 400
 """Floats alive per voxel in a training step of the published UNet, measured on 512 x 512."""
+_ITERATE_FLOATS = {"richardson_lucy": 0, "tv": 12, "tv_cg": 20}
+"""Floats per voxel that the iterates and their slopes along three axes take beyond the linear solution."""
 
 _PATCH_2D = 128
 _PATCH_3D = (24, 64, 64)
@@ -71,6 +74,8 @@ def worker_bytes(config: RunConfig, domain_shape: Ints) -> int:
     linear = 24 * _FLOAT * voxels
     if config.solver == "wiener":
         return PROCESS_BYTES + arrays + linear
+    if config.solver in ITERATIVE:
+        return PROCESS_BYTES + arrays + linear + _ITERATE_FLOATS[config.solver] * _FLOAT * voxels
     patch = math.prod(patch_shape(config, domain_shape)) * config.training.batch
     per_voxel = _activation_floats(config.network) * _FLOAT
     return PROCESS_BYTES + arrays + linear + per_voxel * max(voxels, 4 * patch)

@@ -27,6 +27,10 @@ PUBLISHED_LEAST_SIDE = 2 ** (PUBLISHED_POOLINGS + 1)
 """Pixels along an axis below which its batch normalisation sees a single pixel at the deepest level."""
 
 
+ITERATIVE = ("richardson_lucy", "tv", "tv_cg")
+"""Solvers without training whose result at a pixel depends, if little, on pixels at any distance."""
+
+
 def network_stride(network: NetworkConfig) -> int:
     """Shifts by multiples of this many pixels commute with the network (its total pooling factor)."""
     return int(2 ** (network.levels - 1)) if network.kind == "unet" else 1
@@ -63,11 +67,25 @@ def wiener_radius(psf_radius: Ints) -> Ints:
     return tuple(0 if r == 0 else min(max(_WIENER_REACH * r, low), max(high, r)) for r in psf_radius)
 
 
+def _iterative_reach(config: RunConfig, psf_radius: Ints) -> Ints:
+    """Distance over which an iterative solver's dependence on the measurement fades; exact where that is less.
+
+    The first iterates of Richardson-Lucy reach two PSF radii each. All converge towards an inverse whose
+    kernel is no wider than the Wiener filter's, from where those of total variation start. Measured on tiles
+    cut at this halo: docs/classical.md, Tiles.
+    """
+    wiener, count = wiener_radius(psf_radius), config.classical.iterations
+    if config.solver != "richardson_lucy" or count == "auto":
+        return wiener
+    return tuple(min(2 * r * count, w) for r, w in zip(psf_radius, wiener, strict=True))
+
+
 def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
     """Smallest halo (z y x) for which a tile's core equals the same inverse on the whole volume.
 
     The inverse repairs impulses, applies the Wiener kernel, then the network. The PSF itself is
-    needed in training, where the loss on the core reads f one PSF radius around it.
+    needed in training, where the loss on the core reads f one PSF radius around it. Solvers that iterate
+    depend on ever further pixels, ever less: for them it is the smallest halo that is worth its reading.
     """
     spatial = (config.tiling.dimensions == 3, True, True)
     wiener = wiener_radius(psf_radius)
@@ -77,6 +95,8 @@ def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
         reach = tuple(w + REPAIR_RADIUS for w in wiener)
     elif config.solver in PUBLISHED_SOLVERS:
         reach = tuple(max(published_radius(), r + 1) for r in psf_radius)
+    elif config.solver in ITERATIVE:
+        reach = tuple(w + REPAIR_RADIUS for w in _iterative_reach(config, psf_radius))
     else:
         net = network_radius(config.network)
         linear = wiener if config.network.wiener_input else psf_radius

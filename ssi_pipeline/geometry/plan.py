@@ -10,7 +10,7 @@ from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.boxes import Box, Ints
 from ssi_pipeline.geometry.cost import patch_shape, worker_bytes
-from ssi_pipeline.geometry.halo import PUBLISHED_LEAST_SIDE, network_stride, required_halo
+from ssi_pipeline.geometry.halo import ITERATIVE, PUBLISHED_LEAST_SIDE, network_stride, required_halo
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import AXES, SPATIAL, Volume
 
@@ -134,9 +134,10 @@ def _fits(config: RunConfig, core: Ints, halo: Ints, reachable: Ints, memory: in
 
 
 def _blend(config: RunConfig, core: Ints, extent: Ints) -> Ints:
-    """A sixth of the core where neighbours are trained apart; none where they share one function."""
+    """A sixth of the core where neighbours are solved apart; none where they share one function of finite reach."""
     dimensions = config.tiling.dimensions
-    apart = config.solver in PUBLISHED_SOLVERS or (config.solver == "ssi" and config.training.scope != "shared")
+    alone = config.solver in (*ITERATIVE, *PUBLISHED_SOLVERS)
+    apart = alone or (config.solver == "ssi" and config.training.scope != "shared")
     default = tuple(min(_MAX_BLEND[dimensions], c // 6) if apart else 0 for c in core)
     blend = per_axis(config.tiling.blend, default, dimensions, 0)
     for axis, b, c in zip(SPATIAL, blend, core, strict=True):

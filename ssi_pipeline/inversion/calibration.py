@@ -31,6 +31,8 @@ class ChannelCalibration:
     intensity above it. ``impulse_share``: share of pixels that are impulses. ``wiener_weight``: of the
     Laplacian prior. ``minimum``: smallest raw value. ``clip_low``, ``clip_high``: raw levels at which
     the sensor clips, None where it does not. ``empty``: nothing to see, every sample is constant.
+    ``knob``: weight or number of iterations of the configured classical solver, in normalised units, None for
+    other solvers.
     """
 
     offset: float
@@ -43,6 +45,7 @@ class ChannelCalibration:
     clip_low: float | None = None
     clip_high: float | None = None
     empty: bool = False
+    knob: float | None = None
 
     def normalise(self, raw: float) -> float:
         """Return a raw intensity in normalised units."""
@@ -116,7 +119,20 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     values = psf_values(psf, config.tiling.dimensions)
     impulses = ImpulseTest(draft.noise, config.masking.impulse_sigma, point_source_kappa(values))
     share, weight = _share_and_weight(normal, values, impulses, config.tiling.dimensions)
-    return dataclasses.replace(draft, impulse_share=share, wiener_weight=weight)
+    found = dataclasses.replace(draft, impulse_share=share, wiener_weight=weight)
+    return dataclasses.replace(found, knob=_knob(samples, psf, found, config))
+
+
+def _knob(
+    samples: Sequence[Measurement], psf: Psf | None, found: ChannelCalibration, config: RunConfig
+) -> float | None:
+    from ssi_pipeline.inversion.classical.knob import choose_knob  # a choice needs constants, constants a choice
+    from ssi_pipeline.inversion.classical.table import CLASSICAL, configured_knob
+
+    if config.solver not in CLASSICAL:
+        return None
+    configured = configured_knob(config)
+    return choose_knob(samples, psf, found, config).knob if configured is None else configured
 
 
 def _statistics(samples: Sequence[Measurement], config: NormalisationConfig) -> tuple[float, float, float]:

@@ -28,6 +28,12 @@ class Measurement:
         if self.y.ndim != 3 or self.y.shape != self.observed.shape:
             raise ValueError(f"expected y and observed of one shape z y x, found {self.y.shape}, {self.observed.shape}")
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether there is nothing to see: no observed pixel differs from another."""
+        seen = self.y[self.observed]
+        return seen.size == 0 or bool(seen.min() == seen.max())
+
 
 def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") -> Tensor:
     """Return a z y x array as a tensor with the tile's spatial axes: y x in 2D, z y x in 3D."""

@@ -48,11 +48,12 @@ class Problem:
 class Tile:
     """One measurement in normalised units, (z) y x.
 
-    ``usable``: observed and no impulse. ``heldout``: V, hidden throughout training. ``channels``:
-    [r, w] of m_V(y), for validation. ``filled``: True where nothing was observed.
+    ``observed``: False in padding and at pixels that were not finite. ``usable``: observed and no impulse.
+    ``heldout``: V, hidden throughout training. ``channels``: [r, w] of m_V(y), for validation.
     """
 
     y: Tensor
+    observed: Tensor
     usable: Tensor
     heldout: Tensor
     channels: Tensor
@@ -83,7 +84,7 @@ def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
     heldout = draw_heldout(tuple(y.shape), masking, generator(seed, HELDOUT_STREAM)).to(problem.device)
     hidden = hide(y, heldout, masking, generator(seed, FILL_STREAM))
     usable = observed & ~problem.linear.impulses.find(y)
-    return Tile(y, usable, heldout, problem.linear(hidden))
+    return Tile(y, observed, usable, heldout, problem.linear(hidden))
 
 
 def heldout_errors(problem: Problem, tile: Tile, estimate: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from ssi_pipeline.inversion.published_training import (
     apply_published,
     train_published,
 )
-from ssi_pipeline.inversion.solve import Solution
+from ssi_pipeline.inversion.solution import Solution
 from ssi_pipeline.physics.psf import Psf
 
 

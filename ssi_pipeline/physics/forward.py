@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.nn import functional
 
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 
@@ -49,6 +50,24 @@ class Convolution:
         window = tuple(slice(2 * r, n) for r, n in zip(self.radius, shape, strict=True))
         valid: Tensor = full[(..., *window)]
         return valid
+
+    def adjoint(self, image: Tensor) -> Tensor:
+        """Apply the transpose: an array of the predicted pixels to one of the estimate's, n to n + 2 r along each axis.
+
+        <g(x), y> = <x, adjoint(y)> for all x and y: the full correlation with the kernel.
+        """
+        if not any(self.radius):
+            return image * self._kernel.to(image.dtype).reshape(())
+        axes = tuple(range(-len(self.radius), 0))
+        shape = tuple(image.shape[axis] + 2 * r for axis, r in zip(axes, self.radius, strict=True))
+        size = tuple(next_fast_len(n, real=True) for n in shape)
+        margins = [m for r, n, s in zip(self.radius, shape, size, strict=True) for m in (2 * r, s - n)]
+        # the pixels lie where ``__call__`` cuts them out; torch counts margins from the last axis
+        placed = functional.pad(image, [m for i in range(len(axes), 0, -1) for m in margins[2 * i - 2 : 2 * i]])
+        spectrum = torch.fft.rfftn(placed, dim=axes) * self._transfer_function(size).conj()
+        full = torch.fft.irfftn(spectrum, s=size, dim=axes)
+        whole: Tensor = full[(..., *(slice(0, n) for n in shape))]
+        return whole
 
     def _transfer_function(self, size: tuple[int, ...]) -> Tensor:
         if size not in self._transfer:

@@ -26,10 +26,19 @@ _DECADES = 2.0
 
 _CATEGORIES = {
     "status": {0: "to do", 1: "done", 2: "failed"},
-    "method": {0: "identity", 1: "network", 2: "Wiener", 3: "constant", 4: "published"},
+    "method": {
+        0: "identity",
+        1: "network",
+        2: "Wiener",
+        3: "constant",
+        4: "Richardson-Lucy",
+        5: "total variation",
+        6: "total variation (CG)",
+        7: "published",
+    },
 }
 _COLORS = ListedColormap(
-    ["#fde725", "#5ec962", "#21918c", "#3b528b", "#440154"]
+    ["#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c8d", "#46327e", "#440154"]
 )  # steps of viridis, apart in lightness
 
 

@@ -15,6 +15,9 @@ from ssi_pipeline.storage.ledger import DONE
 _METHOD_NAMES = {
     "network": "self-supervised network",
     "wiener": "linear (Wiener) solution",
+    "richardson_lucy": "Richardson-Lucy",
+    "tv": "total variation, primal-dual",
+    "tv_cg": "total variation, conjugate gradients",
     "constant": "constant tile, nothing to train on",
     "identity": "copied (identity)",
     "published": "network by the published recipe",
@@ -110,7 +113,7 @@ def _methods(facts: RunFacts) -> list[tuple[str, str, str]]:
         count = int(((codes == code) & done).sum())
         if count:
             text = _METHOD_NAMES.get(name, name)
-            if name == "wiener" and facts.context.document.config.solver == "ssi":
+            if name == "wiener" and facts.context.document.config.solver != "wiener":
                 text = "fell back to the linear (Wiener) solution"
             found.append((text, number(count), share(count, facts.tiles_done)))
     return found

@@ -13,12 +13,17 @@ from ssi_pipeline.storage.output import write_quality
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
 
-METHODS = {"identity": 0, "network": 1, "wiener": 2, "constant": 3, "published": 4}
+METHODS = {
+    name: code
+    for code, name in enumerate(
+        ("identity", "network", "wiener", "constant", "richardson_lucy", "tv", "tv_cg", "published")
+    )
+}
 STATUSES = {"done": 1, "failed": 2, "invalid": 0}
 
 METRICS: dict[str, str] = {
     "status": "0 to do, 1 done, 2 failed",
-    "method": "0 identity, 1 network, 2 Wiener (linear), 3 constant tile",
+    "method": "0 identity, 1 network, 2 Wiener (linear), 3 constant tile, 4 Richardson-Lucy, 5 and 6 total variation",
     "heldout_before": "held-out loss before training, in squared normalised intensity",
     "heldout_after": "held-out loss of the estimate that was kept",
     "heldout_wiener": "held-out loss of the linear (Wiener) solution",

@@ -1,0 +1,68 @@
+"""The data term of a detector that clips: the negative log likelihood of a censored normal (Tobin 1958).
+
+For a report y and the level z = (g x) that it stands for, times the variance s^2 of the noise:
+
+    (y - z)^2 / 2                    y inside the limits
+    -s^2 log Phi((low - z) / s)      y at the low limit: all that is known is that z + noise was below
+    -s^2 log Phi((z - high) / s)     y at the high limit
+
+Each is convex in z, with a slope that is 1-Lipschitz; without clipping it is exactly least squares.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ssi_pipeline.physics.forward import CensoredSensor
+
+_AT_LIMIT = 1e-3
+"""A report this close to a limit, in standard deviations of the noise, is at it: no rounding error is larger."""
+
+_LEAST_SPREAD = 1e-6
+"""Noise below this, in normalised units, is below float32; the term is then the square beyond the limit."""
+
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+class DataTerm:
+    """The sum over the known pixels, for predictions z of the shape of ``y``.
+
+    Parameters
+    ----------
+    y
+        Reports on the pixels that are predicted, normalised.
+    known
+        False where there is no report.
+    sensor
+        Its limits and noise in the units of ``y``.
+    """
+
+    def __init__(self, y: Tensor, known: Tensor, sensor: CensoredSensor) -> None:
+        self._y, self._known = y, known
+        self._censored: list[tuple[Tensor, float, float, float]] = []  # flat indices, limit, sign, spread
+        for limit, sign in ((sensor.low, 1.0), (sensor.high, -1.0)):
+            if math.isfinite(limit):
+                spread = max(math.sqrt(sensor.alpha * max(limit, 0.0) + sensor.sigma**2), _LEAST_SPREAD)
+                there = known & (sign * (y - limit) <= _AT_LIMIT * spread)
+                self._censored.append((there.reshape(-1).nonzero()[:, 0], limit, sign, spread))
+
+    def value(self, level: Tensor) -> float:
+        """Return the term for predictions of the blurred estimate. Waits for the device."""
+        each = self._known * (self._y - level).double().square() / 2
+        flat, predicted = each.reshape(-1), level.reshape(-1).double()
+        for index, limit, sign, spread in self._censored:
+            flat[index] = -(spread**2) * torch.special.log_ndtr(sign * (limit - predicted[index]) / spread)
+        return float(flat.sum())
+
+    def slope(self, level: Tensor) -> Tensor:
+        """Return the derivative at each pixel."""
+        slope = self._known * (level - self._y)
+        flat, predicted = slope.reshape(-1), level.reshape(-1)
+        for index, limit, sign, spread in self._censored:
+            # phi(t) / Phi(t), through erfcx: neither overflows nor cancels anywhere
+            ratio = _SQRT_2_OVER_PI / torch.special.erfcx(sign * (predicted[index] - limit) / (math.sqrt(2) * spread))
+            flat[index] = sign * spread * ratio
+        return slope

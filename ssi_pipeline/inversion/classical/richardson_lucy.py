@@ -1,0 +1,63 @@
+"""Richardson-Lucy (Richardson 1972, Lucy 1974) for a sensor that may clip; its knob is the number of iterations.
+
+    x <- x g*(y / mu(g x)) / g*(1)
+
+with mu the mean of the sensor's report. Where nothing clips, mu is the identity and this is the plain
+algorithm. Its fixed points predict the measurement: mu(g x) = y. g is the valid convolution, and g*(1), the share
+of a pixel's light that was seen, takes the place of padding (Bertero and Boccacci 2005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.classical.given import Given
+from ssi_pipeline.inversion.classical.iterates import after
+from ssi_pipeline.inversion.problem import Problem
+
+_MOST_ITERATIONS = 200
+"""Data so clean that more would pay are better served by another solver."""
+
+_START = 0.5
+"""Normalised. The same in all tiles, and the first iterate does not depend on it where the sensor does not clip."""
+
+_SMALL = 1e-5
+"""Predictions are kept above this, in normalised units: it is the rounding error of the FFT."""
+
+_LEAST_SHARE = 1e-3
+"""Pixels of which less light than this was seen keep their value: their update would be rounding error."""
+
+
+def dark_level(calibration: ChannelCalibration) -> float:
+    """Return the normalised intensity that counts as no light: raw 0, or the minimum of data that go below."""
+    return calibration.normalise(min(calibration.minimum, 0.0))
+
+
+def iterates(problem: Problem, given: Given) -> Iterator[Tensor]:
+    """Yield the estimates, (z) y x, normalised, after 1, 2, 3, ... iterations, without end."""
+    forward, dark = problem.forward, dark_level(problem.calibration)
+    seen = forward.crop(given.repaired - dark).clamp(min=0)
+    share = forward.convolution.adjoint(torch.ones_like(seen))
+    inside = share > _LEAST_SHARE
+    x = torch.full_like(given.repaired, _START - dark)
+    while True:
+        predicted = (forward(x + dark) - dark).clamp(min=_SMALL)
+        update = forward.convolution.adjoint(seen / predicted).clamp(min=0) / share
+        x = x * torch.where(inside, update, torch.ones_like(update))
+        yield x + dark
+
+
+def solve_richardson_lucy(problem: Problem, given: Given, iterations: float) -> Tensor:
+    """Return the estimate after a number of iterations, (z) y x."""
+    return after(iterates(problem, given), round(iterations))
+
+
+def richardson_lucy_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:
+    """Yield (iterations, estimate) for 1, 2, 3, ...: one run gives all."""
+    for count, estimate in enumerate(islice(iterates(problem, given), _MOST_ITERATIONS), start=1):
+        yield float(count), estimate

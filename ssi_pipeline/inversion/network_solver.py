@@ -1,0 +1,149 @@
+"""The solver that trains: how many attempts, and what if training fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import ConfigError, TrainingError
+from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.classical.solver import classical
+from ssi_pipeline.inversion.inverse import Inverse
+from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.models import Model, pack, unpack
+from ssi_pipeline.inversion.problem import Problem, Tile, apply, heldout_errors, heldout_loss, pose, prepare
+from ssi_pipeline.inversion.solution import Solution, raw_estimate
+from ssi_pipeline.inversion.training import State, Trained, build_inverse, train
+from ssi_pipeline.physics.psf import Psf
+
+_FEWEST_HELDOUT = 16
+"""Held-out pixels without which no training can be judged."""
+
+
+def enough_heldout(tile: Tile) -> bool:
+    """Whether there are pixels enough to judge a solution by."""
+    return int((tile.heldout & tile.usable).sum()) >= _FEWEST_HELDOUT
+
+
+def solve_by_network(problem: Problem, tile: Tile, seed: int, start: Model | None = None) -> Solution:
+    """Train f on the tile, from ``start`` where there is one; with scope 'shared' apply ``start`` as it is.
+
+    Raises
+    ------
+    ConfigError
+        ``start`` does not fit the configuration, or is missing where the scope needs it.
+    """
+    training = problem.config.training
+    wiener = heldout_loss(problem, tile, tile.channels[1])
+    if start is None and training.scope != "per_tile":
+        raise ConfigError(f"training.scope {training.scope} needs a shared model to start from")
+    state = None if start is None else unpack(problem, start)
+    if state is not None and training.scope == "shared":
+        return _apply_shared(problem, tile, state, wiener, start)
+    steps = training.fine_tune_steps if training.scope == "fine_tune" else training.steps
+    return _train_or_fall_back(problem, tile, state, steps, wiener, seed)
+
+
+def train_shared(
+    measurements: Sequence[Measurement],
+    psf: Psf | None,
+    calibration: ChannelCalibration,
+    config: RunConfig,
+    seed: int,
+    device: str,
+    start: Model | None = None,
+) -> Model:
+    """Train one f on several tiles of a channel.
+
+    Raises
+    ------
+    TrainingError
+        Every attempt failed, or nothing but constant tiles was given.
+    """
+    seen = [m for m in measurements if not m.is_constant]
+    if calibration.empty or not seen:
+        raise TrainingError("every tile chosen for shared training is constant: there is nothing to learn from")
+    problem = pose(psf, calibration, config, device)
+    tiles = [prepare(problem, m, seed + i) for i, m in enumerate(seen)]
+    tiles = [tile for tile in tiles if enough_heldout(tile)]
+    if not tiles:
+        raise TrainingError("no tile chosen for shared training has enough observed pixels")
+    wiener = float(torch.cat([heldout_errors(problem, tile, tile.channels[1]) for tile in tiles]).mean())
+    state = None if start is None else unpack(problem, start)
+    trained, _, why = _attempts(problem, tiles, state, config.training.steps, wiener, seed)
+    if trained is None:
+        raise TrainingError(f"shared training failed {config.training.attempts} times: {why}")
+    return pack(problem, trained.state)
+
+
+def _attempts(
+    problem: Problem, tiles: Sequence[Tile], start: State | None, steps: int, wiener: float, seed: int
+) -> tuple[Trained | None, int, str]:
+    """Train until an attempt ends better than the Wiener solution; returns it, the attempts made, the last failure."""
+    why = ""
+    for attempt in range(1, problem.config.training.attempts + 1):
+        try:
+            trained = train(problem, tiles, steps, seed, attempt, start, wiener)
+            if not trained.after < wiener:
+                raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
+            return trained, attempt, ""
+        except ConfigError:
+            raise
+        except TrainingError as error:
+            why = str(error)
+    return None, problem.config.training.attempts, why
+
+
+def _train_or_fall_back(
+    problem: Problem, tile: Tile, start: State | None, steps: int, wiener: float, seed: int
+) -> Solution:
+    started = time.perf_counter()
+    trained, attempts, why = _attempts(problem, [tile], start, steps, wiener, seed)
+    seconds = time.perf_counter() - started
+    if trained is None:
+        note = f"training failed, linear solution kept: {why}"
+        linear = classical("wiener")(problem, tile, seed, None)
+        return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
+    estimate = _network_estimate(problem, tile, trained.state)
+    return Solution(
+        estimate=estimate,
+        training_seconds=seconds,
+        inference_seconds=time.perf_counter() - started - seconds,
+        method="network",
+        attempts=attempts,
+        steps=trained.steps,
+        heldout_before=trained.before,
+        heldout_after=trained.after,
+        heldout_wiener=wiener,
+        trace=trained.trace,
+        model=pack(problem, trained.state),
+    )
+
+
+def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, model: Model | None) -> Solution:
+    heldout = heldout_loss(problem, tile, apply(problem, _inverse(problem, state), tile.channels))
+    return Solution(
+        estimate=_network_estimate(problem, tile, state),
+        method="network",
+        heldout_before=heldout,
+        heldout_after=heldout,
+        heldout_wiener=wiener,
+        model=model,
+        note="" if heldout < wiener else "the shared model is no better here than the linear solution",
+    )
+
+
+def _inverse(problem: Problem, state: State) -> Inverse:
+    return build_inverse(problem, generator(0), state)
+
+
+def _network_estimate(problem: Problem, tile: Tile, state: State) -> NDArray[np.float32]:
+    """Apply f to the whole image: nothing is hidden at inference."""
+    return raw_estimate(problem.calibration, apply(problem, _inverse(problem, state), problem.linear(tile.y)))

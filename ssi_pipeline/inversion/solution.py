@@ -1,0 +1,47 @@
+"""The estimate of a tile and how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.measurement import to_volume
+from ssi_pipeline.inversion.models import Model
+
+Method = Literal["network", "wiener", "richardson_lucy", "tv", "tv_cg", "constant", "identity", "published"]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """The estimate of one tile and how it came about.
+
+    ``estimate``: float32, z y x, the domain's shape, raw units. ``heldout_*``: mean squared error of
+    g f m_V(y) on the held-out pixels V, normalised units squared, None where not measured:
+    ``before`` training, ``after`` it (of what was returned), and of the ``wiener`` solution on the same V.
+    ``trace``: (step, training loss, held-out loss) at each validation of the attempt that was kept.
+    ``note``: why it is not what was asked for, or empty. ``training_seconds``: of all attempts;
+    ``inference_seconds``: of the estimate that was returned.
+    """
+
+    estimate: NDArray[np.float32]
+    method: Method
+    attempts: int = 0
+    steps: int = 0
+    heldout_before: float | None = None
+    heldout_after: float | None = None
+    heldout_wiener: float | None = None
+    trace: list[tuple[int, float, float]] = field(default_factory=list)
+    model: Model | None = None
+    note: str = ""
+    training_seconds: float = 0.0
+    inference_seconds: float = 0.0
+
+
+def raw_estimate(calibration: ChannelCalibration, estimate: Tensor) -> NDArray[np.float32]:
+    """Return a normalised estimate, (z) y x, as a volume z y x in raw units."""
+    return (to_volume(estimate) * calibration.scale + calibration.offset).astype(np.float32)

@@ -1,0 +1,74 @@
+"""Small scenes with known noise, and the problem that a classical solver is posed for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ssi_pipeline.config import RunConfig, parse_config
+from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.classical.given import Given, look
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.problem import Problem, pose
+from ssi_pipeline.physics.psf import Psf
+
+PLAIN = ChannelCalibration(0.0, 1.0, 0.05, 0.0, 0.0, 0.1, 0.0)
+"""Raw units are normalised units, nothing clips, noise of 0.05."""
+
+
+def config_for(solver: str, **sections: Any) -> RunConfig:
+    document = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}, "solver": solver}
+    return parse_config({**document, **sections})
+
+
+def gaussian_psf(axes: int = 2, sigma: float = 1.2, skew: float = 0.0) -> Psf:
+    """A Gaussian of radius 4 (2 along z); with ``skew`` it tells convolution from correlation."""
+    g = np.exp(-0.5 * (np.arange(-4, 5) / sigma) ** 2)
+    h = g * (1 + skew * np.arange(-4, 5) / 4)
+    values = np.einsum("z,y,x->zyx", g[2:-2] if axes == 3 else np.ones(1), g, h)
+    return Psf((values / values.sum()).astype(np.float32))
+
+
+def blobs(shape: tuple[int, ...], seed: int = 0, scale: float = 3.0) -> NDArray[np.float64]:
+    """Bright regions on a background that is exactly 0, sharp edges; axes (z) y x."""
+    noise = np.random.default_rng(seed).standard_normal(shape)
+    smooth = ndimage.gaussian_filter(noise, [min(scale, n / 8) for n in shape])
+    return (smooth > 0.5 * smooth.std()).astype(np.float64)
+
+
+def blur(x: NDArray[np.float64], psf: Psf | None) -> NDArray[np.float64]:
+    if psf is None:
+        return x
+    kernel = psf.values if x.ndim == 3 else psf.values[0]
+    return ndimage.convolve(x, kernel.astype(np.float64), mode="reflect")
+
+
+def measured(x: NDArray[np.float64], psf: Psf | None, sigma: float = 0.05, seed: int = 1) -> NDArray[np.float32]:
+    noise = np.random.default_rng(seed).standard_normal(x.shape)
+    return (blur(x, psf) + sigma * noise).astype(np.float32)
+
+
+def as_measurement(y: NDArray[np.floating], pad: tuple[int, ...] = (0, 0, 0)) -> Measurement:
+    """Give an image (z) y x its z axis, and a margin by reflection, as tiles have it at the border of the input."""
+    y = np.asarray(y if y.ndim == 3 else y[None], np.float32)
+    width = [(p, p) for p in pad]
+    return Measurement(np.pad(y, width, mode="reflect"), np.pad(np.ones(y.shape, bool), width))
+
+
+def posed(
+    solver: str, psf: Psf | None, y: NDArray[np.floating], calibration: ChannelCalibration = PLAIN, **sections: Any
+) -> tuple[Problem, Given]:
+    """Pose the problem of one image (z) y x, all of it observed; impulses are not looked for."""
+    sections = {"masking": {"impulse_sigma": None}, "tiling": {"dimensions": y.ndim}, **sections}
+    problem = pose(psf, calibration, config_for(solver, **sections), "cpu")
+    image = torch.from_numpy(np.asarray(y, np.float32))
+    return problem, look(problem, image, torch.ones_like(image, dtype=torch.bool))
+
+
+def clipping(sigma: float, low: float | None = 0.0, high: float | None = None) -> ChannelCalibration:
+    return dataclasses.replace(PLAIN, noise_sigma=sigma, clip_low=low, clip_high=high)

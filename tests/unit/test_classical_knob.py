@@ -1,0 +1,107 @@
+"""The knob of a classical solver: chosen without truth near the best, from hidden pixels alone, or as configured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from classical_cases import PLAIN, as_measurement, blobs, clipping, config_for, gaussian_psf, measured, posed
+
+from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.classical.knob import choose_knob
+from ssi_pipeline.inversion.classical.table import CLASSICAL, knob_of
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.solve import solve
+
+SOLVERS = ["wiener", "richardson_lucy", "tv", "tv_cg"]
+QUIET = {"masking": {"impulse_sigma": None}}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("axes", [2, 3])
+def test_it_is_near_the_best_that_the_truth_would_choose(name: str, axes: int) -> None:
+    psf, noise = gaussian_psf(axes), 0.15
+    truth = blobs((56, 56) if axes == 2 else (10, 24, 24))
+    y = measured(truth, psf, sigma=noise).clip(0)
+    config = config_for(name, tiling={"dimensions": axes}, **QUIET)
+    choice = choose_knob([as_measurement(y)], psf, clipping(noise), config)
+    problem, given = posed(name, psf, y, clipping(noise), classical={"tv_iterations": 30})
+    inner = tuple(slice(r, -r) for r in problem.forward.radius)
+
+    def error(knob: float) -> float:
+        x = CLASSICAL[name].solve(problem, given, knob).numpy()
+        return float(np.mean((x - truth)[inner] ** 2))
+
+    assert len(choice.candidates) == len(choice.losses) > 3
+    assert all(math.isfinite(loss) for loss in choice.losses)
+    best = min(error(knob) for knob in choice.candidates[:14])
+    # half a decibel
+    assert error(choice.knob) < 1.12 * best
+
+
+def test_more_noise_wants_a_smoother_estimate() -> None:
+    psf, truth = gaussian_psf(), blobs((72, 72))
+    for name, sign in (("wiener", 1), ("richardson_lucy", -1), ("tv", 1)):
+        knobs = []
+        for noise in (0.03, 0.2):
+            calibration = dataclasses.replace(PLAIN, noise_sigma=noise)
+            y = measured(truth, psf, sigma=noise)
+            knobs.append(choose_knob([as_measurement(y)], psf, calibration, config_for(name, **QUIET)).knob)
+        assert sign * knobs[0] < sign * knobs[1]
+
+
+def test_samples_too_small_to_tell_still_give_a_knob() -> None:
+    psf = gaussian_psf()
+    for name in SOLVERS:
+        choice = choose_knob([as_measurement(np.ones((6, 6)))], psf, PLAIN, config_for(name, **QUIET))
+        assert choice.losses == ()
+        assert choice.knob > 0
+
+
+def test_it_is_repeatable_and_unobserved_pixels_decide_nothing() -> None:
+    psf = gaussian_psf()
+    y = measured(blobs((72, 72)), psf)[None]
+    observed = np.ones(y.shape, bool)
+    observed[:, :30] = False
+    config = config_for("tv", **QUIET)
+    assert choose_knob([Measurement(y, observed)], psf, PLAIN, config) == choose_knob(
+        [Measurement(y, observed)], psf, PLAIN, config
+    )
+    assert choose_knob([Measurement(y, ~observed)], psf, PLAIN, config) != choose_knob(
+        [Measurement(y, observed)], psf, PLAIN, config
+    )
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it(name: str) -> None:
+    psf = gaussian_psf()
+    sample = as_measurement(measured(blobs((64, 64)), psf, sigma=0.1), (0, 4, 4))
+    config = config_for(name)
+    found = calibrate([sample], psf, config)
+    assert found.knob == choose_knob([sample], psf, dataclasses.replace(found, knob=None), config).knob
+    assert calibrate([sample], psf, config_for("ssi")).knob is None
+    option: dict[str, Any] = {"iterations": 3} if name == "richardson_lucy" else {"weight": 0.07}
+    changed = config_for(name, classical=option)
+    calibration = calibrate([sample], psf, changed)
+    assert calibration.knob == next(iter(option.values()))
+    one = solve(sample, psf, found, config, 0, "cpu")
+    two = solve(sample, psf, calibration, changed, 0, "cpu")
+    assert (one.method, two.method) == (name, name)
+    assert not np.array_equal(one.estimate, two.estimate)
+    assert one.heldout_after is not None
+    assert one.heldout_after < 1.1 * two.heldout_after  # type: ignore[operator]
+    other = {"weight": 0.07} if name == "richardson_lucy" else {"iterations": 3}
+    assert calibrate([sample], psf, config_for(name, classical=other)).knob == found.knob
+
+
+def test_a_channel_calibrated_for_another_solver_is_refused() -> None:
+    psf = gaussian_psf()
+    y = measured(blobs((40, 40)), psf)
+    problem, _ = posed("tv", psf, y)
+    with pytest.raises(ConfigError, match="not calibrated for solver: tv"):
+        knob_of(problem, "tv")
+    assert knob_of(problem, "wiener") == PLAIN.wiener_weight  # what a network falls back to

@@ -1,0 +1,94 @@
+"""A sensor that clips: its likelihood, its inverse, and what knowing it is worth to each solver."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from classical_cases import PLAIN, blobs, clipping, gaussian_psf, measured, posed
+from scipy import ndimage, stats
+
+from ssi_pipeline.inversion.classical.censored import DataTerm
+from ssi_pipeline.inversion.classical.table import CLASSICAL
+from ssi_pipeline.inversion.classical.unbias import sensor_inverse, unbias
+from ssi_pipeline.physics.forward import CensoredSensor
+
+SENSOR = CensoredSensor(alpha=0.01, sigma=0.1, low=0.0, high=1.0)
+LEVELS = torch.linspace(-6, 7, 500)
+
+
+def test_the_likelihood_is_that_of_a_censored_normal() -> None:
+    at_high = np.sqrt(0.1**2 + 0.01 * 1.0)
+    for report, expected in (
+        (0.3, (LEVELS.numpy() - 0.3) ** 2 / 2),
+        (0.0, -(0.1**2) * stats.norm.logcdf((0 - LEVELS.numpy()) / 0.1)),
+        (1.0, -(at_high**2) * stats.norm.logcdf((LEVELS.numpy() - 1) / at_high)),
+    ):
+        for level, value in zip(LEVELS, expected, strict=True):
+            term = DataTerm(torch.tensor([report]), torch.tensor([True]), SENSOR)
+            assert term.value(level[None]) == pytest.approx(value, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("report", [0.0, 0.4, 1.0])
+def test_the_slope_is_the_derivative_rises_and_is_lipschitz(report: float) -> None:
+    term = DataTerm(torch.full_like(LEVELS, report), torch.ones_like(LEVELS, dtype=torch.bool), SENSOR)
+    slope, step = term.slope(LEVELS), 1e-3
+
+    def value(level: float) -> float:
+        return DataTerm(torch.tensor([report]), torch.tensor([True]), SENSOR).value(torch.tensor([level]))
+
+    for i in range(0, 500, 25):
+        level = float(LEVELS[i])
+        difference = (value(level + step) - value(level - step)) / (2 * step)
+        assert float(slope[i]) == pytest.approx(difference, rel=1e-3, abs=1e-3)  # float32 levels
+    rise = slope.diff() / LEVELS.diff()
+    assert float(rise.min()) > -1e-5
+    assert float(rise.max()) < 1 + 1e-3
+
+
+def test_without_limits_it_is_least_squares_and_unknown_pixels_do_not_count() -> None:
+    y, z = torch.rand(50), torch.randn(50)
+    known = torch.arange(50) % 3 > 0
+    term = DataTerm(y, known, CensoredSensor(0.1, 0.1))
+    torch.testing.assert_close(term.slope(z), torch.where(known, z - y, torch.zeros_like(z)))
+    assert term.value(z) == pytest.approx(float((z - y)[known].square().sum() / 2), rel=1e-5)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, np.inf), (-np.inf, 1.0), (-np.inf, np.inf)])
+def test_the_inverse_of_the_mean(low: float, high: float) -> None:
+    sensor = CensoredSensor(0.01, 0.1, low, high)
+    level = torch.linspace(0.0, 1.0, 200)
+    # 24 halvings of at most one unit, and a slope of at least 1/2 to divide float32's rounding by
+    torch.testing.assert_close(sensor_inverse(sensor, sensor(level)), level, rtol=0, atol=2e-6)
+    if np.isfinite(low):
+        assert float(sensor_inverse(sensor, torch.tensor([0.0]))) == pytest.approx(0.0, abs=1e-6)
+    if np.isfinite(high):
+        assert float(sensor_inverse(sensor, torch.tensor([1.0]))) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_unbiasing_is_the_identity_without_clipping_and_looks_at_its_image_alone() -> None:
+    psf = gaussian_psf()
+    y = measured(blobs((40, 40)), psf, sigma=0.1)
+    problem, given = posed("wiener", psf, y)
+    assert unbias(given.repaired, problem.linear.wiener, problem.forward) is given.repaired
+    problem, given = posed("wiener", psf, y.clip(0), clipping(0.1))
+    once = unbias(given.repaired, problem.linear.wiener, problem.forward)
+    dark = ndimage.binary_erosion(blobs((40, 40)) == 0, iterations=3)
+    assert abs(float(once[dark].mean())) < 0.5 * float(given.repaired[dark].mean())
+    assert torch.equal(once, unbias(given.repaired.clone(), problem.linear.wiener, problem.forward))
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize(("name", "knob"), [("wiener", 0.3), ("richardson_lucy", 6), ("tv", 0.03), ("tv_cg", 0.03)])
+def test_a_clipped_background_is_restored_darker_by_who_knows_the_sensor(name: str, knob: float, axes: int) -> None:
+    psf = gaussian_psf(axes)
+    truth = blobs((64, 64) if axes == 2 else (16, 40, 40), scale=6.0)
+    dark = ndimage.binary_erosion(truth == 0, iterations=3)  # further from anything bright than the PSF blurs
+    y = measured(truth, psf, sigma=0.15).clip(0)
+    inner = tuple(slice(r, -r) for r in (4, 4))
+    errors = {}
+    for kind, calibration in (("known", clipping(0.15)), ("unknown", PLAIN)):
+        problem, given = posed(name, psf, y, calibration)
+        x = CLASSICAL[name].solve(problem, given, knob).numpy()
+        errors[kind] = abs(float(x[..., *inner][dark[..., *inner]].mean()))
+    assert errors["known"] < 0.6 * errors["unknown"]

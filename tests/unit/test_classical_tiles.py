@@ -1,0 +1,72 @@
+"""Iterative solvers in tiles: how far the result in a tile's core is from that on the whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from classical_cases import blobs, clipping, config_for, gaussian_psf, measured, posed
+
+from ssi_pipeline.geometry import Volume, make_plan
+from ssi_pipeline.geometry.cost import worker_bytes
+from ssi_pipeline.geometry.halo import required_halo
+from ssi_pipeline.inversion.classical.given import Given
+from ssi_pipeline.inversion.classical.table import CLASSICAL
+
+GIB = 2**30
+NOISE = 0.1
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize(
+    ("name", "knob", "tolerance"),
+    [("wiener", 0.5, 0.02), ("richardson_lucy", 5, 0.02), ("tv", 0.03, 0.05), ("tv_cg", 0.03, 0.2)],
+)
+def test_a_tile_s_core_is_that_of_the_whole(name: str, knob: float, tolerance: float, axes: int) -> None:
+    """Tolerances in units of the noise.
+
+    The Wiener filter's kernel is finite; with a sensor that clips, the mean around a pixel reaches further, but
+    is smooth. Total variation flattens regions of any size, and its iterations end before the minimum.
+    """
+    psf, calibration = gaussian_psf(axes), clipping(NOISE)
+    shape = (90, 92) if axes == 2 else (30, 44, 44)
+    y = measured(blobs(shape), psf, sigma=NOISE).clip(0)
+    problem, given = posed(name, psf, y, calibration, classical={"tv_iterations": 40})
+    halo = required_halo(problem.config, psf.radius)[3 - axes :]
+    cut = tuple(slice(n // 8, n - n // 8 + 1) for n in shape)
+    tile = Given(given.repaired[cut].contiguous(), given.known[cut].contiguous())
+    whole = CLASSICAL[name].solve(problem, given, knob)[cut]
+    part = CLASSICAL[name].solve(problem, tile, knob)
+    core = tuple(slice(h, -h) for h in halo)
+    off = (part - whole)[core].abs()
+    assert off.numel() > 100
+    assert float(off.max()) < tolerance * NOISE
+
+
+def test_an_exact_reach_is_taken_where_it_is_the_smaller_one() -> None:
+    auto = config_for("richardson_lucy")
+    one = config_for("richardson_lucy", classical={"iterations": 1})
+    radius = (0, 4, 4)
+    assert required_halo(one, radius)[1] < required_halo(auto, radius)[1]
+    psf = gaussian_psf()
+    y = measured(blobs((80, 80)), psf).clip(0)
+    problem, given = posed("richardson_lucy", psf, y, classical={"iterations": 1})
+    halo = required_halo(problem.config, psf.radius)[1]
+    whole = CLASSICAL["richardson_lucy"].solve(problem, given, 1)[10:70, 10:70]
+    part = CLASSICAL["richardson_lucy"].solve(
+        problem, Given(given.repaired[10:70, 10:70], given.known[10:70, 10:70]), 1
+    )
+    # float32 FFTs of different sizes
+    torch.testing.assert_close(part[halo:-halo, halo:-halo], whole[halo:-halo, halo:-halo], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["richardson_lucy", "tv", "tv_cg"])
+def test_tiles_of_iterative_solvers_are_blended_and_padded(solver: str) -> None:
+    volume = Volume("yx", (1, 1, 1, 4000, 4000), "uint16")
+    config = config_for(solver)
+    plan = make_plan(volume, config, (0, 4, 4), 8 * GIB)
+    assert all(b > 0 for b in plan.blend[1:])
+    assert plan.pad == (0, 4, 4)
+    assert plan.stride == (1, 1, 1)
+    linear = config_for("wiener")
+    assert not any(make_plan(volume, linear, (0, 4, 4), 8 * GIB).blend)
+    assert worker_bytes(config, plan.domain_shape) >= worker_bytes(linear, plan.domain_shape)

@@ -1,0 +1,136 @@
+"""Total variation: the minimisers that independent programs find."""
+
+from __future__ import annotations
+
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+import torch
+from classical_cases import PLAIN, blobs, clipping, gaussian_psf, measured, posed
+from scipy import optimize, signal, stats
+from skimage.restoration import denoise_tv_chambolle
+
+from ssi_pipeline.inversion.classical import conjugate, primal_dual
+from ssi_pipeline.inversion.classical.given import Given
+from ssi_pipeline.inversion.classical.variation import differences, differences_adjoint, linear_start, objective
+from ssi_pipeline.inversion.problem import Problem
+
+SIGMA = 0.1
+
+
+def start(problem: Problem, given: Given) -> primal_dual.Iterate:
+    x = linear_start(problem, given)
+    return x, torch.zeros_like(differences(x))
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (4, 6, 5)])
+def test_the_adjoint_of_the_differences(shape: tuple[int, ...]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=rng, dtype=torch.float64)
+    p = torch.randn((len(shape), *shape), generator=rng, dtype=torch.float64)
+    for axis, n in enumerate(shape):
+        p[axis].narrow(axis, n - 1, 1).zero_()
+    assert float((differences(x) * p).sum()) == pytest.approx(float((x * differences_adjoint(p)).sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(30, 34), (8, 12, 14)])
+def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> None:
+    y = measured(blobs(shape), None, sigma=SIGMA)
+    problem, given = posed("tv", None, y)
+    expected = denoise_tv_chambolle(y.astype(np.float64), weight=0.2, eps=1e-12, max_num_iter=3000)
+    found, _ = next(islice(primal_dual.iterate(problem, given, 0.2, start(problem, given)), 3000, None))
+    # both stop short of the minimum: two thousandths of the image's range
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-3)
+
+
+def reference(y: np.ndarray, psf: np.ndarray, weight: float, smoothing: float, sigma: float, low: float) -> float:
+    """The least smoothed objective, by L-BFGS in float64 with its own convolution and likelihood."""
+    shape = y.shape
+    inner = tuple(slice(n // 2, -(n // 2)) for n in psf.shape)
+    seen, clipped = y[inner].astype(np.float64), y[inner] <= low
+    # the convolution as a matrix, from its definition: one column for each pixel of x
+    columns = [signal.convolve(e.reshape(shape), psf, mode="valid", method="direct").ravel() for e in np.eye(y.size)]
+    matrix = np.stack(columns, axis=1)
+
+    def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        x = flat.reshape(shape)
+        z = (matrix @ flat).reshape(seen.shape)
+        t = (low - z) / sigma if np.isfinite(low) else np.zeros_like(z)
+        ratio = np.exp(stats.norm.logpdf(t) - stats.norm.logcdf(t))
+        each = np.where(clipped, -(sigma**2) * stats.norm.logcdf(t), (z - seen) ** 2 / 2)
+        gradient = (matrix.T @ np.where(clipped, sigma * ratio, z - seen).ravel()).reshape(shape)
+        steps = [np.diff(x, axis=a, append=np.take(x, [-1], axis=a)) for a in range(x.ndim)]
+        length = np.sqrt(sum(s**2 for s in steps) + smoothing**2)
+        for axis, step in enumerate(steps):
+            flow = step / length
+            gradient -= weight * np.diff(flow, axis=axis, prepend=0.0)
+        return float(each.sum() + weight * length.sum()), gradient.ravel()
+
+    options = {"maxiter": 3000, "maxfun": 6000, "ftol": 1e-13, "gtol": 1e-9}
+    return float(
+        optimize.minimize(value, y.ravel().astype(np.float64), jac=True, options=options, method="L-BFGS-B").fun
+    )
+
+
+def case(axes: int, clipped: bool) -> tuple[Problem, Given, np.ndarray, np.ndarray, float]:
+    psf = gaussian_psf(axes, skew=0.4)
+    y = measured(blobs((20, 21) if axes == 2 else (6, 12, 13)), psf, sigma=SIGMA)
+    y = np.maximum(np.round(256 * y) / 256, 0).astype(np.float32) if clipped else y  # the steps of a camera
+    problem, given = posed("tv", psf, y, clipping(SIGMA) if clipped else PLAIN)
+    kernel = (psf.values if axes == 3 else psf.values[0]).astype(np.float64)
+    return problem, given, y, kernel, 0.0 if clipped else -np.inf
+
+
+@pytest.mark.parametrize(("axes", "clipped"), [(2, False), (2, True), (3, True)])
+def test_conjugate_gradients_end_at_the_minimum_and_always_descend(axes: int, clipped: bool) -> None:
+    problem, given, y, kernel, low = case(axes, clipped)
+    weight, eps = 0.03, conjugate.SMOOTHING
+    estimates = islice(conjugate.descend(problem, given, weight, linear_start(problem, given)), 300)
+    values = [objective(problem, given, x, weight, eps) for x in estimates]
+    # float32 sums of about 1000 terms: equal values differ in the seventh digit
+    assert all(b <= a * (1 + 1e-6) for a, b in pairwise(values))
+    assert values[-1] == pytest.approx(reference(y, kernel, weight, eps, SIGMA, low), rel=1e-4)
+
+
+@pytest.mark.parametrize(("axes", "clipped"), [(2, False), (2, True), (3, True)])
+def test_the_primal_dual_method_ends_at_the_minimum(axes: int, clipped: bool) -> None:
+    problem, given, y, kernel, low = case(axes, clipped)
+    weight = 0.03
+    estimates = [x for x, _ in islice(primal_dual.iterate(problem, given, weight, start(problem, given)), 1000)]
+    values = [objective(problem, given, estimates[i - 1], weight) for i in (1, 10, 100, 1000)]
+    assert values == sorted(values, reverse=True)
+    # a smoothing of 1e-4 raises each of the N slopes by at most itself
+    most = weight * 1e-4 * y.size
+    least = reference(y, kernel, weight, 1e-4, SIGMA, low)
+    assert least - most < values[-1] * (1 + 1e-5)
+    assert values[-1] < least * 1.002
+
+
+def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
+    psf = gaussian_psf()
+    y = measured(blobs((30, 30)), psf)
+    problem, given = posed("tv", psf, y)
+    known, other = given.known.clone(), given.repaired.clone()
+    known[12:15, 12:15] = False
+    other[12:15, 12:15] = 9.0
+    first = start(problem, given)
+
+    def after_ten(image: torch.Tensor, seen: torch.Tensor) -> list[torch.Tensor]:
+        look = Given(image, seen)
+        x, _ = next(islice(primal_dual.iterate(problem, look, 0.02, first), 10, None))
+        return [x, next(islice(conjugate.descend(problem, look, 0.02, first[0]), 10, None))]
+
+    for one, two, full in zip(
+        after_ten(given.repaired, known), after_ten(other, known), after_ten(given.repaired, given.known), strict=True
+    ):
+        assert torch.equal(one, two)
+        assert not torch.equal(one, full)
+
+
+@pytest.mark.parametrize("solve", [primal_dual.solve_tv, conjugate.solve_tv_cg])
+def test_the_number_of_iterations_acts(solve: object) -> None:
+    psf = gaussian_psf()
+    y = measured(blobs((30, 30)), psf)
+    made = [solve(*posed("tv", psf, y, classical={"tv_iterations": n}), 0.02) for n in (5, 6)]  # type: ignore[operator]
+    assert not torch.equal(*made)
