@@ -11,6 +11,7 @@ from ssi_pipeline.config.model import (
     NormalisationConfig,
     OutputConfig,
     RunConfig,
+    SensorConfig,
     TilingConfig,
     TrainingConfig,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "OutputConfig",
     "PsfConfig",
     "RunConfig",
+    "SensorConfig",
     "TilingConfig",
     "TrainingConfig",
     "WidefieldPsf",

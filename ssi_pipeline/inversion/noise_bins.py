@@ -1,0 +1,133 @@
+"""The spread of the noise at each intensity: flat places of the samples, gathered in bins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ssi_pipeline.inversion.impulses import window_quartiles
+from ssi_pipeline.inversion.measurement import Measurement
+
+Floats = NDArray[np.floating]
+
+_SMOOTHING = 2.5
+"""Pixels: the mean over such a Gaussian has 0.11 of the noise, and a slope over it is seen at a fifth of the noise."""
+
+_OUTLIER = 4.5
+"""Standard deviations off the local median: one normal pixel in 150,000."""
+
+_FLATTEST = 0.4
+"""Share of the pixels of a bin that is used: those with the least slope around them."""
+
+_BINS = 12
+_LEAST_PIXELS = 150
+"""A bin with fewer tells a spread no better than to 10 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseBins:
+    """For each bin: mean report, median absolute residual, pixels, share of pixels at either end of the data."""
+
+    mean: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    pixels: NDArray[np.float64]
+    clipped: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return self.mean.size
+
+    def where(self, use: NDArray[np.bool_]) -> NoiseBins:
+        """Return some of the bins."""
+        return NoiseBins(self.mean[use], self.residual[use], self.pixels[use], self.clipped[use])
+
+
+def gather(
+    samples: Sequence[Measurement], deviation: Callable[[Floats], Floats] | None, limits: tuple[float, float]
+) -> NoiseBins:
+    """Return bins of equal counts and bins of equal widths, of pixels whose surroundings are flat and observed.
+
+    Parameters
+    ----------
+    samples
+        Normalised.
+    deviation
+        Standard deviation of the noise at each level, by which outliers are told and left out; None keeps them.
+    limits
+        Reports at or beyond these count as clipped; infinite where there is no limit.
+    """
+    parts = [_read(s, deviation) for s in samples if min(s.y.shape[1:]) >= 3]
+    if not parts or not sum(part[0].size for part in parts):
+        return NoiseBins(*(np.zeros(0) for _ in range(4)))
+    mean, slope, residual, raw = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(mean, kind="stable")
+    mean, slope, residual, raw = mean[order], slope[order], residual[order], raw[order]
+    rows = []
+    for part in _slices(mean):
+        flat = part.start + np.argsort(slope[part], kind="stable")[: max(int(_FLATTEST * (part.stop - part.start)), 1)]
+        clipped = float(np.mean((raw[flat] <= limits[0]) | (raw[flat] >= limits[1])))
+        rows.append((float(mean[flat].mean()), float(np.median(np.abs(residual[flat]))), flat.size, clipped))
+    return NoiseBins(*np.array(rows, dtype=np.float64).T)
+
+
+def _slices(ascending: Floats) -> list[slice]:
+    """Bins by counts, and by widths (a sparse scene has nearly all its pixels in the background)."""
+    count = ascending.size
+    by_count = np.linspace(0, count, _BINS + 1).astype(int)
+    edges = np.linspace(ascending[0], ascending[-1], _BINS + 1)[1:-1]
+    by_width = np.searchsorted(ascending, edges)
+    cuts = np.unique(np.concatenate([by_count, by_width]))
+    least = min(_LEAST_PIXELS / _FLATTEST, count / 2)
+    kept = [0]
+    for cut in cuts[1:-1]:
+        if cut - kept[-1] >= least and count - cut >= least:
+            kept.append(int(cut))
+    return [slice(a, b) for a, b in zip(kept, [*kept[1:], count], strict=True)]
+
+
+def _read(sample: Measurement, deviation: Callable[[Floats], Floats] | None) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return local mean, slope, residual and raw value of the pixels whose whole 3 x 3 window can be used, each flat."""
+    y, good = sample.y.astype(np.float32), sample.observed
+    if deviation is not None:
+        median = window_quartiles(torch.from_numpy(y))[1].numpy()
+        good = good & (np.abs(y - median) <= _OUTLIER * deviation(median))
+    width = (0, _SMOOTHING, _SMOOTHING)
+    weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), width), 1e-6)
+    mean = ndimage.gaussian_filter(np.where(good, y, 0), width) / weight
+    filled = np.where(good, y, mean)
+    # odd filters: their noise is uncorrelated with that of the even residual, so choosing by slope does not bias it
+    slope = sum(ndimage.gaussian_filter(filled, width, order=order) ** 2 for order in ((0, 1, 0), (0, 0, 1)))
+    use = _whole_windows(good)
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    return mean[inner][use], slope[inner][use], _residual(y)[use], y[inner][use]
+
+
+def _residual(y: Floats) -> Floats:
+    """Return second differences along y and x over 6 (Immerkaer 1996), z (y - 2) (x - 2).
+
+    Values on a grid are spread over the sixth of a step that each residual stands for, else their median
+    would be one of a few numbers.
+    """
+    along = y[:, :, 2:] - 2 * y[:, :, 1:-1] + y[:, :, :-2]
+    residual = (along[:, 2:] - 2 * along[:, 1:-1] + along[:, :-2]) / 6
+    return residual + (_step(y) / 6) * (np.random.default_rng(0).random(residual.shape) - 0.5)
+
+
+def _step(y: Floats) -> float:
+    """Return the smallest difference between values that are on a grid; what float32 resolves where they are not."""
+    values = np.unique(y)
+    return float(np.diff(values).min()) if values.size > 1 else 0.0
+
+
+def _whole_windows(good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of which the whole 3 x 3 window is good, z (y - 2) (x - 2)."""
+    height, width = good.shape[1] - 2, good.shape[2] - 2
+    whole = np.ones((good.shape[0], height, width), dtype=bool)
+    for dy in range(3):
+        for dx in range(3):
+            whole &= good[:, dy : dy + height, dx : dx + width]
+    return whole
