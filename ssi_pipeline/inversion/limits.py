@@ -15,7 +15,7 @@ from ssi_pipeline.physics.sensor import CensoredSensor
 _SPIKE = 4.0
 """A limit is where the sensor clips when it is this many times as frequent as the levels next to it."""
 
-_CLIPPED_SHARE = 0.001
+_CLIPPED_SHARE = 1e-4
 """Below this share of pixels at a limit, clipping biases nothing that could be seen."""
 
 _CLIPPED_PIXELS = 20

@@ -20,9 +20,6 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.noise_bins import Floats, NoiseBins, gather
 from ssi_pipeline.physics.sensor import CensoredSensor
 
-_ROUNDS = 2
-"""The first tells outliers by a fit that they widened a little, the second by one that they did not."""
-
 _MOST_CLIPPED = 0.8
 """With a larger share of clipped pixels most residuals are 0."""
 
@@ -36,7 +33,11 @@ _GRID = 4001
 
 
 def estimate_noise(
-    samples: Sequence[Measurement], low: float = -math.inf, high: float = math.inf, dark: float | None = None
+    samples: Sequence[Measurement],
+    low: float = -math.inf,
+    high: float = math.inf,
+    dark: float | None = None,
+    rough: CensoredSensor | None = None,
 ) -> CensoredSensor:
     """Fit the noise of a sensor with known limits.
 
@@ -47,21 +48,20 @@ def estimate_noise(
     low, high
         Levels at which the sensor clips; infinite where it does not.
     dark
-        Level above which the variance grows; None: the lowest there is (first percentile of local means).
+        Level above which the variance grows; None: that of the darkest bin.
+    rough
+        An earlier estimate, by which outliers are told; None: one that they may have widened a little.
 
     Returns
     -------
     sensor
         With the limits given; sigma 0 where there is nothing to tell it by, or no noise.
     """
-    bins = gather(samples, None, (low, high))
-    sensor = _fit(bins, low, high, dark)
-    for _ in range(_ROUNDS):
-        if sensor.sigma == 0 and sensor.alpha == 0:
-            break
-        bins = gather(samples, lambda level, s=sensor: _deviation(s, level), (low, high))  # type: ignore[misc]
-        sensor = _fit(bins, low, high, dark)
-    return sensor
+    if rough is None:
+        rough = _fit(gather(samples, None, (low, high)), low, high, dark)
+    if rough.sigma == 0 and rough.alpha == 0:
+        return rough
+    return _fit(gather(samples, lambda level: _deviation(rough, level), (low, high)), low, high, dark)
 
 
 def _deviation(sensor: CensoredSensor, level: Floats) -> Floats:
@@ -75,8 +75,10 @@ def _fit(bins: NoiseBins, low: float, high: float, dark: float | None) -> Censor
     bins = use if len(use) else bins
     if not len(bins) or not bins.residual.any():
         return CensoredSensor(0.0, 0.0, low, high)
-    dark = float(np.clip(bins.mean.min(), low, high)) if dark is None else dark
+    given, dark = dark, float(np.clip(bins.mean.min(), low, high)) if dark is None else dark
     sensor = _start(bins, low, high, dark)
+    if given is None:  # the mean report of the darkest bin is above its level where it is clipped
+        dark = float(np.clip(level_of(sensor, bins.mean.min(keepdims=True))[0], low, high))
     error = np.sqrt(_CORRELATED * 1.36 / bins.pixels + _MISFIT**2)  # 1.36 / n: variance of log MAD of a normal
     measured = np.log(np.maximum(bins.residual, 1e-7))
     scale = np.array([math.sqrt(max(sensor.alpha, 1e-3 * sensor.sigma**2)), max(sensor.sigma, 1e-4)])

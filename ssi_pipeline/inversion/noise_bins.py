@@ -18,8 +18,8 @@ Floats = NDArray[np.floating]
 _SMOOTHING = 2.5
 """Pixels: the mean over such a Gaussian has 0.11 of the noise, and a slope over it is seen at a fifth of the noise."""
 
-_OUTLIER = 4.5
-"""Standard deviations off the local median: one normal pixel in 150,000."""
+_OUTLIER = 3.5
+"""Standard deviations off the local median: one normal pixel in 2000, and few impulses that are nearer."""
 
 _FLATTEST = 0.4
 """Share of the pixels of a bin that is used: those with the least slope around them."""
