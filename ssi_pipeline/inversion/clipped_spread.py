@@ -27,7 +27,8 @@ _FROM, _TO = -1.5, 4.5
 def clipped_spread(way: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the median absolute residual over s, for levels that are ``way`` times s inside a limit."""
     ways, spreads = _table()
-    return np.interp(way, ways, spreads)
+    spread: NDArray[np.float64] = np.interp(way, ways, spreads)
+    return spread
 
 
 @functools.cache

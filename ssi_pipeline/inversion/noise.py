@@ -1,8 +1,8 @@
 """Estimate the noise of the sensor from samples, without truth: alpha and sigma of s^2 = alpha (z - dark) + sigma^2.
 
-The idea is that of Foi et al. (2008): at each mean report the spread of what is left of the noise says what noise went in,
-once it is known how clipping changes both the mean and the spread. So clipped pixels are used, not avoided:
-in a dark scene there are hardly others.
+The idea is that of Foi et al. (2008): at each mean report the spread of what is left of the noise says what
+noise went in, once it is known how clipping changes both the mean and the spread. So clipped pixels are used,
+not avoided: in a dark scene there are hardly others.
 """
 
 from __future__ import annotations

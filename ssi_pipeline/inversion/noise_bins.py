@@ -14,9 +14,12 @@ from ssi_pipeline.inversion.impulses import window_quartiles
 from ssi_pipeline.inversion.measurement import Measurement
 
 Floats = NDArray[np.floating]
+Deviation = Callable[[Floats], Floats]
 
 _SMOOTHING = 2.5
 """Pixels: the mean over such a Gaussian has 0.11 of the noise, and a slope over it is seen at a fifth of the noise."""
+
+_WIDTH = (0, _SMOOTHING, _SMOOTHING)
 
 _OUTLIER = 3.5
 """Standard deviations off the local median: one normal pixel in 2000, and few impulses that are nearer."""
@@ -46,9 +49,7 @@ class NoiseBins:
         return NoiseBins(self.mean[use], self.residual[use], self.pixels[use], self.clipped[use])
 
 
-def gather(
-    samples: Sequence[Measurement], deviation: Callable[[Floats], Floats] | None, limits: tuple[float, float]
-) -> NoiseBins:
+def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: tuple[float, float]) -> NoiseBins:
     """Return bins of equal counts and bins of equal widths, of pixels whose surroundings are flat and observed.
 
     Parameters
@@ -68,7 +69,8 @@ def gather(
     mean, slope, residual, raw = mean[order], slope[order], residual[order], raw[order]
     rows = []
     for part in _slices(mean):
-        flat = part.start + np.argsort(slope[part], kind="stable")[: max(int(_FLATTEST * (part.stop - part.start)), 1)]
+        count = max(int(_FLATTEST * (part.stop - part.start)), 1)
+        flat = part.start + np.argpartition(slope[part], count - 1)[:count]
         clipped = float(np.mean((raw[flat] <= limits[0]) | (raw[flat] >= limits[1])))
         rows.append((float(mean[flat].mean()), float(np.median(np.abs(residual[flat]))), flat.size, clipped))
     return NoiseBins(*np.array(rows, dtype=np.float64).T)
@@ -89,21 +91,27 @@ def _slices(ascending: Floats) -> list[slice]:
     return [slice(a, b) for a, b in zip(kept, [*kept[1:], count], strict=True)]
 
 
-def _read(sample: Measurement, deviation: Callable[[Floats], Floats] | None) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return local mean, slope, residual and raw value of the pixels whose whole 3 x 3 window can be used, each flat."""
-    y, good = sample.y.astype(np.float32), sample.observed
+def _read(sample: Measurement, deviation: Deviation | None) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return local mean, slope, residual and raw value of the pixels whose 3 x 3 window can be used, each flat."""
+    good, (y, mean) = sample.observed, _fill(sample.y.astype(np.float32), sample.observed)
     if deviation is not None:
         median = window_quartiles(torch.from_numpy(y))[1].numpy()
         good = good & (np.abs(y - median) <= _OUTLIER * deviation(median))
-    width = (0, _SMOOTHING, _SMOOTHING)
-    weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), width), 1e-6)
-    mean = ndimage.gaussian_filter(np.where(good, y, 0), width) / weight
+        mean = _fill(y, good)[1]
     filled = np.where(good, y, mean)
     # odd filters: their noise is uncorrelated with that of the even residual, so choosing by slope does not bias it
-    slope = sum(ndimage.gaussian_filter(filled, width, order=order) ** 2 for order in ((0, 1, 0), (0, 0, 1)))
+    slope = ndimage.gaussian_filter(filled, _WIDTH, order=(0, 1, 0)) ** 2
+    slope += ndimage.gaussian_filter(filled, _WIDTH, order=(0, 0, 1)) ** 2
     use = _whole_windows(good)
     inner = (slice(None), slice(1, -1), slice(1, -1))
     return mean[inner][use], slope[inner][use], _residual(y)[use], y[inner][use]
+
+
+def _fill(y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return the image with the local mean of good pixels in place of the others, and that mean."""
+    weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), _WIDTH), 1e-6)
+    mean: Floats = ndimage.gaussian_filter(np.where(good, y, 0), _WIDTH) / weight
+    return np.where(good, y, mean), mean
 
 
 def _residual(y: Floats) -> Floats:

@@ -157,12 +157,14 @@ def _log_tail(t: Tensor) -> Tensor:
 
 def _over(t: Tensor) -> Tensor:
     """Return E[max(N - t, 0)] of a standard normal N."""
-    return _INV_SQRT_2PI * torch.exp(-0.5 * t * t) - t * torch.special.ndtr(-t)
+    over: Tensor = _INV_SQRT_2PI * torch.exp(-0.5 * t * t) - t * torch.special.ndtr(-t)
+    return over
 
 
 def _over_squared(t: Tensor) -> Tensor:
     """Return E[max(N - t, 0)^2]."""
-    return (1 + t * t) * torch.special.ndtr(-t) - t * _INV_SQRT_2PI * torch.exp(-0.5 * t * t)
+    over: Tensor = (1 + t * t) * torch.special.ndtr(-t) - t * _INV_SQRT_2PI * torch.exp(-0.5 * t * t)
+    return over
 
 
 def _between(near: Tensor, far: Tensor | None, s: Tensor) -> tuple[Tensor, Tensor]:
