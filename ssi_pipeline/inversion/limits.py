@@ -21,6 +21,12 @@ _CLIPPED_SHARE = 1e-4
 _CLIPPED_PIXELS = 20
 """Fewer may share a value by chance."""
 
+_LEAST_LEVELS = 3
+"""Levels within one standard deviation: the counts of few photons have one or two."""
+
+_NEARER_HALF = 0.2
+"""Share of those levels that is in the nearer half. Of normal noise 3 s inside the limit it is 0.21, nearer more."""
+
 _FILL_SIDE, _FILL_MARGIN = 9, 4
 """Pixels. Of 81 pixels all are clipped with a probability of 1e-6 where 84 % are (a level 1 s below the limit)."""
 
@@ -55,7 +61,8 @@ def sensor_limits(samples: Sequence[Measurement], noise: CensoredSensor) -> tupl
     samples
         Measurements, areas of fill taken out.
     noise
-        In their units; its limits do not matter.
+        In their units, fitted as if both ends of the data were limits: else noise that clipping narrows in the
+        dark passes for photon noise, which has no width there.
     """
     seen = [s.y[s.observed] for s in samples]
     values = np.sort(np.concatenate(seen).astype(np.float64)) if seen else np.zeros(0)
@@ -69,9 +76,10 @@ def sensor_limits(samples: Sequence[Measurement], noise: CensoredSensor) -> tupl
 
 def _is_spike(ascending: NDArray[np.float64], s: float) -> bool:
     limit = ascending[0]
-    at = int(np.searchsorted(ascending, limit, side="right"))
-    near = ascending[at : int(np.searchsorted(ascending, limit + s, side="right"))]
-    levels = np.unique(near).size
-    if at < max(_CLIPPED_SHARE * ascending.size, _CLIPPED_PIXELS) or levels < 2:
+    at, half, whole = (int(n) for n in np.searchsorted(ascending, limit + s * np.array([0, 0.5, 1]), side="right"))
+    levels = np.unique(ascending[at:whole]).size
+    if at < max(_CLIPPED_SHARE * ascending.size, _CLIPPED_PIXELS) or levels < _LEAST_LEVELS:
         return False
-    return at > _SPIKE * near.size / levels
+    # beyond a gap there is something else than the rest of the noise
+    continues = half - at > _NEARER_HALF * (whole - at)
+    return continues and at > _SPIKE * (whole - at) / levels

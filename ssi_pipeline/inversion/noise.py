@@ -7,6 +7,7 @@ not avoided: in a dark scene there are hardly others.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -28,6 +29,9 @@ _MISFIT = 0.02
 
 _CORRELATED = 2.0
 """Residuals of neighbours share pixels: as many independent ones as there are pixels over this."""
+
+_COARSE = 2.0
+"""Steps of the data below which a spread is no longer told by its median: counts are few, or steps coarse."""
 
 _GRID = 4001
 
@@ -73,31 +77,51 @@ def _fit(bins: NoiseBins, low: float, high: float, dark: float | None) -> Censor
     """Return the noise that explains the bins; outlying bins count less (soft l1), structure makes some too wide."""
     use = bins.where(bins.clipped <= _MOST_CLIPPED)
     bins = use if len(use) else bins
-    if not len(bins) or not bins.residual.any():
+    if not len(bins) or not bins.square.any():
         return CensoredSensor(0.0, 0.0, low, high)
-    given, dark = dark, float(np.clip(bins.mean.min(), low, high)) if dark is None else dark
-    sensor = _start(bins, low, high, dark)
-    if given is None:  # the mean report of the darkest bin is above its level where it is clipped
-        dark = float(np.clip(level_of(sensor, bins.mean.min(keepdims=True))[0], low, high))
+    coarse = bins.square < _COARSE * bins.step
+    spread = np.where(coarse, bins.square, bins.median / MEDIAN_OF_NORMAL)
+    blank = CensoredSensor(0.0, 0.0, low, high, float(np.clip(bins.mean.min(), low, high)) if dark is None else dark)
+    start = _start(bins.mean, spread, blank)
+    if dark is None:  # the mean report of the darkest bin is above its level where it is clipped
+        darkest = float(np.clip(level_of(start, bins.mean.min(keepdims=True))[0], low, high))
+        start = dataclasses.replace(start, dark=darkest)
+    return _refine(start, bins, spread, coarse)
+
+
+def _refine(
+    start: CensoredSensor, bins: NoiseBins, spread: NDArray[np.float64], coarse: NDArray[np.bool_]
+) -> CensoredSensor:
     error = np.sqrt(_CORRELATED * 1.36 / bins.pixels + _MISFIT**2)  # 1.36 / n: variance of log MAD of a normal
-    measured = np.log(np.maximum(bins.residual, 1e-7))
-    scale = np.array([math.sqrt(max(sensor.alpha, 1e-3 * sensor.sigma**2)), max(sensor.sigma, 1e-4)])
+    measured = np.log(np.maximum(spread, 1e-7))
+    typical = max(float(np.median(spread)), 1e-6)
+    scale = typical * np.array([1 / math.sqrt(max(float(np.ptp(bins.mean)), 1e-6)), 1.0])
+
+    def sensor(x: NDArray[np.float64]) -> CensoredSensor:
+        root, sigma = (x * scale).tolist()  # the root of alpha is of the order of sigma, alpha is not
+        return dataclasses.replace(start, alpha=root**2, sigma=sigma)
 
     def misfit(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        trial = CensoredSensor(float(x[0] * scale[0]) ** 2, float(x[1] * scale[1]), low, high, dark)
-        misfits: NDArray[np.float64] = (np.log(_expected_residual(trial, bins.mean)) - measured) / error
+        expected = np.log(np.maximum(_expected_spread(sensor(x), bins.mean, coarse), 1e-7))
+        misfits: NDArray[np.float64] = (expected - measured) / error
         return misfits
 
-    start = np.array([math.sqrt(sensor.alpha), sensor.sigma]) / scale
-    found = least_squares(misfit, np.maximum(start, 0.1), bounds=(0, np.inf), loss="soft_l1", max_nfev=60).x * scale
-    return CensoredSensor(float(found[0]) ** 2, float(found[1]), low, high, dark)
+    # where clipping narrows the noise in the dark, photon noise is a second, wrong explanation: start from both
+    starts = (np.array([math.sqrt(start.alpha), start.sigma]) / scale, np.array([0.1, 1.0]))
+    fits = [least_squares(misfit, np.maximum(x, 0.01), bounds=(0, np.inf), loss="soft_l1", max_nfev=50) for x in starts]
+    return sensor(min(fits, key=lambda fit: float(fit.cost)).x)
 
 
-def _expected_residual(sensor: CensoredSensor, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the median absolute residual to expect where the mean report is ``mean``."""
+def _expected_spread(
+    sensor: CensoredSensor, mean: NDArray[np.float64], coarse: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the spread to expect where the mean report is ``mean``: robust, or (coarse) the standard deviation."""
     level = level_of(sensor, mean)
     s = _deviation(sensor, level)
-    return s * clipped_spread((level - sensor.low) / s) * clipped_spread((sensor.high - level) / s) / MEDIAN_OF_NORMAL
+    # near one limit at a time: where a range is narrower than 5 s this is an approximation
+    robust = s * clipped_spread((level - sensor.low) / s) * clipped_spread((sensor.high - level) / s)
+    squared = sensor.variance(torch.from_numpy(level)).numpy()
+    return np.where(coarse, np.sqrt(squared), robust / MEDIAN_OF_NORMAL**2)
 
 
 def level_of(sensor: CensoredSensor, mean: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,12 +136,12 @@ def level_of(sensor: CensoredSensor, mean: NDArray[np.float64]) -> NDArray[np.fl
     return np.interp(mean, reports, levels)
 
 
-def _start(bins: NoiseBins, low: float, high: float, dark: float) -> CensoredSensor:
+def _start(mean: NDArray[np.float64], spread: NDArray[np.float64], sensor: CensoredSensor) -> CensoredSensor:
     """Non-negative least squares, as if nothing clipped; relative errors, as a variance's error grows with it."""
-    variance = (bins.residual / MEDIAN_OF_NORMAL) ** 2
+    variance = spread**2
     weight = 1 / np.maximum(variance, 1e-3 * float(variance.max()))
-    above = np.maximum(bins.mean - dark, 0)
+    above = np.maximum(mean - sensor.dark, 0)
     scale = max(float(above.max()), 1e-30)
     design = np.stack([above / scale, np.ones_like(above)], axis=1)
     (slope, constant), _ = nnls(design * weight[:, None], variance * weight)
-    return CensoredSensor(float(slope) / scale, math.sqrt(float(constant)), low, high, dark)
+    return dataclasses.replace(sensor, alpha=float(slope) / scale, sigma=math.sqrt(float(constant)))

@@ -24,6 +24,9 @@ _WIDTH = (0, _SMOOTHING, _SMOOTHING)
 _OUTLIER = 3.5
 """Standard deviations off the local median: one normal pixel in 2000, and few impulses that are nearer."""
 
+_FEW_COUNTS = 2
+"""Steps of the data that are no outlier: counts of few photons are skewed, three are common where the mean is 0.5."""
+
 _FLATTEST = 0.4
 """Share of the pixels of a bin that is used: those with the least slope around them."""
 
@@ -34,19 +37,25 @@ _LEAST_PIXELS = 150
 
 @dataclass(frozen=True, slots=True)
 class NoiseBins:
-    """For each bin: mean report, median absolute residual, pixels, share of pixels at either end of the data."""
+    """For each bin: mean report, median absolute residual, its root mean square, pixels, share of clipped pixels.
+
+    ``step``: between the values that the data can take; 0 where they are not on a grid.
+    """
 
     mean: NDArray[np.float64]
-    residual: NDArray[np.float64]
+    median: NDArray[np.float64]
+    square: NDArray[np.float64]
     pixels: NDArray[np.float64]
     clipped: NDArray[np.float64]
+    step: float
 
     def __len__(self) -> int:
         return self.mean.size
 
     def where(self, use: NDArray[np.bool_]) -> NoiseBins:
         """Return some of the bins."""
-        return NoiseBins(self.mean[use], self.residual[use], self.pixels[use], self.clipped[use])
+        columns = np.stack([self.mean, self.median, self.square, self.pixels, self.clipped])
+        return NoiseBins(*columns[:, use], self.step)
 
 
 def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: tuple[float, float]) -> NoiseBins:
@@ -61,9 +70,11 @@ def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: 
     limits
         Reports at or beyond these count as clipped; infinite where there is no limit.
     """
-    parts = [_read(s, deviation) for s in samples if min(s.y.shape[1:]) >= 3]
+    samples = [s for s in samples if min(s.y.shape[1:]) >= 3 and s.observed.any()]
+    step = min((_step(s.y[s.observed]) for s in samples), default=0.0)
+    parts = [_read(s, deviation, step) for s in samples]
     if not parts or not sum(part[0].size for part in parts):
-        return NoiseBins(*(np.zeros(0) for _ in range(4)))
+        return NoiseBins(*np.zeros((5, 0)), step)
     mean, slope, residual, raw = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(mean, kind="stable")
     mean, slope, residual, raw = mean[order], slope[order], residual[order], raw[order]
@@ -72,8 +83,9 @@ def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: 
         count = max(int(_FLATTEST * (part.stop - part.start)), 1)
         flat = part.start + np.argpartition(slope[part], count - 1)[:count]
         clipped = float(np.mean((raw[flat] <= limits[0]) | (raw[flat] >= limits[1])))
-        rows.append((float(mean[flat].mean()), float(np.median(np.abs(residual[flat]))), flat.size, clipped))
-    return NoiseBins(*np.array(rows, dtype=np.float64).T)
+        left = residual[flat].astype(np.float64)
+        rows.append((mean[flat].mean(), np.median(np.abs(left)), np.sqrt(np.mean(left**2)), flat.size, clipped))
+    return NoiseBins(*np.array(rows, dtype=np.float64).T, step)
 
 
 def _slices(ascending: Floats) -> list[slice]:
@@ -91,12 +103,12 @@ def _slices(ascending: Floats) -> list[slice]:
     return [slice(a, b) for a, b in zip(kept, [*kept[1:], count], strict=True)]
 
 
-def _read(sample: Measurement, deviation: Deviation | None) -> tuple[Floats, Floats, Floats, Floats]:
+def _read(sample: Measurement, deviation: Deviation | None, step: float) -> tuple[Floats, Floats, Floats, Floats]:
     """Return local mean, slope, residual and raw value of the pixels whose 3 x 3 window can be used, each flat."""
     good, (y, mean) = sample.observed, _fill(sample.y.astype(np.float32), sample.observed)
     if deviation is not None:
         median = window_quartiles(torch.from_numpy(y))[1].numpy()
-        good = good & (np.abs(y - median) <= _OUTLIER * deviation(median))
+        good = good & (np.abs(y - median) <= _OUTLIER * deviation(np.maximum(mean, median)) + _FEW_COUNTS * step)
         mean = _fill(y, good)[1]
     filled = np.where(good, y, mean)
     # odd filters: their noise is uncorrelated with that of the even residual, so choosing by slope does not bias it
@@ -104,7 +116,7 @@ def _read(sample: Measurement, deviation: Deviation | None) -> tuple[Floats, Flo
     slope += ndimage.gaussian_filter(filled, _WIDTH, order=(0, 0, 1)) ** 2
     use = _whole_windows(good)
     inner = (slice(None), slice(1, -1), slice(1, -1))
-    return mean[inner][use], slope[inner][use], _residual(y)[use], y[inner][use]
+    return mean[inner][use], slope[inner][use], _residual(y, step)[use], y[inner][use]
 
 
 def _fill(y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -114,7 +126,7 @@ def _fill(y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     return np.where(good, y, mean), mean
 
 
-def _residual(y: Floats) -> Floats:
+def _residual(y: Floats, step: float) -> Floats:
     """Return second differences along y and x over 6 (Immerkaer 1996), z (y - 2) (x - 2).
 
     Values on a grid are spread over the sixth of a step that each residual stands for, else their median
@@ -122,11 +134,11 @@ def _residual(y: Floats) -> Floats:
     """
     along = y[:, :, 2:] - 2 * y[:, :, 1:-1] + y[:, :, :-2]
     residual = (along[:, 2:] - 2 * along[:, 1:-1] + along[:, :-2]) / 6
-    return residual + (_step(y) / 6) * (np.random.default_rng(0).random(residual.shape) - 0.5)
+    return residual + (step / 6) * (np.random.default_rng(0).random(residual.shape) - 0.5)
 
 
 def _step(y: Floats) -> float:
-    """Return the smallest difference between values that are on a grid; what float32 resolves where they are not."""
+    """Return the smallest difference between values: their step on a grid, next to nothing where there is none."""
     values = np.unique(y)
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 

@@ -49,15 +49,23 @@ def estimate_sensor(
     seen = without_fill(samples)
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in seen]
     dark = None if config.offset is None else (config.offset - offset) / scale
-    rough = estimate_noise(normal, dark=dark)
+    ends = _ends(normal)
+    rough = estimate_noise(normal, *ends, dark)
     low, high = sensor_limits(seen, _raw(rough, offset, scale))
-    fitted = as_configured(SensorEstimate(0.0, 0.0, 0.0, low, high), config)
+    used = as_configured(SensorEstimate(0.0, 0.0, 0.0, low, high), config)
     limits = (
-        -math.inf if fitted.low is None else (fitted.low - offset) / scale,
-        math.inf if fitted.high is None else (fitted.high - offset) / scale,
+        -math.inf if used.low is None else (used.low - offset) / scale,
+        math.inf if used.high is None else (used.high - offset) / scale,
     )
     noise = _raw(estimate_noise(normal, *limits, dark, rough), offset, scale)
     return SensorEstimate(noise.dark, noise.alpha, noise.sigma, low, high)
+
+
+def _ends(samples: Sequence[Measurement]) -> tuple[float, float]:
+    """Return the lowest and highest value; no limits where there is but one."""
+    seen = [s.y[s.observed] for s in samples if s.observed.any()]
+    low, high = min((float(y.min()) for y in seen), default=0.0), max((float(y.max()) for y in seen), default=0.0)
+    return (low, high) if low < high else (-math.inf, math.inf)
 
 
 def _raw(noise: CensoredSensor, offset: float, scale: float) -> CensoredSensor:
