@@ -54,8 +54,12 @@ class NoiseBins:
 
     def where(self, use: NDArray[np.bool_]) -> NoiseBins:
         """Return some of the bins."""
-        columns = np.stack([self.mean, self.median, self.square, self.pixels, self.clipped])
-        return NoiseBins(*columns[:, use], self.step)
+        return _bins(np.stack([self.mean, self.median, self.square, self.pixels, self.clipped])[:, use], self.step)
+
+
+def _bins(columns: NDArray[np.float64], step: float) -> NoiseBins:
+    mean, median, square, pixels, clipped = columns
+    return NoiseBins(mean, median, square, pixels, clipped, step)
 
 
 def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: tuple[float, float]) -> NoiseBins:
@@ -74,7 +78,7 @@ def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: 
     step = min((_step(s.y[s.observed]) for s in samples), default=0.0)
     parts = [_read(s, deviation, step) for s in samples]
     if not parts or not sum(part[0].size for part in parts):
-        return NoiseBins(*np.zeros((5, 0)), step)
+        return _bins(np.zeros((5, 0)), step)
     mean, slope, residual, raw = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(mean, kind="stable")
     mean, slope, residual, raw = mean[order], slope[order], residual[order], raw[order]
@@ -85,7 +89,7 @@ def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: 
         clipped = float(np.mean((raw[flat] <= limits[0]) | (raw[flat] >= limits[1])))
         left = residual[flat].astype(np.float64)
         rows.append((mean[flat].mean(), np.median(np.abs(left)), np.sqrt(np.mean(left**2)), flat.size, clipped))
-    return NoiseBins(*np.array(rows, dtype=np.float64).T, step)
+    return _bins(np.array(rows, dtype=np.float64).T, step)
 
 
 def _slices(ascending: Floats) -> list[slice]:
