@@ -19,6 +19,7 @@ from ssi_pipeline.inversion.limits import without_fill
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor import SensorEstimate, estimate_sensor
 from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.report.calibration import with_estimates
 
 BENCHMARK = Path(__file__).parents[3] / "shared" / "benchmark"
 
@@ -239,6 +240,13 @@ def test_noise_is_told_at_the_offset_wherever_the_dark_level_is() -> None:
         level = torch.tensor(calibration.normalise(120.0))
         assert calibration.noise.variance(float(level)) == pytest.approx(variance)
         assert float(calibration.sensor.deviation(level)) == pytest.approx(math.sqrt(variance), rel=1e-5)
+
+
+def test_the_report_shows_an_estimate_beside_what_overrides_it(clipped: Measurement) -> None:
+    held = with_estimates(calibrate([clipped], None, config_for(sensor={"sigma": 0.3})).to_json())
+    assert held["noise_sigma"] == 0.3
+    assert held["noise_sigma, estimated"] == pytest.approx(0.1, rel=0.1)
+    assert [name for name in held if "estimated" in name] == ["noise_sigma, estimated"]
 
 
 @pytest.mark.skipif(not BENCHMARK.is_dir(), reason="the benchmark's images are not here")
