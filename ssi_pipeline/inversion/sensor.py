@@ -52,7 +52,9 @@ def estimate_sensor(
     ends = _ends(normal)
     rough = estimate_noise(normal, *ends, dark)
     low, high = sensor_limits(seen, _raw(rough, offset, scale))
-    used = as_configured(SensorEstimate(0.0, 0.0, 0.0, low, high), config)
+    # a sensor that is to be treated as linear has clipped all the same
+    clips = config.model_copy(update={"kind": "auto"})
+    used = as_configured(SensorEstimate(0.0, 0.0, 0.0, low, high), clips)
     limits = (
         -math.inf if used.low is None else (used.low - offset) / scale,
         math.inf if used.high is None else (used.high - offset) / scale,

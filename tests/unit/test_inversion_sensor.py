@@ -237,9 +237,9 @@ def test_noise_is_told_at_the_offset_wherever_the_dark_level_is() -> None:
     for dark in (90.0, 100.0, 101.0):
         calibration = ChannelCalibration(**base, **rest, dark=dark)
         variance = (9 + 2 * (120 - dark)) / 50**2
-        level = torch.tensor(calibration.normalise(120.0))
-        assert calibration.noise.variance(float(level)) == pytest.approx(variance)
-        assert float(calibration.sensor.deviation(level)) == pytest.approx(math.sqrt(variance), rel=1e-5)
+        level = calibration.normalise(120.0)
+        assert calibration.noise.variance(level) == pytest.approx(variance)
+        assert float(calibration.sensor.deviation(torch.tensor(level))) == pytest.approx(math.sqrt(variance), rel=1e-5)
 
 
 def test_the_report_shows_an_estimate_beside_what_overrides_it(clipped: Measurement) -> None:
