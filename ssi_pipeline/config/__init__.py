@@ -14,6 +14,7 @@ from ssi_pipeline.config.model import (
     OutputConfig,
     PublishedConfig,
     RunConfig,
+    SensorConfig,
     TilingConfig,
     TrainingConfig,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "PsfConfig",
     "PublishedConfig",
     "RunConfig",
+    "SensorConfig",
     "TilingConfig",
     "TrainingConfig",
     "WidefieldPsf",

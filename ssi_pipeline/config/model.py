@@ -115,6 +115,27 @@ class MaskingConfig(Section):
     impulse_sigma: PositiveFloat | None = 3.0
 
 
+class SensorConfig(Section):
+    """Noise and clipping, in the units of the input; None: estimated for each channel. 'none': does not clip."""
+
+    kind: Literal["auto", "linear"] = "auto"
+    offset: Float | None = None
+    alpha: NonNegativeFloat | None = None
+    sigma: PositiveFloat | None = None
+    impulse_share: Annotated[Float, Field(ge=0, lt=1)] | None = None
+    low: Float | Literal["none"] | None = None
+    high: Float | Literal["none"] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> SensorConfig:
+        limits = [limit for limit in (self.low, self.high) if isinstance(limit, float)]
+        if self.kind == "linear" and limits:
+            raise ValueError("kind: linear never clips, but low or high is a number: leave them out, or set kind: auto")
+        if len(limits) == 2 and limits[0] >= limits[1]:
+            raise ValueError(f"low is {limits[0]:g} and high is {limits[1]:g}: expected low < high")
+        return self
+
+
 class NetworkConfig(Section):
     """The inverse f."""
 
@@ -157,7 +178,6 @@ class TrainingConfig(Section):
     weight_l2: NonNegativeFloat = 0.0
     total_variation: NonNegativeFloat = 1.0
     bounds: BoundsConfig = BoundsConfig()
-    sensor: Literal["auto", "linear"] = "auto"
     augment: Literal["auto", "none"] = "auto"
     validate_every: PositiveInt = 25
     patience: PositiveInt = 8
@@ -206,6 +226,7 @@ class RunConfig(Section):
     ] = "ssi"
     tiling: TilingConfig = TilingConfig()
     normalisation: NormalisationConfig = NormalisationConfig()
+    sensor: SensorConfig = SensorConfig()
     masking: MaskingConfig = MaskingConfig()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()

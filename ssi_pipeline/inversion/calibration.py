@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import NormalisationConfig, RunConfig
 from ssi_pipeline.geometry.halo import wiener_radius
 from ssi_pipeline.inversion.evidence import WEIGHTS, evidence, likeliest_weight
-from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa, window_quartiles
+from ssi_pipeline.inversion.impulse_share import impulse_share
+from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
-from ssi_pipeline.inversion.noise import estimate_noise, sensor_limits
-from ssi_pipeline.physics.forward import CensoredSensor
+from ssi_pipeline.inversion.sensor import SensorEstimate, as_configured, estimate_sensor
 from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.sensor import CensoredSensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,13 @@ class ChannelCalibration:
     """Constants of one channel.
 
     ``offset``, ``scale``: normalised = (raw - offset) / scale. ``noise_sigma``: standard deviation of
-    the noise at the level ``offset``, raw units; ``noise_alpha``: growth of the variance per unit of
+    the noise at the level ``dark``, raw units; ``noise_alpha``: growth of the variance per unit of
     intensity above it. ``impulse_share``: share of pixels that are impulses. ``wiener_weight``: of the
     Laplacian prior. ``minimum``: smallest raw value. ``clip_low``, ``clip_high``: raw levels at which
     the sensor clips, None where it does not. ``empty``: nothing to see, every sample is constant.
     ``knob``: weight or number of iterations of the configured classical solver, in normalised units, None for
-    other solvers.
+    other solvers. ``dark``: raw, None is ``offset``. ``estimated``: what the samples say of the sensor, whatever
+    the configuration says.
     """
 
     offset: float
@@ -46,6 +47,8 @@ class ChannelCalibration:
     clip_high: float | None = None
     empty: bool = False
     knob: float | None = None
+    dark: float | None = None
+    estimated: SensorEstimate | None = None
 
     def normalise(self, raw: float) -> float:
         """Return a raw intensity in normalised units."""
@@ -53,15 +56,19 @@ class ChannelCalibration:
 
     @property
     def noise(self) -> NoiseModel:
-        """The noise in normalised units."""
-        return NoiseModel(alpha=self.noise_alpha / self.scale, sigma=self.noise_sigma / self.scale)
+        """The noise in normalised units; its sigma is that at the level 0, the offset."""
+        above = self.offset - (self.offset if self.dark is None else self.dark)
+        sigma = math.sqrt(max(self.noise_sigma**2 + self.noise_alpha * above, 0.0))
+        return NoiseModel(alpha=self.noise_alpha / self.scale, sigma=sigma / self.scale)
 
     @property
     def sensor(self) -> CensoredSensor:
         """The clipping sensor in normalised units."""
         low = -math.inf if self.clip_low is None else self.normalise(self.clip_low)
         high = math.inf if self.clip_high is None else self.normalise(self.clip_high)
-        return CensoredSensor(self.noise.alpha, self.noise.sigma, low, high)
+        dark = 0.0 if self.dark is None else max(self.normalise(self.dark), 0.0)
+        sigma = self.noise_sigma / self.scale if dark else self.noise.sigma  # a dark level below 0 serves as well at 0
+        return CensoredSensor(self.noise_alpha / self.scale, sigma, low, high, dark, self.impulse_share)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
@@ -70,7 +77,8 @@ class ChannelCalibration:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ChannelCalibration:
         """Read what ``to_json`` wrote."""
-        return cls(**document)
+        estimated = document.get("estimated")
+        return cls(**{**document, "estimated": None if estimated is None else SensorEstimate(**estimated)})
 
 
 def psf_values(psf: Psf | None, dimensions: int) -> NDArray[np.float32]:
@@ -112,15 +120,22 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     if scale == 0:
         return ChannelCalibration(offset, 0.0, 0.0, 0.0, 0.0, 1.0, minimum, empty=True)
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
-    medians = [window_quartiles(torch.from_numpy(s.y))[1].numpy() for s in normal]
-    alpha, sigma = estimate_noise(normal, medians, dark=0.0)
-    low, high = sensor_limits(samples, sigma * scale) if config.training.sensor == "auto" else (None, None)
-    draft = ChannelCalibration(offset, scale, sigma * scale, alpha * scale, 0.0, 1.0, minimum, low, high)
+    found = estimate_sensor(samples, offset, scale, config.sensor)
+    used = as_configured(found, config.sensor)
+    draft = ChannelCalibration(
+        offset, scale, used.sigma, used.alpha, 0.0, 1.0, minimum, used.low, used.high, dark=used.dark
+    )
     values = psf_values(psf, config.tiling.dimensions)
     impulses = ImpulseTest(draft.noise, config.masking.impulse_sigma, point_source_kappa(values))
-    share, weight = _share_and_weight(normal, values, impulses, config.tiling.dimensions)
-    found = dataclasses.replace(draft, impulse_share=share, wiener_weight=weight)
-    return dataclasses.replace(found, knob=_knob(samples, psf, found, config))
+    weight = _weight(normal, values, impulses, config.tiling.dimensions)
+    share = impulse_share(normal, impulses, draft.sensor)
+    known = dataclasses.replace(
+        draft,
+        impulse_share=share if config.sensor.impulse_share is None else config.sensor.impulse_share,
+        wiener_weight=weight,
+        estimated=dataclasses.replace(found, impulse_share=share),
+    )
+    return dataclasses.replace(known, knob=_knob(samples, psf, known, config))
 
 
 def _knob(
@@ -161,17 +176,13 @@ def tile_weight(measurement: Measurement, psf: Psf | None, calibration: ChannelC
     return likeliest_weight(likelihood) if likelihood.any() else calibration.wiener_weight
 
 
-def _share_and_weight(
-    samples: Sequence[Measurement], psf: NDArray[np.float32], impulses: ImpulseTest, dimensions: int
-) -> tuple[float, float]:
-    """Return the share of impulses, and the likeliest weight of the Wiener filter's prior."""
-    likelihood, flagged, pixels = np.zeros(len(WEIGHTS)), 0, 0
+def _weight(samples: Sequence[Measurement], psf: NDArray[np.float32], impulses: ImpulseTest, dimensions: int) -> float:
+    """Return the likeliest weight of the Wiener filter's prior."""
+    likelihood = np.zeros(len(WEIGHTS))
     for sample in samples:
-        y = to_tensor(sample.y, dimensions)
-        found = impulses.find(y) & to_tensor(sample.observed, dimensions)
-        flagged, pixels = flagged + int(found.sum()), pixels + int(sample.observed.sum())
-        likelihood += evidence(impulses.repair(y).numpy()[_observed_box(sample, dimensions)], psf)
-    return flagged / max(pixels, 1), likeliest_weight(likelihood)
+        repaired = impulses.repair(to_tensor(sample.y, dimensions)).numpy()
+        likelihood += evidence(repaired[_observed_box(sample, dimensions)], psf)
+    return likeliest_weight(likelihood)
 
 
 def _observed_box(sample: Measurement, dimensions: int) -> tuple[slice, ...]:

@@ -1,13 +1,10 @@
-"""The forward model: convolution with the PSF, then the mean of what a clipping sensor reports.
+"""The forward model g: convolution with the PSF, then the mean of what the sensor reports.
 
 Only pixels whose whole PSF lies inside the array are predicted ("valid"), so nothing is invented at
 borders: an array of n pixels along an axis gives n - 2 r, where r is the PSF's radius.
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +13,9 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional
 
-_INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+from ssi_pipeline.physics.sensor import CensoredSensor
+
+__all__ = ["CensoredSensor", "Convolution", "ForwardModel"]
 
 
 class Convolution:
@@ -74,44 +73,6 @@ class Convolution:
             spectrum = torch.fft.rfftn(self._kernel, s=size)
             self._transfer[size] = spectrum.to(torch.complex64)
         return self._transfer[size]
-
-
-@dataclass(frozen=True, slots=True)
-class CensoredSensor:
-    """Mean of a sensor that cannot report below ``low`` or above ``high`` (Tobin 1958).
-
-    The level z is reported as clip(z + s N, low, high) with s^2 = alpha max(z, 0) + sigma^2. All in
-    the units of z. An infinite limit does not clip.
-    """
-
-    alpha: float
-    sigma: float
-    low: float = -math.inf
-    high: float = math.inf
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether the mean of the report is the level itself."""
-        return math.isinf(self.low) and math.isinf(self.high)
-
-    def __call__(self, level: Tensor) -> Tensor:
-        """Return the mean report for each level."""
-        if self.is_linear:
-            return level
-        s = torch.sqrt(self.alpha * level.clamp(min=0) + self.sigma**2 + 1e-12)
-        mean: Tensor = level
-        if math.isfinite(self.low):
-            mean = mean + _excess(self.low - level, s)
-        if math.isfinite(self.high):
-            mean = mean - _excess(level - self.high, s)
-        return mean
-
-
-def _excess(gap: Tensor, s: Tensor) -> Tensor:
-    """Return E[max(gap - s N, 0)]: what clipping at a limit adds, ``gap`` being the way to the limit."""
-    t = gap / s
-    excess: Tensor = gap * torch.special.ndtr(t) + s * _INV_SQRT_2PI * torch.exp(-0.5 * t * t)
-    return excess
 
 
 class ForwardModel:

@@ -13,7 +13,8 @@ _MOST_CHANNELS = 16
 EXPLAINED = {
     "offset": "raw intensity that counts as 0 in normalised units (a low percentile of the channel)",
     "scale": "raw intensity span that counts as 1 (from there to a high percentile)",
-    "noise_sigma": "standard deviation of the noise at the offset, raw units",
+    "dark": "raw level above which the noise grows with the intensity",
+    "noise_sigma": "standard deviation of the noise at the dark level, raw units",
     "noise_alpha": "growth of the noise variance per unit of raw intensity (photon noise; camera gain)",
     "impulse_share": "share of pixels that are hot or dead; they are repaired and carry no loss",
     "wiener_weight": "weight of the smoothness prior in the linear solution; larger is smoother",
@@ -24,16 +25,43 @@ EXPLAINED = {
     "empty": "whether every sample was constant, so that there is nothing to deconvolve",
 }
 
+_ESTIMATE = ", estimated"
+_ESTIMATED = {
+    "dark": "dark",
+    "noise_sigma": "sigma",
+    "noise_alpha": "alpha",
+    "impulse_share": "impulse_share",
+    "clip_low": "low",
+    "clip_high": "high",
+}
+"""Constants that the configuration can override, and their names in the record of what was estimated."""
+
 
 def calibration_section(facts: RunFacts) -> Section:
     """One row per constant, one column per channel."""
-    channels = facts.calibration[:_MOST_CHANNELS]
+    channels = [with_estimates(channel) for channel in facts.calibration[:_MOST_CHANNELS]]
     found = dict.fromkeys(name for channel in channels for name in channel)
     names = [*(name for name in EXPLAINED if name in found), *(name for name in found if name not in EXPLAINED)]
-    rows = [(name, [_show(channel.get(name)) for channel in channels], EXPLAINED.get(name, "")) for name in names]
+    rows = [(name, [_show(channel.get(name)) for channel in channels], _explain(name)) for name in names]
     heads = [facts.channel_name(c) for c in range(len(channels))]
     left = len(facts.calibration) - len(channels)
     return Section("calibration", "Calibration", render("calibration", heads=heads, rows=rows, left=left))
+
+
+def with_estimates(channel: dict[str, Any]) -> dict[str, Any]:
+    """Return the constants, and beside each that was overridden what the samples said."""
+    constants = {name: value for name, value in channel.items() if name != "estimated"}
+    found = channel.get("estimated") or {}
+    for name, key in _ESTIMATED.items():
+        if key in found and found[key] != channel.get(name):
+            constants[name + _ESTIMATE] = found[key]
+    return constants
+
+
+def _explain(name: str) -> str:
+    if name.endswith(_ESTIMATE):
+        return "what the samples say, where the configuration says otherwise"
+    return EXPLAINED.get(name, "")
 
 
 def _show(value: Any) -> str:

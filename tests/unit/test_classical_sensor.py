@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 
 from ssi_pipeline.inversion.classical.censored import DataTerm
 from ssi_pipeline.inversion.classical.table import CLASSICAL
-from ssi_pipeline.inversion.classical.unbias import sensor_inverse, unbias
+from ssi_pipeline.inversion.classical.unbias import unbias
 from ssi_pipeline.physics.forward import CensoredSensor
 
 SENSOR = CensoredSensor(alpha=0.01, sigma=0.1, low=0.0, high=1.0)
@@ -52,18 +52,6 @@ def test_without_limits_it_is_least_squares_and_unknown_pixels_do_not_count() ->
     term = DataTerm(y, known, CensoredSensor(0.1, 0.1))
     torch.testing.assert_close(term.slope(z), torch.where(known, z - y, torch.zeros_like(z)))
     assert term.value(z) == pytest.approx(float((z - y)[known].square().sum() / 2), rel=1e-5)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, np.inf), (-np.inf, 1.0), (-np.inf, np.inf)])
-def test_the_inverse_of_the_mean(low: float, high: float) -> None:
-    sensor = CensoredSensor(0.01, 0.1, low, high)
-    level = torch.linspace(0.0, 1.0, 200)
-    # 24 halvings of at most one unit, and a slope of at least 1/2 to divide float32's rounding by
-    torch.testing.assert_close(sensor_inverse(sensor, sensor(level)), level, rtol=0, atol=2e-6)
-    if np.isfinite(low):
-        assert float(sensor_inverse(sensor, torch.tensor([0.0]))) == pytest.approx(0.0, abs=1e-6)
-    if np.isfinite(high):
-        assert float(sensor_inverse(sensor, torch.tensor([1.0]))) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_unbiasing_is_the_identity_without_clipping_and_looks_at_its_image_alone() -> None:

@@ -76,6 +76,8 @@ def write(folder: Path, text: str) -> Path:
         ),
         ({"steps": 3}, "steps: unknown key; did you mean 'training.steps'?"),
         ({"network__learning_rate": 3}, "network.learning_rate: unknown key; did you mean 'training.learning_rate'?"),
+        ({"training__sensor": "auto"}, "training.sensor: unknown key; it is 'sensor.kind' now"),
+        ({"sensor__sigm": 3}, "sensor.sigm: unknown key; did you mean 'sigma'?"),
         ({"tiling__foo": 3}, "tiling.foo: unknown key; known here: blend, core, dimensions, halo"),
         ({"tiling__core": {"q": 3}}, "tiling.core.q: unknown axis; expected 'z', 'y' or 'x'"),
         ({"input__roi": {"v": [0, 3]}}, "input.roi.v: unknown axis; expected 't', 'c', 'z', 'y' or 'x'"),
@@ -127,6 +129,8 @@ def test_every_mistake_is_reported_at_once() -> None:
             {"input__roi": {"z": [1]}},
             "input.roi.z: expected a list of 2: a whole number of at least 0, then a whole number above 0, found [1]",
         ),
+        ({"sensor__low": "never"}, "sensor.low: expected a number or 'none', found 'never'"),
+        ({"sensor__sigma": 0}, "sensor.sigma: expected a number above 0, found 0"),
         ({"training__bounds__lower": "x"}, "training.bounds.lower: expected a number or 'auto', found 'x'"),
         (
             {"psf": "gaussian"},
@@ -167,6 +171,11 @@ def test_the_three_sections_without_defaults_are_demanded(section: str) -> None:
         ({"input__axes": "yxz"}, "input: axes is 'yxz': expected some of 'tczyx' in this order, ending in 'yx'"),
         ({"input__axes": "zzyx"}, "input: axes is 'zzyx': expected some of 'tczyx' in this order, ending in 'yx'"),
         ({"input__axes": "qyx"}, "input: axes is 'qyx': expected some of 'tczyx' in this order, ending in 'yx'"),
+        (
+            {"sensor__kind": "linear", "sensor__low": 0},
+            "sensor: kind: linear never clips, but low or high is a number: leave them out, or set kind: auto",
+        ),
+        ({"sensor__low": 5, "sensor__high": 3}, "sensor: low is 5 and high is 3: expected low < high"),
         ({"psf__fwhm_um": {"y": 1}}, "psf: give exactly one of fwhm_um and fwhm_px"),
         (
             {"network__wiener_input": False},

@@ -48,7 +48,7 @@ def gaussian_psf() -> Psf:
 def test_the_noise_is_recovered_in_raw_units(alpha: float, sigma: float) -> None:
     y = OFFSET + 1000 * measured(blurred(), alpha, sigma)
     found = calibrate([as_sample(y)], gaussian_psf(), config_for())
-    mean = found.noise_sigma**2 + found.noise_alpha * (OFFSET + 400 - found.offset)  # variance at x = 0.4
+    mean = found.noise_sigma**2 + found.noise_alpha * (OFFSET + 400 - found.dark)  # variance at x = 0.4
     assert mean == pytest.approx(1e6 * (sigma**2 + 0.4 * alpha), rel=0.2)
     assert found.noise_alpha == pytest.approx(1e3 * alpha, abs=8)
 
@@ -57,7 +57,7 @@ def test_clipping_is_noticed_and_the_option_switches_it_off() -> None:
     y = np.clip(measured(blurred(), 0.001, 0.1), 0, 1)
     found = calibrate([as_sample(y)], gaussian_psf(), config_for())
     assert (found.clip_low, found.clip_high) == (0.0, 1.0)
-    linear = calibrate([as_sample(y)], gaussian_psf(), config_for(training={"sensor": "linear"}))
+    linear = calibrate([as_sample(y)], gaussian_psf(), config_for(sensor={"kind": "linear"}))
     assert (linear.clip_low, linear.clip_high) == (None, None)
     assert linear.sensor.is_linear
 

@@ -235,7 +235,7 @@ def test_the_clipping_sensor_changes_the_estimate() -> None:
     clipped = Measurement(np.clip(measurement.y, OFFSET, OFFSET + SCALE), measurement.observed)
     errors = {}
     for sensor in ("auto", "linear"):
-        config = config_for(training={"sensor": sensor, "steps": 80})
+        config = config_for(sensor={"kind": sensor}, training={"steps": 80})
         found = solve(clipped, psf, calibrate([clipped], psf, config), config, 0, "cpu")
         errors[sensor] = float(np.mean((found.estimate - truth) ** 2))
     assert errors["auto"] < errors["linear"]

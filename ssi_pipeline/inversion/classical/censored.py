@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from ssi_pipeline.physics.forward import CensoredSensor
+from ssi_pipeline.physics.sensor import CensoredSensor
 
 _AT_LIMIT = 1e-3
 """A report this close to a limit, in standard deviations of the noise, is at it: no rounding error is larger."""
@@ -45,7 +45,7 @@ class DataTerm:
         self._censored: list[tuple[Tensor, float, float, float]] = []  # flat indices, limit, sign, spread
         for limit, sign in ((sensor.low, 1.0), (sensor.high, -1.0)):
             if math.isfinite(limit):
-                spread = max(math.sqrt(sensor.alpha * max(limit, 0.0) + sensor.sigma**2), _LEAST_SPREAD)
+                spread = max(float(sensor.deviation(torch.tensor(limit, dtype=torch.float64))), _LEAST_SPREAD)
                 there = known & (sign * (y - limit) <= _AT_LIMIT * spread)
                 self._censored.append((there.reshape(-1).nonzero()[:, 0], limit, sign, spread))
 
