@@ -111,7 +111,7 @@ class MaskingConfig(Section):
     spacing: Annotated[Int, Field(ge=2)] = 3
     replacement: Literal["neighbours", "random", "zeros"] = "neighbours"
     holdout: Annotated[Float, Field(gt=0, le=0.3)] = 0.05
-    refresh: PositiveInt = 4
+    refresh: PositiveInt | None = None
     impulse_sigma: PositiveFloat | None = 3.0
 
 
@@ -140,11 +140,12 @@ class NetworkConfig(Section):
     """The inverse f."""
 
     kind: Literal["unet", "conv"] = "unet"
-    width: PositiveInt = 8
+    width: PositiveInt = 16
     levels: Annotated[Int, Field(ge=1, le=5)] = 3
     depth: Annotated[Int, Field(ge=2, le=32)] = 6
     wiener_input: bool = True
     residual: bool = True
+    symmetric: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> NetworkConfig:
@@ -176,10 +177,11 @@ class TrainingConfig(Section):
     huber_delta: PositiveFloat = 0.1
     weight_l1: NonNegativeFloat = 0.0
     weight_l2: NonNegativeFloat = 0.0
-    total_variation: NonNegativeFloat = 1.0
+    total_variation: NonNegativeFloat = 2.0
+    variation_knee: PositiveFloat | None = 0.2
     bounds: BoundsConfig = BoundsConfig()
     augment: Literal["auto", "none"] = "auto"
-    validate_every: PositiveInt = 25
+    validate_every: PositiveInt = 50
     patience: PositiveInt = 8
     attempts: PositiveInt = 2
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -16,6 +16,9 @@ from ssi_pipeline.geometry.boxes import Ints
 REPAIR_RADIUS = 2
 """Impulses are found in a 5 x 5 window , whose median a single one cannot move."""
 
+UNBIAS_RADIUS = 6
+"""Of the mean in the plane y x that tells how far a clipping sensor is off."""
+
 _WIENER_REACH = 3
 """Radius of the truncated Wiener kernel in PSF radii; beyond it the kernel of a regularised inverse is small."""
 
@@ -80,25 +83,32 @@ def _iterative_reach(config: RunConfig, psf_radius: Ints) -> Ints:
     return tuple(min(2 * r * count, w) for r, w in zip(psf_radius, wiener, strict=True))
 
 
+def _repair_reach(config: RunConfig) -> Ints:
+    """Pixels z y x over which impulses are found and, where the sensor may clip, its bias is undone."""
+    in_plane = REPAIR_RADIUS + (UNBIAS_RADIUS if config.sensor.kind == "auto" else 0)
+    return REPAIR_RADIUS, in_plane, in_plane
+
+
 def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
     """Smallest halo (z y x) for which a tile's core equals the same inverse on the whole volume.
 
-    The inverse repairs impulses, applies the Wiener kernel, then the network. The PSF itself is
-    needed in training, where the loss on the core reads f one PSF radius around it. Solvers that iterate
-    depend on ever further pixels, ever less: for them it is the smallest halo that is worth its reading.
+    The inverse repairs impulses, undoes the sensor's bias, applies the Wiener kernel, then the network. The
+    PSF itself is needed in training, where the loss on the core reads f one PSF radius around it. Solvers that
+    iterate depend on ever further pixels, ever less: for them it is the smallest halo that is worth its reading.
     """
     spatial = (config.tiling.dimensions == 3, True, True)
-    wiener = wiener_radius(psf_radius)
+    wiener, repair = wiener_radius(psf_radius), _repair_reach(config)
     if config.solver == "identity":
         reach: Ints = (0, 0, 0)
     elif config.solver == "wiener":
-        reach = tuple(w + REPAIR_RADIUS for w in wiener)
+        reach = tuple(w + r for w, r in zip(wiener, repair, strict=True))
     elif config.solver in PUBLISHED_SOLVERS:
         reach = tuple(max(published_radius(), r + 1) for r in psf_radius)
     elif config.solver in ITERATIVE:
-        reach = tuple(w + REPAIR_RADIUS for w in _iterative_reach(config, psf_radius))
+        reach = tuple(w + r for w, r in zip(_iterative_reach(config, psf_radius), repair, strict=True))
     else:
         net = network_radius(config.network)
         linear = wiener if config.network.wiener_input else psf_radius
-        reach = tuple(max(net + w, r) + REPAIR_RADIUS for w, r in zip(linear, psf_radius, strict=True))
+        widest = (max(net + w, r) for w, r in zip(linear, psf_radius, strict=True))
+        reach = tuple(w + r for w, r in zip(widest, repair, strict=True))
     return tuple(r if on else 0 for r, on in zip(reach, spatial, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,12 @@ from torch import Tensor
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry.cost import patch_shape
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.inverse import symmetries
+from ssi_pipeline.inversion.inverse import symmetries, through
 from ssi_pipeline.inversion.masking import draw_mask, hide
 from ssi_pipeline.inversion.problem import Problem, Tile
+
+_LEAST_STEPS = 4
+"""Steps with one mask of a small tile: what f is given costs as much to prepare as a step of training."""
 
 _PATCH_MARGIN = 8
 """Least pixels beyond three PSF radii in a patch that is not configured: most of it then carries loss."""
@@ -33,25 +37,30 @@ class Batch:
 
 
 class Batches:
-    """Draws batches; every ``masking.refresh`` steps it draws a tile and a new mask J for all of it."""
+    """Draws batches; every ``masking.refresh`` steps it draws a tile and a new mask J for all of it.
+
+    Without ``refresh`` a mask serves until as many pixels were drawn as the tile has, and for four steps at least.
+    """
 
     def __init__(self, problem: Problem, tiles: Sequence[Tile], rng: torch.Generator) -> None:
         self._problem, self._tiles, self._rng = problem, tiles, rng
         self._symmetries = symmetries(problem.psf) if problem.config.training.augment == "auto" else []
-        self._step = 0
+        self._left = 0
 
     def draw(self) -> Batch:
         """Return the next batch."""
         problem, config = self._problem, self._problem.config
-        if self._step % config.masking.refresh == 0:
+        if self._left == 0:
             self._draw_mask()
-        self._step += 1
+            once = self._tile.y.numel() // (config.training.batch * math.prod(self._size))
+            self._left = config.masking.refresh or max(once, _LEAST_STEPS)
+        self._left -= 1
         windows = [self._window() for _ in range(config.training.batch)]
         x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b 2 (z) y x
         y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
         hidden = problem.forward.crop(torch.stack([self._judged[w] for w in windows]))
         chosen = [flip for flip in self._symmetries if self._random(2)]
-        return Batch(_through(chosen, x), y, hidden, lambda image: _through(chosen[::-1], image))
+        return Batch(through(chosen, x), y, hidden, lambda image: through(chosen[::-1], image))
 
     def _draw_mask(self) -> None:
         """Hide J and V, then compute everything that f is given from what is left."""
@@ -90,9 +99,3 @@ def training_patch(problem: Problem, domain: tuple[int, ...]) -> tuple[int, ...]
             "whose whole PSF is in the patch can be learnt from: leave training.patch out, or enlarge it"
         )
     return size
-
-
-def _through(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:
-    for function in functions:
-        image = function(image)
-    return image

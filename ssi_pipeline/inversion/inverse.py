@@ -1,7 +1,8 @@
 """The inverse f = net([r, w]) + w, a function of one image alone.
 
-r is the image with its impulses repaired, w the Wiener solution of r. Both are computed from the
-image that f is given, so (g o f o m_J)(y) on J depends on no pixel of J: J-invariance by construction.
+r is the image with its impulses repaired and the bias of a clipping sensor undone, w the Wiener
+solution of r. Both are computed from the image that f is given, so (g o f o m_J)(y) on J depends on no
+pixel of J: J-invariance by construction.
 """
 
 from __future__ import annotations
@@ -14,22 +15,24 @@ from torch import Tensor, nn
 from ssi_pipeline.config import NetworkConfig
 from ssi_pipeline.inversion.impulses import ImpulseTest
 from ssi_pipeline.inversion.network import build_network
-from ssi_pipeline.inversion.wiener import WienerFilter
+from ssi_pipeline.inversion.unbias import Unbias
+from ssi_pipeline.inversion.wiener import LinearFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class LinearInverse:
-    """The part of f that is not trained: impulse repair, then the calibrated Wiener filter."""
+    """The part of f that is not trained: impulse repair, the sensor's bias, then the calibrated Wiener filter."""
 
-    def __init__(self, impulses: ImpulseTest, wiener: WienerFilter) -> None:
+    def __init__(self, impulses: ImpulseTest, unbias: Unbias, wiener: LinearFilter) -> None:
         self.impulses = impulses
+        self.unbias = unbias
         self.wiener = wiener
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return 2 x (z) y x: the repaired image r and its Wiener solution w, for a normalised image."""
-        repaired = self.impulses.repair(image)
+        """Return 2 x (z) y x: the repaired, unbiased image r and its Wiener solution w, for a normalised image."""
+        repaired = self.unbias(self.impulses.repair(image))
         return torch.stack([repaired, self.wiener(repaired)])
 
 
@@ -68,3 +71,10 @@ def symmetries(kernel: Tensor) -> list[Callable[[Tensor], Tensor]]:
     if square and float((kernel.mT - kernel).abs().max()) <= tolerance:
         found.append(lambda image: image.mT)
     return found
+
+
+def through(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:
+    """Apply functions one after the other."""
+    for function in functions:
+        image = function(image)
+    return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, TrainingError
 from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.classical.solver import classical
-from ssi_pipeline.inversion.inverse import Inverse
+from ssi_pipeline.inversion.inverse import Inverse, symmetries, through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, pack, unpack
@@ -128,7 +129,7 @@ def _train_or_fall_back(
 
 
 def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, model: Model | None) -> Solution:
-    heldout = heldout_loss(problem, tile, apply(problem, _inverse(problem, state), tile.channels))
+    heldout = heldout_loss(problem, tile, apply(_inverse(problem, state), tile.channels))
     return Solution(
         estimate=_network_estimate(problem, tile, state),
         method="network",
@@ -145,5 +146,14 @@ def _inverse(problem: Problem, state: State) -> Inverse:
 
 
 def _network_estimate(problem: Problem, tile: Tile, state: State) -> NDArray[np.float32]:
-    """Apply f to the whole image: nothing is hidden at inference."""
-    return raw_estimate(problem.calibration, apply(problem, _inverse(problem, state), problem.linear(tile.y)))
+    """Apply f to the whole image: nothing is hidden at inference.
+
+    With ``network.symmetric`` f is averaged over the symmetries of the PSF, under which the inverse sought is
+    the same and what training left to chance is not.
+    """
+    inverse, channels = _inverse(problem, state), problem.linear(tile.y)
+    flips = symmetries(problem.psf) if problem.config.network.symmetric else []
+    total = torch.zeros_like(tile.y)
+    for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
+        total += through(chosen[::-1], apply(inverse, through(chosen, channels)))
+    return raw_estimate(problem.calibration, total / 2 ** len(flips))

@@ -24,6 +24,8 @@ class Objective:
         self._low, self._high = normalised_bounds(training, calibration)
         # the noisier the data, the more the prior decides: the weight of a maximum a posteriori estimate
         self._variation = training.total_variation * calibration.noise.variance(_MIDDLE)
+        knee = training.variation_knee
+        self._knee = None if knee is None else knee * math.sqrt(calibration.noise.variance(_MIDDLE))
 
     def data(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> Tensor:
         """Mean loss over the pixels of J; zero, with zero gradient, where a batch has none."""
@@ -36,6 +38,16 @@ class Objective:
             each = functional.huber_loss(predicted, measured, reduction="none", delta=delta)
         return torch.where(hidden, each, 0.0).sum() / hidden.sum().clamp(min=1)
 
+    def _cost(self, step: Tensor) -> Tensor:
+        """Cost of a step between neighbours: its height; beyond the knee only the logarithm of it.
+
+        The concave cost of robust statistics and sparse gradients (Geman and Reynolds 1992): flat regions are
+        smoothed as by total variation, edges keep their height.
+        """
+        if self._knee is None or self._knee == 0:
+            return step
+        return self._knee * torch.log1p(step / self._knee)
+
     def penalty(self, estimate: Tensor, parameters: Iterable[Tensor]) -> Tensor:
         """Soft bounds and total variation of the estimate (b (z) y x), and the norms of the parameters."""
         training = self._training
@@ -46,7 +58,7 @@ class Objective:
             total = total + training.bounds.weight * (estimate - self._high).clamp(min=0).square().mean()
         if self._variation:
             axes = range(1, estimate.ndim)
-            total = total + self._variation * sum(estimate.diff(dim=a).abs().mean() for a in axes)
+            total = total + self._variation * sum(self._cost(estimate.diff(dim=a).abs()).mean() for a in axes)
         if training.weight_l1 or training.weight_l2:
             for p in parameters:
                 total = total + training.weight_l1 * p.abs().sum() + training.weight_l2 * p.square().sum()

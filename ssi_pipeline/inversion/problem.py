@@ -5,6 +5,7 @@ Letters in shape comments: b batch; (z) y x the tile's spatial axes, two or thre
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,8 @@ from ssi_pipeline.inversion.inverse import Inverse, LinearInverse
 from ssi_pipeline.inversion.masking import draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
 from ssi_pipeline.inversion.objective import Objective
-from ssi_pipeline.inversion.wiener import WienerFilter, wiener_kernel
+from ssi_pipeline.inversion.unbias import Unbias
+from ssi_pipeline.inversion.wiener import LinearFilter, wiener_kernel
 from ssi_pipeline.physics.forward import Convolution, ForwardModel
 from ssi_pipeline.physics.psf import Psf
 
@@ -69,7 +71,7 @@ def pose(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, de
         calibration=calibration,
         psf=torch.from_numpy(np.array(values)),
         forward=ForwardModel(Convolution(values, device), calibration.sensor),
-        linear=LinearInverse(impulses, WienerFilter(kernel, device)),
+        linear=LinearInverse(impulses, Unbias(calibration.sensor, values.ndim, device), LinearFilter(kernel, device)),
         objective=Objective(config.training, calibration),
         device=device,
     )
@@ -103,15 +105,26 @@ def heldout_loss(problem: Problem, tile: Tile, estimate: Tensor) -> float:
 
 
 @torch.no_grad()
-def apply(problem: Problem, inverse: Inverse, channels: Tensor) -> Tensor:
-    """Evaluate f on a whole tile: channels 2 x (z) y x to (z) y x."""
-    with autocast(problem):
-        estimate: Tensor = inverse(channels[None])[0]
-    return estimate.float()
+def apply(inverse: Inverse, channels: Tensor) -> Tensor:
+    """Evaluate f on a whole tile: channels 2 x (z) y x to (z) y x.
+
+    In float32 always: the rounding of bfloat16 is noise at the frequencies that the PSF hides from the loss.
+    """
+    estimate: Tensor = inverse(channels[None])[0]
+    return estimate
 
 
 def autocast(problem: Problem) -> torch.autocast:
-    """Return the context of ``training.precision`` ('auto': bfloat16 on a GPU alone)."""
-    precision = problem.config.training.precision
-    low = precision == "bfloat16" or (precision == "auto" and problem.device.startswith("cuda"))
-    return torch.autocast(problem.device.split(":")[0], dtype=torch.bfloat16, enabled=low)
+    """Return the context of ``training.precision``: 'auto' is bfloat16 where the device computes in it."""
+    precision, kind = problem.config.training.precision, problem.device.split(":")[0]
+    low = precision == "bfloat16" or (precision == "auto" and _has_bfloat16(kind))
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=low)
+
+
+@functools.cache
+def _has_bfloat16(kind: str) -> bool:
+    """Whether a step is faster in bfloat16: on GPUs, and on processors with its instructions (measured: twice)."""
+    if kind == "cuda":
+        return True
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it
+    return bool(supported and supported())

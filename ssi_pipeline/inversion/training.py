@@ -119,7 +119,7 @@ def validate(problem: Problem, tiles: Sequence[Tile], inverse: Inverse, state: S
     """Return the squared errors on the held-out pixels of all tiles with the parameters ``state``; f's are put back."""
     current = _copy(inverse.state_dict())
     inverse.load_state_dict(state)
-    errors = [heldout_errors(problem, tile, apply(problem, inverse, tile.channels)) for tile in tiles]
+    errors = [heldout_errors(problem, tile, apply(inverse, tile.channels)) for tile in tiles]
     inverse.load_state_dict(current)
     return torch.cat(errors)
 

@@ -20,8 +20,8 @@ _TAPER = 1 / 3
 _SMALLEST_GRID = 64
 
 
-class WienerFilter:
-    """A linear inverse that keeps the shape; edges are continued by reflection."""
+class LinearFilter:
+    """A convolution that keeps the shape; edges are continued by reflection."""
 
     def __init__(self, kernel: NDArray[np.float64], device: str = "cpu") -> None:
         self._convolution = Convolution(kernel, device)

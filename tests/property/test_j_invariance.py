@@ -59,7 +59,7 @@ def test_no_hidden_pixel_reaches_the_prediction(axes: int, kind: str, replacemen
 
     def predict(image: torch.Tensor) -> torch.Tensor:
         channels = problem.linear(hide(image, hidden, config.masking, generator(seed, 3)))
-        return problem.forward(apply(problem, inverse, channels))
+        return problem.forward(apply(inverse, channels))
 
     assert torch.equal(predict(y), predict(changed))  # everywhere, so on J too
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ssi_pipeline.inversion.calibration import filter_radius
 from ssi_pipeline.inversion.evidence import WEIGHTS, evidence, likeliest_weight
-from ssi_pipeline.inversion.wiener import WienerFilter, reflect_pad, wiener_kernel
+from ssi_pipeline.inversion.wiener import LinearFilter, reflect_pad, wiener_kernel
 
 
 def gaussian(sigma: float, axes: int, half: int = 5) -> np.ndarray:
@@ -32,14 +32,14 @@ def test_the_filter_inverts_the_blur_when_there_is_no_noise() -> None:
     x = ndimage.gaussian_filter(rng.random((80, 80)), 2).astype(np.float32)
     psf = gaussian(1.2, 2)
     y = ndimage.convolve(x, psf, mode="reflect").astype(np.float32)
-    w = WienerFilter(wiener_kernel(psf, 1e-5, (20, 20)))(torch.from_numpy(y)).numpy()
+    w = LinearFilter(wiener_kernel(psf, 1e-5, (20, 20)))(torch.from_numpy(y)).numpy()
     inner = (slice(20, -20),) * 2
     assert np.std(w[inner] - x[inner]) < 0.05 * np.std(y[inner] - x[inner])
 
 
 def test_tiles_equal_the_whole() -> None:
     image = torch.randn(90, 100, generator=torch.Generator().manual_seed(0))
-    wiener = WienerFilter(wiener_kernel(gaussian(1.5, 2), 0.01, (15, 15)))
+    wiener = LinearFilter(wiener_kernel(gaussian(1.5, 2), 0.01, (15, 15)))
     whole, tile = wiener(image), wiener(image[20:80, 30:90])
     # float32 FFTs of different sizes: a few parts in 10^7 of the largest values
     torch.testing.assert_close(tile[15:-15, 15:-15], whole[35:65, 45:75], rtol=0, atol=2e-5)
@@ -47,7 +47,7 @@ def test_tiles_equal_the_whole() -> None:
 
 def test_a_larger_weight_is_smoother() -> None:
     image = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
-    spread = [float(WienerFilter(wiener_kernel(gaussian(1.5, 2), w, (16, 16)))(image).std()) for w in (1e-2, 1.0, 1e2)]
+    spread = [float(LinearFilter(wiener_kernel(gaussian(1.5, 2), w, (16, 16)))(image).std()) for w in (1e-2, 1.0, 1e2)]
     assert spread[0] > spread[1] > spread[2]
 
 
@@ -79,7 +79,7 @@ def test_the_likeliest_weight_grows_with_the_noise_and_is_near_the_best(axes: in
 
         def error(w: float, y: np.ndarray = y) -> float:
             kernel = wiener_kernel(psf, w, (15,) * axes)
-            return float(np.mean((WienerFilter(kernel)(torch.from_numpy(y.astype(np.float32))).numpy() - x) ** 2))
+            return float(np.mean((LinearFilter(kernel)(torch.from_numpy(y.astype(np.float32))).numpy() - x) ** 2))
 
         assert error(weight) < 2 * min(error(w) for w in WEIGHTS[::3])
     assert weights[0] < weights[1]

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.classical.censored import DataTerm
 from ssi_pipeline.inversion.classical.given import Given
-from ssi_pipeline.inversion.classical.unbias import unbias
 from ssi_pipeline.inversion.problem import Problem
 
 _WEIGHTS = tuple(float(w) for w in np.logspace(0.25, -2.0, 10))
@@ -64,7 +63,7 @@ def objective(problem: Problem, given: Given, x: Tensor, weight: float, smoothin
 def linear_start(problem: Problem, given: Given) -> Tensor:
     """Return the Wiener solution, from which the iterations start."""
     wiener = problem.linear.wiener
-    return wiener(unbias(given.repaired, wiener, problem.forward))
+    return wiener(problem.linear.unbias(given.repaired))
 
 
 def weights(problem: Problem) -> Iterator[float]:

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.calibration import filter_radius
 from ssi_pipeline.inversion.classical.given import Given
-from ssi_pipeline.inversion.classical.unbias import unbias
 from ssi_pipeline.inversion.problem import Problem
-from ssi_pipeline.inversion.wiener import WienerFilter, wiener_kernel
+from ssi_pipeline.inversion.wiener import LinearFilter, wiener_kernel
 
 _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 """Candidates, two per decade, from the smoothest; a parabola through three finds the least loss between them."""
@@ -20,8 +19,8 @@ _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 def solve_wiener(problem: Problem, given: Given, weight: float) -> Tensor:
     """Return the linear solution, (z) y x; impulses and pixels that were not observed have their repaired value."""
     values = problem.psf.numpy()
-    wiener = WienerFilter(wiener_kernel(values, weight, filter_radius(values)), problem.device)
-    return wiener(unbias(given.repaired, wiener, problem.forward))
+    wiener = LinearFilter(wiener_kernel(values, weight, filter_radius(values)), problem.device)
+    return wiener(problem.linear.unbias(given.repaired))
 
 
 def wiener_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:
