@@ -14,9 +14,13 @@ from ssi_pipeline.inversion.batches import Batches
 from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.problem import Problem, Tile, apply, autocast, heldout_errors
+from ssi_pipeline.inversion.steady import GradientLimit
 
 _WARM_UP = 0.05
 """Share of the steps over which the rate rises; then it falls along half a cosine."""
+
+_BETAS = (0.9, 0.99)
+"""Of Adam. With a memory of 1000 steps (0.999) for squared gradients, steps after a calm stretch are far too large."""
 
 _TRAINING_STREAM = 3
 
@@ -78,7 +82,8 @@ def train(
     rng = generator(seed, _TRAINING_STREAM, attempt)
     inverse = build_inverse(problem, rng, start)
     batches = Batches(problem, tiles, rng)
-    optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate)
+    optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)
+    limit = GradientLimit(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
     kept = Keeper(average, validate(problem, tiles, inverse, average), ceiling)
     before, trace, running = kept.loss, [(0, math.nan, kept.loss)], torch.zeros((), device=problem.device)
@@ -92,6 +97,7 @@ def train(
         optimiser.param_groups[0]["lr"] = training.learning_rate * _rate(step, steps)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        limit.apply()
         optimiser.step()
         _update(average, inverse, min(training.ema, step / (step + 9)))
         running += data.detach()
