@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ssi_pipeline.benchmark.images import read_truth
-from ssi_pipeline.benchmark.methods import Degraded
-from ssi_pipeline.benchmark.rows import Row, RowJob, make_row
+from ssi_pipeline.benchmark.rows import Row, RowJob
 from ssi_pipeline.benchmark.setup import Benchmark
+from ssi_pipeline.benchmark.worker import begin, make
 from ssi_pipeline.executors.signals import signals_for_the_client_alone
 from ssi_pipeline.run.stop import StopRequest
 
@@ -65,7 +57,7 @@ def _work(
         while waiting or running:
             with signals_for_the_client_alone():  # a pool starts its processes as it is given work
                 while waiting and len(running) < benchmark.options.workers:
-                    running[pool.submit(_make, benchmark.jobs[waiting[0]])] = waiting[0]
+                    running[pool.submit(make, benchmark.jobs[waiting[0]])] = waiting[0]
                     del waiting[0]
             tell(rows, [benchmark.jobs[index] for index in running.values()])
             finished, _ = wait(running, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)
@@ -89,9 +81,7 @@ def _lost(job: RowJob) -> Row:
 @contextmanager
 def _pool(benchmark: Benchmark) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool; when the work ends early, what its processes compute is of no more use."""
-    pool = ProcessPoolExecutor(
-        benchmark.options.workers, multiprocessing.get_context("spawn"), _begin, (benchmark.psf,)
-    )
+    pool = ProcessPoolExecutor(benchmark.options.workers, multiprocessing.get_context("spawn"), begin, (benchmark.psf,))
     before = set(multiprocessing.active_children())
     try:
         yield pool
@@ -101,36 +91,3 @@ def _pool(benchmark: Benchmark) -> Iterator[ProcessPoolExecutor]:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-_psf: list[NDArray[np.float64]] = []
-"""The PSF of this worker process."""
-
-
-def _begin(psf: NDArray[np.float64]) -> None:
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # read by torch when a solver first imports it
-    threading.Thread(target=_end_with_client, daemon=True).start()
-    _psf[:] = [psf]
-
-
-def _end_with_client() -> None:
-    """End this process when the client is gone, killed too: a pool's processes would wait for work for ever."""
-    client = multiprocessing.parent_process()
-    if client is not None:
-        client.join()
-        os._exit(1)
-
-
-def _make(job: RowJob) -> Row:
-    try:
-        truth, degraded = _degraded(job.path, job.crop)
-    except Exception as error:  # the image went away after the start: its rows fail, the others go on
-        return dataclasses.replace(_lost(job), error=f"{type(error).__name__}: {error}")
-    return make_row(job, truth, dataclasses.replace(degraded, changes=job.changes))
-
-
-@lru_cache(maxsize=2)
-def _degraded(path: str, crop: int | None) -> tuple[NDArray[np.float32], Degraded]:
-    truth = read_truth(Path(path), crop)
-    return truth, Degraded.of(truth, _psf[0])

@@ -76,6 +76,18 @@ def test_shards_in_a_format_that_has_none() -> None:
     assert done.shard == done.chunk == (1, 32, 32)
 
 
+@pytest.mark.parametrize("solver", ["ssi_published", "ssi_published_unmasked"])
+def test_an_image_that_the_poolings_of_the_published_network_leave_nothing_of(solver: str) -> None:
+    message = refusal(solver=solver, input={"path": "i", "roi": {"x": [10, 41]}})
+    assert message == "the image has 31 pixels along x, but the published network needs 32: use solver: ssi"
+    assert plan(solver=solver, input={"path": "i", "roi": {"x": [10, 42]}}).extent[2] == 32
+    # 20 planes are fine plane by plane, and too few in 3D
+    message = refusal(
+        solver=solver, tiling={"dimensions": 3}, psf={"kind": "gaussian", "fwhm_px": {"z": 2, "y": 2, "x": 2}}
+    )
+    assert "20 pixels along z" in message
+
+
 def test_a_psf_larger_than_the_image() -> None:
     message = refusal((2, 2, 150))
     assert message == ("the PSF spans 301 pixels along x, more than the image (300): lower psf.energy, or crop the PSF")
