@@ -54,6 +54,10 @@ class ChannelCalibration:
         """Return a raw intensity in normalised units."""
         return (raw - self.offset) / self.scale
 
+    def normalised(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return an image in normalised units."""
+        return ((y - self.offset) / self.scale).astype(np.float32)
+
     @property
     def noise(self) -> NoiseModel:
         """The noise in normalised units; its sigma is that at the level 0, the offset."""
@@ -169,7 +173,7 @@ def tile_weight(measurement: Measurement, psf: Psf | None, calibration: ChannelC
     to 3.7 dB). The weight is one of 33 steps decided by all pixels: broad enough not to betray a hidden one.
     """
     values = psf_values(psf, config.tiling.dimensions)
-    normal = ((measurement.y - calibration.offset) / calibration.scale).astype(np.float32)
+    normal = calibration.normalised(measurement.y)
     impulses = ImpulseTest(calibration.noise, config.masking.impulse_sigma, point_source_kappa(values))
     repaired = impulses.repair(to_tensor(normal, config.tiling.dimensions)).numpy()
     likelihood = evidence(repaired[observed_box(measurement)[-repaired.ndim :]], values)
