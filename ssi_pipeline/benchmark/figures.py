@@ -68,7 +68,7 @@ def trade_off_figure(benchmark: Benchmark, rows: Sequence[Row]) -> Figure:
     for n, level, sharpness in curve:
         if n in (1, 2, 5, 10, 15, len(curve)):
             axes.annotate(f"n = {n:.0f}", (sharpness, level), (4, -10), textcoords="offset points", fontsize=7)
-    axes.plot([], [], "-o", color="#808080", markersize=3, label=f"Lucy-Richardson, n = 1 to {len(curve)}")
+    axes.plot([], [], "-o", color="#808080", markersize=3, label=f"Richardson-Lucy, n = 1 to {len(curve)}")
     _points(axes, benchmark, rows)
     axes.set(xlabel="spectral mutual information (sharper to the right)", ylabel="PSNR (dB; less noise upwards)")
     axes.set_title(f"mean over {len({row.image for row in rows})} images", fontsize=9)

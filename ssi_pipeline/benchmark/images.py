@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from importlib import resources
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def read_truth(path: Path, crop: int | None) -> NDArray[np.float32]:
         The file cannot be read, is no single plane, or shows nothing.
     """
     try:
-        raw = np.asarray(tifffile.imread(path) if path.suffix.lower().startswith(".tif") else imread(path))
+        raw = np.asarray(tifffile.imread(path) if path.suffix.lower().startswith(".tif") else _decoded(path))
     except Exception as error:  # the libraries behind raise a dozen kinds
         raise InputError(f"{path} cannot be read as an image: {error}") from error
     if raw.ndim == 3 and raw.shape[-1] in (3, 4):
@@ -68,6 +69,11 @@ def read_truth(path: Path, crop: int | None) -> NDArray[np.float32]:
     if low == high:
         raise InputError(f"{path} is constant: there is nothing to restore")
     return np.asarray((image - low) / (high - low), np.float32)
+
+
+def _decoded(path: Path) -> NDArray[np.generic]:
+    # from memory: given a name, imageio leaves the file open when nothing can read it
+    return np.asarray(imread(io.BytesIO(path.read_bytes())))
 
 
 def image_digest(truth: NDArray[np.float32]) -> str:

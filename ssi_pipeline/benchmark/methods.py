@@ -26,6 +26,9 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
 from ssi_pipeline.physics.psf import Psf
 
+_FIXED = ("schema_version", "input", "output", "psf", "solver", "tiling", "seed")
+"""Sections that the benchmark sets itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
@@ -88,12 +91,17 @@ def configuration(solver: str, changes: Sequence[str] = ()) -> RunConfig:
     for change in changes:
         key, equals, value = change.partition("=")
         *parents, leaf = key.split(".")
-        if not equals or key == "solver" or (parents or [leaf])[0] in ("input", "output", "psf", "tiling"):
-            raise ConfigError(f"--set {change}: expected an option of a solver, for instance training.steps=200")
+        fixed = (parents or [leaf])[0] in _FIXED or (parents == ["executor"] and leaf != "device")
         section = document
         for parent in parents:
-            section = section.setdefault(parent, {})
-        section[leaf] = yaml.safe_load(value)
+            inner = section.setdefault(parent, {})
+            section = inner if isinstance(inner, dict) else {}
+        if not equals or fixed:
+            raise ConfigError(f"--set {change}: expected an option of a solver, for instance training.steps=200")
+        try:
+            section[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {change}: {value!r} is no value as in a configuration") from error
     return parse_config({**document, "solver": solver}, name="--set")
 
 
@@ -154,7 +162,7 @@ def _table() -> dict[str, Method]:
         Method("input", "blurry & noisy (input)", "the measurement", _input),
     ]
     for n in (5, 10, 20):
-        title, text = f"Lucy-Richardson n = {n}", f"{n} iterations from the mean, as published"
+        title, text = f"Richardson-Lucy n = {n}", f"{n} iterations from the mean, as published"
         rows.append(Method(f"lr{n}", title, text, _fixed_richardson_lucy(n)))
     known = typing.get_args(RunConfig.model_fields["solver"].annotation)
     for solver, title, text, random in _SOLVERS:
@@ -164,7 +172,7 @@ def _table() -> dict[str, Method]:
 
 
 _SOLVERS = (
-    ("richardson_lucy", "Lucy-Richardson, n from the data", "iterations chosen by the masked loss", False),
+    ("richardson_lucy", "Richardson-Lucy, n from the data", "iterations chosen by the masked loss", False),
     ("wiener", "Wiener, Laplacian prior", "its weight chosen from the data", False),
     ("tv_cg", "conjugate gradient TV", "smoothed total variation, its weight chosen by the masked loss", False),
     ("tv", "Chambolle-Pock TV", "total variation, its weight chosen by the masked loss", False),

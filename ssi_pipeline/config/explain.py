@@ -27,6 +27,10 @@ _MOVED = {"training.sensor": "sensor.kind"}
 """Options that were elsewhere in an earlier version."""
 
 
+_FEW = 2
+"""Options of one name in several sections that are worth naming all; 'kind' says nothing."""
+
+
 class _Place(NamedTuple):
     names: tuple[Any, ...]
     annotation: Any
@@ -94,7 +98,8 @@ def _hint_for_key(key: str, model: Any) -> str:
     elsewhere = [path for path in _all_keys(RunConfig) if path.split(".")[-1] == key]
     misspelt = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     similar = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    guesses = [*misspelt, *(elsewhere if len(elsewhere) == 1 else []), *similar]
+    few = ["' or '".join(elsewhere)] if 0 < len(elsewhere) <= _FEW else []
+    guesses = [*misspelt, *few, *similar]
     return f"; did you mean '{guesses[0]}'?" if guesses else f"; known here: {', '.join(known)}"
 
 

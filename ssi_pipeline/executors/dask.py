@@ -10,10 +10,8 @@ import contextlib
 import logging
 import math
 import queue
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -22,6 +20,7 @@ from distributed.scheduler import KilledWorker
 
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.base import Completed
+from ssi_pipeline.executors.signals import signals_for_the_client_alone
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.tasks import RunSpec, execute
 
@@ -163,7 +162,7 @@ def open_local(spec: RunSpec, workers: int, threads: int, memory: int) -> DaskEx
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
     }
-    with dask.config.set(settings), _signals_for_the_client_alone():
+    with dask.config.set(settings), signals_for_the_client_alone():
         return _start_local(spec, workers, memory)
 
 
@@ -186,22 +185,6 @@ def _start_local(spec: RunSpec, workers: int, memory: int) -> DaskExecutor:
         if cluster is not None:
             cluster.close(timeout=10)
         raise ExecutorError(f"the {workers} local workers cannot be started: {error}") from error
-
-
-@contextlib.contextmanager
-def _signals_for_the_client_alone() -> Iterator[None]:
-    """Start threads and processes that never see Ctrl-C or SIGTERM: the client lets them finish their tiles.
-
-    A terminal sends Ctrl-C to all processes of a job. The mask is inherited, also by workers that are
-    restarted later; one that has to be killed gets SIGKILL.
-    """
-    # multiprocessing's tracker lifts the mask in the thread that starts it: let that not be a worker's
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def open_remote(spec: RunSpec, address: str) -> DaskExecutor:

@@ -16,7 +16,7 @@ from ssi_pipeline.geometry.halo import wiener_radius
 from ssi_pipeline.inversion.evidence import WEIGHTS, evidence, likeliest_weight
 from ssi_pipeline.inversion.impulse_share import impulse_share
 from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa
-from ssi_pipeline.inversion.measurement import Measurement, to_tensor
+from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
 from ssi_pipeline.inversion.sensor import SensorEstimate, as_configured, estimate_sensor
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.sensor import CensoredSensor
@@ -53,6 +53,10 @@ class ChannelCalibration:
     def normalise(self, raw: float) -> float:
         """Return a raw intensity in normalised units."""
         return (raw - self.offset) / self.scale
+
+    def normalised(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return an image in normalised units."""
+        return ((y - self.offset) / self.scale).astype(np.float32)
 
     @property
     def noise(self) -> NoiseModel:
@@ -169,10 +173,10 @@ def tile_weight(measurement: Measurement, psf: Psf | None, calibration: ChannelC
     to 3.7 dB). The weight is one of 33 steps decided by all pixels: broad enough not to betray a hidden one.
     """
     values = psf_values(psf, config.tiling.dimensions)
-    normal = ((measurement.y - calibration.offset) / calibration.scale).astype(np.float32)
+    normal = calibration.normalised(measurement.y)
     impulses = ImpulseTest(calibration.noise, config.masking.impulse_sigma, point_source_kappa(values))
     repaired = impulses.repair(to_tensor(normal, config.tiling.dimensions)).numpy()
-    likelihood = evidence(repaired[_observed_box(measurement, config.tiling.dimensions)], values)
+    likelihood = evidence(repaired[observed_box(measurement)[-repaired.ndim :]], values)
     return likeliest_weight(likelihood) if likelihood.any() else calibration.wiener_weight
 
 
@@ -181,15 +185,5 @@ def _weight(samples: Sequence[Measurement], psf: NDArray[np.float32], impulses: 
     likelihood = np.zeros(len(WEIGHTS))
     for sample in samples:
         repaired = impulses.repair(to_tensor(sample.y, dimensions)).numpy()
-        likelihood += evidence(repaired[_observed_box(sample, dimensions)], psf)
+        likelihood += evidence(repaired[observed_box(sample)[-dimensions:]], psf)
     return likeliest_weight(likelihood)
-
-
-def _observed_box(sample: Measurement, dimensions: int) -> tuple[slice, ...]:
-    """Return the smallest box, (z) y x, that holds every observed pixel: what is around it is padding."""
-    box = []
-    for axis in range(3 - dimensions, 3):
-        others = tuple(a for a in range(3) if a != axis)
-        (inside,) = np.nonzero(sample.observed.any(axis=others))
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
-    return tuple(box)

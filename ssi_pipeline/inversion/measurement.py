@@ -35,6 +35,15 @@ class Measurement:
         return seen.size == 0 or bool(seen.min() == seen.max())
 
 
+def observed_box(measurement: Measurement) -> tuple[slice, ...]:
+    """Return the smallest box, z y x, that holds every observed pixel: what surrounds it is padding."""
+    box = []
+    for axis in range(3):
+        (inside,) = np.nonzero(measurement.observed.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
+    return tuple(box)
+
+
 def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") -> Tensor:
     """Return a z y x array as a tensor with the tile's spatial axes: y x in 2D, z y x in 3D."""
     if dimensions == 2:

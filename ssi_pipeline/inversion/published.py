@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.calibration import psf_values
 from ssi_pipeline.inversion.masking import generator
-from ssi_pipeline.inversion.measurement import Measurement, to_volume
+from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_volume
 from ssi_pipeline.inversion.published_model import PublishedForward
 from ssi_pipeline.inversion.published_network import PublishedUNet
 from ssi_pipeline.inversion.published_training import (
@@ -74,7 +74,7 @@ def solve_published(
         No validation loss was finite.
     """
     started = time.perf_counter()
-    box = _observed_box(measurement, config.tiling.dimensions)
+    box = observed_box(measurement)
     y, low, high = _stretch(measurement, box)
     tile = PublishedTile.of(y, measurement.observed[box], config.tiling.dimensions, seed, device)
     model = PublishedForward(psf_values(psf, config.tiling.dimensions), device)
@@ -101,15 +101,6 @@ def solve_published(
         training_seconds=trained - started,
         inference_seconds=time.perf_counter() - trained,
     )
-
-
-def _observed_box(measurement: Measurement, axes: int) -> tuple[slice, ...]:
-    """Return the smallest box, z y x, that holds every observed pixel: what surrounds it is padding."""
-    box = []
-    for axis, n in enumerate(measurement.y.shape):
-        (inside,) = np.nonzero(measurement.observed.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1) if axis >= 3 - axes else slice(0, n))
-    return tuple(box)
 
 
 def _stretch(measurement: Measurement, box: tuple[slice, ...]) -> tuple[NDArray[np.float32], float, float]:

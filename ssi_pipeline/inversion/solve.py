@@ -84,5 +84,5 @@ def _of_constant(
     if calibration.empty:
         return measurement.y
     problem = pose(psf, calibration, config, device)
-    normal = ((measurement.y - calibration.offset) / calibration.scale).astype(np.float32)
+    normal = calibration.normalised(measurement.y)
     return raw_estimate(calibration, problem.linear(to_tensor(normal, problem.axes, device))[1])

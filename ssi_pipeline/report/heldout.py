@@ -61,16 +61,19 @@ def _verdict(after: Losses, wiener: Losses) -> str:
 
 
 def _comparison(before: Losses, after: Losses, wiener: Losses, known: NDArray[np.bool_]) -> Markup:
-    figure = new_figure(10, 3.6)
-    first, second, third = figure.subplots(1, 3)
-    trained = known & np.isfinite(before) & (before > 0)
+    """Draw the loss against the linear solution, against the start of training where there was one, and its gain."""
+    trained = known & np.isfinite(before) & (before > 0) & (before != after)
+    figure = new_figure(10, 3.6) if trained.any() else new_figure(7, 3.6)
+    first, *others, last = figure.subplots(1, 3 if trained.any() else 2)
     _against(figure, first, wiener[known], after[known])
     first.set(xlabel="linear (Wiener) solution", ylabel="estimate kept", title="against the linear solution")
-    _against(figure, second, before[trained], after[trained])
-    second.set(xlabel="before training", ylabel="estimate kept", title="against the start of training")
-    _ratios(third, after[known] / wiener[known])
-    third.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return picture(figure, "Held-out loss of every tile after training against the linear solution and the start")
+    for axes in others:
+        _against(figure, axes, before[trained], after[trained])
+        axes.set(xlabel="before training", ylabel="estimate kept", title="against the start of training")
+    _ratios(last, after[known] / wiener[known])
+    last.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    against = "the linear solution and the start of training" if others else "the linear solution"
+    return picture(figure, f"Held-out loss of the estimate of every tile against {against}")
 
 
 def _against(figure: Figure, axes: Axes, x: Losses, y: Losses) -> None:

@@ -18,24 +18,23 @@ from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.grids import MOST_CELLS, MapPlane, grid_words, planes
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number
-from ssi_pipeline.run.finish import METRICS
+from ssi_pipeline.run.finish import METHODS, METRICS
 
 _MOST_CHANNELS = 4
 _DECADES = 2.0
 """Values that span more are shown on a logarithmic scale."""
 
+_METHOD_NAMES = {
+    "wiener": "Wiener",
+    "richardson_lucy": "Richardson-Lucy",
+    "tv": "total variation",
+    "tv_cg": "total variation (CG)",
+}
+"""Shorter than in the outcome; the others are called what they are."""
+
 _CATEGORIES = {
     "status": {0: "to do", 1: "done", 2: "failed"},
-    "method": {
-        0: "identity",
-        1: "network",
-        2: "Wiener",
-        3: "constant",
-        4: "Richardson-Lucy",
-        5: "total variation",
-        6: "total variation (CG)",
-        7: "published",
-    },
+    "method": {code: _METHOD_NAMES.get(name, name) for name, code in METHODS.items()},
 }
 _COLORS = ListedColormap(
     ["#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c8d", "#46327e", "#440154"]

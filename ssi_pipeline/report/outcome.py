@@ -95,8 +95,9 @@ def _rows(facts: RunFacts) -> list[tuple[str, str]]:
     total = facts.totals["solve"]
     rows.append(("sum of tile times", f"{seconds(total.seconds)} in {number(total.count)} tile solutions"))
     trainings = facts.metrics["trainings"]
-    repeated = int((trainings > 1).sum())
-    rows.append(("trainings repeated", f"{number(repeated)} tiles needed more than one training"))
+    if (trainings > 0).any():
+        repeated = int((trainings > 1).sum())
+        rows.append(("trainings repeated", f"{number(repeated)} tiles needed more than one training"))
     return rows
 
 

@@ -23,7 +23,7 @@ STATUSES = {"done": 1, "failed": 2, "invalid": 0}
 
 METRICS: dict[str, str] = {
     "status": "0 to do, 1 done, 2 failed",
-    "method": "0 identity, 1 network, 2 Wiener (linear), 3 constant tile, 4 Richardson-Lucy, 5 and 6 total variation",
+    "method": ", ".join(f"{code} {name}" for name, code in METHODS.items()),
     "heldout_before": "held-out loss before training, in squared normalised intensity",
     "heldout_after": "held-out loss of the estimate that was kept",
     "heldout_wiener": "held-out loss of the linear (Wiener) solution",

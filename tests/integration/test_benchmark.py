@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from skimage.io import imsave
 
@@ -85,20 +90,86 @@ def test_what_is_there_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureF
     assert changed == {"one.lr5.json", "two.input.json"}
 
 
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@contextmanager
+def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """Yield a benchmark in a session of its own that has made six rows, whose last two never end, and its processes."""
+    arguments = command(tmp_path, "--set", "published.steps=100000", methods="blurry,input,lr5,ssi_published")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssi_pipeline.cli", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    processes: list[psutil.Process] = []
+    try:
+        patience = time.monotonic() + 240
+        while len(stamps(tmp_path)) < 6:
+            assert process.poll() is None
+            assert time.monotonic() < patience
+            time.sleep(0.2)
+        processes = children(process)
+        yield process, processes
+    finally:
+        for each in [process, *processes]:
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                each.kill()
+        process.communicate()
+
+
+def stamps(tmp_path: Path) -> dict[str, int]:
+    return {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "rows").glob("*.json")}
+
+
+@pytest.mark.slow
 def test_killed_and_resumed(tmp_path: Path) -> None:
-    methods = "blurry,input,lr5,ssi_published"
-    arguments = command(tmp_path, "--set", "published.steps=100000", methods=methods)
-    process = subprocess.Popen([sys.executable, "-m", "ssi_pipeline.cli", *arguments], stderr=subprocess.DEVNULL)
-    rows = tmp_path / "out" / "rows"
-    deadline = time.monotonic() + 120
-    while not (rows.is_dir() and len(list(rows.glob("*.json"))) >= 6) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.kill()
-    process.wait()
-    kept = {p.name: p.stat().st_mtime_ns for p in rows.glob("*.json")}
-    assert len(kept) >= 6
+    with under_way(tmp_path) as (process, workers):
+        process.kill()
+        process.wait()
+        assert workers
+        _, lingering = psutil.wait_procs(workers, timeout=60)
+        assert not lingering
+        kept = stamps(tmp_path)
+    assert len(kept) == 6
     assert main(command(tmp_path)) == 0
-    assert {p.name: p.stat().st_mtime_ns for p in rows.glob("*.json")} == kept
+    assert stamps(tmp_path) == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_the_user(tmp_path: Path, number: signal.Signals) -> None:
+    with under_way(tmp_path) as (process, workers):
+        kept = stamps(tmp_path)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # a terminal sends it to all processes of the job
+        else:
+            process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "run the same command again to resume" in said
+        assert "Traceback" not in said
+        _, lingering = psutil.wait_procs(workers, timeout=10)
+        assert not lingering
+        assert stamps(tmp_path) == kept
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_its_row_alone(tmp_path: Path) -> None:
+    with under_way(tmp_path) as (process, workers):
+        [worker] = [w for w in workers if "spawn_main" in " ".join(w.cmdline())]
+        worker.kill()
+        patience = time.monotonic() + 120
+        while not [w for w in children(process) if w.pid != worker.pid and "spawn_main" in " ".join(w.cmdline())]:
+            assert time.monotonic() < patience  # the next row has a worker again
+            time.sleep(0.2)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "one ssi_published: a worker process died" in said
 
 
 def test_rows_of_another_set_up_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,6 +142,20 @@ def test_complete_run_in_2d(tmp_path: Path) -> None:
     assert not list(path.parent.glob("*.partial"))
 
 
+def test_a_run_without_training_says_nothing_of_training(tmp_path: Path) -> None:
+    write_image(tmp_path / "in.zarr", (40, 64), "yx")
+    config = configure(tmp_path, solver="tv", classical={"weight": 0.05, "tv_iterations": 5})
+    assert run(config).complete
+    page = read_page(write_report(config))
+    assert "total variation, primal-dual" in page.sections["outcome"]
+    assert "trainings repeated" not in page.sections["outcome"]
+    assert "knob" in page.sections["calibration"]
+    assert "than the linear solution" in page.sections["heldout"]
+    assert any(
+        label == "Held-out loss of the estimate of every tile against the linear solution" for label in page.labels
+    )
+
+
 def test_trained_run_shows_curves_and_every_metric(tmp_path: Path) -> None:
     write_image(tmp_path / "in.zarr", (64, 64), "yx", "uint8")
     config = configure(tmp_path, solver="ssi")

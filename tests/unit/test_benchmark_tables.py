@@ -45,10 +45,10 @@ def line(sheet: Any, start: str) -> list[str]:
 def test_means_are_over_seeds_first_and_the_best_is_bold() -> None:
     sheet = quality_sheet(CHOSEN, ROWS)
     assert line(sheet, "ours")[1] == "17.50"  # (26 + 9) / 2
-    assert line(sheet, "Lucy")[1] == "19.00"
+    assert line(sheet, "Richardson")[1] == "19.00"
     assert line(sheet, "ours")[-1] == "2"
     bold = {sheet.lines[i][0] for i, j in sheet.best if j == 1}
-    assert bold == {"Lucy-Richardson n = 5"}  # and not the blurred image, which restores nothing
+    assert bold == {"Richardson-Lucy n = 5"}  # and not the blurred image, which restores nothing
     assert "**19.00**" in sheet.markdown()
     assert "**40.00**" not in sheet.markdown()
 
@@ -60,7 +60,7 @@ def test_each_image_has_its_own_best() -> None:
 
 
 def test_seconds_failures_and_seeds() -> None:
-    assert line(time_sheet(CHOSEN, ROWS), "Lucy") == ["Lucy-Richardson n = 5", "0.0", "3.00"]
+    assert line(time_sheet(CHOSEN, ROWS), "Richardson") == ["Richardson-Lucy n = 5", "0.0", "3.00"]
     assert line(time_sheet(CHOSEN, ROWS), "ours")[1] == "10.0"
     # 4 rows, 1 error, 2 + 1 repeated trainings, 1 fell back, 1 below the input
     assert line(failure_sheet(CHOSEN, ROWS), "ours")[1:] == ["4", "1", "3", "1", "1"]
@@ -125,9 +125,14 @@ def test_names_are_checked() -> None:
 def test_changes_reach_the_configuration() -> None:
     assert configuration("ssi", ["training.steps=7"]).training.steps == 7
     assert configuration("wiener").solver == "wiener"
-    for change in ("training.steps", "solver=ssi", "psf.kind=file", "training.stepz=3", "training.steps=-1"):
+    assert configuration("ssi", ["executor.device=cpu"]).executor.device == "cpu"
+    without_effect = ("solver=ssi", "psf.kind=file", "seed=1", "executor.workers=3", "tiling.core=64")
+    impossible = ("training.steps", "training.stepz=3", "training.steps=-1", "training.steps=[", "=1")
+    for change in (*without_effect, *impossible):
         with pytest.raises(ConfigError):
             configuration("ssi", [change])
+    with pytest.raises(ConfigError, match="training"):  # a section that is a number has no options
+        configuration("ssi", ["training=5", "training.steps=3"])
 
 
 def test_a_plane_is_padded_as_the_pipeline_pads() -> None:

@@ -208,9 +208,15 @@ def clipped() -> Measurement:
     return as_sample(np.clip(measured(scene(128), 0.001, 0.1), 0, 1))
 
 
+@pytest.fixture(scope="module")
+def free(clipped: Measurement) -> ChannelCalibration:
+    return calibrate([clipped], gaussian_psf(), config_for())
+
+
 @pytest.mark.parametrize(("option", "name", "value"), OVERRIDES)
-def test_overrides_are_used_and_the_estimate_is_kept(option: str, name: str, value: Any, clipped: Measurement) -> None:
-    free = calibrate([clipped], gaussian_psf(), config_for())
+def test_overrides_are_used_and_the_estimate_is_kept(
+    option: str, name: str, value: Any, clipped: Measurement, free: ChannelCalibration
+) -> None:
     held = calibrate([clipped], gaussian_psf(), config_for(sensor={option: value}))
     assert getattr(held, name) == (None if value == "none" else value)
     assert getattr(held, name) != getattr(free, name)

@@ -76,6 +76,22 @@ def test_shards_in_a_format_that_has_none() -> None:
     assert done.shard == done.chunk == (1, 32, 32)
 
 
+@pytest.mark.parametrize("solver", ["ssi_published", "ssi_published_unmasked"])
+def test_an_image_that_the_poolings_of_the_published_network_leave_nothing_of(solver: str) -> None:
+    enough, small = (Volume("yx", (1, 1, 1, 200, size), "uint16") for size in (32, 31))
+    assert make_plan(enough, config(solver=solver), (0, 2, 2), 8 * GIB).extent[2] == 32
+    with pytest.raises(GeometryError) as caught:
+        make_plan(small, config(solver=solver), (0, 2, 2), 8 * GIB)
+    assert str(caught.value) == "the image has 31 pixels along x, but the published network needs 32: use solver: ssi"
+    # a small region of a large image is read with what surrounds it
+    assert plan(solver=solver, input={"path": "i", "roi": {"x": [10, 41]}}).extent[2] == 31
+    # 20 planes are fine plane by plane, and too few in 3D
+    message = refusal(
+        solver=solver, tiling={"dimensions": 3}, psf={"kind": "gaussian", "fwhm_px": {"z": 2, "y": 2, "x": 2}}
+    )
+    assert "20 pixels along z" in message
+
+
 def test_a_psf_larger_than_the_image() -> None:
     message = refusal((2, 2, 150))
     assert message == ("the PSF spans 301 pixels along x, more than the image (300): lower psf.energy, or crop the PSF")

@@ -131,7 +131,7 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor]]:
     """Cut a sample into equal parts, normalised, (z) y x, that are large enough for the PSF."""
-    normal = ((sample.y - problem.calibration.offset) / problem.calibration.scale).astype(np.float32)
+    normal = problem.calibration.normalised(sample.y)
     y, observed = to_tensor(normal, problem.axes), to_tensor(sample.observed, problem.axes)
     spans = [_spans(n, most) for n, most in zip(y.shape, _PART[problem.axes], strict=True)]
     for box in product(*spans):
