@@ -23,6 +23,16 @@ from ssi_pipeline.storage.atomic import write_json, write_text
 
 Row = dict[str, Any]
 
+SHORT_TRAINING = (
+    "training.steps=2",
+    "training.validate_every=1",
+    "training.attempts=1",
+    "training.patch=32",
+    "training.batch=1",
+    "network.width=2",
+)
+"""Options of the short forms: a training of seconds, which restores nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Study:

@@ -1,7 +1,7 @@
 """Knobs chosen without truth, by the masked loss, against the best ones chosen with it.
 
-Each classical solver is calibrated on the degraded picture as `ssi run` does. Then PSNR is measured along a grid twice as
-fine as the solver's own candidates, the chosen knob among them, from the smoothest to the sharpest; total variation
+Each classical solver is calibrated on the degraded picture as `ssi run` does. Then PSNR is measured along a grid twice
+as fine as the solver's own candidates, the chosen knob among them, from the smoothest to the sharpest; total variation
 goes on from the estimate before, as its own search does. The linear filter's second row has the weight of greatest
 marginal likelihood, which the network is shown.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -44,12 +45,12 @@ PATIENCE = 8
 
 def finer(knobs: Sequence[float]) -> list[float]:
     """Return a falling sequence with the geometric mean between neighbours."""
-    means = [(a * b) ** 0.5 for a, b in zip(knobs, knobs[1:], strict=False)]
+    means = [(a * b) ** 0.5 for a, b in pairwise(knobs)]
     return sorted([*knobs, *means], reverse=True)
 
 
 def candidates(solver: str, problem: Problem) -> list[float]:
-    """Return the candidates of a solver's own search: they do not depend on the image, so a small one of zeros serves."""
+    """Return the candidates of a solver's own search; they do not depend on the image, so a small one serves."""
     zeros = torch.zeros(tuple(2 * r + 3 for r in problem.forward.radius))
     given = Given(zeros, torch.ones_like(zeros, dtype=torch.bool))
     return [knob for knob, _ in CLASSICAL[solver].path(problem, given)]

@@ -6,6 +6,7 @@ defaults, on the plane as a single tile.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import time
 import typing
@@ -77,15 +78,18 @@ class Method:
     random: bool = False
 
 
-def configuration(solver: str, changes: Sequence[str] = ()) -> RunConfig:
+def configuration(solver: str, changes: Sequence[str] = (), base: Mapping[str, Any] | None = None) -> RunConfig:
     """Return the product's defaults for a solver, with changes like ``training.steps=200``.
+
+    ``base``: a document to change instead, for instance that of a workflow.
 
     Raises
     ------
     ConfigError
         A change is no ``key=value``, names no option, or its value is not possible.
     """
-    document: dict[str, Any] = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
+    empty = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
+    document: dict[str, Any] = copy.deepcopy(dict(empty if base is None else base))
     for change in changes:
         key, equals, value = change.partition("=")
         *parents, leaf = key.split(".")
@@ -101,7 +105,7 @@ def configuration(solver: str, changes: Sequence[str] = ()) -> RunConfig:
 def measurement(counts: NDArray[Any], radius: int | Ints, stride: int) -> tuple[Measurement, tuple[int | slice, ...]]:
     """Pad an image, (z) y x, by reflection as the pipeline does at its borders; returns it and where the image is.
 
-    ``radius``: pixels at each side, one number or one for each axis. ``stride``: of which the padded sides are multiples.
+    ``radius``: pixels at each side, one number or one for each axis. ``stride``: divides the padded sides.
     """
     radii = (radius,) * counts.ndim if isinstance(radius, int) else radius
     pads = [(r, r + -(n + 2 * r) % stride) for n, r in zip(counts.shape, radii, strict=True)]
