@@ -172,7 +172,7 @@ COUNTS = tuple(name for name, solver in CLASSICAL.items() if solver.counts)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser(__doc__)
+    options = parser(__doc__, crop=512)  # a minute of one core each
     options.add_argument("--solvers", default=",".join(SOLVERS))
     options = options.parse_args(arguments)
     with begin("calibration", options, {"only": "camera", "images": None, "crop": 64}) as study:
