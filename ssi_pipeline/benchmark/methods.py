@@ -6,6 +6,7 @@ defaults, on the plane as a single tile.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import time
 import typing
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.benchmark.protocol import LEVELS, blur, degrade
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
@@ -79,15 +81,18 @@ class Method:
     random: bool = False
 
 
-def configuration(solver: str, changes: Sequence[str] = ()) -> RunConfig:
+def configuration(solver: str, changes: Sequence[str] = (), base: Mapping[str, Any] | None = None) -> RunConfig:
     """Return the product's defaults for a solver, with changes like ``training.steps=200``.
+
+    ``base``: a document to change instead, for instance that of a workflow.
 
     Raises
     ------
     ConfigError
         A change is no ``key=value``, names no option, or its value is not possible.
     """
-    document: dict[str, Any] = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
+    empty = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
+    document: dict[str, Any] = copy.deepcopy(dict(empty if base is None else base))
     for change in changes:
         key, equals, value = change.partition("=")
         *parents, leaf = key.split(".")
@@ -105,12 +110,18 @@ def configuration(solver: str, changes: Sequence[str] = ()) -> RunConfig:
     return parse_config({**document, "solver": solver}, name="--set")
 
 
-def measurement(counts: NDArray[Any], radius: int, stride: int) -> tuple[Measurement, tuple[int | slice, ...]]:
-    """Pad a plane (y x) by reflection as the pipeline does at the borders of an image; returns it and where it is."""
-    pads = [(radius, radius + -(n + 2 * radius) % stride) for n in counts.shape]
-    values = np.pad(counts.astype(np.float32), pads, mode="reflect")[None]
-    seen = np.pad(np.ones(counts.shape, bool), pads)[None]
-    return Measurement(values, seen), (0, *(slice(radius, radius + n) for n in counts.shape))
+def measurement(counts: NDArray[Any], radius: int | Ints, stride: int) -> tuple[Measurement, tuple[int | slice, ...]]:
+    """Pad an image, (z) y x, by reflection as the pipeline does at its borders; returns it and where the image is.
+
+    ``radius``: pixels at each side, one number or one for each axis. ``stride``: divides the padded sides.
+    """
+    radii = (radius,) * counts.ndim if isinstance(radius, int) else radius
+    pads = [(r, r + -(n + 2 * r) % stride) for n, r in zip(counts.shape, radii, strict=True)]
+    values, seen = np.pad(counts.astype(np.float32), pads, mode="reflect"), np.pad(np.ones(counts.shape, bool), pads)
+    inside = tuple(slice(r, r + n) for n, r in zip(counts.shape, radii, strict=True))
+    if counts.ndim == 3:
+        return Measurement(values, seen), inside
+    return Measurement(values[None], seen[None]), (0, *inside)
 
 
 def run_solver(solver: str, degraded: Degraded, seed: int) -> Restored:

@@ -20,8 +20,9 @@ from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, pack, unpack
 from ssi_pipeline.inversion.problem import Problem, Tile, apply, heldout_errors, heldout_loss, pose, prepare
+from ssi_pipeline.inversion.published_training import Watch
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
-from ssi_pipeline.inversion.training import State, Trained, build_inverse, train
+from ssi_pipeline.inversion.training import State, StateWatch, Trained, build_inverse, train
 from ssi_pipeline.physics.psf import Psf
 
 _FEWEST_HELDOUT = 16
@@ -33,8 +34,12 @@ def enough_heldout(tile: Tile) -> bool:
     return int((tile.heldout & tile.usable).sum()) >= _FEWEST_HELDOUT
 
 
-def solve_by_network(problem: Problem, tile: Tile, seed: int, start: Model | None = None) -> Solution:
+def solve_by_network(
+    problem: Problem, tile: Tile, seed: int, start: Model | None = None, watch: Watch | None = None
+) -> Solution:
     """Train f on the tile, from ``start`` where there is one; with scope 'shared' apply ``start`` as it is.
+
+    ``watch`` sees each validation of each attempt; it must not change the state of any generator.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def solve_by_network(problem: Problem, tile: Tile, seed: int, start: Model | Non
     if state is not None and training.scope == "shared":
         return _apply_shared(problem, tile, state, wiener, start)
     steps = training.fine_tune_steps if training.scope == "fine_tune" else training.steps
-    return _train_or_fall_back(problem, tile, state, steps, wiener, seed)
+    return _train_or_fall_back(problem, tile, state, steps, wiener, seed, watch)
 
 
 def train_shared(
@@ -85,13 +90,19 @@ def train_shared(
 
 
 def _attempts(
-    problem: Problem, tiles: Sequence[Tile], start: State | None, steps: int, wiener: float, seed: int
+    problem: Problem,
+    tiles: Sequence[Tile],
+    start: State | None,
+    steps: int,
+    wiener: float,
+    seed: int,
+    watch: StateWatch | None = None,
 ) -> tuple[Trained | None, int, str]:
     """Train until an attempt ends better than the Wiener solution; returns it, the attempts made, the last failure."""
     why = ""
     for attempt in range(1, problem.config.training.attempts + 1):
         try:
-            trained = train(problem, tiles, steps, seed, attempt, start, wiener)
+            trained = train(problem, tiles, steps, seed, attempt, start, wiener, watch)
             if not trained.after < wiener:
                 raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
             return trained, attempt, ""
@@ -103,10 +114,14 @@ def _attempts(
 
 
 def _train_or_fall_back(
-    problem: Problem, tile: Tile, start: State | None, steps: int, wiener: float, seed: int
+    problem: Problem, tile: Tile, start: State | None, steps: int, wiener: float, seed: int, watch: Watch | None
 ) -> Solution:
+    def with_estimate(step: int, state: State) -> None:
+        if watch is not None:
+            watch(step, lambda: _network_estimate(problem, tile, state))
+
     started = time.perf_counter()
-    trained, attempts, why = _attempts(problem, [tile], start, steps, wiener, seed)
+    trained, attempts, why = _attempts(problem, [tile], start, steps, wiener, seed, with_estimate)
     seconds = time.perf_counter() - started
     if trained is None:
         note = f"training failed, linear solution kept: {why}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,9 @@ _BETAS = (0.9, 0.99)
 _TRAINING_STREAM = 3
 
 State = dict[str, Tensor]
+
+StateWatch = Callable[[int, State], None]
+"""Called at each validation with the steps so far and the averaged parameters; it must leave both as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,14 @@ class Keeper:
 
 
 def train(
-    problem: Problem, tiles: Sequence[Tile], steps: int, seed: int, attempt: int, start: State | None, ceiling: float
+    problem: Problem,
+    tiles: Sequence[Tile],
+    steps: int,
+    seed: int,
+    attempt: int,
+    start: State | None,
+    ceiling: float,
+    watch: StateWatch | None = None,
 ) -> Trained:
     """Train f on one or several tiles, by Adam on the masked loss.
 
@@ -106,6 +116,8 @@ def train(
         heldout = kept.offer(average, validate(problem, tiles, inverse, average), step)  # waits for the device
         trace.append((step, float(running) / (step - trace[-1][0]), heldout))
         running.zero_()
+        if watch is not None:
+            watch(step, average)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
         if step - kept.step >= training.patience * training.validate_every:

@@ -1,0 +1,82 @@
+"""The studies in benchmarks/ run from the command to the table, and take up what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import calibration
+import denoise
+import numpy as np
+import pytest
+import tifffile
+import time_to_quality
+import widefield
+
+pytestmark = pytest.mark.slow
+
+
+def rows(folder: Path) -> dict[str, dict[str, object]]:
+    return {path.stem: json.loads(path.read_text()) for path in (folder / "rows").iterdir()}
+
+
+def test_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--short", "--solvers", "wiener,richardson_lucy,tv_cg", "--output", str(tmp_path)]
+    calibration.main(arguments)
+    found = rows(tmp_path)
+    assert set(found) == {"camera.wiener", "camera.richardson_lucy", "camera.tv_cg"}
+    for row in found.values():
+        assert row["best_psnr"] == max(level for _, level in row["curve"])
+        assert all(choice["loss_db"] >= 0 for choice in row["choices"].values())
+    assert set(found["camera.wiener"]["choices"]) == {"masked loss", "likelihood"}
+    for solver in ("wiener", "tv_cg"):
+        assert len(found[f"camera.{solver}"]["curve"]) >= 13
+    assert (tmp_path / "calibration.png").stat().st_size > 5_000
+    capsys.readouterr()
+    calibration.main(arguments)
+    assert capsys.readouterr().out.count(": there") == 3
+
+
+def test_time_to_quality(tmp_path: Path) -> None:
+    time_to_quality.main(["--short", "--output", str(tmp_path)])
+    found = rows(tmp_path)
+    ours, published = found["camera.ssi"], found["camera.ssi_published"]
+    assert [point[0] for point in published["curve"]] == [1, 2, 2]  # each step, and what is returned
+    assert [point[0] for point in ours["curve"]][:2] == [1, 2]
+    for row in (ours, published):
+        assert row["psnr"] == row["curve"][-1][3]
+        seconds = [point[1] for point in row["curve"]]
+        assert seconds == sorted(seconds)
+        assert seconds[0] > 0
+    assert "camera" in (tmp_path / "summary.md").read_text()
+    assert (tmp_path / "time_to_quality.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("noise", ["full", "gaussian"])
+def test_denoise(tmp_path: Path, noise: str) -> None:
+    pytest.importorskip("pywt", reason="PyWavelets, of the extra dev, is not installed")
+    denoise.main(["--short", "--noise", noise, "--output", str(tmp_path)])
+    found = {name: values for row in rows(tmp_path).values() for name, values in row["results"].items()}
+    assert set(found) == {
+        "input",
+        "ours",
+        *(name + kind for name in denoise.DENOISERS for kind in ("", ", J-invariant")),
+    }
+    for name in set(found) - {"input", "ours"}:  # two steps of training restore nothing
+        assert found[name]["psnr"] > found["input"]["psnr"]
+    assert f"{noise} noise" in (tmp_path / "summary.md").read_text()
+
+
+def test_widefield(tmp_path: Path) -> None:
+    stack, output = tmp_path / "stack.tif", tmp_path / "out"
+    tifffile.imwrite(stack, widefield.simulated())
+    widefield.main(["--short", "--stack", str(stack), "--output", str(output)])
+    found = rows(output)
+    assert set(found) == {f"{solver}.0" for solver in widefield.SOLVERS}
+    for row in found.values():
+        assert 0 < row["heldout"] < 1
+        assert row["flux_ratio"] == pytest.approx(1, abs=0.1)
+    assert len({row["heldout"] for row in found.values()}) == 5
+    tifffile.imwrite(stack, np.flip(widefield.simulated()))
+    with pytest.raises(SystemExit, match="is of other stack"):
+        widefield.main(["--short", "--stack", str(stack), "--output", str(output)])

@@ -1,0 +1,154 @@
+"""The arithmetic of the studies in benchmarks/, on curves and rows whose answers are known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import calibration
+import denoise
+import numpy as np
+import pytest
+import time_to_quality
+import widefield
+from _common import Study, begin, parser, pictures
+
+from ssi_pipeline.benchmark.protocol import LEVELS
+
+PAIR = {"seed": 1, "changes": ["a=1"]}
+
+
+def test_a_row_is_made_once_and_a_row_of_another_set_up_is_refused(tmp_path: Path) -> None:
+    study, made = Study(tmp_path), []
+
+    def make() -> dict[str, object]:
+        made.append(1)
+        return {"curve": [(1, 2.0)]}
+
+    first = study.row("a.b", PAIR, make)
+    assert study.row("a.b", PAIR, make) == first
+    assert first["curve"] == [[1, 2.0]]  # as it reads from the file
+    assert len(made) == 1
+    with pytest.raises(SystemExit, match=r"a\.b\.json is of other seed"):
+        study.row("a.b", {**PAIR, "seed": 2}, make)
+
+
+def test_the_short_form_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    options = parser("text").parse_args(["--short", "training.ema=0"])
+    with begin("x", options, {"crop": 20, "only": "camera"}, ["training.steps=2"]) as study:
+        assert options.changes == ["training.steps=2", "training.ema=0"]  # the user's come last, and win
+        assert [(name, truth.shape) for name, truth in pictures(options)] == [("camera", (20, 20))]
+        study.finish("A study", [])
+        kept = study.folder
+        assert (kept / "summary.md").is_file()
+    assert not kept.exists()
+    assert "# A study" in capsys.readouterr().out
+
+
+def test_unknown_pictures_are_refused() -> None:
+    options = argparse.Namespace(images=None, only="camera,dog", crop=None)
+    with pytest.raises(SystemExit, match="dog"):
+        next(pictures(options))
+
+
+def test_the_grid_is_twice_as_fine() -> None:
+    np.testing.assert_allclose(calibration.finer([100, 1, 0.01]), [100, 10, 1, 0.1, 0.01])
+
+
+def test_what_a_choice_loses() -> None:
+    row = calibration.judged([(4.0, 20.0), (2.0, 23.0), (1.0, 22.5)], {"masked loss": 1.0, "likelihood": 2.0})
+    assert (row["best_knob"], row["best_psnr"]) == (2, 23)
+    assert row["choices"]["masked loss"] == {"knob": 1, "psnr": 22.5, "loss_db": 0.5}
+    assert row["choices"]["likelihood"]["loss_db"] == 0
+    other = {**calibration.judged([(2.0, 21.0), (1.0, 20.0)], {"masked loss": 1.0}), "image": "b"}
+    other["choices"]["likelihood"] = {"knob": 2.0, "psnr": 21.0, "loss_db": 0.0}
+    rows = [{"solver": "wiener", "seconds": 1.0, **r} for r in ({**row, "image": "a"}, other)]
+    means, each = calibration.sheets(rows)
+    assert means.lines[0] == ["wiener", "masked loss", "21.25", "22.00", "0.75", "1.00 (b)", "1.0"]
+    assert means.lines[1][1:5] == ["likelihood", "22.00", "22.00", "0.00"]
+    assert len(each.lines) == 4
+
+
+@pytest.mark.parametrize(("chosen", "last"), [(3.0, 10), (15.0, 15)])
+def test_iterations_go_on_until_none_is_better_and_the_chosen_one_is_there(chosen: float, last: int) -> None:
+    path = ((float(n), -abs(n - 2.0)) for n in range(1, 100))
+    assert calibration.until_worse(path, chosen)[-1][0] == last
+
+
+def test_the_first_reach_and_the_ratios() -> None:
+    theirs = {"psnr": 22.0, "curve": [(25, 50.0, 60.0, 20.0), (50, 100.0, 120.0, 22.1), (75, 150.0, 180.0, 22.0)]}
+    ours = {"psnr": 24.0, "curve": [(25, 4.0, 6.0, 21.0), (50, 5.0, 8.0, 22.0), (75, 9.0, 9.0, 24.0)]}
+    expected = ["22.00", "24.00", "100.0 (120.0, 50)", "5.0 (8.0, 50)", "20.0", "15.0"]
+    assert time_to_quality.cells(ours, theirs) == expected
+    never = {"psnr": 21.0, "curve": ours["curve"][:1]}
+    assert time_to_quality.cells(never, theirs)[3:] == ["-", "-", "-"]
+    rows = [{"image": "a", "method": "ssi", **ours}]
+    assert time_to_quality.sheet(rows).lines == []  # half a pair says nothing
+    assert len(time_to_quality.figure([*rows, {"image": "a", "method": "ssi_published", **theirs}]).axes) == 1
+
+
+def test_scoring_does_not_count() -> None:
+    def score(_: object) -> float:
+        time.sleep(0.2)
+        return 20.0
+
+    told: list[object] = []
+    recorder = time_to_quality.Recorder(score, 2, told.append)
+    for step in (1, 2, 3, 4):
+        recorder.watch(step, lambda: np.zeros((1, 2, 2), np.float32))
+    assert [point[0] for point in recorder.points] == [2, 4]
+    assert len(told) == 2
+    # two scores took 0.4 s or more; what is left is the loop, which a busy machine may hold up
+    assert time.perf_counter() - recorder._wall < 0.4 + recorder.seconds()[1]
+    assert recorder.points[1][2] - recorder.points[0][2] < 0.2
+
+
+def test_noise_without_blur() -> None:
+    truth = np.full((200, 200), 0.5, np.float32)
+    gaussian, full = (denoise.noisy(truth, noise) / LEVELS for noise in ("gaussian", "full"))
+    # standard errors: 0.1 / 200 of the mean, 0.1 / (200 sqrt 2) of the spread; 5 of them
+    assert gaussian.mean() == pytest.approx(0.5, abs=0.0025)
+    assert gaussian.std() == pytest.approx(0.1, abs=0.0018)
+    # one pixel in a hundred is anything: a quarter of these is 2.5 sigma off or more below, a quarter above
+    far = np.abs(full - 0.5) > 0.45
+    assert 0.0005 < far.mean() < 0.002
+    assert not (np.abs(gaussian - 0.5) > 0.47).any()
+
+
+def test_the_best_denoiser_is_bold() -> None:
+    values = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "mi", "smi", "seconds"), 0.5)
+    rows = [
+        {"image": "a", "results": {"input": {**values, "psnr": 20.0}}},
+        {"image": "a", "results": {"tv": {**values, "psnr": 24.0}, "tv, J-invariant": {**values, "psnr": 23.0}}},
+    ]
+    means, each = denoise.sheets(rows)
+    assert (1, 1) in means.best
+    assert each.lines == [["a", "20.00", "24.00", "23.00"]]
+    assert each.best == {(0, 2)}
+
+
+def test_the_widefield_table_compares_on_the_same_pixels() -> None:
+    shared = {"flux_ratio": 1.0, "seconds": 2.0, "note": "", "noise": 0.001}
+    losses = {("wiener", 0): 0.004, ("tv", 0): 0.002, ("ssi", 0): 0.001}
+    losses |= {("wiener", 1): 0.006, ("tv", 1): 0.008, ("ssi", 1): 0.006}
+    rows = [{"solver": s, "seed": seed, "heldout": loss, **shared} for (s, seed), loss in losses.items()]
+    table = widefield.sheet(rows)
+    assert [line[:3] for line in table.lines] == [
+        ["wiener", "5.0000", "1.5000 (1.0000 to 2.0000)"],
+        ["tv", "5.0000", "1.1667 (1.0000 to 1.3333)"],
+        ["ssi", "3.5000", "0.7500 (0.5000 to 1.0000)"],
+    ]
+    assert table.best == {(2, 1)}
+
+
+def test_the_middle_of_a_stack() -> None:
+    stack = np.arange(4 * 6 * 8).reshape(4, 6, 8)
+    assert (widefield.middle(stack, (2, 99, 4)) == stack[1:3, :, 2:6]).all()
+    assert widefield.middle(stack, None) is stack
+
+
+def test_a_row_file_is_plain_json(tmp_path: Path) -> None:
+    Study(tmp_path).row("r", {}, lambda: {"psnr": float(np.float32(2.5))})
+    assert json.loads((tmp_path / "rows" / "r.json").read_text()) == {"psnr": 2.5, "setup": {}}
