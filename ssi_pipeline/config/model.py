@@ -140,7 +140,7 @@ class NetworkConfig(Section):
     """The inverse f."""
 
     kind: Literal["unet", "conv"] = "unet"
-    width: PositiveInt = 16
+    width: PositiveInt = 8
     levels: Annotated[Int, Field(ge=1, le=5)] = 3
     depth: Annotated[Int, Field(ge=2, le=32)] = 6
     wiener_input: bool = True
@@ -170,14 +170,14 @@ class TrainingConfig(Section):
     fine_tune_steps: PositiveInt = 60
     shared_tiles: PositiveInt = 16
     patch: PositiveInt | dict[SpatialAxis, PositiveInt] | None = None
-    batch: PositiveInt = 4
+    batch: PositiveInt = 8
     learning_rate: PositiveFloat = 4e-3
     ema: Annotated[Float, Field(ge=0, lt=1)] = 0.98
     loss: Literal["l2", "l1", "huber"] = "l2"
     huber_delta: PositiveFloat = 0.1
     weight_l1: NonNegativeFloat = 0.0
     weight_l2: NonNegativeFloat = 0.0
-    total_variation: NonNegativeFloat = 2.0
+    total_variation: NonNegativeFloat = 1.0
     variation_knee: PositiveFloat | None = 0.2
     bounds: BoundsConfig = BoundsConfig()
     augment: Literal["auto", "none"] = "auto"
