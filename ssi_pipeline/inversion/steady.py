@@ -31,7 +31,9 @@ class GradientLimit:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         self._steps += 1
-        limit: Tensor = _LIMIT * self._usual if self._steps > _FIRST else length
+        # a start without any gradient (empty patches) sets no usual length
+        known = (self._usual > 0) & (self._steps > _FIRST)
+        limit: Tensor = torch.where(known, _LIMIT * self._usual, length)
         scale = (limit / length.clamp(min=torch.finfo(length.dtype).tiny)).clamp(max=1)
         for gradient in gradients:
             gradient.mul_(scale)

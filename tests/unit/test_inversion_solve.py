@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,16 +17,27 @@ from scipy import ndimage
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import ConfigError, CorruptDataError, TrainingError
 from ssi_pipeline.geometry import required_halo
+from ssi_pipeline.inversion.batches import Batches
 from ssi_pipeline.inversion.calibration import ChannelCalibration, calibrate
+from ssi_pipeline.inversion.inverse import symmetries, through
+from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.models import Model
-from ssi_pipeline.inversion.problem import pose, prepare
+from ssi_pipeline.inversion.models import Model, unpack
+from ssi_pipeline.inversion.objective import Objective
+from ssi_pipeline.inversion.problem import apply, pose, prepare
 from ssi_pipeline.inversion.solve import Solution, solve, train_shared
-from ssi_pipeline.inversion.training import Keeper, train
+from ssi_pipeline.inversion.training import Keeper, build_inverse, train
 from ssi_pipeline.physics.psf import Psf
 
 OFFSET, SCALE = 50.0, 400.0
-QUICK = {"steps": 24, "validate_every": 8, "batch": 2, "patch": 40, "learning_rate": 5e-3}
+QUICK = {
+    "steps": 24,
+    "validate_every": 8,
+    "batch": 2,
+    "patch": 40,
+    "learning_rate": 5e-3,
+    "precision": "float32",  # also where the processor has bfloat16
+}
 
 
 def config_for(**sections: Any) -> RunConfig:
@@ -163,7 +177,7 @@ def test_a_training_that_diverges_or_does_not_help_leaves_the_linear_solution(ra
 
 
 def test_patience_stops_early() -> None:
-    options = {"learning_rate": 30.0, "ema": 0.0, "patience": 1, "attempts": 1, "steps": 80}
+    options = {"learning_rate": 1.0, "ema": 0.0, "patience": 1, "attempts": 1, "steps": 80}
     config = config_for(training=options, network={"residual": False})
     psf = gaussian_psf()
     measurement, _ = scene((1, 72, 64), psf)
@@ -197,6 +211,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("training", {"weight_l1": 1e-3}),
     ("training", {"weight_l2": 1e-2}),
     ("training", {"total_variation": 0.5}),
+    ("training", {"variation_knee": 2.0}),
+    ("training", {"variation_knee": None}),
     ("training", {"bounds": {"upper": 100.0, "weight": 10.0}}),
     ("training", {"bounds": {"lower": 200.0, "weight": 10.0}}),
     ("training", {"bounds": {"lower": 200.0, "weight": 1.0}}),
@@ -227,6 +243,31 @@ def _course(config: RunConfig) -> tuple[Any, ...]:
 def test_every_option_changes_the_training(option: tuple[str, dict[str, Any]], trainings: dict[str, Any]) -> None:
     name = str(option)
     assert all(trainings[name] != other for key, other in trainings.items() if key != name)
+
+
+def test_the_end_is_averaged_over_the_symmetries_of_the_psf() -> None:
+    measurement, _ = scene((1, 72, 64), gaussian_psf())
+    estimates = {}
+    for symmetric in (True, False):
+        config = config_for(network={"symmetric": symmetric})
+        calibration = calibrate([measurement], gaussian_psf(), config)
+        found = solve(measurement, gaussian_psf(), calibration, config, 1, "cpu")
+        assert found.model is not None
+        estimates[symmetric] = found.estimate
+        problem = pose(gaussian_psf(), calibration, config, "cpu")
+        inverse = build_inverse(problem, generator(0), unpack(problem, found.model))
+        flips = symmetries(problem.psf) if symmetric else []
+        assert len(flips) == (3 if symmetric else 0)  # up and down, left and right, transposed
+        y = torch.from_numpy((measurement.y[0] - calibration.offset) / calibration.scale)
+        each = []
+        for bits in itertools.product((False, True), repeat=len(flips)):
+            chosen = [flip for flip, on in zip(flips, bits, strict=True) if on]
+            # f of the flipped image, all of it computed anew: the linear part has the same symmetries
+            each.append(through(chosen[::-1], apply(inverse, problem.linear(through(chosen, y)))))
+        expected = torch.stack(each).mean(0).numpy() * calibration.scale + calibration.offset
+        # float32 through two filters and a network, on values up to SCALE
+        np.testing.assert_allclose(found.estimate[0], expected, rtol=0, atol=1e-4 * SCALE)
+    assert not np.array_equal(estimates[True], estimates[False])
 
 
 def test_the_clipping_sensor_changes_the_estimate() -> None:
@@ -346,3 +387,36 @@ def test_the_latest_state_that_cannot_be_told_from_the_best_is_kept() -> None:
     assert keeper.step == 2
     keeper.offer(state, errors - 0.1, 5)
     assert (keeper.step, keeper.loss) == (5, pytest.approx(2.4))
+
+
+def test_the_cost_of_a_step_is_its_height_where_flat_and_grows_ever_less_at_edges() -> None:
+    measurement, _ = scene((1, 72, 64), gaussian_psf())
+    costs = {}
+    for knee in (None, 0.2, 2.0):
+        config = config_for(training={"variation_knee": knee, "bounds": {"weight": 0.0}})
+        calibration = calibrate([measurement], gaussian_psf(), config)
+        objective, noise = Objective(config.training, calibration), calibration.noise.variance(0.5)
+        # one edge along x in 9 steps, nothing along y
+        heights = (1e-4, 0.1, 1.0, 2.0)
+        edges = [torch.cat([torch.zeros(1, 8, 5), torch.full((1, 8, 5), h)], dim=2) for h in heights]
+        costs[knee] = [9 * float(objective.penalty(edge, [])) / noise for edge in edges]
+    small, low, high, twice = costs[None]
+    assert (small, low, high, twice) == pytest.approx((1e-4, 0.1, 1.0, 2.0), rel=1e-5)  # total variation
+    for knee in (0.2, 2.0):
+        assert costs[knee][0] == pytest.approx(small, rel=0.01)
+        assert costs[knee][3] < 1.7 * costs[knee][2] < 1.7 * high
+    assert costs[0.2][2] < costs[2.0][2]
+
+
+def test_a_mask_serves_until_the_tile_was_seen_once() -> None:
+    config = config_for(training={"patch": 24, "batch": 2})
+    measurement, _ = scene((1, 72, 64), gaussian_psf())
+    problem = pose(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
+    tile = prepare(problem, measurement, 0)
+    for refresh, period in ((None, 72 * 64 // (2 * 24 * 24)), (3, 3)):
+        changed = config_for(training={"patch": 24, "batch": 2}, masking={"refresh": refresh})
+        batches = Batches(dataclasses.replace(problem, config=changed), [tile], generator(0))
+        with mock.patch.object(Batches, "_draw_mask", autospec=True, side_effect=Batches._draw_mask) as drawn:
+            for _ in range(2 * period + 1):
+                batches.draw()
+        assert drawn.call_count == 3
