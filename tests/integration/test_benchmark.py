@@ -55,7 +55,7 @@ def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path, "--seeds", "0,1", *STEPS, methods=methods)) == 0
     said = capsys.readouterr()
     assert "14 rows: 2 images" in said.out  # 3 methods once, 2 with two seeds
-    assert "PSNR (dB)" in said.out
+    assert "Quality, mean over the images" in said.out
     assert "training" in said.out
     assert "14/14" in said.err
     out = tmp_path / "out"
