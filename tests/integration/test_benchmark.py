@@ -207,7 +207,10 @@ def test_a_row_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureF
         (["--crop", "12"], "fewer than the PSF"),
         (["--crop", "20", "--methods", "ssi_published"], "needs 32"),
         (["--set", "training.steps=none"], "training.steps"),
+        (["--set", "seed=1"], "the benchmark sets this itself"),
         (["--psf", "missing.npy"], "missing.npy"),
+        (["--psf", __file__], "--psf: expected one plane"),
+        (["--output", __file__], "is a file"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(
