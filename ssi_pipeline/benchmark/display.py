@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from ssi_pipeline.benchmark.rows import Row, RowJob
 from ssi_pipeline.benchmark.runner import Told
@@ -21,8 +22,9 @@ def display(benchmark: Benchmark, console: Console) -> Iterator[Told]:
     total, known = len(benchmark.jobs), set(benchmark.done)
     if known:
         console.print(f"resuming: {len(known)} of {total} rows are there")
-    columns = (TextColumn("{task.fields[text]}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    running = TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), running)  # names are cut, numbers are not
+    with Progress(*columns, console=console, disable=not console.is_terminal, expand=True) as bar:
         task: TaskID = bar.add_task("rows", total=total, completed=len(known), text="rows")
 
         def tell(rows: dict[int, Row], running: list[RowJob]) -> None:
@@ -31,7 +33,7 @@ def display(benchmark: Benchmark, console: Console) -> Iterator[Told]:
                 bar.console.print(_line(rows[index], len(known), total), markup=False, highlight=False)
             left = seconds_left(benchmark, rows)
             text = ", ".join(job.stem for job in running) or "done"
-            bar.update(task, completed=len(known), text=text + (f" · {duration(left)} left" if left else ""))
+            bar.update(task, completed=len(known), text=(f"{duration(left)} left · " if left else "") + text)
 
         yield tell
 

@@ -102,7 +102,8 @@ def configuration(solver: str, changes: Sequence[str] = (), base: Mapping[str, A
             inner = section.setdefault(parent, {})
             section = inner if isinstance(inner, dict) else {}
         if not equals or fixed:
-            raise ConfigError(f"--set {change}: expected an option of a solver, for instance training.steps=200")
+            why = "the benchmark sets this itself; " if fixed else ""
+            raise ConfigError(f"--set {change}: {why}expected an option of a solver, for instance training.steps=200")
         try:
             section[leaf] = yaml.safe_load(value)
         except yaml.YAMLError as error:

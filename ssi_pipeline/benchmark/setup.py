@@ -15,7 +15,7 @@ from ssi_pipeline.benchmark.methods import Method, choose_methods, configuration
 from ssi_pipeline.benchmark.protocol import benchmark_psf
 from ssi_pipeline.benchmark.rows import Row, RowJob, read_row
 from ssi_pipeline.config import PUBLISHED_SOLVERS, FilePsf, digest
-from ssi_pipeline.errors import ConfigError, InputError, RunChangedError
+from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, SsiError
 from ssi_pipeline.geometry.halo import PUBLISHED_LEAST_SIDE
 from ssi_pipeline.physics.psf import Psf, load_psf
 
@@ -61,6 +61,8 @@ def set_up(options: Options) -> Benchmark:
         raise ConfigError(f"--workers is {options.workers}: expected 1 or more")
     if options.crop is not None and options.crop < 1:
         raise ConfigError(f"--crop is {options.crop}: expected a number of pixels")
+    if options.output.exists() and not options.output.is_dir():
+        raise ConfigError(f"--output {options.output} is a file: expected a folder, or a name that is free")
     methods, seeds = choose_methods(options.methods), _seeds(options.seeds)
     psf = _psf(options.psf)
     configs = {m.name: _config_digest(m, options.changes) for m in methods}
@@ -118,7 +120,10 @@ def _seeds(text: str) -> list[int]:
 def _psf(path: Path | None) -> NDArray[np.float64]:
     if path is None:
         return benchmark_psf()
-    psf = load_psf(FilePsf(kind="file", path=path, energy=1.0), None, 2)
+    try:
+        psf = load_psf(FilePsf(kind="file", path=path, energy=1.0), None, 2)
+    except SsiError as error:
+        raise InputError(f"--psf: expected one plane (y x) of odd sizes, nowhere negative. {error}") from error
     if psf is None:
         raise InputError(f"--psf {path} is no PSF")
     values = psf.values[0].astype(np.float64)

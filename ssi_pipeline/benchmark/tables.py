@@ -43,8 +43,11 @@ class Sheet:
     def rich(self) -> Table:
         """Return it as a table for the terminal."""
         table = Table(title=self.title)
-        for i, heading in enumerate(self.headings):
-            table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
+        for j, heading in enumerate(self.headings):
+            # in a narrow terminal headings and names may break, numbers must not
+            width = max((len(line[j]) for line in self.lines), default=0) if j else None
+            broken = heading.replace(", ", ",\n").replace(" (", "\n(") if j else heading
+            table.add_column(broken, justify="right" if j else "left", min_width=width)
         for i, line in enumerate(self.lines):
             cells = (f"[bold]{cell}[/bold]" if (i, j) in self.best else cell for j, cell in enumerate(line))
             table.add_row(*cells)

@@ -55,7 +55,7 @@ def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path, "--seeds", "0,1", *STEPS, methods=methods)) == 0
     said = capsys.readouterr()
     assert "14 rows: 2 images" in said.out  # 3 methods once, 2 with two seeds
-    assert "PSNR (dB)" in said.out
+    assert "Quality, mean over the images" in said.out
     assert "training" in said.out
     assert "14/14" in said.err
     out = tmp_path / "out"
@@ -207,7 +207,10 @@ def test_a_row_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureF
         (["--crop", "12"], "fewer than the PSF"),
         (["--crop", "20", "--methods", "ssi_published"], "needs 32"),
         (["--set", "training.steps=none"], "training.steps"),
+        (["--set", "seed=1"], "the benchmark sets this itself"),
         (["--psf", "missing.npy"], "missing.npy"),
+        (["--psf", __file__], "--psf: expected one plane"),
+        (["--output", __file__], "is a file"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ssi_pipeline.benchmark.display import seconds_left
 from ssi_pipeline.benchmark.figures import busiest_crop, crops_figure, mean_curve, spectrum
@@ -51,6 +53,17 @@ def test_means_are_over_seeds_first_and_the_best_is_bold() -> None:
     assert bold == {"Richardson-Lucy n = 5"}  # and not the blurred image, which restores nothing
     assert "**19.00**" in sheet.markdown()
     assert "**40.00**" not in sheet.markdown()
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_no_number_is_cut_in_a_narrow_terminal(width: int) -> None:
+    console = Console(width=width, file=io.StringIO())
+    sheet = quality_sheet(CHOSEN, ROWS)
+    console.print(sheet.rich())
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for cells in sheet.lines:
+        assert all(cell in shown for cell in cells[1:])
+    assert max(len(line) for line in shown.splitlines()) <= width
 
 
 def test_each_image_has_its_own_best() -> None:
