@@ -155,13 +155,14 @@ def figure(rows: Sequence[Row]) -> Figure:
     solvers = list(dict.fromkeys(row["solver"] for row in rows))
     result = Figure(figsize=(3.1 * len(solvers), 3.2), layout="constrained")
     panels = result.subplots(1, len(solvers), squeeze=False)[0]
+    lowest = -max(2.0, *(1.1 * row["choices"]["masked loss"]["loss_db"] for row in rows))
     for axes, solver in zip(panels, solvers, strict=True):
         for row in (r for r in rows if r["solver"] == solver):
             knobs, levels = np.array(row["curve"]).T
             (line,) = axes.plot(knobs, levels - row["best_psnr"], linewidth=1, label=row["image"])
             choice = row["choices"]["masked loss"]
             axes.plot(choice["knob"], -choice["loss_db"], "o", color=line.get_color(), markersize=5)
-        axes.set(xscale="log", ylim=(-2, 0.1), title=solver, xlabel="iterations" if solver in COUNTS else "weight")
+        axes.set(xscale="log", ylim=(lowest, 0.1), title=solver, xlabel="iterations" if solver in COUNTS else "weight")
         axes.grid(alpha=0.25)
     panels[0].set_ylabel("PSNR below the best (dB)")
     panels[-1].legend(fontsize=6, frameon=False)

@@ -1,0 +1,33 @@
+"""A training that is watched is the same training, and what the watcher is shown is what would be returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from test_inversion_solve import config_for, gaussian_psf, scene
+
+from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.network_solver import solve_by_network
+from ssi_pipeline.inversion.problem import pose, prepare
+
+
+def test_watching_changes_nothing_and_shows_the_estimates() -> None:
+    psf, config = gaussian_psf(), config_for()
+    measurement, _ = scene((1, 72, 64), psf)
+    problem = pose(psf, calibrate([measurement], psf, config), config, "cpu")
+    tile = prepare(problem, measurement, 1)
+    seen: dict[int, NDArray[np.float32]] = {}
+
+    def watch(step: int, estimate: Callable[[], NDArray[np.float32]]) -> None:
+        seen[step] = estimate()
+
+    watched, alone = solve_by_network(problem, tile, 1, None, watch), solve_by_network(problem, tile, 1)
+    assert watched.method == "network"
+    assert list(seen) == [step for step, _, _ in watched.trace[1:]]
+    np.testing.assert_array_equal(watched.estimate, alone.estimate)
+    assert watched.trace[1:] == alone.trace[1:]  # the first has no training loss: NaN
+    assert any(np.array_equal(shown, watched.estimate) for shown in seen.values())
+    first, *_, last = seen.values()
+    assert not np.array_equal(first, last)
