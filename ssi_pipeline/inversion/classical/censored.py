@@ -89,4 +89,5 @@ class DataTerm:
 
 def _ratio(t: Tensor) -> Tensor:
     """Return phi(t) / Phi(t), through erfcx: it neither overflows nor cancels anywhere."""
-    return _SQRT_2_OVER_PI / torch.special.erfcx(-t / math.sqrt(2))
+    ratio: Tensor = _SQRT_2_OVER_PI / torch.special.erfcx(-t / math.sqrt(2))
+    return ratio

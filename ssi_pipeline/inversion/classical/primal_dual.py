@@ -33,9 +33,14 @@ from ssi_pipeline.inversion.classical.variation import (
 )
 from ssi_pipeline.inversion.problem import Problem
 
-_DATA_STEP = 0.2
-_SLOPE_STEP = 0.2
-"""a and b. MEASURED"""
+_DATA_STEP = 0.1
+"""a, for a data term that curves by 1. Measured on a clipped image, weights 0.01 to 0.15: after 15 iterations the
+objective is within 0.06 % of its minimum, after 30 within 0.01 %; with 0.3 and 0.8 small weights are up to ten times
+further from it."""
+
+_EDGE = 0.2
+"""b is weight / 0.2: a slope of this many units per pixel drives a dual to its bound in one step. Measured with the
+above: three times less or more is three to twenty times further from the minimum."""
 
 Iterate = tuple[Tensor, Tensor, Tensor]
 """x, (z) y x; p on the pixels that are predicted; u, its axes first."""
@@ -44,11 +49,12 @@ Iterate = tuple[Tensor, Tensor, Tensor]
 class _Step:
     """The step of x: (a G*G + b C*C)^-1, with g* before and g after it, where all are products of spectra."""
 
-    def __init__(self, psf: Tensor, shape: tuple[int, ...]) -> None:
+    def __init__(self, psf: Tensor, shape: tuple[int, ...], slope_step: float) -> None:
         self._shape, self._radius = shape, tuple(n // 2 for n in psf.shape)
         self._size = tuple(int(next_fast_len(n, real=True)) for n in shape)
         transfer = torch.fft.rfftn(psf.double(), s=self._size)  # of x(0) to the pixel at the radius
-        curvature = _DATA_STEP * transfer.abs().square() + _SLOPE_STEP * _squared_differences(self._size).to(psf.device)
+        variation = slope_step * _squared_differences(self._size).to(psf.device)
+        curvature = _DATA_STEP * transfer.abs().square() + variation
         self._transfer, self._inverse = transfer.to(torch.complex64), (1 / curvature).float()
 
     def __call__(self, p: Tensor, divergence: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,12 +80,13 @@ def iterate(problem: Problem, given: Given, weight: float, start: Iterate, corne
     """Yield (x, p, u) after 1, 2, 3, ... iterations, without end; h is Huber's function, |.| for ``corner`` 0."""
     term = data_term(problem, given)
     x, p, u = start
-    step = _Step(problem.psf.to(x.device), tuple(x.shape))
+    slope_step = weight / _EDGE
+    step = _Step(problem.psf.to(x.device), tuple(x.shape), slope_step)
     level, change, level_change = problem.forward.convolution(x), torch.zeros_like(x), torch.zeros_like(p)
     while True:
         p = p + _DATA_STEP * (level - level_change)
         p = p - _DATA_STEP * term.proximal(p / _DATA_STEP, _DATA_STEP)  # Moreau's identity
-        u = (u + _SLOPE_STEP * differences(x - change)) / (1 + _SLOPE_STEP * corner / weight)
+        u = (u + slope_step * differences(x - change)) / (1 + slope_step * corner / weight)
         u = u / (torch.linalg.vector_norm(u, dim=0) / weight).clamp(min=1)
         change, level_change = step(p, differences_adjoint(u))
         x, level = x - change, level - level_change

@@ -33,7 +33,7 @@ _CORNER = 0.6
 docs/classical.md; half and twice as much differ by 0.1 dB."""
 
 PATH_ITERATIONS = 15
-"""Iterations for each candidate after the first: each starts from the estimate of the one before."""
+"""Iterations for each candidate: each starts from the estimate of the one before, the first from the linear one."""
 
 
 def differences(x: Tensor) -> Tensor:
@@ -95,4 +95,4 @@ def corner(problem: Problem) -> float:
 
 
 def _noise(problem: Problem) -> float:
-    return max(problem.calibration.noise.variance(_MIDDLE) ** 0.5, _LEAST_NOISE)
+    return max(float(problem.calibration.noise.variance(_MIDDLE)) ** 0.5, _LEAST_NOISE)
