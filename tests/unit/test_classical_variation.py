@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 import torch
-from classical_cases import PLAIN, blobs, clipping, gaussian_psf, measured, posed
-from scipy import optimize, signal, stats
+from classical_cases import PLAIN, as_measurement, blobs, clipping, gaussian_psf, measured, posed
+from scipy import ndimage, optimize, signal, stats
 from skimage.restoration import denoise_tv_chambolle
 
 from ssi_pipeline.inversion.classical import conjugate, primal_dual
@@ -25,6 +26,8 @@ from ssi_pipeline.inversion.classical.variation import (
 from ssi_pipeline.inversion.problem import Problem
 
 SIGMA = 0.1
+
+Solve = Callable[[Problem, Given, float], torch.Tensor]
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (4, 6, 5)])
@@ -169,8 +172,21 @@ def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
 
 
 @pytest.mark.parametrize("solve", [primal_dual.solve_tv, conjugate.solve_tv_cg])
-def test_the_number_of_iterations_acts(solve: object) -> None:
+def test_a_scene_that_ends_at_the_border_of_the_image_stays_bright_there(solve: Solve) -> None:
+    """Nothing outside, and a margin by reflection that was not observed: bound to it, the outermost pixels lose 0.38."""
+    psf, sigma = gaussian_psf(), 0.05
+    blurred = ndimage.convolve(np.ones((24, 26)), psf.values[0].astype(np.float64), mode="constant")
+    noisy = blurred + sigma * np.random.default_rng(1).standard_normal(blurred.shape)
+    tile = as_measurement(noisy, (0, 4, 4))
+    problem, _ = posed("tv", psf, tile.y[0])
+    found = solve(problem, Given(torch.from_numpy(tile.y[0]), torch.from_numpy(tile.observed[0])), 0.03)[4:-4, 4:-4]
+    for ring in (found[0], found[-1], found[:, 0], found[:, -1]):
+        assert abs(float(ring.mean()) - 1) < sigma
+
+
+@pytest.mark.parametrize("solve", [primal_dual.solve_tv, conjugate.solve_tv_cg])
+def test_the_number_of_iterations_acts(solve: Solve) -> None:
     psf = gaussian_psf()
     y = measured(blobs((30, 30)), psf)
-    made = [solve(*posed("tv", psf, y, classical={"tv_iterations": n}), 0.02) for n in (5, 6)]  # type: ignore[operator]
+    made = [solve(*posed("tv", psf, y, classical={"tv_iterations": n}), 0.02) for n in (5, 6)]
     assert not torch.equal(*made)

@@ -26,9 +26,9 @@ from ssi_pipeline.inversion.classical.variation import (
     PATH_ITERATIONS,
     corner,
     data_term,
-    differences,
     differences_adjoint,
     linear_start,
+    slopes_of,
     weights,
 )
 from ssi_pipeline.inversion.problem import Problem
@@ -73,12 +73,12 @@ def begin(problem: Problem, given: Given) -> Iterate:
     """Return the linear solution, and the duals that fit it."""
     x = linear_start(problem, given)
     slope = data_term(problem, given).slope(problem.forward.convolution(x))
-    return x, slope, torch.zeros_like(differences(x))
+    return x, slope, x.new_zeros((x.ndim, *x.shape))
 
 
 def iterate(problem: Problem, given: Given, weight: float, start: Iterate, corner: float) -> Iterator[Iterate]:
     """Yield (x, p, u) after 1, 2, 3, ... iterations, without end; h is Huber's function, |.| for ``corner`` 0."""
-    term = data_term(problem, given)
+    term, differences = data_term(problem, given), slopes_of(given)
     x, p, u = start
     slope_step = weight / _EDGE
     step = _Step(problem.psf.to(x.device), tuple(x.shape), slope_step)

@@ -54,6 +54,28 @@ def differences_adjoint(p: Tensor) -> Tensor:
     return out
 
 
+def slopes_of(given: Given) -> Callable[[Tensor], Tensor]:
+    """Return D for a tile, x to D x: the border of the image may be an edge, no difference is taken across it.
+
+    The border is that of the smallest box that holds all known pixels. Beyond it the light that reaches the image
+    is estimated, but not bound to what is inside: a scene may end there.
+    """
+    across: list[tuple[int, int]] = []
+    for axis, n in enumerate(given.known.shape):
+        others = [a for a in range(given.known.ndim) if a != axis]
+        (inside,) = torch.nonzero(given.known.sum(others) > 0, as_tuple=True)
+        if len(inside):
+            across += [(axis, i) for i in (int(inside[0]) - 1, int(inside[-1])) if 0 <= i < n - 1]
+
+    def slopes(x: Tensor) -> Tensor:
+        out = differences(x)
+        for axis, index in across:
+            out[axis].narrow(axis, index, 1).zero_()
+        return out
+
+    return slopes
+
+
 def data_term(problem: Problem, given: Given) -> DataTerm:
     """Return the data term of an image, on the pixels that are predicted."""
     crop = problem.forward.crop
@@ -73,7 +95,7 @@ def hyperbola(slopes: Tensor, smoothing: float) -> Tensor:
 
 def objective(problem: Problem, given: Given, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]) -> float:
     """Return E(x), ``lengths`` giving h(|D x|) of D x. Waits for the device."""
-    variation = float(lengths(differences(x).double()).sum())
+    variation = float(lengths(slopes_of(given)(x).double()).sum())
     return data_term(problem, given).value(problem.forward.convolution(x)) + weight * variation
 
 
