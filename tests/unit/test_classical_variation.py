@@ -173,7 +173,7 @@ def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
 
 @pytest.mark.parametrize("solve", [primal_dual.solve_tv, conjugate.solve_tv_cg])
 def test_a_scene_that_ends_at_the_border_of_the_image_stays_bright_there(solve: Solve) -> None:
-    """Nothing outside, and a margin by reflection that was not observed: bound to it, the outermost pixels lose 0.38."""
+    """Nothing is outside, the margin was not observed: bound to it, the outermost pixels lost 0.38."""
     psf, sigma = gaussian_psf(), 0.05
     blurred = ndimage.convolve(np.ones((24, 26)), psf.values[0].astype(np.float64), mode="constant")
     noisy = blurred + sigma * np.random.default_rng(1).standard_normal(blurred.shape)

@@ -8,6 +8,7 @@ rounded off near zero: Huber's function, or a hyperbola.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -117,4 +118,4 @@ def corner(problem: Problem) -> float:
 
 
 def _noise(problem: Problem) -> float:
-    return max(float(problem.calibration.noise.variance(_MIDDLE)) ** 0.5, _LEAST_NOISE)
+    return max(math.sqrt(problem.calibration.noise.variance(_MIDDLE)), _LEAST_NOISE)
