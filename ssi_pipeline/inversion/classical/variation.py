@@ -31,7 +31,7 @@ _MIDDLE = 0.5
 
 _CORNER = 0.6
 """Corner of Huber's function in standard deviations of the noise, for each pixel: smaller slopes are no edges. Measured
-on seven crops (docs/classical.md): twice as much changes 0.1 dB or less, a third costs 1 dB where the scene is smooth."""
+on seven crops (docs/classical.md): twice as much changes 0.1 dB or less, a third costs 1 dB on a smooth scene."""
 
 PATH_ITERATIONS = 15
 """Iterations for each candidate: each starts from the estimate of the one before, the first from the linear one."""
