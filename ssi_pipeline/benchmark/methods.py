@@ -187,7 +187,7 @@ _SOLVERS = (
     ("richardson_lucy", "Richardson-Lucy, n from the data", "iterations chosen by the masked loss", False),
     ("wiener", "Wiener, Laplacian prior", "its weight chosen from the data", False),
     ("tv_cg", "conjugate gradient TV", "smoothed total variation, its weight chosen by the masked loss", False),
-    ("tv", "Chambolle-Pock TV", "total variation, its weight chosen by the masked loss", False),
+    ("tv", "Chambolle-Pock TV", "total variation of Huber's kind, its weight chosen by the masked loss", False),
     ("ssi", "ours", "the pipeline's default", True),
     ("ssi_published_unmasked", "SSI UNet, no masking", "the published recipe without its masks", True),
     ("ssi_published", "SSI UNet (published recipe)", "the published recipe", True),

@@ -200,7 +200,7 @@ class ClassicalConfig(Section):
 
     weight: PositiveFloat | Literal["auto"] = "auto"
     iterations: PositiveInt | Literal["auto"] = "auto"
-    tv_iterations: PositiveInt = 100
+    tv_iterations: PositiveInt = 50
 
 
 class ExecutorConfig(Section):

@@ -17,8 +17,8 @@ PROCESS_BYTES = 700 * 2**20
 _FLOAT = 4
 _PUBLISHED_FLOATS = 400
 """Floats alive per voxel in a training step of the published UNet, measured on 512 x 512."""
-_ITERATE_FLOATS = {"richardson_lucy": 0, "tv": 12, "tv_cg": 20}
-"""Floats per voxel that the iterates and their slopes along three axes take beyond the linear solution."""
+_ITERATE_FLOATS = {"richardson_lucy": 0, "tv": 20, "tv_cg": 20}
+"""Floats per voxel that iterates, their slopes along three axes and spectra take beyond the linear solution."""
 
 _PATCH_2D = 128
 _PATCH_3D = (24, 64, 64)

@@ -45,6 +45,20 @@ def test_the_slope_is_the_derivative_rises_and_is_lipschitz(report: float) -> No
     assert float(rise.max()) < 1 + 1e-3
 
 
+@pytest.mark.parametrize("step", [0.05, 0.2, 3.0])
+@pytest.mark.parametrize("sigma", [0.1, 1e-7])
+@pytest.mark.parametrize("report", [0.0, 0.4, 1.0])
+def test_the_proximal_map_is_where_the_slopes_balance(report: float, sigma: float, step: float) -> None:
+    sensor = CensoredSensor(alpha=0.0, sigma=sigma, low=0.0, high=1.0)
+    known = torch.arange(500) % 5 > 0
+    term = DataTerm(torch.full_like(LEVELS, report), known, sensor)
+    least = term.proximal(LEVELS, step)
+    balance = term.slope(least) + step * (least - LEVELS)
+    # float32 of levels up to 7
+    assert float(balance.abs().max()) < 1e-5
+    assert torch.equal(least[~known], LEVELS[~known])
+
+
 def test_without_limits_it_is_least_squares_and_unknown_pixels_do_not_count() -> None:
     y, z = torch.rand(50), torch.randn(50)
     known = torch.arange(50) % 3 > 0

@@ -26,6 +26,28 @@ def test_a_kernel_of_one_pixel_only_scales() -> None:
     assert torch.equal(Convolution(np.array([[2.0]], dtype=np.float32))(x), 2 * x)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "image"), [((5, 3), (17, 20)), ((3, 5, 7), (9, 12, 19)), ((1, 5, 5), (4, 11, 13)), ((1, 1), (6, 7))]
+)
+def test_the_adjoint_is_the_transpose_of_the_convolution(kernel: tuple[int, ...], image: tuple[int, ...]) -> None:
+    """<g x, y> = <x, g* y> for any x and y, and g* y is the full correlation that scipy makes."""
+    rng = np.random.default_rng(0)
+    psf = rng.random(kernel).astype(np.float32)
+    psf[(0,) * len(kernel)] = 5.0  # nothing symmetric about it
+    convolution = Convolution(psf)
+    x = torch.from_numpy(rng.standard_normal(image).astype(np.float32))
+    predicted = convolution(x)
+    y = torch.from_numpy(rng.standard_normal(predicted.shape).astype(np.float32))
+    back = convolution.adjoint(y)
+    assert back.shape == x.shape
+    # float32 FFTs of sums of about 100 terms of size 1; the products differ by rounding that adds up like a random walk
+    scale = float(predicted.double().norm() * y.double().norm())
+    forth = float((predicted.double() * y.double()).sum())
+    assert forth == pytest.approx(float((x.double() * back.double()).sum()), abs=1e-6 * scale)
+    expected = signal.correlate(y.numpy().astype(np.float64), psf, mode="full", method="direct")
+    np.testing.assert_allclose(back.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_even_kernels_are_refused() -> None:
     with pytest.raises(ValueError, match="odd"):
         Convolution(np.ones((2, 3), dtype=np.float32))

@@ -24,6 +24,13 @@ _AT_LIMIT = 1e-3
 _LEAST_SPREAD = 1e-6
 """Noise below this, in normalised units, is below float32; the term is then the square beyond the limit."""
 
+_NEWTON_STEPS = 4
+"""Of the proximal map, from the right of its root: the equation is convex there, so that none overshoots. Measured:
+within 1e-5 of the root, relative to the noise, for steps of 0.05 and more."""
+
+_FAR = 100.0
+"""Standard deviations beyond a limit where the curvature is 1 to four digits, and its formula cancels in float32."""
+
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
 
@@ -62,7 +69,25 @@ class DataTerm:
         slope = self._known * (level - self._y)
         flat, predicted = slope.reshape(-1), level.reshape(-1)
         for index, limit, sign, spread in self._censored:
-            # phi(t) / Phi(t), through erfcx: neither overflows nor cancels anywhere
-            ratio = _SQRT_2_OVER_PI / torch.special.erfcx(sign * (predicted[index] - limit) / (math.sqrt(2) * spread))
-            flat[index] = sign * spread * ratio
+            flat[index] = sign * spread * _ratio(sign * (limit - predicted[index]) / spread)
         return slope
+
+    def proximal(self, level: Tensor, step: float) -> Tensor:
+        """Return at each pixel the z of least term(z) + step (z - level)^2 / 2; ``level`` where nothing is known."""
+        least = torch.where(self._known, (self._y + step * level) / (1 + step), level)
+        flat, given = least.reshape(-1), level.reshape(-1)
+        for index, limit, sign, spread in self._censored:
+            start = z = given[index]
+            for _ in range(_NEWTON_STEPS):
+                t = sign * (limit - z) / spread
+                ratio = _ratio(t)
+                curvature = torch.where(t < -_FAR, torch.ones_like(t), ratio * (ratio + t))
+                z = z - (sign * spread * ratio + step * (z - start)) / (curvature + step)
+            flat[index] = z
+        return least
+
+
+def _ratio(t: Tensor) -> Tensor:
+    """Return phi(t) / Phi(t), through erfcx: it neither overflows nor cancels anywhere."""
+    ratio: Tensor = _SQRT_2_OVER_PI / torch.special.erfcx(-t / math.sqrt(2))
+    return ratio

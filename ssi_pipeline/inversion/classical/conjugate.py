@@ -17,9 +17,9 @@ from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.classical.variation import (
     PATH_ITERATIONS,
     data_term,
-    differences,
     differences_adjoint,
     linear_start,
+    slopes_of,
     weights,
 )
 from ssi_pipeline.inversion.problem import Problem
@@ -36,6 +36,7 @@ _TINY = 1e-30
 def descend(problem: Problem, given: Given, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates, (z) y x, after 1, 2, 3, ... iterations, without end."""
     convolution, term = problem.forward.convolution, data_term(problem, given)
+    differences = slopes_of(given)
     level, slopes = convolution(x), differences(x)
     gradient = direction = torch.zeros_like(x)
     size = 0.0

@@ -1,72 +1,117 @@
-"""Total variation by the primal-dual method of Chambolle and Pock (2011), with a gradient step on the data term.
+"""Total variation by the primal-dual method of Chambolle and Pock (2011), preconditioned by an FFT.
 
-Condat (2013, algorithm 3.1) and Vu (2013), for E(x) = F(g x) + weight * sum |D x|:
+For E(x) = F(g x) + weight * sum h(|D x|), with p the dual of g x and u that of D x:
 
-    x' = x - tau (g* F'(g x) + D* u)
-    u' = projection of u + sigma D (2 x' - x) onto |u| <= weight, pixel by pixel
+    p' = the dual proximal map of F at p + a g (2 x - x_before)
+    u' = the dual proximal map of h at u + b D (2 x - x_before): shrink by h's corner, project onto |u| <= weight
+    x' = x - (a G*G + b C*C)^-1 (g* p' + D* u')
 
-It converges for 1 / tau - sigma |D|^2 >= |g|^2 / 2, since F' is 1-Lipschitz.
+G and C are g and D made circular on a grid that holds the domain. g and D are rows of them, so a g*g + b D*D is
+no larger than what is inverted, which is the condition of convergence (Pock and Chambolle 2011, lemma 1).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.nn import functional
 
 from ssi_pipeline.inversion.classical.given import Given
 from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.classical.variation import (
     PATH_ITERATIONS,
+    corner,
     data_term,
-    differences,
     differences_adjoint,
     linear_start,
+    slopes_of,
     weights,
 )
 from ssi_pipeline.inversion.problem import Problem
 
-_DUAL_STEP = 0.2
-"""sigma in units of |g|^2. Measured, 100 iterations: 0.1 and 0.3 end 0.2 % above the minimum, 0.03 1 %, 0.01 3 %."""
+_DATA_STEP = 0.1
+"""a, for a data term that curves by 1. Measured on a clipped image, weights 0.01 to 0.15: after 15 iterations the
+objective is within 0.06 % of its minimum, after 30 within 0.01 %; with 0.3 and 0.8 small weights are up to ten times
+further from it."""
 
-_FIRST_ITERATIONS = 40
-"""Of the first candidate, which starts from the linear solution."""
+_EDGE = 0.2
+"""b is weight / 0.2: a slope of this many units per pixel drives a dual to its bound in one step. Measured with the
+above: three times less or more is three to twenty times further from the minimum."""
 
-Iterate = tuple[Tensor, Tensor]
+Iterate = tuple[Tensor, Tensor, Tensor]
+"""x, (z) y x; p on the pixels that are predicted; u, its axes first."""
 
 
-def iterate(problem: Problem, given: Given, weight: float, start: Iterate) -> Iterator[Iterate]:
-    """Yield (x, u) after 1, 2, 3, ... iterations, without end; x is (z) y x, u has its axes first."""
-    convolution, term = problem.forward.convolution, data_term(problem, given)
-    bound = float(problem.psf.abs().sum()) ** 2  # |g| <= sum |psf|, which is 1 where no value is negative
-    sigma = _DUAL_STEP * bound
-    tau = 1 / (bound / 2 + sigma * 4 * problem.axes)  # |D|^2 <= 4 for each axis
-    x, u = start
+class _Step:
+    """The step of x: (a G*G + b C*C)^-1, with g* before and g after it, where all are products of spectra."""
+
+    def __init__(self, psf: Tensor, shape: tuple[int, ...], slope_step: float) -> None:
+        self._shape, self._radius = shape, tuple(n // 2 for n in psf.shape)
+        self._size = tuple(int(next_fast_len(n, real=True)) for n in shape)
+        transfer = torch.fft.rfftn(psf.double(), s=self._size)  # of x(0) to the pixel at the radius
+        variation = slope_step * _squared_differences(self._size).to(psf.device)
+        curvature = _DATA_STEP * transfer.abs().square() + variation
+        self._transfer, self._inverse = transfer.to(torch.complex64), (1 / curvature).float()
+
+    def __call__(self, p: Tensor, divergence: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the change of x that g* p + D* u asks for, and g of it."""
+        ends = zip(self._radius, self._shape, self._size, strict=True)
+        margins = [m for r, n, size in reversed(list(ends)) for m in (2 * r, size - n)]  # from the last axis
+        force = torch.fft.rfftn(functional.pad(p, margins)) * self._transfer.conj()
+        change = (force + torch.fft.rfftn(divergence, s=self._size)) * self._inverse
+        level = torch.fft.irfftn(change * self._transfer, s=self._size)
+        inside = tuple(slice(0, n) for n in self._shape)
+        seen = tuple(slice(2 * r, n) for r, n in zip(self._radius, self._shape, strict=True))
+        return torch.fft.irfftn(change, s=self._size)[inside], level[seen]
+
+
+def begin(problem: Problem, given: Given) -> Iterate:
+    """Return the linear solution, and the duals that fit it."""
+    x = linear_start(problem, given)
+    slope = data_term(problem, given).slope(problem.forward.convolution(x))
+    return x, slope, x.new_zeros((x.ndim, *x.shape))
+
+
+def iterate(problem: Problem, given: Given, weight: float, start: Iterate, corner: float) -> Iterator[Iterate]:
+    """Yield (x, p, u) after 1, 2, 3, ... iterations, without end; h is Huber's function, |.| for ``corner`` 0."""
+    term, differences = data_term(problem, given), slopes_of(given)
+    x, p, u = start
+    slope_step = weight / _EDGE
+    step = _Step(problem.psf.to(x.device), tuple(x.shape), slope_step)
+    level, change, level_change = problem.forward.convolution(x), torch.zeros_like(x), torch.zeros_like(p)
     while True:
-        slope = convolution.adjoint(term.slope(convolution(x)))
-        new = x - tau * (slope + differences_adjoint(u))
-        u = u + sigma * differences(2 * new - x)
+        p = p + _DATA_STEP * (level - level_change)
+        p = p - _DATA_STEP * term.proximal(p / _DATA_STEP, _DATA_STEP)  # Moreau's identity
+        u = (u + slope_step * differences(x - change)) / (1 + slope_step * corner / weight)
         u = u / (torch.linalg.vector_norm(u, dim=0) / weight).clamp(min=1)
-        x = new
-        yield x, u
+        change, level_change = step(p, differences_adjoint(u))
+        x, level = x - change, level - level_change
+        yield x, p, u
 
 
 def solve_tv(problem: Problem, given: Given, weight: float) -> Tensor:
     """Return the estimate after ``classical.tv_iterations``, (z) y x."""
     iterations = problem.config.classical.tv_iterations
-    return after(iterate(problem, given, weight, _begin(problem, given)), iterations)[0]
+    return after(iterate(problem, given, weight, begin(problem, given), corner(problem)), iterations)[0]
 
 
 def tv_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:
-    """Yield (weight, estimate) for each candidate."""
-    state, iterations = _begin(problem, given), _FIRST_ITERATIONS
+    """Yield (weight, estimate) for each candidate; each starts from the one before."""
+    state = begin(problem, given)
     for weight in weights(problem):
-        state = after(iterate(problem, given, weight, state), iterations)
-        iterations = PATH_ITERATIONS
+        state = after(iterate(problem, given, weight, state, corner(problem)), PATH_ITERATIONS)
         yield weight, state[0]
 
 
-def _begin(problem: Problem, given: Given) -> Iterate:
-    x = linear_start(problem, given)
-    return x, torch.zeros_like(differences(x))
+def _squared_differences(size: tuple[int, ...]) -> Tensor:
+    """Return the spectrum of C*C, as ``rfftn`` has it, for circular differences C along every axis."""
+    total = torch.zeros((), dtype=torch.float64)
+    for axis, n in enumerate(size):
+        frequency = torch.fft.rfftfreq if axis == len(size) - 1 else torch.fft.fftfreq
+        along = 2 - 2 * torch.cos(2 * math.pi * frequency(n, dtype=torch.float64))
+        total = total + along.reshape([-1 if i == axis else 1 for i in range(len(size))])
+    return total

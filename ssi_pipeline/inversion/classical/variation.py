@@ -1,13 +1,15 @@
 """Total variation (Rudin, Osher and Fatemi 1992) on the pixel grid, and the objective that it regularises.
 
-    E(x) = sum of phi(g x; y) + weight * sum of sqrt(|D x|^2 + smoothing^2)
+    E(x) = sum of phi(g x; y) + weight * sum of h(|D x|)
 
-phi is the data term of ``censored``, D takes forward differences along every axis (zero at the far end).
+phi is the data term of ``censored``, D takes forward differences along every axis (zero at the far end), and h is |.|,
+rounded off near zero: Huber's function, or a hyperbola.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -26,8 +28,12 @@ _LEAST_NOISE = 1e-3
 _MIDDLE = 0.5
 """Normalised intensity whose noise scales the candidates."""
 
+_CORNER = 0.6
+"""Corner of Huber's function in standard deviations of the noise, for each pixel: smaller slopes are no edges. Measured
+on seven crops (docs/classical.md): twice as much changes 0.1 dB or less, a third costs 1 dB on a smooth scene."""
+
 PATH_ITERATIONS = 15
-"""Iterations for each candidate after the first: each starts from the estimate of the one before."""
+"""Iterations for each candidate: each starts from the estimate of the one before, the first from the linear one."""
 
 
 def differences(x: Tensor) -> Tensor:
@@ -48,16 +54,49 @@ def differences_adjoint(p: Tensor) -> Tensor:
     return out
 
 
+def slopes_of(given: Given) -> Callable[[Tensor], Tensor]:
+    """Return D for a tile, x to D x: the border of the image may be an edge, no difference is taken across it.
+
+    The border is that of the smallest box that holds all known pixels. Beyond it the light that reaches the image
+    is estimated, but not bound to what is inside: a scene may end there.
+    """
+    across: list[tuple[int, int]] = []
+    for axis, n in enumerate(given.known.shape):
+        others = [a for a in range(given.known.ndim) if a != axis]
+        (inside,) = torch.nonzero(given.known.sum(others) > 0, as_tuple=True)
+        if len(inside):
+            across += [(axis, i) for i in (int(inside[0]) - 1, int(inside[-1])) if 0 <= i < n - 1]
+
+    def slopes(x: Tensor) -> Tensor:
+        out = differences(x)
+        for axis, index in across:
+            out[axis].narrow(axis, index, 1).zero_()
+        return out
+
+    return slopes
+
+
 def data_term(problem: Problem, given: Given) -> DataTerm:
     """Return the data term of an image, on the pixels that are predicted."""
     crop = problem.forward.crop
     return DataTerm(crop(given.repaired), crop(given.known), problem.forward.sensor)
 
 
-def objective(problem: Problem, given: Given, x: Tensor, weight: float, smoothing: float = 0.0) -> float:
-    """Return E(x). Waits for the device."""
-    slopes = torch.sqrt(differences(x).double().square().sum(0) + smoothing**2)
-    return data_term(problem, given).value(problem.forward.convolution(x)) + weight * float(slopes.sum())
+def huber(slopes: Tensor, corner: float) -> Tensor:
+    """Return h(|D x|) = |D x| - corner / 2, below the corner |D x|^2 / (2 corner); ``slopes`` has its axes first."""
+    length = torch.linalg.vector_norm(slopes, dim=0)
+    return torch.where(length > corner, length - corner / 2, length.square() / (2 * corner or 1.0))
+
+
+def hyperbola(slopes: Tensor, smoothing: float) -> Tensor:
+    """Return h(|D x|) = sqrt(|D x|^2 + smoothing^2); ``slopes`` has its axes first."""
+    return torch.sqrt(slopes.square().sum(0) + smoothing**2)
+
+
+def objective(problem: Problem, given: Given, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]) -> float:
+    """Return E(x), ``lengths`` giving h(|D x|) of D x. Waits for the device."""
+    variation = float(lengths(slopes_of(given)(x).double()).sum())
+    return data_term(problem, given).value(problem.forward.convolution(x)) + weight * variation
 
 
 def linear_start(problem: Problem, given: Given) -> Tensor:
@@ -68,6 +107,14 @@ def linear_start(problem: Problem, given: Given) -> Tensor:
 
 def weights(problem: Problem) -> Iterator[float]:
     """Yield the candidates, from the smoothest: weights scale as the noise does."""
-    noise = max(problem.calibration.noise.variance(_MIDDLE) ** 0.5, _LEAST_NOISE)
     for weight in _WEIGHTS:
-        yield noise * weight
+        yield _noise(problem) * weight
+
+
+def corner(problem: Problem) -> float:
+    """Return the slope, in normalised units per pixel, below which Huber's function is a parabola."""
+    return _CORNER * _noise(problem)
+
+
+def _noise(problem: Problem) -> float:
+    return max(math.sqrt(problem.calibration.noise.variance(_MIDDLE)), _LEAST_NOISE)
