@@ -69,6 +69,7 @@ def make_row(stack: np.ndarray, solver: str, changes: Sequence[str], seed: int) 
         "seconds": time.process_time() - started,
         "used": found.method,
         "knob": calibration.knob,
+        "likeliest_weight": calibration.wiener_weight,
         "steps": found.steps,
         "trainings": found.attempts,
         "note": found.note,
@@ -89,6 +90,11 @@ def sheet(rows: Sequence[Row]) -> Sheet:
         flux, seconds = (float(np.mean([row[key] for row in own])) for key in ("flux_ratio", "seconds"))
         notes = "; ".join(dict.fromkeys(row["note"] for row in own if row["note"]))
         lines.append([solver, f"{1e3 * means[-1]:.4f}", over, f"{flux:.4f}", f"{seconds:.1f}", notes or "-"])
+    if starts := [row["heldout_wiener"] for row in rows if row["solver"] == OURS]:
+        over = f"{np.mean(starts) / np.mean(list(classical.values())):.4f}" if classical else "-"
+        lines.append(
+            ["linear, likelihood weight", f"{1e3 * np.mean(starts):.4f}", over, "-", "-", "what ours starts from"]
+        )
     headings = ["solver", "held-out loss x 1000", "over the best classical", "flux ratio", "CPU s", "note"]
     best = frozenset({(int(np.argmin(means)), 1)})
     seeds = len({row["seed"] for row in rows})

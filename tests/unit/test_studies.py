@@ -130,7 +130,7 @@ def test_the_best_denoiser_is_bold() -> None:
 
 
 def test_the_widefield_table_compares_on_the_same_pixels() -> None:
-    shared = {"flux_ratio": 1.0, "seconds": 2.0, "note": "", "noise": 0.001}
+    shared = {"heldout_wiener": 0.007, "flux_ratio": 1.0, "seconds": 2.0, "note": "", "noise": 0.001}
     losses = {("wiener", 0): 0.004, ("tv", 0): 0.002, ("ssi", 0): 0.001}
     losses |= {("wiener", 1): 0.006, ("tv", 1): 0.008, ("ssi", 1): 0.006}
     rows = [{"solver": s, "seed": seed, "heldout": loss, **shared} for (s, seed), loss in losses.items()]
@@ -139,6 +139,7 @@ def test_the_widefield_table_compares_on_the_same_pixels() -> None:
         ["wiener", "5.0000", "1.5000 (1.0000 to 2.0000)"],
         ["tv", "5.0000", "1.1667 (1.0000 to 1.3333)"],
         ["ssi", "3.5000", "0.7500 (0.5000 to 1.0000)"],
+        ["linear, likelihood weight", "7.0000", "1.7500"],
     ]
     assert table.best == {(2, 1)}
 
