@@ -145,7 +145,7 @@ class NetworkConfig(Section):
     depth: Annotated[Int, Field(ge=2, le=32)] = 6
     wiener_input: bool = True
     residual: bool = True
-    symmetric: bool = True
+    symmetric: bool | None = None
 
     @model_validator(mode="after")
     def _check(self) -> NetworkConfig:

@@ -84,9 +84,10 @@ def _iterative_reach(config: RunConfig, psf_radius: Ints) -> Ints:
 
 
 def _repair_reach(config: RunConfig) -> Ints:
-    """Pixels z y x over which impulses are found and, where the sensor may clip, its bias is undone."""
-    in_plane = REPAIR_RADIUS + (UNBIAS_RADIUS if config.sensor.kind == "auto" else 0)
-    return REPAIR_RADIUS, in_plane, in_plane
+    """Pixels z y x over which impulses are found and, where the sensor may clip, its bias is undone: in the plane."""
+    clips = config.sensor.kind == "auto" and config.solver != "richardson_lucy"  # which has the sensor in its ratio
+    in_plane = REPAIR_RADIUS + (UNBIAS_RADIUS if clips else 0)
+    return 0, in_plane, in_plane
 
 
 def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:

@@ -19,6 +19,9 @@ from ssi_pipeline.inversion.problem import Problem, Tile
 _LEAST_STEPS = 4
 """Steps with one mask of a small tile: what f is given costs as much to prepare as a step of training."""
 
+_ROUNDS = 4
+"""Times that each of several tiles is taken at least: the last ones, seen at a low rate, must not decide alone."""
+
 _PATCH_MARGIN = 8
 """Least pixels beyond three PSF radii in a patch that is not configured: most of it then carries loss."""
 
@@ -37,13 +40,17 @@ class Batch:
 
 
 class Batches:
-    """Draws batches; every ``masking.refresh`` steps it draws a tile and a new mask J for all of it.
+    """Draws batches; every ``masking.refresh`` steps it takes a tile and draws a new mask J for all of it.
 
-    Without ``refresh`` a mask serves until as many pixels were drawn as the tile has, and for four steps at least.
+    Without ``refresh`` a mask serves until as many pixels were drawn as the tile has, but not so long that
+    another tile is seen less than four times in ``steps``; and for four steps at least. Several tiles take turns in an
+    order that is shuffled for each round.
     """
 
-    def __init__(self, problem: Problem, tiles: Sequence[Tile], rng: torch.Generator) -> None:
+    def __init__(self, problem: Problem, tiles: Sequence[Tile], steps: int, rng: torch.Generator) -> None:
         self._problem, self._tiles, self._rng = problem, tiles, rng
+        self._most = steps // (_ROUNDS * len(tiles)) if len(tiles) > 1 else steps
+        self._round: list[int] = []
         self._symmetries = symmetries(problem.psf) if problem.config.training.augment == "auto" else []
         self._left = 0
 
@@ -53,7 +60,7 @@ class Batches:
         if self._left == 0:
             self._draw_mask()
             once = self._tile.y.numel() // (config.training.batch * math.prod(self._size))
-            self._left = config.masking.refresh or max(once, _LEAST_STEPS)
+            self._left = config.masking.refresh or max(min(once, self._most), _LEAST_STEPS)
         self._left -= 1
         windows = [self._window() for _ in range(config.training.batch)]
         x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b 2 (z) y x
@@ -65,12 +72,19 @@ class Batches:
     def _draw_mask(self) -> None:
         """Hide J and V, then compute everything that f is given from what is left."""
         problem, masking = self._problem, self._problem.config.masking
-        tile = self._tiles[self._random(len(self._tiles))]
+        tile = self._tiles[self._next_tile()]
         mask = draw_mask(tuple(tile.y.shape), masking, self._rng).to(problem.device)
         hidden = hide(tile.y, mask | tile.heldout, masking, self._rng)
         self._tile, self._channels = tile, problem.linear(hidden)  # 2 (z) y x
         self._judged = mask & tile.usable & ~tile.heldout
         self._size = training_patch(problem, tuple(tile.y.shape))
+
+    def _next_tile(self) -> int:
+        if len(self._tiles) == 1:
+            return 0
+        if not self._round:
+            self._round = torch.randperm(len(self._tiles), generator=self._rng).tolist()
+        return self._round.pop()
 
     def _window(self) -> tuple[slice, ...]:
         starts = [self._random(d - s + 1) for d, s in zip(self._tile.y.shape, self._size, strict=True)]

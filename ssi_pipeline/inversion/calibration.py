@@ -60,19 +60,17 @@ class ChannelCalibration:
 
     @property
     def noise(self) -> NoiseModel:
-        """The noise in normalised units; its sigma is that at the level 0, the offset."""
-        above = self.offset - (self.offset if self.dark is None else self.dark)
-        sigma = math.sqrt(max(self.noise_sigma**2 + self.noise_alpha * above, 0.0))
-        return NoiseModel(alpha=self.noise_alpha / self.scale, sigma=sigma / self.scale)
+        """The noise in normalised units."""
+        dark = 0.0 if self.dark is None else self.normalise(self.dark)
+        return NoiseModel(self.noise_alpha / self.scale, self.noise_sigma / self.scale, dark)
 
     @property
     def sensor(self) -> CensoredSensor:
         """The clipping sensor in normalised units."""
         low = -math.inf if self.clip_low is None else self.normalise(self.clip_low)
         high = math.inf if self.clip_high is None else self.normalise(self.clip_high)
-        dark = 0.0 if self.dark is None else max(self.normalise(self.dark), 0.0)
-        sigma = self.noise_sigma / self.scale if dark else self.noise.sigma  # a dark level below 0 serves as well at 0
-        return CensoredSensor(self.noise_alpha / self.scale, sigma, low, high, dark, self.impulse_share)
+        noise = self.noise
+        return CensoredSensor(noise.alpha, noise.sigma, low, high, noise.dark, self.impulse_share)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""

@@ -35,18 +35,19 @@ _IQR_OF_NORMAL = 1.349
 
 @dataclass(frozen=True, slots=True)
 class NoiseModel:
-    """Variance of the noise at a level z: alpha max(z, 0) + sigma^2, in normalised units."""
+    """Variance of the noise at a level z: alpha max(z - dark, 0) + sigma^2, in normalised units."""
 
     alpha: float
     sigma: float
+    dark: float = 0.0
 
     def variance(self, level: float) -> float:
         """Return the variance at one level."""
-        return self.alpha * max(level, 0.0) + self.sigma**2
+        return self.alpha * max(level - self.dark, 0.0) + self.sigma**2
 
     def deviation(self, level: Tensor) -> Tensor:
         """Return the standard deviation at each level."""
-        return torch.sqrt(self.alpha * level.clamp(min=0) + self.sigma**2)
+        return torch.sqrt(self.alpha * (level - self.dark).clamp(min=0) + self.sigma**2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, TrainingError
 from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.classical.solver import classical
-from ssi_pipeline.inversion.inverse import Inverse, symmetries, through
+from ssi_pipeline.inversion.inverse import symmetries, through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, pack, unpack
@@ -136,7 +137,7 @@ def _train_or_fall_back(
         attempts=attempts,
         steps=trained.steps,
         heldout_before=trained.before,
-        heldout_after=trained.after,
+        heldout_after=heldout_loss(problem, tile, _averaged(problem, tile.channels, trained.state)),
         heldout_wiener=wiener,
         trace=trained.trace,
         model=pack(problem, trained.state),
@@ -144,7 +145,7 @@ def _train_or_fall_back(
 
 
 def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, model: Model | None) -> Solution:
-    heldout = heldout_loss(problem, tile, apply(_inverse(problem, state), tile.channels))
+    heldout = heldout_loss(problem, tile, _averaged(problem, tile.channels, state))
     return Solution(
         estimate=_network_estimate(problem, tile, state),
         method="network",
@@ -156,19 +157,20 @@ def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, mod
     )
 
 
-def _inverse(problem: Problem, state: State) -> Inverse:
-    return build_inverse(problem, generator(0), state)
-
-
 def _network_estimate(problem: Problem, tile: Tile, state: State) -> NDArray[np.float32]:
-    """Apply f to the whole image: nothing is hidden at inference.
+    """Apply f to the whole image: nothing is hidden at inference."""
+    return raw_estimate(problem.calibration, _averaged(problem, problem.linear(tile.y), state))
 
-    With ``network.symmetric`` f is averaged over the symmetries of the PSF, under which the inverse sought is
-    the same and what training left to chance is not.
+
+def _averaged(problem: Problem, channels: Tensor, state: State) -> Tensor:
+    """Evaluate f, channels 2 x (z) y x to (z) y x, on average over the symmetries of the PSF (``network.symmetric``).
+
+    Under these the inverse sought is the same, and what training left to chance is not.
     """
-    inverse, channels = _inverse(problem, state), problem.linear(tile.y)
-    flips = symmetries(problem.psf) if problem.config.network.symmetric else []
-    total = torch.zeros_like(tile.y)
+    config, inverse = problem.config, build_inverse(problem, generator(0), state)
+    wanted = config.training.scope != "shared" if config.network.symmetric is None else config.network.symmetric
+    flips = symmetries(problem.psf) if wanted else []
+    total = torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
         total += through(chosen[::-1], apply(inverse, through(chosen, channels)))
-    return raw_estimate(problem.calibration, total / 2 ** len(flips))
+    return total.div_(2 ** len(flips))

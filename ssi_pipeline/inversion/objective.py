@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssi_pipeline.config import TrainingConfig
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.calibration import ChannelCalibration
 
 _MIDDLE = 0.5
@@ -19,9 +19,9 @@ _MIDDLE = 0.5
 class Objective:
     """The loss of one batch, in normalised units."""
 
-    def __init__(self, training: TrainingConfig, calibration: ChannelCalibration) -> None:
-        self._training = training
-        self._low, self._high = normalised_bounds(training, calibration)
+    def __init__(self, config: RunConfig, calibration: ChannelCalibration) -> None:
+        self._training = training = config.training
+        self._low, self._high = normalised_bounds(config, calibration)
         # the noisier the data, the more the prior decides: the weight of a maximum a posteriori estimate
         self._variation = training.total_variation * calibration.noise.variance(_MIDDLE)
         knee = training.variation_knee
@@ -65,11 +65,14 @@ class Objective:
         return total
 
 
-def normalised_bounds(training: TrainingConfig, calibration: ChannelCalibration) -> tuple[float, float]:
-    """Return the soft bounds in normalised units, infinite where there is none."""
-    lower, upper = training.bounds.lower, training.bounds.upper
+def normalised_bounds(config: RunConfig, calibration: ChannelCalibration) -> tuple[float, float]:
+    """Return the soft bounds in normalised units, infinite where there is none.
+
+    'auto' is the sensor's dark level where the configuration says it, otherwise 0 where no pixel is negative.
+    """
+    lower, upper = config.training.bounds.lower, config.training.bounds.upper
     if lower == "auto":
-        lower = 0.0 if calibration.minimum >= 0 else None
+        lower = config.sensor.offset if config.sensor.offset is not None else 0.0 if calibration.minimum >= 0 else None
     low = -math.inf if lower is None else calibration.normalise(lower)
     high = math.inf if upper is None else calibration.normalise(upper)
     return low, high

@@ -72,7 +72,7 @@ def pose(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, de
         psf=torch.from_numpy(np.array(values)),
         forward=ForwardModel(Convolution(values, device), calibration.sensor),
         linear=LinearInverse(impulses, Unbias(calibration.sensor, values.ndim, device), LinearFilter(kernel, device)),
-        objective=Objective(config.training, calibration),
+        objective=Objective(config, calibration),
         device=device,
     )
 
@@ -115,16 +115,17 @@ def apply(inverse: Inverse, channels: Tensor) -> Tensor:
 
 
 def autocast(problem: Problem) -> torch.autocast:
-    """Return the context of ``training.precision``: 'auto' is bfloat16 where the device computes in it."""
+    """Return the context of ``training.precision``.
+
+    'auto' is bfloat16 on GPUs that compute in it, and float32 on processors, where runs promise the same bytes
+    whichever machine a tile is solved on.
+    """
     precision, kind = problem.config.training.precision, problem.device.split(":")[0]
-    low = precision == "bfloat16" or (precision == "auto" and _has_bfloat16(kind))
+    low = precision == "bfloat16" or (precision == "auto" and kind == "cuda" and _gpu_has_bfloat16())
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=low)
 
 
 @functools.cache
-def _has_bfloat16(kind: str) -> bool:
-    """Whether a step is faster in bfloat16: on GPUs, and on processors with its instructions (measured: twice)."""
-    if kind == "cuda":
-        return True
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it
-    return bool(supported and supported())
+def _gpu_has_bfloat16() -> bool:
+    """Whether the GPU has units for bfloat16 (compute capability 8.0): older ones emulate it."""
+    return torch.cuda.get_device_capability() >= (8, 0)

@@ -91,7 +91,7 @@ def train(
     training = problem.config.training
     rng = generator(seed, _TRAINING_STREAM, attempt)
     inverse = build_inverse(problem, rng, start)
-    batches = Batches(problem, tiles, rng)
+    batches = Batches(problem, tiles, steps, rng)
     optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)
     limit = GradientLimit(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())

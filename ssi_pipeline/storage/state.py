@@ -12,7 +12,7 @@ from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box, TilePlan, Volume
 from ssi_pipeline.storage.atomic import write_json
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raised whenever a release computes other values from the same configuration; part of the fingerprint."""
 
 

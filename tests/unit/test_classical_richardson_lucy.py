@@ -66,8 +66,10 @@ def test_data_below_zero_are_taken_above_their_minimum() -> None:
     y = measured(blobs((40, 40)), psf)
     assert y.min() < 0
     calibration = dataclasses.replace(PLAIN, minimum=float(y.min()))
-    assert dark_level(calibration) == pytest.approx(float(y.min()))
-    assert dark_level(dataclasses.replace(PLAIN, minimum=100.0, offset=50.0, scale=2.0)) == -25.0
+    assert dark_level(posed("richardson_lucy", psf, y, calibration)[0]) == pytest.approx(float(y.min()))
+    camera = dataclasses.replace(PLAIN, minimum=100.0, offset=50.0, scale=2.0)
+    assert dark_level(posed("richardson_lucy", psf, y, camera)[0]) == -25.0
+    assert dark_level(posed("richardson_lucy", psf, y, camera, sensor={"offset": 90.0})[0]) == 20.0
     found = solve_richardson_lucy(*posed("richardson_lucy", psf, y, calibration), 10).numpy()
     above = solve_richardson_lucy(*posed("richardson_lucy", psf, y - y.min()), 10).numpy() + y.min()
     # the start differs, which rounding sees, and the outermost pixels, of which no measured one tells

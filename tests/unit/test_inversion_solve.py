@@ -23,8 +23,8 @@ from ssi_pipeline.inversion.inverse import symmetries, through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, unpack
-from ssi_pipeline.inversion.objective import Objective
-from ssi_pipeline.inversion.problem import apply, pose, prepare
+from ssi_pipeline.inversion.objective import Objective, normalised_bounds
+from ssi_pipeline.inversion.problem import apply, heldout_loss, pose, prepare
 from ssi_pipeline.inversion.solve import Solution, solve, train_shared
 from ssi_pipeline.inversion.training import Keeper, build_inverse, train
 from ssi_pipeline.physics.psf import Psf
@@ -97,7 +97,9 @@ def test_the_network_beats_the_linear_solution_which_beats_the_input() -> None:
 @pytest.mark.parametrize("axes", [2, 3])
 def test_a_solution_has_the_domain_s_shape_and_a_full_account(axes: int) -> None:
     config = config_for(
-        tiling={"dimensions": axes}, training={"patch": {"z": 12, "y": 28, "x": 28}, "steps": 16, "learning_rate": 2e-3}
+        tiling={"dimensions": axes},
+        training={"patch": {"z": 12, "y": 28, "x": 28}, "steps": 16, "learning_rate": 2e-3},
+        network={"symmetric": False},
     )
     found = solved(config, axes=axes)
     assert found.estimate.shape == ((1, 72, 64) if axes == 2 else (16, 32, 32))
@@ -265,6 +267,12 @@ def test_the_end_is_averaged_over_the_symmetries_of_the_psf() -> None:
             # f of the flipped image, all of it computed anew: the linear part has the same symmetries
             each.append(through(chosen[::-1], apply(inverse, problem.linear(through(chosen, y)))))
         expected = torch.stack(each).mean(0).numpy() * calibration.scale + calibration.offset
+        heldout = [
+            through(chosen[::-1], apply(inverse, through(chosen, prepare(problem, measurement, 1).channels)))
+            for chosen in (list(c) for n in range(len(flips) + 1) for c in itertools.combinations(flips, n))
+        ]
+        judged = heldout_loss(problem, prepare(problem, measurement, 1), torch.stack(heldout).mean(0))
+        assert found.heldout_after == pytest.approx(judged, rel=1e-5)  # of what is returned
         # float32 through two filters and a network, on values up to SCALE
         np.testing.assert_allclose(found.estimate[0], expected, rtol=0, atol=1e-4 * SCALE)
     assert not np.array_equal(estimates[True], estimates[False])
@@ -294,7 +302,7 @@ def test_unobserved_pixels_carry_no_loss() -> None:
 
 
 def test_models_survive_the_disk_and_start_other_trainings(tmp_path: Path) -> None:
-    config = config_for()
+    config = config_for(network={"symmetric": False})
     first = solved(config)
     assert first.model is not None
     path = tmp_path / "tile.pt"
@@ -395,7 +403,7 @@ def test_the_cost_of_a_step_is_its_height_where_flat_and_grows_ever_less_at_edge
     for knee in (None, 0.2, 2.0):
         config = config_for(training={"variation_knee": knee, "bounds": {"weight": 0.0}})
         calibration = calibrate([measurement], gaussian_psf(), config)
-        objective, noise = Objective(config.training, calibration), calibration.noise.variance(0.5)
+        objective, noise = Objective(config, calibration), calibration.noise.variance(0.5)
         # one edge along x in 9 steps, nothing along y
         heights = (1e-4, 0.1, 1.0, 2.0)
         edges = [torch.cat([torch.zeros(1, 8, 5), torch.full((1, 8, 5), h)], dim=2) for h in heights]
@@ -415,8 +423,33 @@ def test_a_mask_serves_until_the_tile_was_seen_once() -> None:
     tile = prepare(problem, measurement, 0)
     for refresh, period in ((None, 72 * 64 // (2 * 24 * 24)), (3, 3)):
         changed = config_for(training={"patch": 24, "batch": 2}, masking={"refresh": refresh})
-        batches = Batches(dataclasses.replace(problem, config=changed), [tile], generator(0))
+        batches = Batches(dataclasses.replace(problem, config=changed), [tile], 100, generator(0))
         with mock.patch.object(Batches, "_draw_mask", autospec=True, side_effect=Batches._draw_mask) as drawn:
             for _ in range(2 * period + 1):
                 batches.draw()
         assert drawn.call_count == 3
+
+
+def test_several_tiles_take_turns() -> None:
+    config = config_for(training={"patch": 24, "batch": 2})
+    measurement, _ = scene((1, 144, 144), gaussian_psf())
+    problem = pose(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
+    tiles = [prepare(problem, measurement, seed) for seed in range(5)]
+    batches, order = Batches(problem, tiles, 100, generator(0)), []
+    for _ in range(100):
+        batches.draw()
+        order.append(next(i for i, tile in enumerate(tiles) if tile is batches._tile))
+    # 100 steps, 5 tiles, each at least 4 times: 5 steps at a time, though one tile would take 18
+    assert [len(set(order[i : i + 5])) for i in range(0, 100, 5)] == [1] * 20
+    assert all(set(order[i : i + 25]) == set(range(5)) for i in range(0, 100, 25))
+
+
+def test_the_dark_level_that_is_configured_is_the_lower_bound() -> None:
+    measurement, _ = scene((1, 72, 64), gaussian_psf())
+    measurement = Measurement(np.maximum(measurement.y, 1), measurement.observed)
+    bounds = []
+    for sensor in ({}, {"offset": 20.0}):
+        config = config_for(sensor=sensor)
+        calibration = calibrate([measurement], gaussian_psf(), config)
+        bounds.append(normalised_bounds(config, calibration)[0] * calibration.scale + calibration.offset)
+    assert bounds == pytest.approx([0.0, 20.0], abs=1e-3)

@@ -15,7 +15,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.classical.given import Given
 from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.problem import Problem
@@ -33,14 +32,18 @@ _LEAST_SHARE = 1e-3
 """Pixels of which less light than this was seen keep their value: their update would be rounding error."""
 
 
-def dark_level(calibration: ChannelCalibration) -> float:
-    """Return the normalised intensity that counts as no light: raw 0, or the minimum of data that go below."""
-    return calibration.normalise(min(calibration.minimum, 0.0))
+def dark_level(problem: Problem) -> float:
+    """Return the normalised intensity that counts as no light.
+
+    The sensor's dark level where the configuration says it, otherwise raw 0, or the minimum of data that go below.
+    """
+    calibration, offset = problem.calibration, problem.config.sensor.offset
+    return calibration.normalise(min(calibration.minimum, 0.0) if offset is None else offset)
 
 
 def iterates(problem: Problem, given: Given) -> Iterator[Tensor]:
     """Yield the estimates, (z) y x, normalised, after 1, 2, 3, ... iterations, without end."""
-    forward, dark = problem.forward, dark_level(problem.calibration)
+    forward, dark = problem.forward, dark_level(problem)
     seen = forward.crop(given.repaired - dark).clamp(min=0)
     share = forward.convolution.adjoint(torch.ones_like(seen))
     inside = share > _LEAST_SHARE
