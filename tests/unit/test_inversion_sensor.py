@@ -221,8 +221,11 @@ def test_overrides_are_used_and_the_estimate_is_kept(
     assert getattr(held, name) == (None if value == "none" else value)
     assert getattr(held, name) != getattr(free, name)
     assert held.estimated is not None
+    assert free.estimated is not None
     assert (held.estimated.low, held.estimated.high) == (0.0, 1.0)
-    assert held.estimated.sigma == pytest.approx(0.1, rel=0.1)
+    assert free.estimated.sigma == pytest.approx(0.1, rel=0.1)
+    # the noise is fitted with the dark level and the limits that are given, also wrong ones, and with nothing else
+    assert (held.estimated.sigma == free.estimated.sigma) == (option in ("alpha", "sigma", "impulse_share"))
     z, report = torch.tensor([0.02, 0.5, 0.97]), torch.tensor([0.3, 0.4, 0.5])
     before, after = (c.sensor.negative_log_likelihood(z, report) for c in (free, held))
     assert held.sensor != free.sensor
