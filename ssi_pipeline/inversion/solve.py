@@ -13,7 +13,7 @@ from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
 from ssi_pipeline.inversion.models import Model
 from ssi_pipeline.inversion.network_solver import enough_heldout, solve_by_network, train_shared
-from ssi_pipeline.inversion.problem import pose, prepare
+from ssi_pipeline.inversion.problem import Problem, Tile, heldout_loss, pose, prepare
 from ssi_pipeline.inversion.published import solve_published
 from ssi_pipeline.inversion.solution import Method, Solution, raw_estimate
 from ssi_pipeline.inversion.solver import Solver
@@ -65,16 +65,36 @@ def solve(
         return Solution(_of_constant(measurement, psf, calibration, config, device), "constant")
     if config.solver in PUBLISHED_SOLVERS:  # it has intensities, noise and masks of its own
         return solve_published(measurement, psf, config, seed, device, masked=config.solver == "ssi_published")
-    if config.solver == "ssi" and config.training.scope == "per_tile":
-        weight = tile_weight(measurement, psf, calibration, config)
-        calibration = dataclasses.replace(calibration, wiener_weight=weight)
     problem = pose(psf, calibration, config, device)
     tile = prepare(problem, measurement, seed)
+    if config.solver == "ssi" and config.training.scope == "per_tile":
+        problem, tile = _with_own_weight(problem, tile, measurement, psf, seed)
     if not enough_heldout(tile):
         linear = SOLVERS["wiener"](problem, tile, seed, None)
         note = "" if config.solver == "wiener" else "too few observed pixels to judge a solution by, linear one kept"
         return dataclasses.replace(linear, note=note)
     return SOLVERS[config.solver](problem, tile, seed, start)
+
+
+def _with_own_weight(
+    problem: Problem, tile: Tile, measurement: Measurement, psf: Psf | None, seed: int
+) -> tuple[Problem, Tile]:
+    """Pose the problem with the tile's own likeliest weight of the linear part.
+
+    A weight below the channel's is taken only where it predicts the held-out pixels better: the likelihood can fail.
+    """
+    calibration = problem.calibration
+    weight = tile_weight(measurement, psf, calibration, problem.config)
+    if weight == calibration.wiener_weight:
+        return problem, tile
+    own = pose(psf, dataclasses.replace(calibration, wiener_weight=weight), problem.config, problem.device)
+    prepared = prepare(own, measurement, seed)
+    sharper = weight < calibration.wiener_weight
+    if sharper and not heldout_loss(own, prepared, prepared.channels[1]) < heldout_loss(
+        problem, tile, tile.channels[1]
+    ):
+        return problem, tile
+    return own, prepared
 
 
 def _of_constant(

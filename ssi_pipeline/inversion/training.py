@@ -97,6 +97,8 @@ def train(
     average = _copy(inverse.state_dict())
     kept = Keeper(average, validate(problem, tiles, inverse, average), ceiling)
     before, trace, running = kept.loss, [(0, math.nan, kept.loss)], torch.zeros((), device=problem.device)
+    if watch is not None:
+        watch(0, average)
     for step in range(1, steps + 1):
         batch = batches.draw()
         with autocast(problem):

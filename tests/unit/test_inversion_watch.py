@@ -25,7 +25,7 @@ def test_watching_changes_nothing_and_shows_the_estimates() -> None:
 
     watched, alone = solve_by_network(problem, tile, 1, None, watch), solve_by_network(problem, tile, 1)
     assert watched.method == "network"
-    assert list(seen) == [step for step, _, _ in watched.trace[1:]]
+    assert list(seen) == [step for step, _, _ in watched.trace]
     np.testing.assert_array_equal(watched.estimate, alone.estimate)
     assert watched.trace[1:] == alone.trace[1:]  # the first has no training loss: NaN
     assert any(np.array_equal(shown, watched.estimate) for shown in seen.values())

@@ -21,7 +21,7 @@ from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.table import CLASSICAL
 from ssi_pipeline.inversion.masking import generator, hide
-from ssi_pipeline.inversion.measurement import Measurement, to_tensor
+from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
 from ssi_pipeline.inversion.problem import Problem, pose
 from ssi_pipeline.physics.psf import Psf
 
@@ -130,14 +130,17 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut a sample into equal parts, normalised, (z) y x, that are large enough for the PSF."""
-    normal = problem.calibration.normalised(sample.y)
-    y, observed = to_tensor(normal, problem.axes), to_tensor(sample.observed, problem.axes)
+    """Cut what was observed of a sample into equal parts, normalised, (z) y x, that are large enough for the PSF."""
+    box = observed_box(sample)
+    if not sample.observed[box].size:
+        return
+    normal = problem.calibration.normalised(sample.y[box])
+    y, observed = to_tensor(normal, problem.axes), to_tensor(sample.observed[box], problem.axes)
     spans = [_spans(n, most) for n, most in zip(y.shape, _PART[problem.axes], strict=True)]
-    for box in product(*spans):
-        part = y[box]
+    for window in product(*spans):
+        part = y[window]
         if all(n > 2 * r for n, r in zip(part.shape, problem.forward.radius, strict=True)):
-            yield part, observed[box]
+            yield part, observed[window]
 
 
 def _spans(n: int, most: int) -> list[slice]:
