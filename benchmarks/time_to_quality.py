@@ -2,7 +2,7 @@
 
 Both are trained on the degraded picture in this process, one thread, one after the other. CPU seconds and wall seconds
 count everything but scoring: for ours the calibration, its validations and repeated trainings too. Ours is scored
-before the first step (the linear solution) and at each of its validations, by the estimate from the averaged parameters;
+before the first step (the linear solution) and at each of its validations, from the averaged parameters;
 the published recipe every few steps, by its network as it is then; both at the end by what they return.
 
     python benchmarks/time_to_quality.py --images DIR --only nuclei924x624 --output build/time_to_quality
