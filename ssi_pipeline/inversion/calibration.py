@@ -72,7 +72,7 @@ class ChannelCalibration:
         high = math.inf if self.clip_high is None else self.normalise(self.clip_high)
         dark = 0.0 if self.dark is None else max(self.normalise(self.dark), 0.0)
         sigma = self.noise_sigma / self.scale if dark else self.noise.sigma  # a dark level below 0 serves as well at 0
-        return CensoredSensor(self.noise_alpha / self.scale, sigma, low, high, dark, self.impulse_share)
+        return CensoredSensor(self.noise_alpha / self.scale, sigma, low, high, dark)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
