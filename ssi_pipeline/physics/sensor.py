@@ -20,6 +20,7 @@ _LEAST_VARIANCE = 1e-12
 _FARTHEST = 40.0
 """Standard deviations beyond which a normal tail is 0 even in float64; keeps gradients finite."""
 
+
 @dataclass(frozen=True, slots=True)
 class CensoredSensor:
     """A sensor that cannot report below ``low`` or above ``high``; an infinite limit does not clip.

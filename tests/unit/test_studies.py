@@ -15,6 +15,9 @@ import time_to_quality
 import widefield
 from _common import Study, begin, parser, pictures
 
+from ssi_pipeline.benchmark import identity
+from ssi_pipeline.benchmark.identity import solver_identity
+from ssi_pipeline.benchmark.methods import configuration
 from ssi_pipeline.benchmark.protocol import LEVELS
 
 PAIR = {"seed": 1, "changes": ["a=1"]}
@@ -33,6 +36,20 @@ def test_a_row_is_made_once_and_a_row_of_another_set_up_is_refused(tmp_path: Pat
     assert len(made) == 1
     with pytest.raises(SystemExit, match=r"a\.b\.json is of other seed"):
         study.row("a.b", {**PAIR, "seed": 2}, make)
+
+
+def test_a_row_of_another_solver_or_algorithm_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, config = Study(tmp_path), configuration("wiener")
+    first = study.row("a", PAIR, lambda: {"psnr": 1.0}, config)
+    assert first["setup"]["device"] == "cpu"
+    assert study.row("a", PAIR, lambda: {"psnr": 2.0}, config) == first
+    with pytest.raises(SystemExit, match="is of other configuration:"):
+        study.row("a", PAIR, lambda: {"psnr": 2.0}, configuration("wiener", ["masking.density=0.3"]))
+    with pytest.raises(SystemExit, match="is of other device:"):
+        study.row("a", PAIR, lambda: {"psnr": 2.0}, config, device="cuda")
+    monkeypatch.setattr(identity, "ALGORITHM", identity.ALGORITHM + 1)
+    with pytest.raises(SystemExit, match="is of other algorithm:"):
+        study.row("a", PAIR, lambda: {"psnr": 2.0}, config)
 
 
 def test_the_short_form_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,4 +169,5 @@ def test_the_middle_of_a_stack() -> None:
 
 def test_a_row_file_is_plain_json(tmp_path: Path) -> None:
     Study(tmp_path).row("r", {}, lambda: {"psnr": float(np.float32(2.5))})
-    assert json.loads((tmp_path / "rows" / "r.json").read_text()) == {"psnr": 2.5, "setup": {}}
+    kept = json.loads((tmp_path / "rows" / "r.json").read_text())
+    assert kept == {"psnr": 2.5, "setup": solver_identity(None)}
