@@ -17,8 +17,10 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ssi_pipeline.benchmark.identity import solver_identity
 from ssi_pipeline.benchmark.images import find_images, read_truth
 from ssi_pipeline.benchmark.tables import Sheet
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.storage.atomic import write_json, write_text
 
 Row = dict[str, Any]
@@ -40,13 +42,22 @@ class Study:
 
     folder: Path
 
-    def row(self, key: str, setup: Mapping[str, Any], make: Callable[[], Row]) -> Row:
+    def row(
+        self,
+        key: str,
+        setup: Mapping[str, Any],
+        make: Callable[[], Row],
+        config: RunConfig | None = None,
+        device: str | None = "cpu",
+    ) -> Row:
         """Return the row of a name: the one that is there, or a new one, which is kept.
 
-        ``setup``: what its numbers depend on. A row of another set-up ends the program.
+        ``setup``: what its numbers depend on, beside the solver's ``config`` (None: no solver of the pipeline), the
+        ``device`` it is run on (None: what the configuration chooses) and the version of the algorithms, which are
+        added. A row of another set-up ends the program.
         """
         path = self.folder / "rows" / f"{key}.json"
-        wanted = json.loads(json.dumps(setup))
+        wanted = json.loads(json.dumps({**setup, **solver_identity(config, device)}))
         if path.is_file():
             kept: Row = json.loads(path.read_text())
             old = kept["setup"]

@@ -181,7 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, truth in pictures(options):
             for solver in options.solvers.split(","):
                 setup = {"image": image_digest(truth), "changes": options.changes}
-                row = study.row(f"{name}.{solver}", setup, lambda t=truth, s=solver: compare(t, s, options.changes))
+                config = configuration(solver, options.changes)
+                row = study.row(
+                    f"{name}.{solver}", setup, lambda t=truth, s=solver: compare(t, s, options.changes), config
+                )
                 rows.append({"image": name, "solver": solver, **row})
                 text = ", ".join(f"{by} {c['psnr']:.2f} ({c['knob']:.3g})" for by, c in row["choices"].items())
                 say(f"{name} {solver}: {text}, best {row['best_psnr']:.2f} dB; {row['all_seconds']:.1f} s")

@@ -19,7 +19,7 @@ from _common import SHORT_TRAINING, Row, begin, parser, pictures, say
 from skimage.restoration import calibrate_denoiser, denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 from ssi_pipeline.benchmark.images import image_digest
-from ssi_pipeline.benchmark.methods import Degraded, run_solver
+from ssi_pipeline.benchmark.methods import Degraded, configuration, run_solver
 from ssi_pipeline.benchmark.protocol import LEVELS, degrade
 from ssi_pipeline.benchmark.rows import METRICS, measure
 from ssi_pipeline.benchmark.tables import Sheet
@@ -120,7 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 def make(truth: np.ndarray = truth, method: str = method) -> Row:
                     return make_rows(truth, method, options.noise, options.changes, options.seed)
 
-                row = study.row(f"{name}.{options.noise}.{method}", setup, make)
+                plain = method == "input" or method in DENOISERS
+                config = None if plain else configuration(method, options.changes)
+                row = study.row(f"{name}.{options.noise}.{method}", setup, make, config, device=None)
                 rows.append({"image": name, **row})
                 for title, values in row["results"].items():
                     say(f"{name} {title}: {values['psnr']:.2f} dB, {values['seconds']:.1f} s CPU")

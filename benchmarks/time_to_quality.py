@@ -150,13 +150,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.changes = [*options.changes, f"published.steps={options.steps}"]
         rows = []
         for name, truth in pictures(options):
-            setup = {"image": image_digest(truth), "seed": options.seed, "changes": options.changes}
+            setup = {"image": image_digest(truth), "seed": options.seed, "every": options.every}
+            setup["changes"] = options.changes
             for method in METHODS:
 
                 def make(truth: np.ndarray = truth, method: str = method, name: str = name) -> Row:
                     return train(truth, method, options.seed, options.every, options.changes, name)
 
-                rows.append({"image": name, "method": method, **study.row(f"{name}.{method}", setup, make)})
+                row = study.row(f"{name}.{method}", setup, make, configuration(method, options.changes))
+                rows.append({"image": name, "method": method, **row})
             study.finish("Time to quality", [sheet(rows)], {"time_to_quality": figure(rows)})
 
 

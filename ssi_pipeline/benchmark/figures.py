@@ -17,7 +17,7 @@ from ssi_pipeline.benchmark.rows import Row
 from ssi_pipeline.benchmark.setup import Benchmark
 from ssi_pipeline.benchmark.tables import good, mean_over_images
 
-_CLASSICAL = ("richardson_lucy", "wiener", "tv_cg", "tv")
+_CLASSICAL = ("richardson_lucy", "wiener", "wiener_likelihood", "tv_cg", "tv")
 _COLUMNS = ("blurry", "input", "lr5", "classical", "ssi_published", "ssi")
 _LARGEST_CROP = 160
 _DECADES = 5.0

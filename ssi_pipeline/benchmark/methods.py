@@ -7,9 +7,9 @@ defaults, on the plane as a single tile.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import time
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -71,7 +71,11 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One row of the table. ``restore``: of the degraded plane and a seed; ``solver``: of the pipeline, or None."""
+    """One row of the table.
+
+    ``restore``: of the degraded plane and a seed. ``solver``: of the pipeline, or None. ``changes``: the options, like
+    training.steps=200, by which the row differs from the solver's defaults; they come after the user's.
+    """
 
     name: str
     title: str
@@ -79,6 +83,7 @@ class Method:
     restore: Callable[[Degraded, int], Restored]
     solver: str | None = None
     random: bool = False
+    changes: tuple[str, ...] = ()
 
 
 def configuration(solver: str, changes: Sequence[str] = (), base: Mapping[str, Any] | None = None) -> RunConfig:
@@ -162,8 +167,10 @@ def _fixed_richardson_lucy(iterations: int) -> Callable[[Degraded, int], Restore
     return restore
 
 
-def _by_solver(solver: str) -> Callable[[Degraded, int], Restored]:
-    return lambda degraded, seed: run_solver(solver, degraded, seed)
+def _by_solver(solver: str, changes: tuple[str, ...]) -> Callable[[Degraded, int], Restored]:
+    return lambda degraded, seed: run_solver(
+        solver, dataclasses.replace(degraded, changes=(*degraded.changes, *changes)), seed
+    )
 
 
 def _table() -> dict[str, Method]:
@@ -176,23 +183,28 @@ def _table() -> dict[str, Method]:
     for n in (5, 10, 20):
         title, text = f"Richardson-Lucy n = {n}", f"{n} iterations from the mean, as published"
         rows.append(Method(f"lr{n}", title, text, _fixed_richardson_lucy(n)))
-    known = typing.get_args(RunConfig.model_fields["solver"].annotation)
-    for solver, title, text, random in _SOLVERS:
-        if solver in known:
-            rows.append(Method(solver, title, text, _by_solver(solver), solver, random))
+    for name, title, text, random in _SOLVERS:
+        solver, changes = _VARIANTS.get(name, (name, ()))
+        rows.append(Method(name, title, text, _by_solver(solver, changes), solver, random, changes))
     return {row.name: row for row in rows}
 
 
 _SOLVERS = (
     ("richardson_lucy", "Richardson-Lucy, n from the data", "iterations chosen by the masked loss", False),
-    ("wiener", "Wiener, Laplacian prior", "its weight chosen from the data", False),
+    ("wiener", "Wiener, Laplacian prior", "its weight chosen by the masked loss", False),
+    ("wiener_likelihood", "Wiener, Laplacian prior, likeliest weight", "its weight by marginal likelihood", False),
     ("tv_cg", "conjugate gradient TV", "smoothed total variation, its weight chosen by the masked loss", False),
-    ("tv", "Chambolle-Pock TV", "total variation of Huber's kind, its weight chosen by the masked loss", False),
+    ("tv", "Chambolle-Pock TV (Huber)", "total variation of Huber's kind, its weight chosen by the masked loss", False),
     ("ssi", "ours", "the pipeline's default", True),
     ("ssi_published_unmasked", "SSI UNet, no masking", "the published recipe without its masks", True),
     ("ssi_published", "SSI UNet (published recipe)", "the published recipe", True),
 )
-"""Solver, title, description, whether chance is involved. The quick ones first: rows are made in this order."""
+"""Name, title, description, whether chance is involved. The quick ones first: rows are made in this order."""
+
+_VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "wiener_likelihood": ("wiener", ("classical.weight=likelihood",)),
+}
+"""Solver and changes of the rows that are not a solver's defaults; the others have the name of their solver."""
 
 METHODS = _table()
 

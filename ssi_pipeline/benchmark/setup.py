@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.benchmark.identity import solver_identity
 from ssi_pipeline.benchmark.images import find_images, image_digest, read_truth
 from ssi_pipeline.benchmark.methods import Method, choose_methods, configuration
 from ssi_pipeline.benchmark.protocol import benchmark_psf
 from ssi_pipeline.benchmark.rows import Row, RowJob, read_row
-from ssi_pipeline.config import PUBLISHED_SOLVERS, FilePsf, digest
+from ssi_pipeline.config import PUBLISHED_SOLVERS, FilePsf
 from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, SsiError
 from ssi_pipeline.geometry.halo import PUBLISHED_LEAST_SIDE
 from ssi_pipeline.physics.psf import Psf, load_psf
@@ -54,6 +55,8 @@ def set_up(options: Options) -> Benchmark:
     ------
     ConfigError, InputError
         An option, an image or the PSF cannot be used.
+    ExecutorError
+        The device that is asked for is not here.
     RunChangedError
         The output holds rows of another set-up.
     """
@@ -65,7 +68,7 @@ def set_up(options: Options) -> Benchmark:
         raise ConfigError(f"--output {options.output} is a file: expected a folder, or a name that is free")
     methods, seeds = choose_methods(options.methods), _seeds(options.seeds)
     psf = _psf(options.psf)
-    configs = {m.name: _config_digest(m, options.changes) for m in methods}
+    solvers = {m.name: _solver(m, options.changes) for m in methods}
     paths = find_images(options.images)
     truths = {path.stem: _checked_digest(path, options.crop, psf, methods) for path in paths}
     shared = {"crop": options.crop, "psf": Psf(psf[None].astype(np.float32)).digest}
@@ -77,7 +80,7 @@ def set_up(options: Options) -> Benchmark:
             seed=seed,
             crop=options.crop,
             changes=options.changes,
-            setup={**shared, "image": truths[path.stem], "configuration": configs[method.name]},
+            setup={**shared, "image": truths[path.stem], **solvers[method.name]},
             output=str(options.output.resolve()),
         )
         for method in methods
@@ -130,14 +133,10 @@ def _psf(path: Path | None) -> NDArray[np.float64]:
     return np.asarray(values / values.sum())
 
 
-def _config_digest(method: Method, changes: tuple[str, ...]) -> str | None:
-    if method.solver is None:
-        configuration("ssi", changes)  # a wrong change is refused whatever the method
-        return None
-    document: dict[str, Any] = configuration(method.solver, changes).model_dump(mode="json")
-    for part in ("input", "output", "psf", "executor", "seed"):  # no part of what is computed here
-        document.pop(part)
-    return digest(document)
+def _solver(method: Method, changes: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the rows of a method depend on; a wrong change is refused whatever the method."""
+    config = configuration(method.solver or "ssi", (*changes, *method.changes))
+    return solver_identity(config if method.solver else None)
 
 
 def _checked_digest(path: Path, crop: int | None, psf: NDArray[np.float64], methods: Sequence[Method]) -> str:

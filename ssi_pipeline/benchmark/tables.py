@@ -55,15 +55,20 @@ class Sheet:
 
 
 def quality_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
-    """Return means of the metrics over the images (over seeds first); the best restoration of each column is bold."""
+    """Return means of the metrics over the images (over seeds first).
+
+    The best restoration of each column is bold, among the methods that have all images: means over other images, easier
+    ones perhaps, do not compare.
+    """
     values = [[mean_over_images(rows, m.name, metric) for metric in METRICS] for m in methods]
-    contenders = [i for i, m in enumerate(methods) if m.name not in REFERENCES]
+    images = {row.image for row in rows}
+    contenders = [i for i, m in enumerate(methods) if m.name not in REFERENCES and _images(rows, m.name) == images]
     best = set()
     for j, metric in enumerate(METRICS):
         shown = {i: round(values[i][j], _DIGITS[metric]) for i in contenders if math.isfinite(values[i][j])}
         best |= {(i, j + 1) for i, value in shown.items() if value == max(shown.values())}
     lines = [
-        [m.title, *(number(v, _DIGITS[k]) for v, k in zip(line, METRICS, strict=True)), _count(rows, m.name)]
+        [m.title, *(number(v, _DIGITS[k]) for v, k in zip(line, METRICS, strict=True)), str(len(_images(rows, m.name)))]
         for m, line in zip(methods, values, strict=True)
     ]
     headings = ["method", *_HEADINGS.values(), "images"]
@@ -158,8 +163,8 @@ def number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
-def _count(rows: Sequence[Row], method: str) -> str:
-    return str(len({row.image for row in good(rows) if row.method == method}))
+def _images(rows: Sequence[Row], method: str) -> set[str]:
+    return {row.image for row in good(rows) if row.method == method}
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -14,11 +14,11 @@ from ssi_pipeline.config.model import (
     OutputConfig,
     PublishedConfig,
     RunConfig,
-    SensorConfig,
     TilingConfig,
     TrainingConfig,
 )
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.sensor import SensorConfig
 
 __all__ = [
     "PUBLISHED_SOLVERS",

@@ -74,7 +74,8 @@ def _line(place: _Place, item: Any, one_psf: bool) -> str:
         case "missing" if not isinstance(item["loc"][-1], int):
             return f"{where}: missing; it has no default: expected {_describe(place.annotation)}"
         case "value_error":
-            return f"{where}: {item['msg'].removeprefix('Value error, ')}"
+            text = str(item["msg"].removeprefix("Value error, "))
+            return f"{where}: {text}" if where else text  # sections that contradict each other have no one place
     if place.is_key:
         return f"{where}: unknown axis; expected {_describe(place.annotation)}"
     choices, found = _literals(place.annotation), item["input"]

@@ -23,6 +23,7 @@ from ssi_pipeline.config.section import (
     Section,
     SpatialAxis,
 )
+from ssi_pipeline.config.sensor import SensorConfig
 
 SCHEMA_VERSION: Final = 1
 
@@ -115,27 +116,6 @@ class MaskingConfig(Section):
     impulse_sigma: PositiveFloat | None = 3.0
 
 
-class SensorConfig(Section):
-    """Noise and clipping, in the units of the input; None: estimated for each channel. 'none': does not clip."""
-
-    kind: Literal["auto", "linear"] = "auto"
-    offset: Float | None = None
-    alpha: NonNegativeFloat | None = None
-    sigma: PositiveFloat | None = None
-    impulse_share: Annotated[Float, Field(ge=0, lt=1)] | None = None
-    low: Float | Literal["none"] | None = None
-    high: Float | Literal["none"] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> SensorConfig:
-        limits = [limit for limit in (self.low, self.high) if isinstance(limit, float)]
-        if self.kind == "linear" and limits:
-            raise ValueError("kind: linear never clips, but low or high is a number: leave them out, or set kind: auto")
-        if len(limits) == 2 and limits[0] >= limits[1]:
-            raise ValueError(f"low is {limits[0]:g} and high is {limits[1]:g}: expected low < high")
-        return self
-
-
 class NetworkConfig(Section):
     """The inverse f."""
 
@@ -196,9 +176,12 @@ class PublishedConfig(Section):
 
 
 class ClassicalConfig(Section):
-    """The knob of the solvers that need no training; 'auto' chooses it by the masked loss on samples of the channel."""
+    """The knob of the solvers that need no training; 'auto' chooses it by the masked loss on samples of the channel.
 
-    weight: PositiveFloat | Literal["auto"] = "auto"
+    ``weight: likelihood``: of ``wiener`` alone, the weight of greatest marginal likelihood.
+    """
+
+    weight: PositiveFloat | Literal["auto", "likelihood"] = "auto"
     iterations: PositiveInt | Literal["auto"] = "auto"
     tv_iterations: PositiveInt = 50
 
@@ -241,6 +224,20 @@ class RunConfig(Section):
     @classmethod
     def _one_psf_for_all(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        if self.solver in ("tv", "tv_cg") and self.classical.weight == "likelihood":
+            raise ValueError(
+                f"classical.weight: likelihood is for solver: wiener, a linear filter, but solver is {self.solver}: "
+                "expected auto (by the masked loss) or a number"
+            )
+        return self
+
+    @property
+    def impulse_sigma(self) -> float | None:
+        """Standard deviations of the noise beyond which a lone pixel is an impulse; None: none is looked for."""
+        return None if self.sensor.impulse_share == 0 else self.masking.impulse_sigma
 
     @property
     def state_path(self) -> Path:

@@ -11,15 +11,15 @@ SpatialAxis = Literal["z", "y", "x"]
 Axis = Literal["t", "c", "z", "y", "x"]
 
 
-def _no_truth_value(value: Any) -> Any:
-    """Python counts True as 1: ``steps: yes`` would train for one step."""
+def no_truth_value(value: Any) -> Any:
+    """Refuse True and False: Python counts True as 1, and ``steps: yes`` would train for one step."""
     if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "expected a number")
     return value
 
 
-Int = Annotated[int, BeforeValidator(_no_truth_value)]
-Float = Annotated[float, BeforeValidator(_no_truth_value)]
+Int = Annotated[int, BeforeValidator(no_truth_value)]
+Float = Annotated[float, BeforeValidator(no_truth_value)]
 PositiveInt = Annotated[Int, Field(gt=0)]
 NonNegativeInt = Annotated[Int, Field(ge=0)]
 PositiveFloat = Annotated[Float, Field(gt=0)]

@@ -70,7 +70,7 @@ class ChannelCalibration:
         low = -math.inf if self.clip_low is None else self.normalise(self.clip_low)
         high = math.inf if self.clip_high is None else self.normalise(self.clip_high)
         noise = self.noise
-        return CensoredSensor(noise.alpha, noise.sigma, low, high, noise.dark, self.impulse_share)
+        return CensoredSensor(noise.alpha, noise.sigma, low, high, noise.dark)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
@@ -128,12 +128,12 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         offset, scale, used.sigma, used.alpha, 0.0, 1.0, minimum, used.low, used.high, dark=used.dark
     )
     values = psf_values(psf, config.tiling.dimensions)
-    impulses = ImpulseTest(draft.noise, config.masking.impulse_sigma, point_source_kappa(values))
+    impulses = ImpulseTest(draft.noise, config.impulse_sigma, point_source_kappa(values))
     weight = _weight(normal, values, impulses, config.tiling.dimensions)
     share = impulse_share(normal, impulses, draft.sensor)
     known = dataclasses.replace(
         draft,
-        impulse_share=share if config.sensor.impulse_share is None else config.sensor.impulse_share,
+        impulse_share=share,
         wiener_weight=weight,
         estimated=dataclasses.replace(found, impulse_share=share),
     )
@@ -163,6 +163,8 @@ def _knob(
 
     if config.solver not in CLASSICAL:
         return None
+    if config.solver == "wiener" and config.classical.weight == "likelihood":
+        return found.wiener_weight
     configured = configured_knob(config)
     return choose_knob(samples, psf, found, config).knob if configured is None else configured
 
@@ -187,7 +189,7 @@ def tile_weight(measurement: Measurement, psf: Psf | None, calibration: ChannelC
     """
     values = psf_values(psf, config.tiling.dimensions)
     normal = calibration.normalised(measurement.y)
-    impulses = ImpulseTest(calibration.noise, config.masking.impulse_sigma, point_source_kappa(values))
+    impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
     repaired = impulses.repair(to_tensor(normal, config.tiling.dimensions)).numpy()
     likelihood = evidence(repaired[observed_box(measurement)[-repaired.ndim :]], values)
     return likeliest_weight(likelihood) if likelihood.any() else calibration.wiener_weight

@@ -125,7 +125,7 @@ def _expected_spread(
 
 
 def level_of(sensor: CensoredSensor, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the levels of mean reports, from a table: as ``sensor.invert``, up to 3 s outside the limits, but fast."""
+    """Return the levels of mean reports, from a table that reaches 3 s beyond the limits."""
     if sensor.is_linear:
         return mean
     s = _deviation(sensor, np.array([max(sensor.low, mean.min()), min(sensor.high, mean.max())]))

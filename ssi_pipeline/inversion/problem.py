@@ -64,7 +64,7 @@ class Tile:
 def pose(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
     """Put together forward model, linear inverse and objective of a channel that is not empty."""
     values = psf_values(psf, config.tiling.dimensions)
-    impulses = ImpulseTest(calibration.noise, config.masking.impulse_sigma, point_source_kappa(values))
+    impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
     kernel = wiener_kernel(values, calibration.wiener_weight, filter_radius(values))
     return Problem(
         config=config,

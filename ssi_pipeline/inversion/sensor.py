@@ -77,7 +77,7 @@ def _raw(noise: CensoredSensor, offset: float, scale: float) -> CensoredSensor:
 
 def as_configured(found: SensorEstimate, config: SensorConfig) -> SensorEstimate:
     """Return the estimate with what the configuration says in place of what was found."""
-    given = {"dark": config.offset, "alpha": config.alpha, "sigma": config.sigma, "impulse_share": config.impulse_share}
+    given = {"dark": config.offset, "alpha": config.alpha, "sigma": config.sigma}
     used = dataclasses.replace(found, **{name: value for name, value in given.items() if value is not None})
     if config.kind == "linear":
         return dataclasses.replace(used, low=None, high=None)

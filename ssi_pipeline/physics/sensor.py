@@ -20,20 +20,13 @@ _LEAST_VARIANCE = 1e-12
 _FARTHEST = 40.0
 """Standard deviations beyond which a normal tail is 0 even in float64; keeps gradients finite."""
 
-_BISECTIONS = 48
-"""Halvings of a bracket: below the resolution of float32 for any range, near that of float64."""
-
-_ROUNDED_TO_LIMIT = 1 / 512
-"""Share of uniform values that eight bits round to the one limit, and as many to the other."""
-
 
 @dataclass(frozen=True, slots=True)
 class CensoredSensor:
     """A sensor that cannot report below ``low`` or above ``high``; an infinite limit does not clip.
 
     ``alpha``: growth of the noise's variance per unit of level above ``dark``. ``sigma``: standard
-    deviation at ``dark`` and below. ``impulse_share``: share of pixels that report anything between the
-    limits, whatever the level; it enters the likelihood alone.
+    deviation at ``dark`` and below.
     """
 
     alpha: float
@@ -41,11 +34,10 @@ class CensoredSensor:
     low: float = -math.inf
     high: float = math.inf
     dark: float = 0.0
-    impulse_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.alpha < 0 or self.sigma < 0 or not self.low < self.high or not 0 <= self.impulse_share < 1:
-            raise ValueError(f"expected alpha, sigma >= 0, low < high and impulse_share in [0, 1), found {self}")
+        if self.alpha < 0 or self.sigma < 0 or not self.low < self.high:
+            raise ValueError(f"expected alpha, sigma >= 0 and low < high, found {self}")
 
     @property
     def is_linear(self) -> bool:
@@ -82,60 +74,6 @@ class CensoredSensor:
         down, down2 = _between(level - r, level - self.low if math.isfinite(self.low) else None, s)
         return s * s * (up2 + down2 - (up - down) ** 2).clamp(min=0)
 
-    @torch.no_grad()
-    def invert(self, mean: Tensor, beyond: float = 0.0) -> Tensor:
-        """Return the level whose mean report is ``mean``; no gradient.
-
-        Parameters
-        ----------
-        mean
-            Mean reports. mu grows everywhere, so there is one level at most.
-        beyond
-            By how many s a level may lie outside the limits; nearer the limit than the mean report of
-            the farthest level, that level is returned.
-        """
-        if self.is_linear:
-            return mean
-        # one limit alone: the mean lies on its inner side of the level
-        bottom, top = mean.clamp(max=self.high), mean.clamp(min=self.low)
-        if math.isfinite(self.low):
-            limit = torch.full_like(mean, self.low)
-            bottom = limit - beyond * self.deviation(limit)
-        if math.isfinite(self.high):
-            limit = torch.full_like(mean, self.high)
-            top = limit + beyond * self.deviation(limit)
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (bottom + top)
-            below = self(middle) < mean
-            bottom, top = torch.where(below, middle, bottom), torch.where(below, top, middle)
-        return 0.5 * (bottom + top)
-
-    def negative_log_likelihood(self, level: Tensor, report: Tensor) -> Tensor:
-        """Return -log p(report | level) for each pixel; reports at a limit or beyond it count as clipped.
-
-        Notes
-        -----
-        A density between the limits, a probability at them. Impulses are uniform between the limits (over a
-        span of 1, that of normalised intensities, where a limit is missing); eight bits round a few onto each limit.
-        """
-        s = self.deviation(level)
-        t = (report - level) / s
-        result = 0.5 * t * t + torch.log(s) - math.log(_INV_SQRT_2PI)
-        at_low, at_high = report <= self.low, report >= self.high
-        if math.isfinite(self.low):
-            result = torch.where(at_low, -_log_tail((self.low - level) / s), result)
-        if math.isfinite(self.high):
-            result = torch.where(at_high, -_log_tail((level - self.high) / s), result)
-        return self._with_impulses(result, at_low | at_high) if self.impulse_share else result
-
-    def _with_impulses(self, alone: Tensor, clipped: Tensor) -> Tensor:
-        limits = math.isfinite(self.low) + math.isfinite(self.high)
-        span = self.high - self.low if limits == 2 else 1.0
-        inside = math.log(self.impulse_share * (1 - limits * _ROUNDED_TO_LIMIT) / span)
-        at_limit = math.log(self.impulse_share * _ROUNDED_TO_LIMIT)
-        impulse = torch.where(clipped, at_limit, inside).to(alone.dtype)
-        return -torch.logaddexp(math.log1p(-self.impulse_share) - alone, impulse)
-
 
 def _excess(gap: Tensor, s: Tensor) -> Tensor:
     """Return E[max(gap - s N, 0)]: what clipping at a limit adds, ``gap`` being the way to the limit."""
@@ -146,13 +84,6 @@ def _standardised(gap: Tensor, s: Tensor) -> Tensor:
     """Return gap / s, held where the tails of a normal are not yet 0 or inf (a gradient of 0 inf is no number)."""
     farthest = _FARTHEST * s.detach()
     return gap.clamp(-farthest, farthest) / s
-
-
-def _log_tail(t: Tensor) -> Tensor:
-    """Return log Phi(t); by its asymptote far below 0, where the gradient of torch's is no number."""
-    far = t.clamp(max=-_FARTHEST)
-    near = torch.special.log_ndtr(t.clamp(-_FARTHEST, _FARTHEST))
-    return torch.where(t < -_FARTHEST, math.log(_INV_SQRT_2PI) - 0.5 * far * far - torch.log(-far), near)
 
 
 def _over(t: Tensor) -> Tensor:

@@ -55,6 +55,15 @@ def test_means_are_over_seeds_first_and_the_best_is_bold() -> None:
     assert "**40.00**" not in sheet.markdown()
 
 
+def test_a_mean_over_fewer_images_is_never_bold() -> None:
+    easy = [r for r in ROWS if r.method != "ssi"] + [row("a", "ssi", 30)]
+    sheet = quality_sheet(CHOSEN, easy)
+    assert line(sheet, "ours")[1] == "30.00"  # above the others' means, on the easier image alone
+    assert {sheet.lines[i][0] for i, _ in sheet.best} == {"Richardson-Lucy n = 5"}
+    failed = [*easy, Row("b", "ssi", 0, {}, error="TrainingError: no")]
+    assert quality_sheet(CHOSEN, failed).best == sheet.best
+
+
 @pytest.mark.parametrize("width", [60, 80, 110])
 def test_no_number_is_cut_in_a_narrow_terminal(width: int) -> None:
     console = Console(width=width, file=io.StringIO())

@@ -98,6 +98,18 @@ def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it
     assert calibrate([sample], psf, config_for(name, classical=other)).knob == found.knob
 
 
+def test_the_likelihood_weight_is_what_a_network_would_be_shown_and_is_solved_with() -> None:
+    psf = gaussian_psf()
+    sample = as_measurement(measured(blobs((64, 64)), psf, sigma=0.1), (0, 4, 4))
+    likeliest, loss = (config_for("wiener", classical={"weight": choice}) for choice in ("likelihood", "auto"))
+    found = calibrate([sample], psf, likeliest)
+    assert found.knob == calibrate([sample], psf, config_for("ssi")).wiener_weight
+    assert found.knob != calibrate([sample], psf, loss).knob
+    given = config_for("wiener", classical={"weight": found.knob})
+    one, two = (solve(sample, psf, calibrate([sample], psf, c), c, 0, "cpu").estimate for c in (likeliest, given))
+    np.testing.assert_array_equal(one, two)
+
+
 def test_a_channel_calibrated_for_another_solver_is_refused() -> None:
     psf = gaussian_psf()
     y = measured(blobs((40, 40)), psf)

@@ -1,4 +1,4 @@
-"""Iterative solvers in tiles: how far the result in a tile's core is from that on the whole."""
+"""Classical solvers in tiles: how far the result in a tile's core is from that on the whole."""
 
 from __future__ import annotations
 
@@ -8,38 +8,52 @@ from classical_cases import blobs, clipping, config_for, gaussian_psf, measured,
 
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.geometry.cost import worker_bytes
-from ssi_pipeline.geometry.halo import required_halo
+from ssi_pipeline.geometry.halo import UNBIAS_RADIUS, required_halo
 from ssi_pipeline.inversion.classical.given import Given
 from ssi_pipeline.inversion.classical.table import CLASSICAL
 
 GIB = 2**30
 NOISE = 0.1
 
+FLOAT32 = 1e-5
+"""Rounding, in units of the noise: eight units in the last place of estimates of about 1. Measured: 5e-6 with the halo
+that is required, 1.7e-5 and more with one that is 6 pixels short."""
+
 
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize(
     ("name", "knob", "tolerance"),
-    [("wiener", 0.5, 0.02), ("richardson_lucy", 5, 0.02), ("tv", 0.03, 0.05), ("tv_cg", 0.03, 0.2)],
+    [("wiener", 0.5, FLOAT32), ("richardson_lucy", 5, 0.02), ("tv", 0.03, 0.05), ("tv_cg", 0.03, 0.2)],
 )
 def test_a_tile_s_core_is_that_of_the_whole(name: str, knob: float, tolerance: float, axes: int) -> None:
     """Tolerances in units of the noise.
 
-    The Wiener filter's kernel is finite; with a sensor that clips, the mean around a pixel reaches further, but
-    is smooth. Total variation flattens regions of any size, and its iterations end before the minimum.
+    The Wiener filter's reach is finite, that of the correction for a clipping sensor included: only rounding is left.
+    Total variation flattens regions of any size, and its iterations end before the minimum.
     """
+    assert largest_difference(name, knob, axes, 0) < tolerance
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_a_halo_without_the_reach_of_the_sensor_s_correction_is_told_apart_from_rounding(axes: int) -> None:
+    assert largest_difference("wiener", 0.5, axes, UNBIAS_RADIUS) > 1.5 * FLOAT32
+
+
+def largest_difference(name: str, knob: float, axes: int, short: int) -> float:
+    """In a tile's core, to the whole, in units of the noise; ``short``: pixels y x that the halo lacks."""
     psf, calibration = gaussian_psf(axes), clipping(NOISE)
-    shape = (90, 92) if axes == 2 else (30, 44, 44)
+    shape = (90, 92) if axes == 2 else (32, 64, 64)
     y = measured(blobs(shape), psf, sigma=NOISE).clip(0)
     problem, given = posed(name, psf, y, calibration, classical={"tv_iterations": 40})
-    halo = required_halo(problem.config, psf.radius)[3 - axes :]
+    z, *plane = required_halo(problem.config, psf.radius)
+    halo = (z, *(h - short for h in plane))[3 - axes :]
     cut = tuple(slice(n // 8, n - n // 8 + 1) for n in shape)
     tile = Given(given.repaired[cut].contiguous(), given.known[cut].contiguous())
     whole = CLASSICAL[name].solve(problem, given, knob)[cut]
     part = CLASSICAL[name].solve(problem, tile, knob)
-    core = tuple(slice(h, -h) for h in halo)
-    off = (part - whole)[core].abs()
+    off = (part - whole)[tuple(slice(h, -h) for h in halo)].abs()
     assert off.numel() > 100
-    assert float(off.max()) < tolerance * NOISE
+    return float(off.max()) / NOISE
 
 
 def test_an_exact_reach_is_taken_where_it_is_the_smaller_one() -> None:

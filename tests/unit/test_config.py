@@ -131,6 +131,8 @@ def test_every_mistake_is_reported_at_once() -> None:
             "input.roi.z: expected a list of 2: a whole number of at least 0, then a whole number above 0, found [1]",
         ),
         ({"sensor__low": "never"}, "sensor.low: expected a number or 'none', found 'never'"),
+        ({"sensor__impulse_share": 0.07}, "sensor.impulse_share: expected 0, found 0.07"),
+        ({"sensor__impulse_share": False}, "sensor.impulse_share: expected 0, found False"),
         ({"sensor__sigma": 0}, "sensor.sigma: expected a number above 0, found 0"),
         ({"training__bounds__lower": "x"}, "training.bounds.lower: expected a number or 'auto', found 'x'"),
         (
@@ -175,6 +177,11 @@ def test_the_three_sections_without_defaults_are_demanded(section: str) -> None:
         (
             {"sensor__kind": "linear", "sensor__low": 0},
             "sensor: kind: linear never clips, but low or high is a number: leave them out, or set kind: auto",
+        ),
+        (
+            {"solver": "tv", "classical__weight": "likelihood"},
+            "classical.weight: likelihood is for solver: wiener, a linear filter, but solver is tv: "
+            "expected auto (by the masked loss) or a number",
         ),
         ({"sensor__low": 5, "sensor__high": 3}, "sensor: low is 5 and high is 3: expected low < high"),
         ({"psf__fwhm_um": {"y": 1}}, "psf: give exactly one of fwhm_um and fwhm_px"),

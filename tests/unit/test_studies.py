@@ -15,7 +15,13 @@ import time_to_quality
 import widefield
 from _common import Study, begin, parser, pictures
 
+from ssi_pipeline.benchmark import identity
+from ssi_pipeline.benchmark.identity import solver_identity
+from ssi_pipeline.benchmark.methods import configuration
 from ssi_pipeline.benchmark.protocol import LEVELS
+from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.problem import pose
+from ssi_pipeline.physics import Psf
 
 PAIR = {"seed": 1, "changes": ["a=1"]}
 
@@ -33,6 +39,20 @@ def test_a_row_is_made_once_and_a_row_of_another_set_up_is_refused(tmp_path: Pat
     assert len(made) == 1
     with pytest.raises(SystemExit, match=r"a\.b\.json is of other seed"):
         study.row("a.b", {**PAIR, "seed": 2}, make)
+
+
+def test_a_row_of_another_solver_or_algorithm_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, config = Study(tmp_path), configuration("wiener")
+    first = study.row("a", PAIR, lambda: {"psnr": 1.0}, config)
+    assert first["setup"]["device"] == "cpu"
+    assert study.row("a", PAIR, lambda: {"psnr": 2.0}, config) == first
+    with pytest.raises(SystemExit, match="is of other configuration:"):
+        study.row("a", PAIR, lambda: {"psnr": 2.0}, configuration("wiener", ["masking.density=0.3"]))
+    with pytest.raises(SystemExit, match="is of other device:"):
+        study.row("a", PAIR, lambda: {"psnr": 2.0}, config, device="cuda")
+    monkeypatch.setattr(identity, "ALGORITHM", identity.ALGORITHM + 1)
+    with pytest.raises(SystemExit, match="is of other algorithm:"):
+        study.row("a", PAIR, lambda: {"psnr": 2.0}, config)
 
 
 def test_the_short_form_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,18 +150,42 @@ def test_the_best_denoiser_is_bold() -> None:
 
 
 def test_the_widefield_table_compares_on_the_same_pixels() -> None:
-    shared = {"heldout_wiener": 0.007, "flux_ratio": 1.0, "seconds": 2.0, "note": "", "noise": 0.001}
+    shared = {"flux_ratio": 1.0, "seconds": 2.0, "note": "", "noise": 0.001}
     losses = {("wiener", 0): 0.004, ("tv", 0): 0.002, ("ssi", 0): 0.001}
     losses |= {("wiener", 1): 0.006, ("tv", 1): 0.008, ("ssi", 1): 0.006}
-    rows = [{"solver": s, "seed": seed, "heldout": loss, **shared} for (s, seed), loss in losses.items()]
+    rows = [{"solver": s, "seed": seed, "loss": loss, **shared} for (s, seed), loss in losses.items()]
     table = widefield.sheet(rows)
     assert [line[:3] for line in table.lines] == [
         ["wiener", "5.0000", "1.5000 (1.0000 to 2.0000)"],
         ["tv", "5.0000", "1.1667 (1.0000 to 1.3333)"],
         ["ssi", "3.5000", "0.7500 (0.5000 to 1.0000)"],
-        ["linear, likelihood weight", "7.0000", "1.7500"],
     ]
     assert table.best == {(2, 1)}
+
+
+def test_the_pixels_that_judge_are_seen_by_no_solver() -> None:
+    stack, psf = widefield.simulated(), Psf(np.full((3, 3, 3), 1 / 27, np.float32))
+    judges = widefield.draw_judges(stack.shape, 0)
+    assert 0.03 < judges.mean() < 0.07
+    assert not (judges == widefield.draw_judges(stack.shape, 1)).all()
+    config = widefield.configured("wiener_likelihood", [])
+    assert (config.solver, config.classical.weight) == ("wiener", "likelihood")
+    posed, inside = widefield.posed_without(stack, judges, psf, config)
+    changed, _ = widefield.posed_without(np.where(judges, 60_000, stack), judges, psf, config)
+    np.testing.assert_array_equal(posed.y, changed.y)  # in the padding neither
+    assert (posed.observed[inside] == ~judges).all()
+    assert (posed.y[inside][~judges] == stack[~judges]).all()
+
+
+def test_the_loss_is_that_of_the_pixels_that_judge() -> None:
+    stack, psf = widefield.simulated().astype(np.float32), Psf(np.full((3, 3, 3), 1 / 27, np.float32))
+    config = widefield.configured("wiener", ["masking.impulse_sigma=null", "sensor.kind=linear"])
+    judges = widefield.draw_judges(stack.shape, 0)
+    posed, inside = widefield.posed_without(stack, judges, psf, config)
+    problem = pose(psf, calibrate([posed], psf, config), config, "cpu")
+    level = np.full(posed.y.shape, 300, np.float32)  # the blur of a constant is the constant
+    expected = ((300 - stack[judges].astype(np.float64)) / problem.calibration.scale) ** 2
+    assert widefield.judged(stack, judges, inside, level, problem) == pytest.approx(expected.mean(), rel=1e-4)
 
 
 def test_the_middle_of_a_stack() -> None:
@@ -152,4 +196,5 @@ def test_the_middle_of_a_stack() -> None:
 
 def test_a_row_file_is_plain_json(tmp_path: Path) -> None:
     Study(tmp_path).row("r", {}, lambda: {"psnr": float(np.float32(2.5))})
-    assert json.loads((tmp_path / "rows" / "r.json").read_text()) == {"psnr": 2.5, "setup": {}}
+    kept = json.loads((tmp_path / "rows" / "r.json").read_text())
+    assert kept == {"psnr": 2.5, "setup": solver_identity(None)}

@@ -41,9 +41,9 @@ CLASSICAL = {
 
 
 def configured_knob(config: RunConfig) -> float | None:
-    """Return the knob of the configured solver where the configuration sets it, None for 'auto'."""
+    """Return the knob of the configured solver where the configuration sets it, None where it is to be chosen."""
     set_to = config.classical.iterations if CLASSICAL[config.solver].counts else config.classical.weight
-    return None if set_to == "auto" else float(set_to)
+    return None if isinstance(set_to, str) else float(set_to)
 
 
 def knob_of(problem: Problem, name: str) -> float:

@@ -1,0 +1,46 @@
+"""What the numbers of a row depend on beside the image: a row of anything else must not be taken up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssi_pipeline.config import RunConfig, digest
+from ssi_pipeline.storage.state import ALGORITHM
+from ssi_pipeline.tasks.device import choose_device
+
+
+def solver_identity(config: RunConfig | None, device: str | None = None) -> dict[str, Any]:
+    """Return the version of the algorithms, the digest of a solver's whole configuration, its device and precision.
+
+    Parameters
+    ----------
+    config
+        None where no solver of the pipeline is run.
+    device
+        On which it is run; by default what ``executor.device`` is on this machine.
+
+    Raises
+    ------
+    ExecutorError
+        ``executor.device`` is not on this machine.
+    """
+    found: dict[str, Any] = {"algorithm": ALGORITHM, "configuration": None, "device": None, "precision": None}
+    if config is None:
+        return found
+    kind = (device or choose_device(config.executor.device)).split(":")[0]
+    return {**found, "configuration": _digest(config), "device": kind, "precision": _precision(config, kind)}
+
+
+def _precision(config: RunConfig, kind: str) -> str:
+    if config.solver != "ssi":
+        return "float32"
+    from ssi_pipeline.inversion.precision import resolved_precision  # brings torch
+
+    return resolved_precision(config.training.precision, kind)
+
+
+def _digest(config: RunConfig) -> str:
+    """Digest of every option but places; the seed is part of a row's name, the device is told apart."""
+    document: dict[str, Any] = config.model_dump(mode="json", exclude={"output", "executor", "seed"})
+    document["input"].pop("path")
+    return digest(document)

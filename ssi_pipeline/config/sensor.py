@@ -1,0 +1,33 @@
+"""The section of a run configuration that says what is known of the sensor."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, model_validator
+
+from ssi_pipeline.config.section import Float, NonNegativeFloat, PositiveFloat, Section, no_truth_value
+
+
+class SensorConfig(Section):
+    """Noise and clipping, in the units of the input; None: estimated for each channel. 'none': does not clip.
+
+    ``impulse_share``: 0 says that there are no hot or dead pixels, and that none is to be looked for.
+    """
+
+    kind: Literal["auto", "linear"] = "auto"
+    offset: Float | None = None
+    alpha: NonNegativeFloat | None = None
+    sigma: PositiveFloat | None = None
+    impulse_share: Annotated[Literal[0], BeforeValidator(no_truth_value)] | None = None
+    low: Float | Literal["none"] | None = None
+    high: Float | Literal["none"] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> SensorConfig:
+        limits = [limit for limit in (self.low, self.high) if isinstance(limit, float)]
+        if self.kind == "linear" and limits:
+            raise ValueError("kind: linear never clips, but low or high is a number: leave them out, or set kind: auto")
+        if len(limits) == 2 and limits[0] >= limits[1]:
+            raise ValueError(f"low is {limits[0]:g} and high is {limits[1]:g}: expected low < high")
+        return self
