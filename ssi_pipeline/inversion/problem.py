@@ -5,7 +5,6 @@ Letters in shape comments: b batch; (z) y x the tile's spatial axes, two or thre
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from ssi_pipeline.inversion.inverse import Inverse, LinearInverse
 from ssi_pipeline.inversion.masking import draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
 from ssi_pipeline.inversion.objective import Objective
+from ssi_pipeline.inversion.precision import resolved_precision
 from ssi_pipeline.inversion.unbias import Unbias
 from ssi_pipeline.inversion.wiener import LinearFilter, wiener_kernel
 from ssi_pipeline.physics.forward import Convolution, ForwardModel
@@ -115,17 +115,7 @@ def apply(inverse: Inverse, channels: Tensor) -> Tensor:
 
 
 def autocast(problem: Problem) -> torch.autocast:
-    """Return the context of ``training.precision``.
-
-    'auto' is bfloat16 on GPUs that compute in it, and float32 on processors, where runs promise the same bytes
-    whichever machine a tile is solved on.
-    """
-    precision, kind = problem.config.training.precision, problem.device.split(":")[0]
-    low = precision == "bfloat16" or (precision == "auto" and kind == "cuda" and _gpu_has_bfloat16())
+    """Return the context of the steps of training, by ``training.precision``."""
+    kind = problem.device.split(":")[0]
+    low = resolved_precision(problem.config.training.precision, kind) == "bfloat16"
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=low)
-
-
-@functools.cache
-def _gpu_has_bfloat16() -> bool:
-    """Whether the GPU has units for bfloat16 (compute capability 8.0): older ones emulate it."""
-    return torch.cuda.get_device_capability() >= (8, 0)
