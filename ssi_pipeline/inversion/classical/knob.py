@@ -130,16 +130,19 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut what was observed of a sample into equal parts, normalised, (z) y x, that are large enough for the PSF."""
-    box = observed_box(sample)
-    if not sample.observed[box].size:
-        return
+    """Cut a sample into equal parts, normalised, (z) y x, that are large enough for the PSF.
+
+    What surrounds the observed pixels is padding and left out, unless the PSF does not fit into what remains.
+    """
+    box, radius = observed_box(sample), problem.forward.radius
+    if any(s.stop - s.start <= 2 * r for s, r in zip(box[-len(radius) :], radius, strict=True)):
+        box = (slice(None),) * 3
     normal = problem.calibration.normalised(sample.y[box])
     y, observed = to_tensor(normal, problem.axes), to_tensor(sample.observed[box], problem.axes)
     spans = [_spans(n, most) for n, most in zip(y.shape, _PART[problem.axes], strict=True)]
     for window in product(*spans):
         part = y[window]
-        if all(n > 2 * r for n, r in zip(part.shape, problem.forward.radius, strict=True)):
+        if all(n > 2 * r for n, r in zip(part.shape, radius, strict=True)):
             yield part, observed[window]
 
 
