@@ -78,7 +78,8 @@ def test_widefield(tmp_path: Path) -> None:
         assert row["loss"] != row["heldout"]
         # twenty iterations of TV on a small stack leave 13 %; with the padding, five times its volume, far more
         assert row["flux_ratio"] == pytest.approx(1, abs=0.3)
-    assert len({row["loss"] for row in found.values()}) == len(widefield.SOLVERS)
+    # two steps train nothing: ours falls back to the linear solution, maybe with the weight of one of the others
+    assert len({row["loss"] for name, row in found.items() if name != "ssi.0"}) == len(widefield.SOLVERS) - 1
     tifffile.imwrite(stack, np.flip(widefield.simulated()))
     with pytest.raises(SystemExit, match="is of other stack"):
         widefield.main(["--short", "--stack", str(stack), "--output", str(output)])

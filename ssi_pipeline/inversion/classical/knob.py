@@ -132,10 +132,11 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor]]:
     """Cut a sample into equal parts, normalised, (z) y x, that are large enough for the PSF.
 
-    What surrounds the observed pixels is padding and left out, unless the PSF does not fit into what remains.
+    What surrounds the observed pixels is padding and left out, unless less than half of what remains along an
+    axis could then be predicted.
     """
     box, radius = observed_box(sample), problem.forward.radius
-    if any(s.stop - s.start <= 2 * r for s, r in zip(box[-len(radius) :], radius, strict=True)):
+    if any(s.stop - s.start < 4 * r for s, r in zip(box[-len(radius) :], radius, strict=True)):
         box = (slice(None),) * 3
     normal = problem.calibration.normalised(sample.y[box])
     y, observed = to_tensor(normal, problem.axes), to_tensor(sample.observed[box], problem.axes)
