@@ -106,7 +106,9 @@ def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
     elif config.solver in PUBLISHED_SOLVERS:
         reach = tuple(max(published_radius(), r + 1) for r in psf_radius)
     elif config.solver in ITERATIVE:
-        reach = tuple(w + r for w, r in zip(_iterative_reach(config, psf_radius), repair, strict=True))
+        # along z, where nothing is repaired, two pixels more: without them stacks are off by half as much again
+        further = (max(r, REPAIR_RADIUS) for r in repair)
+        reach = tuple(w + r for w, r in zip(_iterative_reach(config, psf_radius), further, strict=True))
     else:
         net = network_radius(config.network)
         linear = wiener if config.network.wiener_input else psf_radius

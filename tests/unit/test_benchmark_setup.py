@@ -65,13 +65,15 @@ def test_another_configuration_or_precision_is_refused(kept: Options) -> None:
 
 
 def test_precision_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolved_precision("auto", "cuda") == "bfloat16"
-    assert resolved_precision("float32", "cuda") == "float32"
     for has in (True, False):
-        monkeypatch.setattr(precision, "_has_bfloat16", lambda kind, has=has: has)
-        found = solver_identity(configuration("ssi", ["executor.device=cpu"]))
-        assert found["precision"] == ("bfloat16" if has else "float32")
-        assert solver_identity(configuration("wiener"), "cpu")["precision"] == "float32"
+        monkeypatch.setattr(precision, "_gpu_has_bfloat16", lambda has=has: has)
+        assert resolved_precision("auto", "cuda") == ("bfloat16" if has else "float32")
+        assert resolved_precision("auto", "cpu") == "float32"  # the same bytes on every processor
+        assert resolved_precision("float32", "cuda") == "float32"
+    for wanted in ("float32", "bfloat16"):
+        found = solver_identity(configuration("ssi", ["executor.device=cpu", f"training.precision={wanted}"]))
+        assert found["precision"] == wanted
+    assert solver_identity(configuration("wiener"), "cpu")["precision"] == "float32"
 
 
 def test_every_option_of_a_solver_is_in_its_identity() -> None:
