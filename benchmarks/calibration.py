@@ -27,12 +27,12 @@ from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.classical import primal_dual
 from ssi_pipeline.inversion.classical.conjugate import descend
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.iterates import after
-from ssi_pipeline.inversion.classical.primal_dual import iterate
 from ssi_pipeline.inversion.classical.table import CLASSICAL
-from ssi_pipeline.inversion.classical.variation import PATH_ITERATIONS, differences, linear_start
+from ssi_pipeline.inversion.classical.variation import PATH_ITERATIONS, corner, linear_start
 from ssi_pipeline.inversion.problem import Problem, pose, prepare
 from ssi_pipeline.inversion.solution import raw_estimate
 from ssi_pipeline.physics import Psf
@@ -61,11 +61,11 @@ def walk(solver: str, problem: Problem, given: Given, knobs: Sequence[float]) ->
     if solver == "wiener":
         yield from ((knob, CLASSICAL[solver].solve(problem, given, knob)) for knob in knobs)
         return
-    x = linear_start(problem, given)
-    dual, iterations = torch.zeros_like(differences(x)), 3 * PATH_ITERATIONS
+    x, state, iterations = linear_start(problem, given), primal_dual.begin(problem, given), 3 * PATH_ITERATIONS
     for knob in knobs:
         if solver == "tv":
-            x, dual = after(iterate(problem, given, knob, (x, dual)), iterations)
+            state = after(primal_dual.iterate(problem, given, knob, state, corner(problem)), iterations)
+            x = state[0]
         else:
             x = after(descend(problem, given, knob, x), iterations)
         iterations = PATH_ITERATIONS
