@@ -47,7 +47,7 @@ def accuracy(truth: np.ndarray, psf: Psf) -> Iterator[str]:
     b = convolve(truth, psf.values[0], mode="same")
     for alpha, sigma, (name, limits), share in itertools.product(ALPHAS, SIGMAS, LIMITS.items(), (0.0, 0.01)):
         y = noisy(b, alpha, sigma, limits, share)
-        found = calibrate([measurement(y, 0, 1)[0]], psf, configuration("ssi"))
+        found = calibrate([measurement(y, 0, 1)[0]], psf, configuration("identity"))
         dark = found.offset if found.dark is None else found.dark
         middle = float(np.median(b))
         true = math.sqrt(alpha * middle + sigma**2)
