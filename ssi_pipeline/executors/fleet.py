@@ -22,7 +22,7 @@ _MOST_AT_ONCE = 50
 """Jobs submitted at a time: sbatch takes some hundredths of a second, and the client has other things to do."""
 
 _LONGEST_PAUSE_S = 120.0
-_SAY_WAITING_S = 120.0
+_SAY_WAITING_S, _SAY_RARELY_S = 15.0, 600.0
 _TAIL_LINES = 15
 
 
@@ -38,6 +38,7 @@ class FleetJob:
     job_id: str
     state: str = "PENDING"
     node: str = ""
+    reason: str = ""
     running_since: float | None = None
     reported: bool = False
 
@@ -64,6 +65,7 @@ class Fleet:
     _pause: float = TEND_SECONDS
     _unreported: int = 0
     _said: float = field(default_factory=time.monotonic)
+    _silence: float = _SAY_WAITING_S
 
     def tend(self, connected: Collection[str], enough: bool) -> None:
         """Look after the jobs, every few seconds; ``connected``: names of the workers that the scheduler has.
@@ -111,6 +113,7 @@ class Fleet:
             else:
                 self._ended(name, job, state)
             job.state = state
+            job.reason = f" ({seen.reason})" if seen and seen.reason not in ("", "None") else ""
 
     def _running(self, name: str, job: FleetJob, node: str, present: bool, now: float) -> None:
         job.node = node
@@ -150,12 +153,14 @@ class Fleet:
             self.jobs[name] = FleetJob(slurm.submit(self.script(name, self.avoided)))
 
     def _say_waiting(self, connected: Collection[str]) -> None:
-        """Tell why nothing happens where no worker is there."""
-        if connected or time.monotonic() - self._said < _SAY_WAITING_S:
+        """Tell why nothing happens where no worker is there: soon at first, then more and more rarely."""
+        if connected:
+            self._silence = _SAY_WAITING_S
+        if connected or time.monotonic() - self._said < self._silence:
             return
-        self._said = time.monotonic()
-        states = Counter(job.state.lower() for job in self.jobs.values())
-        self.say("no worker yet: " + (", ".join(f"{n} jobs {s}" for s, n in states.items()) or "no job in the queue"))
+        self._said, self._silence = time.monotonic(), min(2 * self._silence, _SAY_RARELY_S)
+        states = Counter(f"{job.state.lower()}{job.reason}" for job in self.jobs.values())
+        self.say("no worker yet: " + (", ".join(f"{n} job(s) {s}" for s, n in states.items()) or "no job in the queue"))
 
     def departure(self, worker: str) -> str | None:
         """Tell how the job of a lost worker ended; None where that was no doing of SLURM: its process died.
