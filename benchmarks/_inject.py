@@ -33,11 +33,11 @@ def environment(**what: Any) -> dict[str, str]:
     }
 
 
-def dask_setup(client: Any) -> None:
+async def dask_setup(client: Any) -> None:
     what = json.loads(os.environ.get("SSI_INJECT", "{}"))
     if "chaos" in what:
-        client.register_plugin(KillWorker(delay=what["chaos"], mode="sys.exit"), name="chaos")
-    client.register_plugin(Injection(what), name="injection")
+        await client.register_plugin(KillWorker(delay=what["chaos"], mode="sys.exit"), name="chaos")
+    await client.register_plugin(Injection(what), name="injection")
 
 
 class Injection(WorkerPlugin):

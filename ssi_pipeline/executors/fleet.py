@@ -64,7 +64,7 @@ class Fleet:
     _due: float = 0.0
     _pause: float = TEND_SECONDS
     _unreported: int = 0
-    _said: float = field(default_factory=time.monotonic)
+    _said: float = field(default_factory=lambda: time.monotonic())  # looked up when a fleet is made
     _silence: float = _SAY_WAITING_S
 
     def tend(self, connected: Collection[str], enough: bool) -> None:

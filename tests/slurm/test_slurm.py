@@ -123,7 +123,8 @@ def test_preempted_and_requeued_jobs_cost_their_tiles_and_nothing_else(
     assert client.hosts == {"n1", "n2"}
     words = client.words.read_text()
     lost = words.count("lost, to be run again: its worker's job is")
-    assert 1 <= lost <= 4, words  # at most the tiles under way: two workers, twice
+    # the tiles under way, two workers twice, and what the second worker of a job was given as the first had just died
+    assert 1 <= lost <= 6, words
     assert "lost (1 of" not in words  # none was put on a tile's own account
     assert max(client.solved.values()) == 1
     assert not slurm.jobs()
