@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.section import (
     Axis,
@@ -218,6 +219,7 @@ class RunConfig(Section):
     published: PublishedConfig = PublishedConfig()
     classical: ClassicalConfig = ClassicalConfig()
     executor: ExecutorConfig = ExecutorConfig()
+    on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
     seed: NonNegativeInt = 0
 
     @field_validator("psf", mode="before")
