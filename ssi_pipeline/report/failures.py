@@ -8,9 +8,11 @@ from itertools import islice
 
 import numpy as np
 
-from ssi_pipeline.report.facts import RunFacts, without_numbers
+from ssi_pipeline.redact import redact
+from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number, place
+from ssi_pipeline.run.causes import normalised
 from ssi_pipeline.run.verify import block_place
 from ssi_pipeline.storage.ledger import FAILED
 from ssi_pipeline.storage.records import Kind, TaskRecord
@@ -25,7 +27,7 @@ _LONGEST = 600
 
 @dataclass(slots=True)
 class Cause:
-    """Failures whose messages differ in numbers alone; ``example`` is the first of them."""
+    """Failures whose messages differ in numbers and paths alone; ``example`` is the first of them."""
 
     example: str
     count: int = 0
@@ -38,8 +40,8 @@ def failures_section(facts: RunFacts) -> Section:
     causes: dict[str, Cause] = {}
     rows: list[tuple[str, str, str, int, str]] = []
     for record in facts.records_at(islice(sorted([*tiles, *others]), _MOST_READ)):
-        text = (record.error or "unknown")[:_LONGEST]
-        key = without_numbers(text)
+        text = redact(record.error or "unknown")[:_LONGEST]
+        key = normalised(text)
         if key in causes or len(causes) < _MOST_CAUSES:
             causes.setdefault(key, Cause(text)).count += 1
         if len(rows) < _MOST_ROWS:

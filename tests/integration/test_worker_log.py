@@ -18,7 +18,8 @@ from ssi_pipeline.tasks.worker_log import task_log, worker_name
 
 LINE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|ERROR) (?P<key>[a-z]+/\d+)"
-    r"(?P<place> t=\d+ c=\d+ z=\d+ y=\d+ x=\d+)? host=(?P<host>\S+) pid=(?P<pid>\d+) device='(?P<device>[^']+)' attempt=(?P<attempt>\d+) \| (?P<text>.*)"
+    r"(?P<place> t=\d+ c=\d+ z=\d+ y=\d+ x=\d+)? "
+    r"host=(?P<host>\S+) pid=(?P<pid>\d+) device='(?P<device>[^']+)' attempt=(?P<attempt>\d+) \| (?P<text>.*)"
 )
 
 
