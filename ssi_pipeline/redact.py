@@ -22,6 +22,7 @@ _PATTERNS = tuple(
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?)(?:-----END|\Z)",
         # a path as pathlib writes it has one slash where the address had two
         r"[a-z][a-z0-9+.-]{1,20}:/{1,2}(?P<secret>[^\s/\"'?#]*)@",
+        r"(?<![\w.:/-])[\w.+-]{1,60}:(?P<secret>[^\s/@\"']{3,})@[\w.\[-]",
         r"[a-z][a-z0-9+.-]{1,20}:/{1,2}[^\s\"'?#]*\?(?P<secret>[^\s\"'#<>]+)",
         # to know such an address is to be allowed to post to it
         r"https?:/{1,2}[^\s/\"']*(?:hook|slack|discord|telegram)[^\s/\"']*/(?P<secret>[^\s\"'<>]+)",

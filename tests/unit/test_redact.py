@@ -16,6 +16,7 @@ LEAKY = [
     f"/home/ada/https:/ada:{SECRET}@example.org/data.zarr",
     f"s3://key:{SECRET}@bucket/x",
     f"tcp://ada:{SECRET}@10.0.0.1:8786",
+    f"bad address 'ada:{SECRET}@127.0.0.1:9'; maybe brackets?",
     f"https://b.s3.amazonaws.com/x?X-Amz-Signature={SECRET}&X-Amz-Expires=60",
     f"https://example.org/x?token={SECRET}",
     f"https://example.org/x?sv=2020&sig={SECRET}",
