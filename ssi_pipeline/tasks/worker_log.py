@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -79,6 +80,7 @@ def _position(context: Context, job: Job) -> str:
 
 
 _open: dict[Path, tuple[Context, logging.Logger]] = {}
+_opening = threading.Lock()
 
 
 def _logger(context: Context) -> logging.Logger:
@@ -87,15 +89,16 @@ def _logger(context: Context) -> logging.Logger:
     A run that was started again may be a new one, its folder in the place of another that was put aside.
     """
     path = context.paths.logs / f"{worker_name()}.log"
-    if path in _open and _open[path][0] is not context:
-        _close(path)
-    if path not in _open:
-        while len(_open) >= _MOST_RUNS:
-            _close(next(iter(_open)))
-        logger = logging.Logger("ssi_pipeline.worker", logging.INFO)
-        logger.addHandler(_LineFile(path))
-        _open[path] = context, logger
-    return _open[path][1]
+    with _opening:
+        if path in _open and _open[path][0] is not context:
+            _close(path)
+        if path not in _open:
+            while len(_open) >= _MOST_RUNS:
+                _close(next(iter(_open)))
+            logger = logging.Logger("ssi_pipeline.worker", logging.INFO)
+            logger.addHandler(_LineFile(path))
+            _open[path] = context, logger
+        return _open[path][1]
 
 
 def _close(path: Path) -> None:
@@ -122,11 +125,11 @@ class _LineFile(logging.Handler):
         """Say nothing: there is nobody to say it to."""
 
     def close(self) -> None:
-        """Close the file."""
-        file, self._file = self._file, None
-        if file is not None:
-            with contextlib.suppress(OSError):  # some file systems tell only now that the disk was full
-                os.close(file)
+        """Close the file; never between another thread's look at its number and its writing there."""
+        with self.lock or contextlib.nullcontext(), contextlib.suppress(OSError):
+            file, self._file = self._file, None
+            if file is not None:
+                os.close(file)  # some file systems tell only now that the disk was full
         super().close()
 
     def _descriptor(self) -> int:
