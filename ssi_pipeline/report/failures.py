@@ -9,10 +9,9 @@ from itertools import islice
 import numpy as np
 
 from ssi_pipeline.redact import redact
-from ssi_pipeline.report.facts import RunFacts
+from ssi_pipeline.report.facts import RunFacts, without_numbers
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number, place
-from ssi_pipeline.run.causes import normalised
 from ssi_pipeline.run.verify import block_place
 from ssi_pipeline.storage.ledger import FAILED
 from ssi_pipeline.storage.records import Kind, TaskRecord
@@ -27,7 +26,7 @@ _LONGEST = 600
 
 @dataclass(slots=True)
 class Cause:
-    """Failures whose messages differ in numbers and paths alone; ``example`` is the first of them."""
+    """Failures whose messages differ in numbers alone; ``example`` is the first of them."""
 
     example: str
     count: int = 0
@@ -41,7 +40,7 @@ def failures_section(facts: RunFacts) -> Section:
     rows: list[tuple[str, str, str, int, str]] = []
     for record in facts.records_at(islice(sorted([*tiles, *others]), _MOST_READ)):
         text = redact(record.error or "unknown")[:_LONGEST]
-        key = normalised(text)
+        key = without_numbers(text)
         if key in causes or len(causes) < _MOST_CAUSES:
             causes.setdefault(key, Cause(text)).count += 1
         if len(rows) < _MOST_ROWS:

@@ -14,6 +14,7 @@ from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.lost import LostTasks
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
@@ -21,7 +22,6 @@ from ssi_pipeline.run.setup import check_output, put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.summary import describe_summary, summarise
-from ssi_pipeline.run.tally import Tally
 from ssi_pipeline.run.verify import forget_missing
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import run_lock
@@ -87,7 +87,7 @@ class _Call:
     ledger: Ledger
     display: ProgressDisplay
     stop: StopRequest
-    tally: Tally = field(default_factory=Tally)
+    lost: LostTasks = field(default_factory=LostTasks)
 
     def outcome(self, interrupted: bool) -> Outcome:
         """Count what is there now."""
@@ -104,7 +104,7 @@ class _Call:
     def summarise(self, name: str) -> None:
         """Say what the run came to; where its ledger cannot be read, that is said elsewhere."""
         with suppress(SsiError, OSError):
-            for line in describe_summary(summarise(self.context), self.state, self.ledger.seconds, self.tally, name):
+            for line in describe_summary(summarise(self.context), self.state, self.ledger.seconds, self.lost, name):
                 self.display.line(line)
 
 
@@ -169,7 +169,7 @@ def _compute(call: _Call) -> bool:
     with closing(open_executor(section, RunSpec(str(call.context.paths.root), document.fingerprint))) as executor:
         call.display.line(f"{executor.slots} worker(s), {section.kind} executor")
         attempts, losses = section.tile_attempts, section.worker_losses
-        loop = Loop(executor, call.ledger, call.state, call.display, call.stop, attempts, losses, call.tally)
+        loop = Loop(executor, call.ledger, call.state, call.display, call.stop, attempts, losses, call.lost)
         return ready_channels(call.context, call.state, loop) and _tiles_and_levels(call.context, call.state, loop)
 
 

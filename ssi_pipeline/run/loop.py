@@ -7,11 +7,11 @@ from collections import deque
 
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.executors import Completed, Executor
+from ssi_pipeline.run.lost import LostTasks
 from ssi_pipeline.run.prepare import WINDOW_PER_SLOT
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stages import Stage
 from ssi_pipeline.run.stop import StopRequest
-from ssi_pipeline.run.tally import Tally
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
 
@@ -34,7 +34,7 @@ class Loop:
         stop: StopRequest,
         attempts: int,
         losses: int,
-        tally: Tally,
+        lost_tasks: LostTasks,
     ) -> None:
         self._executor = executor
         self._ledger = ledger
@@ -43,7 +43,7 @@ class Loop:
         self._stop = stop
         self._attempts = attempts
         self._losses = losses
-        self._tally = tally
+        self._lost_tasks = lost_tasks
         self._retry: deque[Job] = deque()
         self._alone: deque[Job] = deque()
         self._lost: dict[str, int] = {}
@@ -159,7 +159,7 @@ class Loop:
 
     def _take_lost(self, job: Job, why: str, stage: Stage) -> None:
         """A lost worker may have been another job's fault: the last try is made with nothing else under way."""
-        self._tally.lost(job.key, why)
+        self._lost_tasks.note(job.key, why)
         self._lost[job.key] = count = self._lost.get(job.key, 0) + 1
         if count <= self._losses:
             self._display.line(f"{job.key} lost ({count} of {self._losses}), to be tried again: {why}")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssi_pipeline.redact import redact
-from ssi_pipeline.run.causes import Causes
 from ssi_pipeline.run.finish import METHODS
+from ssi_pipeline.run.lost import LostTasks
 from ssi_pipeline.run.prepare import task_counts
-from ssi_pipeline.run.tally import Tally
+from ssi_pipeline.run.reasons import Causes
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
@@ -57,7 +57,7 @@ def _method(record: TaskRecord) -> int:
 
 
 def describe_summary(
-    summary: Summary, state: LedgerState, now: Mapping[str, float], tally: Tally, name: str
+    summary: Summary, state: LedgerState, now: Mapping[str, float], lost: LostTasks, name: str
 ) -> list[str]:
     """Return the lines, twelve at most.
 
@@ -66,7 +66,7 @@ def describe_summary(
     return [
         _tiles(summary, state),
         _hours(summary.seconds, now),
-        *_lost(state, tally),
+        *_lost(state, lost),
         *_failures(summary, state, name),
     ]
 
@@ -94,15 +94,15 @@ def _h(seconds: Iterable[float]) -> str:
     return f"{sum(seconds) / 3600:.3g}"
 
 
-def _lost(state: LedgerState, tally: Tally) -> list[str]:
-    if not tally.lost_by_key:
+def _lost(state: LedgerState, lost: LostTasks) -> list[str]:
+    if not lost.times:
         return []
-    again = sum(_is_done(state, key) for key in tally.lost_by_key)
-    excused = f", {tally.excused} of them announced" if tally.excused else ""
-    times = sum(tally.lost_by_key.values())
+    again = sum(_is_done(state, key) for key in lost.times)
+    excused = f", {lost.excused} of them announced" if lost.excused else ""
+    times = sum(lost.times.values())
     return [
-        f"lost with their workers: {len(tally.lost_by_key)} tasks, {times} times{excused}; {again} done again; "
-        f"the last: {_short(tally.last_reason)}"
+        f"lost with their workers: {len(lost.times)} tasks, {times} times{excused}; {again} done again; "
+        f"the last: {_short(lost.last_reason)}"
     ]
 
 

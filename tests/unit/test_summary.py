@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ssi_pipeline.run.causes import Causes, normalised
+from ssi_pipeline.run.lost import LostTasks
+from ssi_pipeline.run.reasons import Causes, normalised
 from ssi_pipeline.run.summary import Summary, describe_summary
-from ssi_pipeline.run.tally import Tally
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
 from ssi_pipeline.storage.records import KINDS, TaskRecord
 
@@ -68,13 +68,13 @@ def test_a_record_of_a_task_that_the_plan_does_not_have_is_passed_over() -> None
 
 
 def test_all_is_said_in_few_lines() -> None:
-    tally = Tally()
+    lost = LostTasks()
     for key, excused in (("solve/0", False), ("solve/0", True), ("solve/1", True), ("train/0", False)):
-        tally.lost(key, "the worker that ran it died", excused)
+        lost.note(key, "the worker that ran it died", excused)
     many = [(f"{letter}: {'long ' * 100}", 4, ["solve/1", "solve/2", "solve/3"]) for letter in "ABCDEFG"]
     summary = Summary({"network": 1, "wiener": 2}, {"": 60.0, "cpu": 7200.0, "NVIDIA H100": 3600.0}, many)
     now = {"cpu": 3600.0, "NVIDIA H100": 1800.0}
-    lines = describe_summary(summary, state(DONE, FAILED, DONE, 0, DONE), now, tally, "my run.yaml")
+    lines = describe_summary(summary, state(DONE, FAILED, DONE, 0, DONE), now, lost, "my run.yaml")
     assert lines[:3] == [
         "tiles: 3 done (1 by network, 2 by wiener), 1 failed, 1 to do",
         "work: 3.02 worker-hours, 1.5 of them in this call; 1 GPU-hours, 0.5 of them (NVIDIA H100)",
@@ -92,7 +92,9 @@ def test_all_is_said_in_few_lines() -> None:
 
 
 def test_a_good_run_needs_two_lines() -> None:
-    lines = describe_summary(Summary({"wiener": 2}, {"cpu": 36.0}, []), state(DONE, DONE), {"cpu": 36.0}, Tally(), "c")
+    lines = describe_summary(
+        Summary({"wiener": 2}, {"cpu": 36.0}, []), state(DONE, DONE), {"cpu": 36.0}, LostTasks(), "c"
+    )
     assert lines == [
         "tiles: 2 done (2 by wiener), 0 failed, 0 to do",
         "work: 0.01 worker-hours, 0.01 of them in this call",
@@ -101,9 +103,9 @@ def test_a_good_run_needs_two_lines() -> None:
 
 def test_blocks_alone_are_tried_again_without_an_option() -> None:
     summary = Summary({}, {}, [("OSError: x", 1, ["stitch/3"])])
-    assert describe_summary(summary, state(DONE), {}, Tally(), "c")[-1] == "to try them again: ssi run c"
+    assert describe_summary(summary, state(DONE), {}, LostTasks(), "c")[-1] == "to try them again: ssi run c"
 
 
 def test_secrets_in_old_records_are_not_repeated() -> None:
     summary = Summary({}, {}, [("OSError: https://a:hunter22@host/x", 1, ["solve/3"])])
-    assert "hunter22" not in "".join(describe_summary(summary, state(FAILED), {}, Tally(), "c"))
+    assert "hunter22" not in "".join(describe_summary(summary, state(FAILED), {}, LostTasks(), "c"))
