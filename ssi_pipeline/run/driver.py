@@ -6,14 +6,15 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
-from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config import ExecutorConfig, RunConfig
 from ssi_pipeline.errors import OutputError, SsiError, StoppedError
-from ssi_pipeline.executors import open_executor
+from ssi_pipeline.executors import Executor, open_executor
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.losses import Losses
 from ssi_pipeline.run.lost import LostTasks
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
@@ -164,13 +165,20 @@ def _work(call: _Call) -> bool:
 
 def _compute(call: _Call) -> bool:
     """Start the workers and drive all stages; returns False when asked to stop."""
-    document = call.context.document
-    section = document.config.executor
-    with closing(open_executor(section, RunSpec(str(call.context.paths.root), document.fingerprint))) as executor:
-        call.display.line(f"{executor.slots} worker(s), {section.kind} executor")
-        attempts, losses = section.tile_attempts, section.worker_losses
-        loop = Loop(executor, call.ledger, call.state, call.display, call.stop, attempts, losses, call.lost)
-        return ready_channels(call.context, call.state, loop) and _tiles_and_levels(call.context, call.state, loop)
+    context, display, section = call.context, call.display, call.context.document.config.executor
+    spec = RunSpec(str(context.paths.root), context.document.fingerprint)
+    with closing(open_executor(section, spec, display.line)) as executor:
+        display.line(_describe_workers(section, executor))
+        losses = Losses(section.worker_losses, section.infrastructure_failures, executor.avoid, display.line)
+        attempts = section.tile_attempts
+        loop = Loop(executor, call.ledger, call.state, display, call.stop, attempts, losses, call.lost)
+        return ready_channels(context, call.state, loop) and _tiles_and_levels(context, call.state, loop)
+
+
+def _describe_workers(section: ExecutorConfig, executor: Executor) -> str:
+    if section.kind == "slurm":
+        return f"up to {section.workers} workers in SLURM jobs, as they come"
+    return f"{executor.slots} worker(s), {section.kind} executor"
 
 
 def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from ssi_pipeline.errors import SsiError
+from ssi_pipeline.errors import ExecutorError, SsiError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
@@ -19,13 +18,20 @@ from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
 from ssi_pipeline.tasks.context import Context, RunSpec, load_context
 from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak
 from ssi_pipeline.tasks.solving import solve_tile
-from ssi_pipeline.tasks.worker_log import task_log
+from ssi_pipeline.tasks.worker_log import host_name, task_log
 
 BATCH_SECONDS = 1.0
 """A batch that has taken this long is not gone on with."""
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What the system says when nothing more can be written: nobody's fault but the disk's."""
+
+
+INFRASTRUCTURE = "infrastructure"
+"""Key in a failed record's ``quality``: the machine is at fault, not the task."""
+
+BROKEN_MACHINE = (errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
+"""What the system says when a mount or a device of this machine is gone; on another one the task may well succeed."""
 
 
 def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
@@ -64,7 +70,7 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         attempt=job.attempt,
         seconds=round(time.perf_counter() - started, 4),
         peak_bytes=peak_bytes(),
-        host=f"{socket.gethostname()}:{os.getpid()}",
+        host=f"{host_name()}:{os.getpid()}",
         finished=round(time.time(), 3),
         quality=quality,
         error=error,
@@ -84,6 +90,8 @@ def _consequence(problem: Exception) -> dict[str, Any]:
     """What the client has to know of a failure besides its text."""
     if isinstance(problem, OSError) and problem.errno in NO_SPACE:
         return {"no_space": True}
+    if isinstance(problem, ExecutorError) or (isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE):
+        return {INFRASTRUCTURE: True}
     return {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
 
 

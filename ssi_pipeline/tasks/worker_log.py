@@ -55,19 +55,20 @@ def _result(record: TaskRecord) -> str:
 
 def task_log(context: Context, job: Job, device: str) -> TaskLog:
     """Return the log of a task of a run, in this process's file of that run."""
-    place = f"host={_host()} pid={os.getpid()} device={device!r}"
+    place = f"host={host_name()} pid={os.getpid()} device={device!r}"
     return TaskLog(_logger(context), f"{job.key}{_position(context, job)} {place} attempt={job.attempt}")
 
 
 def worker_name() -> str:
     """Return a name for this process that is its own among all workers of a run."""
     job = os.environ.get("SLURM_JOB_ID", "")
-    return f"{job}{'-' if job else ''}{_host()}-{os.getpid()}"
+    return f"{job}{'-' if job else ''}{host_name()}-{os.getpid()}"
 
 
 @lru_cache(maxsize=1)
-def _host() -> str:
-    return socket.gethostname()
+def host_name() -> str:
+    """Return SLURM's name of this node where there is one, else the machine's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def _position(context: Context, job: Job) -> str:
