@@ -14,7 +14,7 @@ class LostTasks:
     last_reason: str = ""
 
     def note(self, key: str, why: str, excused: bool = False) -> None:
-        """Count a task that went down with its worker; excused: announced, as by the end of a job's time."""
+        """Count a task that went down with its worker; excused: by no fault of its own, as by preemption."""
         self.times[key] = self.times.get(key, 0) + 1
         self.excused += excused
         self.last_reason = why

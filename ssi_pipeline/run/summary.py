@@ -98,7 +98,7 @@ def _lost(state: LedgerState, lost: LostTasks) -> list[str]:
     if not lost.times:
         return []
     again = sum(_is_done(state, key) for key in lost.times)
-    excused = f", {lost.excused} of them announced" if lost.excused else ""
+    excused = f", {lost.excused} of them by no fault of theirs" if lost.excused else ""
     times = sum(lost.times.values())
     return [
         f"lost with their workers: {len(lost.times)} tasks, {times} times{excused}; {again} done again; "

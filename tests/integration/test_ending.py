@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.report import write_report
 from ssi_pipeline.run import run
 from ssi_pipeline.storage.lock import is_locked
+from ssi_pipeline.storage.state import RunDocument, StatePaths
 
 SSI = [sys.executable, "-m", "ssi_pipeline.cli"]
 DUMP = "env | grep ^SSI_ | sort > env.txt"
@@ -252,6 +254,17 @@ def test_secrets_are_nowhere_in_what_a_run_writes(
     assert any(p.parent.name == "logs" for p in written)
     assert [str(p) for p in written if SECRET.encode() in p.read_bytes()] == []
     assert "exit status 1" in log_of(config)
+
+
+def test_what_a_site_profile_exports_is_not_kept(tmp_path: Path) -> None:
+    config = make_run(tmp_path, ramp((1, 64, 64)))
+    complete(config)
+    path = StatePaths(config_of(config).state_path).document
+    slurm = {"kind": "slurm", "workers": 2, "memory_gib": 2, "slurm": {"prologue": [f"export LICENCE_TOKEN={SECRET}"]}}
+    make_run(tmp_path, None, executor=slurm)
+    replace(RunDocument.load(path), config=config_of(config)).save(path)
+    assert SECRET not in path.read_text()
+    assert RunDocument.load(path).config.executor.slurm.prologue == ("export LICENCE_TOKEN=***",)
 
 
 def test_the_address_of_a_store_is_refused_without_showing_its_password(

@@ -78,7 +78,7 @@ def test_all_is_said_in_few_lines() -> None:
     assert lines[:3] == [
         "tiles: 3 done (1 by network, 2 by wiener), 1 failed, 1 to do",
         "work: 3.02 worker-hours, 1.5 of them in this call; 1 GPU-hours, 0.5 of them (NVIDIA H100)",
-        "lost with their workers: 3 tasks, 4 times, 2 of them announced; 1 done again; "
+        "lost with their workers: 3 tasks, 4 times, 2 of them by no fault of theirs; 1 done again; "
         "the last: the worker that ran it died",
     ]
     assert lines[3].startswith("failed, 4 x: A: long long")
