@@ -12,6 +12,7 @@ from rich.console import Console
 from ssi_pipeline import __version__
 from ssi_pipeline.config import load_config
 from ssi_pipeline.errors import ConfigError, SsiError, StoppedError
+from ssi_pipeline.redact import redact
 
 OK, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -31,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return OK
     except StoppedError as error:
-        print(f"ssi: {error}", file=sys.stderr)
+        print(f"ssi: {redact(str(error))}", file=sys.stderr)
         return INCOMPLETE
     except (SsiError, OSError) as error:
-        print(f"ssi: {error}", file=sys.stderr)
+        print(f"ssi: {redact(str(error))}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print("ssi: stopped; run the same command again to resume", file=sys.stderr)
@@ -122,7 +123,13 @@ def _run(options: argparse.Namespace) -> int:
     from ssi_pipeline.run import run
 
     config = load_config(options.config)
-    outcome = run(config, new=options.new, retry_failed=options.retry_failed, ignore_disk=options.ignore_disk)
+    outcome = run(
+        config,
+        new=options.new,
+        retry_failed=options.retry_failed,
+        ignore_disk=options.ignore_disk,
+        name=str(options.config),
+    )
     if outcome.interrupted:
         return INTERRUPTED
     return OK if outcome.complete else INCOMPLETE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ _SYNC_SECONDS = 1.0
 class Ledger:
     """Append records; open it only under the run lock. ``done`` counts those of finished tasks by kind.
 
+    ``seconds``: the time of all tasks recorded since it was opened, by device.
+
     A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
     task was not recorded, so it is done again.
     """
@@ -37,6 +39,7 @@ class Ledger:
         self._stream = path.open("ab")
         self._synced = time.monotonic()
         self.done: Counter[Kind] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def __enter__(self) -> Ledger:
         """Return self."""
@@ -52,6 +55,7 @@ class Ledger:
         self._stream.write(record.to_line().encode() + b"\n")
         self._stream.flush()
         self.done[record.kind] += record.status == "done"
+        self.seconds[record.device] += record.seconds
 
     def sync_if_due(self) -> bool:
         """Sync to disk when the last time is a second ago; tell whether it was done."""
