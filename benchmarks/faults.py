@@ -1,0 +1,135 @@
+"""Inject faults into real runs, resume them, and compare the image with one that nobody disturbed.
+
+python benchmarks/faults.py                     every fault, many times; writes docs/reliability-faults.md
+python benchmarks/faults.py --only clients      some of them; the others' rows stay as they were
+python benchmarks/faults.py --short             few times, nothing is written
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import _faults_processes
+import psutil
+from _faults import Bench, Fault, Tally, end_processes
+
+from ssi_pipeline.storage.atomic import write_json
+
+FAULTS: tuple[Fault, ...] = (*_faults_processes.FAULTS,)
+ROWS = Path("build") / "faults"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability-faults.md"
+
+Row = dict[str, Any]
+
+
+def inject(bench: Bench, fault: Fault) -> Row:
+    """Inject one fault as often as asked for; returns its row of the table."""
+    began, tally, missing = time.monotonic(), Tally(), fault.missing()
+    try:
+        if missing is None:
+            fault.inject(bench, tally)
+    except Exception as problem:  # the other faults have a right to their turn
+        tally.wrong.append(f"{type(problem).__name__}: {problem}")
+    finally:
+        end_processes()
+    row = {"fault": fault.words, "name": fault.name, "missing": missing, **asdict(tally)}
+    return {**row, "seconds": round(time.monotonic() - began), "date": time.strftime("%Y-%m-%d %H:%M")}
+
+
+def is_good(row: Row) -> bool:
+    """Tell whether all was as it should be."""
+    return not row["wrong"] and not row["lost"] and row["equal"] == row["images"]
+
+
+def line(row: Row) -> str:
+    """Return a row as a line of the table."""
+    if row["missing"]:
+        cells: tuple[Any, ...] = (row["fault"], 0, f"not done: {row['missing']}", "", "", "")
+    else:
+        ends = ", ".join(f"{n} x {status}" for status, n in sorted(Counter(row["ends"]).items()))
+        good = row["equal"] == row["images"] > 0
+        image = f"{'equal' if good else 'DIFFERENT'}, {row['equal']} of {row['images']}"
+        wrong = f"; NOT AS EXPECTED: {len(row['wrong'])}" if row["wrong"] else ""
+        cells = (row["fault"], row["times"], ends + wrong, image, row["lost"] or "nothing", row["again"])
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def report(rows: list[Row], command: str) -> str:
+    """Return docs/reliability-faults.md."""
+    memory = psutil.virtual_memory().total / 2**30
+    dates = [row["date"] for row in rows]
+    lines = [
+        "# Faults, injected for real",
+        "",
+        f"{min(dates)} to {max(dates)}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
+        f"`{command}`.",
+        "Each fault is injected into a real `ssi run` of 24 tiles, started as a user starts it, with two dask workers",
+        "or four in jobs of SLURM. The same command resumes it. Then every file of every level is compared with that",
+        "of a run that nobody disturbed, and all of it is read back as `ssi verify` does.",
+        "",
+        "- *ended*: how often `ssi run` ended with which status: 0 complete, 1 stopped in order or tiles failed, 2",
+        "  refused, 137 killed. Where the fault ends a run, what follows is the call that resumed it.",
+        "- *lost*: blocks that are missing or bad in the end, files that were left half written, tiles that were",
+        "  recorded and solved again although nobody had taken their result away.",
+        "- *again*: tiles begun more than once, by the workers' logs: what was under way at the fault, and what the",
+        "  fault itself destroyed.",
+        "",
+        "| fault | times | ended | image afterwards | lost | again |",
+        "|---|---|---|---|---|---|",
+        *map(line, rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def run(names: set[str], short: bool) -> list[Row]:
+    """Inject the faults of these names, one after the other."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="ssi-faults-") as folder:
+        bench = Bench(Path(folder), short, random.Random(time.time_ns()))
+        for fault in FAULTS:
+            if fault.name not in names:
+                continue
+            print(f"{time.strftime('%H:%M:%S')} {fault.name}: {fault.words}", flush=True)
+            row = inject(bench, fault)
+            rows.append(row)
+            print(line(row), *row["wrong"], sep="\n", flush=True)
+            if not short:
+                ROWS.mkdir(parents=True, exist_ok=True)
+                write_json(ROWS / f"{fault.name}.json", row)
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark; returns 1 where something was not as it should be."""
+    known = [fault.name for fault in FAULTS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(known), metavar="A,B", help=f"some of {', '.join(known)}")
+    parser.add_argument("--short", action="store_true", help="a few of each, nothing is written")
+    options = parser.parse_args(arguments)
+    names = set(options.only.split(","))
+    if unknown := names - set(known):
+        parser.error(f"--only {', '.join(sorted(unknown))}: there are {', '.join(known)}")
+    rows = run(names, options.short)
+    if not options.short:
+        kept = [ROWS / f"{name}.json" for name in known]
+        text = report([json.loads(p.read_text()) for p in kept if p.is_file()], shlex.join(["python", *sys.argv]))
+        DOCUMENT.write_text(text)
+        print(text)
+    return 0 if all(map(is_good, rows)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
