@@ -21,13 +21,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import _faults_clients
 import _faults_processes
+import _faults_slurm
+import _faults_storage
 import psutil
 from _faults import Bench, Fault, Tally, end_processes
 
 from ssi_pipeline.storage.atomic import write_json
 
-FAULTS: tuple[Fault, ...] = (*_faults_processes.FAULTS,)
+FAULTS: tuple[Fault, ...] = (
+    *_faults_processes.FAULTS,
+    *_faults_storage.FAULTS,
+    *_faults_clients.FAULTS,
+    *_faults_slurm.FAULTS,
+)
 ROWS = Path("build") / "faults"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability-faults.md"
 
