@@ -127,7 +127,7 @@ def _status(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.status import describe_status, read_status
 
     status = read_status(load_config(options.config))
-    _print_rows(describe_status(status))
+    _print_rows(describe_status(status, str(options.config)))
     return INCOMPLETE if status.tiles_failed else OK
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.run.causes import without_numbers
 from ssi_pipeline.run.finish import TileMetrics
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
@@ -21,10 +21,6 @@ from ssi_pipeline.tasks import Context
 
 _MOST_NOTES = 100
 """Different notes that are counted; a run has a handful, numbers in them set aside."""
-
-_NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
-
-"""Metrics that do not stand in a record's ``quality`` under their name."""
 
 
 @dataclass(slots=True)
@@ -119,10 +115,7 @@ def read_facts(context: Context) -> RunFacts:
     n_tiles = context.plan.n_tiles
     facts = RunFacts(
         context=context,
-        state=LedgerState(
-            {kind: np.zeros(size, np.uint8) for kind, size in counts.items()},
-            {"stitch": np.zeros(counts["stitch"], np.int64), "pyramid": np.zeros(counts["pyramid"], np.int64)},
-        ),
+        state=LedgerState.empty(counts),
         running=is_locked(context.paths.lock),
         calibration=_read_calibration(context),
         metrics={},
@@ -160,11 +153,6 @@ def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
     if note:
         note = without_numbers(note)
         facts.notes[note if note in facts.notes or len(facts.notes) < _MOST_NOTES else "other"] += 1
-
-
-def without_numbers(text: str) -> str:
-    """Return a text with each number as ``#``, so that messages that differ in numbers alone are one."""
-    return _NUMBER.sub("#", text)
 
 
 def _read_calibration(context: Context) -> list[dict[str, Any]]:

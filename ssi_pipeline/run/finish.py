@@ -49,12 +49,12 @@ class TileMetrics:
         self._plan = plan
         self._arrays = {name: np.full(plan.n_tiles, np.nan, np.float32) for name in METRICS}
         self._arrays["status"][:] = 0
-        self._seams: dict[int, list[list[float]]] = {}
+        self._seams: dict[int, NDArray[np.float64]] = {}
 
     def note(self, record: TaskRecord) -> None:
         """Take one record into account; only tiles and written blocks matter."""
         if record.kind == "stitch" and record.quality.get("seams"):
-            self._seams[record.index] = record.quality["seams"]
+            self._seams[record.index] = np.asarray(record.quality["seams"], np.float64)
         if record.kind != "solve":
             return
         own: dict[str, float | None] = {
