@@ -55,7 +55,7 @@ class Failures:
     def _number(self, text: str) -> int:
         """Return the number of a message's group, from 1; what comes after many groups is one more."""
         key = without_numbers(text)
-        if key not in self._numbers and len(self._numbers) == _MOST_CAUSES:
+        if key not in self._numbers and len(self._numbers) >= _MOST_CAUSES:
             key, text = _OTHER, _OTHER
         if key not in self._numbers:
             self._examples.append(text)
