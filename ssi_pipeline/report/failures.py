@@ -12,7 +12,7 @@ from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number, place
 from ssi_pipeline.run.causes import without_numbers
-from ssi_pipeline.run.verify import block_place
+from ssi_pipeline.run.missing import block_place
 from ssi_pipeline.storage.ledger import FAILED
 from ssi_pipeline.storage.records import Kind, TaskRecord
 

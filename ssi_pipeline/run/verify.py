@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
-from ssi_pipeline.geometry import Box
+from ssi_pipeline.run.missing import block_place
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.setup import refuse_other_output
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state, records_of
@@ -124,30 +124,6 @@ def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str) ->
     except CorruptDataError as error:
         return f"{where}: cannot be read: {error.__cause__ or error}"
     return None if block_digest(values) == digest else f"{where}: its voxels are not those that were written"
-
-
-def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int, Box]:
-    """Return level, t, c and box (z y x) of a written block."""
-    if kind == "stitch":
-        block = context.plan.block(index)
-        return 0, block.t, block.c, block.write
-    coarse = context.pyramid.block(index)
-    return coarse.level, coarse.t, coarse.c, coarse.write
-
-
-def forget_missing(context: Context, state: LedgerState) -> list[TaskRecord]:
-    """Take back blocks whose file is gone or has another size than was recorded; changes ``state``."""
-    records = []
-    kinds: tuple[Kind, ...] = ("stitch", "pyramid")
-    for kind in kinds:
-        for index in (state.status[kind] == DONE).nonzero()[0]:
-            place = block_place(context, kind, int(index))
-            stored = context.sink.stored_bytes(*place)
-            if stored == 0 or stored != state.stored_bytes[kind][index]:
-                records.append(TaskRecord(kind, int(index), "invalid", error=f"file of {stored} bytes"))
-    for record in records:
-        state.note(record)
-    return records
 
 
 def _record(context: Context, records: list[TaskRecord]) -> bool:
