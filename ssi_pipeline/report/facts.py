@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.run.causes import without_numbers
-from ssi_pipeline.run.finish import TileMetrics
+from ssi_pipeline.run.finish import TileMetrics, count_writings
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
 from ssi_pipeline.storage.lock import is_locked
@@ -110,7 +110,7 @@ class RunFacts:
 
 
 def read_facts(context: Context) -> RunFacts:
-    """Read the ledger once; memory grows with the tile grid, not with the ledger."""
+    """Read the ledger, twice: how often blocks were written comes first. Memory grows with the tile grid alone."""
     counts = task_counts(context)
     n_tiles = context.plan.n_tiles
     facts = RunFacts(
@@ -123,7 +123,7 @@ def read_facts(context: Context) -> RunFacts:
         finished=np.full(n_tiles, np.nan),
         totals={kind: KindTotals() for kind in KINDS},
     )
-    metrics = TileMetrics(context.plan)
+    metrics = TileMetrics(context.plan, count_writings(context.paths.ledger, counts["stitch"]))
     for number, record in enumerate(read_records(context.paths.ledger)):
         if 0 <= record.index < counts[record.kind]:
             _note(facts, number, record)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from ssi_pipeline.config import parse_config
+from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.run.causes import Cause
+from ssi_pipeline.run.finish import TileMetrics, count_writings
 from ssi_pipeline.run.progress import Snapshot
 from ssi_pipeline.run.status import RunStatus, describe_status
 from ssi_pipeline.run.tally import Tally, WorkerTally
 from ssi_pipeline.run.view import bar_cells, plain_line, recent_hosts, view_rows
 from ssi_pipeline.run.watch import draw, ended
+from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.records import Kind, TaskRecord, head_of
 
 NOW = 1_790_000_000.0
@@ -172,3 +177,31 @@ def test_a_watch_ends_with_the_image_and_the_client() -> None:
     assert not ended(replace(STATUS, running=False))
     assert not ended(replace(STATUS, image_complete=True))
     assert ended(replace(STATUS, image_complete=True, running=False))
+
+
+def test_the_seams_of_a_block_written_again_count_once(tmp_path: Path) -> None:
+    """As written last; so few that what they come to can be told by hand."""
+    path = tmp_path / "ledger"
+    lines = [
+        TaskRecord("stitch", 0, "done", quality={"seams": [[0, 99.0, 1.0], [1, 99.0, 1.0]]}),
+        TaskRecord("stitch", 1, "done", quality={"seams": [[1, 12.0, 1.0]]}),
+        TaskRecord("stitch", 0, "invalid"),
+        TaskRecord("stitch", 0, "done", quality={"seams": [[0, 4.0, 1.0], [1, 0.0, 2.0]]}),
+    ]
+    path.write_text("".join(record.to_line() + "\n" for record in lines))
+    volume = Volume("yx", (1, 1, 1, 64, 128), "uint16")
+    config = parse_config(
+        {
+            "input": {"path": "a"},
+            "output": {"path": "b"},
+            "psf": {"kind": "identity"},
+            "solver": "identity",
+            "tiling": {"dimensions": 2, "core": 64, "blend": 4},
+        }
+    )
+    plan = make_plan(volume, config, (0, 0, 0), 2**34)
+    assert (plan.n_tiles, plan.n_blocks) == (2, 2)
+    metrics = TileMetrics(plan, count_writings(path, plan.n_blocks))
+    for record in read_records(path):
+        metrics.note(record)
+    assert metrics.on_grid([1.0])["seam"].ravel().tolist() == [2.0, 2.0]
