@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from builders import complete, config_of, image_files, make_run, ramp
 
 from ssi_pipeline.run import missing
 from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.stages import TileStage
 from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.ledger import DONE, read_state
+from ssi_pipeline.storage.ledger import DONE, TODO, read_state
+from ssi_pipeline.storage.records import Job
 
 
 @pytest.mark.parametrize("fast_seconds", [0.0, 10.0], ids=["threads", "one after the other"])
@@ -38,3 +41,21 @@ def test_every_missing_block_is_found_once(
     ]
     assert (state.status["stitch"] != DONE).nonzero()[0].tolist() == [0, 7, 8, 17]
     assert missing.forget_missing(context, state) == []
+
+
+def test_scratch_that_a_kill_left_is_deleted(tmp_path: Path) -> None:
+    """All but that of the tiles that an unwritten block needs; what is not there is not asked for."""
+    config = make_run(tmp_path, ramp((1, 64, 128)), tiling={"blend": 8}, output={"keep_scratch": True})
+    complete(config)
+    context = open_context(config_of(config))
+    output = context.document.config.output.model_copy(update={"keep_scratch": False})
+    document = replace(context.document, config=context.document.config.model_copy(update={"output": output}))
+    context = replace(context, document=document)
+    context.scratch.release(7)
+    assert context.scratch.present() == set(range(7))
+    state = read_state(context.paths.ledger, task_counts(context))
+    state.status["stitch"][0] = TODO
+    stage = TileStage(context, state)
+    assert list(iter(stage.next_job, None)) == [Job("stitch", 0)]
+    stage.synced()
+    assert context.scratch.present() == {0, 1, 4, 5}
