@@ -12,6 +12,7 @@ from rich.console import Console
 from ssi_pipeline import __version__
 from ssi_pipeline.config import load_config
 from ssi_pipeline.errors import ConfigError, SsiError, StoppedError
+from ssi_pipeline.redact import redact
 
 OK, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -31,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return OK
     except StoppedError as error:
-        print(f"ssi: {error}", file=sys.stderr)
+        print(f"ssi: {redact(str(error))}", file=sys.stderr)
         return INCOMPLETE
     except (SsiError, OSError) as error:
-        print(f"ssi: {error}", file=sys.stderr)
+        print(f"ssi: {redact(str(error))}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print("ssi: stopped; run the same command again to resume", file=sys.stderr)
@@ -75,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
     for sub in (plan, run, status, verify, report):
         sub.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
+    cluster = add("cluster", _cluster, "prepare a run on SLURM")
+    cluster.add_argument(
+        "what", choices=("script", "check"), help="script: print a job's script; check: prove a site with one small job"
+    )
+    cluster.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
     benchmark = add("benchmark", _benchmark, "run the published comparison of methods; the same command resumes")
     benchmark.add_argument("--images", type=Path, metavar="DIR", help="png and tif (default: some of scikit-image's)")
     benchmark.add_argument("--methods", metavar="A,B", help="rows of the table, by name (default: all)")
@@ -125,7 +131,13 @@ def _run(options: argparse.Namespace) -> int:
     from ssi_pipeline.run import run
 
     config = load_config(options.config)
-    outcome = run(config, new=options.new, retry_failed=options.retry_failed, ignore_disk=options.ignore_disk)
+    outcome = run(
+        config,
+        new=options.new,
+        retry_failed=options.retry_failed,
+        ignore_disk=options.ignore_disk,
+        name=str(options.config),
+    )
     if outcome.interrupted:
         return INTERRUPTED
     return OK if outcome.complete else INCOMPLETE
@@ -184,6 +196,18 @@ def _report(options: argparse.Namespace) -> int:
     path = write_report(load_config(options.config), options.output)
     _out.print(f"wrote {path}")
     return OK
+
+
+def _cluster(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    if options.what == "script":
+        from ssi_pipeline.cluster.script import script_text
+
+        _out.print(script_text(config), markup=False, end="")
+        return OK
+    from ssi_pipeline.cluster.check import check
+
+    return OK if check(config, lambda text: _out.print(text, markup=False)) else INCOMPLETE
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,12 +1,12 @@
 """The run configuration: what a user may say, checked before anything else happens."""
 
+from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.fingerprint import differences, digest, flatten
 from ssi_pipeline.config.load import load_config, parse_config
 from ssi_pipeline.config.model import (
     PUBLISHED_SOLVERS,
     BoundsConfig,
     ClassicalConfig,
-    ExecutorConfig,
     InputConfig,
     MaskingConfig,
     NetworkConfig,
@@ -17,8 +17,10 @@ from ssi_pipeline.config.model import (
     TilingConfig,
     TrainingConfig,
 )
+from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.sensor import SensorConfig
+from ssi_pipeline.config.slurm import SlurmConfig
 
 __all__ = [
     "PUBLISHED_SOLVERS",
@@ -33,11 +35,13 @@ __all__ = [
     "MaskingConfig",
     "NetworkConfig",
     "NormalisationConfig",
+    "OnEndConfig",
     "OutputConfig",
     "PsfConfig",
     "PublishedConfig",
     "RunConfig",
     "SensorConfig",
+    "SlurmConfig",
     "TilingConfig",
     "TrainingConfig",
     "WidefieldPsf",

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ssi_pipeline.config.executor import ExecutorConfig
+from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.section import (
     Axis,
@@ -186,19 +188,6 @@ class ClassicalConfig(Section):
     tv_iterations: PositiveInt = 50
 
 
-class ExecutorConfig(Section):
-    """Where the work is done. Nothing here changes what is computed."""
-
-    kind: Literal["serial", "dask"] = "dask"
-    workers: PositiveInt | None = None
-    threads: PositiveInt = 1
-    memory_gib: PositiveFloat | None = None
-    address: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    tile_attempts: PositiveInt = 2
-    worker_losses: PositiveInt = 3
-
-
 class RunConfig(Section):
     """Everything that a run depends on."""
 
@@ -218,6 +207,7 @@ class RunConfig(Section):
     published: PublishedConfig = PublishedConfig()
     classical: ClassicalConfig = ClassicalConfig()
     executor: ExecutorConfig = ExecutorConfig()
+    on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
     seed: NonNegativeInt = 0
 
     @field_validator("psf", mode="before")

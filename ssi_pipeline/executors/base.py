@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,11 +11,36 @@ from ssi_pipeline.storage.records import Job, TaskRecord
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A batch that came back: its records, or why the batch was lost with its worker."""
+    """A batch that came back: its records, or why the batch was lost with its worker.
+
+    ``excused``: it was lost by no fault of its jobs, for instance with a preempted worker.
+    """
 
     jobs: tuple[Job, ...]
     records: tuple[TaskRecord, ...]
     lost: str | None = None
+    excused: bool = False
+
+
+class Workers(Protocol):
+    """Looks after the processes or jobs that workers live in.
+
+    ``patience_s``: how long it may take until it is known why a worker was lost.
+    """
+
+    patience_s: float
+
+    def tend(self, connected: Collection[str], enough: bool) -> None:
+        """Replace what is gone; ``connected``: names of the workers there are, ``enough``: no more are needed."""
+
+    def departure(self, worker: str) -> str | None:
+        """Tell what ended a lost worker; None where it died by itself, perhaps of its task."""
+
+    def avoid(self, host: str) -> bool:
+        """Use a machine no more; tells whether there are others."""
+
+    def close(self) -> None:
+        """Give all of them back."""
 
 
 class Executor(Protocol):
@@ -39,6 +64,9 @@ class Executor(Protocol):
 
     def completed(self, timeout: float) -> list[Completed]:
         """Return batches that came back; waits up to ``timeout`` seconds for the first."""
+
+    def avoid(self, host: str) -> bool:
+        """Give no more work to a machine that fails every task; tells whether that can be done here."""
 
     def withdraw(self) -> None:
         """Forget the batches that have not begun, as far as it is known; they do not come back."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.run.causes import without_numbers
 from ssi_pipeline.run.finish import TileMetrics, count_writings
 from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.reasons import without_numbers
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
 from ssi_pipeline.storage.lock import is_locked
 from ssi_pipeline.storage.records import KINDS, Kind, TaskRecord

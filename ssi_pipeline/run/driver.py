@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 
-from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config import ExecutorConfig, RunConfig
 from ssi_pipeline.errors import OutputError, SsiError, StoppedError
-from ssi_pipeline.executors import open_executor
+from ssi_pipeline.executors import Executor, open_executor
+from ssi_pipeline.redact import redact
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
+from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.losses import Losses
+from ssi_pipeline.run.lost import LostTasks
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
@@ -18,6 +23,7 @@ from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.setup import check_output, put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.summary import describe_summary, summarise
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.output import read_status, set_status
@@ -36,6 +42,7 @@ def run(
     retry_failed: bool = False,
     ignore_disk: bool = False,
     say: Callable[[str], None] = print,
+    name: str = "CONFIG",
 ) -> Outcome:
     """Do whatever of a run is not done yet.
 
@@ -49,6 +56,8 @@ def run(
         Start although the disk might be too small.
     say
         Receives lines for the user before the display is up.
+    name
+        Of the configuration's file, for the commands that the user is told.
 
     Raises
     ------
@@ -62,70 +71,114 @@ def run(
         paths.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the state folder {paths.root} cannot be made: {error}") from error
-    with run_lock(paths.lock):
+    with end_hook(config) as ending, run_lock(paths.lock):
         if new and (paths.document.exists() or config.output.path.exists()):
             for moved in put_aside(prepared):
                 say(f"the earlier run is kept as {moved}")
-            return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say)
-        return _run_locked(prepared, retry_failed)
+            return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say, name=name)
+        return _run_locked(prepared, retry_failed, ending, name)
 
 
-def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
+@dataclass(slots=True)
+class _Call:
+    """One call of ``run``, once it has begun."""
+
+    context: Context
+    state: LedgerState
+    ledger: Ledger
+    display: ProgressDisplay
+    stop: StopRequest
+    lost: LostTasks = field(default_factory=LostTasks)
+
+    def outcome(self, interrupted: bool) -> Outcome:
+        """Count what is there now."""
+        return Outcome(
+            state=self.context.paths.root,
+            tiles=self.context.plan.n_tiles,
+            tiles_done=self.state.count("solve", DONE),
+            tiles_failed=self.state.count("solve", FAILED),
+            blocks_missing=sum(int((self.state.status[kind] != DONE).sum()) for kind in WRITTEN),
+            computed_tiles=self.ledger.done["solve"],
+            interrupted=interrupted,
+        )
+
+    def summarise(self, name: str) -> None:
+        """Say what the run came to; where its ledger cannot be read, that is said elsewhere."""
+        with suppress(SsiError, OSError):
+            for line in describe_summary(summarise(self.context), self.state, self.ledger.seconds, self.lost, name):
+                self.display.line(line)
+
+
+def _run_locked(prepared: Prepared, retry_failed: bool, ending: Ending, name: str) -> Outcome:
     context, resumed = start_or_resume(prepared)
     state = read_state(context.paths.ledger, task_counts(context))
     with Ledger(context.paths.ledger) as ledger, closing(_display(context)) as display, StopRequest() as stop:
+        call = _Call(context, state, ledger, display, stop)
+        ending.outcome = call.outcome(interrupted=True)
         if resumed:
             display.line(describe_resumed(context, state))
-        for record in forget_missing(context, state):
-            ledger.append(record)
-        if retry_failed and (again := forget_failures(state)):
-            display.line(f"{len(again)} failed tiles are taken up again")
-            for record in again:
-                ledger.append(record)
+        _take_back(call, retry_failed)
+        finished = False
         try:
-            finished = _is_finished(context, state) or _work(context, state, ledger, display, stop)
+            finished = _is_finished(context, state) or _work(call)
         except KeyboardInterrupt:
-            finished = False
+            pass
         except (SsiError, OSError) as error:
-            raise StoppedError(f"stopped: {error}; what is done is recorded") from error
-        outcome = Outcome(
-            state=context.paths.root,
-            tiles=context.plan.n_tiles,
-            tiles_done=state.count("solve", DONE),
-            tiles_failed=state.count("solve", FAILED),
-            blocks_missing=sum(int((state.status[kind] != DONE).sum()) for kind in WRITTEN),
-            computed_tiles=ledger.done["solve"],
-            interrupted=not finished,
-        )
+            stopped = StoppedError(redact(f"stopped: {error}; what is done is recorded"))
+            display.log(str(stopped))  # whoever called says it on the screen
+            raise stopped from error
+        finally:
+            ending.outcome = outcome = call.outcome(interrupted=not finished)
+            call.summarise(name)
         if outcome.complete and not context.document.config.output.keep_scratch:
             remove_scratch(context.scratch_path)
         display.line(describe_outcome(outcome))
         return outcome
 
 
+def _take_back(call: _Call, retry_failed: bool) -> None:
+    """Put back to do what is not there any more, and what failed, when asked to."""
+    for record in forget_missing(call.context, call.state):
+        call.ledger.append(record)
+    if retry_failed and (again := forget_failures(call.state)):
+        call.display.line(f"{len(again)} failed tiles are taken up again")
+        for record in again:
+            call.ledger.append(record)
+
+
 def _display(context: Context) -> ProgressDisplay:
     return ProgressDisplay(context.paths.log, context.paths.progress)
 
 
-def _work(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
+def _work(call: _Call) -> bool:
     """Drive all stages and finish the output; returns False when asked to stop."""
-    set_status(context.document.config.output.path, "incomplete")
-    if not (nothing_to_do(state) or _compute(context, state, ledger, display, stop)):
+    output = call.context.document.config.output.path
+    set_status(output, "incomplete")
+    if not (nothing_to_do(call.state) or _compute(call)):
         return False
-    write_metrics(context)
-    if nothing_to_do(state):
-        ledger.sync()
-        set_status(context.document.config.output.path, "complete")
+    write_metrics(call.context)
+    if nothing_to_do(call.state):
+        call.ledger.sync()
+        set_status(output, "complete")
     return True
 
 
-def _compute(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
+def _compute(call: _Call) -> bool:
     """Start the workers and drive all stages; returns False when asked to stop."""
-    section = context.document.config.executor
-    with closing(open_executor(section, RunSpec(str(context.paths.root), context.document.fingerprint))) as executor:
-        display.line(f"{executor.slots} worker(s), {section.kind} executor")
-        loop = Loop(executor, ledger, state, display, stop, section.tile_attempts, section.worker_losses)
-        return ready_channels(context, state, loop) and _tiles_and_levels(context, state, loop)
+    context, display, section = call.context, call.display, call.context.document.config.executor
+    spec = RunSpec(str(context.paths.root), context.document.fingerprint)
+    with closing(open_executor(section, spec, display.line)) as executor:
+        display.line(_describe_workers(section, executor))
+        losses = Losses(section.worker_losses, section.infrastructure_failures, executor.avoid, display.line)
+        attempts = section.tile_attempts
+        loop = Loop(executor, call.ledger, call.state, display, call.stop, attempts, losses, call.lost)
+        return ready_channels(context, call.state, loop) and _tiles_and_levels(context, call.state, loop)
+
+
+def _describe_workers(section: ExecutorConfig, executor: Executor) -> str:
+    if section.kind == "slurm":
+        return f"up to {section.workers} workers in SLURM jobs, as they come"
+    return f"{executor.slots} worker(s), {section.kind} executor"
 
 
 def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
