@@ -94,6 +94,7 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
     finished: float = 0.0
     quality: HeadQuality = HeadQuality()
     error: str | None = None
+    device: str = ""
 
     @property
     def key(self) -> str:
@@ -125,6 +126,7 @@ def head_of(record: TaskRecord) -> RecordHead:
         finished=record.finished,
         quality=HeadQuality(str(record.quality.get("method", "?")), record.stored_bytes),
         error=record.error,
+        device=record.device,
     )
 
 
