@@ -63,6 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--retry-failed", action="store_true", help="also take up the tiles that failed before")
     run.add_argument("--ignore-disk", action="store_true", help="start although the disk may be too small")
     status = add("status", _status, "tell what is done, running, failed and to do")
+    status.add_argument(
+        "--watch",
+        type=_interval,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="look again each SECONDS (default: 2) until the run is complete; give it after CONFIG",
+    )
     verify = add("verify", _verify, "read every block back and compare it with the ledger")
     report = add("report", _report, "write a single HTML file about the run")
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
@@ -137,10 +145,31 @@ def _run(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.status import describe_status, read_status
+    from ssi_pipeline.run.watch import watch
 
-    status = read_status(load_config(options.config))
-    _print_rows(describe_status(status))
+    config = load_config(options.config)
+    if options.watch is not None:
+        try:
+            status = watch(config, str(options.config), options.watch, Console())
+        except KeyboardInterrupt:  # nothing was under way here: there is nothing to say
+            return INTERRUPTED
+    else:
+        status = read_status(config)
+        _print_rows(describe_status(status, str(options.config)))
     return INCOMPLETE if status.tiles_failed else OK
+
+
+def _interval(text: str) -> float:
+    """Read the argument of --watch; argparse takes for it whatever follows, the configuration too."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected seconds, found {text!r}; to watch {text}: `ssi status {text} --watch`"
+        ) from None
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, found {text}")
+    return seconds
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.run.finish import TileMetrics
+from ssi_pipeline.run.finish import TileMetrics, count_writings
 from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.reasons import without_numbers
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
 from ssi_pipeline.storage.lock import is_locked
 from ssi_pipeline.storage.records import KINDS, Kind, TaskRecord
@@ -21,10 +21,6 @@ from ssi_pipeline.tasks import Context
 
 _MOST_NOTES = 100
 """Different notes that are counted; a run has a handful, numbers in them set aside."""
-
-_NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
-
-"""Metrics that do not stand in a record's ``quality`` under their name."""
 
 
 @dataclass(slots=True)
@@ -114,15 +110,12 @@ class RunFacts:
 
 
 def read_facts(context: Context) -> RunFacts:
-    """Read the ledger once; memory grows with the tile grid, not with the ledger."""
+    """Read the ledger, twice: how often blocks were written comes first. Memory grows with the tile grid alone."""
     counts = task_counts(context)
     n_tiles = context.plan.n_tiles
     facts = RunFacts(
         context=context,
-        state=LedgerState(
-            {kind: np.zeros(size, np.uint8) for kind, size in counts.items()},
-            {"stitch": np.zeros(counts["stitch"], np.int64), "pyramid": np.zeros(counts["pyramid"], np.int64)},
-        ),
+        state=LedgerState.empty(counts),
         running=is_locked(context.paths.lock),
         calibration=_read_calibration(context),
         metrics={},
@@ -130,7 +123,7 @@ def read_facts(context: Context) -> RunFacts:
         finished=np.full(n_tiles, np.nan),
         totals={kind: KindTotals() for kind in KINDS},
     )
-    metrics = TileMetrics(context.plan)
+    metrics = TileMetrics(context.plan, count_writings(context.paths.ledger, counts["stitch"]))
     for number, record in enumerate(read_records(context.paths.ledger)):
         if 0 <= record.index < counts[record.kind]:
             _note(facts, number, record)
@@ -160,11 +153,6 @@ def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
     if note:
         note = without_numbers(note)
         facts.notes[note if note in facts.notes or len(facts.notes) < _MOST_NOTES else "other"] += 1
-
-
-def without_numbers(text: str) -> str:
-    """Return a text with each number as ``#``, so that messages that differ in numbers alone are one."""
-    return _NUMBER.sub("#", text)
 
 
 def _read_calibration(context: Context) -> list[dict[str, Any]]:
