@@ -63,14 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--retry-failed", action="store_true", help="also take up the tiles that failed before")
     run.add_argument("--ignore-disk", action="store_true", help="start although the disk may be too small")
     status = add("status", _status, "tell what is done, running, failed and to do")
-    status.add_argument(
-        "--watch",
-        type=_interval,
-        nargs="?",
-        const=2.0,
-        metavar="SECONDS",
-        help="look again each SECONDS (default: 2) until the run is complete; give it after CONFIG",
-    )
+    status.add_argument("--watch", action="store_true", help="look again and again until the run is complete")
+    status.add_argument("--every", type=_interval, default=2.0, metavar="SECONDS", help="with --watch (default: 2)")
     verify = add("verify", _verify, "read every block back and compare it with the ledger")
     report = add("report", _report, "write a single HTML file about the run")
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
@@ -148,9 +142,9 @@ def _status(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.watch import watch
 
     config = load_config(options.config)
-    if options.watch is not None:
+    if options.watch:
         try:
-            status = watch(config, str(options.config), options.watch, Console())
+            status = watch(config, str(options.config), options.every, Console())
         except KeyboardInterrupt:  # nothing was under way here: there is nothing to say
             return INTERRUPTED
     else:
@@ -160,13 +154,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _interval(text: str) -> float:
-    """Read the argument of --watch; argparse takes for it whatever follows, the configuration too."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected seconds, found {text!r}; to watch {text}: `ssi status {text} --watch`"
-        ) from None
+    seconds = float(text)
     if not 0.1 <= seconds <= 86400:
         raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, found {text}")
     return seconds

@@ -18,7 +18,8 @@ from ssi_pipeline.cli import main
 
 
 def watcher(config: Path, stdout: int, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-u", "-m", "ssi_pipeline.cli", "status", str(config), "--watch", *options]
+    command = [sys.executable, "-u", "-m", "ssi_pipeline.cli", "status", "--watch", str(config)]
+    command += ["--every", options[0]] if options else []
     return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, env=os.environ | {"TERM": "xterm"})
 
 
@@ -94,8 +95,8 @@ def test_a_run_that_is_started_over_is_read_anew(tmp_path: Path) -> None:
 
 
 def test_what_is_no_interval_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for wrong, why in (("run.yaml", "`ssi status run.yaml --watch`"), ("0", "0.1 to 86400 seconds")):
+    for wrong, why in (("soon", "invalid"), ("0", "0.1 to 86400 seconds")):
         with pytest.raises(SystemExit, match="2"):
-            main(["status", "--watch", wrong, str(tmp_path / "run.yaml")])
+            main(["status", "--watch", "--every", wrong, str(tmp_path / "run.yaml")])
         assert why in capsys.readouterr().err
     assert main(["status", str(tmp_path / "none.yaml"), "--watch"]) == 2
