@@ -233,3 +233,15 @@ def test_the_script_is_printed_as_it_is_submitted(
     )
     assert checked.returncode == 0, checked.stderr
     assert yaml.safe_load(config.read_text())["executor"]["kind"] == "slurm"
+
+
+def test_the_run_itself_as_a_job(tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]) -> None:
+    """cluster/driver.sbatch: one job drives, others work."""
+    config = case(tmp_path, image, executor())
+    driver = Path(__file__).parents[2] / "cluster" / "driver.sbatch"
+    ssi = Path(sys.executable).with_name("ssi")
+    output = tmp_path / "driver.out"
+    options = ["--parsable", "--wait", "--mem=500M", f"--output={output}", f"--export=ALL,SSI={ssi}"]
+    slurm.command("sbatch", *options, str(driver), str(config))
+    assert "complete: 12 of 12 tiles" in output.read_text()
+    assert hashes(tmp_path / "out.zarr") == serial
