@@ -31,8 +31,7 @@ def with_smaller_batch(solve: Callable[[RunConfig], Solution], config: RunConfig
     except torch.OutOfMemoryError:
         pass  # the exception holds the tensors of the frames that it went through: free it first
     gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing where there is no GPU
     batch = max(1, config.training.batch // 2)
     smaller = config.model_copy(update={"training": config.training.model_copy(update={"batch": batch})})
     solution = solve(smaller)
