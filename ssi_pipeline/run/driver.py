@@ -19,7 +19,7 @@ from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pendi
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.verify import forget_missing
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
-from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import remove_scratch
@@ -62,18 +62,23 @@ def run(
         paths.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the state folder {paths.root} cannot be made: {error}") from error
-    with run_lock(paths.lock):
-        if new and (paths.document.exists() or config.output.path.exists()):
-            for moved in put_aside(prepared):
-                say(f"the earlier run is kept as {moved}")
-            return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say)
-        return _run_locked(prepared, retry_failed)
+    with run_lock(paths.lock, say=say) as lease:
+        if not (new and (paths.document.exists() or config.output.path.exists())):
+            return _run_locked(prepared, lease, retry_failed)
+        for moved in put_aside(prepared):
+            say(f"the earlier run is kept as {moved}")
+    # the lock went aside with the state: the new folder needs one of its own
+    return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say)
 
 
-def _run_locked(prepared: Prepared, retry_failed: bool) -> Outcome:
+def _run_locked(prepared: Prepared, lease: Lease, retry_failed: bool) -> Outcome:
     context, resumed = start_or_resume(prepared)
     state = read_state(context.paths.ledger, task_counts(context))
-    with Ledger(context.paths.ledger) as ledger, closing(_display(context)) as display, StopRequest() as stop:
+    with (
+        Ledger(context.paths.ledger, lease.check) as ledger,
+        closing(_display(context)) as display,
+        StopRequest() as stop,
+    ):
         if resumed:
             display.line(describe_resumed(context, state))
         for record in forget_missing(context, state):
@@ -112,6 +117,7 @@ def _work(context: Context, state: LedgerState, ledger: Ledger, display: Progres
     set_status(context.document.config.output.path, "incomplete")
     if not (nothing_to_do(state) or _compute(context, state, ledger, display, stop)):
         return False
+    ledger.sync()  # refuses where the lock was lost meanwhile
     write_metrics(context)
     if nothing_to_do(state):
         ledger.sync()

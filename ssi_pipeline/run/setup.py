@@ -56,7 +56,8 @@ def _is_barely_begun(root: Path) -> bool:
     """Tell whether a folder holds no more than a run does that was killed before its document was written."""
     if not root.is_dir():
         return False
-    return all(p.name == "lock" or p.suffix == ".partial" or p.match("psf-c*.npy") for p in root.iterdir())
+    begun = ("lock", "lock-part-*", "*.partial", "psf-c*.npy")
+    return all(any(p.match(name) for name in begun) for p in root.iterdir())
 
 
 def put_aside(prepared: Prepared) -> list[Path]:
@@ -66,7 +67,10 @@ def put_aside(prepared: Prepared) -> list[Path]:
     stamp = time.strftime("old-%Y%m%d-%H%M%S")
     tails = itertools.chain([stamp], (f"{stamp}-{n}" for n in itertools.count(2)))
     tail = next(t for t in tails if not any(p.with_name(f"{p.name}.{t}").exists() for p in paths))
-    return [path.rename(path.with_name(f"{path.name}.{tail}")) for path in paths]
+    moved = [path.rename(path.with_name(f"{path.name}.{tail}")) for path in paths]
+    for path in moved:
+        (path / "lock").unlink(missing_ok=True)  # nobody works there
+    return moved
 
 
 def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:

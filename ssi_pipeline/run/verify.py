@@ -15,7 +15,7 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.setup import refuse_other_output
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, latest_records, read_state
-from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.lock import is_locked, run_lock
 from ssi_pipeline.storage.output import set_status
 from ssi_pipeline.storage.records import Kind, TaskRecord
 from ssi_pipeline.storage.sink import Sink
@@ -142,12 +142,14 @@ def _record(context: Context, records: list[TaskRecord]) -> bool:
     """Write what was found to the ledger, if no run is going on."""
     if not records:
         return True
+    if is_locked(context.paths.lock):
+        return False
     with ExitStack() as stack:
         try:
-            stack.enter_context(run_lock(context.paths.lock))
+            lease = stack.enter_context(run_lock(context.paths.lock, "a verification"))
         except LockedError:
             return False
-        ledger = stack.enter_context(Ledger(context.paths.ledger))
+        ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))
         for record in records:
             ledger.append(record)
         path: Path = context.document.config.output.path

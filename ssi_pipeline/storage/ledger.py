@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,12 +28,16 @@ _SYNC_SECONDS = 1.0
 class Ledger:
     """Append records; open it only under the run lock. ``done`` counts those of finished tasks by kind.
 
+    ``guard`` is called before anything is written and raises where the lock has been lost meanwhile.
+
     A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
     task was not recorded, so it is done again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
+        guard()
         _cut_torn_line(path)
+        self._guard = guard
         self._stream = path.open("ab")
         self._synced = time.monotonic()
         self.done: Counter[Kind] = Counter()
@@ -43,12 +47,13 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        """Sync and close."""
-        self.sync()
+        """Sync and close; what was written stays written, also where the lock is lost."""
+        os.fsync(self._stream.fileno())
         self._stream.close()
 
     def append(self, record: TaskRecord) -> None:
         """Write one record and flush it to the operating system."""
+        self._guard()
         self._stream.write(record.to_line().encode() + b"\n")
         self._stream.flush()
         self.done[record.kind] += record.status == "done"
@@ -62,6 +67,7 @@ class Ledger:
 
     def sync(self) -> None:
         """Force what was appended to disk."""
+        self._guard()
         os.fsync(self._stream.fileno())
         self._synced = time.monotonic()
 
