@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import OutputError, SsiError, StoppedError
+from ssi_pipeline.errors import SsiError, StoppedError
 from ssi_pipeline.executors import open_executor
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
@@ -21,13 +22,16 @@ from ssi_pipeline.run.verify import forget_missing
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
-from ssi_pipeline.storage.records import Kind
+from ssi_pipeline.storage.records import Kind, TaskRecord
 from ssi_pipeline.storage.scratch import remove_scratch
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.state import StatePaths, make_state_folder
 from ssi_pipeline.tasks import Context, RunSpec
 
 WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
 """Kinds of task that write the image."""
+
+Proof = Callable[[Context, LedgerState], Sequence[TaskRecord]]
+"""Looks at all that is written; returns records that take back what is not good."""
 
 
 def run(
@@ -58,20 +62,19 @@ def run(
     prepared = prepare(config)
     paths = StatePaths(config.state_path)
     check_output(prepared, new, ignore_disk)
-    try:
-        paths.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the state folder {paths.root} cannot be made: {error}") from error
+    make_state_folder(paths)
     with run_lock(paths.lock, say=say) as lease:
+        settle_parts(paths, lease, say)
         if not (new and (paths.document.exists() or config.output.path.exists())):
-            return _run_locked(prepared, lease, retry_failed)
+            return run_locked(prepared, lease, retry_failed)
         for moved in put_aside(prepared):
             say(f"the earlier run is kept as {moved}")
     # the lock went aside with the state: the new folder needs one of its own
     return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say)
 
 
-def _run_locked(prepared: Prepared, lease: Lease, retry_failed: bool) -> Outcome:
+def run_locked(prepared: Prepared, lease: Lease, retry_failed: bool, prove: Proof = lambda *_: []) -> Outcome:
+    """Do it under the run's lock; ``prove`` has the last word before the output is called complete."""
     context, resumed = start_or_resume(prepared)
     state = read_state(context.paths.ledger, task_counts(context))
     with (
@@ -88,7 +91,7 @@ def _run_locked(prepared: Prepared, lease: Lease, retry_failed: bool) -> Outcome
             for record in again:
                 ledger.append(record)
         try:
-            finished = _is_finished(context, state) or _work(context, state, ledger, display, stop)
+            finished = _is_finished(context, state) or _work(context, state, ledger, display, stop, prove)
         except KeyboardInterrupt:
             finished = False
         except (SsiError, OSError) as error:
@@ -112,25 +115,39 @@ def _display(context: Context) -> ProgressDisplay:
     return ProgressDisplay(context.paths.log, context.paths.progress)
 
 
-def _work(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
+def _work(
+    context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest, prove: Proof
+) -> bool:
     """Drive all stages and finish the output; returns False when asked to stop."""
     set_status(context.document.config.output.path, "incomplete")
     if not (nothing_to_do(state) or _compute(context, state, ledger, display, stop)):
         return False
     ledger.sync()  # refuses where the lock was lost meanwhile
     write_metrics(context)
+    for record in prove(context, state) if nothing_to_do(state) else []:
+        display.line(f"{record.error}; run again to mend it")
+        ledger.append(record)
+        state.note(record)
     if nothing_to_do(state):
         ledger.sync()
         set_status(context.document.config.output.path, "complete")
     return True
 
 
-def _compute(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
-    """Start the workers and drive all stages; returns False when asked to stop."""
+@contextmanager
+def workers(
+    context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest
+) -> Iterator[Loop]:
+    """Start the workers that the configuration asks for."""
     section = context.document.config.executor
     with closing(open_executor(section, RunSpec(str(context.paths.root), context.document.fingerprint))) as executor:
         display.line(f"{executor.slots} worker(s), {section.kind} executor")
-        loop = Loop(executor, ledger, state, display, stop, section.tile_attempts, section.worker_losses)
+        yield Loop(executor, ledger, state, display, stop, section.tile_attempts, section.worker_losses)
+
+
+def _compute(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
+    """Start the workers and drive all stages; returns False when asked to stop."""
+    with workers(context, state, ledger, display, stop) as loop:
         return ready_channels(context, state, loop) and _tiles_and_levels(context, state, loop)
 
 

@@ -17,6 +17,7 @@ from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.progress import duration, size_of
 from ssi_pipeline.run.setup import create_stores, save_inputs
 from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import RunSpec, execute
@@ -51,7 +52,12 @@ def estimate_time(seconds: list[float], n_tiles: int, workers: int, source: str)
 def time_from_ledger(prepared: Prepared) -> TimeEstimate | None:
     """Estimate the time of the whole run from the tiles that are done."""
     paths = StatePaths(prepared.document.config.state_path)
-    done = [r.seconds for r in read_records(paths.ledger) if r.kind == "solve" and r.status == "done"]
+    done = [
+        r.seconds
+        for path in ledger_paths(paths)
+        for r in read_records(path)
+        if r.kind == "solve" and r.status == "done"
+    ]
     return estimate_time(done, prepared.document.plan.n_tiles, prepared.workers, "tiles done")
 
 

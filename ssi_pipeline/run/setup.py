@@ -20,6 +20,7 @@ from ssi_pipeline.storage.atomic import sweep_partial_files
 from ssi_pipeline.storage.identity import UNREADABLE
 from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.output import create_output, is_ours, read_fingerprint, refuse_missing_levels
+from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
@@ -73,11 +74,11 @@ def put_aside(prepared: Prepared) -> list[Path]:
     return moved
 
 
-def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
+def start_or_resume(prepared: Prepared, sweep: bool = True) -> tuple[Context, bool]:
     """Write what a new run needs, or check that the earlier one is the same; tells whether it resumes.
 
     Called under the run lock. An earlier run keeps its plan, also where another machine would now
-    cut the volume differently.
+    cut the volume differently. ``sweep`` deletes what killed workers left; none may be at work.
 
     Raises
     ------
@@ -100,7 +101,8 @@ def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
         if not resumed:
             shutil.rmtree(paths.root, ignore_errors=True)  # nothing has been done yet: leave nothing behind
         raise
-    sweep_partial_files(config.output.path, paths.root)
+    if sweep:
+        sweep_partial_files(config.output.path, paths.root)
     return context, resumed
 
 
@@ -134,7 +136,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
                 "put the right one back, or start over with `ssi run --new` (both are kept aside)"
             )
         refuse_missing_levels(output, Context(document, paths).pyramid.n_levels)
-    elif any(record.kind == "stitch" for record in read_records(paths.ledger)):
+    elif any(record.kind == "stitch" for path in ledger_paths(paths) for record in read_records(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "
             "put it back (is its disk mounted?), or start over with `ssi run --new`"

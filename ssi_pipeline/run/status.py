@@ -13,15 +13,17 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.progress import Snapshot, duration, per_time, read_snapshot
 from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.ledger import DONE, FAILED, read_records, read_state
-from ssi_pipeline.storage.lock import is_locked
+from ssi_pipeline.storage.ledger import DONE, FAILED, read_records, read_states
+from ssi_pipeline.storage.lock import look_at_lock
+from ssi_pipeline.storage.parts import ledger_paths, working_parts
 
 _MOST_FAILURES = 20
+_MOST_CLIENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """Counts of tiles and blocks; ``live`` is there while a client works; failures with their cause."""
+    """Counts of tiles and blocks; ``live`` is there while a client works; failures with their cause; who works."""
 
     tiles: int
     tiles_done: int
@@ -34,6 +36,7 @@ class RunStatus:
     running: bool
     failures: tuple[tuple[str, str], ...]
     methods: dict[str, int]
+    clients: tuple[str, ...] = ()
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -44,9 +47,12 @@ class RunStatus:
 def read_status(config: RunConfig) -> RunStatus:
     """Return where the run of a configuration stands."""
     context = open_context(config)
-    state = read_state(context.paths.ledger, task_counts(context))
-    seconds, last, failures, methods = _tiles_of(context.paths.ledger)
-    running = is_locked(context.paths.lock)
+    ledgers = ledger_paths(context.paths)
+    state = read_states(ledgers, task_counts(context))
+    seconds, last, failures, methods = _tiles_of(ledgers)
+    client = look_at_lock(context.paths.lock)
+    parts = working_parts(context.paths)
+    running = client is not None or bool(parts)
     return RunStatus(
         tiles=context.plan.n_tiles,
         tiles_done=state.count("solve", DONE),
@@ -55,19 +61,20 @@ def read_status(config: RunConfig) -> RunStatus:
         blocks_done=state.count("stitch", DONE),
         mean_tile_seconds=seconds,
         last_finished=last,
-        live=read_snapshot(context.paths.progress) if running else None,
+        live=read_snapshot(context.paths.progress) if client is not None else None,
         running=running,
         failures=failures,
         methods=methods,
+        clients=tuple([str(client)] if client is not None else [str(held) for _, held in parts]),
     )
 
 
-def _tiles_of(ledger: Path) -> tuple[float | None, float | None, tuple[tuple[str, str], ...], dict[str, int]]:
+def _tiles_of(ledgers: list[Path]) -> tuple[float | None, float | None, tuple[tuple[str, str], ...], dict[str, int]]:
     """Mean seconds, last finish, failures by key, tiles by method; of a task done twice the last record counts."""
     total, count, last = 0.0, 0, None
     failures: dict[str, str] = {}
     methods: dict[int, str] = {}
-    for record in read_records(ledger):
+    for record in itertools.chain.from_iterable(map(read_records, ledgers)):
         last = max(last or 0.0, record.finished) or None
         if record.status == "failed":
             failures[record.key] = record.error or "unknown"
@@ -105,7 +112,9 @@ def describe_status(status: RunStatus) -> list[tuple[str, str]]:
 
 def _client(status: RunStatus) -> str:
     if status.running:
-        return "running"
+        shown = "; ".join(status.clients[:_MOST_CLIENTS])
+        more = len(status.clients) - _MOST_CLIENTS
+        return f"running ({shown}{f'; and {more} more' if more > 0 else ''})"
     if status.blocks_done == status.blocks:
         return "not running; all blocks are written"
     since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"

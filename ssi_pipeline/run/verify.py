@@ -12,11 +12,13 @@ from pathlib import Path
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
 from ssi_pipeline.geometry import Box
+from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.setup import refuse_other_output
-from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, latest_records, read_state
+from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, latest_records, read_states
 from ssi_pipeline.storage.lock import is_locked, run_lock
 from ssi_pipeline.storage.output import set_status
+from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.records import Kind, TaskRecord
 from ssi_pipeline.storage.sink import Sink
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -74,11 +76,11 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
     """
     context = open_context(config)
     refuse_other_output(context.document, context.paths)
-    state = read_state(context.paths.ledger, task_counts(context))
+    state = read_states(ledger_paths(context.paths), task_counts(context))
     total = sum(len(state.status[kind]) for kind in ("stitch", "pyramid"))
     problems: list[tuple[TaskRecord, str]] = []
     checked = 0
-    for kind, index, problem in _check_all(context, state):
+    for kind, index, problem in check_all(context, state):
         checked += 1
         if tell is not None:
             tell(checked, total)
@@ -88,13 +90,15 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
     return Verification(total, total - checked, tuple(text for _, text in problems), recorded)
 
 
-def _check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:
+def check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:
+    """Read every block that is called done; yields its kind and index, and what is wrong with it."""
     config = context.document.config.output
     sink = Sink(config.path, context.document.volume.axes, context.plan.shard, writable=False)
     kinds: tuple[Kind, ...] = ("stitch", "pyramid")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for kind in kinds:
-            digests = {i: r.quality.get("digest") for i, r in latest_records(context.paths.ledger, kind).items()}
+            ledgers = [latest_records(path, kind) for path in ledger_paths(context.paths)]
+            digests = {i: r.quality.get("digest") for latest in ledgers for i, r in latest.items()}
             done = [int(index) for index in (state.status[kind] == DONE).nonzero()[0]]
             for first in range(0, len(done), _AT_ONCE):
                 chosen = done[first : first + _AT_ONCE]
@@ -142,11 +146,12 @@ def _record(context: Context, records: list[TaskRecord]) -> bool:
     """Write what was found to the ledger, if no run is going on."""
     if not records:
         return True
-    if is_locked(context.paths.lock):
+    if is_locked(context.paths.lock) or working_parts(context.paths):
         return False
     with ExitStack() as stack:
         try:
             lease = stack.enter_context(run_lock(context.paths.lock, "a verification"))
+            settle_parts(context.paths, lease, lambda _: None)  # or what they recorded earlier would count as later
         except LockedError:
             return False
         ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))

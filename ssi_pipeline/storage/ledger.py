@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -115,9 +115,9 @@ class LedgerState:
         if record.kind in self.stored_bytes:
             self.stored_bytes[record.kind][record.index] = record.quality.get("stored_bytes", 0)
 
-    def count(self, kind: Kind, code: int) -> int:
-        """Return the number of tasks of one kind with one status."""
-        return int(np.count_nonzero(self.status[kind] == code))
+    def count(self, kind: Kind, code: int, within: slice = slice(None)) -> int:
+        """Return the number of tasks of one kind with one status, of all or of those ``within`` a range."""
+        return int(np.count_nonzero(self.status[kind][within] == code))
 
 
 def read_state(path: Path, sizes: dict[Kind, int]) -> LedgerState:
@@ -128,6 +128,15 @@ def read_state(path: Path, sizes: dict[Kind, int]) -> LedgerState:
     )
     for record in read_records(path):
         state.note(record)
+    return state
+
+
+def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
+    """Replay several ledgers of one run, one after the other."""
+    state = read_state(paths[0], sizes)
+    for path in paths[1:]:
+        for record in read_records(path):
+            state.note(record)
     return state
 
 

@@ -1,0 +1,94 @@
+"""The end of a run in parts: what they left together, what none of them could do alone, and the proof of all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.run.driver import run_locked
+from ssi_pipeline.run.merge import settle_parts
+from ssi_pipeline.run.outcome import Outcome
+from ssi_pipeline.run.prepare import prepare, task_counts
+from ssi_pipeline.run.setup import start_or_resume
+from ssi_pipeline.run.verify import check_all, forget_missing
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_state
+from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.parts import Part, read_count
+from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.tasks import Context
+
+
+def finish_parts(config: RunConfig, command: str = "ssi run", say: Callable[[str], None] = print) -> Outcome | None:
+    """Complete a run whose parts are done; the same call resumes.
+
+    Parameters
+    ----------
+    command
+        What runs this configuration, for the list of what is missing.
+    say
+        Receives lines for the user.
+
+    Returns
+    -------
+    What it came to; None where tiles are to do, which was said.
+
+    Raises
+    ------
+    SsiError
+        A part still works, or the output cannot be completed.
+    """
+    prepared = prepare(config)
+    paths = StatePaths(config.state_path)
+    if not paths.document.exists():
+        raise InputError(f"there is no run at {paths.root} yet: start its parts with `{command} --part k/n`")
+    with run_lock(paths.lock, "the finish of a run in parts", say) as lease:
+        settle_parts(paths, lease, say)
+        context, _ = start_or_resume(prepared)
+        todo = tiles_to_do(context)
+        if todo:
+            for line in describe_missing(context, todo, read_count(paths), command):
+                say(line)
+            return None
+        return run_locked(prepared, lease, retry_failed=False, prove=_unreadable)
+
+
+def tiles_to_do(context: Context) -> list[int]:
+    """Return the tiles that some block needs and that are neither there nor given up."""
+    state = read_state(context.paths.ledger, task_counts(context))
+    forget_missing(context, state)
+    missing: set[int] = set()
+    for block in (state.status["stitch"] != DONE).nonzero()[0]:
+        missing.update(tile for tile in context.plan.block(int(block)).tiles if _is_to_do(context, state, tile))
+    return sorted(missing)
+
+
+def _is_to_do(context: Context, state: LedgerState, tile: int) -> bool:
+    status = state.status["solve"][tile]
+    if status == FAILED:
+        return False
+    return bool(status != DONE) or context.plan.direct or not context.scratch.has(tile)
+
+
+def describe_missing(context: Context, tiles: list[int], count: int | None, command: str) -> list[str]:
+    """Return what is to do, part by part, and how."""
+    if count is None:
+        return [f"{len(tiles)} tiles are to do: `{command}`"]
+    parts = [Part(count, number) for number in range(1, count + 1)]
+    starts = Counter(_part_of(tile, context.plan.n_tiles, count) for tile in tiles)
+    lines = [f"{part}: {starts[part.number]} tiles to do: `{command} --part {part.option}`" for part in parts]
+    found = [line for part, line in zip(parts, lines, strict=True) if starts[part.number]]
+    return [*found, f"not finished: {len(tiles)} of {context.plan.n_tiles} tiles are to do; nothing is lost"]
+
+
+def _part_of(tile: int, n_tiles: int, count: int) -> int:
+    """Return the number of the part whose range holds a tile: the inverse of ``Part.tiles``."""
+    return ((tile + 1) * count - 1) // n_tiles + 1
+
+
+def _unreadable(context: Context, state: LedgerState) -> list[TaskRecord]:
+    """Read every block of every level back; returns the records that take bad ones back."""
+    found = check_all(context, state)
+    return [TaskRecord(kind, index, "invalid", error=problem) for kind, index, problem in found if problem]
