@@ -70,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
     for sub in (plan, run, status, verify, report):
         sub.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
+    cluster = add("cluster", _cluster, "prepare a run on SLURM")
+    cluster.add_argument(
+        "what", choices=("script", "check"), help="script: print a job's script; check: prove a site with one small job"
+    )
+    cluster.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
     benchmark = add("benchmark", _benchmark, "run the published comparison of methods; the same command resumes")
     benchmark.add_argument("--images", type=Path, metavar="DIR", help="png and tif (default: some of scikit-image's)")
     benchmark.add_argument("--methods", metavar="A,B", help="rows of the table, by name (default: all)")
@@ -183,6 +188,18 @@ def _report(options: argparse.Namespace) -> int:
     path = write_report(load_config(options.config), options.output)
     _out.print(f"wrote {path}")
     return OK
+
+
+def _cluster(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    if options.what == "script":
+        from ssi_pipeline.cluster.script import script_text
+
+        _out.print(script_text(config), markup=False, end="")
+        return OK
+    from ssi_pipeline.cluster.check import check
+
+    return OK if check(config, lambda text: _out.print(text, markup=False)) else INCOMPLETE
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,12 +1,12 @@
 """The run configuration: what a user may say, checked before anything else happens."""
 
+from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.fingerprint import differences, digest, flatten
 from ssi_pipeline.config.load import load_config, parse_config
 from ssi_pipeline.config.model import (
     PUBLISHED_SOLVERS,
     BoundsConfig,
     ClassicalConfig,
-    ExecutorConfig,
     InputConfig,
     MaskingConfig,
     NetworkConfig,
@@ -19,6 +19,7 @@ from ssi_pipeline.config.model import (
 )
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.sensor import SensorConfig
+from ssi_pipeline.config.slurm import SlurmConfig
 
 __all__ = [
     "PUBLISHED_SOLVERS",
@@ -38,6 +39,7 @@ __all__ = [
     "PublishedConfig",
     "RunConfig",
     "SensorConfig",
+    "SlurmConfig",
     "TilingConfig",
     "TrainingConfig",
     "WidefieldPsf",

@@ -10,9 +10,16 @@ from pydantic import BaseModel, ValidationError
 
 from ssi_pipeline.config.explain import explain
 from ssi_pipeline.config.model import RunConfig
+from ssi_pipeline.config.slurm import SlurmConfig
 from ssi_pipeline.errors import ConfigError
 
-_PATHS = (("input", "path"), ("output", "path"), ("output", "state"), ("training", "start_from"))
+_PATHS = (
+    ("input", "path"),
+    ("output", "path"),
+    ("output", "state"),
+    ("training", "start_from"),
+    ("executor", "profile"),
+)
 
 
 def load_config(path: Path | str) -> RunConfig:
@@ -42,12 +49,34 @@ def parse_config(document: Any, base: Path = Path(), name: str = "configuration"
     if not isinstance(document, dict):
         found = "nothing" if document is None else type(document).__name__
         raise ConfigError(f"{name}: expected a mapping of sections (input, output, psf, ...), found {found}")
-    document = _without_empty_sections(document, RunConfig)
+    document = _with_profile(_resolve_paths(_without_empty_sections(document, RunConfig), base.resolve()))
     try:
-        return RunConfig.model_validate(_resolve_paths(document, base.resolve()))
+        return RunConfig.model_validate(document)
     except ValidationError as error:
         lines = [f"  {line}" for line in explain(error, one_psf=not isinstance(document.get("psf"), list))]
         raise ConfigError("\n".join([f"{name} cannot be used:", *lines])) from None
+
+
+def _with_profile(document: dict[str, Any]) -> dict[str, Any]:
+    """Take up what the site's profile says of SLURM; what the run says itself counts more."""
+    executor = document.get("executor")
+    if not isinstance(executor, dict) or not isinstance(executor.get("profile"), str):
+        return document
+    path = Path(executor["profile"])
+    if not path.is_file():
+        raise ConfigError(f"executor.profile {path} not found: expected a YAML file with the keys of executor.slurm")
+    site = _read(path)
+    if not isinstance(site, dict):
+        raise ConfigError(f"{path}: expected a mapping with the keys of executor.slurm (partition, account, ...)")
+    unknown = [str(key) for key in site if key not in SlurmConfig.model_fields]
+    if unknown:
+        raise ConfigError(
+            f"{path} has {', '.join(unknown)}: expected some of {', '.join(SlurmConfig.model_fields)} "
+            "(what is not about SLURM belongs to the run's own configuration)"
+        )
+    own = executor.get("slurm", {})
+    merged = {**site, **own} if isinstance(own, dict) else own
+    return {**document, "executor": {**executor, "slurm": merged}}
 
 
 class _UniqueKeys(yaml.SafeLoader):

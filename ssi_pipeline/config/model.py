@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.section import (
     Axis,
@@ -184,19 +185,6 @@ class ClassicalConfig(Section):
     weight: PositiveFloat | Literal["auto", "likelihood"] = "auto"
     iterations: PositiveInt | Literal["auto"] = "auto"
     tv_iterations: PositiveInt = 50
-
-
-class ExecutorConfig(Section):
-    """Where the work is done. Nothing here changes what is computed."""
-
-    kind: Literal["serial", "dask"] = "dask"
-    workers: PositiveInt | None = None
-    threads: PositiveInt = 1
-    memory_gib: PositiveFloat | None = None
-    address: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    tile_attempts: PositiveInt = 2
-    worker_losses: PositiveInt = 3
 
 
 class RunConfig(Section):

@@ -11,11 +11,15 @@ from ssi_pipeline.storage.records import Job, TaskRecord
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A batch that came back: its records, or why the batch was lost with its worker."""
+    """A batch that came back: its records, or why the batch was lost with its worker.
+
+    ``excused``: it was lost by no fault of its jobs, for instance with a preempted worker.
+    """
 
     jobs: tuple[Job, ...]
     records: tuple[TaskRecord, ...]
     lost: str | None = None
+    excused: bool = False
 
 
 class Executor(Protocol):
@@ -39,6 +43,9 @@ class Executor(Protocol):
 
     def completed(self, timeout: float) -> list[Completed]:
         """Return batches that came back; waits up to ``timeout`` seconds for the first."""
+
+    def avoid(self, host: str) -> bool:
+        """Give no more work to a machine that fails every task; tells whether that can be done here."""
 
     def withdraw(self) -> None:
         """Forget the batches that have not begun, as far as it is known; they do not come back."""

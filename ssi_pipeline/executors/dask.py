@@ -1,4 +1,4 @@
-"""Batches as dask tasks, on a cluster of local processes or on any scheduler.
+"""Batches as dask tasks, on any cluster.
 
 The client never holds the whole job: the run keeps a rolling window of batches under way, each batch is
 one small task without arguments of size, and its result is fetched and released as soon as it is there.
@@ -7,59 +7,82 @@ one small task without arguments of size, and its result is fetched and released
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import queue
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import dask
-from distributed import Client, Future, LocalCluster, Security
+from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.base import Completed
-from ssi_pipeline.executors.signals import signals_for_the_client_alone
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.executors.fleet import Fleet
+from ssi_pipeline.executors.slurm_commands import SlurmUnreachableError
+from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit, observe
+from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec, execute
 
-_START_TIMEOUT = "120s"
 _FETCH_TIMEOUT = 30
-_KEPT_BYTES = 2**29
-_MAPPED_BYTES = 2**25  # the most that glibc takes; larger arrays are mapped and unmapped each time
-_SLOTS_SECONDS = 5.0
+_LOOK_SECONDS = 3.0
+_DECIDE_SECONDS = 10.0
+_RESTART_TIMEOUT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """A batch whose worker died, while it is being found out whether its whole job did."""
+
+    key: Any
+    worker: str
+    why: str
+    since: float
 
 
 class DaskExecutor:
     """Runs batches on the workers of a dask cluster.
 
-    A worker that dies is the infrastructure's fault: its batch comes back as lost, at once on a local cluster,
+    A worker that dies is the infrastructure's fault: its batch comes back as lost, at once on a cluster of ours,
     elsewhere after as many tries as that scheduler allows; the run decides what is tried again.
+    A worker that keeps a task beyond the limit is restarted. A fleet of SLURM jobs is topped up on the way.
     """
 
-    def __init__(self, spec: RunSpec, client: Client, cluster: LocalCluster | None = None) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        client: Client,
+        cluster: Any = None,
+        fleet: Fleet | None = None,
+        limit: TimeLimit | None = None,
+        closing: Callable[[], None] | None = None,
+    ) -> None:
         self._spec = spec
         self._client = client
         self._cluster = cluster
+        self._fleet = fleet
+        self._limit = limit or TimeLimit(None)
+        self._closing = closing
+        self._clock = Clock()
         self._address = client.scheduler.address if client.scheduler else "?"
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._jobs: dict[Any, tuple[Job, ...]] = {}
         self._futures: dict[Any, Future[Any]] = {}
+        self._undecided: list[_Loss] = []
         self._count = 0
         self._pending = 0
-        self._slots, self._asked = 1, -math.inf
+        self._workers: list[SeenWorker] = []
+        self._looked = -math.inf
 
     @property
     def slots(self) -> int:
-        """Number of worker threads that are connected, at least 1; asked for again every few seconds."""
-        if self._cluster is not None:
+        """Number of worker threads that are connected, at least 1; looked at again every few seconds."""
+        if isinstance(self._cluster, LocalCluster):
             return max(1, len(self._cluster.workers))
-        if time.monotonic() - self._asked > _SLOTS_SECONDS:
-            with self._scheduler_may_be_gone():
-                self._slots = max(1, sum(self._client.nthreads().values()))
-            self._asked = time.monotonic()
-        return self._slots
+        if self._looked == -math.inf:
+            self._see()
+        return max(1, sum(worker.threads for worker in self._workers))
 
     @property
     def pending(self) -> int:
@@ -87,26 +110,92 @@ class DaskExecutor:
                 done.append(self._finished.get_nowait())
         except queue.Empty:
             self._refuse_dead_client()
-        return self._collect(done)
+        batches = [batch for future in done if (batch := self._collect(future)) is not None]
+        return batches + self._decided() + self._look()
 
-    def _collect(self, done: list[Future[Any]]) -> list[Completed]:
-        batches = []
-        for future in done:
-            if future.key not in self._jobs:
-                continue  # withdrawn
-            jobs = self._jobs.pop(future.key)
-            self._futures.pop(future.key)
-            self._pending -= len(jobs)
-            try:
-                # a result can be lost with its worker before it is fetched: never wait for the batch to be run again
-                records = tuple(future.result(timeout=_FETCH_TIMEOUT))
-            except KilledWorker:
-                batches.append(Completed(jobs, (), lost="the worker that ran it died (out of memory, or killed)"))
-            except Exception as problem:  # whatever dask raises for a lost result, or a worker that cannot start a task
-                future.cancel()
-                batches.append(Completed(jobs, (), lost=f"{type(problem).__name__}: {problem}"))
+    def _collect(self, future: Future[Any]) -> Completed | None:
+        """Return what a finished task brought; None for one that was withdrawn, or whose loss is looked into."""
+        if future.key not in self._jobs:
+            return None
+        try:
+            # a result can be lost with its worker before it is fetched: never wait for the batch to be run again
+            records = tuple(future.result(timeout=_FETCH_TIMEOUT))
+        except KilledWorker as error:
+            why = "the worker that ran it died (out of memory, or killed)"
+            if self._fleet is None:
+                return self._back(future.key, lost=why)
+            self._undecided.append(_Loss(future.key, str(error.last_worker.name), why, time.monotonic()))
+            return None
+        except Exception as problem:  # whatever dask raises for a lost result, or a worker that cannot start a task
+            future.cancel()
+            return self._back(future.key, lost=f"{type(problem).__name__}: {problem}", excused=True)
+        for record in records:
+            self._limit.note(record)
+        return self._back(future.key, records)
+
+    def _back(
+        self, key: Any, records: tuple[TaskRecord, ...] = (), lost: str | None = None, excused: bool = False
+    ) -> Completed:
+        """Forget a batch and return what came of it."""
+        jobs = self._jobs.pop(key)
+        self._futures.pop(key)
+        self._pending -= len(jobs)
+        return Completed(jobs, records, lost, excused)
+
+    def _decided(self) -> list[Completed]:
+        """Return the lost batches of which it is clear by now whether a whole job of SLURM ended, or only a process."""
+        batches, waiting = [], []
+        for loss in self._undecided:
+            if loss.key not in self._jobs:
+                continue
+            old = time.monotonic() - loss.since > _DECIDE_SECONDS
+            how = self._departure(loss.worker)
+            if how is None and not old:
+                waiting.append(loss)  # a job that was told to end still counts as running for a moment
+            elif how is None:
+                batches.append(self._back(loss.key, lost=loss.why))
             else:
-                batches.append(Completed(jobs, records))
+                batches.append(self._back(loss.key, lost=f"its worker's job is {how}", excused=True))
+        self._undecided = waiting
+        return batches
+
+    def _departure(self, worker: str) -> str | None:
+        assert self._fleet is not None
+        try:
+            return self._fleet.departure(worker)
+        except SlurmUnreachableError:
+            return "unknown (SLURM does not answer)"
+
+    def _look(self) -> list[Completed]:
+        """Every few seconds: see who is there, restart who hangs, replace who left."""
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return []
+        self._see()
+        if self._fleet is not None:
+            names = [worker.name for worker in self._workers]
+            self._fleet.tend(names, enough=bool(names) and self._pending < len(names))
+        return self._restart_hung()
+
+    def _see(self) -> None:
+        self._looked = time.monotonic()
+        with self._scheduler_may_be_gone():
+            self._workers = self._client.run_on_scheduler(observe)
+
+    def _restart_hung(self) -> list[Completed]:
+        """Give up tasks that take too long, and restart their workers."""
+        batches = []
+        for key, (worker, seconds) in self._clock.look(self._workers).items():
+            limit = self._limit.of(self._jobs[key][0].kind) if key in self._jobs else None
+            if limit is None or seconds <= limit:
+                continue
+            self._client.cancel([self._futures[key]], force=True)
+            batches.append(
+                self._back(key, lost=f"no result from {worker.name} after {seconds:.0f} s (limit {limit:.0f} s)")
+            )
+            with contextlib.suppress(
+                ValueError, TimeoutError, OSError
+            ):  # a worker that nobody restarts keeps its place
+                self._client.restart_workers([worker.address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
         return batches
 
     def _refuse_dead_client(self) -> None:
@@ -122,10 +211,18 @@ class DaskExecutor:
                 f"the dask scheduler at {self._address} is gone ({error}); run again to resume"
             ) from error
 
+    def avoid(self, host: str) -> bool:
+        """Give up a node of the fleet; the workers of other clusters are not ours to choose."""
+        if self._fleet is None:
+            return False
+        self._fleet.avoid(host)
+        return True
+
     def withdraw(self) -> None:
         """Cancel the batches that no worker has."""
         with self._scheduler_may_be_gone():
             begun = {key for keys in self._client.processing().values() for key in keys}
+        begun |= {loss.key for loss in self._undecided}
         waiting = [key for key, future in self._futures.items() if key not in begun and not future.done()]
         self._client.cancel([self._futures.pop(key) for key in waiting])
         self._pending -= sum(len(self._jobs.pop(key)) for key in waiting)
@@ -136,72 +233,13 @@ class DaskExecutor:
             self._client.cancel(list(self._futures.values()), force=True)
         self._futures.clear()
         self._jobs.clear()
+        if self._fleet is not None:
+            with contextlib.suppress(Exception):
+                self._fleet.close()
         with contextlib.suppress(Exception):
             self._client.close(timeout=5)
         if self._cluster is not None:
             with contextlib.suppress(Exception):
                 self._cluster.close(timeout=10)
-
-
-def open_local(spec: RunSpec, workers: int, threads: int, memory: int) -> DaskExecutor:
-    """Start worker processes on this machine, reachable from this machine only."""
-    settings: dict[str, Any] = {
-        # the run counts the losses; the scheduler would count them once more, and innocent tasks with them
-        "distributed.scheduler.allowed-failures": 0,
-        # a worker gets no task (but the first few) before it is free: a waiting one is not lost with it
-        "distributed.scheduler.worker-saturation": 1.0,
-        "distributed.scheduler.http.routes": [],
-        "distributed.worker.daemon": True,
-        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads,
-        "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": threads,
-        # dask has malloc give memory back at once, and each training step would fault all of it in again
-        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
-        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": _MAPPED_BYTES,
-        # a tile's memory is arrays of torch and numpy, which dask cannot spill: only the last limit is of use
-        "distributed.worker.memory.target": False,
-        "distributed.worker.memory.spill": False,
-        "distributed.worker.memory.pause": False,
-    }
-    with dask.config.set(settings), signals_for_the_client_alone():
-        return _start_local(spec, workers, memory)
-
-
-def _start_local(spec: RunSpec, workers: int, memory: int) -> DaskExecutor:
-    cluster = None
-    try:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            # dask's protocol runs code: without certificates any user of this machine could, in our name
-            security=Security.temporary(),
-            dashboard_address="127.0.0.1:0",  # None would take port 8787, and complain where it is taken
-            memory_limit=memory,
-            silence_logs=logging.CRITICAL,
-        )
-        return DaskExecutor(spec, Client(cluster, timeout=_START_TIMEOUT), cluster)
-    except (OSError, RuntimeError, TimeoutError) as error:
-        if cluster is not None:
-            cluster.close(timeout=10)
-        raise ExecutorError(f"the {workers} local workers cannot be started: {error}") from error
-
-
-def open_remote(spec: RunSpec, address: str) -> DaskExecutor:
-    """Use the workers of a running scheduler.
-
-    Raises
-    ------
-    ExecutorError
-        Nothing answers at the address, or it has no workers.
-    """
-    try:
-        client = Client(address, timeout="20s")
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ExecutorError(f"no dask scheduler answers at executor.address {address}: {error}") from error
-    try:
-        client.wait_for_workers(1, timeout=60)
-    except TimeoutError as error:
-        client.close()
-        raise ExecutorError(f"the dask scheduler at {address} has had no worker for 60 s: start some") from error
-    return DaskExecutor(spec, client)
+        if self._closing is not None:
+            self._closing()

@@ -15,6 +15,9 @@ _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory
 
 def worker_count(section: ExecutorConfig) -> int:
     """Return the number of workers: as asked for, else one for each group of ``threads`` cores."""
+    if section.kind == "slurm":
+        assert section.workers is not None
+        return section.workers
     cores = len(os.sched_getaffinity(0))
     if section.address is None and section.threads > cores:
         raise ConfigError(f"executor.threads is {section.threads}, but this machine lends {cores} cores: lower it")

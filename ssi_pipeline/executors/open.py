@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.executors.base import Executor
 from ssi_pipeline.executors.machine import worker_count, worker_memory
@@ -9,16 +11,20 @@ from ssi_pipeline.tasks import RunSpec
 from ssi_pipeline.tasks.device import choose_device
 
 
-def open_executor(section: ExecutorConfig, spec: RunSpec) -> Executor:
-    """Start, or connect to, the workers that the configuration names."""
+def open_executor(section: ExecutorConfig, spec: RunSpec, say: Callable[[str], None] = print) -> Executor:
+    """Start, or connect to, the workers that the configuration names; ``say`` is told what happens to them."""
+    if section.kind == "slurm":
+        from ssi_pipeline.executors.slurm import open_slurm
+
+        return open_slurm(spec, section, say)
     if section.device == "cuda" and section.address is None:
         choose_device("cuda")  # refuse once and here, rather than tile by tile
     if section.kind == "serial":
         from ssi_pipeline.executors.serial import SerialExecutor
 
         return SerialExecutor(spec)
-    from ssi_pipeline.executors.dask import open_local, open_remote
+    from ssi_pipeline.executors.local import open_local, open_remote
 
     if section.address is not None:
-        return open_remote(spec, section.address)
-    return open_local(spec, worker_count(section), section.threads, worker_memory(section))
+        return open_remote(spec, section)
+    return open_local(spec, section, worker_count(section), worker_memory(section))

@@ -37,6 +37,10 @@ class SerialExecutor:
         self._queue.popleft()
         return [Completed(jobs, records)]
 
+    def avoid(self, host: str) -> bool:  # noqa: ARG002 there is one machine only
+        """Nothing else is there to take its place."""
+        return False
+
     def withdraw(self) -> None:
         """Forget the queue: between two calls of ``completed`` nothing runs."""
         self._queue.clear()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config import ExecutorConfig, RunConfig
 from ssi_pipeline.errors import SsiError, StoppedError
-from ssi_pipeline.executors import open_executor
+from ssi_pipeline.executors import Executor, open_executor
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.losses import Losses
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
@@ -141,15 +142,23 @@ def workers(
 ) -> Iterator[Loop]:
     """Start the workers that the configuration asks for."""
     section = context.document.config.executor
-    with closing(open_executor(section, RunSpec(str(context.paths.root), context.document.fingerprint))) as executor:
-        display.line(f"{executor.slots} worker(s), {section.kind} executor")
-        yield Loop(executor, ledger, state, display, stop, section.tile_attempts, section.worker_losses)
+    spec = RunSpec(str(context.paths.root), context.document.fingerprint)
+    with closing(open_executor(section, spec, display.line)) as executor:
+        display.line(_describe_workers(section, executor))
+        losses = Losses(section.worker_losses, section.infrastructure_failures, executor.avoid, display.line)
+        yield Loop(executor, ledger, state, display, stop, section.tile_attempts, losses)
 
 
 def _compute(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
     """Start the workers and drive all stages; returns False when asked to stop."""
     with workers(context, state, ledger, display, stop) as loop:
         return ready_channels(context, state, loop) and _tiles_and_levels(context, state, loop)
+
+
+def _describe_workers(section: ExecutorConfig, executor: Executor) -> str:
+    if section.kind == "slurm":
+        return f"up to {section.workers} workers in SLURM jobs, as they come"
+    return f"{executor.slots} worker(s), {section.kind} executor"
 
 
 def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:

@@ -35,7 +35,7 @@ def refuse_executor(prepared: Prepared) -> None:
         The executor is one of those.
     """
     section = prepared.document.config.executor
-    if str(section.kind) == "slurm" or section.address is not None:
+    if section.kind == "slurm" or section.address is not None:
         found = f"kind: {section.kind}" + (", address" if section.address is not None else "")
         raise ConfigError(
             f"a part works on one machine, but the executor ({found}) spreads the work over several: "

@@ -7,12 +7,14 @@ from collections import deque
 
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.executors import Completed, Executor
+from ssi_pipeline.run.losses import Losses
 from ssi_pipeline.run.prepare import WINDOW_PER_SLOT
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stages import Stage
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
+from ssi_pipeline.tasks.execute import INFRASTRUCTURE
 
 _BATCH_SECONDS = 0.5
 """Short jobs travel together, so that a round trip to a worker costs little; it is also what a kill may cost."""
@@ -32,7 +34,7 @@ class Loop:
         display: ProgressDisplay,
         stop: StopRequest,
         attempts: int,
-        losses: int,
+        losses: Losses,
     ) -> None:
         self._executor = executor
         self._ledger = ledger
@@ -44,7 +46,6 @@ class Loop:
         self._within = slice(None)
         self._retry: deque[Job] = deque()
         self._alone: deque[Job] = deque()
-        self._lost: dict[str, int] = {}
         self._seconds: dict[Kind, float] = {}
 
     def drive(self, stage: Stage, counted: Kind, title: str, within: slice = slice(None)) -> bool:
@@ -85,14 +86,14 @@ class Loop:
         self._display.note(done, failed, self._executor.pending)
 
     def _fill(self, stage: Stage) -> None:
-        if self._alone:
-            if self._executor.pending == 0:
-                self._executor.submit([self._alone.popleft()])
-            return
         slots = self._executor.slots
         while True:
-            job = self._next(stage) if self._executor.pending < self._window(slots) else None
+            if self._executor.pending >= self._window(slots):
+                return
+            job = self._next(stage)
             if job is None:
+                if self._alone and self._executor.pending == 0:  # the last of all, when nothing else can be harmed
+                    self._executor.submit([self._alone.popleft()])
                 return
             batch = [job]
             while len(batch) < self._batch_size(job.kind):
@@ -118,8 +119,10 @@ class Loop:
 
     def _take(self, completed: Completed, stage: Stage) -> None:
         if completed.lost is not None:
+            if completed.excused:
+                self._losses.of_infrastructure(completed.lost)
             for job in completed.jobs:
-                self._take_lost(job, completed.lost, stage)
+                self._take_lost(job, completed.lost, completed.excused, stage)
         told = {record.key for record in completed.records}
         if completed.lost is None:
             self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in told)
@@ -127,7 +130,10 @@ class Loop:
         for record in completed.records:
             if record in full:
                 continue
-            if record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
+            if INFRASTRUCTURE in record.quality:
+                self._losses.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
+                self._retry.append(Job(record.kind, record.index, record.attempt))
+            elif record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
                 self._retry.append(Job(record.kind, record.index, record.attempt + 1))
             else:
                 self._record(record, stage)
@@ -143,6 +149,8 @@ class Loop:
         self._append(record)
 
     def _record(self, record: TaskRecord, stage: Stage) -> None:
+        if record.status == "done":
+            self._losses.done(record)
         if record.status == "done" and record.seconds:
             before = self._seconds.get(record.kind, record.seconds)
             self._seconds[record.kind] = 0.8 * before + 0.2 * record.seconds
@@ -156,13 +164,17 @@ class Loop:
         self._ledger.append(record)
         self._state.note(record)
 
-    def _take_lost(self, job: Job, why: str, stage: Stage) -> None:
-        """A lost worker may have been another job's fault: the last try is made with nothing else under way."""
-        self._lost[job.key] = count = self._lost.get(job.key, 0) + 1
-        if count <= self._losses:
-            self._display.line(f"{job.key} lost ({count} of {self._losses}), to be tried again: {why}")
-            (self._alone if count == self._losses else self._retry).append(job)
+    def _take_lost(self, job: Job, why: str, excused: bool, stage: Stage) -> None:
+        """A lost worker may have been the job's own fault: its last try is made with nothing else under way."""
+        if excused:
+            self._display.line(f"{job.key} lost, to be run again: {why}")
+            self._retry.append(job)
             return
-        error = f"{why}, {count} times"
-        record = TaskRecord(job.kind, job.index, "failed", job.attempt, finished=time.time(), error=error)
-        self._record(record, stage)
+        count = self._losses.of_tile(job.key)
+        if self._losses.used_up(job.key):
+            error = f"{why}, {count} times"
+            record = TaskRecord(job.kind, job.index, "failed", job.attempt, finished=time.time(), error=error)
+            self._record(record, stage)
+            return
+        self._display.line(f"{job.key} lost ({count} of {self._losses.per_tile}), to be tried again: {why}")
+        (self._alone if self._losses.last_try(job.key) else self._retry).append(job)

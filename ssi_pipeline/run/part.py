@@ -81,8 +81,7 @@ def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) 
     display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
     with Ledger(own, lease.check) as ledger, closing(display), StopRequest() as stop:
         # what is wrong with the others' blocks is theirs to record, or the finish's
-        again = [record for record in forget_missing(context, state) if record.index in blocks]
-        again = [record for record in again if record.kind == "stitch"]
+        again = [r for r in forget_missing(context, state) if r.kind == "stitch" and r.index in blocks]
         again += forget_failures(state, tiles) if retry_failed else []
         for record in again:
             ledger.append(record)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,30 +99,31 @@ def _write(path: Path, mode: Literal["wb", "xb"], holder: Holder) -> None:
 
 
 def renew(path: Path, holder: Holder) -> bool:
-    """Write a holder with a new counter; returns False where the file has become another's."""
-    try:
-        with path.open("r+b", buffering=0) as stream:
-            if _parse(stream.read()).token != holder.token:
-                return False
-            os.pwrite(stream.fileno(), holder.to_bytes(), 0)
-            os.fsync(stream.fileno())
-            return True
-    except FileNotFoundError:
-        return _put_back(path, holder)
+    """Write a holder with a new counter; returns False where the file has become another's.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is gone, or being put back: ``is_held`` tells which.
+    """
+    with path.open("r+b", buffering=0) as stream:
+        if _parse(stream.read()).token != holder.token:
+            return False
+        os.pwrite(stream.fileno(), holder.to_bytes(), 0)
+        os.fsync(stream.fileno())
+        return True
 
 
-def is_held(path: Path, holder: Holder) -> bool:
-    """Tell whether a lock is still a holder's; one that lies nowhere is put back."""
+def is_held(path: Path, holder: Holder, settle: float) -> bool:
+    """Tell whether a lock is still a holder's; ``settle``: seconds within which one moved by mistake is put back.
+
+    A holder never puts its file back itself: a successor may have come, and gone.
+    """
     found = read_holder(path)
-    return _put_back(path, holder) if found is None else found.token == holder.token
-
-
-def _put_back(path: Path, holder: Holder) -> bool:
-    """Another client may have moved our file for a moment by mistake, or a user deleted it."""
-    try:
-        return create(path, holder) or _is_held_by(path, holder.token)
-    except FileNotFoundError:
-        return False  # the folder is gone
+    if found is None:
+        time.sleep(settle)
+        found = read_holder(path)
+    return found is not None and found.token == holder.token
 
 
 def _is_held_by(path: Path, token: str) -> bool:

@@ -74,7 +74,7 @@ class Lease:
             return
         now = clock()
         try:
-            self._lost = self._lost or not is_held(self._path, self._holder)
+            self._lost = self._lost or not is_held(self._path, self._holder, self._timing.settle)
         except OSError:
             if now - self._seen > self._timing.stale / 2:
                 raise
@@ -151,7 +151,7 @@ def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Cal
         if create(path, holder):
             if contested or is_being_moved(path):
                 time.sleep(timing.settle)  # whoever moved our file by mistake has put it back by then
-            if is_held(path, holder):
+            if is_held(path, holder, timing.settle):
                 return
         found = read_holder(path)
         if found is None:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from ssi_pipeline.errors import SsiError
+from ssi_pipeline.errors import ExecutorError, SsiError
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
 from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
@@ -24,6 +24,18 @@ BATCH_SECONDS = 1.0
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What the system says when nothing more can be written: nobody's fault but the disk's."""
+
+
+INFRASTRUCTURE = "infrastructure"
+"""Key in a failed record's ``quality``: the machine is at fault, not the task."""
+
+BROKEN_MACHINE = (errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
+"""What the system says when a mount or a device of this machine is gone; on another one the task may well succeed."""
+
+
+def host_name() -> str:
+    """Return SLURM's name of this node where there is one, else the machine's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
@@ -59,6 +71,8 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         quality = {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
         if isinstance(problem, OSError) and problem.errno in NO_SPACE:
             quality = {"no_space": True}
+        elif isinstance(problem, ExecutorError) or (isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE):
+            quality = {INFRASTRUCTURE: True}
     record = TaskRecord(
         kind=job.kind,
         index=job.index,
@@ -66,7 +80,7 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         attempt=job.attempt,
         seconds=round(time.perf_counter() - started, 4),
         peak_bytes=peak_bytes(),
-        host=f"{socket.gethostname()}:{os.getpid()}",
+        host=f"{host_name()}:{os.getpid()}",
         finished=round(time.time(), 3),
         quality=quality,
         error=error,

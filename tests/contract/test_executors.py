@@ -22,7 +22,7 @@ from numcodecs import Zstd
 from ssi_pipeline.config import ExecutorConfig, load_config
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import Completed, Executor, open_executor
-from ssi_pipeline.executors.dask import open_local
+from ssi_pipeline.executors.local import open_local
 from ssi_pipeline.run import read_status, run
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -215,7 +215,7 @@ def test_nobody_without_the_certificate_of_the_run_can_join(spec: RunSpec) -> No
     """Dask's protocol runs code: whoever could connect could run it in our name."""
     from distributed import Client
 
-    executor = open_local(spec, workers=1, threads=1, memory=2**31)
+    executor = open_local(spec, section("dask-1"), workers=1, memory=2**31)
     try:
         address = executor._client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")

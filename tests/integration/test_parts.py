@@ -15,6 +15,7 @@ import pytest
 import zarr
 from builders import TINY, beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
 
+import ssi_pipeline.storage.lock as lock
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, InputError, LockedError
 from ssi_pipeline.run import finish_parts, run_part, verify
@@ -100,8 +101,12 @@ def test_options_that_exclude_each_other(tmp_path: Path, options: list[str]) -> 
     assert main(["run", str(case(tmp_path)), *options]) == 2
 
 
-def test_an_executor_of_several_machines_is_refused(tmp_path: Path) -> None:
-    config = case(tmp_path, executor={"kind": "dask", "address": "tcp://127.0.0.1:1"})
+@pytest.mark.parametrize(
+    "executor",
+    [{"kind": "dask", "address": "tls://127.0.0.1:1"}, {"kind": "slurm", "workers": 2, "memory_gib": 1}],
+)
+def test_an_executor_of_several_machines_is_refused(tmp_path: Path, executor: dict[str, Any]) -> None:
+    config = case(tmp_path, executor=executor)
     with pytest.raises(ConfigError, match="a part works on one machine"):
         do(config, 1)
     assert not paths_of(config).root.exists()
@@ -319,6 +324,39 @@ def test_two_clients_of_one_part(tmp_path: Path) -> None:
         assert rows["tiles"].startswith("8 done")
     assert len(ledger_paths(paths_of(config))) == 3  # nothing was merged meanwhile
     do(config, 2)
+
+
+def test_a_suspended_part_stops_when_another_took_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = case(tmp_path)
+    expected = hashes(complete(case(tmp_path / "whole")))
+    paths, part = paths_of(config), Part(2, 1)
+    short = lock.Timing(renew=0.1, stale=2.0, settle=0.2, poll=0.02, trust=0.02)
+    monkeypatch.setattr(lock, "TIMING", short)
+    code = f"""
+import sys
+import ssi_pipeline.storage.lock as lock
+from ssi_pipeline.cli import main
+lock.TIMING = lock.{short!r}
+sys.exit(main(["run", sys.argv[1], "--part", "1/2"]))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    until = time.monotonic() + 100
+    while time.monotonic() < until and process.poll() is None:
+        if part_ledger(paths, part).exists() and part_ledger(paths, part).read_bytes().count(b"\n") >= 1:
+            break
+    os.kill(process.pid, signal.SIGSTOP)
+    assert finish(config) is None
+    assert ledger_paths(paths) == [paths.ledger]
+    os.kill(process.pid, signal.SIGCONT)
+    status, text = said(process)
+    assert status == 1, text
+    assert "did not renew its lock" in text
+    assert ledger_paths(paths) == [paths.ledger]
+    do(config, 1, 2, of=2)
+    assert finish(config).complete
+    assert hashes(tmp_path / "out.zarr") == expected
 
 
 def test_a_part_refuses_beside_a_plain_run(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ INPUTS = {
     "widefield-stack.yaml": ("dapi_widefield.tif", "zyx", (40, 201, 101)),
     "quick-tv.yaml": ("input.zarr", "zyx", (4, 300, 280)),
     "denoise.yaml": ("input.zarr", "yx", (300, 280)),
+    "slurm.yaml": ("stack.zarr", "zyx", (40, 201, 101)),
     "timelapse-channels.yaml": ("timelapse.zarr", "tcyx", (3, 2, 300, 280)),
 }
 

@@ -22,7 +22,7 @@ LAYERS = (
     ("inversion", "stitch", "storage"),
     ("executors", "tasks"),
     ("run", "progress"),
-    ("report", "benchmark", "demo", "cli", "__main__"),
+    ("report", "benchmark", "cluster", "demo", "cli", "__main__"),
 )
 """From the bottom up. The package's own __init__ is below all: it has the version and imports nothing."""
 
@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("run", "progress"),
     ("cli", "report"),
     ("cli", "benchmark"),
+    ("cli", "cluster"),
     ("cli", "demo"),
     ("demo", "report"),
     ("demo", "benchmark"),

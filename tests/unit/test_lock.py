@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 
 import ssi_pipeline.storage.lock as lock
 from ssi_pipeline.errors import LockedError, LockLostError
-from ssi_pipeline.storage.lease_file import Holder, create, is_held, read_holder, remove, renew
+from ssi_pipeline.storage.lease_file import Holder, create, is_being_moved, is_held, read_holder, remove, renew
 from ssi_pipeline.storage.lock import Timing, clear_stale, is_locked, look_at_lock, run_lock
 from ssi_pipeline.storage.process import Process, state_of, this_process
 
@@ -284,11 +285,17 @@ def test_what_was_moved_by_mistake_is_put_back(tmp_path: Path) -> None:
     create(path, mine)
     assert not remove(path, "stale")
     assert read_holder(path) == mine
-    path.rename(tmp_path / ".lock.0.taken.partial")  # it stands between its two steps
-    with pytest.raises(FileNotFoundError):
-        path.read_bytes()
-    assert is_held(path, mine)  # so the holder puts its lease back itself
-    assert read_holder(path) == mine
+    moved = tmp_path / ".lock.0.taken.partial"
+    path.rename(moved)  # it stands between its two steps, and a third comes
+    create(path, replace(mine, token="third"))
+    assert is_being_moved(path)
+    threading.Timer(SHORT.settle / 2, moved.replace, [path]).start()
+    assert not is_held(path, mine, 0)
+    time.sleep(SHORT.settle)
+    assert is_held(path, mine, 0)
+    path.rename(moved)
+    threading.Timer(SHORT.settle / 2, moved.replace, [path]).start()
+    assert is_held(path, mine, 2 * SHORT.settle)  # who looks meanwhile looks again
     assert remove(path, "mine")
     assert not remove(path, "mine")
 

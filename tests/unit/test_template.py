@@ -92,6 +92,7 @@ def test_every_option_is_in_the_template_with_its_default() -> None:
         shown: Any = document
         for key in name.split("."):
             shown = shown[key]
+        default = list(default) if isinstance(default, tuple) else default  # YAML knows lists only
         if shown != default or type(shown) is not type(default):
             stale.append(f"template.yaml, line {lines[name]}: {name} is {shown!r}, but the default is {default!r}")
     assert not stale, "\n".join(stale)

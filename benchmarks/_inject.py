@@ -1,0 +1,74 @@
+"""Disturb the workers of a real `ssi run` from inside, as SSI_INJECT in its environment says.
+
+dask calls ``dask_setup`` in the client (DASK_DISTRIBUTED__CLIENT__PRELOAD), which sends a plugin to every worker:
+
+    {"sleep": 0.5}       each solve takes so many seconds longer, without using a processor
+    {"only": 0.2}        each solve takes so many seconds in all, and does nothing else
+    {"poison": 7}        the worker that solves tile 7 dies of it
+    {"hang": 7}          the first worker that is given tile 7 never comes back
+    {"tell": ["A", "B"]} each worker writes these of its variables (and its node) to the state folder
+    {"chaos": "20 s"}    workers die at random after so long on average (distributed.chaos)
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from distributed.chaos import KillWorker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+
+def environment(**what: Any) -> dict[str, str]:
+    """Return the variables that make `ssi run` load this."""
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {
+        "DASK_DISTRIBUTED__CLIENT__PRELOAD": '["_inject"]',
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "SSI_INJECT": json.dumps(what),
+    }
+
+
+async def dask_setup(client: Any) -> None:
+    what = json.loads(os.environ.get("SSI_INJECT", "{}"))
+    if "chaos" in what:
+        await client.register_plugin(KillWorker(delay=what["chaos"], mode="sys.exit"), name="chaos")
+    await client.register_plugin(Injection(what), name="injection")
+
+
+class Injection(WorkerPlugin):
+    def __init__(self, what: dict[str, Any]) -> None:
+        self.what = what
+
+    def setup(self, worker: Any) -> None:  # noqa: ARG002 dask's signature
+        execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name
+        real, what = execute.solve_tile, self.what
+        if getattr(real, "disturbed", False):
+            return
+
+        def solve_tile(context: Any, job: Any) -> Any:
+            if "tell" in what:
+                names = ["SLURMD_NODENAME", *what["tell"]]
+                told = json.dumps({name: os.environ.get(name) for name in names})
+                (context.paths.root / f"told-{os.getpid()}.json").write_text(told)
+            if what.get("poison") == job.index:
+                os._exit(11)
+            if what.get("hang") == job.index:
+                _hang_once(context.paths.root / "hung")
+            time.sleep(what.get("sleep", what.get("only", 0.0)))
+            if "only" in what:
+                return {"method": "nothing"}, []
+            return real(context, job)
+
+        solve_tile.disturbed = True  # type: ignore[attr-defined]
+        execute.solve_tile = solve_tile
+
+
+def _hang_once(mark: Path) -> None:
+    if not mark.exists():
+        mark.touch()
+        time.sleep(10**6)

@@ -1,0 +1,82 @@
+"""Run by `ssi cluster check` inside a job: what this node has, written to the shared folder as JSON.
+
+python -m ssi_pipeline.cluster.probe FOLDER INPUT [SCRATCH]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import ssi_pipeline
+
+PACKAGES = ("numpy", "scipy", "torch", "zarr", "dask", "distributed", "tifffile")
+TOKEN = "token.txt"
+"""File that the client writes and the node reads."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that have to be equal everywhere."""
+    found = {"python": sys.version.split()[0], "ssi_pipeline": ssi_pipeline.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def describe(folder: Path, source: Path, scratch: str | None) -> dict[str, Any]:
+    """Return what the node sees; an ``error`` entry for what cannot be done there."""
+    found: dict[str, Any] = {
+        "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "versions": versions(),
+        "package": str(Path(ssi_pipeline.__file__).parent),
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "token": _attempt(lambda: (folder / TOKEN).read_text()),
+        "input": _attempt(lambda: str(source.stat().st_size)),
+        "gpus": _attempt(_gpus),
+    }
+    if scratch:
+        place = Path(os.path.expandvars(scratch))
+        found["scratch"] = _attempt(lambda: _writable(place))
+    return found
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def _writable(folder: Path) -> str:
+    mark = folder / f".ssi-{os.getpid()}"
+    mark.write_text("x")
+    mark.unlink()
+    return f"{shutil.disk_usage(folder).free / 1e9:.0f} GB free"
+
+
+def _attempt(what: Any) -> Any:
+    try:
+        return what()
+    except Exception as error:  # whatever it is, the user wants to read it
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def main() -> None:
+    """Write ``probe-JOB.json`` into the folder, whole or not at all."""
+    folder, source, *scratch = sys.argv[1:]
+    found = describe(Path(folder), Path(source), scratch[0] if scratch else None)
+    target = Path(folder) / f"probe-{found['job'] or os.getpid()}.json"
+    target.with_suffix(".partial").write_text(json.dumps(found))
+    target.with_suffix(".partial").rename(target)
+
+
+if __name__ == "__main__":
+    main()

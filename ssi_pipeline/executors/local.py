@@ -1,0 +1,104 @@
+"""Dask workers on this machine, and those of a scheduler that somebody else started."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from urllib.parse import urlsplit
+
+import dask
+from distributed import Client, LocalCluster, Security
+
+from ssi_pipeline.config import ExecutorConfig
+from ssi_pipeline.errors import ConfigError, ExecutorError
+from ssi_pipeline.executors.dask import DaskExecutor
+from ssi_pipeline.executors.settings import dashboard_address, scheduler_settings, worker_settings
+from ssi_pipeline.executors.signals import signals_for_the_client_alone
+from ssi_pipeline.executors.watch import TimeLimit
+from ssi_pipeline.tasks import RunSpec
+
+_START_TIMEOUT = "120s"
+
+
+def open_local(spec: RunSpec, section: ExecutorConfig, workers: int, memory: int) -> DaskExecutor:
+    """Start worker processes on this machine, reachable from this machine only.
+
+    Raises
+    ------
+    ExecutorError
+        They cannot be started.
+    """
+    settings = {**scheduler_settings(section.dashboard), **worker_settings(section.threads)}
+    with dask.config.set(settings), signals_for_the_client_alone():
+        return _start_local(spec, section, workers, memory)
+
+
+def _start_local(spec: RunSpec, section: ExecutorConfig, workers: int, memory: int) -> DaskExecutor:
+    cluster = None
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            # dask's protocol runs code: without certificates any user of this machine could, in our name
+            security=Security.temporary(),
+            dashboard_address=dashboard_address(section.dashboard),
+            memory_limit=memory,
+            silence_logs=logging.CRITICAL,
+        )
+        client = Client(cluster, timeout=_START_TIMEOUT)
+        return DaskExecutor(spec, client, cluster, limit=TimeLimit(section.tile_limit_s))
+    except (OSError, RuntimeError, TimeoutError) as error:
+        if cluster is not None:
+            cluster.close(timeout=10)
+        raise ExecutorError(f"the {workers} local workers cannot be started: {error}") from error
+
+
+def open_remote(spec: RunSpec, section: ExecutorConfig) -> DaskExecutor:
+    """Use the workers of a running scheduler.
+
+    Raises
+    ------
+    ConfigError
+        The connection would leave this machine without encryption, and nobody has allowed that.
+    ExecutorError
+        Nothing answers at the address, or it has no workers.
+    """
+    address = section.address or ""
+    refuse_open_connection(address, section.allow_unencrypted)
+    try:
+        client = Client(address, timeout="20s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ExecutorError(f"no dask scheduler answers at executor.address {address}: {error}") from error
+    try:
+        client.wait_for_workers(1, timeout=60)
+    except TimeoutError as error:
+        client.close()
+        raise ExecutorError(f"the dask scheduler at {address} has had no worker for 60 s: start some") from error
+    return DaskExecutor(spec, client, limit=TimeLimit(section.tile_limit_s))
+
+
+def refuse_open_connection(address: str, allowed: bool) -> None:
+    """Refuse a scheduler on another machine without TLS: whoever reaches it can run code as its user.
+
+    Raises
+    ------
+    ConfigError
+        It is one, and ``executor.allow_unencrypted`` is not set.
+    """
+    place = urlsplit(address if "://" in address else f"tcp://{address}")
+    if allowed or place.scheme != "tcp" or _is_loopback(place.hostname or ""):
+        return
+    raise ConfigError(
+        f"executor.address {address} is on another machine, without encryption: anybody on the network can run code "
+        "there. Start the scheduler with TLS (tls://, with distributed.comm.tls in dask's configuration), or, if the "
+        "network is yours alone, set executor.allow_unencrypted: true"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,100 @@
+"""The job that holds workers: what it asks of SLURM, and its script, which dask-jobqueue writes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssi_pipeline.config import ExecutorConfig, digest
+from ssi_pipeline.errors import ExecutorError
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+_PRELOAD = "ssi_pipeline.executors.worker_preload"
+
+_MARGIN_SHARE, _LEAST_MARGIN_S, _MOST_MARGIN_S = 0.1, 16, 300
+"""Workers leave this much before the walltime (at least so many seconds, at most): in order, and not all at once."""
+
+
+def require_jobqueue() -> None:
+    """Raise ExecutorError where dask-jobqueue is not installed."""
+    try:
+        import dask_jobqueue  # noqa: F401
+    except ImportError as error:
+        raise ExecutorError(
+            "executor.kind is slurm, which needs dask-jobqueue: pip install 'ssi-pipeline[cluster]'"
+        ) from error
+
+
+def job_name(state: Path, fingerprint: str) -> str:
+    """Return the name of a run's jobs: equal at each start, and no other run's."""
+    return f"ssi-{digest({'fingerprint': fingerprint, 'state': str(state.resolve())})[:10]}"
+
+
+def lifetime(walltime_s: int) -> tuple[int, int]:
+    """Return after how many seconds a worker leaves, and by how many that is shifted at random."""
+    margin = int(min(max(_MARGIN_SHARE * walltime_s, _LEAST_MARGIN_S), _MOST_MARGIN_S))
+    return walltime_s - margin, margin // 2
+
+
+def log_pattern(state: Path) -> Path:
+    """Return the file that a job writes to; SLURM puts the job's number for ``%j``."""
+    return state / "logs" / "slurm-%j.out"
+
+
+def job_options(section: ExecutorConfig, name: str, state: Path) -> dict[str, Any]:
+    """Return what dask-jobqueue's SLURMJob needs besides the scheduler's address and certificates."""
+    site = section.slurm
+    assert section.memory_gib is not None
+    seconds, stagger = lifetime(site.walltime_s)
+    return {
+        "job_name": name,
+        "python": shlex.quote(sys.executable),
+        # one worker process with one thread for each unit of work; its libraries may use more
+        "cores": site.workers_per_job,
+        "processes": site.workers_per_job,
+        "memory": f"{int(section.memory_gib * site.workers_per_job * 2**30)} B",
+        "job_cpu": site.workers_per_job * (site.cpus or section.threads),
+        "queue": site.partition,
+        "account": site.account,
+        "walltime": site.walltime,
+        "local_directory": f'"{site.scratch}"' if site.scratch else None,  # the shell may know $TMPDIR
+        "interface": site.interface,
+        "protocol": "tls://",
+        "job_extra_directives": _directives(section, state),
+        "job_script_prologue": [f"export DASK_CONFIG={shlex.quote(str(state / 'dask'))}", *site.prologue],
+        "worker_extra_args": [
+            "--no-dashboard",
+            *("--dashboard-address", "127.0.0.1:0"),
+            *("--preload", _PRELOAD),
+            *("--lifetime", f"{seconds}s", "--lifetime-stagger", f"{stagger}s"),
+        ],
+    }
+
+
+def _directives(section: ExecutorConfig, state: Path) -> list[str]:
+    site = section.slurm
+    asked = {
+        "qos": site.qos,
+        "constraint": site.constraint,
+        "gres": site.gres,
+        "gpus-per-node": site.gpus_per_node,
+        "output": f'"{log_pattern(state)}"',
+    }
+    return [f"--{key}={value}" for key, value in asked.items() if value is not None] + list(site.directives)
+
+
+def job_script(
+    options: dict[str, Any], worker: str, scheduler: str, security: Security | None, avoided: Collection[str] = ()
+) -> str:
+    """Return the script of one job, whose workers are called ``worker`` (and -0, -1, ... where there are several)."""
+    from dask_jobqueue.slurm import SLURMJob
+
+    directives = options["job_extra_directives"] + ([f"--exclude={','.join(sorted(avoided))}"] if avoided else [])
+    job: Any = SLURMJob
+    made = job(scheduler, name=worker, security=security, **{**options, "job_extra_directives": directives})
+    return str(made.job_script())

@@ -1,0 +1,72 @@
+"""Whose fault was it? Separate accounts for tiles that kill their workers, and for machines that fail."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.storage.records import TaskRecord
+
+_MOST_OF_A_HOST = 3
+"""Failures in a row on one machine, with others at work, after which it gets no more tasks."""
+
+
+class Losses:
+    """Counts what is lost and failing.
+
+    ``per_tile``: workers that a task may take with it. ``in_a_row``: failures of the infrastructure, with no task
+    done in between, that end the run: weeks of work on preempted nodes lose many workers, and that is well.
+    """
+
+    def __init__(self, per_tile: int, in_a_row: int, avoid: Callable[[str], bool], say: Callable[[str], None]) -> None:
+        self.per_tile = per_tile
+        self._in_a_row = in_a_row
+        self._avoid = avoid
+        self._say = say
+        self._row = 0
+        self._tiles: Counter[str] = Counter()
+        self._hosts: Counter[str] = Counter()
+        self._working: set[str] = set()
+
+    def done(self, record: TaskRecord) -> None:
+        """A task came back: things work, at least on that machine."""
+        self._row = 0
+        host = record.host.split(":")[0]
+        self._working.add(host)
+        del self._hosts[host]
+
+    def of_tile(self, key: str) -> int:
+        """A worker died with this task; returns how often that has happened to it."""
+        self._tiles[key] += 1
+        return self._tiles[key]
+
+    def last_try(self, key: str) -> bool:
+        """Tell whether the next worker is the last that the task may have."""
+        return self._tiles[key] == self.per_tile
+
+    def used_up(self, key: str) -> bool:
+        """Tell whether the task has had all of its workers."""
+        return self._tiles[key] > self.per_tile
+
+    def of_infrastructure(self, why: str, host: str | None = None) -> None:
+        """A machine left or failed.
+
+        Raises
+        ------
+        ExecutorError
+            Nothing else has happened for too long.
+        """
+        self._row += 1
+        if self._row > self._in_a_row:
+            raise ExecutorError(
+                f"{self._row} failures of workers or machines in a row, and nothing done in between; the last: {why}; "
+                "mend it and run again to resume (executor.infrastructure_failures is how many are borne)"
+            )
+        if host is not None:
+            self._count_host(host, why)
+
+    def _count_host(self, host: str, why: str) -> None:
+        self._hosts[host] += 1
+        if self._hosts[host] == _MOST_OF_A_HOST and self._working - {host} and self._avoid(host):
+            self._say(f"{host} gets no more work, it failed {_MOST_OF_A_HOST} times in a row: {why}")

@@ -1,0 +1,242 @@
+"""`ssi run` on a real SLURM: its own output, whatever happens to its jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import _inject
+import _slurm
+import pytest
+import yaml
+from builders import make_run, ramp
+from kill import hashes
+
+from ssi_pipeline.cli import main
+from ssi_pipeline.storage.ledger import read_records
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(_slurm.missing() is not None, reason=str(_slurm.missing())),
+]
+
+TILES = 24
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[_slurm.Slurm]:
+    with _slurm.slurm() as cluster:
+        yield cluster
+
+
+def executor(**site: Any) -> dict[str, Any]:
+    """Two jobs of two workers."""
+    section = {"partition": "main", "walltime": "00:10:00", "workers_per_job": 2, "gres": "gpu:2", **site}
+    return {"kind": "slurm", "workers": 4, "memory_gib": 1, "device": "cpu", "slurm": section}
+
+
+@pytest.fixture(scope="module")
+def image() -> Any:
+    return ramp((2, 96, 192))
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory, image: Any) -> dict[str, str]:
+    """What the same run gives without any cluster."""
+    config = case(tmp_path_factory.mktemp("serial"), image, {"kind": "serial", "device": "cpu"})
+    assert main(["run", str(config)]) == 0
+    return hashes(config.parent / "out.zarr")
+
+
+def case(folder: Path, image: Any, section: dict[str, Any]) -> Path:
+    """24 tiles that blend, so that blocks wait for several of them."""
+    return make_run(
+        folder,
+        image,
+        solver="wiener",
+        tiling={"core": {"y": 32, "x": 48}, "blend": 4},
+        executor=section,
+    )
+
+
+class Client:
+    """`ssi run` as a process of its own."""
+
+    def __init__(self, config: Path, slurm: _slurm.Slurm, **inject: Any) -> None:
+        self.config = config
+        self.words = config.parent / "words.txt"
+        environment = {**os.environ, **slurm.environment, **(_inject.environment(**inject) if inject else {})}
+        with self.words.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ssi_pipeline.cli", "run", str(config)], env=environment, stdout=log, stderr=log
+            )
+
+    @property
+    def solved(self) -> Counter[int]:
+        ledger = self.config.parent / "out.zarr.run" / "ledger.jsonl"
+        return Counter(r.index for r in read_records(ledger) if r.kind == "solve" and r.status == "done")
+
+    @property
+    def hosts(self) -> set[str]:
+        ledger = self.config.parent / "out.zarr.run" / "ledger.jsonl"
+        return {r.host.split(":")[0] for r in read_records(ledger) if r.kind == "solve"}
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 120) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.words.read_text()
+            assert time.monotonic() < until, self.words.read_text()
+            time.sleep(0.1)
+
+    def end(self, seconds: float = 240) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(self.words.read_text()) from None
+
+
+def test_preempted_and_requeued_jobs_cost_their_tiles_and_nothing_else(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
+) -> None:
+    """scancel of one job in the middle of its tiles, scontrol requeue of the next: same bytes, few tiles again."""
+    client = Client(case(tmp_path, image, executor()), slurm, sleep=3)
+    client.wait_for(lambda: len(client.solved) >= 4)
+    first = slurm.jobs()
+    assert len(first) == 2
+    slurm.command("scancel", first[0])
+    client.wait_for(lambda: len(client.solved) >= 10)
+    slurm.command("scontrol", "requeue", first[1])
+    slurm.command("scontrol", "update", f"jobid={first[1]}", "StartTime=now")  # SLURM would have it wait 2 minutes
+    assert client.end() == 0
+    assert hashes(tmp_path / "out.zarr") == serial
+    assert client.hosts == {"n1", "n2"}
+    words = client.words.read_text()
+    lost = words.count("lost, to be run again: its worker's job is")
+    # the tiles under way, two workers twice, and what the second worker of a job was given as the first had just died
+    assert 1 <= lost <= 6, words
+    assert "lost (1 of" not in words  # none was put on a tile's own account
+    assert max(client.solved.values()) == 1
+    assert not slurm.jobs()
+
+
+def test_a_walltime_shorter_than_the_run(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
+) -> None:
+    """A minute for each job, and tiles for more than that: workers leave in time and others come."""
+    client = Client(case(tmp_path, image, executor(walltime="00:01:00")), slurm, sleep=12)
+    assert client.end() == 0
+    assert hashes(tmp_path / "out.zarr") == serial
+    words = client.words.read_text()
+    assert words.count("has ended (completed)") + words.count("has ended (timeout)") >= 2, words
+    assert "lost (1 of" not in words
+
+
+def test_a_killed_client_is_simply_started_again(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
+) -> None:
+    config = case(tmp_path, image, executor())
+    client = Client(config, slurm, sleep=2)
+    client.wait_for(lambda: len(client.solved) >= 4)
+    client.process.send_signal(signal.SIGKILL)
+    client.process.wait()
+    again = Client(config, slurm)
+    assert again.end() == 0
+    assert hashes(tmp_path / "out.zarr") == serial
+    assert max(again.solved.values()) == 1
+    time.sleep(1)
+    assert not slurm.jobs()
+    assert not (tmp_path / "out.zarr.run" / "tls").exists()
+
+
+def test_a_controller_that_does_not_answer_stops_nothing(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(case(tmp_path, image, executor()), slurm, sleep=2)
+    client.wait_for(lambda: len(client.solved) >= 4)
+    slurm.stop_controller()
+    client.wait_for(lambda: len(client.solved) >= 12)
+    slurm.resume_controller()
+    assert client.end() == 0
+    assert hashes(tmp_path / "out.zarr") == serial
+
+
+def test_jobs_that_fail_before_their_workers_report_end_the_run_with_their_last_words(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm
+) -> None:
+    client = Client(case(tmp_path, image, executor(prologue=["echo no such module: cuda/99", "exit 3"])), slurm)
+    assert client.end(120) == 1
+    assert "ended before their workers reported" in client.words.read_text()
+    assert "no such module: cuda/99" in client.words.read_text()
+    assert not slurm.jobs("all") or not slurm.jobs()
+
+
+def test_an_unknown_partition_is_refused_by_name(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+    client = Client(case(tmp_path, image, executor(partition="nowhere")), slurm)
+    assert client.end(60) == 1
+    assert "sbatch refused" in client.words.read_text()
+    assert "nowhere" in client.words.read_text()
+
+
+def test_each_worker_of_a_job_has_a_gpu_of_its_own(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+    """SLURM shows a job its GPUs, and each worker keeps one of them."""
+    config = case(tmp_path, image, executor())
+    client = Client(config, slurm, sleep=1, tell=["CUDA_VISIBLE_DEVICES"])
+    assert client.end() == 0
+    told = [json.loads(p.read_text()) for p in (tmp_path / "out.zarr.run").glob("told-*.json")]
+    seen = Counter((t["SLURMD_NODENAME"], t["CUDA_VISIBLE_DEVICES"]) for t in told)
+    assert seen == {(node, gpu): 1 for node in ("n1", "n2") for gpu in ("0", "1")}
+
+
+def test_a_client_without_the_certificate_cannot_join(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+    """Neither from outside in plain text, nor with a certificate of its own."""
+    from distributed import Client as DaskClient
+    from distributed import Security
+
+    client = Client(case(tmp_path, image, executor()), slurm, sleep=2)
+    client.wait_for(lambda: len(client.solved) >= 1)
+    job = slurm.jobs()[0]
+    script = slurm.command("scontrol", "write", "batch_script", job, "-")
+    address = next(word for word in script.split() if word.startswith("tls://"))
+    for asked, security in (
+        (address.replace("tls://", "tcp://"), None),
+        (address, None),
+        (address, Security.temporary()),
+    ):
+        with pytest.raises((OSError, TimeoutError, TypeError, RuntimeError, ValueError)):
+            DaskClient(asked, security=security, timeout="3s")
+    files = list((tmp_path / "out.zarr.run" / "tls").iterdir())
+    assert files
+    assert all(p.stat().st_mode & 0o077 == 0 for p in [*files, files[0].parent])
+    assert client.end() == 0
+
+
+def test_the_script_is_printed_as_it_is_submitted(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = case(tmp_path, image, executor(qos="normal", constraint="a100", prologue=["module load cuda"]))
+    assert main(["cluster", "script", str(config)]) == 0
+    text = capsys.readouterr().out
+    for line in ("#SBATCH -p main", "#SBATCH -t 00:10:00", "#SBATCH --gres=gpu:2", "#SBATCH --qos=normal"):
+        assert line in text.splitlines()
+    assert "module load cuda" in text.splitlines()
+    checked = subprocess.run(
+        ["sbatch", "--test-only"],
+        input=text.replace("#SBATCH --qos=normal\n", "").replace("#SBATCH --constraint=a100\n", ""),
+        env={**os.environ, **slurm.environment},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert yaml.safe_load(config.read_text())["executor"]["kind"] == "slurm"

@@ -1,0 +1,206 @@
+"""The fleet of jobs: what is done for each thing that the queue may say; SLURM itself is in tests/slurm."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.executors import fleet as module
+from ssi_pipeline.executors.fleet import Fleet, name_of_job
+from ssi_pipeline.executors.slurm_commands import QueuedJob, SlurmUnreachableError
+from ssi_pipeline.executors.worker_preload import choose_gpu
+
+
+class Queue:
+    """A queue whose jobs are in the state that the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.states: dict[str, str] = {}
+        self.cancelled: list[str] = []
+        self.scripts: list[str] = []
+        self.down = False
+        self.clock = 0.0
+        monkeypatch.setattr(module, "slurm", self)
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.clock)
+
+    LIVE_STATES = module.slurm.LIVE_STATES
+    SlurmUnreachableError = SlurmUnreachableError
+
+    def submit(self, script: str) -> str:
+        self._answer()
+        self.scripts.append(script)
+        job_id = str(len(self.scripts))
+        self.states[job_id] = "PENDING"
+        return job_id
+
+    def queued(self, job_ids: Collection[str]) -> dict[str, QueuedJob]:
+        self._answer()
+        return {i: QueuedJob(i, self.states[i], f"n{i}", "None") for i in job_ids if i in self.states}
+
+    def cancel(self, job_ids: Collection[str]) -> None:
+        self.cancelled += job_ids
+        for job_id in job_ids:
+            self.states[job_id] = "CANCELLED"
+
+    def state_of(self, job_id: str) -> str | None:
+        self._answer()
+        return self.states.get(job_id)
+
+    def _answer(self) -> None:
+        if self.down:
+            raise SlurmUnreachableError("no answer")
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    return Queue(monkeypatch)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def fleet(queue: Queue, said: list[str], tmp_path: Path) -> Fleet:
+    return Fleet(
+        size=2,
+        script=lambda name, avoided: f"{name} {sorted(avoided)}",
+        log_of=lambda job_id: tmp_path / job_id,
+        connect_timeout_s=100,
+        say=said.append,
+    )
+
+
+def tend(
+    fleet: Fleet, queue: Queue, connected: Collection[str] = (), seconds: float = 10, enough: bool = False
+) -> None:
+    queue.clock += seconds
+    fleet.tend(connected, enough)
+
+
+def test_it_is_filled_once_and_then_left_alone(fleet: Fleet, queue: Queue) -> None:
+    for _ in range(3):
+        tend(fleet, queue)
+    assert queue.scripts == ["ssi0 []", "ssi1 []"]
+
+
+def test_it_is_not_looked_at_more_often_than_every_few_seconds(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states.clear()
+    tend(fleet, queue, seconds=0.1)
+    assert len(queue.scripts) == 2
+
+
+@pytest.mark.parametrize("state", ["CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", None])
+def test_a_job_that_has_ended_is_replaced_under_a_new_name(fleet: Fleet, queue: Queue, state: str | None) -> None:
+    tend(fleet, queue)
+    queue.states["1"] = "RUNNING"
+    tend(fleet, queue, ["ssi0"])
+    if state is None:
+        del queue.states["1"]  # SLURM has forgotten it
+    else:
+        queue.states["1"] = state
+    tend(fleet, queue, ["ssi1"])
+    assert queue.scripts[2:] == ["ssi2 []"]
+    assert fleet.departure("ssi0") == (state or "GONE").lower()
+
+
+@pytest.mark.parametrize("state", ["PENDING", "REQUEUED", "COMPLETING", "SUSPENDED"])
+def test_a_requeued_job_still_belongs_to_it(fleet: Fleet, queue: Queue, state: str) -> None:
+    tend(fleet, queue)
+    queue.states["1"] = "RUNNING"
+    tend(fleet, queue, ["ssi0"])
+    queue.states["1"] = state
+    tend(fleet, queue)
+    assert len(queue.scripts) == 2
+
+
+def test_a_running_job_without_workers_is_given_up(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states["1"] = queue.states["2"] = "RUNNING"
+    tend(fleet, queue, ["ssi1"])
+    tend(fleet, queue, ["ssi1"], seconds=90)
+    assert not queue.cancelled
+    tend(fleet, queue, ["ssi1"], seconds=90)
+    assert queue.cancelled == ["1"]
+    assert len(queue.scripts) == 3
+
+
+def test_nothing_is_submitted_when_enough_workers_are_there(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states = {"1": "RUNNING", "2": "CANCELLED"}
+    tend(fleet, queue, ["ssi0"], enough=True)
+    assert len(queue.scripts) == 2
+
+
+def test_jobs_that_end_before_they_report_end_the_run(fleet: Fleet, queue: Queue, tmp_path: Path) -> None:
+    for name in "123456789":
+        (tmp_path / name).write_text("module: not found\n")
+    with pytest.raises(ExecutorError, match=r"3 jobs in a row(.|\n)*module: not found"):
+        for _ in range(4):
+            tend(fleet, queue)
+            queue.states.clear()
+
+
+def test_while_slurm_does_not_answer_it_waits_longer_and_longer(fleet: Fleet, queue: Queue, said: list[str]) -> None:
+    tend(fleet, queue)
+    queue.down = True
+    tend(fleet, queue)
+    tend(fleet, queue, seconds=11)
+    tend(fleet, queue, seconds=11)  # too early
+    asked = [line.split("asked again in ")[1] for line in said if "asked again" in line]
+    assert asked == ["10 s", "20 s"]
+    with pytest.raises(SlurmUnreachableError):
+        fleet.departure("ssi0")
+    queue.down = False
+    queue.states["1"] = "CANCELLED"
+    tend(fleet, queue, seconds=10)
+    assert len(queue.scripts) == 3
+
+
+@pytest.mark.parametrize(("state", "excused"), [("RUNNING", False), ("OUT_OF_MEMORY", False), ("TIMEOUT", True)])
+def test_whose_fault_a_lost_worker_is(fleet: Fleet, queue: Queue, state: str, excused: bool) -> None:
+    tend(fleet, queue)
+    queue.states["1"] = state
+    assert (fleet.departure("ssi0-1") is not None) == excused
+
+
+def test_a_node_that_is_avoided_loses_its_jobs_and_gets_no_more(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states = dict.fromkeys("12", "RUNNING")
+    tend(fleet, queue, ["ssi0", "ssi1"])
+    fleet.avoid("n2")
+    tend(fleet, queue, ["ssi0"])
+    assert queue.scripts[2:] == ["ssi2 ['n2']"]
+
+
+def test_it_tells_why_it_waits(fleet: Fleet, queue: Queue, said: list[str]) -> None:
+    for _ in range(10):
+        tend(fleet, queue)
+    assert sum("no worker yet: 2 job(s) pending" in line for line in said) == 2  # after 15 s, then after 30 more
+    fleet.close()
+    assert queue.cancelled == ["1", "2"]
+
+
+def test_workers_are_told_from_jobs_by_their_names() -> None:
+    assert name_of_job("ssi12") == name_of_job("ssi12-3") == "ssi12"
+
+
+@pytest.mark.parametrize(
+    ("name", "visible", "expected"),
+    [
+        ("ssi0-1", "4,6", "6"),
+        ("ssi0-0", "4,6", "4"),
+        ("ssi0", "4,6", "4,6"),
+        ("ssi0-3", "4,6", "6"),
+        ("ssi0-0", "", ""),
+    ],
+)
+def test_each_worker_of_a_job_takes_its_gpu(name: str, visible: str, expected: str) -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": visible}
+    choose_gpu(name, environment)
+    assert environment["CUDA_VISIBLE_DEVICES"] == expected
