@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 from ssi_pipeline import __version__
 from ssi_pipeline.config import load_config
 from ssi_pipeline.errors import ConfigError, SsiError, StoppedError
+from ssi_pipeline.redact import redact
 
 OK, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return OK
     except StoppedError as error:
-        print(f"ssi: {error}", file=sys.stderr)
+        print(f"ssi: {redact(str(error))}", file=sys.stderr)
         return INCOMPLETE
     except (SsiError, OSError) as error:
-        print(f"ssi: {error}", file=sys.stderr)
+        print(f"ssi: {redact(str(error))}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print("ssi: stopped; run the same command again to resume", file=sys.stderr)
@@ -127,7 +127,13 @@ def _run(options: argparse.Namespace) -> int:
     if options.part is not None or options.finish:
         return _run_in_parts(options)
     config = load_config(options.config)
-    outcome = run(config, new=options.new, retry_failed=options.retry_failed, ignore_disk=options.ignore_disk)
+    outcome = run(
+        config,
+        new=options.new,
+        retry_failed=options.retry_failed,
+        ignore_disk=options.ignore_disk,
+        name=str(options.config),
+    )
     if outcome.interrupted:
         return INTERRUPTED
     return OK if outcome.complete else INCOMPLETE
@@ -143,14 +149,12 @@ def _run_in_parts(options: argparse.Namespace) -> int:
         raise ConfigError("--new starts over alone: with --part or --finish, move the earlier output and state away")
     if options.finish and options.retry_failed:
         raise ConfigError("--retry-failed goes with --part, or without parts: --finish solves no tiles")
-    outcome: PartOutcome | Outcome | None
+    outcome: PartOutcome | Outcome
     if options.part is not None:
         part = parse_part(options.part)
         outcome = run_part(load_config(options.config), part, options.retry_failed, options.ignore_disk)
     else:
-        outcome = finish_parts(load_config(options.config), f"ssi run {shlex.quote(str(options.config))}")
-    if outcome is None:
-        return INCOMPLETE
+        outcome = finish_parts(load_config(options.config), str(options.config))
     if outcome.interrupted:
         return INTERRUPTED
     return OK if outcome.complete else INCOMPLETE

@@ -17,6 +17,7 @@ from ssi_pipeline.config.model import (
     TilingConfig,
     TrainingConfig,
 )
+from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.sensor import SensorConfig
 from ssi_pipeline.config.slurm import SlurmConfig
@@ -34,6 +35,7 @@ __all__ = [
     "MaskingConfig",
     "NetworkConfig",
     "NormalisationConfig",
+    "OnEndConfig",
     "OutputConfig",
     "PsfConfig",
     "PublishedConfig",

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from ssi_pipeline.config.model import RunConfig
+from ssi_pipeline.redact import redact
 
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 _BOUNDS = (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "of at most"))
@@ -85,7 +86,7 @@ def _line(place: _Place, item: Any, one_psf: bool) -> str:
 
 
 def _show(found: Any) -> str:
-    text = "nothing" if found is None else repr(found)
+    text = "nothing" if found is None else redact(repr(found))
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ssi_pipeline.config.explain import explain
 from ssi_pipeline.config.model import RunConfig
 from ssi_pipeline.config.slurm import SlurmConfig
 from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.redact import redact
 
 _PATHS = (
     ("input", "path"),
@@ -20,6 +22,7 @@ _PATHS = (
     ("training", "start_from"),
     ("executor", "profile"),
 )
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def load_config(path: Path | str) -> RunConfig:
@@ -145,6 +148,11 @@ def _resolve_psf(part: Any, base: Path) -> Any:
 def _absolute(value: str, base: Path, where: str) -> str:
     if not value.strip():
         raise ConfigError(f"{where} is empty: expected the name of a file or folder")
+    if _ADDRESS.match(value):  # as a path it would be kept in the state and the output, with what it may hold
+        raise ConfigError(
+            f"{where} is {redact(value)!r}, an address: expected the name of a file or folder; "
+            "mount the store, or copy it here"
+        )
     try:
         return str((base / Path(value).expanduser()).resolve())
     except RuntimeError as error:  # ~name of a user who does not exist

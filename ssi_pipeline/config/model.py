@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ssi_pipeline.config.executor import ExecutorConfig
+from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.section import (
     Axis,
@@ -206,6 +207,7 @@ class RunConfig(Section):
     published: PublishedConfig = PublishedConfig()
     classical: ClassicalConfig = ClassicalConfig()
     executor: ExecutorConfig = ExecutorConfig()
+    on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
     seed: NonNegativeInt = 0
 
     @field_validator("psf", mode="before")

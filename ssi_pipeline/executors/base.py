@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,27 @@ class Completed:
     records: tuple[TaskRecord, ...]
     lost: str | None = None
     excused: bool = False
+
+
+class Workers(Protocol):
+    """Looks after the processes or jobs that workers live in.
+
+    ``patience_s``: how long it may take until it is known why a worker was lost.
+    """
+
+    patience_s: float
+
+    def tend(self, connected: Collection[str], enough: bool) -> None:
+        """Replace what is gone; ``connected``: names of the workers there are, ``enough``: no more are needed."""
+
+    def departure(self, worker: str) -> str | None:
+        """Tell what ended a lost worker; None where it died by itself, perhaps of its task."""
+
+    def avoid(self, host: str) -> bool:
+        """Use a machine no more; tells whether there are others."""
+
+    def close(self) -> None:
+        """Give all of them back."""
 
 
 class Executor(Protocol):

@@ -18,8 +18,7 @@ from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from ssi_pipeline.errors import ExecutorError
-from ssi_pipeline.executors.base import Completed
-from ssi_pipeline.executors.fleet import Fleet
+from ssi_pipeline.executors.base import Completed, Workers
 from ssi_pipeline.executors.slurm_commands import SlurmUnreachableError
 from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit, observe
 from ssi_pipeline.storage.records import Job, TaskRecord
@@ -27,7 +26,6 @@ from ssi_pipeline.tasks import RunSpec, execute
 
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
-_DECIDE_SECONDS = 10.0
 _RESTART_TIMEOUT = 30
 
 
@@ -54,7 +52,7 @@ class DaskExecutor:
         spec: RunSpec,
         client: Client,
         cluster: Any = None,
-        fleet: Fleet | None = None,
+        fleet: Workers | None = None,
         limit: TimeLimit | None = None,
         closing: Callable[[], None] | None = None,
     ) -> None:
@@ -122,8 +120,6 @@ class DaskExecutor:
             records = tuple(future.result(timeout=_FETCH_TIMEOUT))
         except KilledWorker as error:
             why = "the worker that ran it died (out of memory, or killed)"
-            if self._fleet is None:
-                return self._back(future.key, lost=why)
             self._undecided.append(_Loss(future.key, str(error.last_worker.name), why, time.monotonic()))
             return None
         except Exception as problem:  # whatever dask raises for a lost result, or a worker that cannot start a task
@@ -148,10 +144,10 @@ class DaskExecutor:
         for loss in self._undecided:
             if loss.key not in self._jobs:
                 continue
-            old = time.monotonic() - loss.since > _DECIDE_SECONDS
+            patience = self._fleet.patience_s if self._fleet else 0.0
             how = self._departure(loss.worker)
-            if how is None and not old:
-                waiting.append(loss)  # a job that was told to end still counts as running for a moment
+            if how is None and time.monotonic() - loss.since < patience:
+                waiting.append(loss)
             elif how is None:
                 batches.append(self._back(loss.key, lost=loss.why))
             else:
@@ -160,7 +156,8 @@ class DaskExecutor:
         return batches
 
     def _departure(self, worker: str) -> str | None:
-        assert self._fleet is not None
+        if self._fleet is None:
+            return None
         try:
             return self._fleet.departure(worker)
         except SlurmUnreachableError:
@@ -213,10 +210,7 @@ class DaskExecutor:
 
     def avoid(self, host: str) -> bool:
         """Give up a node of the fleet; the workers of other clusters are not ours to choose."""
-        if self._fleet is None:
-            return False
-        self._fleet.avoid(host)
-        return True
+        return self._fleet is not None and self._fleet.avoid(host)
 
     def withdraw(self) -> None:
         """Cancel the batches that no worker has."""

@@ -57,6 +57,7 @@ class Fleet:
     log_of: Callable[[str], Path]
     connect_timeout_s: float
     say: Callable[[str], None]
+    patience_s: float = 10.0  # a job that was told to end counts as running for a moment
     jobs: dict[str, FleetJob] = field(default_factory=dict)
     avoided: set[str] = field(default_factory=set)
     ended: dict[str, str] = field(default_factory=dict)
@@ -175,10 +176,11 @@ class Fleet:
         state = self.ended.get(name, "GONE") if job is None else slurm.state_of(job.job_id) or "GONE"
         return None if state in ("RUNNING", "OUT_OF_MEMORY") else state.lower()
 
-    def avoid(self, node: str) -> None:
+    def avoid(self, host: str) -> bool:
         """Cancel the jobs on a node and ask for it no more."""
-        self.avoided.add(node)
-        slurm.cancel([job.job_id for job in self.jobs.values() if job.node == node])
+        self.avoided.add(host)
+        slurm.cancel([job.job_id for job in self.jobs.values() if job.node == host])
+        return True
 
     def close(self) -> None:
         """Cancel all jobs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import dask
@@ -12,6 +13,7 @@ from distributed import Client, LocalCluster, Security
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, ExecutorError
 from ssi_pipeline.executors.dask import DaskExecutor
+from ssi_pipeline.executors.local_fleet import LocalFleet
 from ssi_pipeline.executors.settings import dashboard_address, scheduler_settings, worker_settings
 from ssi_pipeline.executors.signals import signals_for_the_client_alone
 from ssi_pipeline.executors.watch import TimeLimit
@@ -20,7 +22,9 @@ from ssi_pipeline.tasks import RunSpec
 _START_TIMEOUT = "120s"
 
 
-def open_local(spec: RunSpec, section: ExecutorConfig, workers: int, memory: int) -> DaskExecutor:
+def open_local(
+    spec: RunSpec, section: ExecutorConfig, workers: int, memory: int, say: Callable[[str], None] = print
+) -> DaskExecutor:
     """Start worker processes on this machine, reachable from this machine only.
 
     Raises
@@ -30,10 +34,12 @@ def open_local(spec: RunSpec, section: ExecutorConfig, workers: int, memory: int
     """
     settings = {**scheduler_settings(section.dashboard), **worker_settings(section.threads)}
     with dask.config.set(settings), signals_for_the_client_alone():
-        return _start_local(spec, section, workers, memory)
+        return _start_local(spec, section, workers, memory, say)
 
 
-def _start_local(spec: RunSpec, section: ExecutorConfig, workers: int, memory: int) -> DaskExecutor:
+def _start_local(
+    spec: RunSpec, section: ExecutorConfig, workers: int, memory: int, say: Callable[[str], None]
+) -> DaskExecutor:
     cluster = None
     try:
         cluster = LocalCluster(
@@ -48,7 +54,9 @@ def _start_local(spec: RunSpec, section: ExecutorConfig, workers: int, memory: i
             silence_logs=logging.CRITICAL,
         )
         client = Client(cluster, timeout=_START_TIMEOUT)
-        return DaskExecutor(spec, client, cluster, limit=TimeLimit(section.tile_limit_s))
+        return DaskExecutor(
+            spec, client, cluster, fleet=LocalFleet(cluster, workers, say), limit=TimeLimit(section.tile_limit_s)
+        )
     except (OSError, RuntimeError, TimeoutError) as error:
         if cluster is not None:
             cluster.close(timeout=10)

@@ -27,4 +27,4 @@ def open_executor(section: ExecutorConfig, spec: RunSpec, say: Callable[[str], N
 
     if section.address is not None:
         return open_remote(spec, section)
-    return open_local(spec, section, worker_count(section), worker_memory(section))
+    return open_local(spec, section, worker_count(section), worker_memory(section), say)

@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 
+from ssi_pipeline.redact import redact
 from ssi_pipeline.report.facts import RunFacts, without_numbers
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number, place
@@ -38,7 +39,7 @@ def failures_section(facts: RunFacts) -> Section:
     causes: dict[str, Cause] = {}
     rows: list[tuple[str, str, str, int, str]] = []
     for record in facts.records_at(islice(sorted([*tiles, *others]), _MOST_READ)):
-        text = (record.error or "unknown")[:_LONGEST]
+        text = redact(record.error or "unknown")[:_LONGEST]
         key = without_numbers(text)
         if key in causes or len(causes) < _MOST_CAUSES:
             causes.setdefault(key, Cause(text)).count += 1

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ssi_pipeline.redact import redact
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import date, number, scaled, seconds, share, sizes
@@ -83,8 +84,8 @@ def _rows(facts: RunFacts) -> list[tuple[str, str]]:
     document, plan, clock = facts.context.document, facts.context.plan, facts.clock
     volume = document.volume
     rows = [
-        ("input", f"{volume.describe()}, {document.config.input.path}"),
-        ("output", f"t c z y x {sizes(plan.shape)} {facts.context.dtype}, {document.config.output.path}"),
+        ("input", f"{volume.describe()}, {redact(str(document.config.input.path))}"),
+        ("output", f"t c z y x {sizes(plan.shape)} {facts.context.dtype}, {redact(str(document.config.output.path))}"),
         ("solver", _solver(facts)),
         ("tiles", f"{plan.dimensions}D, z y x core {sizes(plan.core)}, blend {sizes(plan.blend)}, "
                   f"halo {sizes(plan.halo)}; grid t c z y x {sizes(plan.tile_grid)}"),

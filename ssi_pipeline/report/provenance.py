@@ -6,6 +6,7 @@ import json
 
 import yaml
 
+from ssi_pipeline.redact import redact_all
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
 
@@ -13,7 +14,8 @@ from ssi_pipeline.report.section import Section, render
 def provenance_section(facts: RunFacts) -> Section:
     """Fingerprint, versions, identity of the input, seed, and the whole configuration."""
     document = facts.context.document
-    configuration = yaml.safe_dump(document.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    config = redact_all(document.config.model_dump(mode="json"))
+    configuration = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     rows = [
         ("fingerprint", document.fingerprint),
         ("seed", str(document.config.seed)),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import InputError
+from ssi_pipeline.run.call import count_outcome
 from ssi_pipeline.run.driver import run_locked
+from ssi_pipeline.run.hook import end_hook
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare, task_counts
@@ -21,19 +24,15 @@ from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import Context
 
 
-def finish_parts(config: RunConfig, command: str = "ssi run", say: Callable[[str], None] = print) -> Outcome | None:
+def finish_parts(config: RunConfig, name: str = "run.yaml", say: Callable[[str], None] = print) -> Outcome:
     """Complete a run whose parts are done; the same call resumes.
 
     Parameters
     ----------
-    command
-        What runs this configuration, for the list of what is missing.
+    name
+        Of the configuration's file, for the commands that the user is told.
     say
         Receives lines for the user.
-
-    Returns
-    -------
-    What it came to; None where tiles are to do, which was said.
 
     Raises
     ------
@@ -43,21 +42,26 @@ def finish_parts(config: RunConfig, command: str = "ssi run", say: Callable[[str
     prepared = prepare(config)
     paths = StatePaths(config.state_path)
     if not paths.document.exists():
-        raise InputError(f"there is no run at {paths.root} yet: start its parts with `{command} --part k/n`")
-    with run_lock(paths.lock, "the finish of a run in parts", say) as lease:
+        raise InputError(f"there is no run at {paths.root} yet: start its parts with `{_command(name)} --part k/n`")
+    with end_hook(config) as ending, run_lock(paths.lock, "the finish of a run in parts", say) as lease:
         settle_parts(paths, lease, say)
         context, _ = start_or_resume(prepared)
-        todo = tiles_to_do(context)
-        if todo:
-            for line in describe_missing(context, todo, read_count(paths), command):
-                say(line)
-            return None
-        return run_locked(prepared, lease, retry_failed=False, prove=_unreadable)
+        state = read_state(paths.ledger, task_counts(context))
+        todo = tiles_to_do(context, state)
+        if not todo:
+            return run_locked(prepared, lease, False, ending, name, _unreadable)
+        for line in describe_missing(context, todo, read_count(paths), _command(name)):
+            say(line)
+        ending.outcome = count_outcome(context, state, computed_tiles=0, interrupted=False)
+        return ending.outcome
 
 
-def tiles_to_do(context: Context) -> list[int]:
-    """Return the tiles that some block needs and that are neither there nor given up."""
-    state = read_state(context.paths.ledger, task_counts(context))
+def _command(name: str) -> str:
+    return f"ssi run {shlex.quote(name)}"
+
+
+def tiles_to_do(context: Context, state: LedgerState) -> list[int]:
+    """Return the tiles that some block needs and that are neither there nor given up; ``state`` learns what is gone."""
     forget_missing(context, state)
     missing: set[int] = set()
     for block in (state.status["stitch"] != DONE).nonzero()[0]:

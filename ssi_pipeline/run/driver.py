@@ -8,8 +8,11 @@ from contextlib import closing, contextmanager
 from ssi_pipeline.config import ExecutorConfig, RunConfig
 from ssi_pipeline.errors import SsiError, StoppedError
 from ssi_pipeline.executors import Executor, open_executor
+from ssi_pipeline.redact import redact
+from ssi_pipeline.run.call import WRITTEN, Call
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
+from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.losses import Losses
 from ssi_pipeline.run.merge import settle_parts
@@ -20,16 +23,13 @@ from ssi_pipeline.run.setup import check_output, put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.verify import forget_missing
-from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
+from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
-from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.scratch import remove_scratch
 from ssi_pipeline.storage.state import StatePaths, make_state_folder
 from ssi_pipeline.tasks import Context, RunSpec
-
-WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
-"""Kinds of task that write the image."""
 
 Proof = Callable[[Context, LedgerState], Sequence[TaskRecord]]
 """Looks at all that is written; returns records that take back what is not good."""
@@ -41,6 +41,7 @@ def run(
     retry_failed: bool = False,
     ignore_disk: bool = False,
     say: Callable[[str], None] = print,
+    name: str = "CONFIG",
 ) -> Outcome:
     """Do whatever of a run is not done yet.
 
@@ -54,6 +55,8 @@ def run(
         Start although the disk might be too small.
     say
         Receives lines for the user before the display is up.
+    name
+        Of the configuration's file, for the commands that the user is told.
 
     Raises
     ------
@@ -64,95 +67,102 @@ def run(
     paths = StatePaths(config.state_path)
     check_output(prepared, new, ignore_disk)
     make_state_folder(paths)
-    with run_lock(paths.lock, say=say) as lease:
+    with end_hook(config) as ending, run_lock(paths.lock, say=say) as lease:
         settle_parts(paths, lease, say)
         if not (new and (paths.document.exists() or config.output.path.exists())):
-            return run_locked(prepared, lease, retry_failed)
+            return run_locked(prepared, lease, retry_failed, ending, name)
         for moved in put_aside(prepared):
             say(f"the earlier run is kept as {moved}")
     # the lock went aside with the state: the new folder needs one of its own
-    return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say)
+    return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say, name=name)
 
 
-def run_locked(prepared: Prepared, lease: Lease, retry_failed: bool, prove: Proof = lambda *_: []) -> Outcome:
+def run_locked(
+    prepared: Prepared,
+    lease: Lease,
+    retry_failed: bool,
+    ending: Ending,
+    name: str,
+    prove: Proof = lambda *_: [],
+) -> Outcome:
     """Do it under the run's lock; ``prove`` has the last word before the output is called complete."""
     context, resumed = start_or_resume(prepared)
     state = read_state(context.paths.ledger, task_counts(context))
-    with (
-        Ledger(context.paths.ledger, lease.check) as ledger,
-        closing(_display(context)) as display,
-        StopRequest() as stop,
-    ):
+    ledger, display = Ledger(context.paths.ledger, lease.check), _display(context)
+    with ledger, closing(display), StopRequest() as stop:
+        call = Call(context, state, ledger, display, stop)
+        ending.outcome = call.outcome(interrupted=True)
         if resumed:
             display.line(describe_resumed(context, state))
-        for record in forget_missing(context, state):
-            ledger.append(record)
-        if retry_failed and (again := forget_failures(state)):
-            display.line(f"{len(again)} failed tiles are taken up again")
-            for record in again:
-                ledger.append(record)
+        _take_back(call, retry_failed)
+        finished = False
         try:
-            finished = _is_finished(context, state) or _work(context, state, ledger, display, stop, prove)
+            finished = _is_finished(context, state) or _work(call, prove)
         except KeyboardInterrupt:
-            finished = False
+            pass
         except (SsiError, OSError) as error:
-            raise StoppedError(f"stopped: {error}; what is done is recorded") from error
-        outcome = Outcome(
-            state=context.paths.root,
-            tiles=context.plan.n_tiles,
-            tiles_done=state.count("solve", DONE),
-            tiles_failed=state.count("solve", FAILED),
-            blocks_missing=sum(int((state.status[kind] != DONE).sum()) for kind in WRITTEN),
-            computed_tiles=ledger.done["solve"],
-            interrupted=not finished,
-        )
+            stopped = StoppedError(redact(f"stopped: {error}; what is done is recorded"))
+            display.log(str(stopped))  # whoever called says it on the screen
+            raise stopped from error
+        finally:
+            ending.outcome = outcome = call.outcome(interrupted=not finished)
+            call.summarise(name)
         if outcome.complete and not context.document.config.output.keep_scratch:
             remove_scratch(context.scratch_path)
         display.line(describe_outcome(outcome))
         return outcome
 
 
+def _take_back(call: Call, retry_failed: bool) -> None:
+    """Put back to do what is not there any more, and what failed, when asked to."""
+    for record in forget_missing(call.context, call.state):
+        call.ledger.append(record)
+    if retry_failed and (again := forget_failures(call.state)):
+        call.display.line(f"{len(again)} failed tiles are taken up again")
+        for record in again:
+            call.ledger.append(record)
+
+
 def _display(context: Context) -> ProgressDisplay:
     return ProgressDisplay(context.paths.log, context.paths.progress)
 
 
-def _work(
-    context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest, prove: Proof
-) -> bool:
+def _work(call: Call, prove: Proof) -> bool:
     """Drive all stages and finish the output; returns False when asked to stop."""
-    set_status(context.document.config.output.path, "incomplete")
-    if not (nothing_to_do(state) or _compute(context, state, ledger, display, stop)):
+    output = call.context.document.config.output.path
+    set_status(output, "incomplete")
+    if not (nothing_to_do(call.state) or _compute(call)):
         return False
-    ledger.sync()  # refuses where the lock was lost meanwhile
-    write_metrics(context)
+    call.ledger.sync()  # refuses where the lock was lost meanwhile
+    write_metrics(call.context)
     # also where the pyramid is not whole: a bad block below it may be why
-    for record in prove(context, state) if state.count("stitch", DONE) == context.plan.n_blocks else []:
-        display.line(f"{record.error}; run again to mend it")
-        ledger.append(record)
-        state.note(record)
-    if nothing_to_do(state):
-        ledger.sync()
-        set_status(context.document.config.output.path, "complete")
+    whole = call.state.count("stitch", DONE) == call.context.plan.n_blocks
+    for record in prove(call.context, call.state) if whole else []:
+        call.display.line(f"{record.error}; run again to mend it")
+        call.ledger.append(record)
+        call.state.note(record)
+    if nothing_to_do(call.state):
+        call.ledger.sync()
+        set_status(output, "complete")
     return True
 
 
+def _compute(call: Call) -> bool:
+    """Start the workers and drive all stages; returns False when asked to stop."""
+    with workers(call) as loop:
+        return ready_channels(call.context, call.state, loop) and _tiles_and_levels(call.context, call.state, loop)
+
+
 @contextmanager
-def workers(
-    context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest
-) -> Iterator[Loop]:
+def workers(call: Call) -> Iterator[Loop]:
     """Start the workers that the configuration asks for."""
-    section = context.document.config.executor
+    context, display, section = call.context, call.display, call.context.document.config.executor
     spec = RunSpec(str(context.paths.root), context.document.fingerprint)
     with closing(open_executor(section, spec, display.line)) as executor:
         display.line(_describe_workers(section, executor))
         losses = Losses(section.worker_losses, section.infrastructure_failures, executor.avoid, display.line)
-        yield Loop(executor, ledger, state, display, stop, section.tile_attempts, losses)
-
-
-def _compute(context: Context, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest) -> bool:
-    """Start the workers and drive all stages; returns False when asked to stop."""
-    with workers(context, state, ledger, display, stop) as loop:
-        return ready_channels(context, state, loop) and _tiles_and_levels(context, state, loop)
+        attempts = section.tile_attempts
+        yield Loop(executor, call.ledger, call.state, display, call.stop, attempts, losses, call.lost)
 
 
 def _describe_workers(section: ExecutorConfig, executor: Executor) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import closing
 
 from ssi_pipeline.errors import ConfigError, OutputError, SsiError, StoppedError
+from ssi_pipeline.redact import redact
+from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import nothing_to_do, workers
 from ssi_pipeline.run.merge import settle_parts
@@ -108,9 +110,9 @@ def _ready(context: Context, state: LedgerState, lease: Lease, part: Part) -> No
     display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
     with Ledger(paths.ledger, lease.check) as ledger, closing(display), StopRequest() as stop:
         try:
-            with workers(context, state, ledger, display, stop) as loop:
+            with workers(Call(context, state, ledger, display, stop)) as loop:
                 finished = ready_channels(context, state, loop)
         except (SsiError, OSError) as error:
-            raise StoppedError(f"stopped: {error}; what is done is recorded") from error
+            raise StoppedError(redact(f"stopped: {error}; what is done is recorded")) from error
     if not finished:
         raise KeyboardInterrupt

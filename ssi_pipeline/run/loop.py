@@ -8,6 +8,7 @@ from collections import deque
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.executors import Completed, Executor
 from ssi_pipeline.run.losses import Losses
+from ssi_pipeline.run.lost import LostTasks
 from ssi_pipeline.run.prepare import WINDOW_PER_SLOT
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stages import Stage
@@ -35,6 +36,7 @@ class Loop:
         stop: StopRequest,
         attempts: int,
         losses: Losses,
+        lost_tasks: LostTasks,
     ) -> None:
         self._executor = executor
         self._ledger = ledger
@@ -44,6 +46,7 @@ class Loop:
         self._attempts = attempts
         self._losses = losses
         self._within = slice(None)
+        self._lost_tasks = lost_tasks
         self._retry: deque[Job] = deque()
         self._alone: deque[Job] = deque()
         self._seconds: dict[Kind, float] = {}
@@ -166,6 +169,7 @@ class Loop:
 
     def _take_lost(self, job: Job, why: str, excused: bool, stage: Stage) -> None:
         """A lost worker may have been the job's own fault: its last try is made with nothing else under way."""
+        self._lost_tasks.note(job.key, why, excused)
         if excused:
             self._display.line(f"{job.key} lost, to be run again: {why}")
             self._retry.append(job)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError, StoppedError
 from ssi_pipeline.geometry import TilePlan
+from ssi_pipeline.redact import redact
+from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.join import check_start, join, refuse_executor
 from ssi_pipeline.run.prepare import prepare, task_counts
@@ -16,7 +18,7 @@ from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stages import TileStage, forget_failures
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.verify import forget_missing
-from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_states
+from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, read_states
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.parts import Part, part_ledger, part_lock, part_log, part_progress
 from ssi_pipeline.storage.state import StatePaths, make_state_folder
@@ -86,11 +88,13 @@ def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) 
         for record in again:
             ledger.append(record)
         try:
-            finished = _work(context, part, state, ledger, display, stop)
+            finished = _work(Call(context, state, ledger, display, stop), part)
         except KeyboardInterrupt:
             finished = False
         except (SsiError, OSError) as error:
-            raise StoppedError(f"stopped: {error}; what is done is recorded") from error
+            stopped = StoppedError(redact(f"stopped: {error}; what is done is recorded"))
+            display.log(str(stopped))  # whoever called says it on the screen
+            raise stopped from error
         within = slice(tiles.start, tiles.stop)
         outcome = PartOutcome(
             part,
@@ -105,15 +109,13 @@ def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) 
         return outcome
 
 
-def _work(
-    context: Context, part: Part, state: LedgerState, ledger: Ledger, display: ProgressDisplay, stop: StopRequest
-) -> bool:
+def _work(call: Call, part: Part) -> bool:
     """Solve and stitch; returns False when asked to stop."""
-    tiles = part.tiles(context.plan.n_tiles)
-    stage = TileStage(context, state, tiles)
+    tiles = part.tiles(call.context.plan.n_tiles)
+    stage = TileStage(call.context, call.state, tiles)
     if not stage.has_work():
         return True
-    with workers(context, state, ledger, display, stop) as loop:
+    with workers(call) as loop:
         return loop.drive(stage, "solve", f"tiles of {part}", slice(tiles.start, tiles.stop))
 
 

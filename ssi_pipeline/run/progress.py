@@ -12,6 +12,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.atomic import write_json
 
 _LINE_SECONDS = 15.0
@@ -50,7 +51,8 @@ class ProgressDisplay:
 
     def line(self, text: str) -> None:
         """Say something once, on the screen and in the log."""
-        self._write_log(text)
+        text = redact(text)
+        self.log(text)
         if self._bar is not None:
             self._bar.console.print(text, highlight=False, markup=False)
         else:
@@ -89,7 +91,7 @@ class ProgressDisplay:
         if now >= self._line_due:
             self._line_due = now + _LINE_SECONDS
             text = f"{self._stage}: {done} of {self._total} done{_comma(_extra(snapshot))}"
-            self._write_log(text)
+            self.log(text)
             if not self._live:
                 print(text, file=self._stream, flush=True)
         if now >= self._file_due:
@@ -114,10 +116,16 @@ class ProgressDisplay:
         self._log.close()
         self._file.unlink(missing_ok=True)
 
-    def _write_log(self, text: str) -> None:
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        self._log.write("".join(f"{stamp} {line}\n" for line in text.splitlines()))
+    def log(self, text: str) -> None:
+        """Say something in the log alone."""
+        self._log.write(stamped(text))
         self._log.flush()
+
+
+def stamped(text: str) -> str:
+    """Return the lines of a text as they stand in ``run.log``."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    return "".join(f"{stamp} {line}\n" for line in text.splitlines())
 
 
 def read_snapshot(path: Path) -> Snapshot | None:

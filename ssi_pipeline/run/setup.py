@@ -14,6 +14,7 @@ import numpy as np
 
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import OutputError, RunChangedError
+from ssi_pipeline.redact import redact
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.atomic import sweep_partial_files
@@ -223,7 +224,7 @@ def _fill_output(context: Context, temporary: Path) -> None:
         {
             "fingerprint": document.fingerprint,
             "basis": document.basis,
-            "input_path": str(document.config.input.path),
+            "input_path": redact(str(document.config.input.path)),
             "seed": document.config.seed,
             "versions": document.versions,
         },

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ class Ledger:
     """Append records; open it only under the run lock. ``done`` counts those of finished tasks by kind.
 
     ``guard`` is called before anything is written and raises where the lock has been lost meanwhile.
+    ``seconds``: the time of all tasks recorded since it was opened, by device.
 
     A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
     task was not recorded, so it is done again.
@@ -41,6 +42,7 @@ class Ledger:
         self._stream = path.open("ab")
         self._synced = time.monotonic()
         self.done: Counter[Kind] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def __enter__(self) -> Ledger:
         """Return self."""
@@ -57,6 +59,7 @@ class Ledger:
         self._stream.write(record.to_line().encode() + b"\n")
         self._stream.flush()
         self.done[record.kind] += record.status == "done"
+        self.seconds[record.device] += record.seconds
 
     def sync_if_due(self) -> bool:
         """Sync to disk when the last time is a second ago; tell whether it was done."""

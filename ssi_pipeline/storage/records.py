@@ -46,6 +46,7 @@ class TaskRecord:
     finished: float = 0.0
     quality: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    device: str = ""
 
     @property
     def key(self) -> str:

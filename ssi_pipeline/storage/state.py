@@ -10,6 +10,7 @@ from typing import Any
 from ssi_pipeline.config import RunConfig, digest
 from ssi_pipeline.errors import CorruptDataError, OutputError
 from ssi_pipeline.geometry import Box, TilePlan, Volume
+from ssi_pipeline.redact import redact_all
 from ssi_pipeline.storage.atomic import write_json
 
 ALGORITHM = 2
@@ -60,6 +61,11 @@ class StatePaths:
     def log(self) -> Path:
         """Plain lines about the run's progress."""
         return self.root / "run.log"
+
+    @property
+    def logs(self) -> Path:
+        """Lines of each worker process, in a file of its own."""
+        return self.root / "logs"
 
     @property
     def progress(self) -> Path:
@@ -120,10 +126,12 @@ class RunDocument:
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
+        config = self.config.model_dump(mode="json")
         document = {
             "fingerprint": self.fingerprint,
             "basis": self.basis,
-            "config": self.config.model_dump(mode="json"),
+            # no worker asks how its client reached it, and addresses may hold passwords
+            "config": {**config, "executor": redact_all(config["executor"])},
             "plan": asdict(self.plan),
             "volume": asdict(self.volume),
             "image_metadata": self.image_metadata,

@@ -29,6 +29,19 @@ def choose_device(wanted: str) -> str:
     return "cuda" if available else "cpu"
 
 
+@lru_cache(maxsize=8)
+def device_name(wanted: str) -> str:
+    """Return what ``choose_device`` gives in words: ``cpu``, ``cuda:0 NVIDIA H100``, or ``none``."""
+    try:
+        if choose_device(wanted) == "cpu":
+            return "cpu"
+    except ExecutorError:
+        return "none"
+    import torch
+
+    return f"cuda:{torch.cuda.current_device()} {torch.cuda.get_device_name()}"
+
+
 def reset_peak() -> None:
     """Start counting the peak anew, where the system can (Linux)."""
     with contextlib.suppress(OSError):

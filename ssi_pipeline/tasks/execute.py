@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from ssi_pipeline.errors import ExecutorError, SsiError
+from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
 from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
 from ssi_pipeline.tasks.context import Context, RunSpec, load_context
-from ssi_pipeline.tasks.device import peak_bytes, reset_peak
+from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak
 from ssi_pipeline.tasks.solving import solve_tile
+from ssi_pipeline.tasks.worker_log import host_name, task_log
 
 BATCH_SECONDS = 1.0
 """A batch that has taken this long is not gone on with."""
@@ -31,11 +32,6 @@ INFRASTRUCTURE = "infrastructure"
 
 BROKEN_MACHINE = (errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
 """What the system says when a mount or a device of this machine is gone; on another one the task may well succeed."""
-
-
-def host_name() -> str:
-    """Return SLURM's name of this node where there is one, else the machine's."""
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
@@ -57,22 +53,16 @@ def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
 
 def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
     reset_peak()
+    device = _device(context, job)
+    log = task_log(context, job, device or "cpu")
+    log.begun()
     started = time.perf_counter()
     written: list[TaskRecord] = []
-    quality: dict[str, Any] = {}
-    error = None
+    error, trace = None, ""
     try:
-        if job.kind == "solve":
-            quality, written = solve_tile(context, job)
-        else:
-            quality = _SIMPLE[job.kind](context, job)
+        quality, written = _do(context, job)
     except Exception as problem:  # the task boundary: recorded, and decided on by the client
-        error = _explain(problem)
-        quality = {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
-        if isinstance(problem, OSError) and problem.errno in NO_SPACE:
-            quality = {"no_space": True}
-        elif isinstance(problem, ExecutorError) or (isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE):
-            quality = {INFRASTRUCTURE: True}
+        error, trace, quality = _explain(problem), traceback.format_exc(), _consequence(problem)
     record = TaskRecord(
         kind=job.kind,
         index=job.index,
@@ -84,10 +74,25 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         finished=round(time.time(), 3),
         quality=quality,
         error=error,
+        device=device.partition(" ")[2] or device,
     )
+    log.ended(record, trace)
     # the tile first: killed between the two lines, a tile without its blocks is done again, one with all
     # of its blocks and no record of its own would never be
     return [record, *written]
+
+
+def _do(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
+    return solve_tile(context, job) if job.kind == "solve" else (_SIMPLE[job.kind](context, job), [])
+
+
+def _consequence(problem: Exception) -> dict[str, Any]:
+    """What the client has to know of a failure besides its text."""
+    if isinstance(problem, OSError) and problem.errno in NO_SPACE:
+        return {"no_space": True}
+    if isinstance(problem, ExecutorError) or (isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE):
+        return {INFRASTRUCTURE: True}
+    return {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
 
 
 _SIMPLE = {
@@ -98,9 +103,17 @@ _SIMPLE = {
 }
 
 
+def _device(context: Context, job: Job) -> str:
+    """Where a task computes, in words; empty where it only moves data."""
+    config = context.document.config
+    if job.kind in ("solve", "train") and config.solver != "identity":
+        return device_name(config.executor.device)
+    return "cpu" if job.kind in ("solve", "calibrate") else ""
+
+
 def _explain(problem: Exception) -> str:
     """Our own errors speak for themselves; of others the place is needed as well."""
-    text = f"{type(problem).__name__}: {problem}"
+    text = redact(f"{type(problem).__name__}: {problem}")
     if isinstance(problem, SsiError):
         return text
     frame = traceback.extract_tb(problem.__traceback__)[-1]

@@ -21,9 +21,10 @@ from ssi_pipeline.errors import ConfigError, InputError, LockedError
 from ssi_pipeline.run import finish_parts, run_part, verify
 from ssi_pipeline.run.complete import describe_missing, tiles_to_do
 from ssi_pipeline.run.part import own_blocks
+from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.status import describe_status, read_status
 from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.ledger import read_records, read_state
 from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.parts import Part, ledger_paths, parse_part, part_ledger, part_lock
 from ssi_pipeline.storage.state import StatePaths
@@ -223,8 +224,8 @@ def test_scratch_that_is_gone_is_the_parts_to_make_again(tmp_path: Path) -> None
     context = open_context(config_of(config))
     chunk = context.scratch.root / "4.0.0.0"  # at the edge of part 2, kept for the block that it shares with part 1
     chunk.unlink()
-    assert finish(config) is None
-    assert tiles_to_do(context) == [4]
+    assert not finish(config).complete
+    assert tiles_to_do(context, read_state(context.paths.ledger, task_counts(context))) == [4]
     assert "part 2 of 3: 1 tiles" in describe_missing(context, [4], 3, "ssi run")[0]
     do(config, 2)
     assert finish(config).complete
@@ -296,7 +297,7 @@ def test_a_block_that_went_bad_is_found_by_the_finish(tmp_path: Path) -> None:
     shard.write_bytes(content)
     assert not finish(config).complete
     assert status_of(config) == "incomplete"
-    assert finish(config) is None  # its tiles' scratch is gone
+    assert not finish(config).complete  # its tiles' scratch is gone
     do(config, 1, 2, 3)
     assert finish(config).complete
     assert hashes(tmp_path / "out.zarr") == expected
@@ -347,7 +348,7 @@ sys.exit(main(["run", sys.argv[1], "--part", "1/2"]))
         if part_ledger(paths, part).exists() and part_ledger(paths, part).read_bytes().count(b"\n") >= 1:
             break
     os.kill(process.pid, signal.SIGSTOP)
-    assert finish(config) is None
+    assert not finish(config).complete
     assert ledger_paths(paths) == [paths.ledger]
     os.kill(process.pid, signal.SIGCONT)
     status, text = said(process)

@@ -15,7 +15,7 @@ import ssi_pipeline
 ROOT = Path(ssi_pipeline.__file__).parent
 
 LAYERS = (
-    ("errors",),
+    ("errors", "redact"),
     ("config",),
     ("geometry",),
     ("physics", "quality"),

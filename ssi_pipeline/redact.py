@@ -1,0 +1,82 @@
+"""Take credentials out of text before it is shown or kept: logs outlive tokens by less than one would like.
+
+It goes by what secrets look like (addresses with a password or a query, names like ``token``, known kinds of
+keys), so it is a net under the rule that no secret is handed to it, and no proof. Masking too much is no harm.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+MASK = "***"
+
+_WORD = r"token|secret|passw(?:or)?d|passwd|passphrase|pwd|credentials?|signature|api[_-]?key|access[_-]?key|webhook"
+_STEM = rf"[\w-]{{0,40}}?(?:{_WORD}|private[_-]?key|authorization|cookie)[\w-]{{0,40}}"
+_VALUE = r"""(?:\\?"(?P<secret>[^"\\]+)|'(?P<single>[^']+)|(?P<bare>[^\s"'&;,)]+))"""
+
+_PATTERNS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?)(?:-----END|\Z)",
+        # a path as pathlib writes it has one slash where the address had two
+        r"[a-z][a-z0-9+.-]{1,20}:/{1,2}(?P<secret>[^\s/\"'?#]*)@",
+        r"(?<![\w.:/-])[\w.+-]{1,60}:(?P<secret>[^\s/@\"']{3,})@[\w.\[-]",
+        r"[a-z][a-z0-9+.-]{1,20}:/{1,2}[^\s\"'?#]*\?(?P<secret>[^\s\"'#<>]+)",
+        # to know such an address is to be allowed to post to it
+        r"https?:/{1,2}[^\s/\"']*(?:hook|slack|discord|telegram)[^\s/\"']*/(?P<secret>[^\s\"'<>]+)",
+        r"https?:/{1,2}[^\s/\"']+/(?P<secret>[^\s\"'<>]*(?:hook|/services/|/bot\d)[^\s\"'<>]*)",
+        # a long part of a path in which letters and digits mix is nobody's word
+        r"https?:/{1,2}[^\s/\"']+/(?:[^\s/\"'<>]+/)*?(?P<secret>(?=[\w-]*\d)(?=[\w-]*[a-z])[\w-]{20,})",
+        r"authorization\\?[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|token|digest)\s+(?P<secret>[^\s\"']+)",
+        r"\bbearer\s+(?P<secret>[\w.~+/=-]{6,})",
+        rf"(?<![\w-]){_STEM}\\?[\"']?\s*[:=]\s*(?!\s*(?:bearer|basic|token|digest)\s){_VALUE}",
+        rf"(?<!\S)--?{_STEM}\s+{_VALUE}",
+        r"(?<!\S)(?:-u|--user)[\s=]+[\"']?[^\s:\"']+:(?P<secret>[^\s\"']+)",
+        r"(?P<secret>\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bhf_\w{20,}|\bsk-[\w-]{20,})",
+        r"(?P<secret>\bxox[a-z]-[\w-]{10,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)",
+    )
+)
+
+_SHORTEST = 6
+"""A shorter value that was found in one text is no ground to mask it as a word in another."""
+
+
+def redact(text: str, known: Iterable[str] = ()) -> str:
+    """Return the text with what looks like a credential, and every text in ``known``, as ``***``."""
+    for value in sorted(known, key=len, reverse=True):
+        text = text.replace(value, MASK)
+    for pattern in _PATTERNS:
+        text = pattern.sub(_masked, text)
+    return text
+
+
+def secrets_in(text: str) -> list[str]:
+    """Return the values that ``redact`` masks, to have them masked where nothing shows what they are."""
+    found = (_span(match) for pattern in _PATTERNS for match in pattern.finditer(text))
+    return [text[a:b] for a, b in found if b - a >= _SHORTEST]
+
+
+def redact_all(document: Any) -> Any:
+    """Return a JSON document with every text in it redacted, keys excepted; a name that says secret hides its text."""
+    if isinstance(document, dict):
+        return {key: _redact_entry(str(key), value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [redact_all(item) for item in document]
+    return redact(document) if isinstance(document, str) else document
+
+
+def _redact_entry(key: str, value: Any) -> Any:
+    return MASK if isinstance(value, str) and redact(f"{key}={value}") == f"{key}={MASK}" else redact_all(value)
+
+
+def _span(match: re.Match[str]) -> tuple[int, int]:
+    name = next(name for name in ("secret", "single", "bare") if match.groupdict().get(name) is not None)
+    return match.span(name)
+
+
+def _masked(match: re.Match[str]) -> str:
+    start, stop = (place - match.start() for place in _span(match))
+    whole = match.group()
+    return whole[:start] + MASK + whole[stop:]

@@ -1,0 +1,129 @@
+"""What a run came to, for the end of its screen and its log: one pass over the ledger, bytes a tile."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssi_pipeline.redact import redact
+from ssi_pipeline.run.finish import METHODS
+from ssi_pipeline.run.lost import LostTasks
+from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.reasons import Causes
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
+from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.tasks import Context
+
+_FEW_TASKS, _MOST_CAUSES, _LONGEST = 3, 5, 160
+_OTHER_METHOD = len(METHODS) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """``methods``: tiles done by method. ``seconds``: of all calls, by device, of every recorded task.
+
+    ``causes``: (text, number of tasks, names of the first few), the most frequent first.
+    """
+
+    methods: dict[str, int]
+    seconds: Mapping[str, float]
+    causes: list[tuple[str, int, list[str]]]
+
+
+def summarise(context: Context) -> Summary:
+    """Read the ledger once."""
+    causes = Causes(task_counts(context))
+    seconds: defaultdict[str, float] = defaultdict(float)
+    methods = np.zeros(context.plan.n_tiles, np.uint8)
+    for record in read_records(context.paths.ledger):
+        causes.note(record)
+        seconds[record.device] += record.seconds
+        if record.kind == "solve" and 0 <= record.index < len(methods):
+            methods[record.index] = _method(record)
+    counts = np.bincount(methods, minlength=_OTHER_METHOD + 1)[1:]
+    names = (*METHODS, "other")
+    by_name = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+    return Summary(by_name, seconds, causes.found(_FEW_TASKS))
+
+
+def _method(record: TaskRecord) -> int:
+    if record.status != "done":
+        return 0
+    return METHODS.get(str(record.quality.get("method")), _OTHER_METHOD - 1) + 1
+
+
+def describe_summary(
+    summary: Summary, state: LedgerState, now: Mapping[str, float], lost: LostTasks, name: str
+) -> list[str]:
+    """Return the lines, twelve at most.
+
+    ``now``: seconds of this call, by device. ``name``: of the configuration, as the user gave it.
+    """
+    return [
+        _tiles(summary, state),
+        _hours(summary.seconds, now),
+        *_lost(state, lost),
+        *_failures(summary, state, name),
+    ]
+
+
+def _tiles(summary: Summary, state: LedgerState) -> str:
+    done, failed = (state.count("solve", code) for code in (DONE, FAILED))
+    by = ", ".join(f"{count} by {name}" for name, count in summary.methods.items())
+    todo = len(state.status["solve"]) - done - failed
+    return f"tiles: {done} done{f' ({by})' if by else ''}, {failed} failed, {todo} to do"
+
+
+def _hours(total: Mapping[str, float], now: Mapping[str, float]) -> str:
+    gpus = sorted(_gpus(total))
+    line = f"work: {_h(total.values())} worker-hours, {_h(now.values())} of them in this call"
+    if not gpus:
+        return line
+    return f"{line}; {_h(_gpus(total).values())} GPU-hours, {_h(_gpus(now).values())} of them ({', '.join(gpus)})"
+
+
+def _gpus(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {device: value for device, value in seconds.items() if device not in ("", "cpu", "none")}
+
+
+def _h(seconds: Iterable[float]) -> str:
+    return f"{sum(seconds) / 3600:.3g}"
+
+
+def _lost(state: LedgerState, lost: LostTasks) -> list[str]:
+    if not lost.times:
+        return []
+    again = sum(_is_done(state, key) for key in lost.times)
+    excused = f", {lost.excused} of them by no fault of theirs" if lost.excused else ""
+    times = sum(lost.times.values())
+    return [
+        f"lost with their workers: {len(lost.times)} tasks, {times} times{excused}; {again} done again; "
+        f"the last: {_short(lost.last_reason)}"
+    ]
+
+
+def _is_done(state: LedgerState, key: str) -> bool:
+    kind, _, index = key.partition("/")
+    return any(kind == known and status[int(index)] == DONE for known, status in state.status.items())
+
+
+def _failures(summary: Summary, state: LedgerState, name: str) -> list[str]:
+    if not summary.causes:
+        return []
+    lines = []
+    for text, count, names in summary.causes[:_MOST_CAUSES]:
+        more = ", ..." if count > len(names) else ""
+        lines.append(f"failed, {count} x: {_short(text)} ({', '.join(names)}{more})")
+    if (left := len(summary.causes) - _MOST_CAUSES) > 0:
+        lines.append(f"failed for {left} more reasons: `ssi report` lists them")
+    option = " --retry-failed" if state.count("solve", FAILED) else ""
+    return [*lines, f"to try them again: ssi run {shlex.quote(name)}{option}"]
+
+
+def _short(text: str) -> str:
+    line = redact(" ".join(text.split()))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."

@@ -1,0 +1,102 @@
+"""Separate accounts for tiles and for machines, and how long a task may take."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssi_pipeline.errors import ConfigError, ExecutorError
+from ssi_pipeline.executors.local import refuse_open_connection
+from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit
+from ssi_pipeline.run.losses import Losses
+from ssi_pipeline.storage.records import TaskRecord
+
+
+def done(index: int = 0, host: str = "n1", seconds: float = 1.0) -> TaskRecord:
+    return TaskRecord("solve", index, "done", seconds=seconds, host=f"{host}:1")
+
+
+def losses(in_a_row: int = 3) -> tuple[Losses, list[str]]:
+    avoided: list[str] = []
+
+    def avoid(host: str) -> bool:
+        avoided.append(host)
+        return True
+
+    return Losses(2, in_a_row, avoid, lambda text: None), avoided
+
+
+def test_a_tile_has_so_many_workers_and_one_more() -> None:
+    account, _ = losses()
+    assert account.of_tile("solve/1") == 1
+    assert not account.last_try("solve/1")
+    account.of_tile("solve/1")
+    assert account.last_try("solve/1")
+    account.of_tile("solve/1")
+    assert account.used_up("solve/1")
+    assert not account.used_up("solve/2")
+
+
+def test_failures_of_machines_end_the_run_only_when_nothing_is_done_in_between() -> None:
+    account, _ = losses()
+    for _ in range(20):
+        account.of_infrastructure("preempted")
+        account.of_infrastructure("preempted")
+        account.done(done())
+    for _ in range(3):
+        account.of_infrastructure("preempted")
+    with pytest.raises(ExecutorError, match="4 failures of workers or machines in a row"):
+        account.of_infrastructure("preempted")
+
+
+def test_a_machine_that_fails_while_others_work_gets_no_more() -> None:
+    account, avoided = losses(in_a_row=100)
+    for _ in range(5):
+        account.of_infrastructure("stale file handle", "n2")
+    assert avoided == []  # nobody has shown yet that it is not all of them
+    account.done(done(host="n1"))
+    account.done(done(host="n2"))
+    for _ in range(3):
+        account.of_infrastructure("stale file handle", "n2")
+        account.done(done(host="n1"))
+    assert avoided == ["n2"]
+
+
+def test_the_limit_follows_the_longest_of_its_kind() -> None:
+    limit = TimeLimit("auto")
+    for seconds in (10, 200):
+        limit.note(done(seconds=seconds))
+    assert limit.of("solve") is None
+    limit.note(done(seconds=20))
+    assert limit.of("solve") == 1000
+    assert limit.of("train") is None
+    quick = TimeLimit("auto")
+    for _ in range(3):
+        quick.note(done(seconds=0.1))
+    assert quick.of("solve") == 300
+    assert TimeLimit(7.0).of("calibrate") == 7
+    assert TimeLimit(None).of("solve") is None
+
+
+def test_a_task_is_timed_from_when_its_worker_was_first_seen_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("ssi_pipeline.executors.watch.time.monotonic", lambda: now[0])
+    clock = Clock()
+    worker = SeenWorker("tcp://1", "w", 1, ("a",))
+    assert clock.look([worker])["a"] == (worker, 0)
+    now[0] = 5
+    assert clock.look([worker])["a"][1] == 5
+    clock.look([])
+    now[0] = 9
+    assert clock.look([worker])["a"][1] == 0  # it left and came back
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "node7:8786", "tcp://node7:8786"])
+def test_an_open_connection_to_another_machine_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="without encryption"):
+        refuse_open_connection(address, allowed=False)
+    refuse_open_connection(address, allowed=True)
+
+
+@pytest.mark.parametrize("address", ["tls://10.0.0.1:8786", "tcp://127.0.0.1:8786", "localhost:1", "tcp://[::1]:8786"])
+def test_an_encrypted_or_local_one_is_not(address: str) -> None:
+    refuse_open_connection(address, allowed=False)
