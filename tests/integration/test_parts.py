@@ -116,6 +116,7 @@ def test_an_executor_of_several_machines_is_refused(tmp_path: Path, executor: di
 # --- together they make what one run makes
 
 
+@pytest.mark.slow
 def test_three_at_once_then_finish(tmp_path: Path, whole: tuple[int, dict[str, str]]) -> None:
     blend, expected = whole
     config = case(tmp_path, blend)
@@ -147,6 +148,7 @@ def test_three_at_once_then_finish(tmp_path: Path, whole: tuple[int, dict[str, s
     assert finish(config).complete
 
 
+@pytest.mark.slow
 def test_a_killed_part_goes_on(tmp_path: Path, whole: tuple[int, dict[str, str]]) -> None:
     blend, expected = whole
     config = case(tmp_path, blend)
@@ -179,6 +181,7 @@ def test_a_plain_run_goes_on_where_parts_ended(tmp_path: Path, whole: tuple[int,
     assert hashes(tmp_path / "out.zarr") == expected
 
 
+@pytest.mark.slow
 def test_parts_share_one_training(tmp_path: Path) -> None:
     tiny: dict[str, Any] = {**TINY, "training": {**TINY["training"], "scope": "shared"}, "solver": "ssi"}
     expected = hashes(complete(case(tmp_path / "whole", **tiny)))
@@ -209,7 +212,7 @@ def test_finish_names_the_parts_that_are_missing(tmp_path: Path, capsys: pytest.
     for _ in range(2):  # also when their ledgers are merged already
         assert main(["run", str(config), "--finish"]) == 1
         text = capsys.readouterr().out
-        assert f"part 2 of 3: 4 tiles to do: `ssi run {config} --part 2/3`" in text
+        assert f"part 2 of 3: 4 of 4 tiles to do: `ssi run {config} --part 2/3`" in text
         assert "part 1" not in text.replace("part 2 of 3", "")
         assert "4 of 12 tiles are to do" in text
     do(config, 2)
@@ -226,7 +229,7 @@ def test_scratch_that_is_gone_is_the_parts_to_make_again(tmp_path: Path) -> None
     chunk.unlink()
     assert not finish(config).complete
     assert tiles_to_do(context, read_state(context.paths.ledger, task_counts(context))) == [4]
-    assert "part 2 of 3: 1 tiles" in describe_missing(context, [4], 3, "ssi run")[0]
+    assert "part 2 of 3: 1 of 4 tiles" in describe_missing(context, [4], 3, "ssi run")[0]
     do(config, 2)
     assert finish(config).complete
     assert hashes(tmp_path / "out.zarr") == expected
@@ -303,6 +306,17 @@ def test_a_block_that_went_bad_is_found_by_the_finish(tmp_path: Path) -> None:
     assert hashes(tmp_path / "out.zarr") == expected
 
 
+def test_the_finish_ends_the_run_for_the_users_command(tmp_path: Path) -> None:
+    """The command at the end of a run: a part is no run, its finish is."""
+    config = case(tmp_path, on_end={"command": f"echo $SSI_OUTCOME $SSI_TILES_DONE >> {tmp_path}/ended"})
+    do(config, 1, of=2)
+    assert not (tmp_path / "ended").exists()
+    assert not finish(config).complete
+    do(config, 2, of=2)
+    assert finish(config).complete
+    assert (tmp_path / "ended").read_text() == "incomplete 6\ncomplete 12\n"
+
+
 # --- who may work beside whom
 
 
@@ -327,6 +341,7 @@ def test_two_clients_of_one_part(tmp_path: Path) -> None:
     do(config, 2)
 
 
+@pytest.mark.slow
 def test_a_suspended_part_stops_when_another_took_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = case(tmp_path)
     expected = hashes(complete(case(tmp_path / "whole")))
@@ -420,6 +435,7 @@ def array(first: int, last: int, count: int, task: int) -> dict[str, str]:
     return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in numbers.items()}
 
 
+@pytest.mark.slow
 def test_the_batch_scripts(tmp_path: Path) -> None:
     config = case(tmp_path)
     assert submit(config, "array.sbatch", **array(1, 2, 2, 1))[0] == 0
