@@ -149,6 +149,37 @@ def test_three_at_once_then_finish(tmp_path: Path, whole: tuple[int, dict[str, s
 
 
 @pytest.mark.slow
+def test_machines_whose_clocks_differ_by_two_hours(tmp_path: Path) -> None:
+    """Clients that take themselves for two machines, an hour ahead and an hour behind; a third finishes."""
+    config = case(tmp_path)
+    expected = hashes(complete(case(tmp_path / "whole")))
+    code = """
+import sys, time
+now, shift = time.time, int(sys.argv[3])
+time.time = lambda: now() + shift
+import ssi_pipeline.storage.process as process
+from ssi_pipeline.cli import main
+process._where = lambda: (f"boot-{shift}", "pid:[1]")
+sys.exit(main(["run", sys.argv[1], "--part", sys.argv[2]]))
+"""
+    parts = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(config), f"{k}/2", str(shift)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for k, shift in ((1, 3600), (2, -3600))
+    ]
+    for process in parts:
+        status, text = said(process)
+        assert status == 0, text
+    assert len(records(config, "calibrate")) == 1
+    assert finish(config).complete
+    assert hashes(tmp_path / "out.zarr") == expected
+
+
+@pytest.mark.slow
 def test_a_killed_part_goes_on(tmp_path: Path, whole: tuple[int, dict[str, str]]) -> None:
     blend, expected = whole
     config = case(tmp_path, blend)
