@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.join import check_start, join, refuse_executor
 from ssi_pipeline.run.prepare import prepare, task_counts
-from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.progress import ProgressDisplay, size_of
 from ssi_pipeline.run.stages import TileStage, forget_failures
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.verify import forget_missing
@@ -78,10 +79,13 @@ def run_part(
 
 def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) -> PartOutcome:
     paths, tiles = context.paths, part.tiles(context.plan.n_tiles)
-    own, blocks = part_ledger(paths, part), own_blocks(context.plan, tiles)
+    own = part_ledger(paths, part)
+    blocks, shared = own_blocks(context.plan, tiles)
     state = read_states([paths.ledger, own], task_counts(context))
     display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
     with Ledger(own, lease.check) as ledger, closing(display), StopRequest() as stop:
+        if shared and not context.plan.direct:
+            display.line(describe_shared(context.plan, shared, tiles))
         # what is wrong with the others' blocks is theirs to record, or the finish's
         again = [r for r in forget_missing(context, state) if r.kind == "stitch" and r.index in blocks]
         again += forget_failures(state, tiles) if retry_failed else []
@@ -119,10 +123,26 @@ def _work(call: Call, part: Part) -> bool:
         return loop.drive(stage, "solve", f"tiles of {part}", slice(tiles.start, tiles.stop))
 
 
-def own_blocks(plan: TilePlan, tiles: range) -> set[int]:
-    """Return the blocks all of whose tiles are in a range."""
-    touched = {block for index in tiles for block in plan.blocks_of(plan.tile(index))}
-    return {block for block in touched if all(tile in tiles for tile in plan.block(block).tiles)}
+def own_blocks(plan: TilePlan, tiles: range) -> tuple[set[int], set[int]]:
+    """Return the blocks all of whose tiles are in a range, and the tiles of the range that other blocks need too."""
+    own: set[int] = set()
+    shared: set[int] = set()
+    for block in {block for index in tiles for block in plan.blocks_of(plan.tile(index))}:
+        members = plan.block(block).tiles
+        if all(tile in tiles for tile in members):
+            own.add(block)
+        else:
+            shared.update(tile for tile in members if tile in tiles)
+    return own, shared
+
+
+def describe_shared(plan: TilePlan, shared: set[int], tiles: range) -> str:
+    """Return a line on the disk that a part's end does not free."""
+    size = size_of(4 * len(shared) * math.prod(plan.valid_shape))
+    return (
+        f"the scratch of {len(shared)} of {len(tiles)} tiles (up to {size}) stays until the finish: "
+        "their blocks lie across parts"
+    )
 
 
 def describe_part(outcome: PartOutcome) -> str:

@@ -125,13 +125,14 @@ def test_three_at_once_then_finish(tmp_path: Path, whole: tuple[int, dict[str, s
         code, text = said(process)
         assert code == 0, text
         assert "done: 4 of 4 tiles done, 4 solved now" in text
+        assert ("stays until the finish" in text) == (blend > 0)
     paths = paths_of(config)
     assert [p.name for p in ledger_paths(paths)[1:]] == [f"ledger-part-{k}-of-3.jsonl" for k in (1, 2, 3)]
     assert status_of(config) == "incomplete"
     assert not any((tmp_path / "out.zarr" / "1").rglob("c/*"))
     assert [r.index for r in records(config, "calibrate")] == [0]  # the first did it for all
     context = open_context(config_of(config))
-    mine = [own_blocks(context.plan, Part(3, k).tiles(12)) for k in (1, 2, 3)]
+    mine = [own_blocks(context.plan, Part(3, k).tiles(12))[0] for k in (1, 2, 3)]
     written = [{r.index for r in read_records(p) if r.kind == "stitch"} for p in ledger_paths(paths)[1:]]
     assert written == mine
     assert sum(map(len, mine)) == (24 if blend == 0 else 20)
