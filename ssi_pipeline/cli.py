@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--part", metavar="K/N", help="only the K-th of N parts, for the jobs of an array")
     run.add_argument("--finish", action="store_true", help="complete the output when all parts are done")
     status = add("status", _status, "tell what is done, running, failed and to do")
+    status.add_argument("--watch", action="store_true", help="look again and again until the run is complete")
+    status.add_argument("--every", type=_interval, default=2.0, metavar="SECONDS", help="with --watch (default: 2)")
     verify = add("verify", _verify, "read every block back and compare it with the ledger")
     report = add("report", _report, "write a single HTML file about the run")
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
@@ -162,10 +164,25 @@ def _run_in_parts(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.status import describe_status, read_status
+    from ssi_pipeline.run.watch import watch
 
-    status = read_status(load_config(options.config))
-    _print_rows(describe_status(status))
+    config = load_config(options.config)
+    if options.watch:
+        try:
+            status = watch(config, str(options.config), options.every, Console())
+        except KeyboardInterrupt:  # nothing was under way here: there is nothing to say
+            return INTERRUPTED
+    else:
+        status = read_status(config)
+        _print_rows(describe_status(status, str(options.config)))
     return INCOMPLETE if status.tiles_failed else OK
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, found {text}")
+    return seconds
 
 
 def _verify(options: argparse.Namespace) -> int:

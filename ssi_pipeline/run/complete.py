@@ -12,10 +12,11 @@ from ssi_pipeline.run.call import count_outcome
 from ssi_pipeline.run.driver import run_locked
 from ssi_pipeline.run.hook import end_hook
 from ssi_pipeline.run.merge import settle_parts
+from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare, task_counts
 from ssi_pipeline.run.setup import start_or_resume
-from ssi_pipeline.run.verify import check_all, forget_missing
+from ssi_pipeline.run.verify import check_all
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_state
 from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.parts import Part, read_count

@@ -14,11 +14,11 @@ from ssi_pipeline.redact import redact
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.join import check_start, join, refuse_executor
+from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.prepare import prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay, size_of
 from ssi_pipeline.run.stages import TileStage, forget_failures
 from ssi_pipeline.run.stop import StopRequest
-from ssi_pipeline.run.verify import forget_missing
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, read_states
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.parts import Part, part_ledger, part_lock, part_log, part_progress

@@ -19,7 +19,7 @@ from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.atomic import sweep_partial_files
 from ssi_pipeline.storage.identity import UNREADABLE
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.ledger import read_heads
 from ssi_pipeline.storage.output import create_output, is_ours, read_fingerprint, refuse_missing_levels
 from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.scratch import create_scratch
@@ -137,7 +137,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
                 "put the right one back, or start over with `ssi run --new` (both are kept aside)"
             )
         refuse_missing_levels(output, Context(document, paths).pyramid.n_levels)
-    elif any(record.kind == "stitch" for path in ledger_paths(paths) for record in read_records(path)):
+    elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "
             "put it back (is its disk mounted?), or start over with `ssi run --new`"

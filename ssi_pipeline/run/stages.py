@@ -71,6 +71,7 @@ class TileStage:
         self._again: deque[int] = deque()
         self._repairs: dict[int, int] = {}
         self._release: list[int] = []
+        self._left = frozenset() if self._plan.direct else context.scratch.present()
         within = range(self._plan.n_tiles) if tiles is None else tiles
         self._cursor, self._end = within.start, within.stop
 
@@ -96,7 +97,7 @@ class TileStage:
         """Tell whether a tile has to be solved; one whose scratch is there is offered to its blocks instead."""
         tile = self._plan.tile(index)
         if all(self._blocks[b] == DONE for b in self._plan.blocks_of(tile)):
-            if not self._plan.direct:
+            if index in self._left:
                 self._release.append(index)  # a kill may have come before its scratch was deleted
             return False
         if self._tiles[index] == DONE and not self._plan.direct and self._context.scratch.has(index):

@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
-from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.merge import settle_parts
+from ssi_pipeline.run.missing import block_place
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.setup import refuse_other_output
-from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, latest_records, read_states
+from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_states, records_of
 from ssi_pipeline.storage.lock import is_locked, run_lock
 from ssi_pipeline.storage.output import set_status
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
@@ -97,16 +101,24 @@ def check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int,
     kinds: tuple[Kind, ...] = ("stitch", "pyramid")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for kind in kinds:
-            ledgers = [latest_records(path, kind) for path in ledger_paths(context.paths)]
-            digests = {i: r.quality.get("digest") for latest in ledgers for i, r in latest.items()}
+            digests = _digests(context, kind)
             done = [int(index) for index in (state.status[kind] == DONE).nonzero()[0]]
             for first in range(0, len(done), _AT_ONCE):
                 chosen = done[first : first + _AT_ONCE]
-                found = threads.map(lambda i, k=kind, d=digests: _check(context, sink, k, i, d[i]), chosen)
+                found = threads.map(lambda i, k=kind, d=digests: _check(context, sink, k, i, d[i].decode()), chosen)
                 yield from ((kind, index, problem) for index, problem in zip(chosen, found, strict=True))
 
 
-def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str | None) -> str | None:
+def _digests(context: Context, kind: Kind) -> NDArray[np.bytes_]:
+    """Return the digest of every written block, 16 bytes each, empty where none is recorded."""
+    digests = np.zeros(task_counts(context)[kind], "S16")
+    for record in chain.from_iterable(records_of(path, kind) for path in ledger_paths(context.paths)):
+        if 0 <= record.index < len(digests):
+            digests[record.index] = record.quality.get("digest") or ""
+    return digests
+
+
+def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str) -> str | None:
     level, t, c, box = block_place(context, kind, index)
     where = f"{kind}/{index} (level {level}, t {t}, c {c}, zyx {box.start} to {box.stop})"
     if sink.stored_bytes(level, t, c, box) == 0:
@@ -116,30 +128,6 @@ def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str | N
     except CorruptDataError as error:
         return f"{where}: cannot be read: {error.__cause__ or error}"
     return None if block_digest(values) == digest else f"{where}: its voxels are not those that were written"
-
-
-def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int, Box]:
-    """Return level, t, c and box (z y x) of a written block."""
-    if kind == "stitch":
-        block = context.plan.block(index)
-        return 0, block.t, block.c, block.write
-    coarse = context.pyramid.block(index)
-    return coarse.level, coarse.t, coarse.c, coarse.write
-
-
-def forget_missing(context: Context, state: LedgerState) -> list[TaskRecord]:
-    """Take back blocks whose file is gone or has another size than was recorded; changes ``state``."""
-    records = []
-    kinds: tuple[Kind, ...] = ("stitch", "pyramid")
-    for kind in kinds:
-        for index in (state.status[kind] == DONE).nonzero()[0]:
-            place = block_place(context, kind, int(index))
-            stored = context.sink.stored_bytes(*place)
-            if stored == 0 or stored != state.stored_bytes[kind][index]:
-                records.append(TaskRecord(kind, int(index), "invalid", error=f"file of {stored} bytes"))
-    for record in records:
-        state.note(record)
-    return records
 
 
 def _record(context: Context, records: list[TaskRecord]) -> bool:

@@ -17,12 +17,14 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.errors import CorruptDataError
-from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord
+from ssi_pipeline.storage.tail import LedgerTail
 
 TODO, DONE, FAILED = 0, 1, 2
 _CODES = {"done": DONE, "failed": FAILED, "invalid": TODO}
 _SYNC_SECONDS = 1.0
+WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
+"""Kinds of task that write the image."""
 
 
 class Ledger:
@@ -83,19 +85,12 @@ def read_records(path: Path) -> Iterator[TaskRecord]:
     CorruptDataError
         A line that is not the last one is no record.
     """
-    if not path.exists():
-        return
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield TaskRecord.from_line(line)
-            except (ValueError, TypeError) as error:
-                raise CorruptDataError(
-                    f"line {number} of {path} is no ledger record ({error}); the file was changed by something "
-                    "else: restore it, or start over with `ssi run --new`"
-                ) from error
+    return LedgerTail(path).read(TaskRecord.from_line)
+
+
+def read_heads(path: Path) -> Iterator[RecordHead]:
+    """Yield the same records as ``read_records``, of each only what state and progress need: several times as fast."""
+    return LedgerTail(path).heads()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +104,38 @@ class LedgerState:
     status: dict[Kind, NDArray[np.uint8]]
     stored_bytes: dict[Kind, NDArray[np.int64]]
 
-    def note(self, record: TaskRecord) -> None:
+    @staticmethod
+    def empty(sizes: dict[Kind, int]) -> LedgerState:
+        """Return the state of a plan with ``sizes`` tasks of each kind, none of them done."""
+        return LedgerState(
+            status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
+            stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in WRITTEN},
+        )
+
+    def note(self, record: TaskRecord | RecordHead) -> None:
         """Take one record into account; one of a task that the plan does not have is passed over."""
         status = self.status[record.kind]
         if not 0 <= record.index < len(status):
             return
         status[record.index] = _CODES[record.status]
         if record.kind in self.stored_bytes:
-            self.stored_bytes[record.kind][record.index] = record.quality.get("stored_bytes", 0)
+            self.stored_bytes[record.kind][record.index] = record.stored_bytes
 
     def count(self, kind: Kind, code: int, within: slice = slice(None)) -> int:
         """Return the number of tasks of one kind with one status, of all or of those ``within`` a range."""
         return int(np.count_nonzero(self.status[kind][within] == code))
 
+    @property
+    def all_written(self) -> bool:
+        """Whether every block of every level is written."""
+        return all(bool((self.status[kind] == DONE).all()) for kind in WRITTEN)
+
 
 def read_state(path: Path, sizes: dict[Kind, int]) -> LedgerState:
     """Replay the ledger for a plan with ``sizes`` tasks of each kind."""
-    state = LedgerState(
-        status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
-        stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in ("stitch", "pyramid")},
-    )
-    for record in read_records(path):
-        state.note(record)
+    state = LedgerState.empty(sizes)
+    for head in read_heads(path):
+        state.note(head)
     return state
 
 
@@ -138,14 +143,23 @@ def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
     """Replay several ledgers of one run, one after the other."""
     state = read_state(paths[0], sizes)
     for path in paths[1:]:
-        for record in read_records(path):
-            state.note(record)
+        for head in read_heads(path):
+            state.note(head)
     return state
 
 
+def records_of(path: Path, kind: Kind) -> Iterator[TaskRecord]:
+    """Yield the records of one kind in the order of writing; of the others no more than the head is parsed."""
+
+    def parse(line: bytes) -> TaskRecord | None:
+        return TaskRecord.from_line(line) if RecordHead.from_line(line).kind == kind else None
+
+    return (record for record in LedgerTail(path).read(parse) if record is not None)
+
+
 def latest_records(path: Path, kind: Kind) -> dict[int, TaskRecord]:
-    """Return the last record of every task of one kind, by index."""
-    return {record.index: record for record in read_records(path) if record.kind == kind}
+    """Return the last record of every task of one kind, by index; for kinds of few tasks."""
+    return {record.index: record for record in records_of(path, kind)}
 
 
 def _cut_torn_line(path: Path) -> None:
