@@ -171,7 +171,7 @@ def describe_client(status: RunStatus) -> str:
     if status.running:
         shown = "; ".join(status.clients[:_MOST_CLIENTS])
         more = len(status.clients) - _MOST_CLIENTS
-        return f"running ({shown}{f'; and {more} more' if more > 0 else ''})"
+        return f"running ({shown}{f'; and {more} more' if more > 0 else ''})" if shown else "running"
     if status.blocks_done == status.blocks:
         return "not running; all blocks are written"
     since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"
