@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.reasons import without_numbers
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
 from ssi_pipeline.storage.lock import is_locked
+from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.records import KINDS, Kind, TaskRecord
 from ssi_pipeline.tasks import Context
 
@@ -98,15 +101,22 @@ class RunFacts:
             return
         due = iter(wanted)
         target = next(due)
-        with self.context.paths.ledger.open("rb") as stream:
-            for number, line in enumerate(stream):
-                if number != target:
-                    continue
-                yield TaskRecord.from_line(line)
-                try:
-                    target = next(due)
-                except StopIteration:
-                    return
+        for number, line in enumerate(_whole_lines(ledger_paths(self.context.paths))):
+            if number != target:
+                continue
+            yield TaskRecord.from_line(line)
+            try:
+                target = next(due)
+            except StopIteration:
+                return
+
+
+def _whole_lines(ledgers: Iterable[Path]) -> Iterator[bytes]:
+    """Yield the lines of all ledgers as ``read_records`` counts them."""
+    for ledger in ledgers:
+        if ledger.exists():
+            with ledger.open("rb") as stream:
+                yield from (line for line in stream if line.endswith(b"\n"))
 
 
 def read_facts(context: Context) -> RunFacts:
@@ -116,15 +126,19 @@ def read_facts(context: Context) -> RunFacts:
     facts = RunFacts(
         context=context,
         state=LedgerState.empty(counts),
-        running=is_locked(context.paths.lock),
+        running=is_locked(context.paths.lock) or bool(working_parts(context.paths)),
         calibration=_read_calibration(context),
         metrics={},
         lines={kind: np.full(size, -1, np.int64) for kind, size in counts.items()},
         finished=np.full(n_tiles, np.nan),
         totals={kind: KindTotals() for kind in KINDS},
     )
-    metrics = TileMetrics(context.plan, count_writings(context.paths.ledger, counts["stitch"]))
-    for number, record in enumerate(read_records(context.paths.ledger)):
+    ledgers = ledger_paths(context.paths)
+    writings = np.zeros(counts["stitch"], np.uint16)
+    for path in ledgers:
+        writings += count_writings(path, counts["stitch"])
+    metrics = TileMetrics(context.plan, writings)
+    for number, record in enumerate(chain.from_iterable(map(read_records, ledgers))):
         if 0 <= record.index < counts[record.kind]:
             _note(facts, number, record)
             metrics.note(record)

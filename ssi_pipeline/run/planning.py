@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.progress import duration, size_of
 from ssi_pipeline.run.setup import create_stores, save_inputs
 from ssi_pipeline.storage.ledger import read_heads
+from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import RunSpec, execute
@@ -55,7 +57,7 @@ def estimate_time(
 def time_from_ledger(prepared: Prepared) -> TimeEstimate | None:
     """Estimate the time of the whole run from the tiles that are done."""
     paths = StatePaths(prepared.document.config.state_path)
-    heads = read_heads(paths.ledger)
+    heads = chain.from_iterable(map(read_heads, ledger_paths(paths)))
     done = np.fromiter((h.seconds for h in heads if h.kind == "solve" and h.status == "done"), np.float64)
     return estimate_time(done, prepared.document.plan.n_tiles, prepared.workers, "tiles done")
 

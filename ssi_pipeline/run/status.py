@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.run.causes import Cause
@@ -12,11 +13,13 @@ from ssi_pipeline.run.progress import Snapshot, duration, per_time, read_snapsho
 from ssi_pipeline.run.tally import Tally, WorkerTally
 from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.storage.ledger import DONE, FAILED
-from ssi_pipeline.storage.lock import is_locked
+from ssi_pipeline.storage.lock import look_at_lock
+from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.tail import LedgerTail
 
 _MOST_FAILURES = 20
 _MOST_CAUSES = 10
+_MOST_CLIENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class RunStatus:
 
     ``live`` is there while a client works. ``failures``: key and message of the last tasks that failed,
     ``causes``: all of them by cause. ``rate``: tiles a second lately, by the ledger. ``workers`` by
-    host:process, all that ever finished a task. ``image_complete``: every block of every level is written.
+    host:process, all that ever finished a task. ``clients``: who works.
+    ``image_complete``: every block of every level is written.
     """
 
     tiles: int
@@ -43,6 +47,7 @@ class RunStatus:
     rate: float | None
     workers: dict[str, WorkerTally]
     image_complete: bool
+    clients: tuple[str, ...] = ()
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -81,17 +86,20 @@ class StatusReader:
 
     def _open(self) -> None:
         self._context = open_context(self._config)
-        self._tail = LedgerTail(self._context.paths.ledger)
+        self._tails: dict[Path, LedgerTail] = {}
         self._tally = Tally(task_counts(self._context))
 
     def look(self) -> RunStatus:
         """Return where the run stands now; one that was started over in between is read from its start."""
-        if self._tail.replaced():
+        ledgers = ledger_paths(self._context.paths)
+        # a part's ledger that is gone was merged into the run's own
+        if any(tail.replaced() or path not in ledgers for path, tail in self._tails.items()):
             self._open()
         paths, plan, tally = self._context.paths, self._context.plan, self._tally
         # before the ledger: the last records of a client that ends in between are seen
-        running = is_locked(paths.lock)
-        tally.note(self._tail.heads())
+        client, parts = look_at_lock(paths.lock), working_parts(paths)
+        for path in ledgers:
+            tally.note(self._tails.setdefault(path, LedgerTail(path)).heads())
         state = tally.state
         return RunStatus(
             tiles=plan.n_tiles,
@@ -101,14 +109,15 @@ class StatusReader:
             blocks_done=state.count("stitch", DONE),
             mean_tile_seconds=tally.mean_tile_seconds,
             last_finished=tally.last_finished or None,
-            live=read_snapshot(paths.progress) if running else None,
-            running=running,
+            live=read_snapshot(paths.progress) if client is not None else None,
+            running=client is not None or bool(parts),
             failures=tally.failures.last()[-_MOST_FAILURES:],
             methods=tally.methods(),
             causes=tally.failures.causes(),
             rate=tally.rate(time.time()),
             workers=tally.workers,
             image_complete=state.all_written,
+            clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
         )
 
 
@@ -160,7 +169,9 @@ def retry_command(config: str) -> str:
 def describe_client(status: RunStatus) -> str:
     """Return whether somebody works on the run, and what resumes it."""
     if status.running:
-        return "running"
+        shown = "; ".join(status.clients[:_MOST_CLIENTS])
+        more = len(status.clients) - _MOST_CLIENTS
+        return f"running ({shown}{f'; and {more} more' if more > 0 else ''})" if shown else "running"
     if status.blocks_done == status.blocks:
         return "not running; all blocks are written"
     since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,14 +30,17 @@ WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
 class Ledger:
     """Append records; open it only under the run lock. ``done`` counts those of finished tasks by kind.
 
+    ``guard`` is called before anything is written and raises where the lock has been lost meanwhile.
     ``seconds``: the time of all tasks recorded since it was opened, by device.
 
     A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
     task was not recorded, so it is done again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
+        guard()
         _cut_torn_line(path)
+        self._guard = guard
         self._stream = path.open("ab")
         self._synced = time.monotonic()
         self.done: Counter[Kind] = Counter()
@@ -48,12 +51,13 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        """Sync and close."""
-        self.sync()
+        """Sync and close; what was written stays written, also where the lock is lost."""
+        os.fsync(self._stream.fileno())
         self._stream.close()
 
     def append(self, record: TaskRecord) -> None:
         """Write one record and flush it to the operating system."""
+        self._guard()
         self._stream.write(record.to_line().encode() + b"\n")
         self._stream.flush()
         self.done[record.kind] += record.status == "done"
@@ -68,6 +72,7 @@ class Ledger:
 
     def sync(self) -> None:
         """Force what was appended to disk."""
+        self._guard()
         os.fsync(self._stream.fileno())
         self._synced = time.monotonic()
 
@@ -116,9 +121,9 @@ class LedgerState:
         if record.kind in self.stored_bytes:
             self.stored_bytes[record.kind][record.index] = record.stored_bytes
 
-    def count(self, kind: Kind, code: int) -> int:
-        """Return the number of tasks of one kind with one status."""
-        return int(np.count_nonzero(self.status[kind] == code))
+    def count(self, kind: Kind, code: int, within: slice = slice(None)) -> int:
+        """Return the number of tasks of one kind with one status, of all or of those ``within`` a range."""
+        return int(np.count_nonzero(self.status[kind][within] == code))
 
     @property
     def all_written(self) -> bool:
@@ -131,6 +136,15 @@ def read_state(path: Path, sizes: dict[Kind, int]) -> LedgerState:
     state = LedgerState.empty(sizes)
     for head in read_heads(path):
         state.note(head)
+    return state
+
+
+def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
+    """Replay several ledgers of one run, one after the other."""
+    state = read_state(paths[0], sizes)
+    for path in paths[1:]:
+        for head in read_heads(path):
+            state.note(head)
     return state
 
 
