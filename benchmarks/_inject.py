@@ -5,6 +5,7 @@ dask calls ``dask_setup`` in the client (DASK_DISTRIBUTED__CLIENT__PRELOAD), whi
     {"sleep": 0.5}       each solve takes so many seconds longer, without using a processor
     {"only": 0.2}        each solve takes so many seconds in all, and does nothing else
     {"poison": 7}        the worker that solves tile 7 dies of it
+    {"stale": 7}         the first worker that is given tile 7 finds its mount gone (ESTALE)
     {"hang": 7}          the first worker that is given tile 7 never comes back
     {"tell": ["A", "B"]} each worker writes these of its variables (and its node) to the state folder
     {"chaos": "20 s"}    workers die at random after so long on average (distributed.chaos)
@@ -12,10 +13,12 @@ dask calls ``dask_setup`` in the client (DASK_DISTRIBUTED__CLIENT__PRELOAD), whi
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,9 @@ class Injection(WorkerPlugin):
             if what.get("poison") == job.index:
                 os._exit(11)
             if what.get("hang") == job.index:
-                _hang_once(context.paths.root / "hung")
+                _once(context.paths.root / "hung", lambda: time.sleep(10**6))
+            if what.get("stale") == job.index:
+                _once(context.paths.root / "stale", _stale)
             time.sleep(what.get("sleep", what.get("only", 0.0)))
             if "only" in what:
                 return {"method": "nothing"}, []
@@ -68,7 +73,11 @@ class Injection(WorkerPlugin):
         execute.solve_tile = solve_tile
 
 
-def _hang_once(mark: Path) -> None:
+def _once(mark: Path, what: Callable[[], None]) -> None:
     if not mark.exists():
         mark.touch()
-        time.sleep(10**6)
+        what()
+
+
+def _stale() -> None:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))

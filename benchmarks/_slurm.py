@@ -88,7 +88,7 @@ class Slurm:
     def command(self, *words: str) -> str:
         """Run one of SLURM's commands; returns what it prints."""
         done = subprocess.run(
-            words, env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=60, check=False
+            words, env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=240, check=False
         )
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")

@@ -62,7 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--new", action="store_true", help="start over; an earlier run on this output is kept aside")
     run.add_argument("--retry-failed", action="store_true", help="also take up the tiles that failed before")
     run.add_argument("--ignore-disk", action="store_true", help="start although the disk may be too small")
+    run.add_argument("--part", metavar="K/N", help="only the K-th of N parts, for the jobs of an array")
+    run.add_argument("--finish", action="store_true", help="complete the output when all parts are done")
     status = add("status", _status, "tell what is done, running, failed and to do")
+    status.add_argument("--watch", action="store_true", help="look again and again until the run is complete")
+    status.add_argument("--every", type=_interval, default=2.0, metavar="SECONDS", help="with --watch (default: 2)")
     verify = add("verify", _verify, "read every block back and compare it with the ledger")
     report = add("report", _report, "write a single HTML file about the run")
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
@@ -122,6 +126,8 @@ def _plan(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from ssi_pipeline.run import run
 
+    if options.part is not None or options.finish:
+        return _run_in_parts(options)
     config = load_config(options.config)
     outcome = run(
         config,
@@ -135,12 +141,48 @@ def _run(options: argparse.Namespace) -> int:
     return OK if outcome.complete else INCOMPLETE
 
 
+def _run_in_parts(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run import Outcome, PartOutcome, finish_parts, run_part
+    from ssi_pipeline.storage.parts import parse_part
+
+    if options.part is not None and options.finish:
+        raise ConfigError("--part and --finish exclude each other: finish when all parts are done")
+    if options.new:
+        raise ConfigError("--new starts over alone: with --part or --finish, move the earlier output and state away")
+    if options.finish and options.retry_failed:
+        raise ConfigError("--retry-failed goes with --part, or without parts: --finish solves no tiles")
+    outcome: PartOutcome | Outcome
+    if options.part is not None:
+        part = parse_part(options.part)
+        outcome = run_part(load_config(options.config), part, options.retry_failed, options.ignore_disk)
+    else:
+        outcome = finish_parts(load_config(options.config), str(options.config))
+    if outcome.interrupted:
+        return INTERRUPTED
+    return OK if outcome.complete else INCOMPLETE
+
+
 def _status(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.status import describe_status, read_status
+    from ssi_pipeline.run.watch import watch
 
-    status = read_status(load_config(options.config))
-    _print_rows(describe_status(status))
+    config = load_config(options.config)
+    if options.watch:
+        try:
+            status = watch(config, str(options.config), options.every, Console())
+        except KeyboardInterrupt:  # nothing was under way here: there is nothing to say
+            return INTERRUPTED
+    else:
+        status = read_status(config)
+        _print_rows(describe_status(status, str(options.config)))
     return INCOMPLETE if status.tiles_failed else OK
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, found {text}")
+    return seconds
 
 
 def _verify(options: argparse.Namespace) -> int:

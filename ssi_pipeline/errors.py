@@ -35,6 +35,10 @@ class LockedError(SsiError, BlockingIOError):
     """Another process is running on this output."""
 
 
+class LockLostError(SsiError, RuntimeError):
+    """This process was away for so long that another one has taken its lock over."""
+
+
 class CorruptDataError(SsiError, OSError):
     """Stored data cannot be read back as it was written."""
 

@@ -31,9 +31,9 @@ class ChannelCalibration:
     intensity above it. ``impulse_share``: share of pixels that are impulses. ``wiener_weight``: of the
     Laplacian prior. ``minimum``: smallest raw value. ``clip_low``, ``clip_high``: raw levels at which
     the sensor clips, None where it does not. ``empty``: nothing to see, every sample is constant.
-    ``knob``: weight or number of iterations of the configured classical solver, in normalised units, None for
-    other solvers. ``dark``: raw, None is ``offset``. ``estimated``: what the samples say of the sensor, whatever
-    the configuration says.
+    ``knob``: weight or number of iterations of the configured classical solver, or of the network's rival, in
+    normalised units; None where there is neither. ``dark``: raw, None is ``offset``. ``estimated``: what the
+    samples say of the sensor, whatever the configuration says.
     """
 
     offset: float
@@ -137,9 +137,10 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         wiener_weight=weight,
         estimated=dataclasses.replace(found, impulse_share=share),
     )
+    knob = _knob(samples, psf, known, config)
     if config.solver == "ssi":
-        return dataclasses.replace(known, wiener_weight=_smoother(samples, psf, known, config))
-    return dataclasses.replace(known, knob=_knob(samples, psf, known, config))
+        known = dataclasses.replace(known, wiener_weight=_smoother(samples, psf, known, config))
+    return dataclasses.replace(known, knob=knob)
 
 
 def _smoother(samples: Sequence[Measurement], psf: Psf | None, found: ChannelCalibration, config: RunConfig) -> float:
@@ -159,10 +160,13 @@ def _knob(
     samples: Sequence[Measurement], psf: Psf | None, found: ChannelCalibration, config: RunConfig
 ) -> float | None:
     from ssi_pipeline.inversion.classical.knob import choose_knob
-    from ssi_pipeline.inversion.classical.table import CLASSICAL, configured_knob
+    from ssi_pipeline.inversion.classical.table import calibrated, configured_knob
 
-    if config.solver not in CLASSICAL:
+    name = calibrated(config)
+    if name is None:
         return None
+    if config.solver == "ssi":
+        config = config.model_copy(update={"solver": name})
     if config.solver == "wiener" and config.classical.weight == "likelihood":
         return found.wiener_weight
     configured = configured_knob(config)

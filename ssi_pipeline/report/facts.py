@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.run.finish import TileMetrics
+from ssi_pipeline.run.finish import TileMetrics, count_writings
 from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.reasons import without_numbers
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
 from ssi_pipeline.storage.lock import is_locked
+from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.records import KINDS, Kind, TaskRecord
 from ssi_pipeline.tasks import Context
 
 _MOST_NOTES = 100
 """Different notes that are counted; a run has a handful, numbers in them set aside."""
-
-_NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
-
-"""Metrics that do not stand in a record's ``quality`` under their name."""
 
 
 @dataclass(slots=True)
@@ -102,36 +101,44 @@ class RunFacts:
             return
         due = iter(wanted)
         target = next(due)
-        with self.context.paths.ledger.open("rb") as stream:
-            for number, line in enumerate(stream):
-                if number != target:
-                    continue
-                yield TaskRecord.from_line(line)
-                try:
-                    target = next(due)
-                except StopIteration:
-                    return
+        for number, line in enumerate(_whole_lines(ledger_paths(self.context.paths))):
+            if number != target:
+                continue
+            yield TaskRecord.from_line(line)
+            try:
+                target = next(due)
+            except StopIteration:
+                return
+
+
+def _whole_lines(ledgers: Iterable[Path]) -> Iterator[bytes]:
+    """Yield the lines of all ledgers as ``read_records`` counts them."""
+    for ledger in ledgers:
+        if ledger.exists():
+            with ledger.open("rb") as stream:
+                yield from (line for line in stream if line.endswith(b"\n"))
 
 
 def read_facts(context: Context) -> RunFacts:
-    """Read the ledger once; memory grows with the tile grid, not with the ledger."""
+    """Read the ledger, twice: how often blocks were written comes first. Memory grows with the tile grid alone."""
     counts = task_counts(context)
     n_tiles = context.plan.n_tiles
     facts = RunFacts(
         context=context,
-        state=LedgerState(
-            {kind: np.zeros(size, np.uint8) for kind, size in counts.items()},
-            {"stitch": np.zeros(counts["stitch"], np.int64), "pyramid": np.zeros(counts["pyramid"], np.int64)},
-        ),
-        running=is_locked(context.paths.lock),
+        state=LedgerState.empty(counts),
+        running=is_locked(context.paths.lock) or bool(working_parts(context.paths)),
         calibration=_read_calibration(context),
         metrics={},
         lines={kind: np.full(size, -1, np.int64) for kind, size in counts.items()},
         finished=np.full(n_tiles, np.nan),
         totals={kind: KindTotals() for kind in KINDS},
     )
-    metrics = TileMetrics(context.plan)
-    for number, record in enumerate(read_records(context.paths.ledger)):
+    ledgers = ledger_paths(context.paths)
+    writings = np.zeros(counts["stitch"], np.uint16)
+    for path in ledgers:
+        writings += count_writings(path, counts["stitch"])
+    metrics = TileMetrics(context.plan, writings)
+    for number, record in enumerate(chain.from_iterable(map(read_records, ledgers))):
         if 0 <= record.index < counts[record.kind]:
             _note(facts, number, record)
             metrics.note(record)
@@ -160,11 +167,6 @@ def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
     if note:
         note = without_numbers(note)
         facts.notes[note if note in facts.notes or len(facts.notes) < _MOST_NOTES else "other"] += 1
-
-
-def without_numbers(text: str) -> str:
-    """Return a text with each number as ``#``, so that messages that differ in numbers alone are one."""
-    return _NUMBER.sub("#", text)
 
 
 def _read_calibration(context: Context) -> list[dict[str, Any]]:

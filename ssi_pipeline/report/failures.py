@@ -9,10 +9,11 @@ from itertools import islice
 import numpy as np
 
 from ssi_pipeline.redact import redact
-from ssi_pipeline.report.facts import RunFacts, without_numbers
+from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number, place
-from ssi_pipeline.run.verify import block_place
+from ssi_pipeline.run.missing import block_place
+from ssi_pipeline.run.reasons import without_numbers
 from ssi_pipeline.storage.ledger import FAILED
 from ssi_pipeline.storage.records import Kind, TaskRecord
 

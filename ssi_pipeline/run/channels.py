@@ -9,7 +9,7 @@ from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.prepare import start_models
 from ssi_pipeline.run.stages import ListStage, pending
 from ssi_pipeline.storage.atomic import copy_file, file_digest, write_json
-from ssi_pipeline.storage.ledger import LedgerState, latest_records
+from ssi_pipeline.storage.ledger import DONE, LedgerState, latest_records
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
 from ssi_pipeline.tasks import Context, RunSpec, execute
 
@@ -44,6 +44,18 @@ def ready_channels(context: Context, state: LedgerState, loop: Loop) -> bool:
                 f"channel {c} is constant wherever it was sampled (or not finite): expect no more than a copy of it"
             )
     return finished
+
+
+def channels_ready(context: Context, state: LedgerState) -> bool:
+    """Tell whether all that ``ready_channels`` does is done."""
+    trained = not context.starts_from_model
+    if not trained and context.document.basis["start_from"]:
+        wanted = context.document.basis["start_from"]
+        trained = all(file_digest(context.paths.shared_model(c)) == digest for c, digest in enumerate(wanted))
+    elif not trained:
+        trained = bool((state.status["train"] == DONE).all()) and not _unusable_models(context)
+    files = context.paths.calibration.exists() and context.paths.model_list.exists()
+    return trained and files and bool((state.status["calibrate"] == DONE).all())
 
 
 def ready_channels_here(context: Context, spec: RunSpec) -> None:

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from ssi_pipeline.config import ExecutorConfig, RunConfig
-from ssi_pipeline.errors import OutputError, SsiError, StoppedError
+from ssi_pipeline.errors import SsiError, StoppedError
 from ssi_pipeline.executors import Executor, open_executor
 from ssi_pipeline.redact import redact
+from ssi_pipeline.run.call import WRITTEN, Call
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.losses import Losses
-from ssi_pipeline.run.lost import LostTasks
+from ssi_pipeline.run.merge import settle_parts
+from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.setup import check_output, put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
-from ssi_pipeline.run.summary import describe_summary, summarise
-from ssi_pipeline.run.verify import forget_missing
-from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState, read_state
-from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
+from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
-from ssi_pipeline.storage.records import Kind
+from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.scratch import remove_scratch
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.state import StatePaths, make_state_folder
 from ssi_pipeline.tasks import Context, RunSpec
 
-WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
-"""Kinds of task that write the image."""
+Proof = Callable[[Context, LedgerState], Sequence[TaskRecord]]
+"""Looks at all that is written; returns records that take back what is not good."""
 
 
 def run(
@@ -67,60 +66,38 @@ def run(
     prepared = prepare(config)
     paths = StatePaths(config.state_path)
     check_output(prepared, new, ignore_disk)
-    try:
-        paths.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the state folder {paths.root} cannot be made: {error}") from error
-    with end_hook(config) as ending, run_lock(paths.lock):
-        if new and (paths.document.exists() or config.output.path.exists()):
-            for moved in put_aside(prepared):
-                say(f"the earlier run is kept as {moved}")
-            return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say, name=name)
-        return _run_locked(prepared, retry_failed, ending, name)
+    make_state_folder(paths)
+    with end_hook(config) as ending, run_lock(paths.lock, say=say) as lease:
+        settle_parts(paths, lease, say)
+        if not (new and (paths.document.exists() or config.output.path.exists())):
+            return run_locked(prepared, lease, retry_failed, ending, name)
+        for moved in put_aside(prepared):
+            say(f"the earlier run is kept as {moved}")
+    # the lock went aside with the state: the new folder needs one of its own
+    return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say, name=name)
 
 
-@dataclass(slots=True)
-class _Call:
-    """One call of ``run``, once it has begun."""
-
-    context: Context
-    state: LedgerState
-    ledger: Ledger
-    display: ProgressDisplay
-    stop: StopRequest
-    lost: LostTasks = field(default_factory=LostTasks)
-
-    def outcome(self, interrupted: bool) -> Outcome:
-        """Count what is there now."""
-        return Outcome(
-            state=self.context.paths.root,
-            tiles=self.context.plan.n_tiles,
-            tiles_done=self.state.count("solve", DONE),
-            tiles_failed=self.state.count("solve", FAILED),
-            blocks_missing=sum(int((self.state.status[kind] != DONE).sum()) for kind in WRITTEN),
-            computed_tiles=self.ledger.done["solve"],
-            interrupted=interrupted,
-        )
-
-    def summarise(self, name: str) -> None:
-        """Say what the run came to; where its ledger cannot be read, that is said elsewhere."""
-        with suppress(SsiError, OSError):
-            for line in describe_summary(summarise(self.context), self.state, self.ledger.seconds, self.lost, name):
-                self.display.line(line)
-
-
-def _run_locked(prepared: Prepared, retry_failed: bool, ending: Ending, name: str) -> Outcome:
+def run_locked(
+    prepared: Prepared,
+    lease: Lease,
+    retry_failed: bool,
+    ending: Ending,
+    name: str,
+    prove: Proof = lambda *_: [],
+) -> Outcome:
+    """Do it under the run's lock; ``prove`` has the last word before the output is called complete."""
     context, resumed = start_or_resume(prepared)
     state = read_state(context.paths.ledger, task_counts(context))
-    with Ledger(context.paths.ledger) as ledger, closing(_display(context)) as display, StopRequest() as stop:
-        call = _Call(context, state, ledger, display, stop)
+    ledger, display = Ledger(context.paths.ledger, lease.check), _display(context)
+    with ledger, closing(display), StopRequest() as stop:
+        call = Call(context, state, ledger, display, stop)
         ending.outcome = call.outcome(interrupted=True)
         if resumed:
             display.line(describe_resumed(context, state))
         _take_back(call, retry_failed)
         finished = False
         try:
-            finished = _is_finished(context, state) or _work(call)
+            finished = _is_finished(context, state) or _work(call, prove)
         except KeyboardInterrupt:
             pass
         except (SsiError, OSError) as error:
@@ -136,7 +113,7 @@ def _run_locked(prepared: Prepared, retry_failed: bool, ending: Ending, name: st
         return outcome
 
 
-def _take_back(call: _Call, retry_failed: bool) -> None:
+def _take_back(call: Call, retry_failed: bool) -> None:
     """Put back to do what is not there any more, and what failed, when asked to."""
     for record in forget_missing(call.context, call.state):
         call.ledger.append(record)
@@ -150,29 +127,42 @@ def _display(context: Context) -> ProgressDisplay:
     return ProgressDisplay(context.paths.log, context.paths.progress)
 
 
-def _work(call: _Call) -> bool:
+def _work(call: Call, prove: Proof) -> bool:
     """Drive all stages and finish the output; returns False when asked to stop."""
     output = call.context.document.config.output.path
     set_status(output, "incomplete")
     if not (nothing_to_do(call.state) or _compute(call)):
         return False
+    call.ledger.sync()  # refuses where the lock was lost meanwhile
     write_metrics(call.context)
+    # also where the pyramid is not whole: a bad block below it may be why
+    whole = call.state.count("stitch", DONE) == call.context.plan.n_blocks
+    for record in prove(call.context, call.state) if whole else []:
+        call.display.line(f"{record.error}; run again to mend it")
+        call.ledger.append(record)
+        call.state.note(record)
     if nothing_to_do(call.state):
         call.ledger.sync()
         set_status(output, "complete")
     return True
 
 
-def _compute(call: _Call) -> bool:
+def _compute(call: Call) -> bool:
     """Start the workers and drive all stages; returns False when asked to stop."""
+    with workers(call) as loop:
+        return ready_channels(call.context, call.state, loop) and _tiles_and_levels(call.context, call.state, loop)
+
+
+@contextmanager
+def workers(call: Call) -> Iterator[Loop]:
+    """Start the workers that the configuration asks for."""
     context, display, section = call.context, call.display, call.context.document.config.executor
     spec = RunSpec(str(context.paths.root), context.document.fingerprint)
     with closing(open_executor(section, spec, display.line)) as executor:
         display.line(_describe_workers(section, executor))
         losses = Losses(section.worker_losses, section.infrastructure_failures, executor.avoid, display.line)
         attempts = section.tile_attempts
-        loop = Loop(executor, call.ledger, call.state, display, call.stop, attempts, losses, call.lost)
-        return ready_channels(context, call.state, loop) and _tiles_and_levels(context, call.state, loop)
+        yield Loop(executor, call.ledger, call.state, display, call.stop, attempts, losses, call.lost)
 
 
 def _describe_workers(section: ExecutorConfig, executor: Executor) -> str:

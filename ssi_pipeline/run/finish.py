@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import TilePlan
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.ledger import read_heads, read_records
 from ssi_pipeline.storage.output import write_quality
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
@@ -42,19 +43,21 @@ METRICS: dict[str, str] = {
 class TileMetrics:
     """Every metric as an array over the tiles, filled from the ledger's records in their order.
 
-    Of a tile solved again, and of a block written again, the last record counts.
+    Of a tile solved again, and of a block written again, the last record counts: ``writings`` says how many
+    records of each block there are, so that the seams of none have to be kept.
     """
 
-    def __init__(self, plan: TilePlan) -> None:
+    def __init__(self, plan: TilePlan, writings: NDArray[np.uint16]) -> None:
         self._plan = plan
+        self._writings_left = writings.copy()
+        self._squares, self._voxels = np.zeros(plan.n_tiles), np.zeros(plan.n_tiles)
         self._arrays = {name: np.full(plan.n_tiles, np.nan, np.float32) for name in METRICS}
         self._arrays["status"][:] = 0
-        self._seams: dict[int, list[list[float]]] = {}
 
     def note(self, record: TaskRecord) -> None:
         """Take one record into account; only tiles and written blocks matter."""
-        if record.kind == "stitch" and record.quality.get("seams"):
-            self._seams[record.index] = record.quality["seams"]
+        if record.kind == "stitch" and record.status == "done":
+            self._note_seams(record)
         if record.kind != "solve":
             return
         own: dict[str, float | None] = {
@@ -68,23 +71,36 @@ class TileMetrics:
             value = own[name] if name in own else record.quality.get(name)
             values[record.index] = np.nan if value is None else value
 
+    def _note_seams(self, record: TaskRecord) -> None:
+        if self._writings_left[record.index] == 1:
+            for tile, square, count in record.quality.get("seams", ()):
+                self._squares[int(tile)] += square
+                self._voxels[int(tile)] += count
+        if self._writings_left[record.index]:  # one that was written since the counting is passed over
+            self._writings_left[record.index] -= 1
+
     def on_grid(self, scales: Sequence[float]) -> dict[str, NDArray[np.float32]]:
         """Return the arrays on the tile grid (t c z y x); ``scales``: intensity scale of each channel that is known."""
-        squares, voxels = np.zeros(self._plan.n_tiles), np.zeros(self._plan.n_tiles)
-        for tile, square, count in (seam for block in self._seams.values() for seam in block):
-            squares[int(tile)] += square
-            voxels[int(tile)] += count
-        seen = voxels > 0
-        self._arrays["seam"][seen] = np.sqrt(squares[seen] / voxels[seen])
+        seen = self._voxels > 0
+        self._arrays["seam"][seen] = np.sqrt(self._squares[seen] / self._voxels[seen])
         grid = {name: values.reshape(self._plan.tile_grid) for name, values in self._arrays.items()}
         for c, scale in enumerate(scales):
             grid["seam"][:, c] /= scale or 1.0
         return grid
 
 
+def count_writings(ledger: Path, n_blocks: int) -> NDArray[np.uint16]:
+    """Return how many times each block of the full resolution was written."""
+    counts = np.zeros(n_blocks, np.uint16)
+    for head in read_heads(ledger):
+        if head.kind == "stitch" and head.status == "done" and 0 <= head.index < n_blocks:
+            counts[head.index] += 1
+    return counts
+
+
 def tile_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
     """Return every metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
-    metrics = TileMetrics(context.plan)
+    metrics = TileMetrics(context.plan, count_writings(context.paths.ledger, context.plan.n_blocks))
     for record in read_records(context.paths.ledger):
         metrics.note(record)
     return metrics.on_grid([context.calibration(c).scale for c in range(context.plan.shape[1])])

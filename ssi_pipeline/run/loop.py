@@ -45,18 +45,20 @@ class Loop:
         self._stop = stop
         self._attempts = attempts
         self._losses = losses
+        self._within = slice(None)
         self._lost_tasks = lost_tasks
         self._retry: deque[Job] = deque()
         self._alone: deque[Job] = deque()
         self._seconds: dict[Kind, float] = {}
 
-    def drive(self, stage: Stage, counted: Kind, title: str) -> bool:
-        """Run a stage to its end; ``counted`` is the kind of job that the display counts.
+    def drive(self, stage: Stage, counted: Kind, title: str, within: slice = slice(None)) -> bool:
+        """Run a stage to its end; ``counted`` is the kind of job that the display counts, ``within`` a range of them.
 
         Returns False when the run was asked to stop before the stage was through.
         """
-        total = len(self._state.status[counted])
-        self._display.start(title, self._state.count(counted, DONE), total)
+        self._within = within
+        total = len(self._state.status[counted][within])
+        self._display.start(title, self._state.count(counted, DONE, within), total)
         try:
             return self._drive(stage, counted)
         finally:
@@ -83,7 +85,7 @@ class Loop:
             self._tell(counted)
 
     def _tell(self, counted: Kind) -> None:
-        done, failed = (self._state.count(counted, code) for code in (DONE, FAILED))
+        done, failed = (self._state.count(counted, code, self._within) for code in (DONE, FAILED))
         self._display.note(done, failed, self._executor.pending)
 
     def _fill(self, stage: Stage) -> None:

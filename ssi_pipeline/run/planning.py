@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
@@ -16,7 +19,8 @@ from ssi_pipeline.run.channels import ready_channels_here
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.progress import duration, size_of
 from ssi_pipeline.run.setup import create_stores, save_inputs
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.ledger import read_heads
+from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import RunSpec, execute
@@ -33,9 +37,11 @@ class TimeEstimate:
     source: str
 
 
-def estimate_time(seconds: list[float], n_tiles: int, workers: int, source: str) -> TimeEstimate | None:
+def estimate_time(
+    seconds: Sequence[float] | NDArray[np.float64], n_tiles: int, workers: int, source: str
+) -> TimeEstimate | None:
     """Extrapolate tile times: mean +- t-quantile x standard error, times the tiles of one worker."""
-    if not seconds:
+    if not len(seconds):
         return None
     from scipy import stats
 
@@ -51,7 +57,8 @@ def estimate_time(seconds: list[float], n_tiles: int, workers: int, source: str)
 def time_from_ledger(prepared: Prepared) -> TimeEstimate | None:
     """Estimate the time of the whole run from the tiles that are done."""
     paths = StatePaths(prepared.document.config.state_path)
-    done = [r.seconds for r in read_records(paths.ledger) if r.kind == "solve" and r.status == "done"]
+    heads = chain.from_iterable(map(read_heads, ledger_paths(paths)))
+    done = np.fromiter((h.seconds for h in heads if h.kind == "solve" and h.status == "done"), np.float64)
     return estimate_time(done, prepared.document.plan.n_tiles, prepared.workers, "tiles done")
 
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord
 
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:/[^\s/:;,'\"()\[\]]+)+/?")
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
@@ -20,7 +20,12 @@ _OTHER = "other causes"
 
 def normalised(text: str) -> str:
     """Return a text with each path as ``PATH`` and each number as ``#``: what messages of one cause share."""
-    return _NUMBER.sub("#", _PATH.sub("PATH", text))
+    return without_numbers(_PATH.sub("PATH", text))
+
+
+def without_numbers(text: str) -> str:
+    """Return a text with each number as ``#``, so that messages that differ in numbers alone are one."""
+    return _NUMBER.sub("#", text)
 
 
 class Causes:
@@ -31,7 +36,7 @@ class Causes:
         self._examples = [""]
         self._codes: dict[str, int] = {}
 
-    def note(self, record: TaskRecord) -> None:
+    def note(self, record: TaskRecord | RecordHead) -> None:
         """Take one record into account; one of a task that the plan does not have is passed over."""
         codes = self._of[record.kind]
         if 0 <= record.index < len(codes):

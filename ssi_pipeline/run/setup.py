@@ -19,8 +19,9 @@ from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.atomic import sweep_partial_files
 from ssi_pipeline.storage.identity import UNREADABLE
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.ledger import read_heads
 from ssi_pipeline.storage.output import create_output, is_ours, read_fingerprint, refuse_missing_levels
+from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
@@ -57,7 +58,8 @@ def _is_barely_begun(root: Path) -> bool:
     """Tell whether a folder holds no more than a run does that was killed before its document was written."""
     if not root.is_dir():
         return False
-    return all(p.name == "lock" or p.suffix == ".partial" or p.match("psf-c*.npy") for p in root.iterdir())
+    begun = ("lock", "lock-part-*", "*.partial", "psf-c*.npy")
+    return all(any(p.match(name) for name in begun) for p in root.iterdir())
 
 
 def put_aside(prepared: Prepared) -> list[Path]:
@@ -67,14 +69,17 @@ def put_aside(prepared: Prepared) -> list[Path]:
     stamp = time.strftime("old-%Y%m%d-%H%M%S")
     tails = itertools.chain([stamp], (f"{stamp}-{n}" for n in itertools.count(2)))
     tail = next(t for t in tails if not any(p.with_name(f"{p.name}.{t}").exists() for p in paths))
-    return [path.rename(path.with_name(f"{path.name}.{tail}")) for path in paths]
+    moved = [path.rename(path.with_name(f"{path.name}.{tail}")) for path in paths]
+    for path in moved:
+        (path / "lock").unlink(missing_ok=True)  # nobody works there
+    return moved
 
 
-def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
+def start_or_resume(prepared: Prepared, sweep: bool = True) -> tuple[Context, bool]:
     """Write what a new run needs, or check that the earlier one is the same; tells whether it resumes.
 
     Called under the run lock. An earlier run keeps its plan, also where another machine would now
-    cut the volume differently.
+    cut the volume differently. ``sweep`` deletes what killed workers left; none may be at work.
 
     Raises
     ------
@@ -97,7 +102,8 @@ def start_or_resume(prepared: Prepared) -> tuple[Context, bool]:
         if not resumed:
             shutil.rmtree(paths.root, ignore_errors=True)  # nothing has been done yet: leave nothing behind
         raise
-    sweep_partial_files(config.output.path, paths.root)
+    if sweep:
+        sweep_partial_files(config.output.path, paths.root)
     return context, resumed
 
 
@@ -131,7 +137,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
                 "put the right one back, or start over with `ssi run --new` (both are kept aside)"
             )
         refuse_missing_levels(output, Context(document, paths).pyramid.n_levels)
-    elif any(record.kind == "stitch" for record in read_records(paths.ledger)):
+    elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "
             "put it back (is its disk mounted?), or start over with `ssi run --new`"

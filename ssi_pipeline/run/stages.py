@@ -54,10 +54,11 @@ class TileStage:
     """Tiles in the order of the grid, and each block as soon as all of its tiles are there.
 
     Holds a few bytes a tile and a block; everything else is arithmetic on the plan. The scratch of a tile
-    is deleted when all of its blocks are written and recorded on disk.
+    is deleted when all of its blocks are written and recorded on disk. Given a range of ``tiles``, the others
+    never arrive: blocks that need them are left, and the scratch of their tiles stays.
     """
 
-    def __init__(self, context: Context, state: LedgerState) -> None:
+    def __init__(self, context: Context, state: LedgerState, tiles: range | None = None) -> None:
         self._context = context
         self._plan = context.plan
         self._tiles = state.status["solve"]
@@ -70,11 +71,20 @@ class TileStage:
         self._again: deque[int] = deque()
         self._repairs: dict[int, int] = {}
         self._release: list[int] = []
-        self._cursor = 0
+        self._left = frozenset() if self._plan.direct else context.scratch.present()
+        within = range(self._plan.n_tiles) if tiles is None else tiles
+        self._cursor, self._end = within.start, within.stop
+
+    def has_work(self) -> bool:
+        """Tell whether there is a job at all, before workers are started for it."""
+        job = self.next_job()
+        if job is not None:
+            (self._ready if job.kind == "stitch" else self._again).appendleft(job.index)
+        return job is not None
 
     def next_job(self) -> Job | None:
         """Return a block that is ready (it frees scratch), else the next tile that some block needs."""
-        while not self._ready and not self._again and self._cursor < self._plan.n_tiles:
+        while not self._ready and not self._again and self._cursor < self._end:
             index = self._cursor
             self._cursor += 1
             if self._tiles[index] != FAILED and self._needed(index):
@@ -87,7 +97,7 @@ class TileStage:
         """Tell whether a tile has to be solved; one whose scratch is there is offered to its blocks instead."""
         tile = self._plan.tile(index)
         if all(self._blocks[b] == DONE for b in self._plan.blocks_of(tile)):
-            if not self._plan.direct:
+            if index in self._left:
                 self._release.append(index)  # a kill may have come before its scratch was deleted
             return False
         if self._tiles[index] == DONE and not self._plan.direct and self._context.scratch.has(index):
@@ -162,10 +172,11 @@ def pending(state: LedgerState, kind: Kind, indices: Iterable[int]) -> list[int]
     return [index for index in indices if status[index] != DONE]
 
 
-def forget_failures(state: LedgerState) -> list[TaskRecord]:
-    """Put failed tiles back to do; returns the records that say so."""
-    failed = (state.status["solve"] == FAILED).nonzero()[0]
-    records = [TaskRecord("solve", int(index), "invalid", error="taken up again") for index in failed]
+def forget_failures(state: LedgerState, tiles: range | None = None) -> list[TaskRecord]:
+    """Put failed tiles back to do, all or those of a range; returns the records that say so."""
+    failed = [int(index) for index in (state.status["solve"] == FAILED).nonzero()[0]]
+    chosen = [index for index in failed if tiles is None or index in tiles]
+    records = [TaskRecord("solve", index, "invalid", error="taken up again") for index in chosen]
     for record in records:
         state.note(record)
     return records

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.run.causes import Cause
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.progress import Snapshot, duration, per_time, read_snapshot
+from ssi_pipeline.run.tally import Tally, WorkerTally
 from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.ledger import DONE, FAILED, read_records, read_state
-from ssi_pipeline.storage.lock import is_locked
+from ssi_pipeline.storage.ledger import DONE, FAILED
+from ssi_pipeline.storage.lock import look_at_lock
+from ssi_pipeline.storage.parts import ledger_paths, working_parts
+from ssi_pipeline.storage.tail import LedgerTail
 
 _MOST_FAILURES = 20
+_MOST_CAUSES = 10
+_MOST_CLIENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """Counts of tiles and blocks; ``live`` is there while a client works; failures with their cause."""
+    """Where a run stands.
+
+    ``live`` is there while a client works. ``failures``: key and message of the last tasks that failed,
+    ``causes``: all of them by cause. ``rate``: tiles a second lately, by the ledger. ``workers`` by
+    host:process, all that ever finished a task. ``clients``: who works.
+    ``image_complete``: every block of every level is written.
+    """
 
     tiles: int
     tiles_done: int
@@ -34,61 +43,88 @@ class RunStatus:
     running: bool
     failures: tuple[tuple[str, str], ...]
     methods: dict[str, int]
+    causes: tuple[Cause, ...]
+    rate: float | None
+    workers: dict[str, WorkerTally]
+    image_complete: bool
+    clients: tuple[str, ...] = ()
 
     @property
     def seconds_since_last(self) -> float | None:
         """Time since a task last finished."""
         return None if self.last_finished is None else time.time() - self.last_finished
 
+    @property
+    def under_way(self) -> int:
+        """Tiles that the client has handed out."""
+        running = self.live.running if self.live else 0
+        return min(running, self.tiles - self.tiles_done - self.tiles_failed)
+
+    @property
+    def todo(self) -> int:
+        """Tiles that nobody has begun."""
+        return self.tiles - self.tiles_done - self.tiles_failed - self.under_way
+
 
 def read_status(config: RunConfig) -> RunStatus:
-    """Return where the run of a configuration stands."""
-    context = open_context(config)
-    state = read_state(context.paths.ledger, task_counts(context))
-    seconds, last, failures, methods = _tiles_of(context.paths.ledger)
-    running = is_locked(context.paths.lock)
-    return RunStatus(
-        tiles=context.plan.n_tiles,
-        tiles_done=state.count("solve", DONE),
-        tiles_failed=state.count("solve", FAILED),
-        blocks=context.plan.n_blocks,
-        blocks_done=state.count("stitch", DONE),
-        mean_tile_seconds=seconds,
-        last_finished=last,
-        live=read_snapshot(context.paths.progress) if running else None,
-        running=running,
-        failures=failures,
-        methods=methods,
-    )
+    """Return where the run of a configuration stands; reads the ledger once.
+
+    Raises
+    ------
+    InputError, CorruptDataError
+        There is no run, or its state cannot be read.
+    """
+    return StatusReader(config).look()
 
 
-def _tiles_of(ledger: Path) -> tuple[float | None, float | None, tuple[tuple[str, str], ...], dict[str, int]]:
-    """Mean seconds, last finish, failures by key, tiles by method; of a task done twice the last record counts."""
-    total, count, last = 0.0, 0, None
-    failures: dict[str, str] = {}
-    methods: dict[int, str] = {}
-    for record in read_records(ledger):
-        last = max(last or 0.0, record.finished) or None
-        if record.status == "failed":
-            failures[record.key] = record.error or "unknown"
-        else:
-            failures.pop(record.key, None)
-        if record.kind == "solve":
-            methods.pop(record.index, None)
-        if record.kind == "solve" and record.status == "done":
-            total, count = total + record.seconds, count + 1
-            methods[record.index] = sys.intern(str(record.quality.get("method", "?")))
-    shown = tuple(itertools.islice(failures.items(), _MOST_FAILURES))
-    return (total / count if count else None), last, shown, dict(Counter(methods.values()))
+class StatusReader:
+    """Follows one run: each look reads only what the ledger has got since the last one."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._open()
+
+    def _open(self) -> None:
+        self._context = open_context(self._config)
+        self._tails: dict[Path, LedgerTail] = {}
+        self._tally = Tally(task_counts(self._context))
+
+    def look(self) -> RunStatus:
+        """Return where the run stands now; one that was started over in between is read from its start."""
+        ledgers = ledger_paths(self._context.paths)
+        # a part's ledger that is gone was merged into the run's own
+        if any(tail.replaced() or path not in ledgers for path, tail in self._tails.items()):
+            self._open()
+        paths, plan, tally = self._context.paths, self._context.plan, self._tally
+        # before the ledger: the last records of a client that ends in between are seen
+        client, parts = look_at_lock(paths.lock), working_parts(paths)
+        for path in ledgers:
+            tally.note(self._tails.setdefault(path, LedgerTail(path)).heads())
+        state = tally.state
+        return RunStatus(
+            tiles=plan.n_tiles,
+            tiles_done=state.count("solve", DONE),
+            tiles_failed=state.count("solve", FAILED),
+            blocks=plan.n_blocks,
+            blocks_done=state.count("stitch", DONE),
+            mean_tile_seconds=tally.mean_tile_seconds,
+            last_finished=tally.last_finished or None,
+            live=read_snapshot(paths.progress) if client is not None else None,
+            running=client is not None or bool(parts),
+            failures=tally.failures.last()[-_MOST_FAILURES:],
+            methods=tally.methods(),
+            causes=tally.failures.causes(),
+            rate=tally.rate(time.time()),
+            workers=tally.workers,
+            image_complete=state.all_written,
+            clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
+        )
 
 
-def describe_status(status: RunStatus) -> list[tuple[str, str]]:
-    """Return the rows that `ssi status` prints."""
-    running = status.live.running if status.live else 0
-    running = min(running, status.tiles - status.tiles_done - status.tiles_failed)
-    todo = status.tiles - status.tiles_done - status.tiles_failed - running
+def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str, str]]:
+    """Return the rows that `ssi status` prints; ``config``: the file to name in commands."""
     rows = [
-        ("tiles", f"{status.tiles_done} done, {running} under way, {status.tiles_failed} failed, {todo} to do"),
+        ("tiles", describe_tiles(status)),
         ("blocks", f"{status.blocks_done} of {status.blocks} written"),
     ]
     if status.methods:
@@ -98,14 +134,44 @@ def describe_status(status: RunStatus) -> list[tuple[str, str]]:
     if status.live is not None and status.live.rate:
         left = "" if status.live.left_s is None else f", {duration(status.live.left_s)} left"
         rows.append(("rate", f"{per_time(status.live.rate)} ({status.live.stage}){left}"))
-    rows.append(("client", _client(status)))
-    rows.extend((f"{key} failed", error) for key, error in status.failures)
-    return rows
+    rows.append(("client", describe_client(status)))
+    return [*rows, *_failure_rows(status, config)]
 
 
-def _client(status: RunStatus) -> str:
+def describe_tiles(status: RunStatus) -> str:
+    """Return the numbers of tiles by what came of them."""
+    return f"{status.tiles_done} done, {status.under_way} under way, {status.tiles_failed} failed, {status.todo} to do"
+
+
+def _failure_rows(status: RunStatus, config: str) -> list[tuple[str, str]]:
+    """Return the causes, each under the first task that failed of it, and the way on."""
+    if not status.causes:
+        return []
+    rows = [(f"{cause.first[0]} failed", describe_cause(cause)) for cause in status.causes[:_MOST_CAUSES]]
+    if len(status.causes) > _MOST_CAUSES:
+        rows.append(("", f"and {len(status.causes) - _MOST_CAUSES} other causes: `ssi report` lists more"))
+    return [*rows, ("way on", retry_command(config))]
+
+
+def describe_cause(cause: Cause) -> str:
+    """Return a cause, with the first of the other tasks that failed of it."""
+    if cause.count == 1:
+        return cause.text
+    more = ", ..." if cause.count > len(cause.first) else ""
+    return f"{cause.text} ({cause.count} in all: {', '.join(cause.first)}{more})"
+
+
+def retry_command(config: str) -> str:
+    """Return what to do about failures."""
+    return f"remove the cause, then `ssi run {config} --retry-failed`"
+
+
+def describe_client(status: RunStatus) -> str:
+    """Return whether somebody works on the run, and what resumes it."""
     if status.running:
-        return "running"
+        shown = "; ".join(status.clients[:_MOST_CLIENTS])
+        more = len(status.clients) - _MOST_CLIENTS
+        return f"running ({shown}{f'; and {more} more' if more > 0 else ''})" if shown else "running"
     if status.blocks_done == status.blocks:
         return "not running; all blocks are written"
     since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"

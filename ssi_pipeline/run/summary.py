@@ -14,8 +14,8 @@ from ssi_pipeline.run.finish import METHODS
 from ssi_pipeline.run.lost import LostTasks
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.reasons import Causes
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_heads
+from ssi_pipeline.storage.records import RecordHead
 from ssi_pipeline.tasks import Context
 
 _FEW_TASKS, _MOST_CAUSES, _LONGEST = 3, 5, 160
@@ -39,7 +39,7 @@ def summarise(context: Context) -> Summary:
     causes = Causes(task_counts(context))
     seconds: defaultdict[str, float] = defaultdict(float)
     methods = np.zeros(context.plan.n_tiles, np.uint8)
-    for record in read_records(context.paths.ledger):
+    for record in read_heads(context.paths.ledger):
         causes.note(record)
         seconds[record.device] += record.seconds
         if record.kind == "solve" and 0 <= record.index < len(methods):
@@ -50,10 +50,10 @@ def summarise(context: Context) -> Summary:
     return Summary(by_name, seconds, causes.found(_FEW_TASKS))
 
 
-def _method(record: TaskRecord) -> int:
+def _method(record: RecordHead) -> int:
     if record.status != "done":
         return 0
-    return METHODS.get(str(record.quality.get("method")), _OTHER_METHOD - 1) + 1
+    return METHODS.get(record.quality.method, _OTHER_METHOD - 1) + 1
 
 
 def describe_summary(

@@ -7,16 +7,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
-from ssi_pipeline.geometry import Box
+from ssi_pipeline.run.merge import settle_parts
+from ssi_pipeline.run.missing import block_place
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.setup import refuse_other_output
-from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, latest_records, read_state
-from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_states, records_of
+from ssi_pipeline.storage.lock import is_locked, run_lock
 from ssi_pipeline.storage.output import set_status
+from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.records import Kind, TaskRecord
 from ssi_pipeline.storage.sink import Sink
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -74,11 +80,11 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
     """
     context = open_context(config)
     refuse_other_output(context.document, context.paths)
-    state = read_state(context.paths.ledger, task_counts(context))
+    state = read_states(ledger_paths(context.paths), task_counts(context))
     total = sum(len(state.status[kind]) for kind in ("stitch", "pyramid"))
     problems: list[tuple[TaskRecord, str]] = []
     checked = 0
-    for kind, index, problem in _check_all(context, state):
+    for kind, index, problem in check_all(context, state):
         checked += 1
         if tell is not None:
             tell(checked, total)
@@ -88,21 +94,31 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
     return Verification(total, total - checked, tuple(text for _, text in problems), recorded)
 
 
-def _check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:
+def check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:
+    """Read every block that is called done; yields its kind and index, and what is wrong with it."""
     config = context.document.config.output
     sink = Sink(config.path, context.document.volume.axes, context.plan.shard, writable=False)
     kinds: tuple[Kind, ...] = ("stitch", "pyramid")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for kind in kinds:
-            digests = {i: r.quality.get("digest") for i, r in latest_records(context.paths.ledger, kind).items()}
+            digests = _digests(context, kind)
             done = [int(index) for index in (state.status[kind] == DONE).nonzero()[0]]
             for first in range(0, len(done), _AT_ONCE):
                 chosen = done[first : first + _AT_ONCE]
-                found = threads.map(lambda i, k=kind, d=digests: _check(context, sink, k, i, d[i]), chosen)
+                found = threads.map(lambda i, k=kind, d=digests: _check(context, sink, k, i, d[i].decode()), chosen)
                 yield from ((kind, index, problem) for index, problem in zip(chosen, found, strict=True))
 
 
-def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str | None) -> str | None:
+def _digests(context: Context, kind: Kind) -> NDArray[np.bytes_]:
+    """Return the digest of every written block, 16 bytes each, empty where none is recorded."""
+    digests = np.zeros(task_counts(context)[kind], "S16")
+    for record in chain.from_iterable(records_of(path, kind) for path in ledger_paths(context.paths)):
+        if 0 <= record.index < len(digests):
+            digests[record.index] = record.quality.get("digest") or ""
+    return digests
+
+
+def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str) -> str | None:
     level, t, c, box = block_place(context, kind, index)
     where = f"{kind}/{index} (level {level}, t {t}, c {c}, zyx {box.start} to {box.stop})"
     if sink.stored_bytes(level, t, c, box) == 0:
@@ -114,40 +130,19 @@ def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str | N
     return None if block_digest(values) == digest else f"{where}: its voxels are not those that were written"
 
 
-def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int, Box]:
-    """Return level, t, c and box (z y x) of a written block."""
-    if kind == "stitch":
-        block = context.plan.block(index)
-        return 0, block.t, block.c, block.write
-    coarse = context.pyramid.block(index)
-    return coarse.level, coarse.t, coarse.c, coarse.write
-
-
-def forget_missing(context: Context, state: LedgerState) -> list[TaskRecord]:
-    """Take back blocks whose file is gone or has another size than was recorded; changes ``state``."""
-    records = []
-    kinds: tuple[Kind, ...] = ("stitch", "pyramid")
-    for kind in kinds:
-        for index in (state.status[kind] == DONE).nonzero()[0]:
-            place = block_place(context, kind, int(index))
-            stored = context.sink.stored_bytes(*place)
-            if stored == 0 or stored != state.stored_bytes[kind][index]:
-                records.append(TaskRecord(kind, int(index), "invalid", error=f"file of {stored} bytes"))
-    for record in records:
-        state.note(record)
-    return records
-
-
 def _record(context: Context, records: list[TaskRecord]) -> bool:
     """Write what was found to the ledger, if no run is going on."""
     if not records:
         return True
+    if is_locked(context.paths.lock) or working_parts(context.paths):
+        return False
     with ExitStack() as stack:
         try:
-            stack.enter_context(run_lock(context.paths.lock))
+            lease = stack.enter_context(run_lock(context.paths.lock, "a verification"))
+            settle_parts(context.paths, lease, lambda _: None)  # or what they recorded earlier would count as later
         except LockedError:
             return False
-        ledger = stack.enter_context(Ledger(context.paths.ledger))
+        ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))
         for record in records:
             ledger.append(record)
         path: Path = context.document.config.output.path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,25 +17,30 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.errors import CorruptDataError
-from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord
+from ssi_pipeline.storage.tail import LedgerTail
 
 TODO, DONE, FAILED = 0, 1, 2
 _CODES = {"done": DONE, "failed": FAILED, "invalid": TODO}
 _SYNC_SECONDS = 1.0
+WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
+"""Kinds of task that write the image."""
 
 
 class Ledger:
     """Append records; open it only under the run lock. ``done`` counts those of finished tasks by kind.
 
+    ``guard`` is called before anything is written and raises where the lock has been lost meanwhile.
     ``seconds``: the time of all tasks recorded since it was opened, by device.
 
     A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
     task was not recorded, so it is done again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
+        guard()
         _cut_torn_line(path)
+        self._guard = guard
         self._stream = path.open("ab")
         self._synced = time.monotonic()
         self.done: Counter[Kind] = Counter()
@@ -46,12 +51,13 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        """Sync and close."""
-        self.sync()
+        """Sync and close; what was written stays written, also where the lock is lost."""
+        os.fsync(self._stream.fileno())
         self._stream.close()
 
     def append(self, record: TaskRecord) -> None:
         """Write one record and flush it to the operating system."""
+        self._guard()
         self._stream.write(record.to_line().encode() + b"\n")
         self._stream.flush()
         self.done[record.kind] += record.status == "done"
@@ -66,6 +72,7 @@ class Ledger:
 
     def sync(self) -> None:
         """Force what was appended to disk."""
+        self._guard()
         os.fsync(self._stream.fileno())
         self._synced = time.monotonic()
 
@@ -78,19 +85,12 @@ def read_records(path: Path) -> Iterator[TaskRecord]:
     CorruptDataError
         A line that is not the last one is no record.
     """
-    if not path.exists():
-        return
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield TaskRecord.from_line(line)
-            except (ValueError, TypeError) as error:
-                raise CorruptDataError(
-                    f"line {number} of {path} is no ledger record ({error}); the file was changed by something "
-                    "else: restore it, or start over with `ssi run --new`"
-                ) from error
+    return LedgerTail(path).read(TaskRecord.from_line)
+
+
+def read_heads(path: Path) -> Iterator[RecordHead]:
+    """Yield the same records as ``read_records``, of each only what state and progress need: several times as fast."""
+    return LedgerTail(path).heads()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +104,62 @@ class LedgerState:
     status: dict[Kind, NDArray[np.uint8]]
     stored_bytes: dict[Kind, NDArray[np.int64]]
 
-    def note(self, record: TaskRecord) -> None:
+    @staticmethod
+    def empty(sizes: dict[Kind, int]) -> LedgerState:
+        """Return the state of a plan with ``sizes`` tasks of each kind, none of them done."""
+        return LedgerState(
+            status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
+            stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in WRITTEN},
+        )
+
+    def note(self, record: TaskRecord | RecordHead) -> None:
         """Take one record into account; one of a task that the plan does not have is passed over."""
         status = self.status[record.kind]
         if not 0 <= record.index < len(status):
             return
         status[record.index] = _CODES[record.status]
         if record.kind in self.stored_bytes:
-            self.stored_bytes[record.kind][record.index] = record.quality.get("stored_bytes", 0)
+            self.stored_bytes[record.kind][record.index] = record.stored_bytes
 
-    def count(self, kind: Kind, code: int) -> int:
-        """Return the number of tasks of one kind with one status."""
-        return int(np.count_nonzero(self.status[kind] == code))
+    def count(self, kind: Kind, code: int, within: slice = slice(None)) -> int:
+        """Return the number of tasks of one kind with one status, of all or of those ``within`` a range."""
+        return int(np.count_nonzero(self.status[kind][within] == code))
+
+    @property
+    def all_written(self) -> bool:
+        """Whether every block of every level is written."""
+        return all(bool((self.status[kind] == DONE).all()) for kind in WRITTEN)
 
 
 def read_state(path: Path, sizes: dict[Kind, int]) -> LedgerState:
     """Replay the ledger for a plan with ``sizes`` tasks of each kind."""
-    state = LedgerState(
-        status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
-        stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in ("stitch", "pyramid")},
-    )
-    for record in read_records(path):
-        state.note(record)
+    state = LedgerState.empty(sizes)
+    for head in read_heads(path):
+        state.note(head)
     return state
 
 
+def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
+    """Replay several ledgers of one run, one after the other."""
+    state = read_state(paths[0], sizes)
+    for path in paths[1:]:
+        for head in read_heads(path):
+            state.note(head)
+    return state
+
+
+def records_of(path: Path, kind: Kind) -> Iterator[TaskRecord]:
+    """Yield the records of one kind in the order of writing; of the others no more than the head is parsed."""
+
+    def parse(line: bytes) -> TaskRecord | None:
+        return TaskRecord.from_line(line) if RecordHead.from_line(line).kind == kind else None
+
+    return (record for record in LedgerTail(path).read(parse) if record is not None)
+
+
 def latest_records(path: Path, kind: Kind) -> dict[int, TaskRecord]:
-    """Return the last record of every task of one kind, by index."""
-    return {record.index: record for record in read_records(path) if record.kind == kind}
+    """Return the last record of every task of one kind, by index; for kinds of few tasks."""
+    return {record.index: record for record in records_of(path, kind)}
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,15 @@ def set_status(path: Path, status: str) -> None:
     group.attrs[OWNER] = {**ours, "status": status}
 
 
+def _quality_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Halve the longest axis until a chunk has a million values: a file a metric, also where all tiles are in a row."""
+    chunks = list(shape)
+    while math.prod(chunks) > 2**20:
+        longest = chunks.index(max(chunks))
+        chunks[longest] = -(-chunks[longest] // 2)
+    return tuple(chunks)
+
+
 def write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str) -> None:
     """Write one metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
     group = zarr.open_group(path, mode="r+")
@@ -129,7 +139,7 @@ def write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str)
     array = group.create_array(
         f"quality/{name}",
         shape=values.shape,
-        chunks=tuple(min(n, 256) for n in values.shape),
+        chunks=_quality_chunks(values.shape),
         dtype="float32",
         fill_value=float("nan"),
         compressors=compressors,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+import msgspec
 
 Kind = Literal["calibrate", "train", "solve", "stitch", "pyramid"]
 Status = Literal["done", "failed", "invalid"]
 
-STATUSES: tuple[Status, ...] = ("done", "failed", "invalid")
 KINDS: tuple[Kind, ...] = ("calibrate", "train", "solve", "stitch", "pyramid")
 
 
@@ -33,7 +34,8 @@ class TaskRecord:
 
     ``seconds``: wall time of the task. ``peak_bytes``: peak resident memory of its process, or peak
     device memory. ``finished``: seconds since 1970. ``quality``: metrics of a tile by name, or what a
-    block needs to be verified. An ``invalid`` record takes back an earlier ``done``.
+    block needs to be verified. ``device``: what computed it. An ``invalid`` record takes back an earlier
+    ``done``.
     """
 
     kind: Kind
@@ -53,14 +55,81 @@ class TaskRecord:
         """Name of the task, for instance ``solve/17``."""
         return f"{self.kind}/{self.index}"
 
+    @property
+    def stored_bytes(self) -> int:
+        """Size of a written block's file."""
+        return int(self.quality.get("stored_bytes", 0))
+
     def to_line(self) -> str:
         """Return the record as one line of JSON, without the line's end."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        # not by msgspec, which knows no numpy numbers and makes null of a loss that is NaN
+        return json.dumps({name: getattr(self, name) for name in _NAMES}, separators=(",", ":"))
 
     @staticmethod
     def from_line(line: str | bytes) -> TaskRecord:
-        """Parse a line written by ``to_line``; raises ValueError (or TypeError) for anything else."""
-        record = TaskRecord(**json.loads(line))
-        if record.kind not in KINDS or record.status not in STATUSES or not isinstance(record.index, int):
-            raise ValueError(f"no such task: {record.kind} {record.index!r} {record.status}")
-        return record
+        """Parse a line written by ``to_line``, of this version or another; raises ValueError for anything else."""
+        try:
+            return _RECORD.decode(line)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:  # NaN and Infinity are no JSON, but Python writes and reads them
+            return msgspec.convert(json.loads(line), TaskRecord)
+
+
+class HeadQuality(msgspec.Struct, frozen=True, gc=False):
+    """The part of a record's ``quality`` that progress is made of."""
+
+    method: str = "?"
+    stored_bytes: int = 0
+
+
+class RecordHead(msgspec.Struct, frozen=True, gc=False):
+    """What state and progress need of a ``TaskRecord``; the parser passes over the rest without building it."""
+
+    kind: Kind
+    index: int
+    status: Status
+    seconds: float = 0.0
+    host: str = ""
+    finished: float = 0.0
+    quality: HeadQuality = HeadQuality()
+    error: str | None = None
+    device: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of the task, for instance ``solve/17``."""
+        return f"{self.kind}/{self.index}"
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of a written block's file."""
+        return self.quality.stored_bytes
+
+    @staticmethod
+    def from_line(line: str | bytes) -> RecordHead:
+        """Parse a line of ``TaskRecord.to_line``; raises ValueError for anything else."""
+        try:
+            return _HEAD.decode(line)
+        except msgspec.DecodeError:
+            return head_of(TaskRecord.from_line(line))
+
+
+def head_of(record: TaskRecord) -> RecordHead:
+    """Return what a reader of the record's line would see of it."""
+    return RecordHead(
+        kind=record.kind,
+        index=record.index,
+        status=record.status,
+        seconds=record.seconds,
+        host=record.host,
+        finished=record.finished,
+        quality=HeadQuality(str(record.quality.get("method", "?")), record.stored_bytes),
+        error=record.error,
+        device=record.device,
+    )
+
+
+_NAMES = tuple(item.name for item in fields(TaskRecord))
+_RECORD = msgspec.json.Decoder(TaskRecord)
+_HEAD = msgspec.json.Decoder(RecordHead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,12 @@ class Scratch:
         """Tell whether a tile's chunk is there and not empty."""
         path = self._path(tile)
         return path.is_file() and path.stat().st_size > 0
+
+    def present(self) -> frozenset[int]:
+        """Return the tiles whose chunk is there, by one listing: cheaper than a question for each of a million."""
+        with os.scandir(self.root) as entries:
+            names = (entry.name.removesuffix(".0.0.0") for entry in entries)
+            return frozenset(int(name) for name in names if name.isdecimal())
 
     def release(self, tile: int) -> None:
         """Delete a tile's chunk."""

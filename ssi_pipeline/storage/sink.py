@@ -7,6 +7,7 @@ assignment, and is refused anything else: two writers of one shard lose data sil
 from __future__ import annotations
 
 import math
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,8 +94,11 @@ class Sink:
 
     def stored_bytes(self, level: int, t: int, c: int, box: Box) -> int:
         """Return the size of the shard's file, 0 where it is missing."""
-        file = self._shard_file(level, t, c, box)
-        return file.stat().st_size if file.is_file() else 0
+        try:
+            found = self._shard_file(level, t, c, box).stat()  # one question: over a network each costs its time
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
     def _shard_file(self, level: int, t: int, c: int, box: Box) -> Path:
         cell = dict(zip("zyx", (a // s for a, s in zip(box.start, self.shard, strict=True)), strict=True))

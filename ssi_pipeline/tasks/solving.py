@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
@@ -16,6 +17,7 @@ from ssi_pipeline.tasks.blocks import write_block
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.device import choose_device
 from ssi_pipeline.tasks.measure import read_measurement
+from ssi_pipeline.tasks.memory import with_smaller_batch
 from ssi_pipeline.tasks.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -39,15 +41,12 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     if start is None and context.starts_from_model:
         config = config.model_copy(update={"solver": "wiener"})
     measurement, nonfinite = read_measurement(context, tile.t, tile.c, tile.domain)
-    solution = solve(
-        measurement,
-        context.psf(tile.c),
-        context.calibration(tile.c),
-        config,
-        seed_for(config.seed, "solve", tile.index),
-        choose_device(config.executor.device),
-        start,
-    )
+
+    def solved(config: RunConfig) -> Solution:
+        seed, device = seed_for(config.seed, "solve", tile.index), choose_device(config.executor.device)
+        return solve(measurement, context.psf(tile.c), context.calibration(tile.c), config, seed, device, start)
+
+    solution = with_smaller_batch(solved, config)
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
         path = context.paths.tile_model(tile.index)
         path.parent.mkdir(parents=True, exist_ok=True)

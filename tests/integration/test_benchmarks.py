@@ -9,6 +9,7 @@ import calibration
 import denoise
 import numpy as np
 import pytest
+import scale
 import tifffile
 import time_to_quality
 import widefield
@@ -83,3 +84,11 @@ def test_widefield(tmp_path: Path) -> None:
     tifffile.imwrite(stack, np.flip(widefield.simulated()))
     with pytest.raises(SystemExit, match="is of other stack"):
         widefield.main(["--short", "--stack", str(stack), "--output", str(output)])
+
+
+def test_scale_with_the_work_left_out() -> None:
+    found = scale.measure(300, workers=1, blend=0, bare=True)
+    assert found["complete"]
+    assert found["ledger_records"] == 601  # tiles, their blocks, and the calibration
+    assert found["ledger_mb"] > 0.2  # the records are as long as real ones
+    assert found["status_command_peak_mb"] > 10

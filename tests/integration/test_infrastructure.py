@@ -71,3 +71,11 @@ def test_workers_that_die_at_random_change_nothing(tmp_path: Path, undisturbed: 
     assert status == 0, words
     assert " lost (" in words
     assert hashes(tmp_path / "out.zarr") == undisturbed
+
+
+@pytest.mark.slow
+def test_a_machine_whose_mount_is_gone_costs_the_tile_no_try(tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    status, words = disturbed(case(tmp_path, tile_attempts=1), stale=5)
+    assert (tmp_path / "out.zarr.run" / "stale").exists()
+    assert status == 0, words
+    assert hashes(tmp_path / "out.zarr") == undisturbed

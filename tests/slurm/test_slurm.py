@@ -30,7 +30,16 @@ pytestmark = [
     pytest.mark.skipif(_slurm.missing() is not None, reason=str(_slurm.missing())),
 ]
 
-TILES = 24
+
+STRANGER = """
+from distributed import Client, Security
+try:
+    client = Client("{address}", security={security}, timeout="4s")
+    print("ran", client.submit(sum, [1, 2]).result(timeout=10))
+except Exception as error:
+    print("refused")
+"""
+"""Somebody else, who tries to run code on the run's cluster."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +56,7 @@ def executor(**site: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def image() -> Any:
-    return ramp((2, 96, 192))
+    return ramp((96, 192))[None]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +68,7 @@ def serial(tmp_path_factory: pytest.TempPathFactory, image: Any) -> dict[str, st
 
 
 def case(folder: Path, image: Any, section: dict[str, Any]) -> Path:
-    """24 tiles that blend, so that blocks wait for several of them."""
+    """Twelve tiles that blend, so that blocks wait for several of them."""
     return make_run(
         folder,
         image,
@@ -111,11 +120,11 @@ def test_preempted_and_requeued_jobs_cost_their_tiles_and_nothing_else(
 ) -> None:
     """scancel of one job in the middle of its tiles, scontrol requeue of the next: same bytes, few tiles again."""
     client = Client(case(tmp_path, image, executor()), slurm, sleep=3)
-    client.wait_for(lambda: len(client.solved) >= 4)
+    client.wait_for(lambda: len(client.solved) >= 2)
     first = slurm.jobs()
     assert len(first) == 2
     slurm.command("scancel", first[0])
-    client.wait_for(lambda: len(client.solved) >= 10)
+    client.wait_for(lambda: len(client.solved) >= 5)
     slurm.command("scontrol", "requeue", first[1])
     slurm.command("scontrol", "update", f"jobid={first[1]}", "StartTime=now")  # SLURM would have it wait 2 minutes
     assert client.end() == 0
@@ -134,7 +143,7 @@ def test_a_walltime_shorter_than_the_run(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
 ) -> None:
     """A minute for each job, and tiles for more than that: workers leave in time and others come."""
-    client = Client(case(tmp_path, image, executor(walltime="00:01:00")), slurm, sleep=12)
+    client = Client(case(tmp_path, image, executor(walltime="00:01:00")), slurm, sleep=16)
     assert client.end() == 0
     assert hashes(tmp_path / "out.zarr") == serial
     words = client.words.read_text()
@@ -146,8 +155,8 @@ def test_a_killed_client_is_simply_started_again(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
 ) -> None:
     config = case(tmp_path, image, executor())
-    client = Client(config, slurm, sleep=2)
-    client.wait_for(lambda: len(client.solved) >= 4)
+    client = Client(config, slurm, sleep=1)
+    client.wait_for(lambda: len(client.solved) >= 3)
     client.process.send_signal(signal.SIGKILL)
     client.process.wait()
     again = Client(config, slurm)
@@ -163,9 +172,9 @@ def test_a_controller_that_does_not_answer_stops_nothing(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(case(tmp_path, image, executor()), slurm, sleep=2)
-    client.wait_for(lambda: len(client.solved) >= 4)
+    client.wait_for(lambda: len(client.solved) >= 2)
     slurm.stop_controller()
-    client.wait_for(lambda: len(client.solved) >= 12)
+    client.wait_for(lambda: len(client.solved) >= 8)
     slurm.resume_controller()
     assert client.end() == 0
     assert hashes(tmp_path / "out.zarr") == serial
@@ -188,37 +197,33 @@ def test_an_unknown_partition_is_refused_by_name(tmp_path: Path, image: Any, slu
     assert "nowhere" in client.words.read_text()
 
 
-def test_each_worker_of_a_job_has_a_gpu_of_its_own(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
-    """SLURM shows a job its GPUs, and each worker keeps one of them."""
-    config = case(tmp_path, image, executor())
-    client = Client(config, slurm, sleep=1, tell=["CUDA_VISIBLE_DEVICES"])
-    assert client.end() == 0
-    told = [json.loads(p.read_text()) for p in (tmp_path / "out.zarr.run").glob("told-*.json")]
-    seen = Counter((t["SLURMD_NODENAME"], t["CUDA_VISIBLE_DEVICES"]) for t in told)
-    assert seen == {(node, gpu): 1 for node in ("n1", "n2") for gpu in ("0", "1")}
-
-
-def test_a_client_without_the_certificate_cannot_join(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
-    """Neither from outside in plain text, nor with a certificate of its own."""
-    from distributed import Client as DaskClient
-    from distributed import Security
-
-    client = Client(case(tmp_path, image, executor()), slurm, sleep=2)
+def test_nobody_else_can_join_and_each_worker_has_a_gpu_of_its_own(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm
+) -> None:
+    """Neither in plain text, nor without a certificate, nor with one of its own. SLURM's GPUs are shared out."""
+    client = Client(case(tmp_path, image, executor()), slurm, sleep=2, tell=["CUDA_VISIBLE_DEVICES"])
     client.wait_for(lambda: len(client.solved) >= 1)
     job = slurm.jobs()[0]
     script = slurm.command("scontrol", "write", "batch_script", job, "-")
     address = next(word for word in script.split() if word.startswith("tls://"))
-    for asked, security in (
-        (address.replace("tls://", "tcp://"), None),
-        (address, None),
-        (address, Security.temporary()),
-    ):
-        with pytest.raises((OSError, TimeoutError, TypeError, RuntimeError, ValueError)):
-            DaskClient(asked, security=security, timeout="3s")
+    plain = address.replace("tls://", "tcp://")
+    tries = [(plain, "None"), (address, "None"), (address, "Security.temporary()")]
+    strangers = [
+        subprocess.Popen(
+            [sys.executable, "-c", STRANGER.format(address=asked, security=security)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for asked, security in tries
+    ]
+    assert [stranger.communicate(timeout=60)[0] for stranger in strangers] == [b"refused\n"] * 3
     files = list((tmp_path / "out.zarr.run" / "tls").iterdir())
     assert files
     assert all(p.stat().st_mode & 0o077 == 0 for p in [*files, files[0].parent])
     assert client.end() == 0
+    told = [json.loads(p.read_text()) for p in (tmp_path / "out.zarr.run").glob("told-*.json")]
+    seen = Counter((t["SLURMD_NODENAME"], t["CUDA_VISIBLE_DEVICES"]) for t in told)
+    assert seen == {(node, gpu): 1 for node in ("n1", "n2") for gpu in ("0", "1")}
 
 
 def test_the_script_is_printed_as_it_is_submitted(
@@ -240,3 +245,15 @@ def test_the_script_is_printed_as_it_is_submitted(
     )
     assert checked.returncode == 0, checked.stderr
     assert yaml.safe_load(config.read_text())["executor"]["kind"] == "slurm"
+
+
+def test_the_run_itself_as_a_job(tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]) -> None:
+    """cluster/driver.sbatch: one job drives, others work."""
+    config = case(tmp_path, image, executor())
+    driver = Path(__file__).parents[2] / "cluster" / "driver.sbatch"
+    ssi = Path(sys.executable).with_name("ssi")
+    output = tmp_path / "driver.out"
+    options = ["--parsable", "--wait", "--mem=500M", f"--output={output}", f"--export=ALL,SSI={ssi}"]
+    slurm.command("sbatch", *options, str(driver), str(config))
+    assert "complete: 12 of 12 tiles" in output.read_text()
+    assert hashes(tmp_path / "out.zarr") == serial

@@ -36,6 +36,7 @@ QUICK = {
     "batch": 2,
     "patch": 40,
     "learning_rate": 5e-3,
+    "select": "network",  # what is tested here is the network; its rival has tests of its own at the end
     "precision": "float32",  # also where the processor has bfloat16
 }
 
@@ -455,3 +456,27 @@ def test_the_dark_level_that_is_configured_is_the_lower_bound() -> None:
         calibration = calibrate([measurement], gaussian_psf(), config)
         bounds.append(normalised_bounds(config, calibration)[0] * calibration.scale + calibration.offset)
     assert bounds == pytest.approx([0.0, 20.0], abs=1e-3)
+
+
+def test_a_network_that_predicts_worse_than_its_rival_gives_way_to_it() -> None:
+    """Few steps on a scene of flat regions, which total variation was made for; the note says why."""
+    short = {"steps": 2, "validate_every": 1}
+    ours = solved(config_for(training={**short, "select": "network"}))
+    best = solved(config_for(training={**short, "select": "best"}))
+    rival = solved(config_for(solver="tv_cg"))
+    assert ours.heldout_after is not None
+    assert best.heldout_after is not None
+    assert best.method == "tv_cg"
+    assert best.heldout_after < ours.heldout_after
+    np.testing.assert_array_equal(best.estimate, rival.estimate)
+    assert "held-out loss" in best.note
+    assert best.steps == ours.steps
+
+
+def test_a_network_that_predicts_better_is_kept_as_it_is() -> None:
+    """The rival is given a hopeless weight."""
+    hopeless = {"classical": {"weight": 1e3}}
+    ours = solved(config_for(training={"select": "network"}))
+    kept = solved(config_for(training={"select": "best"}, **hopeless))
+    assert kept.method == ours.method
+    np.testing.assert_array_equal(kept.estimate, ours.estimate)

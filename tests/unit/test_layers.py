@@ -106,6 +106,7 @@ def test_a_wrong_import_would_be_seen() -> None:
         ("cli", "torch dask distributed"),
         ("run.planning", "torch dask distributed"),
         ("run.status", "torch dask distributed"),
+        ("run.watch", "torch dask distributed"),
         ("run.setup", "torch dask distributed"),
         ("report", "torch dask distributed"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from ssi_pipeline.inversion.classical.primal_dual import solve_tv, tv_path
 from ssi_pipeline.inversion.classical.richardson_lucy import richardson_lucy_path, solve_richardson_lucy
 from ssi_pipeline.inversion.classical.wiener import solve_wiener, wiener_path
 from ssi_pipeline.inversion.problem import Problem
+from ssi_pipeline.inversion.solution import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,20 @@ CLASSICAL = {
 }
 
 
+RIVAL: Final = "tv_cg"
+"""The classical solver that the network's estimate of a tile has to beat; the best of them on all data tried."""
+
+
+def calibrated(config: RunConfig) -> Method | None:
+    """Return the classical solver whose knob a channel's calibration chooses: the configured one, or the rival.
+
+    A shared network has none: it is there to be quick, and to give in tiles what it gives on the whole.
+    """
+    if config.solver == "ssi":
+        return RIVAL if config.training.select == "best" and config.training.scope != "shared" else None
+    return config.solver if config.solver in CLASSICAL else None  # type: ignore[return-value]
+
+
 def configured_knob(config: RunConfig) -> float | None:
     """Return the knob of the configured solver where the configuration sets it, None where it is to be chosen."""
     set_to = config.classical.iterations if CLASSICAL[config.solver].counts else config.classical.weight
@@ -55,7 +71,7 @@ def knob_of(problem: Problem, name: str) -> float:
         The channel was calibrated for another solver.
     """
     configured = configured_knob(problem.config) if name == problem.config.solver else None
-    chosen = problem.calibration.knob if name == problem.config.solver else None
+    chosen = problem.calibration.knob if name == calibrated(problem.config) else None
     if configured is None and chosen is None and name == "wiener":
         return problem.calibration.wiener_weight
     knob = chosen if configured is None else configured
