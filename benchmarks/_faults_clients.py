@@ -26,7 +26,7 @@ def _with_clock(shift: int) -> tuple[str, ...]:
 
 def second_client(bench: Bench, tally: Tally) -> None:
     """A second client, with the right time or not, is refused and told who is there; the first one goes on."""
-    for _ in bench.times(1, 3):
+    for _ in bench.times(1, 2):
         case = bench.case()
         first = case.start(sleep=1.5)
         first.wait_for(lambda case=case: case.done() >= 2)
@@ -52,7 +52,7 @@ def six_clients(bench: Bench, tally: Tally) -> None:
 
 def other_clock(bench: Bench, tally: Tally) -> None:
     """Killed clients are resumed by ones whose clocks are an hour ahead, and an hour behind."""
-    for _ in bench.times(1, 3):
+    for _ in bench.times(1, 2):
         case = bench.case()
         for number, shift in enumerate((0, _HOUR, -_HOUR)):
             call = case.start(program=_with_clock(shift), sleep=0.7)

@@ -31,7 +31,7 @@ def _end(bench: Bench, tally: Tally, case: Case, call: Call) -> None:
 def cancelled_job(bench: Bench, tally: Tally) -> None:
     """Scancel of a job in the middle of its tiles."""
     with _slurm.slurm() as cluster:
-        for _ in bench.times(1, 3):
+        for _ in bench.times(1, 2):
             case = _case(bench)
             call = _start(case, cluster, sleep=2)
             call.wait_for(lambda case=case: case.done() >= 4)
@@ -83,7 +83,7 @@ def silent_controller(bench: Bench, tally: Tally) -> None:
 def killed_client(bench: Bench, tally: Tally) -> None:
     """SIGKILL to the client: its jobs are cancelled by the next one."""
     with _slurm.slurm() as cluster:
-        for _ in bench.times(1, 3):
+        for _ in bench.times(1, 2):
             case = _case(bench)
             call = _start(case, cluster, sleep=2)
             call.wait_for(lambda case=case: case.done() >= 4)

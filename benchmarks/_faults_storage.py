@@ -66,7 +66,7 @@ def _verify(case: Case) -> tuple[int, str]:
 
 def torn_ledger(bench: Bench, tally: Tally) -> None:
     """The client is killed and the ledger's last line ends anywhere, as a crash of the machine may leave it."""
-    for _ in bench.times(1, 5):
+    for _ in bench.times(1, 4):
         case = bench.case()
         call = case.start(sleep=0.7)
         call.wait_for(lambda case=case: case.done() >= 5)

@@ -53,7 +53,8 @@ def inject(bench: Bench, fault: Fault) -> Row:
     finally:
         end_processes()
     row = {"fault": fault.words, "name": fault.name, "missing": missing, **asdict(tally)}
-    return {**row, "seconds": round(time.monotonic() - began), "date": time.strftime("%Y-%m-%d %H:%M")}
+    when = {"seconds": round(time.monotonic() - began), "date": time.strftime("%Y-%m-%d %H:%M")}
+    return {**row, **when, "command": shlex.join(["python", *sys.argv])}
 
 
 def is_good(row: Row) -> bool:
@@ -74,15 +75,16 @@ def line(row: Row) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def report(rows: list[Row], command: str) -> str:
+def report(rows: list[Row]) -> str:
     """Return docs/reliability-faults.md."""
     memory = psutil.virtual_memory().total / 2**30
     dates = [row["date"] for row in rows]
+    commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
     lines = [
         "# Faults, injected for real",
         "",
-        f"{min(dates)} to {max(dates)}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
-        f"`{command}`.",
+        f"{min(dates)} to {max(dates)}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}.",
+        f"Command: {commands}.",
         "Each fault is injected into a real `ssi run` of 24 tiles, started as a user starts it, with two dask workers",
         "or four in jobs of SLURM. The same command resumes it. Then every file of every level is compared with that",
         "of a run that nobody disturbed, and all of it is read back as `ssi verify` does.",
@@ -133,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = run(names, options.short)
     if not options.short:
         kept = [ROWS / f"{name}.json" for name in known]
-        text = report([json.loads(p.read_text()) for p in kept if p.is_file()], shlex.join(["python", *sys.argv]))
+        text = report([json.loads(p.read_text()) for p in kept if p.is_file()])
         DOCUMENT.write_text(text)
         print(text)
     return 0 if all(map(is_good, rows)) else 1
