@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import mmap
 import os
 import random
 import re
@@ -119,19 +120,29 @@ class Case:
         return [r.index for r in read_records(ledger_of(self.config)) if (r.kind, r.status) == (kind, status)]
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run without any fault: digests of its files, seconds, bytes in its folder before and after."""
+
+    image: dict[str, str]
+    seconds: float
+    before: int
+    after: int
+
+
 @dataclass
 class Bench:
-    """Where the faults are tried. ``short``: few times each."""
+    """Where the faults are tried. ``few``: as often as in the short form."""
 
     folder: Path
-    short: bool
+    few: bool
     rng: random.Random
-    _expected: dict[str, tuple[dict[str, str], float]] = field(default_factory=dict)
+    _undisturbed: dict[str, Undisturbed] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def times(self, few: int, many: int) -> range:
         """Count the injections of the short and of the long form."""
-        return range(few if self.short else many)
+        return range(few if self.few else many)
 
     def new_folder(self) -> Path:
         """Make a folder for a case."""
@@ -151,22 +162,27 @@ class Bench:
         config.write_text(yaml.safe_dump(document))
         return Case(config)
 
-    def expected(self, solver: str = "wiener") -> dict[str, str]:
-        """Return the digests of the image that an undisturbed run makes."""
-        return self._undisturbed(solver)[0]
-
-    def seconds(self, solver: str) -> float:
-        """Return how long an undisturbed run takes."""
-        return self._undisturbed(solver)[1]
-
-    def _undisturbed(self, solver: str) -> tuple[dict[str, str], float]:
-        if solver not in self._expected:
+    def undisturbed(self, solver: str = "wiener") -> Undisturbed:
+        """Return what a run without any fault makes, and takes."""
+        if solver not in self._undisturbed:
             case, began = self.case(solver), time.monotonic()
+            before = used_bytes(case.config.parent)
             call = case.start()
             if call.end() != 0:
                 raise RuntimeError(f"a run without any fault failed: {call.text()}")
-            self._expected[solver] = hashes(case.output), time.monotonic() - began
-        return self._expected[solver]
+            seconds, after = time.monotonic() - began, used_bytes(case.config.parent)
+            self._undisturbed[solver] = Undisturbed(hashes(case.output), seconds, before, after)
+        return self._undisturbed[solver]
+
+    def expected(self, solver: str = "wiener") -> dict[str, str]:
+        """Return the digests of the image that an undisturbed run makes."""
+        return self.undisturbed(solver).image
+
+
+def used_bytes(folder: Path) -> int:
+    """Return what the files below a folder take on a tmpfs, which counts in pages."""
+    sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes)
 
 
 @dataclass
@@ -217,12 +233,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault. ``missing``: tells why it cannot be injected here, None where it can."""
+    """One kind of fault. ``missing``: tells why it cannot be injected here, None where it can.
+
+    ``short``: belongs to the short form; the others take long, or have tests of their own.
+    """
 
     name: str
     words: str
     inject: Callable[[Bench, Tally], None]
     missing: Callable[[], str | None] = lambda: None
+    short: bool = True
 
 
 _started: list[subprocess.Popen[bytes]] = []

@@ -38,7 +38,9 @@ def killed_clients(bench: Bench, tally: Tally) -> None:
     while tally.times < count:
         forget(case.config)
         # a run of 24 tiles survives some ten kills before it is complete
-        run = kill_clients(case.config, expected, bench.seconds("ssi"), min(10, count - tally.times), bench.rng)
+        run = kill_clients(
+            case.config, expected, bench.undisturbed("ssi").seconds, min(10, count - tally.times), bench.rng
+        )
         tally.expect(run.sound, "the run with killed clients is not sound")
         tally.times += len(run.kills)
         tally.ends += [128 + signal.SIGKILL] * len(run.kills) + [0]
@@ -147,9 +149,9 @@ def _end(process: psutil.Popen) -> None:
 
 FAULTS = (
     Fault("workers", "SIGKILL of workers", killed_workers),
-    Fault("chaos", "workers that die at random (distributed.chaos)", chaos),
+    Fault("chaos", "workers that die at random (distributed.chaos)", chaos, short=False),
     Fault("clients", "SIGKILL of the client", killed_clients),
     Fault("scheduler", "SIGKILL of the dask scheduler", killed_scheduler),
-    Fault("stopped", "SIGSTOP of a worker", stopped_worker),
-    Fault("poison", "a tile that kills its workers", poison),
+    Fault("stopped", "SIGSTOP of a worker", stopped_worker, short=False),
+    Fault("poison", "a tile that kills its workers", poison, short=False),
 )

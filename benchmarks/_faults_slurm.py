@@ -95,8 +95,8 @@ def killed_client(bench: Bench, tally: Tally) -> None:
 
 FAULTS = (
     Fault("scancel", "SLURM: scancel of a job in mid-tile", cancelled_job, _slurm.missing),
-    Fault("requeue", "SLURM: scontrol requeue of a job", requeued_job, _slurm.missing),
-    Fault("walltime", "SLURM: one minute of walltime, a longer run", short_walltime, _slurm.missing),
-    Fault("controller", "SLURM: controller stopped for 20 s", silent_controller, _slurm.missing),
-    Fault("slurm-client", "SLURM: SIGKILL of the client", killed_client, _slurm.missing),
+    Fault("requeue", "SLURM: scontrol requeue of a job", requeued_job, _slurm.missing, short=False),
+    Fault("walltime", "SLURM: one minute of walltime, a longer run", short_walltime, _slurm.missing, short=False),
+    Fault("controller", "SLURM: controller stopped for 20 s", silent_controller, _slurm.missing, short=False),
+    Fault("slurm-client", "SLURM: SIGKILL of the client", killed_client, _slurm.missing, short=False),
 )

@@ -81,11 +81,11 @@ def torn_ledger(bench: Bench, tally: Tally) -> None:
 
 def full_disk(bench: Bench, tally: Tally) -> None:
     """A small disk is full in the middle of the run, or before its first tile; more space, and it goes on."""
-    used = [_used_bytes(bench, finished) for finished in (False, True)]
+    without = bench.undisturbed()
     for number in bench.times(1, 5):
         folder = bench.new_folder()
-        share = bench.rng.uniform(0.1, 0.9) if bench.short else (0.01, 0.2, 0.45, 0.7, 0.95)[number]
-        size = round(used[0] + share * (used[1] - used[0]))
+        share = bench.rng.uniform(0.1, 0.9) if bench.few else (0.01, 0.2, 0.45, 0.7, 0.95)[number]
+        size = round(without.before + share * (without.after - without.before))  # and scratch, while it runs
         with _mounted("-t", "tmpfs", "-o", f"size={size}", "ssi-faults", str(folder)):
             case = bench.case(folder=folder)
             tally.times += 1
@@ -93,17 +93,6 @@ def full_disk(bench: Bench, tally: Tally) -> None:
             subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
             tally.ended(case.start(), 0)
             tally.judge(case, bench.expected())
-
-
-def _used_bytes(bench: Bench, finished: bool) -> int:
-    """Return what a run's folder takes on a disk of its own, before and after the run."""
-    folder = bench.new_folder()
-    with _mounted("-t", "tmpfs", "-o", "size=64m", "ssi-faults", str(folder)):
-        case = bench.case(folder=folder)
-        if finished and case.start().end() != 0:
-            raise RuntimeError("a run on a small disk of its own failed")
-        there = os.statvfs(folder)
-        return (there.f_blocks - there.f_bfree) * there.f_frsize
 
 
 def read_only_scratch(bench: Bench, tally: Tally) -> None:

@@ -104,11 +104,11 @@ def report(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def run(names: set[str], short: bool) -> list[Row]:
-    """Inject the faults of these names, one after the other."""
+def run(names: set[str], few: bool, keep: bool) -> list[Row]:
+    """Inject the faults of these names, one after the other; ``keep``: each row, for the table."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="ssi-faults-") as folder:
-        bench = Bench(Path(folder), short, random.Random(time.time_ns()))
+        bench = Bench(Path(folder), few, random.Random(time.time_ns()))
         for fault in FAULTS:
             if fault.name not in names:
                 continue
@@ -116,7 +116,7 @@ def run(names: set[str], short: bool) -> list[Row]:
             row = inject(bench, fault)
             rows.append(row)
             print(line(row), *row["wrong"], sep="\n", flush=True)
-            if not short:
+            if keep:
                 ROWS.mkdir(parents=True, exist_ok=True)
                 write_json(ROWS / f"{fault.name}.json", row)
     return rows
@@ -126,13 +126,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; returns 1 where something was not as it should be."""
     known = [fault.name for fault in FAULTS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(known), metavar="A,B", help=f"some of {', '.join(known)}")
-    parser.add_argument("--short", action="store_true", help="a few of each, nothing is written")
+    parser.add_argument("--only", metavar="A,B", help=f"some of {', '.join(known)}")
+    parser.add_argument("--few", action="store_true", help="as few times as in the short form, but write the table")
+    parser.add_argument("--short", action="store_true", help="those that take minutes, few times; nothing is written")
     options = parser.parse_args(arguments)
-    names = set(options.only.split(","))
+    chosen = [fault.name for fault in FAULTS if fault.short or not options.short]
+    names = set(options.only.split(",") if options.only else chosen)
     if unknown := names - set(known):
         parser.error(f"--only {', '.join(sorted(unknown))}: there are {', '.join(known)}")
-    rows = run(names, options.short)
+    rows = run(names, few=options.few or options.short, keep=not options.short)
     if not options.short:
         kept = [ROWS / f"{name}.json" for name in known]
         text = report([json.loads(p.read_text()) for p in kept if p.is_file()])

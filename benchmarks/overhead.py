@@ -1,7 +1,7 @@
 """What orchestration costs: (wall time x workers) / sum of the times inside solves; goal at most 1.05.
 
-    python benchmarks/overhead.py           1,000 tiles on 2 and 4 local workers, and 4 of SLURM; writes docs/overhead.md
-    python benchmarks/overhead.py --short   60 tiles on 2 local workers, writes nothing
+    python benchmarks/overhead.py          1,000 tiles on 2 and 4 local workers, 4 of SLURM; writes docs/overhead.md
+    python benchmarks/overhead.py --short  60 tiles on 2 local workers, writes nothing
 
 A tile sleeps for 0.2 s and does nothing else, so that neither its work nor the number of cores is measured. The wall
 time is from the first tile begun to the last one ended, by the ledger's records. What is not inside solves is told
