@@ -49,10 +49,11 @@ def killed_clients(bench: Bench, tally: Tally) -> None:
 
 
 def chaos(bench: Bench, tally: Tally) -> None:
-    """distributed.chaos: each worker ends by itself after some seconds, whatever it does."""
+    """distributed.chaos: each worker ends by itself after some time on average, whatever it does."""
+    life = max(8.0, 0.5 * bench.undisturbed().seconds)  # on a slow machine none would live until its first tile
     for _ in bench.times(1, 2):
         case = bench.case(worker_losses=50)
-        call = case.start(chaos="8 s", sleep=0.7)
+        call = case.start(chaos=f"{life:.0f} s", sleep=life / 6)  # tiles for twice the life of a worker
         tally.ended(call, 0, " lost (")
         tally.times += len(list((case.state / "logs").iterdir())) - WORKERS  # one log for each process that had a task
         tally.judge(case, bench.expected())
