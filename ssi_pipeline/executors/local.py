@@ -21,6 +21,9 @@ from ssi_pipeline.tasks import RunSpec
 
 _START_TIMEOUT = "120s"
 
+WARM = "ssi_pipeline.executors.warm"
+"""What workers import as they start."""
+
 
 def open_local(
     spec: RunSpec, section: ExecutorConfig, workers: int, memory: int, say: Callable[[str], None] = print
@@ -51,6 +54,7 @@ def _start_local(
             security=Security.temporary(),
             dashboard_address=dashboard_address(section.dashboard),
             memory_limit=memory,
+            preload=[*dask.config.get("distributed.worker.preload", default=[]), WARM],
             silence_logs=logging.CRITICAL,
         )
         client = Client(cluster, timeout=_START_TIMEOUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections.abc import MutableMapping
 from typing import Any
@@ -20,6 +21,7 @@ _SEND_S = 1.0
 async def dask_setup(worker: Any) -> None:
     """Called by ``dask worker --preload`` when the worker's name is known, and torch is not imported yet."""
     choose_gpu(str(worker.name), os.environ)
+    importlib.import_module("ssi_pipeline.executors.warm")  # torch with it, which has to see the one GPU only
     if worker.lifetime:
         worker._ssi_drain = asyncio.create_task(_drain(worker, _DRAIN_SHARE * worker.lifetime))  # kept from collection
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask
 import numpy as np
 import psutil
 import pytest
@@ -224,3 +225,13 @@ def test_nobody_without_the_certificate_of_the_run_can_join(spec: RunSpec) -> No
                 Client(asked, timeout="2s")
     finally:
         executor.close()
+
+
+def test_a_worker_has_imported_what_tiles_need_before_it_takes_one() -> None:
+    """And what else dask was told to load is loaded as well."""
+    spec = RunSpec("nowhere", "0")
+    with dask.config.set({"distributed.worker.preload": ["this"]}):
+        executor = open_local(spec, section("dask-1"), 1, 2**31)
+    with contextlib.closing(executor):
+        loaded = executor._client.run(lambda: {"torch", "ssi_pipeline.tasks.execute", "this"} <= set(sys.modules))
+    assert list(loaded.values()) == [True]
