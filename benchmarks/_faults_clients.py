@@ -25,7 +25,7 @@ def _with_clock(shift: int) -> tuple[str, ...]:
 
 
 def second_client(bench: Bench, tally: Tally) -> None:
-    """A second client, with the right time or not, is refused and told who is there; the first one goes on."""
+    """Refused with status 2 and the process that holds the lock; the first one is unharmed."""
     for _ in bench.times(1, 2):
         case = bench.case()
         first = case.start(sleep=1.5)
@@ -39,7 +39,7 @@ def second_client(bench: Bench, tally: Tally) -> None:
 
 
 def six_clients(bench: Bench, tally: Tally) -> None:
-    """Six clients at the same moment: one works, the others are refused."""
+    """Exactly one works, the others are refused with status 2."""
     for _ in bench.times(1, 3):
         case = bench.case()
         calls = [case.start(sleep=2) for _ in range(6)]
@@ -51,7 +51,7 @@ def six_clients(bench: Bench, tally: Tally) -> None:
 
 
 def other_clock(bench: Bench, tally: Tally) -> None:
-    """Killed clients are resumed by ones whose clocks are an hour ahead, and an hour behind."""
+    """Right time, then an hour ahead, then an hour behind; the clients' clock, their workers keep the right time."""
     for _ in bench.times(1, 2):
         case = bench.case()
         for number, shift in enumerate((0, _HOUR, -_HOUR)):

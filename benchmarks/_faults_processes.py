@@ -20,7 +20,7 @@ _DASK = (sys.executable, "-m", "distributed.cli.dask_scheduler"), (sys.executabl
 
 
 def killed_workers(bench: Bench, tally: Tally) -> None:
-    """SIGKILL to one worker after the other, at random moments while tiles are solved."""
+    """One after the other, at random moments while tiles are trained."""
     expected, count = bench.expected("ssi"), len(bench.times(2, 10))
     while tally.times < count:
         case = bench.case("ssi")
@@ -32,7 +32,7 @@ def killed_workers(bench: Bench, tally: Tally) -> None:
 
 
 def killed_clients(bench: Bench, tally: Tally) -> None:
-    """SIGKILL to the client, at random moments from its start on, and soon after it recorded a tile."""
+    """In turn at random moments from its start on, and soon after it recorded a tile; some ten kills a run."""
     expected, count = bench.expected("ssi"), len(bench.times(2, 50))
     case = bench.case("ssi")
     while tally.times < count:
@@ -49,7 +49,7 @@ def killed_clients(bench: Bench, tally: Tally) -> None:
 
 
 def chaos(bench: Bench, tally: Tally) -> None:
-    """distributed.chaos: each worker ends by itself after some time on average, whatever it does."""
+    """Each ends by itself after some time on average, whatever it does."""
     life = max(8.0, 0.5 * bench.undisturbed().seconds)  # on a slow machine none would live until its first tile
     for _ in bench.times(1, 2):
         case = bench.case(worker_losses=50)
@@ -60,7 +60,7 @@ def chaos(bench: Bench, tally: Tally) -> None:
 
 
 def stopped_worker(bench: Bench, tally: Tally) -> None:
-    """SIGSTOP to a worker in the middle of a tile: beyond the limit it is replaced."""
+    """In the middle of a tile; beyond `tile_limit_s` it is replaced within the run."""
     for _ in bench.times(1, 2):
         case = bench.case(tile_limit_s=10)
         call = case.start(sleep=1)
@@ -72,7 +72,7 @@ def stopped_worker(bench: Bench, tally: Tally) -> None:
 
 
 def poison(bench: Bench, tally: Tally) -> None:
-    """A tile that kills each worker that solves it: set aside with its cause, and taken up again when mended."""
+    """Each worker that begins it dies; all others are done, it fails with its cause; mended, `--retry-failed`."""
     for _ in bench.times(1, 2):
         tile = bench.rng.randrange(TILES)
         case = bench.case(worker_losses=2)
@@ -85,7 +85,7 @@ def poison(bench: Bench, tally: Tally) -> None:
 
 
 def killed_scheduler(bench: Bench, tally: Tally) -> None:
-    """SIGKILL to a scheduler that was started by hand; the run goes on with another one."""
+    """One that was started by hand; the run stops in order and goes on with another scheduler."""
     for _ in bench.times(1, 2):
         case = bench.case()
         with _cluster(case, "first") as (address, scheduler):

@@ -29,7 +29,7 @@ def _end(bench: Bench, tally: Tally, case: Case, call: Call) -> None:
 
 
 def cancelled_job(bench: Bench, tally: Tally) -> None:
-    """Scancel of a job in the middle of its tiles."""
+    """Its tiles under way are run again, on nobody's account."""
     with _slurm.slurm() as cluster:
         for _ in bench.times(1, 2):
             case = _case(bench)
@@ -42,7 +42,7 @@ def cancelled_job(bench: Bench, tally: Tally) -> None:
 
 
 def requeued_job(bench: Bench, tally: Tally) -> None:
-    """Scontrol requeue, as a preempting partition does it."""
+    """As a preempting partition does it."""
     with _slurm.slurm() as cluster:
         for _ in bench.times(1, 2):
             case = _case(bench)
@@ -56,7 +56,7 @@ def requeued_job(bench: Bench, tally: Tally) -> None:
 
 
 def short_walltime(bench: Bench, tally: Tally) -> None:
-    """A minute for each job, and tiles for more than that."""
+    """Counted are the jobs that ended by it, between two tiles."""
     with _slurm.slurm() as cluster:
         case = _case(bench, walltime="00:01:00")
         call = _start(case, cluster, sleep=12)
@@ -67,7 +67,7 @@ def short_walltime(bench: Bench, tally: Tally) -> None:
 
 
 def silent_controller(bench: Bench, tally: Tally) -> None:
-    """The controller answers nobody for 20 s."""
+    """It answers nobody, tiles go on."""
     with _slurm.slurm() as cluster:
         for _ in bench.times(1, 2):
             case = _case(bench)
@@ -81,7 +81,7 @@ def silent_controller(bench: Bench, tally: Tally) -> None:
 
 
 def killed_client(bench: Bench, tally: Tally) -> None:
-    """SIGKILL to the client: its jobs are cancelled by the next one."""
+    """Its jobs are cancelled by the next one."""
     with _slurm.slurm() as cluster:
         for _ in bench.times(1, 2):
             case = _case(bench)

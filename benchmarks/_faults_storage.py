@@ -34,7 +34,7 @@ _HARMS: tuple[Callable[[Path], None], ...] = (_truncate, _empty, Path.unlink, _f
 
 
 def harmed_blocks(bench: Bench, tally: Tally) -> None:
-    """Files of finished blocks truncated, emptied, deleted, with a flipped bit: found and made again, no others."""
+    """Of a finished run, one block each; `ssi verify` finds these, `ssi run` writes these again, and no others."""
     case = bench.case()
     tally.ended(case.start(), 0)
     for _ in bench.times(1, 5):
@@ -65,7 +65,7 @@ def _verify(case: Case) -> tuple[int, str]:
 
 
 def torn_ledger(bench: Bench, tally: Tally) -> None:
-    """The client is killed and the ledger's last line ends anywhere, as a crash of the machine may leave it."""
+    """Cut anywhere, as a crash of the machine may leave it."""
     for _ in bench.times(1, 4):
         case = bench.case()
         call = case.start(sleep=0.7)
@@ -80,7 +80,7 @@ def torn_ledger(bench: Bench, tally: Tally) -> None:
 
 
 def full_disk(bench: Bench, tally: Tally) -> None:
-    """A small disk is full in the middle of the run, or before its first tile; more space, and it goes on."""
+    """In the middle of the run, or before its first tile (status 2); the run says so, and goes on with more space."""
     without = bench.undisturbed()
     for number in bench.times(1, 5):
         folder = bench.new_folder()
@@ -96,7 +96,7 @@ def full_disk(bench: Bench, tally: Tally) -> None:
 
 
 def read_only_scratch(bench: Bench, tally: Tally) -> None:
-    """The scratch folder is remounted read-only while tiles are solved, and writable again afterwards."""
+    """A bind mount of it, remounted; the run stops in order, and goes on when it is writable again."""
     for _ in bench.times(1, 3):
         case = bench.case()
         call = case.start(sleep=0.7)

@@ -100,6 +100,10 @@ def report(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|",
         *map(line, rows),
         "",
+        "What is done, and what is expected besides:",
+        "",
+        *(f"- {fault.words}. {' '.join((fault.inject.__doc__ or '').split())}" for fault in FAULTS),
+        "",
     ]
     return "\n".join(lines)
 
