@@ -96,6 +96,7 @@ def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solut
         estimate=rival.estimate,
         method=rival.method,
         heldout_after=theirs,
+        model=None,
         inference_seconds=rival.inference_seconds,
         note="; ".join(filter(None, (found.note, said))),
     )

@@ -158,7 +158,7 @@ def test_a_run_without_training_says_nothing_of_training(tmp_path: Path) -> None
 
 def test_trained_run_shows_curves_and_every_metric(tmp_path: Path) -> None:
     write_image(tmp_path / "in.zarr", (64, 64), "yx", "uint8")
-    config = configure(tmp_path, solver="ssi")
+    config = configure(tmp_path, solver="ssi", training={"select": "network"})
     assert run(config).complete
     page = read_page(write_report(config, tmp_path / "report.html"))
     methods = page.sections["outcome"]
