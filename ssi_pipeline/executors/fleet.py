@@ -220,6 +220,14 @@ class Fleet:
             slurm.cancel([job.job_id for job in self.jobs.values() if job.node == host])
         return True
 
+    def give_up(self, worker: str) -> None:
+        """Cancel the job of a worker that cannot be restarted; it is replaced like any other that ends."""
+        job = self.jobs.get(name_of_job(worker))
+        if job is not None:
+            self.say(f"worker {worker} cannot be restarted: its job {job.job_id} on {job.node} is cancelled")
+            with contextlib.suppress(slurm.SlurmUnreachableError):
+                slurm.cancel([job.job_id])
+
     def close(self) -> None:
         """Cancel all jobs."""
         slurm.cancel([job.job_id for job in self.jobs.values()])

@@ -237,6 +237,16 @@ def test_a_node_that_is_avoided_loses_its_jobs_and_gets_no_more(fleet: Fleet, qu
     assert queue.scripts[3:] == ["ssi3 []"]
 
 
+def test_a_job_is_cancelled_whose_worker_cannot_be_restarted(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states = dict.fromkeys("12", "RUNNING")
+    tend(fleet, queue, ["ssi0-1", "ssi1"])
+    fleet.give_up("ssi0-1")
+    tend(fleet, queue, ["ssi1"])
+    assert queue.cancelled == ["1"]
+    assert len(queue.scripts) == 3
+
+
 def test_it_tells_why_it_waits(fleet: Fleet, queue: Queue, said: list[str]) -> None:
     for _ in range(10):
         tend(fleet, queue)
