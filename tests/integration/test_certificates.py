@@ -37,10 +37,10 @@ def test_nobody_else_can_read_it_and_nothing_is_left(certificate: Certificate) -
 def test_who_has_it_can_connect_and_who_has_another_cannot(certificate: Certificate, tmp_path: Path) -> None:
     async def work() -> int:
         security = certificate.security()
-        address = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
-        async with Scheduler(dashboard=False, port=0, **address) as scheduler:
+        address = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "security": security}
+        async with Scheduler(port=0, protocol="tls://", **address) as scheduler:
             async with (
-                Worker(scheduler.address, nthreads=1, dashboard=False, security=security, host="127.0.0.1"),
+                Worker(scheduler.address, nthreads=1, **address),
                 Client(scheduler.address, security=security, asynchronous=True) as client,
             ):
                 found: int = await client.submit(sum, [1, 2])
