@@ -39,6 +39,9 @@ class Workers(Protocol):
     def avoid(self, host: str) -> bool:
         """Use a machine no more; tells whether there are others."""
 
+    def give_up(self, worker: str) -> None:
+        """End what a worker lives in, which does not react any more."""
+
     def close(self) -> None:
         """Give all of them back."""
 

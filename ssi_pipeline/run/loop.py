@@ -133,7 +133,7 @@ class Loop:
         for record in completed.records:
             if record in full:
                 continue
-            if INFRASTRUCTURE in record.quality:
+            if INFRASTRUCTURE in record.quality and self._losses.machine_is_to_blame(record.key):
                 self._losses.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
                 self._retry.append(Job(record.kind, record.index, record.attempt))
             elif record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
