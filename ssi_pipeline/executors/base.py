@@ -28,7 +28,9 @@ class Workers(Protocol):
     ``patience_s``: how long it may take until it is known why a worker was lost.
     """
 
-    patience_s: float
+    @property
+    def patience_s(self) -> float:
+        """See above."""
 
     def tend(self, connected: Collection[str], enough: bool) -> None:
         """Replace what is gone; ``connected``: names of the workers there are, ``enough``: no more are needed."""

@@ -154,7 +154,8 @@ class DaskExecutor:
             if loss.worker not in known:
                 known[loss.worker] = self._departure(loss.worker)
             how = known[loss.worker]
-            if how is None and time.monotonic() - loss.since < patience:
+            # a node without power counts as running for minutes; a process that died alone is back soon
+            if how is None and time.monotonic() - loss.since < patience and not self._is_back(loss):
                 waiting.append(loss)
             elif how is None:
                 batches.append(self._back(loss.key, lost=loss.why))
@@ -162,6 +163,10 @@ class DaskExecutor:
                 batches.append(self._back(loss.key, lost=f"its worker's job is {how}", excused=True))
         self._undecided, self._asked = waiting, time.monotonic()
         return batches
+
+    def _is_back(self, loss: _Loss) -> bool:
+        """Tell whether a worker of the lost one's name was seen since."""
+        return self._looked > loss.since and any(worker.name == loss.worker for worker in self._workers)
 
     def _departure(self, worker: str) -> str | None:
         if self._fleet is None:

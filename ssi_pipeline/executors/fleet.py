@@ -66,7 +66,6 @@ class Fleet:
     log_of: Callable[[str], Path]
     connect_timeout_s: float
     say: Callable[[str], None]
-    patience_s: float = 10.0  # a job that was told to end counts as running for a moment
     jobs: dict[str, FleetJob] = field(default_factory=dict)
     avoided: dict[str, float] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
@@ -78,6 +77,11 @@ class Fleet:
     _unsure: bool = False
     _said: float = field(default_factory=lambda: time.monotonic())  # looked up when a fleet is made
     _silence: float = _SAY_WAITING_S
+
+    @property
+    def patience_s(self) -> float:
+        """A job that was told to end counts as running for a moment, one whose node has no power for minutes."""
+        return self.connect_timeout_s
 
     def tend(self, connected: Collection[str], enough: bool) -> None:
         """Look after the jobs, every few seconds; ``connected``: names of the workers that the scheduler has.
