@@ -28,7 +28,9 @@ class Workers(Protocol):
     ``patience_s``: how long it may take until it is known why a worker was lost.
     """
 
-    patience_s: float
+    @property
+    def patience_s(self) -> float:
+        """See above."""
 
     def tend(self, connected: Collection[str], enough: bool) -> None:
         """Replace what is gone; ``connected``: names of the workers there are, ``enough``: no more are needed."""
@@ -38,6 +40,9 @@ class Workers(Protocol):
 
     def avoid(self, host: str) -> bool:
         """Use a machine no more; tells whether there are others."""
+
+    def give_up(self, worker: str) -> None:
+        """End what a worker lives in, which does not react any more."""
 
     def close(self) -> None:
         """Give all of them back."""

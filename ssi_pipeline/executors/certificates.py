@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from distributed import Security
+
+_NAME = "ssi-pipeline run"
+_EARLIER, _LIFE = datetime.timedelta(days=2), datetime.timedelta(days=365)
+"""Valid from before now: the clock of a node may be late, and to it a new certificate (dask's too) is not valid yet."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +31,14 @@ class Certificate:
         """Make a new one in place of what a killed client may have left."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
-        made = Security.temporary().get_tls_config_for_role("scheduler")
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
         found = Certificate(folder)
-        for path, text in ((found.public, made["cert"]), (found.key, made["key"])):
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-                stream.write(text)
+        for path, content in ((found.public, _signed(key)), (found.key, private)):
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                stream.write(content)
         return found
 
     @property
@@ -52,3 +64,20 @@ class Certificate:
     def remove(self) -> None:
         """Delete it; nothing that runs any longer needs it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _signed(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a certificate of a key, signed with that key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
+    now = datetime.datetime.now(tz=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLIER)
+        .not_valid_after(now + _LIFE)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM)

@@ -27,6 +27,8 @@ from ssi_pipeline.tasks import RunSpec, execute
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
 _RESTART_TIMEOUT = 30
+_ASK_SECONDS = 1.0
+"""SLURM's controller serves a whole site: it is not asked five times a second what became of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class DaskExecutor:
         self._jobs: dict[Any, tuple[Job, ...]] = {}
         self._futures: dict[Any, Future[Any]] = {}
         self._undecided: list[_Loss] = []
+        self._asked = -math.inf
         self._count = 0
         self._pending = 0
         self._workers: list[SeenWorker] = []
@@ -140,20 +143,30 @@ class DaskExecutor:
 
     def _decided(self) -> list[Completed]:
         """Return the lost batches of which it is clear by now whether a whole job of SLURM ended, or only a process."""
+        if not self._undecided or time.monotonic() - self._asked < _ASK_SECONDS:
+            return []
         batches, waiting = [], []
+        known: dict[str, str | None] = {}
         for loss in self._undecided:
             if loss.key not in self._jobs:
                 continue
             patience = self._fleet.patience_s if self._fleet else 0.0
-            how = self._departure(loss.worker)
-            if how is None and time.monotonic() - loss.since < patience:
+            if loss.worker not in known:
+                known[loss.worker] = self._departure(loss.worker)
+            how = known[loss.worker]
+            # a node without power counts as running for minutes; a process that died alone is back soon
+            if how is None and time.monotonic() - loss.since < patience and not self._is_back(loss):
                 waiting.append(loss)
             elif how is None:
                 batches.append(self._back(loss.key, lost=loss.why))
             else:
                 batches.append(self._back(loss.key, lost=f"its worker's job is {how}", excused=True))
-        self._undecided = waiting
+        self._undecided, self._asked = waiting, time.monotonic()
         return batches
+
+    def _is_back(self, loss: _Loss) -> bool:
+        """Tell whether a worker of the lost one's name was seen since."""
+        return self._looked > loss.since and any(worker.name == loss.worker for worker in self._workers)
 
     def _departure(self, worker: str) -> str | None:
         if self._fleet is None:
@@ -189,11 +202,15 @@ class DaskExecutor:
             batches.append(
                 self._back(key, lost=f"no result from {worker.name} after {seconds:.0f} s (limit {limit:.0f} s)")
             )
-            with contextlib.suppress(
-                ValueError, TimeoutError, OSError
-            ):  # a worker that nobody restarts keeps its place
-                self._client.restart_workers([worker.address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
+            self._restart(worker)
         return batches
+
+    def _restart(self, worker: SeenWorker) -> None:
+        """Restart a worker; where its node hangs as well, the whole job has to go, or it would be given more tasks."""
+        with contextlib.suppress(ValueError, TimeoutError, OSError):  # one that nobody restarts keeps its place
+            done = self._client.restart_workers([worker.address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
+            if "timed out" in done.values() and self._fleet is not None:
+                self._fleet.give_up(worker.name)
 
     def _refuse_dead_client(self) -> None:
         if self._client.status not in ("running", "connecting"):

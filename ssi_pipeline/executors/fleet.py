@@ -7,6 +7,7 @@ has left it is replaced.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import Counter
@@ -24,6 +25,12 @@ _MOST_AT_ONCE = 50
 _LONGEST_PAUSE_S = 120.0
 _SAY_WAITING_S, _SAY_RARELY_S = 15.0, 600.0
 _TAIL_LINES = 15
+
+_AVOID_S = 3600.0
+"""How long a node is kept clear of: most are mended, and in weeks each one has a bad hour."""
+
+_TAKEN_AWAY = {"PREEMPTED", "CANCELLED", "NODE_FAIL"}
+"""States of a job that ended by no fault of its script."""
 
 
 def name_of_job(worker: str) -> str:
@@ -47,26 +54,34 @@ class FleetJob:
 class Fleet:
     """Keeps ``size`` jobs in SLURM's queue.
 
-    ``script``: makes the text for sbatch from the name of the job's workers and the nodes to keep clear of.
+    ``name``: of all its jobs, and of no others. ``script``: makes the text for sbatch from the name of the job's
+    workers and the nodes to keep clear of.
     ``log_of``: the file that a job writes to. ``ended``: last state of former jobs by name.
-    ``say``: told what happens. Only the client's main thread may use a fleet.
+    ``avoided``: nodes, and until when. ``say``: told what happens. Only the client's main thread may use a fleet.
     """
 
     size: int
+    name: str
     script: Callable[[str, Collection[str]], str]
     log_of: Callable[[str], Path]
     connect_timeout_s: float
     say: Callable[[str], None]
-    patience_s: float = 10.0  # a job that was told to end counts as running for a moment
     jobs: dict[str, FleetJob] = field(default_factory=dict)
-    avoided: set[str] = field(default_factory=set)
+    avoided: dict[str, float] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _due: float = 0.0
     _pause: float = TEND_SECONDS
     _unreported: int = 0
+    _accepted: bool = False
+    _unsure: bool = False
     _said: float = field(default_factory=lambda: time.monotonic())  # looked up when a fleet is made
     _silence: float = _SAY_WAITING_S
+
+    @property
+    def patience_s(self) -> float:
+        """A job that was told to end counts as running for a moment, one whose node has no power for minutes."""
+        return self.connect_timeout_s
 
     def tend(self, connected: Collection[str], enough: bool) -> None:
         """Look after the jobs, every few seconds; ``connected``: names of the workers that the scheduler has.
@@ -76,7 +91,7 @@ class Fleet:
         Raises
         ------
         ExecutorError
-            sbatch refuses the job, or jobs end one after the other before their workers report.
+            sbatch refuses the first job, or jobs end one after the other before their workers report.
         """
         now = time.monotonic()
         if now < self._due:
@@ -86,12 +101,21 @@ class Fleet:
             if not enough:
                 self._top_up()
         except slurm.SlurmUnreachableError as error:
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
-            self.say(f"SLURM does not answer ({error}); what runs goes on, asked again in {self._pause:.0f} s")
+            self._wait(f"SLURM does not answer ({error})")
+        except slurm.SlurmRefusedError as error:
+            if not self._accepted:
+                raise
+            # what it took before is not wrong: a limit of this user's jobs, a partition that is down
+            self._wait(f"SLURM takes no job now ({error})")
         else:
             self._pause = TEND_SECONDS
         self._due = time.monotonic() + self._pause
         self._say_waiting(connected)
+
+    def _wait(self, why: str) -> None:
+        before, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE_S)
+        if self._pause > before:
+            self.say(f"{why}; what runs goes on, asked again in {self._pause:.0f} s")
 
     def _look(self, connected: Collection[str], now: float) -> None:
         """Learn the jobs' states; forget those that have left the queue."""
@@ -106,6 +130,8 @@ class Fleet:
         present = {name_of_job(worker) for worker in connected}
         for name, job in list(self.jobs.items()):
             seen = found.get(job.job_id)
+            if seen is None and name in present:
+                continue  # a queue that is just being read in again; its workers know better
             state = seen.state if seen else "GONE"
             if state == "RUNNING":
                 self._running(name, job, seen.node if seen else "", name in present, now)
@@ -131,10 +157,13 @@ class Fleet:
     def _ended(self, name: str, job: FleetJob, state: str) -> None:
         del self.jobs[name]
         self.ended[name] = state
-        self._unreported = 0 if job.reported else self._unreported + 1
+        if job.reported:
+            self._unreported = 0
+        elif state not in _TAKEN_AWAY:
+            self._unreported += 1
         where = f" on {job.node}" if job.node else ""
         self.say(f"job {job.job_id}{where} has ended ({state.lower()})")
-        if self._unreported >= max(3, self.size):
+        if not job.reported and self._unreported >= max(3, self.size):
             raise ExecutorError(
                 f"{self._unreported} jobs in a row ended before their workers reported; the last words of job "
                 f"{job.job_id} ({self.log_of(job.job_id)}):\n{self._last_words(job.job_id)}\n"
@@ -149,9 +178,21 @@ class Fleet:
         return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:]) or "  (the log is empty)"
 
     def _top_up(self) -> None:
+        if self._unsure:
+            self._cancel_strays()
+        now = time.monotonic()
+        avoided = [host for host, until in self.avoided.items() if now < until]
         for _ in range(min(self.size - len(self.jobs), _MOST_AT_ONCE)):
             name = f"ssi{next(self._numbers)}"
-            self.jobs[name] = FleetJob(slurm.submit(self.script(name, self.avoided)))
+            self._unsure = True
+            self.jobs[name] = FleetJob(slurm.submit(self.script(name, avoided)))
+            self._unsure, self._accepted = False, True
+
+    def _cancel_strays(self) -> None:
+        """Cancel jobs whose number was never told: a request without an answer may have been heard all the same."""
+        known = {job.job_id for job in self.jobs.values()}
+        slurm.cancel([job.job_id for job in slurm.queued_by_name(self.name) if job.job_id not in known])
+        self._unsure = False
 
     def _say_waiting(self, connected: Collection[str]) -> None:
         """Tell why nothing happens where no worker is there: soon at first, then more and more rarely."""
@@ -177,12 +218,23 @@ class Fleet:
         return None if state in ("RUNNING", "OUT_OF_MEMORY") else state.lower()
 
     def avoid(self, host: str) -> bool:
-        """Cancel the jobs on a node and ask for it no more."""
-        self.avoided.add(host)
-        slurm.cancel([job.job_id for job in self.jobs.values() if job.node == host])
+        """Cancel the jobs on a node and ask for it no more, for an hour."""
+        self.avoided[host] = time.monotonic() + _AVOID_S
+        with contextlib.suppress(slurm.SlurmUnreachableError):  # said when the fleet is tended
+            slurm.cancel([job.job_id for job in self.jobs.values() if job.node == host])
         return True
+
+    def give_up(self, worker: str) -> None:
+        """Cancel the job of a worker that cannot be restarted; it is replaced like any other that ends."""
+        job = self.jobs.get(name_of_job(worker))
+        if job is not None:
+            self.say(f"worker {worker} cannot be restarted: its job {job.job_id} on {job.node} is cancelled")
+            with contextlib.suppress(slurm.SlurmUnreachableError):
+                slurm.cancel([job.job_id])
 
     def close(self) -> None:
         """Cancel all jobs."""
         slurm.cancel([job.job_id for job in self.jobs.values()])
+        if self._unsure:
+            self._cancel_strays()
         self.jobs.clear()

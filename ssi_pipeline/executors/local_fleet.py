@@ -56,5 +56,8 @@ class LocalFleet:
         """Nothing else is there to take its place."""
         return False
 
+    def give_up(self, worker: str) -> None:
+        """Leave it to ``tend``, which kills who has been silent for long."""
+
     def close(self) -> None:
         """The cluster ends its processes."""

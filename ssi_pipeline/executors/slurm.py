@@ -35,7 +35,7 @@ def open_slurm(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None
     """
     require_jobqueue()
     state = Path(spec.state)
-    name = job_name(state, spec.fingerprint)
+    name = job_name(state)
     log_pattern(state).parent.mkdir(exist_ok=True)
     (state / "dask").mkdir(exist_ok=True)
     (state / "dask" / "worker.yaml").write_text(yaml.safe_dump(_nested(worker_settings(section.threads))))
@@ -51,6 +51,7 @@ def open_slurm(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None
     assert section.workers is not None
     fleet = Fleet(
         size=math.ceil(section.workers / section.slurm.workers_per_job),
+        name=name,
         script=script,
         log_of=lambda job_id: Path(str(log_pattern(state)).replace("%j", job_id)),
         connect_timeout_s=section.slurm.connect_timeout_s,

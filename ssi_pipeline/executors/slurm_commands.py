@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -11,6 +11,15 @@ from dataclasses import dataclass
 from ssi_pipeline.errors import ExecutorError
 
 _TIMEOUT_S = 60.0
+
+_PASSING = (
+    r"(?i)unable to contact|connection|timed out|communication|socket|temporarily|zero bytes|munge|authentic|credential"
+    r"|standby|try again"
+)
+"""What sbatch says when it has not got through to SLURM."""
+
+_SHORT = {"-J": "JOB_NAME", "-p": "PARTITION", "-A": "ACCOUNT", "-t": "TIMELIMIT", "--mem": "MEM_PER_NODE"}
+"""Names that sbatch's variables have for options called otherwise."""
 
 LIVE_STATES = {
     *("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD"),
@@ -21,6 +30,10 @@ LIVE_STATES = {
 
 class SlurmUnreachableError(ExecutorError):
     """SLURM does not answer now; it may do so later."""
+
+
+class SlurmRefusedError(ExecutorError):
+    """SLURM does not take a job: the script is wrong, or a limit is reached, or a partition is down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +53,15 @@ def submit(script: str) -> str:
     ------
     SlurmUnreachableError
         The controller does not answer.
-    ExecutorError
+    SlurmRefusedError
         sbatch refuses the script, for instance an unknown partition.
     """
-    output = _run(["sbatch", "--parsable"], script)
-    job_id = output.strip().split(";")[0]
-    if not job_id.isdigit():
+    output = _run(["sbatch", "--parsable"], script, environment=_environment(script))
+    # the last line: sites put words of their own before it
+    found = re.search(r"^(\d+)(;\S*)?\s*\Z", output, re.MULTILINE)
+    if found is None:
         raise ExecutorError(f"sbatch answered {output.strip()!r}: expected the number of a job")
-    return job_id
+    return found.group(1)
 
 
 def queued(job_ids: Sequence[str]) -> dict[str, QueuedJob]:
@@ -84,15 +98,26 @@ def partitions() -> dict[str, str]:
 
 def _squeue(options: Sequence[str]) -> list[QueuedJob]:
     # all states: a job that has ended is then known to have ended, and not only missing
-    output = _run(["squeue", "-h", "-u", getpass.getuser(), "-t", "all", "-o", "%i|%T|%N|%r", *options])
+    output = _run(["squeue", "-h", "-u", str(os.getuid()), "-t", "all", "-o", "%i|%T|%N|%r", *options])
     fields = (line.split("|", 3) for line in output.splitlines())
     return [QueuedJob(*(part.strip() for part in line)) for line in fields if len(line) == 4]
 
 
-def _run(command: list[str], stdin: str = "", failing: str | None = None) -> str:
+def _run(
+    command: list[str], stdin: str = "", failing: str | None = None, environment: dict[str, str] | None = None
+) -> str:
     """Run a command; ``failing``: what it may say where it fails because there is nothing to do."""
     try:
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the client, which ends in order
+        )
     except FileNotFoundError as error:
         raise ExecutorError(
             f"{command[0]} not found: executor.kind is slurm, which needs SLURM's commands on this machine; "
@@ -103,6 +128,14 @@ def _run(command: list[str], stdin: str = "", failing: str | None = None) -> str
     if done.returncode == 0 or (failing and re.search(failing, done.stderr)):
         return done.stdout
     said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-    if re.search(r"(?i)unable to contact|connection refused|timed out|communication|socket|temporarily", said):
+    # whatever goes wrong with a question (controller, authentication, network) may be well the next time
+    if command[0] != "sbatch" or re.search(_PASSING, said):
         raise SlurmUnreachableError(f"{command[0]}: {said}")
-    raise ExecutorError(f"{command[0]} refused: {said}")
+    raise SlurmRefusedError(f"{command[0]} refused: {said}")
+
+
+def _environment(script: str) -> dict[str, str]:
+    """Return ours without sbatch's variables for what the script says itself: they would count more than it."""
+    options = re.findall(r"^#SBATCH (-\w|--[\w-]+)", script, re.MULTILINE)
+    said = {_SHORT.get(option, option.strip("-").upper().replace("-", "_")) for option in options}
+    return {name: value for name, value in os.environ.items() if not (name.startswith("SBATCH_") and name[7:] in said)}

@@ -30,9 +30,9 @@ def require_jobqueue() -> None:
         ) from error
 
 
-def job_name(state: Path, fingerprint: str) -> str:
-    """Return the name of a run's jobs: equal at each start, and no other run's."""
-    return f"ssi-{digest({'fingerprint': fingerprint, 'state': str(state.resolve())})[:10]}"
+def job_name(state: Path) -> str:
+    """Return the name of the jobs that write to one output: equal at each start, also of a run begun anew there."""
+    return f"ssi-{digest({'state': str(state.resolve())})[:10]}"
 
 
 def lifetime(walltime_s: int) -> tuple[int, int]:

@@ -31,6 +31,9 @@ from ssi_pipeline.storage.scratch import remove_scratch
 from ssi_pipeline.storage.state import StatePaths, make_state_folder
 from ssi_pipeline.tasks import Context, RunSpec
 
+_ROUNDS = 10
+"""Times that each of many workers may be lost or fail, with nothing done in between, before the run gives up."""
+
 Proof = Callable[[Context, LedgerState], Sequence[TaskRecord]]
 """Looks at all that is written; returns records that take back what is not good."""
 
@@ -160,7 +163,9 @@ def workers(call: Call) -> Iterator[Loop]:
     spec = RunSpec(str(context.paths.root), context.document.fingerprint)
     with closing(open_executor(section, spec, display.line)) as executor:
         display.line(_describe_workers(section, executor))
-        losses = Losses(section.worker_losses, section.infrastructure_failures, executor.avoid, display.line)
+        # many workers fail many times at once, when a file system or a partition is away
+        in_a_row = max(section.infrastructure_failures, _ROUNDS * (section.workers or 1))
+        losses = Losses(section.worker_losses, in_a_row, executor.avoid, display.line)
         attempts = section.tile_attempts
         yield Loop(executor, call.ledger, call.state, display, call.stop, attempts, losses, call.lost)
 

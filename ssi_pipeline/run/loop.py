@@ -133,7 +133,7 @@ class Loop:
         for record in completed.records:
             if record in full:
                 continue
-            if INFRASTRUCTURE in record.quality:
+            if INFRASTRUCTURE in record.quality and self._losses.machine_is_to_blame(record.key):
                 self._losses.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
                 self._retry.append(Job(record.kind, record.index, record.attempt))
             elif record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
@@ -170,7 +170,7 @@ class Loop:
     def _take_lost(self, job: Job, why: str, excused: bool, stage: Stage) -> None:
         """A lost worker may have been the job's own fault: its last try is made with nothing else under way."""
         self._lost_tasks.note(job.key, why, excused)
-        if excused:
+        if excused and self._losses.machine_is_to_blame(job.key):
             self._display.line(f"{job.key} lost, to be run again: {why}")
             self._retry.append(job)
             return

@@ -11,6 +11,9 @@ from ssi_pipeline.storage.records import TaskRecord
 _MOST_OF_A_HOST = 3
 """Failures in a row on one machine, with others at work, after which it gets no more tasks."""
 
+_MOST_EXCUSES = 5
+"""Failures of a task by its machine's fault, with others done in between; after that it is its own (a bad sector)."""
+
 
 class Losses:
     """Counts what is lost and failing.
@@ -28,10 +31,13 @@ class Losses:
         self._tiles: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
         self._working: set[str] = set()
+        self._progress = 0
+        self._excused: dict[str, tuple[int, int]] = {}
 
     def done(self, record: TaskRecord) -> None:
         """A task came back: things work, at least on that machine."""
         self._row = 0
+        self._progress += 1
         host = record.host.split(":")[0]
         self._working.add(host)
         del self._hosts[host]
@@ -49,6 +55,15 @@ class Losses:
         """Tell whether the task has had all of its workers."""
         return self._tiles[key] > self.per_tile
 
+    def machine_is_to_blame(self, key: str) -> bool:
+        """Tell whether a failure of its machine is still believed of a task, which fails so again and again.
+
+        Counted only where others were done since the last time: while a file system is away, all tasks fail.
+        """
+        count, seen = self._excused.get(key, (0, -1))
+        self._excused[key] = count + (seen != self._progress), self._progress
+        return self._excused[key][0] <= _MOST_EXCUSES
+
     def of_infrastructure(self, why: str, host: str | None = None) -> None:
         """A machine left or failed.
 
@@ -61,12 +76,13 @@ class Losses:
         if self._row > self._in_a_row:
             raise ExecutorError(
                 f"{self._row} failures of workers or machines in a row, and nothing done in between; the last: {why}; "
-                "mend it and run again to resume (executor.infrastructure_failures is how many are borne)"
+                "mend it and run again to resume (executor.infrastructure_failures, and ten of each worker, are borne)"
             )
         if host is not None:
             self._count_host(host, why)
 
     def _count_host(self, host: str, why: str) -> None:
         self._hosts[host] += 1
-        if self._hosts[host] == _MOST_OF_A_HOST and self._working - {host} and self._avoid(host):
+        if self._hosts[host] >= _MOST_OF_A_HOST and self._working - {host} and self._avoid(host):
+            del self._hosts[host]  # it may come back, and fail again
             self._say(f"{host} gets no more work, it failed {_MOST_OF_A_HOST} times in a row: {why}")

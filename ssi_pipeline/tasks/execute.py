@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 import traceback
 from collections.abc import Sequence
@@ -33,6 +34,11 @@ INFRASTRUCTURE = "infrastructure"
 BROKEN_MACHINE = (errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
 """What the system says when a mount or a device of this machine is gone; on another one the task may well succeed."""
 
+BROKEN_GPU = r"(?i)CUDA error: (?!out of memory)|No CUDA GPUs are available|CUDA driver initialization failed"
+"""How torch begins when a GPU or its driver has failed; memory that does not suffice is another matter."""
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
+
 
 def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
     """Run jobs one after the other; what goes wrong with one is in its record and stops no other.
@@ -40,15 +46,44 @@ def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
     A batch was put together in the belief that its jobs are short. When they are not, it ends early, and
     the jobs without a record go to whoever is free.
     """
-    context = load_context(spec)
-    _use_threads(context.document.config.executor.threads, jobs)
     started = time.perf_counter()
+    try:
+        context = load_context(spec)
+    except OSError as problem:  # the shared storage itself: the client has to know which machine it is
+        return [_slowly(_failed(jobs[0], problem, started))]
+    _use_threads(context.document.config.executor.threads, jobs)
     records: list[TaskRecord] = []
     for job in jobs:
         records += _execute_one(context, job)
-        if time.perf_counter() - started > BATCH_SECONDS:
+        if time.perf_counter() - started > BATCH_SECONDS or INFRASTRUCTURE in _slowly(records[-1]).quality:
             break
     return records
+
+
+_failures_in_a_row = 0
+
+
+def _slowly(record: TaskRecord) -> TaskRecord:
+    """Wait when this machine fails, longer each time: it would swallow the tasks of all others in no time."""
+    global _failures_in_a_row
+    _failures_in_a_row = _failures_in_a_row + 1 if INFRASTRUCTURE in record.quality else 0
+    if _failures_in_a_row:
+        time.sleep(min(_FIRST_PAUSE_S * 2 ** (_failures_in_a_row - 1), _LONGEST_PAUSE_S))
+    return record
+
+
+def _failed(job: Job, problem: OSError, started: float) -> TaskRecord:
+    return TaskRecord(
+        job.kind,
+        job.index,
+        "failed",
+        job.attempt,
+        seconds=round(time.perf_counter() - started, 4),
+        host=f"{host_name()}:{os.getpid()}",
+        finished=round(time.time(), 3),
+        quality={INFRASTRUCTURE: True},
+        error=_explain(problem),
+    )
 
 
 def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
@@ -91,6 +126,8 @@ def _consequence(problem: Exception) -> dict[str, Any]:
     if isinstance(problem, OSError) and problem.errno in NO_SPACE:
         return {"no_space": True}
     if isinstance(problem, ExecutorError) or (isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE):
+        return {INFRASTRUCTURE: True}
+    if isinstance(problem, RuntimeError) and re.match(BROKEN_GPU, str(problem)):
         return {INFRASTRUCTURE: True}
     return {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
 

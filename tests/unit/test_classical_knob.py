@@ -83,7 +83,10 @@ def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it
     config = config_for(name)
     found = calibrate([sample], psf, config)
     assert found.knob == choose_knob([sample], psf, dataclasses.replace(found, knob=None), config).knob
-    assert calibrate([sample], psf, config_for("ssi")).knob is None
+    shared, alone = ({"scope": "shared"}, {"select": "network"})
+    assert all(calibrate([sample], psf, config_for("ssi", training=t)).knob is None for t in (shared, alone))
+    rival = calibrate([sample], psf, config_for("ssi")).knob
+    assert rival == calibrate([sample], psf, config_for("tv_cg")).knob
     option: dict[str, Any] = {"iterations": 3} if name == "richardson_lucy" else {"weight": 0.07}
     changed = config_for(name, classical=option)
     calibration = calibrate([sample], psf, changed)

@@ -10,7 +10,7 @@ import pytest
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import fleet as module
 from ssi_pipeline.executors.fleet import Fleet, name_of_job
-from ssi_pipeline.executors.slurm_commands import QueuedJob, SlurmUnreachableError
+from ssi_pipeline.executors.slurm_commands import QueuedJob, SlurmRefusedError, SlurmUnreachableError
 from ssi_pipeline.executors.worker_preload import choose_gpu
 
 
@@ -22,19 +22,30 @@ class Queue:
         self.cancelled: list[str] = []
         self.scripts: list[str] = []
         self.down = False
+        self.full = False
+        self.mute = False  # hears, and its answer is lost
         self.clock = 0.0
         monkeypatch.setattr(module, "slurm", self)
         monkeypatch.setattr(module.time, "monotonic", lambda: self.clock)
 
     LIVE_STATES = module.slurm.LIVE_STATES
     SlurmUnreachableError = SlurmUnreachableError
+    SlurmRefusedError = SlurmRefusedError
 
     def submit(self, script: str) -> str:
         self._answer()
+        if self.full:
+            raise SlurmRefusedError("QOSMaxSubmitJobPerUserLimit")
         self.scripts.append(script)
         job_id = str(len(self.scripts))
         self.states[job_id] = "PENDING"
+        if self.mute:
+            raise SlurmUnreachableError("timed out")
         return job_id
+
+    def queued_by_name(self, name: str) -> list[QueuedJob]:
+        assert name == "ssi-run"
+        return list(self.queued([i for i, state in self.states.items() if state in self.LIVE_STATES]).values())
 
     def queued(self, job_ids: Collection[str]) -> dict[str, QueuedJob]:
         self._answer()
@@ -68,6 +79,7 @@ def said() -> list[str]:
 def fleet(queue: Queue, said: list[str], tmp_path: Path) -> Fleet:
     return Fleet(
         size=2,
+        name="ssi-run",
         script=lambda name, avoided: f"{name} {sorted(avoided)}",
         log_of=lambda job_id: tmp_path / job_id,
         connect_timeout_s=100,
@@ -170,6 +182,49 @@ def test_whose_fault_a_lost_worker_is(fleet: Fleet, queue: Queue, state: str, ex
     assert (fleet.departure("ssi0-1") is not None) == excused
 
 
+def test_a_limit_of_jobs_ends_the_run_only_when_none_was_ever_taken(
+    fleet: Fleet, queue: Queue, said: list[str]
+) -> None:
+    queue.full = True
+    with pytest.raises(SlurmRefusedError):
+        tend(fleet, queue)
+    queue.full = False
+    tend(fleet, queue)
+    queue.full = True
+    queue.states = {"1": "RUNNING", "2": "CANCELLED"}
+    tend(fleet, queue, ["ssi0"])
+    assert "SLURM takes no job now (QOSMaxSubmitJobPerUserLimit)" in said[-1]
+    queue.full = False
+    tend(fleet, queue, ["ssi0"])
+    assert len(queue.scripts) == 3
+
+
+def test_a_job_that_was_taken_without_an_answer_is_cancelled(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states["2"] = "CANCELLED"
+    queue.mute = True
+    tend(fleet, queue)
+    assert queue.states["3"] == "PENDING"
+    queue.mute = False
+    tend(fleet, queue)
+    assert queue.cancelled == ["3"]
+    assert queue.states["4"] == "PENDING"
+
+
+def test_jobs_that_are_taken_away_before_they_report_do_not_end_the_run(fleet: Fleet, queue: Queue) -> None:
+    for _ in range(6):
+        tend(fleet, queue)
+        queue.states = dict.fromkeys(queue.states, "PREEMPTED")
+    assert len(queue.scripts) == 12
+
+
+def test_a_job_whose_workers_are_there_is_there(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states.clear()
+    tend(fleet, queue, ["ssi0", "ssi1"])
+    assert len(queue.scripts) == 2
+
+
 def test_a_node_that_is_avoided_loses_its_jobs_and_gets_no_more(fleet: Fleet, queue: Queue) -> None:
     tend(fleet, queue)
     queue.states = dict.fromkeys("12", "RUNNING")
@@ -177,6 +232,19 @@ def test_a_node_that_is_avoided_loses_its_jobs_and_gets_no_more(fleet: Fleet, qu
     fleet.avoid("n2")
     tend(fleet, queue, ["ssi0"])
     assert queue.scripts[2:] == ["ssi2 ['n2']"]
+    queue.states["3"] = "CANCELLED"
+    tend(fleet, queue, ["ssi0"], seconds=3601)
+    assert queue.scripts[3:] == ["ssi3 []"]
+
+
+def test_a_job_is_cancelled_whose_worker_cannot_be_restarted(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states = dict.fromkeys("12", "RUNNING")
+    tend(fleet, queue, ["ssi0-1", "ssi1"])
+    fleet.give_up("ssi0-1")
+    tend(fleet, queue, ["ssi1"])
+    assert queue.cancelled == ["1"]
+    assert len(queue.scripts) == 3
 
 
 def test_it_tells_why_it_waits(fleet: Fleet, queue: Queue, said: list[str]) -> None:

@@ -61,6 +61,27 @@ def test_a_machine_that_fails_while_others_work_gets_no_more() -> None:
     assert avoided == ["n2"]
 
 
+def test_a_machine_that_failed_before_any_other_worked_is_avoided_once_one_does() -> None:
+    account, avoided = losses(in_a_row=100)
+    for _ in range(5):
+        account.of_infrastructure("stale file handle", "n2")
+    account.done(done(host="n1"))
+    account.of_infrastructure("stale file handle", "n2")
+    assert avoided == ["n2"]
+
+
+def test_a_task_that_breaks_every_machine_is_to_blame_in_the_end() -> None:
+    account, _ = losses(in_a_row=100)
+    for _ in range(20):  # an outage: nothing is done
+        assert account.machine_is_to_blame("solve/1")
+    for index in range(4):
+        account.done(done(index + 2))
+        assert account.machine_is_to_blame("solve/1")
+    account.done(done(9))
+    assert not account.machine_is_to_blame("solve/1")
+    assert account.machine_is_to_blame("solve/7")
+
+
 def test_the_limit_follows_the_longest_of_its_kind() -> None:
     limit = TimeLimit("auto")
     for seconds in (10, 200):

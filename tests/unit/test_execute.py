@@ -1,0 +1,39 @@
+"""Whose fault a failure is, as the worker sees it."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssi_pipeline.storage.records import Job
+from ssi_pipeline.tasks import RunSpec
+
+execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name
+
+
+@pytest.mark.parametrize(
+    ("problem", "machine"),
+    [
+        (OSError(errno.ESTALE, "Stale file handle"), True),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
+        (RuntimeError("No CUDA GPUs are available"), True),
+        (RuntimeError("CUDA error: out of memory"), False),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), False),
+        (ValueError("NaN"), False),
+    ],
+)
+def test_failures_of_a_machine_are_told_from_those_of_a_task(problem: Exception, machine: bool) -> None:
+    assert (execute.INFRASTRUCTURE in execute._consequence(problem)) == machine
+
+
+def test_a_state_folder_that_cannot_be_read_is_the_machines_fault_and_names_it(tmp_path: Path) -> None:
+    jobs = [Job("solve", 7), Job("solve", 8)]
+    (record,) = execute.execute(RunSpec(str(tmp_path / "away"), "x"), jobs)
+    assert record.key == "solve/7"
+    assert record.status == "failed"
+    assert record.quality == {execute.INFRASTRUCTURE: True}
+    assert record.host
