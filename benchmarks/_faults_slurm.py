@@ -56,7 +56,7 @@ def requeued_job(bench: Bench, tally: Tally) -> None:
 
 
 def short_walltime(bench: Bench, tally: Tally) -> None:
-    """Counted are the jobs that ended by it, between two tiles."""
+    """Counted are the jobs that ended by it; a tile of a fifth of it may be cut, and is run again."""
     with _slurm.slurm() as cluster:
         case = _case(bench, walltime="00:01:00")
         call = _start(case, cluster, sleep=12)
