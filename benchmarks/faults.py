@@ -83,7 +83,8 @@ def report(rows: list[Row]) -> str:
     lines = [
         "# Faults, injected for real",
         "",
-        f"{min(dates)} to {max(dates)}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}.",
+        f"Rows of {min(dates)} to {max(dates)}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+        f"Python {platform.python_version()}.",
         f"Command: {commands}.",
         "Each fault is injected into a real `ssi run` of 24 tiles, started as a user starts it, with two dask workers",
         "or four in jobs of SLURM. The same command resumes it. Then every file of every level is compared with that",
