@@ -8,7 +8,7 @@ dask calls ``dask_setup`` in the client (DASK_DISTRIBUTED__CLIENT__PRELOAD), whi
     {"stale": 7}         the first worker that is given tile 7 finds its mount gone (ESTALE)
     {"hang": 7}          the first worker that is given tile 7 never comes back
     {"tell": ["A", "B"]} each worker writes these of its variables (and its node) to the state folder
-    {"chaos": "20 s"}    workers die at random after so long on average (distributed.chaos)
+    {"chaos": "20 s"}    workers die at random (distributed.chaos), so long after their first tile began, on average
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ def environment(**what: Any) -> dict[str, str]:
 
 async def dask_setup(client: Any) -> None:
     what = json.loads(os.environ.get("SSI_INJECT", "{}"))
-    if "chaos" in what:
-        await client.register_plugin(KillWorker(delay=what["chaos"], mode="sys.exit"), name="chaos")
     await client.register_plugin(Injection(what), name="injection")
 
 
@@ -47,13 +45,17 @@ class Injection(WorkerPlugin):
     def __init__(self, what: dict[str, Any]) -> None:
         self.what = what
 
-    def setup(self, worker: Any) -> None:  # noqa: ARG002 dask's signature
+    def setup(self, worker: Any) -> None:
         execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name
         real, what = execute.solve_tile, self.what
         if getattr(real, "disturbed", False):
             return
 
+        chaos = [KillWorker(delay=what["chaos"], mode="sys.exit")] if "chaos" in what else []
+
         def solve_tile(context: Any, job: Any) -> Any:
+            if chaos:  # not from its start on: on a slow machine none would ever get to a tile
+                worker.loop.add_callback(chaos.pop().setup, worker)
             if "tell" in what:
                 names = ["SLURMD_NODENAME", *what["tell"]]
                 told = json.dumps({name: os.environ.get(name) for name in names})
