@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
 from distributed.core import Status
 
-_DRAIN_SHARE = 0.9
-"""After this share of its life a worker takes no new task, and leaves when it has finished what it has."""
+_LEAST_LEFT_S, _TIMES_LONGEST = 3.0, 1.2
+"""A worker takes no new task when less than this is left of its life, and leaves when it has finished what it has."""
 
 _POLL_S = 0.2
 _SEND_S = 1.0
@@ -23,7 +24,7 @@ async def dask_setup(worker: Any) -> None:
     choose_gpu(str(worker.name), os.environ)
     importlib.import_module("ssi_pipeline.executors.warm")  # torch with it, which has to see the one GPU only
     if worker.lifetime:
-        worker._ssi_drain = asyncio.create_task(_drain(worker, _DRAIN_SHARE * worker.lifetime))  # kept from collection
+        worker._ssi_drain = asyncio.create_task(_drain(worker))  # kept from collection
 
 
 def choose_gpu(name: str, environment: MutableMapping[str, str]) -> None:
@@ -42,11 +43,26 @@ def choose_gpu(name: str, environment: MutableMapping[str, str]) -> None:
         environment["CUDA_VISIBLE_DEVICES"] = visible[int(number) % len(visible)]
 
 
-async def _drain(worker: Any, seconds: float) -> None:
-    """Leave between two tasks; dask's own lifetime, which cuts them, is for those that take too long."""
-    await asyncio.sleep(seconds)
+async def _drain(worker: Any) -> None:
+    """Leave between two tasks; dask's own lifetime, which cuts them, is for those that take longer than any before."""
+    started, longest, begun = time.monotonic(), 0.0, dict[str, float]()
+    while True:
+        await asyncio.sleep(_POLL_S)
+        now = time.monotonic()
+        begun = {task.key: begun.get(task.key, now) for task in worker.state.executing}
+        longest = max([longest, *(now - since for since in begun.values())])
+        if now - started > last_begin(worker.lifetime, longest):
+            break
     worker.status = Status.paused
     while worker.state.executing_count:
         await asyncio.sleep(_POLL_S)
     await asyncio.sleep(_SEND_S)
     await worker.close_gracefully(restart=False, reason="walltime-is-near")
+
+
+def last_begin(lifetime: float, longest: float) -> float:
+    """Return how old a worker may be when it begins a task, in seconds, for it to end within its lifetime.
+
+    ``longest``: seconds of the longest task so far. Never less than half of a life: work has to be done.
+    """
+    return lifetime - min(_LEAST_LEFT_S + _TIMES_LONGEST * longest, lifetime / 2)

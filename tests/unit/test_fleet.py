@@ -11,7 +11,7 @@ from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import fleet as module
 from ssi_pipeline.executors.fleet import Fleet, name_of_job
 from ssi_pipeline.executors.slurm_commands import QueuedJob, SlurmRefusedError, SlurmUnreachableError
-from ssi_pipeline.executors.worker_preload import choose_gpu
+from ssi_pipeline.executors.worker_preload import choose_gpu, last_begin
 
 
 class Queue:
@@ -273,3 +273,9 @@ def test_each_worker_of_a_job_takes_its_gpu(name: str, visible: str, expected: s
     environment = {"CUDA_VISIBLE_DEVICES": visible}
     choose_gpu(name, environment)
     assert environment["CUDA_VISIBLE_DEVICES"] == expected
+
+
+def test_a_worker_begins_nothing_that_it_cannot_end() -> None:
+    assert last_begin(1000, 0) == 997
+    assert last_begin(1000, 100) == 877
+    assert last_begin(1000, 900) == 500  # longer than half of a life: begun all the same
