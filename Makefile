@@ -2,6 +2,8 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
+# test modules that run at the same time; many of them start workers of their own
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -17,7 +19,7 @@ demo: $(STAMP)  ## solve an embedded example and compare with its truth
 	$(BIN)/ssi demo --output demo-output
 
 test: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope
 
 lint: $(STAMP)  ## check style and format
 	$(BIN)/ruff check .
