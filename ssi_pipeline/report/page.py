@@ -11,6 +11,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import OutputError, SsiError
 from ssi_pipeline.report.calibration import calibration_section
 from ssi_pipeline.report.drawing import drawing_style
+from ssi_pipeline.report.explorer import explorer_section
 from ssi_pipeline.report.facts import RunFacts, read_facts
 from ssi_pipeline.report.failures import failures_section
 from ssi_pipeline.report.heldout import heldout_section
@@ -29,6 +30,7 @@ SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
     outcome_section,
     pictures_section,
     failures_section,
+    explorer_section,
     heldout_section,
     maps_section,
     timing_section,
