@@ -14,7 +14,7 @@ MOST_CELLS = 512
 
 Values = NDArray[np.float32]
 
-_IDEAL = {"flux_ratio": 1.0}
+_IDEAL = {"flux_ratio": 1.0, "chi2": 1.0}
 """Metrics whose worst value is the one farthest from here; of all others it is the largest."""
 
 
@@ -67,7 +67,7 @@ def _worst(name: str, values: Values, starts: NDArray[np.int64], axis: int) -> V
 
 
 def coarsen(name: str, values: Values, most: int) -> tuple[Values, tuple[int, ...]]:
-    """Return a metric (t c z y x) in at most about ``most`` cells, each the worst of its tiles; and the tiles of a cell.
+    """Return a metric (t c z y x) in at most about ``most`` cells, each the worst of its tiles, and a cell's size.
 
     Tiles of a plane are joined first, then planes, then time points; never channels.
     """

@@ -31,7 +31,20 @@ from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.state import StatePaths
 
-SECTIONS = ["outcome", "pictures", "failures", "explorer", "heldout", "maps", "timing", "psf", "calibration", "provenance"]
+SECTIONS = [
+    "outcome",
+    "pictures",
+    "failures",
+    "explorer",
+    "tiles",
+    "seams",
+    "heldout",
+    "maps",
+    "timing",
+    "psf",
+    "calibration",
+    "provenance",
+]
 
 MANY = 316
 """Tiles along y and x of the synthetic ledger: about 10^5 in all."""
