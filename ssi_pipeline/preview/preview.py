@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, OutputError
@@ -104,13 +103,10 @@ def _same_tiles(variant: Variant, prepared: Prepared) -> Variant:
 
 
 def _print(found: Preview, variants: Sequence[Variant], console: Console) -> None:
-    head, *rows = screen_rows(found.rows)
-    table = Table()
-    for name in head:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    table = screen_rows(found.rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        console.print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip(), markup=False)
     for line in found.comparison:
         console.print(line, markup=False)
     if len(variants) > 1:

@@ -10,7 +10,17 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ssi_pipeline.preview.solve import Plane, Solved
-from ssi_pipeline.report.drawing import BLUE, GREY, ORANGE, bare, drawing_style, limits, new_figure, scale_bar
+from ssi_pipeline.report.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    bare,
+    drawing_style,
+    hatch_missing,
+    limits,
+    new_figure,
+    scale_bar,
+)
 from ssi_pipeline.report.tiles import spectra
 
 _COLUMNS = 6
@@ -49,8 +59,10 @@ def _images(axes: list[Axes], row: Solved, pixel_um: float | None) -> None:
             scale_bar(panel, part.shape, pixel_um)
     axes[0].set_ylabel("\n".join(filter(None, (f"tile {row.chosen.index}, {row.chosen.why}", row.variant))))
     residual = _middle(row.residual)
-    most = float(np.percentile(np.abs(residual), 99.5)) or 1.0
+    low, high = limits(np.abs(residual), 0, 99.5)
+    most = max(high, low) or 1.0
     bare(axes[3])
+    hatch_missing(axes[3])
     axes[3].imshow(residual, cmap="PuOr", vmin=-most, vmax=most, interpolation="none")
     axes[3].set_title(f"input - blurred ours, ±{most:.3g}")
 
@@ -67,8 +79,10 @@ def _curve(axes: Axes, row: Solved) -> None:
     trace, linear = row.quality.get("trace") or [], row.quality.get("heldout_wiener")
     if trace:
         points = np.array([[math.nan if v is None else v for v in point] for point in trace], np.float64)
-        axes.plot(points[:, 0], points[:, 2], color=BLUE, marker="s", markersize=3, label="ours")
-    elif row.quality.get("heldout_after") is not None:
+        kept = row.quality["method"] == "network"
+        label = "ours" if kept else "the network, not kept"
+        axes.plot(points[:, 0], points[:, 2], color=BLUE if kept else GREY, marker="s", markersize=3, label=label)
+    if row.quality["method"] != "network" and row.quality.get("heldout_after") is not None:
         axes.axhline(row.quality["heldout_after"], color=BLUE, label="ours")
     if linear is not None:
         axes.axhline(linear, color=ORANGE, linestyle=":", label="linear")

@@ -16,6 +16,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.geometry import Tile
 from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.preview.choose import Chosen
 from ssi_pipeline.preview.variants import Variant
 from ssi_pipeline.run.channels import ready_channels_here
@@ -38,7 +39,7 @@ class Solved:
     """One tile of one variant: the middle plane of its core (y x), in the input's units.
 
     ``residual``: input minus the blurred estimate; without the model of the sensor's limits, so that clipped
-    pixels stand out. ``quality``: as in the ledger. ``iterations``: of Richardson-Lucy.
+    pixels stand out; NaN where the blur reaches beyond the tile. ``quality``: as in the ledger. ``iterations``: of Richardson-Lucy.
     """
 
     variant: str
@@ -89,12 +90,13 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
     estimate = _estimate(context, tile)
     iterations, rival = _richardson_lucy(context, tile)
     valid = measurement.y[tile.valid.relative_to(tile.domain.start).slices]
-    residual = valid - _blurred(context, tile, estimate)
+    residual = _residual(valid, context.psf(tile.c), estimate)
     core = tile.core.relative_to(tile.valid.start).slices
     middle = (tile.core.stop[0] - tile.core.start[0]) // 2
 
     def plane(values: NDArray[np.float32]) -> Plane:
-        return values[core][middle]
+        cut: Plane = values[core][middle]
+        return cut
 
     rival = rival[tile.valid.relative_to(tile.domain.start).slices]
     return Solved(
@@ -117,15 +119,15 @@ def _estimate(context: Context, tile: Tile) -> NDArray[np.float32]:
     return context.scratch.read(tile, tile.valid)
 
 
-def _blurred(context: Context, tile: Tile, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return g x on the valid box, continued by reflection."""
-    psf = context.psf(tile.c)
+def _residual(y: NDArray[np.float32], psf: Psf | None, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return y - g x; NaN within the PSF's radius of the edges, beyond which the estimate is not kept."""
     if psf is None:
-        return estimate
-    width = [(min(r, n - 1), min(r, n - 1)) for r, n in zip(psf.radius, estimate.shape, strict=True)]
-    short = [(r - w[0], r - w[0]) for r, w in zip(psf.radius, width, strict=True)]
-    padded = np.pad(np.pad(estimate, width, mode="reflect"), short, mode="edge")
-    return np.asarray(fftconvolve(padded, psf.values, mode="valid"), np.float32)
+        return y - x
+    inside = tuple(slice(r, n - r) for r, n in zip(psf.radius, x.shape, strict=True))
+    residual = np.full_like(x, np.nan)
+    if all(n > 2 * r for r, n in zip(psf.radius, x.shape, strict=True)):
+        residual[inside] = y[inside] - fftconvolve(x, psf.values, mode="valid")
+    return residual
 
 
 def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.float32]]:
