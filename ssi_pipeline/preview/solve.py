@@ -39,7 +39,8 @@ class Solved:
     """One tile of one variant: the middle plane of its core (y x), in the input's units.
 
     ``residual``: input minus the blurred estimate; without the model of the sensor's limits, so that clipped
-    pixels stand out; NaN where the blur reaches beyond the tile. ``quality``: as in the ledger. ``iterations``: of Richardson-Lucy.
+    pixels stand out; NaN where the blur reaches beyond the tile. ``quality``: as in the ledger.
+    ``iterations``: of Richardson-Lucy.
     """
 
     variant: str
