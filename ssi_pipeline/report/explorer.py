@@ -18,8 +18,8 @@ from ssi_pipeline.report.categories import CATEGORIES, COLORS
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.grids import Values, badness, coarsen
 from ssi_pipeline.report.maps import make_scale
+from ssi_pipeline.report.ranking import meaning, shown_metrics
 from ssi_pipeline.report.section import Section, render
-from ssi_pipeline.run.finish import METRICS
 
 _MOST_BYTES = 6_000_000
 """Of all metrics together, a byte a cell before base64: with the pictures the page stays below 20 MB."""
@@ -40,7 +40,7 @@ class Levels:
 
 def explorer_section(facts: RunFacts) -> Section:
     """Build the section whose script draws one plane of one metric; empty where no metric varies."""
-    varying = {name: values for name, values in facts.metrics.items() if _varies(values)}
+    varying = {name: values for name, values in shown_metrics(facts).items() if _varies(values)}
     if not varying:
         return Section("explorer", "Browse", render("explorer", data="", names=(), axes=()))
     most = _MOST_BYTES // len(varying)
@@ -65,7 +65,7 @@ def _varies(values: Values) -> bool:
 
 def _first_the_best_known(varying: dict[str, Values]) -> list[str]:
     """A verdict on the tile before its circumstances."""
-    order = [name for name in ("score", "heldout_after", "seam") if name in varying]
+    order = [name for name in ("score", "heldout_excess", "heldout_after", "seam", "alarms") if name in varying]
     return [*order, *(name for name in varying if name not in order)]
 
 
@@ -74,7 +74,7 @@ def _metric(name: str, values: Values, most: int) -> dict[str, Any]:
     levels = quantised(name, coarse, values)
     kinds = CATEGORIES.get(name)
     return {
-        "about": METRICS.get(name, ""),
+        "about": meaning(name),
         "shape": coarse.shape,
         "codes": base64.b64encode(levels.codes.tobytes()).decode(),
         "low": levels.low,

@@ -17,9 +17,9 @@ from ssi_pipeline.report.categories import CATEGORIES, COLORS
 from ssi_pipeline.report.drawing import BLUE, bin_count, hatch_missing, limits, new_figure, picture
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.grids import MOST_CELLS, MapPlane, grid_words, planes
+from ssi_pipeline.report.ranking import meaning, shown_metrics
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number
-from ssi_pipeline.run.finish import METRICS
 
 _MOST_CHANNELS = 4
 _DECADES = 2.0
@@ -39,16 +39,16 @@ class Scale:
 def maps_section(facts: RunFacts) -> Section:
     """Draw each metric that varies; name those that do not, with their value."""
     drawn, constant, absent = [], [], []
-    for name, values in facts.metrics.items():
+    for name, values in shown_metrics(facts).items():
         finite = values[np.isfinite(values)]
         if not finite.size:
             absent.append(name)
         elif finite.min() == finite.max() and (
             name == "method" or finite.size == values.size or name not in CATEGORIES
         ):
-            constant.append((name, _value(name, float(finite[0])), METRICS[name]))
+            constant.append((name, _value(name, float(finite[0])), meaning(name)))
         else:
-            drawn.append((name, METRICS[name], _summary(name, finite), _metric(facts, name, values)))
+            drawn.append((name, meaning(name), _summary(name, finite), _metric(facts, name, values)))
     grid = facts.context.plan.tile_grid
     html = render(
         "maps",
@@ -90,7 +90,7 @@ def _metric(facts: RunFacts, name: str, values: NDArray[np.float32]) -> Markup:
             axes.set_title(part.title if len(rows) == 1 else f"{facts.channel_name(c)}, {part.title}")
         _color_bar(figure, list(grid[row, :-1]), image, name, scale)
         _distribution(grid[row, -1], name, values[:, c], scale)
-    return picture(figure, f"Map of {name} on the grid of tiles, and its histogram: {METRICS[name]}")
+    return picture(figure, f"Map of {name} on the grid of tiles, and its histogram: {meaning(name)}")
 
 
 def make_scale(values: NDArray[np.float32]) -> Scale:

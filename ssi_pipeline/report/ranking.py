@@ -57,6 +57,22 @@ def alarms_of(facts: RunFacts, index: int) -> list[str]:
     return [name for bit, name in _alarm_names() if bits & bit]
 
 
+def shown_metrics(facts: RunFacts) -> dict[str, NDArray[np.float32]]:
+    """Return the metrics with a tile's alarms as their number: the code that says which is not for a colour scale."""
+    shown = {name: values for name, values in facts.metrics.items() if name != _FLAG}
+    if _FLAG in facts.metrics:
+        known = np.isfinite(facts.metrics[_FLAG])
+        bits = np.where(known, facts.metrics[_FLAG], 0).astype(np.int64)
+        counts = sum((bits >> place) & 1 for place in range(len(_alarm_names())))
+        shown["alarms"] = np.where(known, counts, np.nan).astype(np.float32)
+    return shown
+
+
+def meaning(name: str) -> str:
+    """Return what a metric is, in words."""
+    return METRICS.get(name, "number of alarms of the tile")
+
+
 def _alarm_names() -> list[tuple[int, str]]:
     """The metric says in its own words what its bits mean: '1 this, 2 that'."""
     return [(int(bit), name) for bit, name in re.findall(r"(\d+) ([\w-]+)", METRICS.get(_FLAG, ""))]

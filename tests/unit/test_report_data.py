@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 
 from ssi_pipeline.report.explorer import quantised
+from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.grids import coarsen
-from ssi_pipeline.report.ranking import worst_median_best
+from ssi_pipeline.report.ranking import alarm_counts, alarms_of, shown_metrics, worst_median_best
 from ssi_pipeline.report.seams import border_ratio
 from ssi_pipeline.report.spectrum import radial_power
+from ssi_pipeline.run.finish import METRICS
 
 
 def test_a_coarse_cell_keeps_the_worst_and_channels_apart() -> None:
@@ -52,6 +57,19 @@ def test_worst_median_best() -> None:
     assert worst_median_best(np.array([3.0, np.nan, 1.0, 2.0])) == {0: "worst", 3: "median", 2: "best"}
     assert len(worst_median_best(np.array([1.0]))) == 1
     assert worst_median_best(np.array([np.nan])) == {}
+
+
+def test_alarms_are_named_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metric itself says what its bits mean."""
+    monkeypatch.setitem(METRICS, "flag", "alarms of the tile, a bit for each: 1 held-out, 2 chi2, 4 r2r")
+    flag = np.array([0, 1, 6, np.nan], np.float32).reshape(1, 1, 1, 2, 2)
+    facts = cast("RunFacts", SimpleNamespace(metrics={"flag": flag}))
+    assert alarm_counts(facts) == (2, [("held-out", 1), ("chi2", 1), ("r2r", 1)])
+    assert alarms_of(facts, 2) == ["chi2", "r2r"]
+    assert alarms_of(facts, 3) == []
+    assert shown_metrics(facts)["alarms"].ravel().tolist()[:3] == [0, 1, 2]
+    assert np.isnan(shown_metrics(facts)["alarms"].ravel()[3])
+    assert alarm_counts(cast("RunFacts", SimpleNamespace(metrics={}))) == (0, [])
 
 
 def test_the_spectrum_of_white_noise_is_flat_and_of_a_wave_has_a_peak() -> None:
