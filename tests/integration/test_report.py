@@ -143,7 +143,7 @@ def test_complete_run_in_2d(tmp_path: Path) -> None:
     path = write_report(config, figures=tmp_path / "figures")
     assert path == StatePaths(config.state_path).report
     names = {file.stem for file in (tmp_path / "figures").glob("*.svg")}
-    assert {"the-worst-tile", "map-of-seam-on-the-grid-of-tiles", "input-and-output-of-channel-0"} <= names
+    assert {"the-worst-tile", "map-of-heldout-after-on-the-grid-of-tiles", "input-and-output-of-channel-0"} <= names
     assert names == {file.stem for file in (tmp_path / "figures").glob("*.png")}
     page = read_page(path)
     assert "tilesfailed00%" in re.sub(r"\s", "", page.sections["outcome"])
