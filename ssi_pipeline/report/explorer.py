@@ -60,7 +60,7 @@ def explorer_section(facts: RunFacts) -> Section:
 
 def _varies(values: Values) -> bool:
     finite = values[np.isfinite(values)]
-    return bool(finite.size and (finite.min() != finite.max() or finite.size < values.size))
+    return bool(finite.size and finite.min() != finite.max())  # which tiles have none at all, 'status' tells
 
 
 def _first_the_best_known(varying: dict[str, Values]) -> list[str]:
