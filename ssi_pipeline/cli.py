@@ -70,7 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, "read every block back and compare it with the ledger")
     report = add("report", _report, "write a single HTML file about the run")
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
-    for sub in (plan, run, status, verify, report):
+    report.add_argument("--figures", type=Path, metavar="DIR", help="also write its pictures there, as PNG and SVG")
+    preview = add("preview", _preview, "solve a few different tiles, without keeping them, and show what comes of it")
+    preview.add_argument("--tiles", type=int, default=6, metavar="N", help="how many (default: 6)")
+    preview.add_argument("--psf", type=Path, nargs="+", default=[], metavar="FILE", help="compare these PSFs")
+    preview.add_argument(
+        "--set", action="append", default=[], metavar="KEY=A,B", help="compare values, e.g. training.steps=100,500"
+    )
+    preview.add_argument("--output", type=Path, default=Path("preview-output"), help="folder for all it writes")
+    for sub in (plan, preview, run, status, verify, report):
         sub.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
     cluster = add("cluster", _cluster, "prepare a run on SLURM")
     cluster.add_argument(
@@ -120,6 +128,14 @@ def _plan(options: argparse.Namespace) -> int:
     check_output(prepared, new=False, ignore_disk=False)
     time = time_from_pilot(config, options.pilot) if options.pilot else time_from_ledger(prepared)
     _print_rows(describe_plan(prepared, time))
+    return OK
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from ssi_pipeline.preview.preview import preview
+
+    config = load_config(options.config)
+    preview(config, options.tiles, options.psf, options.set, options.output, _out)
     return OK
 
 
@@ -206,8 +222,10 @@ def _verify(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from ssi_pipeline.report import write_report
 
-    path = write_report(load_config(options.config), options.output)
+    path = write_report(load_config(options.config), options.output, options.figures)
     _out.print(f"wrote {path}")
+    if options.figures is not None:
+        _out.print(f"wrote {len(list(options.figures.glob('*.svg')))} figures, PNG and SVG, to {options.figures}")
     return OK
 
 

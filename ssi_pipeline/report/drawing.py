@@ -8,6 +8,8 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -40,11 +42,18 @@ _STYLE: dict[Any, Any] = {
 _NICE = (1, 2, 5)
 
 
+_folder: ContextVar[Path | None] = ContextVar("folder for figures", default=None)
+
+
 @contextmanager
-def drawing_style() -> Iterator[None]:
-    """Set the report's style for the figures made inside."""
-    with matplotlib.rc_context(_STYLE):
-        yield
+def drawing_style(folder: Path | None = None) -> Iterator[None]:
+    """Set the report's style for the figures made inside; each is also written to ``folder`` as PNG and SVG."""
+    token = _folder.set(folder)
+    try:
+        with matplotlib.rc_context(_STYLE):
+            yield
+    finally:
+        _folder.reset(token)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -60,6 +69,9 @@ def picture(figure: Figure, label: str) -> Markup:
     label
         What the picture shows, in words, for those who cannot see it.
     """
+    folder = _folder.get()
+    if folder is not None:
+        _save(figure, folder / _file_name(label))
     buffer = io.StringIO()
     # not savefig: it draws everything twice
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
@@ -74,6 +86,18 @@ def picture(figure: Figure, label: str) -> Markup:
     prefix = hashlib.blake2b((label + text).encode(), digest_size=4).hexdigest()
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{prefix}-", text)
     return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write for paper: on white, which the page leaves to the browser."""
+    figure.savefig(path.with_suffix(".png"), dpi=300, facecolor="white")
+    figure.savefig(path.with_suffix(".svg"), facecolor="white", metadata={"Date": None})
+
+
+def _file_name(label: str) -> str:
+    """Return the first part of a picture's words, as far as it tells one picture from the others."""
+    words = re.sub(r"[^a-z0-9]+", "-", re.split(r"[:,] ", label)[0].lower()).strip("-")
+    return f"{words}.png"
 
 
 def hatch_missing(axes: Axes) -> None:

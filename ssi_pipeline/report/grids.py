@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ MOST_CELLS = 512
 
 Values = NDArray[np.float32]
 
-_IDEAL = {"flux_ratio": 1.0}
+_IDEAL = {"flux_ratio": 1.0, "chi2": 1.0}
 """Metrics whose worst value is the one farthest from here; of all others it is the largest."""
 
 
@@ -63,6 +64,32 @@ def _worst(name: str, values: Values, starts: NDArray[np.int64], axis: int) -> V
         return high
     low: Values = np.fmin.reduceat(values, starts, axis=axis)
     return np.where(high - _IDEAL[name] >= _IDEAL[name] - low, high, low)
+
+
+def coarsen(name: str, values: Values, most: int) -> tuple[Values, tuple[int, ...]]:
+    """Return a metric (t c z y x) in at most about ``most`` cells, each the worst of its tiles, and a cell's size.
+
+    Tiles of a plane are joined first, then planes, then time points; never channels.
+    """
+    cell = [1] * values.ndim
+    for axes in ((3, 4), (2,), (0,)):
+        while _cells(values.shape, cell) > most and any(cell[a] < values.shape[a] for a in axes):
+            for a in axes:
+                cell[a] = min(2 * cell[a], values.shape[a])
+    for axis, step in enumerate(cell):
+        if step > 1:
+            values = _worst(name, values, np.arange(0, values.shape[axis], step), axis)
+    return values, tuple(cell)
+
+
+def _cells(shape: tuple[int, ...], cell: list[int]) -> int:
+    return math.prod(-(-n // step) for n, step in zip(shape, cell, strict=True))
+
+
+def badness(name: str, values: Values) -> NDArray[np.float64]:
+    """Return how bad each value is, larger is worse, NaN where there is none."""
+    exact = values.astype(np.float64)
+    return np.abs(exact - _IDEAL[name]) if name in _IDEAL else exact
 
 
 def grid_words(grid: tuple[int, ...]) -> str:

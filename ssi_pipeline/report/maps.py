@@ -7,38 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
+from matplotlib.colors import BoundaryNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ssi_pipeline.report.categories import CATEGORIES, COLORS
 from ssi_pipeline.report.drawing import BLUE, bin_count, hatch_missing, limits, new_figure, picture
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.grids import MOST_CELLS, MapPlane, grid_words, planes
+from ssi_pipeline.report.ranking import meaning, shown_metrics
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number
-from ssi_pipeline.run.finish import METHODS, METRICS
 
 _MOST_CHANNELS = 4
 _DECADES = 2.0
 """Values that span more are shown on a logarithmic scale."""
-
-_METHOD_NAMES = {
-    "wiener": "Wiener",
-    "richardson_lucy": "Richardson-Lucy",
-    "tv": "total variation",
-    "tv_cg": "total variation (CG)",
-}
-"""Shorter than in the outcome; the others are called what they are."""
-
-_CATEGORIES = {
-    "status": {0: "to do", 1: "done", 2: "failed"},
-    "method": {code: _METHOD_NAMES.get(name, name) for name, code in METHODS.items()},
-}
-_COLORS = ListedColormap(
-    ["#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c8d", "#46327e", "#440154"]
-)  # steps of viridis, apart in lightness
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +39,16 @@ class Scale:
 def maps_section(facts: RunFacts) -> Section:
     """Draw each metric that varies; name those that do not, with their value."""
     drawn, constant, absent = [], [], []
-    for name, values in facts.metrics.items():
+    for name, values in shown_metrics(facts).items():
         finite = values[np.isfinite(values)]
         if not finite.size:
             absent.append(name)
         elif finite.min() == finite.max() and (
-            name == "method" or finite.size == values.size or name not in _CATEGORIES
+            name == "method" or finite.size == values.size or name not in CATEGORIES
         ):
-            constant.append((name, _value(name, float(finite[0])), METRICS[name]))
+            constant.append((name, _value(name, float(finite[0])), meaning(name)))
         else:
-            drawn.append((name, METRICS[name], _summary(name, finite), _metric(facts, name, values)))
+            drawn.append((name, meaning(name), _summary(name, finite), _metric(facts, name, values)))
     grid = facts.context.plan.tile_grid
     html = render(
         "maps",
@@ -79,12 +64,12 @@ def maps_section(facts: RunFacts) -> Section:
 
 
 def _value(name: str, value: float) -> str:
-    return _CATEGORIES[name].get(int(value), "unknown") if name in _CATEGORIES else number(value)
+    return CATEGORIES[name].get(int(value), "unknown") if name in CATEGORIES else number(value)
 
 
 def _summary(name: str, finite: NDArray[np.float32]) -> str:
-    if name in _CATEGORIES:
-        counts = {text: int((finite == code).sum()) for code, text in _CATEGORIES[name].items()}
+    if name in CATEGORIES:
+        counts = {text: int((finite == code).sum()) for code, text in CATEGORIES[name].items()}
         return ", ".join(f"{text} {number(count)}" for text, count in counts.items() if count)
     low, middle, high = (float(v) for v in np.percentile(finite.astype(np.float64), [0, 50, 100]))
     return f"smallest {number(low)}, median {number(middle)}, largest {number(high)}; {number(finite.size)} tiles"
@@ -94,7 +79,7 @@ def _metric(facts: RunFacts, name: str, values: NDArray[np.float32]) -> Markup:
     """One row per channel: map of the middle plane, map of the worst, histogram."""
     rows = [(c, planes(name, values[:, c])) for c in range(min(values.shape[1], _MOST_CHANNELS))]
     count = len(rows[0][1])
-    scale = None if name in _CATEGORIES else make_scale(values)
+    scale = None if name in CATEGORIES else make_scale(values)
     # enough for the colour bar's words, no more than a screen
     height = min(max(4.0 * rows[0][1][0].extent[0] / rows[0][1][0].extent[1], 1.7), 3.2) + 0.5
     figure = new_figure(10, height * len(rows))
@@ -105,7 +90,7 @@ def _metric(facts: RunFacts, name: str, values: NDArray[np.float32]) -> Markup:
             axes.set_title(part.title if len(rows) == 1 else f"{facts.channel_name(c)}, {part.title}")
         _color_bar(figure, list(grid[row, :-1]), image, name, scale)
         _distribution(grid[row, -1], name, values[:, c], scale)
-    return picture(figure, f"Map of {name} on the grid of tiles, and its histogram: {METRICS[name]}")
+    return picture(figure, f"Map of {name} on the grid of tiles, and its histogram: {meaning(name)}")
 
 
 def make_scale(values: NDArray[np.float32]) -> Scale:
@@ -123,8 +108,8 @@ def make_scale(values: NDArray[np.float32]) -> Scale:
 
 def _map(axes: Axes, part: MapPlane, scale: Scale | None) -> AxesImage:
     hatch_missing(axes)
-    norm = scale.norm if scale else BoundaryNorm(np.arange(_COLORS.N + 1) - 0.5, _COLORS.N)
-    cmap = "cividis" if scale else _COLORS
+    norm = scale.norm if scale else BoundaryNorm(np.arange(COLORS.N + 1) - 0.5, COLORS.N)
+    cmap = "cividis" if scale else COLORS
     rows, columns = part.extent
     place = (-0.5, part.values.shape[1] * part.cell[1] - 0.5, part.values.shape[0] * part.cell[0] - 0.5, -0.5)
     image = axes.imshow(part.values, cmap=cmap, norm=norm, interpolation="none", extent=place, aspect="auto")
@@ -147,9 +132,9 @@ def _color_bar(figure: Figure, maps: list[Axes], image: AxesImage, name: str, sc
 def _distribution(axes: Axes, name: str, values: NDArray[np.float32], scale: Scale | None) -> None:
     finite = values[np.isfinite(values)]
     if scale is None:
-        counts = [int((finite == code).sum()) for code in _CATEGORIES[name]]
-        colors = [_COLORS(code) for code in _CATEGORIES[name]]
-        axes.barh(list(_CATEGORIES[name].values()), counts, color=colors, edgecolor="#000000", linewidth=0.4)
+        counts = [int((finite == code).sum()) for code in CATEGORIES[name]]
+        colors = [COLORS(code) for code in CATEGORIES[name]]
+        axes.barh(list(CATEGORIES[name].values()), counts, color=colors, edgecolor="#000000", linewidth=0.4)
         for i, count in enumerate(counts):
             axes.text(count, i, f" {number(count)}", va="center")
         axes.set(xlabel="tiles")

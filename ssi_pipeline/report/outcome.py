@@ -8,6 +8,7 @@ import numpy as np
 
 from ssi_pipeline.redact import redact
 from ssi_pipeline.report.facts import RunFacts
+from ssi_pipeline.report.ranking import alarm_counts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import date, number, scaled, seconds, share, sizes
 from ssi_pipeline.run.finish import METHODS
@@ -45,11 +46,20 @@ def outcome_section(facts: RunFacts) -> Section:
         ("tiles done", number(done), f"{share(done, tiles)} of {number(tiles)}"),
         ("tiles failed", number(failed), share(failed, tiles)),
         ("tiles to do", number(tiles - done - failed), share(tiles - done - failed, tiles)),
+        *_alarms(facts),
         ("blocks written", number(written), f"of {number(plan.n_blocks)}"),
         *_speed(facts),
     ]
     html = render("outcome", tiers=tiers, rows=_rows(facts), methods=_methods(facts), notes=facts.notes.most_common(10))
     return Section("outcome", "Outcome", html)
+
+
+def _alarms(facts: RunFacts) -> list[tuple[str, str, str]]:
+    if "flag" not in facts.metrics:
+        return []
+    flagged, counts = alarm_counts(facts)
+    said = ", ".join(f"{name} {number(count)}" for name, count in sorted(counts, key=lambda item: -item[1])[:4])
+    return [("tiles with alarms", number(flagged), said or "none stands out of the run")]
 
 
 def _speed(facts: RunFacts) -> list[tuple[str, str, str]]:

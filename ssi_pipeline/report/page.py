@@ -11,6 +11,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import OutputError, SsiError
 from ssi_pipeline.report.calibration import calibration_section
 from ssi_pipeline.report.drawing import drawing_style
+from ssi_pipeline.report.explorer import explorer_section
 from ssi_pipeline.report.facts import RunFacts, read_facts
 from ssi_pipeline.report.failures import failures_section
 from ssi_pipeline.report.heldout import heldout_section
@@ -19,7 +20,9 @@ from ssi_pipeline.report.outcome import headline, outcome_section
 from ssi_pipeline.report.pictures import pictures_section
 from ssi_pipeline.report.provenance import provenance_section
 from ssi_pipeline.report.psfs import psf_section
+from ssi_pipeline.report.seams import seams_section
 from ssi_pipeline.report.section import Section, render
+from ssi_pipeline.report.tiles import tiles_section
 from ssi_pipeline.report.timing import timing_section
 from ssi_pipeline.report.words import date
 from ssi_pipeline.run.verify import open_context
@@ -29,6 +32,9 @@ SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
     outcome_section,
     pictures_section,
     failures_section,
+    explorer_section,
+    tiles_section,
+    seams_section,
     heldout_section,
     maps_section,
     timing_section,
@@ -39,13 +45,15 @@ SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
 """In the order of the page. A new section is a function here and a template."""
 
 
-def write_report(config: RunConfig, output: Path | None = None) -> Path:
+def write_report(config: RunConfig, output: Path | None = None, figures: Path | None = None) -> Path:
     """Write the report of a run, whatever its state, as one HTML file; returns its path.
 
     Parameters
     ----------
     output
         The file to write, by default ``report.html`` in the state folder. It is replaced as a whole.
+    figures
+        A folder for every picture of the report as PNG (300 dots an inch) and SVG; made where it is not there.
 
     Raises
     ------
@@ -60,8 +68,9 @@ def write_report(config: RunConfig, output: Path | None = None) -> Path:
     path = context.paths.report if output is None else output
     if path.is_dir() or not path.parent.is_dir():
         raise OutputError(f"the report cannot be written to {path}: give a file in a folder that exists")
+    folder = None if figures is None else _figures_folder(figures)
     facts = read_facts(context)
-    with drawing_style():
+    with drawing_style(folder):
         sections = [_make(make, facts) for make in SECTIONS]
     text = render(
         "page",
@@ -78,6 +87,14 @@ def write_report(config: RunConfig, output: Path | None = None) -> Path:
     except OSError as error:
         raise OutputError(f"the report cannot be written to {path}: {error}") from error
     return path
+
+
+def _figures_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--figures {folder} is no folder and cannot be made one: {error}") from error
+    return folder
 
 
 def _make(make: Callable[[RunFacts], Section], facts: RunFacts) -> Section:

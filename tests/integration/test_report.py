@@ -31,7 +31,20 @@ from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.state import StatePaths
 
-SECTIONS = ["outcome", "pictures", "failures", "heldout", "maps", "timing", "psf", "calibration", "provenance"]
+SECTIONS = [
+    "outcome",
+    "pictures",
+    "failures",
+    "explorer",
+    "tiles",
+    "seams",
+    "heldout",
+    "maps",
+    "timing",
+    "psf",
+    "calibration",
+    "provenance",
+]
 
 MANY = 316
 """Tiles along y and x of the synthetic ledger: about 10^5 in all."""
@@ -84,7 +97,7 @@ class Page(HTMLParser):
 def read_page(path: Path) -> Page:
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"https?://", text), "the page must open without a network"
-    assert "<script" not in text
+    assert not re.search(r"<script[^>]*\bsrc|\b(?:fetch|import|XMLHttpRequest|eval)\s*\(", text)
     page = Page(text)
     assert list(page.sections) == SECTIONS
     assert all(page.labels), "every picture needs words"
@@ -127,8 +140,11 @@ def test_complete_run_in_2d(tmp_path: Path) -> None:
     size = {"z": 0.5, "y": 0.1, "x": 0.1}
     config = configure(tmp_path, input={"path": tmp_path / "in.zarr", "voxel_size_um": size})
     assert run(config).complete
-    path = write_report(config)
+    path = write_report(config, figures=tmp_path / "figures")
     assert path == StatePaths(config.state_path).report
+    names = {file.stem for file in (tmp_path / "figures").glob("*.svg")}
+    assert {"the-worst-tile", "map-of-heldout-after-on-the-grid-of-tiles", "input-and-output-of-channel-0"} <= names
+    assert names == {file.stem for file in (tmp_path / "figures").glob("*.png")}
     page = read_page(path)
     assert "tilesfailed00%" in re.sub(r"\s", "", page.sections["outcome"])
     assert "linear (Wiener) solution" in page.sections["outcome"]
@@ -295,6 +311,9 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run"):
         write_report(config)
     save_inputs(prepare(config))
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="--figures"):
+        write_report(config, figures=tmp_path / "file")
     for bad in (tmp_path, tmp_path / "absent" / "report.html"):
         with pytest.raises(OutputError, match="file in a folder"):
             write_report(config, bad)

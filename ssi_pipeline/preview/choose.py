@@ -1,0 +1,76 @@
+"""Choose tiles that differ: the brightest, dimmest, busiest and emptiest, then what is farthest from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.errors import CorruptDataError, InputError
+from ssi_pipeline.geometry import Box
+from ssi_pipeline.tasks import Context
+
+_LOOKED_AT = 48
+"""Tiles whose statistics are taken: a sample, as a volume may have a million."""
+
+_SIDE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A tile by its index, and why it was chosen."""
+
+    index: int
+    why: str
+
+
+def choose_tiles(context: Context, count: int) -> list[Chosen]:
+    """Return up to ``count`` tiles of a sample, spread over the volume, that differ in brightness and contrast.
+
+    Raises
+    ------
+    InputError
+        None of the sample can be read.
+    """
+    n = context.plan.n_tiles
+    sample = np.unique(np.linspace(0, n - 1, min(n, max(_LOOKED_AT, count))).round().astype(int))
+    seen = [(int(i), level) for i in sample if (level := _statistics(context, int(i))) is not None]
+    if not seen:
+        raise InputError("none of the tiles looked at can be read or has finite pixels: check input.path and input.roi")
+    statistics = np.array([level for _, level in seen])
+    return [Chosen(seen[k][0], why) for k, why in differing(statistics, count)]
+
+
+def differing(statistics: NDArray[np.float64], count: int) -> list[tuple[int, str]]:
+    """Return rows of ``statistics`` (mean, standard deviation) that differ most, by their ranks."""
+    ranks = statistics.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") / max(1, len(statistics) - 1)
+    corners = (("bright", 0, 1.0), ("dim", 0, 0.0), ("busy", 1, 1.0), ("empty", 1, 0.0))
+    chosen: dict[int, str] = {}
+    for why, column, end in corners[:count]:
+        for k in np.argsort(np.abs(ranks[:, column] - end), kind="stable"):
+            if int(k) not in chosen:
+                chosen[int(k)] = why
+                break
+    while len(chosen) < min(count, len(ranks)):
+        distance = np.linalg.norm(ranks[:, None] - ranks[list(chosen)][None], axis=2).min(axis=1)
+        distance[list(chosen)] = -1
+        chosen[int(distance.argmax())] = "between"
+    return list(chosen.items())
+
+
+def _statistics(context: Context, index: int) -> tuple[float, float] | None:
+    """Return mean and standard deviation in the middle of a tile's core; None where it cannot be read."""
+    tile = context.plan.tile(index)
+    middle = [(a + b) // 2 for a, b in zip(tile.core.start, tile.core.stop, strict=True)]
+    reach = (0, _SIDE // 2, _SIDE // 2)
+    start = tuple(m - r for m, r in zip(middle, reach, strict=True))
+    stop = tuple(m + r + 1 for m, r in zip(middle, reach, strict=True))
+    box = Box(start, stop).intersect(tile.core)
+    origin = context.origin
+    try:
+        raw = context.source.read(tile.t + origin[0], tile.c + origin[1], box.shift(origin[2:])).astype(np.float64)
+    except CorruptDataError:
+        return None
+    finite = raw[np.isfinite(raw)]
+    return (float(finite.mean()), float(finite.std())) if finite.size else None

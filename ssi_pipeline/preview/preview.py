@@ -1,0 +1,116 @@
+"""`ssi preview`: a few different tiles, solved as the run would, on one sheet; and what the whole run will take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import ConfigError, OutputError
+from ssi_pipeline.preview.choose import choose_tiles
+from ssi_pipeline.preview.sheet import save_sheet
+from ssi_pipeline.preview.solve import Solved, solve_variant
+from ssi_pipeline.preview.table import comparison, save_table, screen_rows
+from ssi_pipeline.preview.variants import Variant, make_variants
+from ssi_pipeline.run.planning import describe_plan, estimate_time
+from ssi_pipeline.run.prepare import Prepared, prepare
+from ssi_pipeline.storage.atomic import write_text
+
+SHEET, TABLE, PLAN = "contact-sheet.png", "tiles.csv", "plan.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What was found: tiles by variant, the rows of the plan, the comparison of variants (the best first)."""
+
+    rows: list[Solved]
+    plan: list[tuple[str, str]]
+    comparison: list[str]
+
+
+def preview(
+    config: RunConfig, count: int, psfs: Sequence[Path], changes: Sequence[str], folder: Path, console: Console
+) -> Preview:
+    """Solve ``count`` tiles with every variant; write sheet, table and plan to ``folder`` and print the last two.
+
+    Raises
+    ------
+    ConfigError
+        The number of tiles, or a variant, is not possible.
+    OutputError
+        The folder cannot be written.
+    SsiError
+        A tile fails.
+    """
+    if count < 1:
+        raise ConfigError(f"--tiles is {count}: expected 1 or more")
+    _make(folder)
+    variants = make_variants(config, psfs, changes)
+    prepared = prepare(variants[0].config)
+    variants = [_same_tiles(variant, prepared) for variant in variants]
+    tiles = choose_tiles(prepared.context, count)
+    by_variant = [solve_variant(v, tiles, lambda text: console.print(text, markup=False)) for v in variants]
+    rows = [row for same_tile in zip(*by_variant, strict=True) for row in same_tile]
+    time = estimate_time(
+        [row.seconds for row in by_variant[0]],
+        prepared.document.plan.n_tiles,
+        prepared.workers,
+        "preview, one at a time",
+    )
+    found = Preview(rows, describe_plan(prepared, time), comparison(rows))
+    voxel = prepared.document.volume.voxel_size_um
+    save_sheet(folder / SHEET, rows, voxel[2] if voxel else None)
+    save_table(folder / TABLE, rows)
+    write_text(folder / PLAN, "".join(f"{name}: {value}\n" for name, value in found.plan))
+    _print(found, variants, console)
+    console.print(f"wrote {SHEET}, {TABLE} and {PLAN} to {folder}", markup=False)
+    return found
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--output {folder} cannot be made a folder: {error}; give another") from error
+
+
+def _same_tiles(variant: Variant, prepared: Prepared) -> Variant:
+    """Hold the cut into tiles fast, which may depend on the PSF and the solver: the same tiles are to be compared.
+
+    Raises
+    ------
+    ConfigError
+        The variant cuts the volume in another way.
+    """
+    plan = prepared.document.plan
+    core = dict(zip("zyx", plan.core, strict=True))
+    tiling = variant.config.tiling
+    if tiling.core is None:
+        own = {axis: core[axis] for axis in ("zyx" if plan.dimensions == 3 else "yx")}
+        variant = Variant(
+            variant.name, variant.config.model_copy(update={"tiling": tiling.model_copy(update={"core": own})})
+        )
+    found = prepare(variant.config).document.plan
+    if (found.core, found.tile_grid) != (plan.core, plan.tile_grid):
+        raise ConfigError(
+            f"{variant.name} cuts the volume into {found.tile_grid} tiles (t c z y x), the first variant into "
+            f"{plan.tile_grid}: only what leaves the tiles alone can be compared"
+        )
+    return variant
+
+
+def _print(found: Preview, variants: Sequence[Variant], console: Console) -> None:
+    table = screen_rows(found.rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        console.print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip(), markup=False)
+    for line in found.comparison:
+        console.print(line, markup=False)
+    if len(variants) > 1:
+        console.print(f"the plan is that of {variants[0].name}", markup=False)
+    width = max(len(name) for name, _ in found.plan)
+    for name, value in found.plan:
+        console.print(f"{name:<{width}}  {value}", markup=False)
