@@ -70,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, "read every block back and compare it with the ledger")
     report = add("report", _report, "write a single HTML file about the run")
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
-    for sub in (plan, run, status, verify, report):
+    table = add("export", _export, "write every metric of every tile as a table")
+    table.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="a .csv, or a .parquet (needs pyarrow)"
+    )
+    for sub in (plan, run, status, verify, report, table):
         sub.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
     cluster = add("cluster", _cluster, "prepare a run on SLURM")
     cluster.add_argument(
@@ -208,6 +212,14 @@ def _report(options: argparse.Namespace) -> int:
 
     path = write_report(load_config(options.config), options.output)
     _out.print(f"wrote {path}")
+    return OK
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run.export import export
+
+    tiles = export(load_config(options.config), options.output)
+    _out.print(f"wrote {options.output}: {tiles} tiles")
     return OK
 
 
