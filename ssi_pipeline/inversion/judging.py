@@ -43,7 +43,7 @@ class Noise:
 
 @torch.no_grad()
 def judge(
-    problem: Problem, tile: Tile, invert: Invert, estimate: Tensor, seed: int, first: float | None = None
+    problem: Problem, tile: Tile, invert: Invert, estimate: Tensor, seed: int, inside: Tensor | None = None
 ) -> dict[str, float]:
     """Return the metrics of an estimate, by name; those that cannot be told are left out.
 
@@ -53,8 +53,8 @@ def judge(
         What made the estimate: it is asked again, for images with hidden pixels or more noise.
     estimate
         invert(y), (z) y x, normalised.
-    first
-        Held-out loss on V, where it is known.
+    inside
+        True at the pixels, (z) y x, that are judged; None: all. A halo is thrown away, its troubles are other tiles'.
 
     Returns
     -------
@@ -63,11 +63,12 @@ def judge(
         with hidden pixels, or more noise; ``whiteness``, 0 where the residual is white; ``chi2``, 1 where the
         residual is as large as the noise; ``background``, normalised units; ``impulses``, a share of the pixels.
     """
-    noise = noise_of(problem, tile)
-    found = {"heldout_excess": _heldout_excess(problem, tile, invert, seed, noise, first)}
+    window = torch.ones_like(tile.observed) if inside is None else inside
+    noise, judged = noise_of(problem, tile), tile.usable & window
+    found = {"heldout_excess": _heldout_excess(problem, tile, invert, seed, noise, judged)}
     if noise.known:
-        found["r2r_risk"] = _split_risk(problem, tile, invert, seed, noise)
-    found |= _residual_scores(problem, tile, estimate, noise)
+        found["r2r_risk"] = _split_risk(problem, tile, invert, seed, noise, judged)
+    found |= _residual_scores(problem, tile, estimate, noise, window)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -86,27 +87,22 @@ def disjoint_masks(tile: Tile, holdout: float, seed: int) -> Iterator[Tensor]:
         yield ((drawn >= k * holdout) & (drawn < (k + 1) * holdout)).to(tile.y.device)
 
 
-def _heldout_excess(
-    problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise, first: float | None
-) -> float:
+def _heldout_excess(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
     """Mean over J of (g f(m_J y) - y)^2 on J, less the variance of the noise."""
     masking, forward = problem.config.masking, problem.forward
     losses = []
     for k, mask in enumerate(disjoint_masks(tile, masking.holdout, seed)):
-        judged = forward.crop(mask & tile.usable)
+        judged = forward.crop(mask & usable)
         if not bool(judged.any()):
             continue
         expected = float(noise.variance[judged].double().mean()) if noise.known else 0.0
-        if k == 0 and first is not None:
-            losses.append(first - expected)
-            continue
         hidden = hide(tile.y, mask, masking, generator(seed, _JUDGE_STREAM, k))
         error = forward(invert(hidden, tile.observed & ~mask)) - forward.crop(tile.y)
         losses.append(float(error[judged].double().square().mean()) - expected)
     return sum(losses) / len(losses) if losses else math.nan
 
 
-def _split_risk(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise) -> float:
+def _split_risk(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
     """R2R (Pang et al. 2021): f sees y + tau s N and is judged by y - s N / tau, whose errors are independent.
 
     E (g f(y1) - y2)^2 = E (g f(y1) - g x)^2 + s^2 (1 + 1 / tau^2); the latter is taken away. Unlike the
@@ -117,20 +113,20 @@ def _split_risk(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: 
     forward.crop(deviation).copy_(noise.variance.sqrt())
     extra = deviation * torch.randn(tuple(tile.y.shape), generator=generator(seed, _SPLIT_STREAM)).to(tile.y)
     error = forward(invert(tile.y + _TAU * extra, tile.observed)) - forward.crop(tile.y - extra / _TAU)
-    judged = forward.crop(tile.usable)
+    judged = forward.crop(usable)
     added = (1 + _TAU**-2) * noise.variance[judged].double()
     return float((error[judged].double().square() - added).mean())
 
 
-def _residual_scores(problem: Problem, tile: Tile, estimate: Tensor, noise: Noise) -> dict[str, float]:
+def _residual_scores(problem: Problem, tile: Tile, estimate: Tensor, noise: Noise, window: Tensor) -> dict[str, float]:
     forward = problem.forward
     measured = forward.crop(tile.y)
     residual = _numpy((measured - forward(estimate)) / noise.variance.sqrt())
-    seen = forward.crop(tile.usable).cpu().numpy()
-    observed = int(tile.observed.sum())
+    seen = forward.crop(tile.usable & window).cpu().numpy()
+    observed = int((tile.observed & window).sum())
     found = {
         "whiteness": whiteness(residual, seen) - white_noise_level(seen),
-        "impulses": float((tile.observed & ~tile.usable).sum()) / observed if observed else math.nan,
+        "impulses": float((tile.observed & window & ~tile.usable).sum()) / observed if observed else math.nan,
     }
     if not noise.known:
         return found

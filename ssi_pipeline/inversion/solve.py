@@ -42,6 +42,7 @@ def solve(
     seed: int,
     device: str,
     start: Model | None = None,
+    judged: tuple[slice, ...] | None = None,
 ) -> Solution:
     """Estimate x in one tile's domain.
 
@@ -55,6 +56,8 @@ def solve(
         'cpu', 'cuda' or 'cuda:n'.
     start
         A model: applied as it is with scope 'shared', otherwise the start of training.
+    judged
+        The part of the domain, z y x, whose estimate is kept: the scores are of it alone. None: all.
 
     Raises
     ------
@@ -77,15 +80,18 @@ def solve(
         return dataclasses.replace(linear, note=note)
     found = SOLVERS[config.solver](problem, tile, seed, start)
     chosen = _or_rival(problem, tile, seed, found) if config.solver == "ssi" else found
-    return _judged(problem, tile, seed, chosen) if config.quality.extended else chosen
+    return _judged(problem, tile, seed, chosen, judged) if config.quality.extended else chosen
 
 
-def _judged(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solution:
+def _judged(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:
     """Return the solution with its scores; the estimate stays as it is."""
     if found.invert is None:
         return found
     estimate = to_tensor(problem.calibration.normalised(found.estimate), problem.axes, problem.device)
-    scores = judge(problem, tile, found.invert, estimate, seed, found.heldout_after)
+    inside = np.zeros(found.estimate.shape, bool)
+    inside[judged or ...] = True
+    window = to_tensor(inside, problem.axes, problem.device)
+    scores = judge(problem, tile, found.invert, estimate, seed, window)
     return dataclasses.replace(found, scores=scores)
 
 

@@ -32,6 +32,7 @@ class Alarm:
 
     ``bad``: the direction. ``ratio``: judged by its logarithm. ``floor``: deviations smaller than ``_Z`` times
     this are no trouble, however much alike the tiles are; in units of the metric, or of its logarithm.
+    ``least``: smaller values are as good as this.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Alarm:
     bad: Literal["high", "low", "both"]
     floor: float
     ratio: bool = False
+    least: float = -np.inf
 
 
 ALARMS = (
@@ -52,7 +54,8 @@ ALARMS = (
     Alarm("saturated", "saturated_share", "high", 5e-4),
     Alarm("impulses", "impulses", "high", 5e-4),
     Alarm("background", "background", "high", 2e-3),
-    Alarm("seam", "seam", "high", 0.1, ratio=True),
+    Alarm("seam", "seam", "high", 0.1, ratio=True, least=1e-3),
+    Alarm("steps", "steps", "low", 0.25, ratio=True),
 )
 """The bit of an alarm in a tile's flag is its place here; new ones are added at the end."""
 
@@ -104,7 +107,7 @@ def _raised(alarm: Alarm, values: Values) -> NDArray[np.bool_]:
 
 def _robust_z(values: Values, alarm: Alarm) -> NDArray[np.float64]:
     """Return (value - median) / spread, 0 where there is no value or too few tiles to say what is usual."""
-    x = values.astype(np.float64)
+    x = np.where(np.isfinite(values), np.maximum(values.astype(np.float64), alarm.least), np.nan)
     if alarm.ratio:
         x = np.log(np.where(x > 0, x, np.nan))
     finite = np.isfinite(x)

@@ -74,7 +74,7 @@ def _first_below(correlation: NDArray[np.float64], side: int) -> float:
 def ring_numbers(shape: tuple[int, int]) -> NDArray[np.int64]:
     """Return the ring, in steps of the shorter side's frequency, of each value of ``rfft2``."""
     fy, fx = fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None]
-    return np.rint(np.hypot(fy, fx) * min(shape)).astype(np.int64)
+    return np.asarray(np.rint(np.hypot(fy, fx) * min(shape)), np.int64)
 
 
 def _by_ring(values: NDArray[np.float64], rings: NDArray[np.int64], top: int) -> NDArray[np.float64]:
@@ -90,7 +90,7 @@ def _shift(height: int, width: int, dx: float) -> NDArray[np.complex128]:
 def _tapered(planes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Take the mean away and bring the borders to zero, so that they make no cross of high frequencies."""
     values = planes - planes.mean(axis=(1, 2), keepdims=True)
-    return values * taper(planes.shape[1])[:, None] * taper(planes.shape[2])[None]
+    return np.asarray(values * taper(planes.shape[1])[:, None] * taper(planes.shape[2])[None], np.float64)
 
 
 def taper(n: int, share: float = _TAPER) -> NDArray[np.float64]:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.quality.alarms import count_alarms
 
-_CHI2 = 1.5
-"""With the right PSF 0.9 to 1.15, with one 1.5 times as wide 9 to 56 (two solvers, beads of 128 pixels)."""
+_CHI2 = 1.25
+"""With the right PSF 0.85 to 1.15, with one 1.5 times as wide 1.3 to 56 (two images, classical solvers)."""
 
-_WHITENESS = 0.5
-"""With the right PSF 0.1 or less, with the wide one 4 to 12. One too narrow is explained by a blurred estimate: not seen."""
+_WHITENESS = 0.3
+"""With the right PSF 0.1, with the wide one 0.4 to 12. One too narrow is not seen: a blurred estimate explains all."""
 
 
 def describe_quality(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
@@ -37,9 +37,9 @@ def psf_doubts(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
         chi2, white = (_median(metrics[name][:, c]) for name in ("chi2", "whiteness"))
         if chi2 > _CHI2 or white > _WHITENESS:
             lines.append(
-                f"channel {c}: the estimate does not explain the measurement in most tiles (residual {chi2:.3g} times "
-                f"the noise's variance, correlation {white:.3g} where noise has 0): the PSF probably does not fit: check "
-                "its width, voxel size and units; or the noise is correlated"
+                f"channel {c}: in most tiles the estimate does not explain the measurement (residual {chi2:.3g} times "
+                f"the noise's variance, correlation {white:.3g} where noise has 0): the PSF probably does not fit, "
+                "check its width, voxel size and units; or the noise is correlated"
             )
     return lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
@@ -51,9 +51,9 @@ class RunStatus:
     rate: float | None
     workers: dict[str, WorkerTally]
     image_complete: bool
-    alarms: dict[str, int]
-    flagged: int
     clients: tuple[str, ...] = ()
+    alarms: dict[str, int] = field(default_factory=dict)
+    flagged: int = 0
 
     @property
     def seconds_since_last(self) -> float | None:

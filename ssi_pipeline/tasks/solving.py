@@ -47,7 +47,12 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
 
     def solved(config: RunConfig) -> Solution:
         seed, device = seed_for(config.seed, "solve", tile.index), choose_device(config.executor.device)
-        return solve(measurement, context.psf(tile.c), context.calibration(tile.c), config, seed, device, start)
+        psf, calibration, kept = (
+            context.psf(tile.c),
+            context.calibration(tile.c),
+            tile.valid.relative_to(tile.domain.start),
+        )
+        return solve(measurement, psf, calibration, config, seed, device, start, kept.slices)
 
     solution = with_smaller_batch(solved, config)
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":

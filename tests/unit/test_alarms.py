@@ -27,6 +27,7 @@ def usual(seed: int = 0) -> dict[str, np.ndarray]:
     found = {name: value * np.exp(0.2 * rng.standard_t(8, GRID)) for name, value in typical.items()}
     found["chi2"] = np.exp(0.03 * rng.standard_t(8, GRID))
     found["flux_ratio"] = 1 + 0.002 * rng.standard_t(8, GRID)
+    found["steps"] = 500 * np.exp(-0.2 * np.abs(rng.standard_normal(GRID)))
     found |= {"status": np.ones(GRID), "heldout_wiener": np.full(GRID, 0.011)}
     found |= {name: np.zeros(GRID) for name in ("clipped_share", "saturated_share")}
     found["whiteness"][:, 1] *= 10  # what is usual differs between channels
@@ -54,6 +55,7 @@ def test_undisturbed_tiles_raise_hardly_any() -> None:
         ("impulses", 0.2, "impulses"),
         ("background", 0.2, "background"),
         ("seam", 0.5, "seam"),
+        ("steps", 20, "steps"),
     ],
 )
 def test_each_metric_has_its_alarm_in_the_bad_direction(metric: str, value: float, alarm: str) -> None:
