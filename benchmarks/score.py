@@ -56,6 +56,7 @@ PICKERS: dict[str, Sequence[str]] = {
     "held-out loss, 4 masks": ("heldout_excess",),
     "whiteness": ("whiteness",),
     "R2R risk": ("r2r_risk",),
+    "the score and background structure": (*SCORED, "background"),
     "held-out loss and whiteness": ("heldout_excess", "whiteness"),
     "chi2, distance from 1": ("chi2_misfit",),
     "background structure": ("background",),

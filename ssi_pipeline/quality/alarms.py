@@ -55,7 +55,7 @@ ALARMS = (
     Alarm("impulses", "impulses", "high", 5e-4),
     Alarm("background", "background", "high", 2e-3),
     Alarm("seam", "seam", "high", 0.1, ratio=True, least=1e-3),
-    Alarm("steps", "steps", "low", 0.25, ratio=True),
+    Alarm("steps", "steps", "low", 0.2, ratio=True),
 )
 """The bit of an alarm in a tile's flag is its place here; new ones are added at the end."""
 

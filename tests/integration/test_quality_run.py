@@ -193,16 +193,17 @@ def test_a_tile_with_too_few_steps_is_flagged(tmp_path: Path, monkeypatch: pytes
     count = iter(range(10**6))
 
     def hasty(measurement: Any, psf: Any, calibration: Any, config: RunConfig, *rest: Any) -> Any:
-        if next(count) == 9:
-            config = config.model_copy(update={"training": config.training.model_copy(update={"steps": 6})})
+        if next(count) == 11:
+            config = config.model_copy(update={"training": config.training.model_copy(update={"steps": 25})})
         return solved(measurement, psf, calibration, config, *rest)
 
     monkeypatch.setattr(solve, "solve", hasty)
-    training = {**TINY["training"], "steps": 60, "validate_every": 20, "batch": 2, "select": "network"}
+    training = {**TINY["training"], "steps": 100, "validate_every": 25, "batch": 2, "select": "network"}
     settings = {**_SETTINGS, "solver": "ssi", "network": TINY["network"], "training": training}
     found = alarms(complete(make_run(tmp_path, scene()[: 4 * CORE, : 4 * CORE], "yx", **settings)))
-    assert "steps" in found.pop((2, 1)), found
-    assert not found
+    # so few that training cannot beat the linear solution leave that in place, and `method` says so
+    assert "steps" in found.pop((2, 3)), found
+    assert not any("steps" in names for names in found.values()), found
 
 
 @pytest.mark.slow
