@@ -44,16 +44,16 @@ class Alarm:
 
 
 ALARMS = (
-    Alarm("held-out", "heldout_excess", "high", 2e-5),
+    Alarm("held-out", "heldout_excess", "high", 0.1, ratio=True, least=1e-5),
     Alarm("gain", "gain", "high", 0.02, ratio=True),
-    Alarm("whiteness", "whiteness", "high", 2e-3),
-    Alarm("r2r", "r2r_risk", "high", 2e-5),
+    Alarm("whiteness", "whiteness", "high", 0.1, ratio=True, least=5e-3),
+    Alarm("r2r", "r2r_risk", "high", 0.1, ratio=True, least=1e-5),
     Alarm("chi2", "chi2", "both", 0.03, ratio=True),
     Alarm("flux", "flux_ratio", "both", 0.01, ratio=True),
     Alarm("clipped", "clipped_share", "high", 2e-3),
     Alarm("saturated", "saturated_share", "high", 5e-4),
     Alarm("impulses", "impulses", "high", 5e-4),
-    Alarm("background", "background", "high", 2e-3),
+    Alarm("background", "background", "high", 0.1, ratio=True, least=2e-3),
     Alarm("seam", "seam", "high", 0.1, ratio=True, least=1e-3),
     Alarm("steps", "steps", "low", 0.2, ratio=True),
 )
