@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", _report, "write a single HTML file about the run")
     report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
     report.add_argument("--figures", type=Path, metavar="DIR", help="also write its pictures there, as PNG and SVG")
+    table = add("export", _export, "write every metric of every tile as a table")
+    table.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="a .csv, or a .parquet (needs pyarrow)"
+    )
     preview = add("preview", _preview, "solve a few different tiles, without keeping them, and show what comes of it")
     preview.add_argument("--tiles", type=int, default=6, metavar="N", help="how many (default: 6)")
     preview.add_argument("--psf", type=Path, nargs="+", default=[], metavar="FILE", help="compare these PSFs")
@@ -78,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=A,B", help="compare values, e.g. training.steps=100,500"
     )
     preview.add_argument("--output", type=Path, default=Path("preview-output"), help="folder for all it writes")
-    for sub in (plan, preview, run, status, verify, report):
+    for sub in (plan, preview, run, status, verify, report, table):
         sub.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
     cluster = add("cluster", _cluster, "prepare a run on SLURM")
     cluster.add_argument(
@@ -226,6 +230,14 @@ def _report(options: argparse.Namespace) -> int:
     _out.print(f"wrote {path}")
     if options.figures is not None:
         _out.print(f"wrote {len(list(options.figures.glob('*.svg')))} figures, PNG and SVG, to {options.figures}")
+    return OK
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run.export import export
+
+    tiles = export(load_config(options.config), options.output)
+    _out.print(f"wrote {options.output}: {tiles} tiles")
     return OK
 
 

@@ -40,7 +40,7 @@ def _precision(config: RunConfig, kind: str) -> str:
 
 
 def _digest(config: RunConfig) -> str:
-    """Digest of every option but places; the seed is part of a row's name, the device is told apart."""
-    document: dict[str, Any] = config.model_dump(mode="json", exclude={"output", "executor", "seed"})
+    """Digest of every option but places and measures; the seed is part of a row's name, the device is told apart."""
+    document: dict[str, Any] = config.model_dump(mode="json", exclude={"output", "executor", "quality", "seed"})
     document["input"].pop("path")
     return digest(document)

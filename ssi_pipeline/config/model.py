@@ -189,6 +189,12 @@ class ClassicalConfig(Section):
     tv_iterations: PositiveInt = 50
 
 
+class QualityConfig(Section):
+    """What is measured of each tile. Nothing here changes what is computed."""
+
+    extended: bool = True
+
+
 class RunConfig(Section):
     """Everything that a run depends on."""
 
@@ -207,6 +213,7 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     published: PublishedConfig = PublishedConfig()
     classical: ClassicalConfig = ClassicalConfig()
+    quality: QualityConfig = QualityConfig()
     executor: ExecutorConfig = ExecutorConfig()
     on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
     seed: NonNegativeInt = 0

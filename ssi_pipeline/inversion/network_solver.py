@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -141,6 +141,7 @@ def _train_or_fall_back(
         heldout_wiener=wiener,
         trace=trained.trace,
         model=pack(problem, trained.state),
+        invert=_invert(problem, trained.state),
     )
 
 
@@ -153,6 +154,7 @@ def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, mod
         heldout_after=heldout,
         heldout_wiener=wiener,
         model=model,
+        invert=_invert(problem, state),
         note="" if heldout < wiener else "the shared model is no better here than the linear solution",
     )
 
@@ -160,6 +162,11 @@ def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, mod
 def _network_estimate(problem: Problem, tile: Tile, state: State) -> NDArray[np.float32]:
     """Apply f to the whole image: nothing is hidden at inference."""
     return raw_estimate(problem.calibration, _averaged(problem, problem.linear(tile.y), state))
+
+
+def _invert(problem: Problem, state: State) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return f as a function of an image; where it was observed does not matter to a network."""
+    return lambda image, observed: _averaged(problem, problem.linear(image), state)  # noqa: ARG005
 
 
 def _averaged(problem: Problem, channels: Tensor, state: State) -> Tensor:

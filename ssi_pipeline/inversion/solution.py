@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,7 +26,9 @@ class Solution:
     ``before`` training, ``after`` it (of what was returned), and of the ``wiener`` solution on the same V.
     ``trace``: (step, training loss, held-out loss) at each validation of the attempt that was kept.
     ``note``: why it is not what was asked for, or empty. ``training_seconds``: of all attempts;
-    ``inference_seconds``: of the estimate that was returned.
+    ``inference_seconds``: of the estimate that was returned. ``invert``: what made the estimate, of a normalised
+    image and where it was observed, both (z) y x; None where there is no such function. ``scores``: what ``judge``
+    says of the estimate, by name.
     """
 
     estimate: NDArray[np.float32]
@@ -40,6 +43,8 @@ class Solution:
     note: str = ""
     training_seconds: float = 0.0
     inference_seconds: float = 0.0
+    invert: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 def raw_estimate(calibration: ChannelCalibration, estimate: Tensor) -> NDArray[np.float32]:

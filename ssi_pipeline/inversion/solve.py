@@ -11,6 +11,7 @@ from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig
 from ssi_pipeline.inversion.calibration import ChannelCalibration, tile_weight
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.classical.table import RIVAL, calibrated
+from ssi_pipeline.inversion.judging import judge
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
 from ssi_pipeline.inversion.models import Model
 from ssi_pipeline.inversion.network_solver import enough_heldout, solve_by_network, train_shared
@@ -41,6 +42,7 @@ def solve(
     seed: int,
     device: str,
     start: Model | None = None,
+    judged: tuple[slice, ...] | None = None,
 ) -> Solution:
     """Estimate x in one tile's domain.
 
@@ -54,6 +56,8 @@ def solve(
         'cpu', 'cuda' or 'cuda:n'.
     start
         A model: applied as it is with scope 'shared', otherwise the start of training.
+    judged
+        The part of the domain, z y x, whose estimate is kept: the scores are of it alone. None: all.
 
     Raises
     ------
@@ -75,7 +79,20 @@ def solve(
         note = "" if config.solver == "wiener" else "too few observed pixels to judge a solution by, linear one kept"
         return dataclasses.replace(linear, note=note)
     found = SOLVERS[config.solver](problem, tile, seed, start)
-    return _or_rival(problem, tile, seed, found) if config.solver == "ssi" else found
+    chosen = _or_rival(problem, tile, seed, found) if config.solver == "ssi" else found
+    return _judged(problem, tile, seed, chosen, judged) if config.quality.extended else chosen
+
+
+def _judged(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:
+    """Return the solution with its scores; the estimate stays as it is."""
+    if found.invert is None:
+        return found
+    estimate = to_tensor(problem.calibration.normalised(found.estimate), problem.axes, problem.device)
+    inside = np.zeros(found.estimate.shape, bool)
+    inside[judged or ...] = True
+    window = to_tensor(inside, problem.axes, problem.device)
+    scores = judge(problem, tile, found.invert, estimate, seed, window)
+    return dataclasses.replace(found, scores=scores)
 
 
 def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solution:
@@ -98,6 +115,7 @@ def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solut
         heldout_after=theirs,
         model=None,
         inference_seconds=rival.inference_seconds,
+        invert=rival.invert,
         note="; ".join(filter(None, (found.note, said))),
     )
 

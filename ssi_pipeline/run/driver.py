@@ -9,6 +9,7 @@ from ssi_pipeline.config import ExecutorConfig, RunConfig
 from ssi_pipeline.errors import SsiError, StoppedError
 from ssi_pipeline.executors import Executor, open_executor
 from ssi_pipeline.redact import redact
+from ssi_pipeline.run.alarms import describe_quality
 from ssi_pipeline.run.call import WRITTEN, Call
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
@@ -137,7 +138,8 @@ def _work(call: Call, prove: Proof) -> bool:
     if not (nothing_to_do(call.state) or _compute(call)):
         return False
     call.ledger.sync()  # refuses where the lock was lost meanwhile
-    write_metrics(call.context)
+    for line in describe_quality(write_metrics(call.context)):
+        call.display.line(line)
     # also where the pyramid is not whole: a bad block below it may be why
     whole = call.state.count("stitch", DONE) == call.context.plan.n_blocks
     for record in prove(call.context, call.state) if whole else []:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import TilePlan
+from ssi_pipeline.quality.alarms import ALARMS, flags
 from ssi_pipeline.storage.ledger import read_heads, read_records
 from ssi_pipeline.storage.output import write_quality
 from ssi_pipeline.storage.records import TaskRecord
@@ -36,7 +37,20 @@ METRICS: dict[str, str] = {
     "flux_ratio": "sum of the estimate over sum of the measurement, on the core",
     "clipped_share": "share of voxels outside the range of the output's dtype",
     "nonfinite": "NaN or infinite pixels read",
+    "heldout_excess": "held-out loss over four disjoint masks less the noise's variance, squared normalised intensity",
+    "whiteness": "squared autocorrelation of the residual, summed over lags up to 6 pixels, less white noise's",
+    "r2r_risk": "loss of the estimate of a noisier image against an independent one, less the noise, as heldout_excess",
+    "chi2": "mean square of the residual over the variance of the noise: 1 where it is the noise",
+    "background": "mean deviation of the estimate from its median where the input is all noise, normalised intensity",
+    "impulses": "share of pixels taken for hot or dead",
+    "saturated_share": "share of voxels that have the tile's highest value",
+    "frc_before": "resolution of the input by ring correlation at 1/7, um where the voxel size is known, else pixels",
+    "frc_after": "the same of the estimate: a bound, as smoothed noise correlates",
+    "decorrelation_before": "resolution of the input by decorrelation analysis, units as frc_before",
+    "decorrelation_after": "the same of the estimate",
     "seam": "RMS difference from the neighbours in the overlap, over the channel's intensity scale",
+    "flag": "alarms of the tile, a bit for each: "
+    + ", ".join(f"{2**i} {alarm.name}" for i, alarm in enumerate(ALARMS)),
 }
 
 
@@ -86,6 +100,7 @@ class TileMetrics:
         grid = {name: values.reshape(self._plan.tile_grid) for name, values in self._arrays.items()}
         for c, scale in enumerate(scales):
             grid["seam"][:, c] /= scale or 1.0
+        grid["flag"] = flags(grid)
         return grid
 
 
@@ -106,7 +121,9 @@ def tile_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
     return metrics.on_grid([context.calibration(c).scale for c in range(context.plan.shape[1])])
 
 
-def write_metrics(context: Context) -> None:
-    """Write the metrics beside the image, under ``quality/`` in the output."""
-    for name, values in tile_metrics(context).items():
+def write_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
+    """Write the metrics beside the image, under ``quality/`` in the output; returns them."""
+    metrics = tile_metrics(context)
+    for name, values in metrics.items():
         write_quality(context.document.config.output.path, name, values, "tczyx")
+    return metrics

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.quality.alarms import count_alarms
+from ssi_pipeline.run.alarms import describe_alarms
 from ssi_pipeline.run.causes import Cause
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.progress import Snapshot, duration, per_time, read_snapshot
@@ -14,6 +16,7 @@ from ssi_pipeline.run.tally import Tally, WorkerTally
 from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.storage.ledger import DONE, FAILED
 from ssi_pipeline.storage.lock import look_at_lock
+from ssi_pipeline.storage.output import read_quality
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.tail import LedgerTail
 
@@ -29,7 +32,8 @@ class RunStatus:
     ``live`` is there while a client works. ``failures``: key and message of the last tasks that failed,
     ``causes``: all of them by cause. ``rate``: tiles a second lately, by the ledger. ``workers`` by
     host:process, all that ever finished a task. ``clients``: who works.
-    ``image_complete``: every block of every level is written.
+    ``image_complete``: every block of every level is written. ``alarms``: tiles for which each was raised, and
+    ``flagged`` all that have one, by the arrays that the last finish has written.
     """
 
     tiles: int
@@ -48,6 +52,8 @@ class RunStatus:
     workers: dict[str, WorkerTally]
     image_complete: bool
     clients: tuple[str, ...] = ()
+    alarms: dict[str, int] = field(default_factory=dict)
+    flagged: int = 0
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -101,6 +107,7 @@ class StatusReader:
         for path in ledgers:
             tally.note(self._tails.setdefault(path, LedgerTail(path)).heads())
         state = tally.state
+        flag = None if client is not None or parts else read_quality(self._config.output.path, "flag")
         return RunStatus(
             tiles=plan.n_tiles,
             tiles_done=state.count("solve", DONE),
@@ -117,6 +124,8 @@ class StatusReader:
             rate=tally.rate(time.time()),
             workers=tally.workers,
             image_complete=state.all_written,
+            alarms={} if flag is None else count_alarms(flag),
+            flagged=0 if flag is None else int((flag > 0).sum()),
             clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
         )
 
@@ -135,6 +144,8 @@ def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str
         left = "" if status.live.left_s is None else f", {duration(status.live.left_s)} left"
         rows.append(("rate", f"{per_time(status.live.rate)} ({status.live.stage}){left}"))
     rows.append(("client", describe_client(status)))
+    if status.alarms:
+        rows.append(("alarms", describe_alarms(status.flagged, status.tiles, status.alarms)))
     return [*rows, *_failure_rows(status, config)]
 
 

@@ -122,6 +122,14 @@ def set_status(path: Path, status: str) -> None:
     group.attrs[OWNER] = {**ours, "status": status}
 
 
+def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
+    """Return one metric on the tile grid (t c z y x), None where it was not written (yet)."""
+    try:
+        return np.asarray(zarr.open_array(path / "quality" / name, mode="r")[...], np.float32)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def _quality_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Halve the longest axis until a chunk has a million values: a file a metric, also where all tiles are in a row."""
     chunks = list(shape)

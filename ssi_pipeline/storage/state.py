@@ -170,6 +170,7 @@ def basis_of(
     """Return everything that can change a result; where the work is done, what is kept and where it is put cannot."""
     outside: Any = {
         "executor": True,
+        "quality": True,
         "output": {"path", "state", "keep_scratch"},
         "training": {"start_from", "keep_models"},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.quality.decorrelation import decorrelation_resolution
+from ssi_pipeline.quality.resolution import ring_correlation_resolution
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.sink import representable
 from ssi_pipeline.tasks.blocks import write_block
@@ -44,7 +47,12 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
 
     def solved(config: RunConfig) -> Solution:
         seed, device = seed_for(config.seed, "solve", tile.index), choose_device(config.executor.device)
-        return solve(measurement, context.psf(tile.c), context.calibration(tile.c), config, seed, device, start)
+        psf, calibration, kept = (
+            context.psf(tile.c),
+            context.calibration(tile.c),
+            tile.valid.relative_to(tile.domain.start),
+        )
+        return solve(measurement, psf, calibration, config, seed, device, start, kept.slices)
 
     solution = with_smaller_batch(solved, config)
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
@@ -86,10 +94,27 @@ def _quality(
         "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux else None,
         # half a unit is rounded, not clipped
         "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))),
+        "saturated_share": float(np.mean(y == y.max())),
         "nonfinite": nonfinite,
+        **_short(solution.scores | (_resolutions(context, x, y) if context.document.config.quality.extended else {})),
         "trace": _thin(solution.trace),
         "note": solution.note,
     }
+
+
+def _resolutions(context: Context, x: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
+    """Return the resolution of measurement and estimate by both measures, um where the voxel size is known."""
+    voxel = context.document.volume.voxel_size_um
+    pixel = math.sqrt(voxel[1] * voxel[2]) if voxel is not None and voxel[1] > 0 and voxel[2] > 0 else 1.0
+    measures = {"frc": ring_correlation_resolution, "decorrelation": decorrelation_resolution}
+    images = {"before": y, "after": x}
+    found = {f"{m}_{when}": measure(image) for m, measure in measures.items() for when, image in images.items()}
+    return {name: pixel * value for name, value in found.items() if math.isfinite(value)}
+
+
+def _short(scores: dict[str, float]) -> dict[str, float]:
+    """Return values with as many digits as mean something: the ledger has a line for each of a million tiles."""
+    return {name: float(f"{value:.5g}") for name, value in scores.items()}
 
 
 def _thin(trace: list[tuple[int, float, float]]) -> list[list[float]]:

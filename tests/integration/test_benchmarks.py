@@ -10,6 +10,7 @@ import denoise
 import numpy as np
 import pytest
 import scale
+import score
 import tifffile
 import time_to_quality
 import widefield
@@ -84,6 +85,20 @@ def test_widefield(tmp_path: Path) -> None:
     tifffile.imwrite(stack, np.flip(widefield.simulated()))
     with pytest.raises(SystemExit, match="is of other stack"):
         widefield.main(["--short", "--stack", str(stack), "--output", str(output)])
+
+
+def test_score(tmp_path: Path) -> None:
+    score.main(["--short", "--output", str(tmp_path)])
+    (row,) = rows(tmp_path).values()
+    candidates = row["candidates"]
+    assert len(candidates) >= 20
+    for candidate in candidates:
+        assert {"psnr", "heldout_excess", "whiteness", "r2r_risk", "chi2"} <= set(candidate)
+    for names in score.PICKERS.values():
+        correlation, loss = score.judged(candidates, names)
+        assert -1 <= correlation <= 1
+        assert loss >= 0
+    assert "Spearman" in (tmp_path / "summary.md").read_text()
 
 
 def test_scale_with_the_work_left_out() -> None:

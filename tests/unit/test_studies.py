@@ -11,6 +11,7 @@ import calibration
 import denoise
 import numpy as np
 import pytest
+import score
 import time_to_quality
 import widefield
 from _common import Study, begin, parser, pictures
@@ -147,6 +148,13 @@ def test_the_best_denoiser_is_bold() -> None:
     assert (1, 1) in means.best
     assert each.lines == [["a", "20.00", "24.00", "23.00"]]
     assert each.best == {(0, 2)}
+
+
+def test_a_score_that_orders_as_the_truth_does_correlates_and_loses_nothing() -> None:
+    candidates = [{"name": str(i), "psnr": 20.0 + i, "a": float(-i), "b": float(i)} for i in range(5)]
+    assert score.judged(candidates, ("a",)) == (pytest.approx(1), 0)
+    assert score.judged(candidates, ("b",)) == (pytest.approx(-1), 4)
+    assert score.judged(candidates, ("a", "b")) == (0, 2)  # all sums are equal: a pick by chance
 
 
 def test_the_widefield_table_compares_on_the_same_pixels() -> None:

@@ -43,6 +43,7 @@ def classical(name: Method) -> Solver:
             heldout_before=after,
             heldout_after=after,
             heldout_wiener=wiener,
+            invert=lambda image, observed: solve(problem, look(problem, image, observed), knob),
         )
 
     return solver
