@@ -52,11 +52,11 @@ TRAININGS = ((30, 0), (100, 0), (100, 1), (300, 0))
 FIXED = ("training.select=network", "training.attempts=1")
 
 PICKERS: dict[str, Sequence[str]] = {
-    "score (rank sum of the three below)": SCORED,
+    "score (rank sum of held-out loss, whiteness, R2R, background)": SCORED,
     "held-out loss, 4 masks": ("heldout_excess",),
     "whiteness": ("whiteness",),
     "R2R risk": ("r2r_risk",),
-    "the score and background structure": (*SCORED, "background"),
+    "the score without background structure": SCORED[:3],
     "held-out loss and whiteness": ("heldout_excess", "whiteness"),
     "chi2, distance from 1": ("chi2_misfit",),
     "background structure": ("background",),
