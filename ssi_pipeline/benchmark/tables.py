@@ -130,7 +130,7 @@ def failure_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
         "rows",
         "errors",
         "trainings repeated",
-        "fell back to another solver",
+        "took another solver's estimate",
         "below the input's PSNR",
     ]
     lines = []
