@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,3 +237,18 @@ def test_a_worker_has_imported_what_tiles_need_before_it_takes_one() -> None:
     with contextlib.closing(executor):
         loaded = executor._client.run(lambda: {"torch", "ssi_pipeline.tasks.execute", "this"} <= set(sys.modules))
     assert list(loaded.values()) == [True]
+
+
+def test_there_is_a_dashboard_only_where_it_is_asked_for() -> None:
+    """At the address that was given; without one, the scheduler's web server has no page."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        asked = f"127.0.0.1:{free.getsockname()[1]}"
+    spec = RunSpec("nowhere", "0")
+    watched = section("dask-1").model_copy(update={"dashboard": asked})
+    with contextlib.closing(open_local(spec, watched, 1, 2**31)):
+        assert urllib.request.urlopen(f"http://{asked}/health", timeout=10).read() == b"ok"
+    with contextlib.closing(open_local(spec, section("dask-1"), 1, 2**31)) as executor:
+        port = executor._cluster.scheduler.http_server.port
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10)

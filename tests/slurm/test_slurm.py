@@ -257,3 +257,37 @@ def test_the_run_itself_as_a_job(tmp_path: Path, image: Any, slurm: _slurm.Slurm
     slurm.command("sbatch", *options, str(driver), str(config))
     assert "complete: 12 of 12 tiles" in output.read_text()
     assert hashes(tmp_path / "out.zarr") == serial
+
+
+def smoke(config: Path, slurm: _slurm.Slurm) -> tuple[int, str]:
+    """cluster/smoke.sh, as a newcomer starts it."""
+    script = Path(__file__).parents[2] / "cluster" / "smoke.sh"
+    environment = {**os.environ, **slurm.environment, "SSI": str(Path(sys.executable).with_name("ssi"))}
+    done = subprocess.run(
+        [str(script), str(config)], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_new_site_is_proved_by_one_small_job(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+    config = case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", scratch="/tmp"))
+    status, words = smoke(config, slurm)
+    assert status == 0, words
+    found = [line for line in words.splitlines() if line.startswith(("ok", "FAILED"))]
+    assert [line.split()[0] for line in found] == ["ok"] * 8
+    for said in (
+        "partition main",
+        "ran on n",
+        "reads and writes",
+        "in.zarr",
+        "versions are equal",
+        "equal to the bit",
+    ):
+        assert any(said in line for line in found), words
+    assert not list(tmp_path.glob(".ssi-check-*"))
+
+
+def test_what_a_new_site_lacks_is_named(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+    status, words = smoke(case(tmp_path, image, executor(partition="nowhere")), slurm)
+    assert status == 1
+    assert "FAILED  executor.slurm.partition is nowhere: expected one of low, main" in words
