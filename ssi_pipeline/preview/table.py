@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ssi_pipeline.preview.solve import Solved
+from ssi_pipeline.quality.ranks import SCORED, rank_sum
 from ssi_pipeline.storage.atomic import write_text
 
 _LEFT_OUT = ("trace", "note", "method")
-SCORES = ("score", "heldout_excess", "heldout_after")
-"""By which variants are compared: the first that every tile has; smaller is better."""
+_SHOWN = (*SCORED, "heldout_after", "heldout_wiener", "flux_ratio")
 
 
 def save_table(path: Path, rows: Sequence[Solved]) -> None:
@@ -33,7 +34,7 @@ def save_table(path: Path, rows: Sequence[Solved]) -> None:
 
 def screen_rows(rows: Sequence[Solved]) -> list[list[str]]:
     """Return the head and one row of texts for each tile and variant."""
-    names = [name for name in (*SCORES, "heldout_wiener", "flux_ratio") if any(name in row.quality for row in rows)]
+    names = [name for name in _SHOWN if any(name in row.quality for row in rows)]
     several = len({row.variant for row in rows}) > 1
     head = [*(["variant"] if several else []), "tile", "chosen as", "method", *names, "seconds"]
     table = [head]
@@ -47,21 +48,31 @@ def screen_rows(rows: Sequence[Solved]) -> list[list[str]]:
 
 
 def comparison(rows: Sequence[Solved]) -> list[str]:
-    """Return a line for each variant, the best first: the geometric mean over the tiles of its ratio to the best.
+    """Return a line for each variant, the best first; empty with a single variant.
 
-    Of a score that may be negative, the mean over the tiles of its rank. Empty with a single variant.
+    By the score (``quality.ranks``): the sum of a variant's ranks on a tile by each of its metrics, mean over the
+    tiles. Where these were not measured, by the geometric mean of the held-out loss over that of the tile's best.
     """
     variants = list(dict.fromkeys(row.variant for row in rows))
-    score = next((name for name in SCORES if all(_known(row.quality.get(name)) for row in rows)), None)
-    if len(variants) < 2 or score is None:
+    if len(variants) < 2:
         return []
-    values = np.array([[float(row.quality[score]) for row in rows if row.variant == name] for name in variants])
-    if (values > 0).all():
-        merit, unit = np.exp(np.log(values / values.min(axis=0)).mean(axis=1)), "times the best of each tile"
+    found = {(row.variant, row.chosen.index): _numbers(row.quality) for row in rows}
+    tiles = dict.fromkeys(row.chosen.index for row in rows)
+    by_tile = [[found[variant, tile] for variant in variants] for tile in tiles]
+    if all(quality.keys() & set(SCORED) for quality in found.values()):
+        merit = np.mean([rank_sum(qualities) for qualities in by_tile], axis=0)
+        unit = "sum of ranks by " + ", ".join(SCORED)
+    elif all("heldout_after" in quality for quality in found.values()):
+        losses = np.array([[quality["heldout_after"] for quality in qualities] for qualities in by_tile])
+        merit = np.exp(np.log(losses / losses.min(axis=1, keepdims=True)).mean(axis=0))
+        unit = "held-out loss over the best"
     else:
-        merit, unit = 1 + values.argsort(axis=0).argsort(axis=0).mean(axis=1), "mean rank over the tiles"
-    order = np.argsort(merit, kind="stable")
-    return [f"{variants[k]}: {score} {merit[k]:.4g} ({unit})" for k in order]
+        return []
+    return [f"{variants[k]}: {merit[k]:.4g} ({unit})" for k in np.argsort(merit, kind="stable")]
+
+
+def _numbers(quality: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in quality.items() if _known(value)}
 
 
 def _known(value: object) -> bool:

@@ -65,7 +65,7 @@ def _varies(values: Values) -> bool:
 
 def _first_the_best_known(varying: dict[str, Values]) -> list[str]:
     """A verdict on the tile before its circumstances."""
-    order = [name for name in ("score", "heldout_excess", "heldout_after", "seam", "alarms") if name in varying]
+    order = [name for name in ("heldout_excess", "heldout_after", "seam", "alarms") if name in varying]
     return [*order, *(name for name in varying if name not in order)]
 
 

@@ -11,7 +11,7 @@ from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.grids import badness
 from ssi_pipeline.run.finish import METRICS
 
-_VERDICTS = ("score", "heldout_excess")
+_VERDICTS = ("heldout_excess",)
 _FLAG = "flag"
 
 

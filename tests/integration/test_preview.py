@@ -14,6 +14,7 @@ from test_report import write_image
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.preview.choose import differing
+from ssi_pipeline.quality.ranks import SCORED, rank_sum
 
 
 def make(root: Path, **changes: Any) -> Path:
@@ -65,8 +66,15 @@ def test_variants_are_compared_on_the_same_tiles(tmp_path: Path, capsys: pytest.
     assert len({row["tile"] for row in rows}) == 1
     assert len({row["heldout_after"] for row in rows}) == 4
     said = capsys.readouterr().out
-    best = min(rows, key=lambda row: float(row["heldout_after"]))
-    assert f"{best['variant']}: heldout_after 1 (times the best of each tile)" in said
+    scores = rank_sum([{name: float(row[name]) for name in SCORED if row.get(name)} for row in rows])
+    ordered = [line for line in said.splitlines() if "(sum of ranks by" in line]
+    best = rows[int(np.argmin(scores))]["variant"]
+    assert ordered[0] == f"{best}: {min(scores):.4g} (sum of ranks by {', '.join(SCORED)})"
+    assert len(ordered) == 4
+    plain = ["--set", "quality.extended=false"]
+    assert main([*arguments, *plain]) == 0
+    best = min(table(folder), key=lambda row: float(row["heldout_after"]))["variant"]
+    assert f"{best}: 1 (held-out loss over the best)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import typing
 from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig
 from ssi_pipeline.inversion.solution import Method
 from ssi_pipeline.inversion.solve import SOLVERS
-from ssi_pipeline.report.maps import _CATEGORIES, _COLORS
+from ssi_pipeline.report.categories import CATEGORIES, COLORS
 from ssi_pipeline.report.outcome import _METHOD_NAMES
 from ssi_pipeline.run.finish import METHODS
 
@@ -15,8 +15,8 @@ from ssi_pipeline.run.finish import METHODS
 def test_every_method_has_a_code_a_name_and_a_colour() -> None:
     methods = set(typing.get_args(Method))
     assert set(METHODS) == set(_METHOD_NAMES) == methods
-    assert set(_CATEGORIES["method"]) == set(METHODS.values()) == set(range(_COLORS.N))
-    assert len(set(_CATEGORIES["method"].values())) == len(methods)
+    assert set(CATEGORIES["method"]) == set(METHODS.values()) == set(range(COLORS.N))
+    assert len(set(CATEGORIES["method"].values())) == len(methods)
 
 
 def test_every_solver_of_the_configuration_is_there() -> None:
