@@ -27,6 +27,9 @@ from ssi_pipeline.tasks import RunSpec, execute
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
 _RESTART_TIMEOUT = 30
+_ANSWER_SECONDS = 60
+"""A scheduler that says nothing for so long is gone."""
+
 _ASK_SECONDS = 1.0
 """SLURM's controller serves a whole site: it is not asked five times a second what became of a job."""
 
@@ -189,7 +192,8 @@ class DaskExecutor:
     def _see(self) -> None:
         self._looked = time.monotonic()
         with self._scheduler_may_be_gone():
-            self._workers = self._client.run_on_scheduler(observe)
+            # as run_on_scheduler does, with a limit: a scheduler that is stopped would be waited for without end
+            self._workers = self._client.sync(self._client._run_on_scheduler, observe, callback_timeout=_ANSWER_SECONDS)
 
     def _restart_hung(self) -> list[Completed]:
         """Give up tasks that take too long, and restart their workers."""

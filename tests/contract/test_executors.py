@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import signal
 import socket
 import subprocess
 import sys
@@ -252,3 +254,31 @@ def test_there_is_a_dashboard_only_where_it_is_asked_for() -> None:
         port = executor._cluster.scheduler.http_server.port
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10)
+
+
+def test_a_scheduler_that_stands_still_is_not_waited_for_without_end(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssi_pipeline.executors.dask._ANSWER_SECONDS", 2)
+    file = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    own = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    with contextlib.ExitStack() as stack:
+        processes = [
+            subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{name}", *own], **quiet)  # type: ignore[call-overload]
+            for name in ("scheduler", "worker")
+        ]
+        for process in processes:
+            stack.callback(process.wait, 20)
+            stack.callback(process.kill)
+        until = time.monotonic() + 60
+        while not file.exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        executor = open_executor(section("address", json.loads(file.read_text())["address"]), spec)
+        stack.callback(executor.close)
+        assert executor.slots >= 1
+        processes[0].send_signal(signal.SIGSTOP)
+        stack.callback(processes[0].send_signal, signal.SIGCONT)
+        executor.submit([Job("solve", 0)])
+        with pytest.raises(ExecutorError, match="is gone"):
+            drain(executor, 40)
