@@ -121,7 +121,8 @@ def scale_bar(axes: Axes, shape: tuple[int, ...], pixel_um: float) -> None:
     axes.add_patch(Rectangle(corner, pixels + 3 * unit, 9.5 * unit, facecolor="#101010", edgecolor="none", alpha=0.65))
     axes.plot([x, x + pixels], [y, y], color="#ffffff", linewidth=2.5, solid_capstyle="butt")
     text = f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
-    axes.text(x + pixels / 2, y - 1.2 * unit, text, color="#ffffff", ha="center", va="bottom")
+    # from the bar's start on: in a small panel the text is longer than the bar
+    axes.text(x, y - 1.2 * unit, text, color="#ffffff", ha="left", va="bottom")
 
 
 def round_below(value: float) -> float:
