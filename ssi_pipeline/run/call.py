@@ -11,12 +11,8 @@ from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.summary import describe_summary, summarise
-from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
-from ssi_pipeline.storage.records import Kind
+from ssi_pipeline.storage.ledger import DONE, FAILED, WRITTEN, Ledger, LedgerState
 from ssi_pipeline.tasks import Context
-
-WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
-"""Kinds of task that write the image."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from ssi_pipeline.errors import SsiError, StoppedError
 from ssi_pipeline.executors import Executor, open_executor
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.alarms import describe_quality
-from ssi_pipeline.run.call import WRITTEN, Call
+from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
@@ -135,7 +135,7 @@ def _work(call: Call, prove: Proof) -> bool:
     """Drive all stages and finish the output; returns False when asked to stop."""
     output = call.context.document.config.output.path
     set_status(output, "incomplete")
-    if not (nothing_to_do(call.state) or _compute(call)):
+    if not (call.state.all_written or _compute(call)):
         return False
     call.ledger.sync()  # refuses where the lock was lost meanwhile
     for line in describe_quality(write_metrics(call.context)):
@@ -146,7 +146,7 @@ def _work(call: Call, prove: Proof) -> bool:
         call.display.line(f"{record.error}; run again to mend it")
         call.ledger.append(record)
         call.state.note(record)
-    if nothing_to_do(call.state):
+    if call.state.all_written:
         call.ledger.sync()
         set_status(output, "complete")
     return True
@@ -190,11 +190,6 @@ def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
     return True
 
 
-def nothing_to_do(state: LedgerState) -> bool:
-    """Tell whether every block of every level is written."""
-    return all(bool((state.status[kind] == DONE).all()) for kind in WRITTEN)
-
-
 def _is_finished(context: Context, state: LedgerState) -> bool:
     """Tell whether an earlier call ended well: one may have been killed between the last block and the last words."""
-    return nothing_to_do(state) and read_status(context.document.config.output.path) == "complete"
+    return state.all_written and read_status(context.document.config.output.path) == "complete"

@@ -9,7 +9,7 @@ from ssi_pipeline.errors import ConfigError, OutputError, SsiError, StoppedError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
-from ssi_pipeline.run.driver import nothing_to_do, workers
+from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.prepare import Prepared, task_counts
@@ -101,7 +101,7 @@ def _say_incomplete(context: Context, state: LedgerState) -> None:
     """An output that was complete is not any more when its files are gone."""
     output = context.document.config.output.path
     forget_missing(context, state)
-    if not nothing_to_do(state) and read_status(output) != "incomplete":
+    if not state.all_written and read_status(output) != "incomplete":
         set_status(output, "incomplete")
 
 
