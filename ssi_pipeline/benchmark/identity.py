@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssi_pipeline.config import RunConfig, digest
+from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig, digest
 from ssi_pipeline.storage.state import ALGORITHM
 from ssi_pipeline.tasks.device import choose_device
 
@@ -32,6 +32,8 @@ def solver_identity(config: RunConfig | None, device: str | None = None) -> dict
 
 
 def _precision(config: RunConfig, kind: str) -> str:
+    if config.solver in PUBLISHED_SOLVERS:
+        return "bfloat16" if config.training.precision == "bfloat16" else "float32"
     if config.solver != "ssi":
         return "float32"
     from ssi_pipeline.inversion.precision import resolved_precision  # brings torch

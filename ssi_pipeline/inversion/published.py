@@ -10,6 +10,7 @@ What is known to hurt is kept, because the published numbers include it:
 - The data loss is a mean over all pixels, masked or not: it shrinks with the mask against the bounds loss.
 - Only the first square of min(1024, shortest side) pixels is ever trained on, one image a step.
 - The loss and its gradient are all there is to tell a failed training: none is repeated.
+- Steps are computed in float32 unless ``training.precision`` says bfloat16; the estimate always is.
 
 Intensities are those of the tile, stretched from its least to its greatest to [0, 1]. Of our own are
 only the seed (all chance comes from it) and that pixels never observed carry no loss.
@@ -89,7 +90,8 @@ def solve_published(
         return np.pad(inside, width, mode="edge").astype(np.float32)
 
     rng = generator(seed, PUBLISHED_STREAM, 1)
-    trace, steps = train_published(network, model, tile, config.published.steps, rng, masked, watch, estimate)
+    low = config.training.precision == "bfloat16"  # auto: float32, as published
+    trace, steps = train_published(network, model, tile, config.published.steps, rng, masked, low, watch, estimate)
     trained = time.perf_counter()
     result = estimate()
     return Solution(

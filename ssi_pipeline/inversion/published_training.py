@@ -96,10 +96,13 @@ def train_published(
     steps: int,
     rng: torch.Generator,
     masked: bool,
+    low_precision: bool,
     watch: Watch | None,
     estimate: Callable[[], NDArray[np.float32]],
 ) -> tuple[list[tuple[int, float, float]], int]:
     """Train in place and leave the weights of the least validation loss; returns the trace and the steps made.
+
+    ``low_precision``: the network is applied in bfloat16; losses, weights and the model stay in float32.
 
     Raises
     ------
@@ -108,6 +111,7 @@ def train_published(
     """
     optimiser = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, "min", _RATE_FACTOR, _RATE_PATIENCE)
+    computed = torch.autocast(tile.y.device.type, dtype=torch.bfloat16, enabled=low_precision)
     best, kept, stalled, step = math.inf, None, 0, 0
     trace: list[tuple[int, float, float]] = []
     for step in range(steps):
@@ -116,15 +120,17 @@ def train_published(
         noisy = tile.y + level * torch.randn(tile.y.shape, generator=rng).to(tile.y)
         shown, hidden = hide_by_zeros(noisy, density, rng)
         weight = tile.fitted * hidden if masked else tile.fitted
-        loss = _loss(network.train(), model, shown, tile.y, weight)
+        with computed:
+            found = network.train()(shown)
+        loss = _loss(found.float(), model, tile.y, weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         _perturb(network, optimiser.param_groups[0]["lr"] * _PARAMETER_NOISE / (1 + step), rng)
         shown, _ = hide_by_zeros(noisy, density, rng)
-        value = float(
-            ((model(apply_published(network, shown)) - tile.y) * tile.valid).square().mean()
-        )  # waits for the device
+        with computed:
+            found = apply_published(network, shown)
+        value = float(((model(found.float()) - tile.y) * tile.valid).square().mean())  # waits for the device
         scheduler.step(value)
         if step % _TRACE_EVERY == 0 or step == steps - 1:
             trace.append((step + 1, float(loss.detach()), value))
@@ -143,8 +149,7 @@ def train_published(
     return trace, step + 1
 
 
-def _loss(network: PublishedUNet, model: PublishedForward, shown: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    estimate = network(shown)  # 1 1 (z) y x
+def _loss(estimate: Tensor, model: PublishedForward, y: Tensor, weight: Tensor) -> Tensor:
     excess = (functional.relu(-estimate) + functional.relu(estimate - 1)).mean()
     return ((model(estimate) - y) * weight).square().mean() + _BOUNDS_WEIGHT * excess**2
 
