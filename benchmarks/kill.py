@@ -118,7 +118,7 @@ def solved(config: Path) -> Counter[int]:
 def unrecorded(config: Path) -> int:
     """Count the tiles in scratch that the ledger does not know."""
     known = solved(config)
-    stored = ledger_of(config).parent.glob("scratch*.zarr/[0-9]*.0.0.0")
+    stored = ledger_of(config).parent.glob("scratch*.zarr/[0-9]*.0.0.0.0")
     return sum(int(p.name.split(".")[0]) not in known for p in stored)
 
 

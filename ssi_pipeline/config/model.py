@@ -65,6 +65,7 @@ class OutputConfig(Section):
     chunk: dict[SpatialAxis, PositiveInt] | None = None
     compression_level: Annotated[Int, Field(ge=0, le=22)] = 3
     pyramid: bool = True
+    uncertainty: Annotated[Int, Field(ge=0, le=256)] = 0
     state: Path | None = None
     keep_scratch: bool = False
 
@@ -225,6 +226,13 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
+        if self.output.uncertainty == 1:
+            raise ValueError("output.uncertainty: 1 prediction disagrees with nothing: expected 0 (no map) or 2 to 256")
+        if self.output.uncertainty and self.solver in ("identity", *PUBLISHED_SOLVERS):
+            raise ValueError(
+                f"output.uncertainty is {self.output.uncertainty}, but solver: {self.solver} makes no predictions to "
+                "repeat: expected 0, or another solver"
+            )
         if self.solver in ("tv", "tv_cg") and self.classical.weight == "likelihood":
             raise ValueError(
                 f"classical.weight: likelihood is for solver: wiener, a linear filter, but solver is {self.solver}: "

@@ -48,12 +48,13 @@ def estimate_cost(plan: TilePlan, volume: Volume, config: RunConfig, window: int
     read = planes * math.prod(_total_read(plan, axis) for axis in range(3)) * volume.itemsize
     out_itemsize = volume.itemsize if config.output.dtype == "input" else _FLOAT
     voxels = math.prod(plan.shape)
-    tile_bytes = math.prod(plan.valid_shape) * _FLOAT
+    extra = voxels * _FLOAT if config.output.uncertainty else 0
+    tile_bytes = math.prod(plan.valid_shape) * _FLOAT * (2 if extra else 1)
     in_flight = 0 if plan.direct else min(plan.n_tiles, _front(plan) + window)
     pyramid = voxels * out_itemsize // 3 if config.output.pyramid else 0
     return Cost(
         bytes_read=read,
-        bytes_written=voxels * out_itemsize,
+        bytes_written=voxels * out_itemsize + extra,
         bytes_scratch_written=0 if plan.direct else plan.n_tiles * tile_bytes,
         bytes_scratch_peak=(plan.n_tiles if config.output.keep_scratch else in_flight) * tile_bytes * (not plan.direct),
         bytes_pyramid=pyramid,

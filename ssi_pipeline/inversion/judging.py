@@ -19,6 +19,9 @@ from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiten
 Invert = Callable[[Tensor, Tensor], Tensor]
 """f: from an image, (z) y x, normalised, and where it was observed, to the estimate."""
 
+EXCESS = "heldout_excess"
+"""Name of the score that estimates E (g f - g x)^2 from hidden pixels."""
+
 _MASKS = 4
 _JUDGE_STREAM, _SPLIT_STREAM = 4, 5
 """Streams of random numbers of their own: judging changes no estimate."""
@@ -65,7 +68,7 @@ def judge(
     """
     window = torch.ones_like(tile.observed) if inside is None else inside
     noise, judged = noise_of(problem, tile), tile.usable & window
-    found = {"heldout_excess": _heldout_excess(problem, tile, invert, seed, noise, judged)}
+    found = {EXCESS: heldout_excess(problem, tile, invert, seed, noise, judged)}
     if noise.known:
         found["r2r_risk"] = _split_risk(problem, tile, invert, seed, noise, judged)
     found |= _residual_scores(problem, tile, estimate, noise, window)
@@ -87,7 +90,7 @@ def disjoint_masks(tile: Tile, holdout: float, seed: int) -> Iterator[Tensor]:
         yield ((drawn >= k * holdout) & (drawn < (k + 1) * holdout)).to(tile.y.device)
 
 
-def _heldout_excess(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
+def heldout_excess(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
     """Mean over J of (g f(m_J y) - y)^2 on J, less the variance of the noise."""
     masking, forward = problem.config.masking, problem.forward
     losses = []

@@ -6,19 +6,21 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig
 from ssi_pipeline.inversion.calibration import ChannelCalibration, tile_weight
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.classical.table import RIVAL, calibrated
-from ssi_pipeline.inversion.judging import judge
-from ssi_pipeline.inversion.measurement import Measurement, to_tensor
+from ssi_pipeline.inversion.judging import EXCESS, judge
+from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.models import Model
 from ssi_pipeline.inversion.network_solver import enough_heldout, solve_by_network, train_shared
 from ssi_pipeline.inversion.problem import Problem, Tile, heldout_loss, pose, prepare
 from ssi_pipeline.inversion.published import solve_published
 from ssi_pipeline.inversion.solution import Method, Solution, raw_estimate
 from ssi_pipeline.inversion.solver import Solver
+from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.physics.psf import Psf
 
 __all__ = ["SOLVERS", "Method", "Solution", "Solver", "solve", "train_shared"]
@@ -77,22 +79,36 @@ def solve(
     if not enough_heldout(tile):
         linear = SOLVERS["wiener"](problem, tile, seed, None)
         note = "" if config.solver == "wiener" else "too few observed pixels to judge a solution by, linear one kept"
-        return dataclasses.replace(linear, note=note)
+        return _examined(problem, tile, seed, dataclasses.replace(linear, note=note), None)
     found = SOLVERS[config.solver](problem, tile, seed, start)
     chosen = _or_rival(problem, tile, seed, found) if config.solver == "ssi" else found
-    return _judged(problem, tile, seed, chosen, judged) if config.quality.extended else chosen
+    return _examined(problem, tile, seed, chosen, judged)
 
 
-def _judged(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:
-    """Return the solution with its scores; the estimate stays as it is."""
-    if found.invert is None:
+def _examined(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:
+    """Return the solution with its scores and its uncertainty, as far as asked for; the estimate stays as it is."""
+    config = problem.config
+    if found.invert is None or not (config.quality.extended or config.output.uncertainty):
         return found
-    estimate = to_tensor(problem.calibration.normalised(found.estimate), problem.axes, problem.device)
+    estimate = _normal(problem, found.estimate)
     inside = np.zeros(found.estimate.shape, bool)
     inside[judged or ...] = True
     window = to_tensor(inside, problem.axes, problem.device)
-    scores = judge(problem, tile, found.invert, estimate, seed, window)
-    return dataclasses.replace(found, scores=scores)
+    scores = judge(problem, tile, found.invert, estimate, seed, window) if config.quality.extended else {}
+    if not config.output.uncertainty:
+        return dataclasses.replace(found, scores=scores)
+    others = [problem.linear(tile.y)[1]] + ([] if found.rival is None else [_normal(problem, found.rival)])
+    known = uncertainty(
+        problem, tile, found.invert, estimate, others, config.output.uncertainty, seed, window, scores.get(EXCESS)
+    )
+    deviation = to_volume(known.deviation)
+    scores |= {"uncertainty": float(deviation[inside].mean()), "uncertainty_scale": known.scale}
+    raw = deviation * np.float32(problem.calibration.scale)
+    return dataclasses.replace(found, scores=scores, uncertainty=raw)
+
+
+def _normal(problem: Problem, estimate: NDArray[np.float32]) -> Tensor:
+    return to_tensor(problem.calibration.normalised(estimate), problem.axes, problem.device)
 
 
 def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solution:
@@ -106,7 +122,7 @@ def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solut
     rival = SOLVERS[RIVAL](problem, tile, seed, None)
     ours, theirs = found.heldout_after, rival.heldout_after
     if theirs is None or (ours is not None and ours <= theirs):
-        return found
+        return dataclasses.replace(found, rival=rival.estimate)
     said = f"{found.method} held-out loss {ours:.4g}, of {RIVAL} {theirs:.4g}" if ours is not None else ""
     return dataclasses.replace(
         found,
@@ -117,6 +133,7 @@ def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solut
         inference_seconds=rival.inference_seconds,
         invert=rival.invert,
         note="; ".join(filter(None, (found.note, said))),
+        rival=found.estimate,
     )
 
 

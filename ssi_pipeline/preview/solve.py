@@ -117,7 +117,7 @@ def _estimate(context: Context, tile: Tile) -> NDArray[np.float32]:
     """Read what was just solved, on the tile's valid box (z y x)."""
     if context.plan.direct:
         return np.asarray(context.sink.read(0, tile.t, tile.c, tile.valid), np.float32)
-    return context.scratch.read(tile, tile.valid)
+    return np.asarray(context.scratch.read(tile, tile.valid)[0])
 
 
 def _residual(y: NDArray[np.float32], psf: Psf | None, x: NDArray[np.float32]) -> NDArray[np.float32]:

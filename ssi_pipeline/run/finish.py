@@ -42,6 +42,8 @@ METRICS: dict[str, str] = {
     "r2r_risk": "loss of the estimate of a noisier image against an independent one, less the noise, as heldout_excess",
     "chi2": "mean square of the residual over the variance of the noise: 1 where it is the noise",
     "background": "mean deviation of the estimate from its median where the input is all noise, normalised intensity",
+    "uncertainty": "mean of the uncertainty, normalised intensity",
+    "uncertainty_scale": "what the held-out pixels multiplied the disagreement of repeated predictions by, 1 to 2",
     "impulses": "share of pixels taken for hot or dead",
     "saturated_share": "share of voxels that have the tile's highest value",
     "frc_before": "resolution of the input by ring correlation at 1/7, um where the voxel size is known, else pixels",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.ledger import DONE, WRITTEN, LedgerState
 from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.sink import stored_together
 from ssi_pipeline.tasks import Context
 
 _THREADS = 32
@@ -51,8 +52,10 @@ def _stored_sizes(
 ) -> NDArray[np.int64]:
     """Return the size of each block's file, 0 where it is missing."""
 
+    sinks = context.sinks_of(kind)
+
     def sizes(part: NDArray[np.int64]) -> list[int]:
-        return [context.sink.stored_bytes(*block_place(context, kind, int(index))) for index in part]
+        return [stored_together(sinks, *block_place(context, kind, int(index))) for index in part]
 
     started = time.perf_counter()
     found = sizes(indices[:_SAMPLE])

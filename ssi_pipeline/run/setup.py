@@ -20,7 +20,7 @@ from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.atomic import sweep_partial_files
 from ssi_pipeline.storage.identity import UNREADABLE
 from ssi_pipeline.storage.ledger import read_heads
-from ssi_pipeline.storage.output import create_output, is_ours, read_fingerprint, refuse_missing_levels
+from ssi_pipeline.storage.output import create_output, is_ours, read_fingerprint, refuse_missing_arrays
 from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -117,7 +117,7 @@ def create_stores(context: Context) -> None:
     """
     _create_output(context)
     if not context.plan.direct:
-        create_scratch(context.scratch_path, context.plan)
+        create_scratch(context.scratch_path, context.plan, context.layers)
 
 
 def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
@@ -136,7 +136,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
                 f"{output} belongs to run {found}, the state in {paths.root} to run {document.fingerprint}: "
                 "put the right one back, or start over with `ssi run --new` (both are kept aside)"
             )
-        refuse_missing_levels(output, Context(document, paths).pyramid.n_levels)
+        refuse_missing_arrays(output, Context(document, paths).arrays)
     elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ssi_pipeline.storage.lock import is_locked, run_lock
 from ssi_pipeline.storage.output import set_status
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.records import Kind, TaskRecord
-from ssi_pipeline.storage.sink import Sink
+from ssi_pipeline.storage.sink import Sink, stored_together
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.blocks import block_digest
@@ -96,16 +97,16 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
 
 def check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:
     """Read every block that is called done; yields its kind and index, and what is wrong with it."""
-    config = context.document.config.output
-    sink = Sink(config.path, context.document.volume.axes, context.plan.shard, writable=False)
+    images = context.open_sinks(writable=False)
     kinds: tuple[Kind, ...] = ("stitch", "pyramid")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for kind in kinds:
-            digests = _digests(context, kind)
+            sinks, digests = images if kind == "stitch" else images[:1], _digests(context, kind)
+            check = partial(_check, context, sinks, kind, digests)
             done = [int(index) for index in (state.status[kind] == DONE).nonzero()[0]]
             for first in range(0, len(done), _AT_ONCE):
                 chosen = done[first : first + _AT_ONCE]
-                found = threads.map(lambda i, k=kind, d=digests: _check(context, sink, k, i, d[i].decode()), chosen)
+                found = threads.map(check, chosen)
                 yield from ((kind, index, problem) for index, problem in zip(chosen, found, strict=True))
 
 
@@ -118,16 +119,20 @@ def _digests(context: Context, kind: Kind) -> NDArray[np.bytes_]:
     return digests
 
 
-def _check(context: Context, sink: Sink, kind: Kind, index: int, digest: str) -> str | None:
+def _check(context: Context, sinks: Sequence[Sink], kind: Kind, digests: NDArray[np.bytes_], index: int) -> str | None:
     level, t, c, box = block_place(context, kind, index)
     where = f"{kind}/{index} (level {level}, t {t}, c {c}, zyx {box.start} to {box.stop})"
-    if sink.stored_bytes(level, t, c, box) == 0:
+    if stored_together(sinks, level, t, c, box) == 0:
         return f"{where}: its file is missing or empty"
     try:
-        values = sink.read(level, t, c, box)
+        layers = [sink.read(level, t, c, box) for sink in sinks]
     except CorruptDataError as error:
         return f"{where}: cannot be read: {error.__cause__ or error}"
-    return None if block_digest(values) == digest else f"{where}: its voxels are not those that were written"
+    return (
+        None
+        if block_digest(layers) == digests[index].decode()
+        else f"{where}: its voxels are not those that were written"
+    )
 
 
 def _record(context: Context, records: list[TaskRecord]) -> bool:

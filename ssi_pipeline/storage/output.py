@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import PyramidPlan
 from ssi_pipeline.storage.multiscales import multiscales
 
+UNCERTAINTY = "uncertainty"
+"""Name of the image in the output that says how far off each pixel may be."""
+
 OWNER = "ssi_pipeline"
 """Attribute of the output's group that marks it as ours; holds status and provenance."""
 
@@ -35,7 +38,10 @@ def create_output(
     origin: Mapping[str, int],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Create the group and the arrays of all levels at ``path``, marked as incomplete. Only the client calls this."""
+    """Create the group and the arrays of all levels at ``path``, marked as incomplete. Only the client calls this.
+
+    Its uncertainty is an image of its own inside, of the full resolution alone.
+    """
     version = section.ome_zarr
     group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
     document: Any = multiscales(version, section.path.stem, volume, metadata, pyramid.factors, origin)
@@ -44,6 +50,13 @@ def create_output(
     group.attrs.update({"ome": {"version": version, **ome}, **ours} if version == "0.5" else {**ome, **ours})
     for level, shape in enumerate(pyramid.shapes):
         _create_level(group, level, volume.axes, (*pyramid.planes, *shape), dtype, pyramid.shard, plan.chunk, section)
+    if section.uncertainty:
+        beside = group.create_group(UNCERTAINTY)
+        document = multiscales(version, UNCERTAINTY, volume, metadata, pyramid.factors[:1], origin)
+        ome = {"multiscales": [document]}
+        beside.attrs.update({"ome": {"version": version, **ome}} if version == "0.5" else ome)
+        whole = (*pyramid.planes, *pyramid.shapes[0])
+        _create_level(beside, 0, volume.axes, whole, "float32", pyramid.shard, plan.chunk, section)
 
 
 def _create_level(
@@ -90,20 +103,20 @@ def read_fingerprint(path: Path) -> str:
     return str(_ours(path).get("provenance", {}).get("fingerprint", "unknown"))
 
 
-def refuse_missing_levels(path: Path, levels: int) -> None:
-    """Refuse an output whose arrays cannot be opened.
+def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
+    """Refuse an output whose arrays (pyramid levels, uncertainty) cannot be opened.
 
     Raises
     ------
     OutputError
-        The metadata of a level are gone or damaged.
+        The metadata of one are gone or damaged.
     """
-    for level in range(levels):
+    for name in names:
         try:
-            zarr.open_array(path / str(level), mode="r")
+            zarr.open_array(path / name, mode="r")
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise OutputError(
-                f"level {level} of {path} cannot be opened ({error}): put it back, or start over with `ssi run --new`"
+                f"array {name} of {path} cannot be opened ({error}): put it back, or start over with `ssi run --new`"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Scratch: the estimate of each tile on its valid box, one chunk a tile, until its blocks are written."""
+"""Scratch: the layers of each tile on its valid box, one chunk a tile, until its blocks are written."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box, Tile, TilePlan
 
+_REST = ".0.0.0.0"
+"""What follows a tile's number in the name of its chunk: nothing is divided along the other axes."""
+
 
 class ScratchError(CorruptDataError):
     """The scratch of one tile is missing or unreadable; the tile has to be solved again."""
@@ -31,22 +34,23 @@ class ScratchError(CorruptDataError):
 
 @dataclass(frozen=True)
 class Scratch:
-    """float32, axes tile, z, y, x; a tile's valid box lies at the start of its chunk, the rest is 0.
+    """float32, axes tile, layer, z, y, x; a tile's valid box lies at the start of its chunk, the rest is 0.
 
-    The fill value is NaN and estimates are finite, so that a missing chunk cannot be taken for data.
+    Layers are the estimate and, where it is asked for, its uncertainty. The fill value is NaN and layers are finite, so
+    that a missing chunk cannot be taken for data.
     """
 
     array: zarr.Array[Any]
     root: Path
 
-    def write(self, tile: Tile, estimate: NDArray[np.float32]) -> None:
-        """Write the estimate on ``tile.valid`` as one whole chunk."""
+    def write(self, tile: Tile, layers: NDArray[np.float32]) -> None:
+        """Write the layers (layer z y x) on ``tile.valid`` as one whole chunk."""
         chunk = np.zeros(self.array.shape[1:], np.float32)
-        chunk[tuple(slice(0, n) for n in estimate.shape)] = estimate
+        chunk[tuple(slice(0, n) for n in layers.shape)] = layers
         self.array[tile.index] = chunk
 
     def read(self, tile: Tile, box: Box) -> NDArray[np.float32]:
-        """Return the estimate on ``box``, which lies inside ``tile.valid``.
+        """Return the layers (layer z y x) on ``box``, which lies inside ``tile.valid``.
 
         Raises
         ------
@@ -55,7 +59,7 @@ class Scratch:
         """
         z, y, x = box.relative_to(tile.valid.start).slices
         try:
-            values = np.asarray(self.array[tile.index, z, y, x], np.float32)
+            values = np.asarray(self.array[tile.index, :, z, y, x], np.float32)
         except (ValueError, OSError, RuntimeError) as error:
             raise ScratchError(tile.index, str(error)) from error
         if not np.isfinite(values).all():
@@ -70,7 +74,7 @@ class Scratch:
     def present(self) -> frozenset[int]:
         """Return the tiles whose chunk is there, by one listing: cheaper than a question for each of a million."""
         with os.scandir(self.root) as entries:
-            names = (entry.name.removesuffix(".0.0.0") for entry in entries)
+            names = (entry.name.removesuffix(_REST) for entry in entries)
             return frozenset(int(name) for name in names if name.isdecimal())
 
     def release(self, tile: int) -> None:
@@ -78,22 +82,22 @@ class Scratch:
         self._path(tile).unlink(missing_ok=True)
 
     def _path(self, tile: int) -> Path:
-        return self.root / f"{tile}.0.0.0"
+        return self.root / f"{tile}{_REST}"
 
 
-def create_scratch(path: Path, plan: TilePlan) -> None:
+def create_scratch(path: Path, plan: TilePlan, layers: int) -> None:
     """Create the scratch array unless it is there; only the client calls this."""
     if (path / "zarr.json").exists():
         return
     zarr.create_array(
         path,
-        shape=(plan.n_tiles, *plan.valid_shape),
-        chunks=(1, *plan.valid_shape),
+        shape=(plan.n_tiles, layers, *plan.valid_shape),
+        chunks=(1, layers, *plan.valid_shape),
         dtype="float32",
         fill_value=float("nan"),
         # fast and checksummed: scratch is read back once, soon
         compressors=[ZstdCodec(level=1), Crc32cCodec()],
-        dimension_names=("tile", "z", "y", "x"),
+        dimension_names=("tile", "layer", "z", "y", "x"),
         # one flat folder: tiles come and go, and would leave empty folders behind
         chunk_key_encoding={"name": "v2", "separator": "."},
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,6 +118,12 @@ class Sink:
     def _extent(self, array: zarr.Array[Any]) -> Ints:
         sizes = dict(zip(self.axes, array.shape, strict=True))
         return tuple(sizes.get(axis, 1) for axis in "zyx")
+
+
+def stored_together(sinks: Sequence[Sink], level: int, t: int, c: int, box: Box) -> int:
+    """Return the size of one shard's files in all of these images, 0 where one of them is missing."""
+    sizes = [sink.stored_bytes(level, t, c, box) for sink in sinks]
+    return sum(sizes) if all(sizes) else 0
 
 
 def to_dtype(values: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,23 +13,25 @@ from ssi_pipeline.geometry import Block
 from ssi_pipeline.geometry.pyramid import PyramidBlock
 from ssi_pipeline.stitch import blend_block
 from ssi_pipeline.storage.records import Job
-from ssi_pipeline.storage.sink import to_dtype
+from ssi_pipeline.storage.sink import stored_together, to_dtype
 from ssi_pipeline.tasks.context import Context
 
 
-def block_digest(values: NDArray[Any]) -> str:
+def block_digest(layers: Sequence[NDArray[Any]]) -> str:
     """Return 16 hexadecimal digits of the voxels' bytes, as the ledger keeps them to verify a block."""
-    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=8).hexdigest()
+    found = hashlib.blake2b(digest_size=8)
+    for values in layers:
+        found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
 
 
-def write_block(context: Context, block: Block, values: NDArray[Any]) -> dict[str, Any]:
-    """Convert, write, and return what is needed to verify the block."""
-    converted = to_dtype(values, context.dtype)
-    context.sink.write(0, block.t, block.c, block.write, converted)
-    return {
-        "digest": block_digest(converted),
-        "stored_bytes": context.sink.stored_bytes(0, block.t, block.c, block.write),
-    }
+def write_block(context: Context, block: Block, layers: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Convert the estimate (and its uncertainty), write, and return what is needed to verify the block."""
+    converted = [to_dtype(values, dtype) for values, dtype in zip(layers, (context.dtype, "float32"), strict=False)]
+    for sink, values in zip(context.sinks, converted, strict=True):
+        sink.write(0, block.t, block.c, block.write, values)
+    stored = stored_together(context.sinks, 0, block.t, block.c, block.write)
+    return {"digest": block_digest(converted), "stored_bytes": stored}
 
 
 def stitch_block(context: Context, job: Job) -> dict[str, Any]:
@@ -36,8 +39,12 @@ def stitch_block(context: Context, job: Job) -> dict[str, Any]:
     block = context.plan.block(job.index)
     tiles = [context.plan.tile(index) for index in block.tiles]
     parts = [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
-    blended, seams = blend_block(block.write, parts, context.plan.blend)
-    quality = write_block(context, block, blended)
+    layers = [
+        blend_block(block.write, [(tile, values[i]) for tile, values in parts], context.plan.blend)
+        for i in range(context.layers)
+    ]
+    quality = write_block(context, block, [blended for blended, _ in layers])
+    _, seams = layers[0]
     return quality | {"seams": [[seam.tile, seam.squares, seam.voxels] for seam in seams]}
 
 
@@ -48,7 +55,7 @@ def write_pyramid_block(context: Context, job: Job) -> dict[str, Any]:
     coarse = to_dtype(downsample(finer, block), context.dtype)
     context.sink.write(block.level, block.t, block.c, block.write, coarse)
     stored = context.sink.stored_bytes(block.level, block.t, block.c, block.write)
-    return {"digest": block_digest(coarse), "stored_bytes": stored}
+    return {"digest": block_digest([coarse]), "stored_bytes": stored}
 
 
 def downsample(finer: NDArray[Any], block: PyramidBlock) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.atomic import file_digest
+from ssi_pipeline.storage.output import UNCERTAINTY
+from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.sink import Sink
 from ssi_pipeline.storage.source import Source, open_source, spec_of
@@ -68,7 +70,33 @@ class Context:
     @cached_property
     def sink(self) -> Sink:
         """The opened output, writable."""
-        return Sink(self.document.config.output.path, self.document.volume.axes, self.plan.shard, writable=True)
+        return self.sinks[0]
+
+    @cached_property
+    def sinks(self) -> tuple[Sink, ...]:
+        """The opened images that a block of the full resolution is written to: the output, and its uncertainty."""
+        return self.open_sinks(writable=True)
+
+    def sinks_of(self, kind: Kind) -> tuple[Sink, ...]:
+        """Return the images that a block of a kind is written to: coarser levels are of the output alone."""
+        return self.sinks if kind == "stitch" else (self.sink,)
+
+    def open_sinks(self, writable: bool) -> tuple[Sink, ...]:
+        """Return the images of ``sinks``, for oneself."""
+        output, axes = self.document.config.output, self.document.volume.axes
+        paths = [output.path, output.path / UNCERTAINTY][: self.layers]
+        return tuple(Sink(path, axes, self.plan.shard, writable) for path in paths)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays in the output."""
+        levels = tuple(str(level) for level in range(self.pyramid.n_levels))
+        return (*levels, f"{UNCERTAINTY}/0") if self.layers == 2 else levels
+
+    @property
+    def layers(self) -> int:
+        """Arrays that a tile results in: the estimate, and its uncertainty where that is asked for."""
+        return 2 if self.document.config.output.uncertainty else 1
 
     @property
     def scratch_path(self) -> Path:

@@ -60,18 +60,35 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         path.parent.mkdir(parents=True, exist_ok=True)
         solution.model.save(path)
     quality = _quality(context, tile, measurement, solution, nonfinite)
-    valid = solution.estimate[tile.valid.relative_to(tile.domain.start).slices]
-    if not np.isfinite(valid).all():
-        raise TrainingError(f"the estimate ({solution.method}) has values that are NaN or infinite")
+    layers = _layers(context, tile, solution)
     if not context.plan.direct:
-        context.scratch.write(tile, valid)
+        context.scratch.write(tile, layers)
         return quality, []
     blocks = [context.plan.block(index) for index in context.plan.blocks_of(tile)]
-    parts = [(block, valid[block.write.relative_to(tile.valid.start).slices]) for block in blocks]
+    parts = [(block, layers[(slice(None), *block.write.relative_to(tile.valid.start).slices)]) for block in blocks]
     return quality, [
-        TaskRecord("stitch", block.index, "done", quality=write_block(context, block, values))
+        TaskRecord("stitch", block.index, "done", quality=write_block(context, block, list(values)))
         for block, values in parts
     ]
+
+
+def _layers(context: Context, tile: Tile, solution: Solution) -> NDArray[np.float32]:
+    """Return what is kept of a tile (layer z y x), on its valid box: the estimate, and its uncertainty if asked for.
+
+    Raises
+    ------
+    TrainingError
+        There are values that are not finite.
+    """
+    layers = [solution.estimate]
+    if context.layers == 2:
+        known = solution.uncertainty
+        layers.append(np.zeros_like(solution.estimate) if known is None else known)
+    inside = tile.valid.relative_to(tile.domain.start).slices
+    kept = np.stack([layer[inside] for layer in layers])
+    if not np.isfinite(kept).all():
+        raise TrainingError(f"the estimate ({solution.method}) has values that are NaN or infinite")
+    return kept
 
 
 def _quality(

@@ -257,7 +257,7 @@ def test_scratch_that_is_gone_is_the_parts_to_make_again(tmp_path: Path) -> None
     expected = hashes(complete(case(tmp_path / "whole")))
     do(config, 1, 2, 3)
     context = open_context(config_of(config))
-    chunk = context.scratch.root / "4.0.0.0"  # at the edge of part 2, kept for the block that it shares with part 1
+    chunk = context.scratch.root / "4.0.0.0.0"  # at the edge of part 2, kept for the block that it shares with part 1
     chunk.unlink()
     assert not finish(config).complete
     assert tiles_to_do(context, read_state(context.paths.ledger, task_counts(context))) == [4]

@@ -135,7 +135,7 @@ def test_a_damaged_scratch_chunk_is_one_repair_for_all_its_blocks(tmp_path: Path
         tmp_path, ramp((1, 64, 128)), tiling={"core": 64, "blend": 8}, output={"keep_scratch": True, "shard": shard}
     )
     good = hashes(complete(config))
-    chunk = next(config_of(config).state_path.glob("scratch-*.zarr")) / "1.0.0.0"
+    chunk = next(config_of(config).state_path.glob("scratch-*.zarr")) / "1.0.0.0.0"
     chunk.write_bytes(chunk.read_bytes()[:-40] + bytes(40))
     for file in image_files(tmp_path / "out.zarr"):
         file.unlink()

@@ -236,7 +236,7 @@ def test_damaged_scratch_is_computed_again(tmp_path: Path) -> None:
     config = make_run(tmp_path, ramp((1, 64, 64)), tiling={"core": 32, "blend": 8}, output={"keep_scratch": True})
     made = complete(config)
     good = hashes(made)
-    chunk = next(config_of(config).state_path.glob("scratch-*.zarr")) / "1.0.0.0"
+    chunk = next(config_of(config).state_path.glob("scratch-*.zarr")) / "1.0.0.0.0"
     content = bytearray(chunk.read_bytes())
     content[len(content) // 2] ^= 16
     chunk.write_bytes(content)
