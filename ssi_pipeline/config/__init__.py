@@ -4,7 +4,6 @@ from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.fingerprint import differences, digest, flatten
 from ssi_pipeline.config.load import load_config, parse_config
 from ssi_pipeline.config.model import (
-    PUBLISHED_SOLVERS,
     BoundsConfig,
     ClassicalConfig,
     InputConfig,
@@ -20,6 +19,7 @@ from ssi_pipeline.config.model import (
 )
 from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.rules import PUBLISHED_SOLVERS
 from ssi_pipeline.config.sensor import SensorConfig
 from ssi_pipeline.config.slurm import SlurmConfig
 

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.rules import refuse_contradictions
 from ssi_pipeline.config.section import (
     Axis,
     Float,
@@ -28,9 +29,6 @@ from ssi_pipeline.config.section import (
 from ssi_pipeline.config.sensor import SensorConfig
 
 SCHEMA_VERSION: Final = 1
-
-PUBLISHED_SOLVERS: Final = ("ssi_published", "ssi_published_unmasked")
-"""The solvers that follow the published recipe to the letter."""
 
 
 class InputConfig(Section):
@@ -169,6 +167,7 @@ class TrainingConfig(Section):
     attempts: PositiveInt = 2
     select: Literal["best", "network"] = "best"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    retrain: bool = False
     keep_models: bool = False
     start_from: Path | None = None
 
@@ -226,18 +225,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
-        if self.output.uncertainty == 1:
-            raise ValueError("output.uncertainty: 1 prediction disagrees with nothing: expected 0 (no map) or 2 to 256")
-        if self.output.uncertainty and self.solver in ("identity", *PUBLISHED_SOLVERS):
-            raise ValueError(
-                f"output.uncertainty is {self.output.uncertainty}, but solver: {self.solver} makes no predictions to "
-                "repeat: expected 0, or another solver"
-            )
-        if self.solver in ("tv", "tv_cg") and self.classical.weight == "likelihood":
-            raise ValueError(
-                f"classical.weight: likelihood is for solver: wiener, a linear filter, but solver is {self.solver}: "
-                "expected auto (by the masked loss) or a number"
-            )
+        refuse_contradictions(self)
         return self
 
     @property

@@ -51,12 +51,13 @@ def estimate_cost(plan: TilePlan, volume: Volume, config: RunConfig, window: int
     extra = voxels * _FLOAT if config.output.uncertainty else 0
     tile_bytes = math.prod(plan.valid_shape) * _FLOAT * (2 if extra else 1)
     in_flight = 0 if plan.direct else min(plan.n_tiles, _front(plan) + window)
+    kept = config.output.keep_scratch or config.training.retrain
     pyramid = voxels * out_itemsize // 3 if config.output.pyramid else 0
     return Cost(
         bytes_read=read,
         bytes_written=voxels * out_itemsize + extra,
         bytes_scratch_written=0 if plan.direct else plan.n_tiles * tile_bytes,
-        bytes_scratch_peak=(plan.n_tiles if config.output.keep_scratch else in_flight) * tile_bytes * (not plan.direct),
+        bytes_scratch_peak=(plan.n_tiles if kept else in_flight) * tile_bytes * (not plan.direct),
         bytes_pyramid=pyramid,
         bytes_worker_memory=worker_bytes(config, plan.domain_shape),
         read_amplification=read / (voxels * volume.itemsize),

@@ -6,7 +6,7 @@ tile is from most others does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,6 +81,13 @@ def names_of(flag: float) -> list[str]:
     """Return the names of a tile's alarms."""
     bits = 0 if np.isnan(flag) else int(flag)
     return [alarm.name for i, alarm in enumerate(ALARMS) if bits >> i & 1]
+
+
+def alarms_per_tile(flag: Values, names: Collection[str]) -> NDArray[np.int64]:
+    """Return how many of the named alarms each tile has."""
+    bits = np.nan_to_num(flag).astype(np.int64)
+    counted = [bits >> i & 1 for i, alarm in enumerate(ALARMS) if alarm.name in names]
+    return np.asarray(np.sum(counted, axis=0), np.int64)
 
 
 def count_alarms(flag: Values) -> dict[str, int]:

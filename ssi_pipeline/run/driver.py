@@ -21,6 +21,7 @@ from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
 from ssi_pipeline.run.setup import check_output, put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
@@ -119,7 +120,7 @@ def run_locked(
 
 def _take_back(call: Call, retry_failed: bool) -> None:
     """Put back to do what is not there any more, and what failed, when asked to."""
-    for record in forget_missing(call.context, call.state):
+    for record in forget_missing(call.context, call.state) + take_back_flagged(call.context, call.state):
         call.ledger.append(record)
     if retry_failed and (again := forget_failures(call.state)):
         call.display.line(f"{len(again)} failed tiles are taken up again")
@@ -135,7 +136,7 @@ def _work(call: Call, prove: Proof) -> bool:
     """Drive all stages and finish the output; returns False when asked to stop."""
     output = call.context.document.config.output.path
     set_status(output, "incomplete")
-    if not (call.state.all_written or _compute(call)):
+    if not (call.state.all_written and is_chosen(call.context)) and not _compute(call):
         return False
     call.ledger.sync()  # refuses where the lock was lost meanwhile
     for line in describe_quality(write_metrics(call.context)):
@@ -183,6 +184,11 @@ def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
         return False
     if state.count("stitch", DONE) < context.plan.n_blocks:
         return True  # a pyramid of an image with holes would have to be made again
+    if not is_chosen(context):
+        loop.say(f"{len(choose_tiles(context))} tiles stand out and are trained once more")
+        for record in take_back_flagged(context, state):
+            loop.take_back(record)
+        return _tiles_and_levels(context, state, loop)
     for level in range(1, context.pyramid.n_levels):
         todo = pending(state, "pyramid", context.pyramid.indices(level))
         if todo and not loop.drive(ListStage("pyramid", todo), "pyramid", f"pyramid level {level}"):

@@ -14,6 +14,7 @@ from ssi_pipeline.storage.ledger import read_heads, read_records
 from ssi_pipeline.storage.output import write_quality
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.retraining import RETRAINED
 
 METHODS = {
     name: code
@@ -31,6 +32,7 @@ METRICS: dict[str, str] = {
     "heldout_wiener": "held-out loss of the linear (Wiener) solution",
     "steps": "training steps taken",
     "trainings": "trainings started (more than one: a training failed and was repeated)",
+    RETRAINED: "1: stood out, a second training was no better; 2: it was, and is what was kept",
     "attempts": "times that the task was tried",
     "seconds": "wall time of the task",
     "peak_bytes": "peak memory of the task's process",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.executors import Completed, Executor
@@ -126,6 +127,7 @@ class Loop:
                 self._losses.of_infrastructure(completed.lost)
             for job in completed.jobs:
                 self._take_lost(job, completed.lost, completed.excused, stage)
+        asked = {job.key: job for job in completed.jobs}
         told = {record.key for record in completed.records}
         if completed.lost is None:
             self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in told)
@@ -135,9 +137,9 @@ class Loop:
                 continue
             if INFRASTRUCTURE in record.quality and self._losses.machine_is_to_blame(record.key):
                 self._losses.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
-                self._retry.append(Job(record.kind, record.index, record.attempt))
+                self._retry.append(asked[record.key])
             elif record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
-                self._retry.append(Job(record.kind, record.index, record.attempt + 1))
+                self._retry.append(replace(asked[record.key], attempt=record.attempt + 1))
             else:
                 self._record(record, stage)
         if full:

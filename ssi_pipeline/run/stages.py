@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ssi_pipeline.run.retraining import is_chosen, retrained_tiles
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
 from ssi_pipeline.tasks import Context
@@ -71,6 +72,9 @@ class TileStage:
         self._again: deque[int] = deque()
         self._repairs: dict[int, int] = {}
         self._release: list[int] = []
+        self._both_ways = retrained_tiles(context)
+        # tiles yet to be chosen for another training need their neighbours once more
+        self._keep = context.document.config.output.keep_scratch or not is_chosen(context)
         self._left = frozenset() if self._plan.direct else context.scratch.present()
         within = range(self._plan.n_tiles) if tiles is None else tiles
         self._cursor, self._end = within.start, within.stop
@@ -91,7 +95,10 @@ class TileStage:
                 self._again.append(index)
         if self._ready:
             return Job("stitch", self._ready.popleft())
-        return Job("solve", self._again.popleft()) if self._again else None
+        return self._solve(self._again.popleft()) if self._again else None
+
+    def _solve(self, index: int) -> Job:
+        return Job("solve", index, both_ways=index in self._both_ways)
 
     def _needed(self, index: int) -> bool:
         """Tell whether a tile has to be solved; one whose scratch is there is offered to its blocks instead."""
@@ -158,7 +165,7 @@ class TileStage:
 
     def synced(self) -> None:
         """Delete the scratch of tiles that no block needs any more."""
-        if not self._context.document.config.output.keep_scratch:
+        if not self._keep:
             for index in set(self._release):
                 blocks = self._plan.blocks_of(self._plan.tile(index))
                 if all(self._blocks[b] == DONE for b in blocks):

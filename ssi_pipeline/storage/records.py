@@ -16,11 +16,15 @@ KINDS: tuple[Kind, ...] = ("calibrate", "train", "solve", "stitch", "pyramid")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is asked to do: no arrays, no handles. ``index`` counts tiles, blocks or channels."""
+    """What a worker is asked to do: no arrays, no handles. ``index`` counts tiles, blocks or channels.
+
+    ``both_ways``: a tile that stands out is trained a second time, otherwise, and the better solution kept.
+    """
 
     kind: Kind
     index: int
     attempt: int = 1
+    both_ways: bool = False
 
     @property
     def key(self) -> str:

@@ -48,6 +48,11 @@ class StatePaths:
         """Digest of the network of each channel, null where there is none."""
         return self.root / "models.json"
 
+    @property
+    def retrained(self) -> Path:
+        """The tiles that are trained once more, once they are chosen."""
+        return self.root / "retrained.json"
+
     def scratch(self, fingerprint: str) -> Path:
         """Tiles waiting for their neighbours; no other run can write there by mistake."""
         return self.root / f"scratch-{fingerprint}.zarr"

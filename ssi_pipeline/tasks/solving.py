@@ -21,6 +21,7 @@ from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.device import choose_device
 from ssi_pipeline.tasks.measure import read_measurement
 from ssi_pipeline.tasks.memory import with_smaller_batch
+from ssi_pipeline.tasks.retraining import RETRAINED, better_of_two
 from ssi_pipeline.tasks.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -45,21 +46,24 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         config = config.model_copy(update={"solver": "wiener"})
     measurement, nonfinite = read_measurement(context, tile.t, tile.c, tile.domain)
 
-    def solved(config: RunConfig) -> Solution:
-        seed, device = seed_for(config.seed, "solve", tile.index), choose_device(config.executor.device)
-        psf, calibration, kept = (
-            context.psf(tile.c),
-            context.calibration(tile.c),
-            tile.valid.relative_to(tile.domain.start),
-        )
-        return solve(measurement, psf, calibration, config, seed, device, start, kept.slices)
+    device, kept = choose_device(config.executor.device), tile.valid.relative_to(tile.domain.start)
+    psf, calibration = context.psf(tile.c), context.calibration(tile.c)
 
-    solution = with_smaller_batch(solved, config)
+    def solved(config: RunConfig, seed: int) -> Solution:
+        return with_smaller_batch(
+            lambda tried: solve(measurement, psf, calibration, tried, seed, device, start, kept.slices), config
+        )
+
+    chosen = 0
+    if job.both_ways:
+        solution, chosen = better_of_two(solved, config, tile.index)
+    else:
+        solution = solved(config, seed_for(config.seed, "solve", tile.index))
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
         path = context.paths.tile_model(tile.index)
         path.parent.mkdir(parents=True, exist_ok=True)
         solution.model.save(path)
-    quality = _quality(context, tile, measurement, solution, nonfinite)
+    quality = _quality(context, tile, measurement, solution, nonfinite) | ({RETRAINED: chosen} if chosen else {})
     layers = _layers(context, tile, solution)
     if not context.plan.direct:
         context.scratch.write(tile, layers)

@@ -1,0 +1,56 @@
+"""Solve a tile that stands out a second time, otherwise, and keep the better solution."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import TrainingError
+from ssi_pipeline.quality.ranks import SCORED, rank_sum
+from ssi_pipeline.tasks.seeds import seed_for
+
+if TYPE_CHECKING:
+    from ssi_pipeline.inversion.solution import Solution
+
+RETRAINED = "retrained"
+"""Name of the metric that says which of two trainings was kept: 1 the first, 2 the second."""
+
+MORE_STEPS = 2
+"""Times as many as the configuration has."""
+
+
+def better_of_two(solve: Callable[[RunConfig, int], Solution], config: RunConfig, index: int) -> tuple[Solution, int]:
+    """Solve as always, then with another seed and more steps; returns the better one by score, and its number.
+
+    Parameters
+    ----------
+    solve
+        Of a configuration and a seed.
+    index
+        Of the tile: both seeds depend on it and on the run's alone.
+    """
+    first = solve(config, seed_for(config.seed, "solve", index))
+    steps = {name: MORE_STEPS * getattr(config.training, name) for name in ("steps", "fine_tune_steps")}
+    longer = config.model_copy(update={"training": config.training.model_copy(update=steps)})
+    try:
+        second = solve(longer, seed_for(config.seed, "retrain", index))
+    except TrainingError:
+        return first, 1
+    if not is_better(second, first):
+        return first, 1
+    note = f"stood out, trained again with {MORE_STEPS} times the steps"
+    return dataclasses.replace(second, note="; ".join(filter(None, (second.note, note)))), 2
+
+
+def is_better(solution: Solution, than: Solution) -> bool:
+    """Tell whether a solution has the lower rank sum; where these are equal, the lower held-out loss."""
+    pair = [solution.scores, than.scores]
+    if not any(all(name in scores for scores in pair) for name in SCORED):
+        return False
+    ours, theirs = rank_sum(pair)
+    if ours != theirs:
+        return bool(ours < theirs)
+    losses = solution.heldout_after, than.heldout_after
+    return losses[0] is not None and losses[1] is not None and losses[0] < losses[1]
