@@ -95,7 +95,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
     limit = worker_memory(config.executor)
     rows = [
         ("input", f"{config.input.path}: {document.volume.describe()}, {size_of(document.volume.nbytes)}"),
-        ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {prepared.context.dtype}"),
+        ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {', '.join(_arrays(prepared))}"),
         ("region", "x".join(str(n) for n in plan.shape) + " (t c z y x)"),
         ("PSF", "; ".join(_psf(psf) for psf in dict.fromkeys(prepared.psfs))),
         ("tiles", f"{plan.n_tiles} = {_times(plan.tile_grid)} (t c z y x), cores of {_times(plan.core)} (z y x)"),
@@ -117,6 +117,10 @@ def describe_time(time: TimeEstimate | None, workers: int) -> str:
     span = f"{duration(time.low)} to {duration(time.high)}"
     source = f"from {time.tiles} tiles: {time.source}"
     return f"{duration(time.seconds)} on {workers} worker(s), 95 % interval {span} ({source})"
+
+
+def _arrays(prepared: Prepared) -> list[str]:
+    return [prepared.context.dtype] + (["and float32 uncertainty"] if prepared.context.layers == 2 else [])
 
 
 def _scratch(prepared: Prepared) -> str:
