@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,33 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     heads = ["lower is better", "Spearman with PSNR", "worst image", "mean loss (dB)", "worst loss (dB)"]
     each = [_line(row) for row in rows]
     columns = ["image", "candidates", "Spearman", "best", "PSNR (dB)", "picked by the score", "loss (dB)"]
-    return [Sheet(f"Mean over {len(rows)} images", heads, lines), Sheet("Each", columns, each)]
+    return [Sheet(f"Mean over {len(rows)} images", heads, lines), Sheet("Each", columns, each), of_two_trainings(rows)]
+
+
+def of_two_trainings(rows: Sequence[Row]) -> Sheet:
+    """Return how often the better of two trainings of one picture is picked, as `training.retrain` does."""
+    pairs = [
+        pair
+        for row in rows
+        for pair in combinations([c for c in row["candidates"] if c["name"].startswith("network")], 2)
+    ]
+    lines = []
+    for title, names in {"the score": SCORED, "held-out loss, 4 masks": SCORED[:1]}.items():
+        lost = [max(c["psnr"] for c in pair) - pair[_pick(pair, names)]["psnr"] for pair in pairs]
+        right = sum(loss == 0 for loss in lost)
+        chance = np.mean([abs(a["psnr"] - b["psnr"]) / 2 for a, b in pairs]) if pairs else math.nan
+        numbers = [f"{right} of {len(pairs)}", f"{np.mean(lost) if lost else math.nan:.2f}", f"{chance:.2f}"]
+        lines.append([title, *numbers, f"{max(lost, default=math.nan):.2f}"])
+    heads = ["picked by", "better one picked", "mean loss (dB)", "of a coin (dB)", "worst loss (dB)"]
+    return Sheet("Of two trainings of one picture (30, 100, 100, 300 steps)", heads, lines)
+
+
+def _pick(pair: Sequence[dict[str, Any]], names: Sequence[str]) -> int:
+    """Return the place of the lower rank sum; where they are level, of the lower held-out loss."""
+    first, second = rank_sum(pair, names)
+    if first == second:
+        first, second = (c["heldout_excess"] for c in pair)
+    return int(second < first)
 
 
 def _line(row: Row) -> list[str]:

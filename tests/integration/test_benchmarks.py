@@ -13,6 +13,7 @@ import scale
 import score
 import tifffile
 import time_to_quality
+import uncertainty
 import widefield
 
 pytestmark = pytest.mark.slow
@@ -99,6 +100,24 @@ def test_score(tmp_path: Path) -> None:
         assert -1 <= correlation <= 1
         assert loss >= 0
     assert "Spearman" in (tmp_path / "summary.md").read_text()
+
+
+def test_uncertainty(tmp_path: Path) -> None:
+    uncertainty.main(["--short", "--output", str(tmp_path)])
+    (row,) = rows(tmp_path).values()
+    for kind in ("map", "disagreement"):
+        shares = row[kind]["exceeding"]
+        assert len(shares) == len(uncertainty.CURVE)
+        assert shares == sorted(shares, reverse=True)  # a larger map is exceeded less
+    assert uncertainty.share(row, "map", 3) <= uncertainty.share(row, "disagreement", 3)
+    assert (tmp_path / "calibration.png").stat().st_size > 10_000
+
+
+def test_the_pick_of_two_trainings() -> None:
+    good = {"name": "network 2", "psnr": 20.0, "heldout_excess": 1.0, "whiteness": 1.0, "r2r_risk": 1.0}
+    bad = {**good, "psnr": 19.0, "heldout_excess": 2.0, "whiteness": 2.0, "r2r_risk": 0.5}
+    (line, _) = score.of_two_trainings([{"candidates": [bad, good]}]).lines
+    assert line[1:] == ["1 of 1", "0.00", "0.50", "0.00"]
 
 
 def test_scale_with_the_work_left_out() -> None:
