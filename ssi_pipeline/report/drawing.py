@@ -40,6 +40,8 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ssi",
 }
 _NICE = (1, 2, 5)
+_WIDE = 6.0
+"""Inches."""
 
 
 _folder: ContextVar[Path | None] = ContextVar("folder for figures", default=None)
@@ -85,7 +87,8 @@ def picture(figure: Figure, label: str) -> Markup:
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
     prefix = hashlib.blake2b((label + text).encode(), digest_size=4).hexdigest()
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{prefix}-", text)
-    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
+    wide = " data-wide" if figure.get_figwidth() > _WIDE else ""  # on a telephone it scrolls, to be read
+    return Markup(text.replace("<svg", f'<svg role="img"{wide} aria-label="{escape(label)}"', 1))
 
 
 def _save(figure: Figure, path: Path) -> None:
