@@ -60,7 +60,7 @@ class RunFacts:
     ``configuration``: its file, as the user named it.
     ``metrics``: by name, float32 on the tile grid (t c z y x), NaN where a tile has none. ``lines``: line
     of the ledger with the last record of each task, by kind, -1 where there is none. ``finished``:
-    seconds since 1970 by tile, NaN where not done. ``notes``: why tiles were not solved as asked for.
+    seconds since 1970 by tile, NaN where not done. ``notes``: what records of tiles note, counted.
     """
 
     context: Context

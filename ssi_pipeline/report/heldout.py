@@ -157,7 +157,9 @@ def _curves(facts: RunFacts, chosen: list[tuple[str, TaskRecord]]) -> Markup:
             label="held out, linear solution",
         )
         where = place([int(i) for i in np.unravel_index(record.index, grid)])
-        axes.set(title=f"{name}: tile {record.index}\n({where})", xlabel="step")
+        kept = str(record.quality.get("method", "network"))
+        other = "" if kept == "network" else f"; {kept} kept"
+        axes.set(title=f"{name}: tile {record.index}{other}\n({where})", xlabel="step")
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     figure.axes[0].set_ylabel("loss")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, LogNorm, Normalize
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from ssi_pipeline.report.categories import CATEGORIES, COLORS
@@ -124,8 +124,9 @@ def _map(axes: Axes, part: MapPlane, scale: Scale | None) -> AxesImage:
         axes.set_aspect("equal")
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axes.set(ylabel=f"tile along {part.axes[0]}", xlabel=f"tile along {part.axes[1]}")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    for axis, count in ((axes.xaxis, columns), (axes.yaxis, rows)):
+        # of a single tile MaxNLocator would number parts
+        axis.set_major_locator(MaxNLocator(6, integer=True) if count > 4 else FixedLocator(range(count)))
     return image
 
 

@@ -356,7 +356,7 @@ def test_many_tiles(tmp_path: Path) -> None:
     assert seconds < 60  # 10 s on one busy core
     assert path.stat().st_size < 5e6
     assert page.rows < 200
-    assert "1\u2009998 tiles" in page.sections["failures"]
+    assert "1\u202f998 tiles" in page.sections["failures"]
     assert "9 machines" in page.sections["outcome"]
     assert "largest over all z" in path.read_text()
 
