@@ -1,4 +1,4 @@
-"""The end of a run of many tiles that nobody solved: metrics, alarms, summary and table, each timed in a process of its own.
+"""The end of a run of many tiles that nobody solved: metrics, alarms, summary and table, each timed in its own process.
 
 The ledger is that of ``report_scale.py``. The image has no pixels: what is timed reads the ledger alone.
 

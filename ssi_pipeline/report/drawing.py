@@ -125,7 +125,9 @@ def scale_bar(axes: Axes, shape: tuple[int, ...], pixel_um: float) -> None:
     text = f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
     # from the bar's start on: in a small panel the text is longer than the bar; its ground is as large as it
     ground = {"facecolor": "#101010", "alpha": 0.65, "edgecolor": "none", "pad": 1.5}
-    axes.annotate(text, (x, y), (0, 5), textcoords="offset points", color="#ffffff", ha="left", va="bottom", bbox=ground)
+    axes.annotate(
+        text, (x, y), (0, 5), textcoords="offset points", color="#ffffff", ha="left", va="bottom", bbox=ground
+    )
 
 
 def round_below(value: float) -> float:
