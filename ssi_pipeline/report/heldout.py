@@ -163,4 +163,5 @@ def _curves(facts: RunFacts, chosen: list[tuple[str, TaskRecord]]) -> Markup:
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     figure.axes[0].set_ylabel("loss")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.draw_without_rendering()  # the layout settles at the second drawing; at the first, labels may be cut off
     return picture(figure, "Training curves of the tiles with the best, the median and the worst gain")
