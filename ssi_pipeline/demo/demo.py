@@ -48,7 +48,9 @@ def demo(folder: Path) -> int:
     console.print(
         f"solved in {comparison.seconds:.0f} s without having seen the truth; Richardson-Lucy was stopped with its help"
     )
-    console.print(f"report: {write_report(load_config(configuration))}\npicture: {picture}")
+    console.print(
+        f"report: {write_report(load_config(configuration), configuration=str(configuration))}\npicture: {picture}"
+    )
     return 0
 
 

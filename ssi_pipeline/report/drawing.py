@@ -18,7 +18,6 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 BLUE, ORANGE, GREY = "#2f7fc1", "#d47b14", "#8a8a8a"
@@ -40,6 +39,8 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ssi",
 }
 _NICE = (1, 2, 5)
+_WIDE = 6.0
+"""Inches."""
 
 
 _folder: ContextVar[Path | None] = ContextVar("folder for figures", default=None)
@@ -85,7 +86,8 @@ def picture(figure: Figure, label: str) -> Markup:
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
     prefix = hashlib.blake2b((label + text).encode(), digest_size=4).hexdigest()
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{prefix}-", text)
-    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
+    wide = " data-wide" if figure.get_figwidth() > _WIDE else ""  # on a telephone it scrolls, to be read
+    return Markup(text.replace("<svg", f'<svg role="img"{wide} aria-label="{escape(label)}"', 1))
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -117,12 +119,15 @@ def scale_bar(axes: Axes, shape: tuple[int, ...], pixel_um: float) -> None:
     length = round_below(shape[1] * pixel_um / 4)
     pixels = length / pixel_um
     x, y, unit = 0.04 * shape[1], 0.95 * shape[0], shape[1] / 100
-    corner = (x - 1.5 * unit, y - 7.5 * unit)
-    axes.add_patch(Rectangle(corner, pixels + 3 * unit, 9.5 * unit, facecolor="#101010", edgecolor="none", alpha=0.65))
+    margin = 0.6 * unit
+    axes.plot([x - margin, x + pixels + margin], [y, y], color="#101010", linewidth=5, solid_capstyle="butt")
     axes.plot([x, x + pixels], [y, y], color="#ffffff", linewidth=2.5, solid_capstyle="butt")
     text = f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
-    # from the bar's start on: in a small panel the text is longer than the bar
-    axes.text(x, y - 1.2 * unit, text, color="#ffffff", ha="left", va="bottom")
+    # from the bar's start on: in a small panel the text is longer than the bar; its ground is as large as it
+    ground = {"facecolor": "#101010", "alpha": 0.65, "edgecolor": "none", "pad": 1.5}
+    axes.annotate(
+        text, (x, y), (0, 5), textcoords="offset points", color="#ffffff", ha="left", va="bottom", bbox=ground
+    )
 
 
 def round_below(value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -49,8 +50,8 @@ def failures_section(facts: RunFacts) -> Section:
     total = len(tiles) + len(others)
     html = render(
         "failures",
-        tiles=number(len(tiles)),
-        others=number(len(others)),
+        said=_said(len(tiles), len(others)),
+        command=f"ssi run --retry-failed {shlex.quote(facts.configuration)}",
         total=total,
         read=number(min(total, _MOST_READ)),
         causes=sorted(causes.values(), key=lambda cause: -cause.count),
@@ -58,6 +59,12 @@ def failures_section(facts: RunFacts) -> Section:
         left=number(total - len(rows)) if total > len(rows) else "",
     )
     return Section("failures", "Failures", html)
+
+
+def _said(tiles: int, others: int) -> str:
+    """Return for instance ``3 tiles and 1 other task``, without what is none."""
+    counts = ((tiles, "tile"), (others, "other task" if tiles else "task"))
+    return " and ".join(f"{number(n)} {what}{'s' if n > 1 else ''}" for n, what in counts if n)
 
 
 def _failed(facts: RunFacts, kinds: Iterable[Kind]) -> list[int]:

@@ -15,7 +15,13 @@ MOST_CELLS = 512
 Values = NDArray[np.float32]
 
 _IDEAL = {"flux_ratio": 1.0, "chi2": 1.0}
-"""Metrics whose worst value is the one farthest from here; of all others it is the largest."""
+"""Metrics whose worst value is the one farthest from here; of most others it is the largest."""
+
+_SMALLEST = ("steps",)
+"""Metrics whose worst value is the smallest, as the alarms have it."""
+
+_STATUS = (1, 0, 2)
+"""Codes of ``status`` in the order of concern: done, to do, failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,41 +35,65 @@ class MapPlane:
     cell: tuple[int, int]
 
 
-def planes(name: str, values: Values) -> list[MapPlane]:
+def planes(name: str, values: Values, most: int = MOST_CELLS) -> list[MapPlane]:
     """Cut one channel of a metric (t z y x) into the middle plane and, where there are more, the worst of all.
 
-    Rows and columns are y and x; where there is one tile in a plane, t and z.
+    Rows and columns are y and x; where there is one tile in a plane, t and z. ``most``: cells along an axis.
     """
+    codes = _by_concern(name, values)
     flat = values.shape[2] * values.shape[3] == 1
     axes, values = ("tz", values[:, :, 0, 0]) if flat else ("yx", values)
     if flat:
-        return [_binned("all tiles", name, values, axes)]
+        return [_binned("all tiles", name, values, axes, most, codes)]
     t, z = (n // 2 for n in values.shape[:2])
-    middle = _binned(f"middle plane: t {t}, z {z}", name, values[t, z], axes)
     if values.shape[0] * values.shape[1] == 1:
-        return [_binned("all tiles", name, values[0, 0], axes)]
-    worst = _worst(name, values.reshape(-1, *values.shape[2:]), np.array([0]), axis=0)[0]
+        return [_binned("all tiles", name, values[0, 0], axes, most, codes)]
+    middle = _binned(f"middle plane: t {t}, z {z}", name, values[t, z], axes, most, codes)
+    worst = _worst(name, values.reshape(-1, *values.shape[2:]), np.array([0]), 0, codes)[0]
     over = " and ".join(axis for axis, n in zip("tz", values.shape[:2], strict=True) if n > 1)
-    rule = f"farthest from {_IDEAL[name]:g}" if name in _IDEAL else "largest"
-    return [middle, _binned(f"{rule} over all {over}", name, worst, axes)]
+    return [middle, _binned(f"{worst_word(name)} over all {over}", name, worst, axes, most, codes)]
 
 
-def _binned(title: str, name: str, values: Values, axes: str) -> MapPlane:
+def worst_word(name: str) -> str:
+    """Return which of several values is shown for all of them, for instance ``largest``."""
+    if name in _IDEAL:
+        return f"farthest from {_IDEAL[name]:g}"
+    words = {"status": "worst", "method": "rarest"}
+    return words.get(name, "smallest" if name in _SMALLEST else "largest")
+
+
+def _binned(title: str, name: str, values: Values, axes: str, most: int, codes: tuple[int, ...]) -> MapPlane:
     extent = (values.shape[0], values.shape[1])
-    cell = (-(-extent[0] // MOST_CELLS), -(-extent[1] // MOST_CELLS))
+    cell = (-(-extent[0] // most), -(-extent[1] // most))
     for axis in (0, 1):
         if cell[axis] > 1:
-            values = _worst(name, values, np.arange(0, extent[axis], cell[axis]), axis)
+            values = _worst(name, values, np.arange(0, extent[axis], cell[axis]), axis, codes)
     return MapPlane(title, values, axes, extent, cell)
 
 
-def _worst(name: str, values: Values, starts: NDArray[np.int64], axis: int) -> Values:
-    """Keep the worst of each cell; NaN only where all are."""
+def _worst(name: str, values: Values, starts: NDArray[np.int64], axis: int, codes: tuple[int, ...]) -> Values:
+    """Keep the worst of each cell, of ``codes`` the last; NaN only where all are."""
+    if codes:
+        ranks = np.full(values.shape, np.nan, np.float32)
+        for rank, code in enumerate(codes):
+            ranks[values == code] = rank
+        top = np.fmax.reduceat(ranks, starts, axis=axis)
+        return np.where(np.isnan(top), top, np.array(codes, np.float32)[np.nan_to_num(top).astype(np.int64)])
+    low: Values = np.fmin.reduceat(values, starts, axis=axis)
+    if name in _SMALLEST:
+        return low
     high: Values = np.fmax.reduceat(values, starts, axis=axis)
     if name not in _IDEAL:
         return high
-    low: Values = np.fmin.reduceat(values, starts, axis=axis)
     return np.where(high - _IDEAL[name] >= _IDEAL[name] - low, high, low)
+
+
+def _by_concern(name: str, values: Values) -> tuple[int, ...]:
+    """Return the codes of a metric, the worst last: of methods the one of the fewest tiles; none of other metrics."""
+    if name != "method":
+        return _STATUS if name == "status" else ()
+    codes, counts = np.unique(values[np.isfinite(values)], return_counts=True)
+    return tuple(int(code) for code in codes[np.argsort(-counts, kind="stable")])
 
 
 def coarsen(name: str, values: Values, most: int) -> tuple[Values, tuple[int, ...]]:
@@ -71,6 +101,7 @@ def coarsen(name: str, values: Values, most: int) -> tuple[Values, tuple[int, ..
 
     Tiles of a plane are joined first, then planes, then time points; never channels.
     """
+    codes = _by_concern(name, values)
     cell = [1] * values.ndim
     for axes in ((3, 4), (2,), (0,)):
         while _cells(values.shape, cell) > most and any(cell[a] < values.shape[a] for a in axes):
@@ -78,7 +109,7 @@ def coarsen(name: str, values: Values, most: int) -> tuple[Values, tuple[int, ..
                 cell[a] = min(2 * cell[a], values.shape[a])
     for axis, step in enumerate(cell):
         if step > 1:
-            values = _worst(name, values, np.arange(0, values.shape[axis], step), axis)
+            values = _worst(name, values, np.arange(0, values.shape[axis], step), axis, codes)
     return values, tuple(cell)
 
 
@@ -89,7 +120,9 @@ def _cells(shape: tuple[int, ...], cell: list[int]) -> int:
 def badness(name: str, values: Values) -> NDArray[np.float64]:
     """Return how bad each value is, larger is worse, NaN where there is none."""
     exact = values.astype(np.float64)
-    return np.abs(exact - _IDEAL[name]) if name in _IDEAL else exact
+    if name in _IDEAL:
+        return np.abs(exact - _IDEAL[name])
+    return -exact if name in _SMALLEST else exact
 
 
 def grid_words(grid: tuple[int, ...]) -> str:

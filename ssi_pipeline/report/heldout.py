@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from ssi_pipeline.report.drawing import BLUE, GREY, ORANGE, bin_count, new_figure, picture
@@ -85,6 +85,12 @@ def _against(figure: Figure, axes: Axes, x: Losses, y: Losses) -> None:
     axes.set(xscale=scale, yscale=scale, xlim=(low, high), ylim=(low, high), aspect="equal")
     if scale == "linear":
         axes.locator_params(nbins=4)
+        axes.ticklabel_format(style="sci", scilimits=(-2, 4))
+    else:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high < 100 * low else (1.0,), numticks=6))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
     if len(x) > _MOST_POINTS:
         edges = np.geomspace(low, high, 81)
         counts, _, _ = np.histogram2d(x, y, bins=(edges, edges))
@@ -103,7 +109,9 @@ def _ratios(axes: Axes, ratio: Losses) -> None:
     low, high = min(low, 0.998), max(high, 1.002)
     axes.hist(np.clip(ratio, low, high), bins=list(np.linspace(low, high, bin_count(ratio.size) + 1)), color=BLUE)
     axes.axvline(1, color=GREY, linestyle="--", linewidth=1)
-    axes.set(xlabel="loss kept / loss of the linear solution", ylabel="tiles", title="gain (below 1 is better)")
+    axes.set_box_aspect(1)  # as its neighbours
+    axes.locator_params(axis="x", nbins=4)
+    axes.set(xlabel="loss kept / linear solution's", ylabel="tiles", title="gain (below 1 is better)")
 
 
 def _distribution(values: Losses) -> Markup:
@@ -149,8 +157,11 @@ def _curves(facts: RunFacts, chosen: list[tuple[str, TaskRecord]]) -> Markup:
             label="held out, linear solution",
         )
         where = place([int(i) for i in np.unravel_index(record.index, grid)])
-        axes.set(title=f"{name}: tile {record.index}\n({where})", xlabel="step")
+        kept = str(record.quality.get("method", "network"))
+        other = "" if kept == "network" else f"; {kept} kept"
+        axes.set(title=f"{name}: tile {record.index}{other}\n({where})", xlabel="step")
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     figure.axes[0].set_ylabel("loss")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.draw_without_rendering()  # the layout settles at the second drawing; at the first, labels may be cut off
     return picture(figure, "Training curves of the tiles with the best, the median and the worst gain")

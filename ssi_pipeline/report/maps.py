@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, LogNorm, Normalize
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from ssi_pipeline.report.categories import CATEGORIES, COLORS
@@ -24,6 +24,9 @@ from ssi_pipeline.report.words import number
 _MOST_CHANNELS = 4
 _DECADES = 2.0
 """Values that span more are shown on a logarithmic scale."""
+
+_MOST_CELLS_IN_ALL = 5_000_000
+"""Of all maps of the page: about 1.7 bytes each in it (measured at 10^6 tiles of noise)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,10 @@ class Scale:
 def maps_section(facts: RunFacts) -> Section:
     """Draw each metric that varies; name those that do not, with their value."""
     drawn, constant, absent = [], [], []
-    for name, values in shown_metrics(facts).items():
+    shown = shown_metrics(facts)
+    grid = facts.context.plan.tile_grid
+    most = min(MOST_CELLS, math.isqrt(_MOST_CELLS_IN_ALL // (2 * min(grid[1], _MOST_CHANNELS) * len(shown))))
+    for name, values in shown.items():
         finite = values[np.isfinite(values)]
         if not finite.size:
             absent.append(name)
@@ -48,16 +54,15 @@ def maps_section(facts: RunFacts) -> Section:
         ):
             constant.append((name, _value(name, float(finite[0])), meaning(name)))
         else:
-            drawn.append((name, meaning(name), _summary(name, finite), _metric(facts, name, values)))
-    grid = facts.context.plan.tile_grid
+            drawn.append((name, meaning(name), _summary(name, finite), _metric(facts, name, values, most)))
     html = render(
         "maps",
         drawn=drawn,
         constant=constant,
         absent=absent,
         grid=grid_words(grid),
-        binned=max(grid[3:]) > MOST_CELLS or max(grid[0], grid[2]) > MOST_CELLS,
-        most=MOST_CELLS,
+        binned=max(grid[3:] if grid[3] * grid[4] > 1 else (grid[0], grid[2])) > most,
+        most=most,
         left=max(0, grid[1] - _MOST_CHANNELS),
     )
     return Section("maps", "Quality by tile", html)
@@ -75,9 +80,9 @@ def _summary(name: str, finite: NDArray[np.float32]) -> str:
     return f"smallest {number(low)}, median {number(middle)}, largest {number(high)}; {number(finite.size)} tiles"
 
 
-def _metric(facts: RunFacts, name: str, values: NDArray[np.float32]) -> Markup:
+def _metric(facts: RunFacts, name: str, values: NDArray[np.float32], most: int) -> Markup:
     """One row per channel: map of the middle plane, map of the worst, histogram."""
-    rows = [(c, planes(name, values[:, c])) for c in range(min(values.shape[1], _MOST_CHANNELS))]
+    rows = [(c, planes(name, values[:, c], most)) for c in range(min(values.shape[1], _MOST_CHANNELS))]
     count = len(rows[0][1])
     scale = None if name in CATEGORIES else make_scale(values)
     # enough for the colour bar's words, no more than a screen
@@ -88,7 +93,8 @@ def _metric(facts: RunFacts, name: str, values: NDArray[np.float32]) -> Markup:
         for axes, part in zip(grid[row], parts, strict=False):
             image = _map(axes, part, scale)
             axes.set_title(part.title if len(rows) == 1 else f"{facts.channel_name(c)}, {part.title}")
-        _color_bar(figure, list(grid[row, :-1]), image, name, scale)
+        if scale:  # of categories, the histogram beside the maps has the colours, and names the metric
+            figure.colorbar(image, ax=list(grid[row, :-1]), extend=scale.extend, shrink=0.95)
         _distribution(grid[row, -1], name, values[:, c], scale)
     return picture(figure, f"Map of {name} on the grid of tiles, and its histogram: {meaning(name)}")
 
@@ -118,31 +124,32 @@ def _map(axes: Axes, part: MapPlane, scale: Scale | None) -> AxesImage:
         axes.set_aspect("equal")
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axes.set(ylabel=f"tile along {part.axes[0]}", xlabel=f"tile along {part.axes[1]}")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    for axis, count in ((axes.xaxis, columns), (axes.yaxis, rows)):
+        # of a single tile MaxNLocator would number parts
+        axis.set_major_locator(MaxNLocator(6, integer=True) if count > 4 else FixedLocator(range(count)))
     return image
-
-
-def _color_bar(figure: Figure, maps: list[Axes], image: AxesImage, name: str, scale: Scale | None) -> None:
-    """Draw one for all maps of a channel; of categories, the histogram beside them has the colours."""
-    if scale:
-        figure.colorbar(image, ax=maps, extend=scale.extend, shrink=0.95, label=name.replace("_", " "))
 
 
 def _distribution(axes: Axes, name: str, values: NDArray[np.float32], scale: Scale | None) -> None:
     finite = values[np.isfinite(values)]
     if scale is None:
-        counts = [int((finite == code).sum()) for code in CATEGORIES[name]]
-        colors = [COLORS(code) for code in CATEGORIES[name]]
-        axes.barh(list(CATEGORIES[name].values()), counts, color=colors, edgecolor="#000000", linewidth=0.4)
+        found = {code: int((finite == code).sum()) for code in CATEGORIES[name]}
+        found = {code: count for code, count in found.items() if count}
+        colors, counts = [COLORS(code) for code in found], list(found.values())
+        names = [CATEGORIES[name][code] for code in found]
+        axes.barh(names, counts, height=0.6, color=colors, edgecolor="#000000", linewidth=0.4)
         for i, count in enumerate(counts):
             axes.text(count, i, f" {number(count)}", va="center")
-        axes.set(xlabel="tiles")
-        axes.margins(x=0.25)
+        axes.set(xlabel="tiles", ylim=(-0.6, max(len(found), 3) - 0.4))
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.margins(x=0.35)
         return
     inside = np.clip(finite.astype(np.float64), scale.edges[0], scale.edges[-1])
     axes.stairs(np.histogram(inside, scale.edges)[0], scale.edges, fill=True, color=BLUE)
     axes.set(xlabel=name.replace("_", " "), ylabel="tiles")
     if scale.log:
         axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -34,7 +34,7 @@ def headline(facts: RunFacts) -> tuple[str, str]:
         return "complete", "complete"
     if facts.tiles_failed:
         return "failed", f"incomplete: {number(facts.tiles_failed)} of {number(len(facts.finished))} tiles failed"
-    return "incomplete", "incomplete: `ssi run` resumes"
+    return "incomplete", "incomplete: ssi run resumes"
 
 
 def outcome_section(facts: RunFacts) -> Section:

@@ -55,27 +55,33 @@ def _channel(facts: RunFacts, view: View, c: int) -> tuple[str, list[Markup], st
 
 
 def _planes(facts: RunFacts, pair: list[Plane | None], window: tuple[float, float], c: int) -> Markup:
-    shape = next(v.shape for v in pair if v is not None)
+    named = _readable(pair)
+    shape = named[0][1].shape
     there = [v for v in reversed(pair) if v is not None and _mostly_there(v)]
     corner = detail_corner(there[0]) if there else (0, 0)
     side = tuple(min(_DETAIL, n) for n in shape)
     zoomed = max(shape) > _DETAIL
     width = 5.0
     height = min(width * shape[0] / shape[1], 1.6 * width) + (width * side[0] / side[1] if zoomed else 0) + 0.6
-    figure = new_figure(2 * width, height)
+    figure = new_figure(len(named) * width, height)
     ratios = [shape[0] / shape[1], side[0] / side[1]][: 2 if zoomed else 1]
-    axes = figure.subplots(len(ratios), 2, squeeze=False, height_ratios=ratios)
+    axes = figure.subplots(len(ratios), len(named), squeeze=False, height_ratios=ratios)
     voxel = facts.context.document.volume.voxel_size_um
-    for column, (name, values) in enumerate(zip(("input", "output"), pair, strict=True)):
+    for column, (name, values) in enumerate(named):
         _show(axes[0, column], values, window, voxel[1:] if voxel else None)
         axes[0, column].set_title(f"{name}, {facts.channel_name(c)}")
         if zoomed:
             _frame(axes[0, column], corner, side)
             part = tuple(slice(a, a + n) for a, n in zip(corner, side, strict=True))
-            detail = None if values is None else values[part]
-            _show(axes[1, column], detail, window, voxel[1:] if voxel else None)
+            _show(axes[1, column], values[part], window, voxel[1:] if voxel else None)
             axes[1, column].set_title(f"{name}, detail of {side[0]} × {side[1]} px")
-    return picture(figure, f"Input and output of {facts.channel_name(c)}, the same plane at the same contrast")
+    words = " and ".join(name for name, _ in named).capitalize()
+    return picture(figure, f"{words} of {facts.channel_name(c)}, the same plane at the same contrast")
+
+
+def _readable(pair: list[Plane | None]) -> list[tuple[str, Plane]]:
+    """Return the planes that could be read, with their names; why another is not drawn stands above the picture."""
+    return [(name, v) for name, v in zip(("input", "output"), pair, strict=True) if v is not None]
 
 
 def _mostly_there(values: Plane) -> bool:
@@ -84,20 +90,20 @@ def _mostly_there(values: Plane) -> bool:
 
 def _sections(facts: RunFacts, pair: list[Plane | None], window: tuple[float, float], c: int, y: int) -> Markup:
     voxel = facts.context.document.volume.voxel_size_um
-    shape = next(v.shape for v in pair if v is not None)
+    named = _readable(pair)
+    shape = named[0][1].shape
     aspect = voxel[0] / voxel[2] if voxel else 1.0
-    figure = new_figure(10, min(5.0 * aspect * shape[0] / shape[1], 8.0) + 0.5)
-    for axes, name, values in zip(figure.subplots(1, 2), ("input", "output"), pair, strict=True):
+    figure = new_figure(5.0 * len(named), min(5.0 * aspect * shape[0] / shape[1], 8.0) + 0.5)
+    panels = figure.subplots(1, len(named), squeeze=False)[0]
+    for axes, (name, values) in zip(panels, named, strict=True):
         _show(axes, values, window, (voxel[0], voxel[2]) if voxel else None)
         axes.set_title(f"{name}, z x section at y {y}")
-    return picture(figure, f"Input and output of {facts.channel_name(c)}, a section along z and x")
+    words = " and ".join(name for name, _ in named).capitalize()
+    return picture(figure, f"{words} of {facts.channel_name(c)}, a section along z and x")
 
 
-def _show(axes: Axes, values: Plane | None, window: tuple[float, float], pixel_um: tuple[float, ...] | None) -> None:
+def _show(axes: Axes, values: Plane, window: tuple[float, float], pixel_um: tuple[float, ...] | None) -> None:
     bare(axes)
-    if values is None:
-        axes.text(0.5, 0.5, "cannot be read", ha="center", va="center", transform=axes.transAxes)
-        return
     hatch_missing(axes)
     aspect = pixel_um[0] / pixel_um[1] if pixel_um else 1.0
     axes.imshow(values, cmap="gray", vmin=window[0], vmax=window[1], interpolation="none", aspect=aspect)

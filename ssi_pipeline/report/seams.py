@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -15,23 +17,46 @@ from ssi_pipeline.report.views import View, read_output
 from ssi_pipeline.report.words import number, place
 
 _SHOWN = 2
+_MOST_READ = 16
+"""Tiles whose borders are read at most."""
+
 _REACH = 48
 """Pixels to both sides of a border that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """The border at one side of a tile. ``strip``: the output across it, its last axis; ``gradient`` along that."""
+
+    tile: int
+    side: str
+    view: View
+    c: int
+    strip: NDArray[np.float32]
+    gradient: NDArray[np.float64]
+    ratio: float
 
 
 def seams_section(facts: RunFacts) -> Section:
     """Draw the output across a border of the worst tiles, and the gradient there against that inside."""
     scores = facts.metrics["seam"].ravel()
     known = int(np.isfinite(scores).sum())
-    order = np.argsort(-np.nan_to_num(scores, nan=-1.0), kind="stable")[: min(_SHOWN, known)]
-    pictures = [drawn for index in order if (drawn := _border(facts, int(index), float(scores[index]))) is not None]
+    order = np.argsort(-np.nan_to_num(scores, nan=-1.0), kind="stable")[: min(_MOST_READ, known)]
+    borders: dict[tuple[View, int], Border] = {}  # both tiles of a border have its differences in their scores
+    for index in order:
+        border = worst_border(facts, int(index))
+        if border is not None:
+            borders.setdefault((border.view, border.c), border)
+        if len(borders) == _SHOWN:
+            break
+    pictures = [_draw(facts, border, float(scores[border.tile])) for border in borders.values()]
     median = number(float(np.nanmedian(scores))) if known else ""
     return Section("seams", "Seams", render("seams", pictures=pictures, known=number(known), median=median))
 
 
-def _border(facts: RunFacts, index: int, score: float) -> Markup | None:
-    """Draw the border along which the gradient stands out most; None where nothing is written there."""
-    best: tuple[float, NDArray[np.float32], NDArray[np.float64], str] | None = None
+def worst_border(facts: RunFacts, index: int) -> Border | None:
+    """Return the border of a tile along which the gradient stands out most; None where nothing is written there."""
+    best: Border | None = None
     for side, view, c, axis in _borders(facts, index):
         values = read_output(facts, view, c)
         if values is None or not np.isfinite(values).all():
@@ -39,18 +64,19 @@ def _border(facts: RunFacts, index: int, score: float) -> Markup | None:
         strip = values[0] if axis == 1 else values[0].T
         gradient = np.abs(np.diff(strip.astype(np.float64), axis=1)).mean(axis=0)
         ratio = border_ratio(gradient)
-        if best is None or ratio > best[0]:
-            best = ratio, strip, gradient, side
-    if best is None:
-        return None
-    ratio, strip, gradient, side = best
-    where = place([int(i) for i in np.unravel_index(index, facts.context.plan.tile_grid)])
+        if best is None or ratio > best.ratio:
+            best = Border(index, side, view, c, strip, gradient, ratio)
+    return best
+
+
+def _draw(facts: RunFacts, border: Border, score: float) -> Markup:
+    where = place([int(i) for i in np.unravel_index(border.tile, facts.context.plan.tile_grid)])
     figure = new_figure(10, 2.6)
     left, right = figure.subplots(1, 2)
-    figure.suptitle(f"tile {index} ({where}), seam {number(score)}: border at its {side}", fontsize=9)
-    _strip(left, strip)
-    _gradient(right, gradient, ratio)
-    return picture(figure, f"Output across a border of tile {index}, and the mean gradient by distance from it")
+    figure.suptitle(f"tile {border.tile} ({where}), seam {number(score)}: border at its {border.side}", fontsize=9)
+    _strip(left, border.strip)
+    _gradient(right, border.gradient, border.ratio)
+    return picture(figure, f"Output across a border of tile {border.tile}, and the mean gradient by distance from it")
 
 
 def border_ratio(gradient: NDArray[np.float64]) -> float:

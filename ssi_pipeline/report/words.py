@@ -9,9 +9,9 @@ from ssi_pipeline.run.progress import duration
 
 
 def number(value: float) -> str:
-    """Return about four significant digits; integers in full, with thin spaces between thousands."""
+    """Return about four significant digits; integers in full, with narrow no-break spaces between thousands."""
     if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}".replace(",", "\u2009")
+        return f"{int(value):,}".replace(",", "\u202f")
     return f"{value:.4g}"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError
@@ -24,9 +25,23 @@ _WORDS["method"] = {code: name for name, code in METHODS.items()}
 COLUMNS = ("tile", *(f"grid_{a}" for a in _AXES), *(f"start_{a}" for a in "zyx"), *METRICS, "alarms")
 """``start_*``: first voxel of the tile's core in the output. ``alarms``: names of those in ``flag``."""
 
+_ROWS = 10_000
+"""Written at a time: a million tiles as Python's objects take gigabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One value a tile: integers, or float32 with NaN where there is none; with ``words``, places in these."""
+
+    name: str
+    values: NDArray[Any]
+    words: tuple[str | None, ...] = ()
+
 
 def export(config: RunConfig, path: Path) -> int:
     """Write the table of a run, finished or not; returns the number of tiles.
+
+    In Parquet, ``tile``, ``grid_*`` and ``start_*`` are int64, metrics float32 with nulls, the others strings.
 
     Raises
     ------
@@ -43,37 +58,55 @@ def export(config: RunConfig, path: Path) -> int:
     context = open_context(config)
     if not context.paths.calibration.exists():
         raise InputError(f"{context.paths.root} has no metrics yet: `ssi run` has solved nothing")
-    write(path, _rows(context))
+    write(path, _columns(context))
     return context.plan.n_tiles
 
 
-def _rows(context: Context) -> Iterator[list[Any]]:
-    """Yield the values of each tile in the order of ``COLUMNS``; None where there is none."""
+def _columns(context: Context) -> list[Column]:
+    """Return the columns in the order of ``COLUMNS``."""
     metrics, plan = tile_metrics(context), context.plan
-    values = {name: metrics[name].reshape(-1) for name in METRICS}
-    for index in range(plan.n_tiles):
-        place = np.unravel_index(index, plan.tile_grid)
-        own = [_value(name, float(values[name][index])) for name in METRICS]
-        alarms = " ".join(names_of(float(values["flag"][index])))
-        yield [index, *(int(i) for i in place), *plan.tile(index).core.start, *own, alarms]
+    tiles = np.arange(plan.n_tiles)
+    grid = np.unravel_index(tiles, plan.tile_grid)
+    places = [Column(f"grid_{axis}", position) for axis, position in zip(_AXES, grid, strict=True)]
+    starts = [
+        Column(f"start_{axis}", position * core)
+        for axis, position, core in zip(_AXES[2:], grid[2:], plan.core, strict=True)
+    ]
+    own = [_metric(name, metrics[name].reshape(-1)) for name in METRICS]
+    flags, which = np.unique(np.nan_to_num(metrics["flag"].reshape(-1)), return_inverse=True)
+    alarms = Column("alarms", which, tuple(" ".join(names_of(float(flag))) for flag in flags))
+    return [Column("tile", tiles), *places, *starts, *own, alarms]
 
 
-def _value(name: str, value: float) -> float | int | str | None:
-    if np.isnan(value):
-        return None
-    if name in _WORDS:
-        return _WORDS[name].get(int(value), "unknown")
-    return int(value) if value.is_integer() and name != "flux_ratio" else float(f"{value:.7g}")
+def _metric(name: str, values: NDArray[np.float32]) -> Column:
+    if name not in _WORDS:
+        return Column(name, values)
+    words = (*(word for _, word in sorted(_WORDS[name].items())), None)
+    return Column(name, np.nan_to_num(values, nan=len(words) - 1).astype(np.int64), words)
 
 
-def _write_csv(path: Path, rows: Iterator[list[Any]]) -> None:
+def _write_csv(path: Path, columns: list[Column]) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        table.writerows(rows)
+        for first in range(0, len(columns[0].values), _ROWS):
+            table.writerows(zip(*(_cells(column, slice(first, first + _ROWS)) for column in columns), strict=True))
 
 
-def _write_parquet(path: Path, rows: Iterator[list[Any]]) -> None:
+def _cells(column: Column, rows: slice) -> list[Any]:
+    """Return some rows as Python's values; None where there is none."""
+    values: list[Any] = column.values[rows].tolist()
+    if column.words:
+        return [column.words[code] for code in values]
+    if column.values.dtype.kind == "i":
+        return values
+    whole = column.name != "flux_ratio"  # a ratio that happens to be 1 is no count
+    return [
+        None if value != value else int(value) if whole and value.is_integer() else f"{value:.7g}" for value in values
+    ]
+
+
+def _write_parquet(path: Path, columns: list[Column]) -> None:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -81,11 +114,11 @@ def _write_parquet(path: Path, rows: Iterator[list[Any]]) -> None:
         raise ConfigError(
             f"--output {path}: Parquet needs pyarrow, which is not installed: `pip install pyarrow`, or give a .csv"
         ) from None
-    words = {"alarms", *_WORDS}
-    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
     arrays = {
-        name: list(column) if name in words else [None if v is None else float(v) for v in column]
-        for name, column in columns.items()
+        column.name: pyarrow.array(column.words, pyarrow.string()).take(pyarrow.array(column.values))
+        if column.words
+        else pyarrow.array(column.values, mask=np.isnan(column.values))
+        for column in columns
     }
     with replacing(path) as temporary:
         parquet.write_table(pyarrow.table(arrays), temporary)

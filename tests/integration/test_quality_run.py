@@ -75,6 +75,28 @@ def test_export_has_a_line_for_each_tile(tmp_path: Path, capsys: pytest.CaptureF
         assert [int(row[f"start_{a}"]) for a in "zyx"] == [place[2], 32 * place[3], 32 * place[4]]
         assert (row["status"], row["method"]) == ("done", "wiener")
         assert row["alarms"].split() == names_of(float(quality(output, "flag")[place]))
+    assert [row["tile"] for row in rows] == [str(i) for i in range(24)]
+
+
+def test_parquet_has_the_values_of_csv(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed (the extra `parquet`)")
+    config = make_run(tmp_path, beads((2, 2, 40, 70)), "czyx", solver="wiener", tiling={"core": 32})
+    output = complete(config)
+    for name in ("metrics.csv", "metrics.parquet"):
+        assert main(["export", str(config), "--output", str(tmp_path / name)]) == 0
+    table = parquet.read_table(tmp_path / "metrics.parquet")
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(table.column_names) == COLUMNS
+    assert (str(table.schema.field("tile").type), str(table.schema.field("seam").type)) == ("int64", "float")
+    assert str(table.schema.field("method").type) == "string"
+    for row, other in zip(rows, table.to_pylist(), strict=True):
+        for name, value in other.items():
+            if isinstance(value, str) or value is None:
+                assert row[name] == (value or "")
+            else:
+                assert float(row[name]) == pytest.approx(value, rel=1e-6)
+    assert table["whiteness"].to_pylist() == pytest.approx(list(quality(output, "whiteness").ravel()), rel=1e-6)
 
 
 def test_export_refuses_what_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,13 +20,16 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import InputError, OutputError
 from ssi_pipeline.report import write_report
 from ssi_pipeline.report.drawing import round_below
+from ssi_pipeline.report.facts import read_facts
 from ssi_pipeline.report.grids import planes
 from ssi_pipeline.report.pictures import detail_corner
 from ssi_pipeline.report.psfs import fwhm
+from ssi_pipeline.report.seams import seams_section, worst_border
 from ssi_pipeline.report.words import scaled, share
 from ssi_pipeline.run import prepare, run
 from ssi_pipeline.run.finish import METRICS
 from ssi_pipeline.run.setup import save_inputs
+from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.state import StatePaths
@@ -353,7 +356,7 @@ def test_many_tiles(tmp_path: Path) -> None:
     assert seconds < 60  # 10 s on one busy core
     assert path.stat().st_size < 5e6
     assert page.rows < 200
-    assert "1\u2009998 tiles" in page.sections["failures"]
+    assert "1\u202f998 tiles" in page.sections["failures"]
     assert "9 machines" in page.sections["outcome"]
     assert "largest over all z" in path.read_text()
 
@@ -383,6 +386,42 @@ def test_planes_keep_the_worst() -> None:
     flux = np.array([[[[1.0, 1.2]], [[0.5, np.nan]]]], np.float32)
     assert planes("flux_ratio", flux)[1].values.tolist() == [[0.5, np.float32(1.2)]]
     assert planes("seconds", np.zeros((4, 5, 1, 1), np.float32))[0].axes == "tz"
+
+
+def test_planes_keep_the_codes_of_concern() -> None:
+    """What failed or is to do is not hidden by what is done, nor a fallback by its code's number."""
+    status = np.array([[[[1, 0]], [[2, 1]], [[1, 1]]]], np.float32)
+    _, worst = planes("status", status)
+    assert worst.title == "worst over all z"
+    assert worst.values.tolist() == [[2, 0]]
+    method = np.full((1, 1, 1, 12), 7, np.float32)  # the published recipe
+    method[0, 0, 0, 5], method[0, 0, 0, 11] = 2, np.nan
+    assert planes("method", method, most=4)[0].values.tolist() == [[7, 2, 7, 7]]
+    assert np.isnan(planes("method", np.full((1, 2, 1, 2), np.nan, np.float32))[1].values).all()
+    assert planes("steps", np.array([[[[9, 3]], [[4, 5]]]], np.float32))[1].values.tolist() == [[4, 3]]
+
+
+def test_a_border_is_shown_once(tmp_path: Path) -> None:
+    """The tiles at both sides of a step have the same border as their worst."""
+    write_image(tmp_path / "in.zarr", (64, 128), "yx")
+    config = configure(tmp_path)
+    assert run(config).complete
+    output = zarr.open_group(tmp_path / "out.zarr", mode="r+")["0"]
+    values = np.tile(np.arange(128, dtype=np.float64) % 5, (64, 1))
+    values[:32, 64:] += 100  # between tiles 1 and 2, both in the upper row
+    output[...] = values.reshape(output.shape).astype(output.dtype)
+    context = open_context(config)
+    facts = read_facts(context, "run.yaml")
+    facts.metrics["seam"] = np.full((1, 1, 1, 2, 4), 0.01, np.float32)
+    facts.metrics["seam"][..., 0, 1:3] = 0.5
+    first, second = (worst_border(facts, index) for index in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert (first.side, second.side) == ("right", "left")
+    assert first.view == second.view
+    html = str(seams_section(facts).html)
+    assert re.findall(r"tile (\d+) \([^)]*\), seam 0.5", html) == ["1"]
+    assert html.count("<svg") == 2
 
 
 def test_small_measures() -> None:

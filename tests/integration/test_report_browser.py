@@ -57,7 +57,7 @@ def test_the_address_selects_metric_and_plane(page: Path, tmp_path: Path) -> Non
     text = dom(page, "#metric=flux_ratio&z=3&c=1", tmp_path)
     assert [of_map(text, f"data-{name}") for name in ("metric", "t", "c", "z")] == ["flux_ratio", "0", "1", "3"]
     assert "sum of the estimate over sum of the measurement" in text[text.index('id="explorer-about"') :][:200].lower()
-    assert re.search(r'id="explorer-out-z">3 of 10<', text)
+    assert re.search(r'id="explorer-out-z">3 \(0 to 9\)<', text)
     rows = text[text.index('id="explorer-worst"') :].split("</table>")[0]
     assert rows.count("#metric=flux_ratio") == 5
 
