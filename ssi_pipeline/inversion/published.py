@@ -90,8 +90,11 @@ def solve_published(
         return np.pad(inside, width, mode="edge").astype(np.float32)
 
     rng = generator(seed, PUBLISHED_STREAM, 1)
-    low = config.training.precision == "bfloat16"  # auto: float32, as published
-    trace, steps = train_published(network, model, tile, config.published.steps, rng, masked, low, watch, estimate)
+    # auto: float32, as published
+    low_precision = config.training.precision == "bfloat16"
+    trace, steps = train_published(
+        network, model, tile, config.published.steps, rng, masked, low_precision, watch, estimate
+    )
     trained = time.perf_counter()
     result = estimate()
     return Solution(
