@@ -82,6 +82,7 @@ def solve_published(
     network = _network(tile, seed, device)
 
     def estimate() -> NDArray[np.float32]:
+        """Return the estimate with the weights of this moment: shape of the tile, raw levels."""
         # clamped as before the PSF: what lies outside was never seen by the loss
         return stretched.undone(to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)))
 
@@ -119,6 +120,7 @@ class _Stretched:
 
     @classmethod
     def of(cls, measurement: Measurement) -> _Stretched:
+        """Stretch what was observed from its least to its greatest level."""
         box = observed_box(measurement)
         seen = measurement.y[measurement.observed]
         low, high = float(seen.min()), float(seen.max())

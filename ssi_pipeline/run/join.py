@@ -87,6 +87,7 @@ def _waiting(say: Say) -> Callable[[Holder], bool]:
     told: set[str] = set()
 
     def wait(holder: Holder) -> bool:
+        """Tell whether to wait for who holds the lock; says so once for each holder."""
         if not holder.purpose.startswith(SETTING_UP):
             return False
         if holder.token not in told:

@@ -52,6 +52,7 @@ def _stored_sizes(
     """Return the size of each block's file, 0 where it is missing."""
 
     def sizes(part: NDArray[np.int64]) -> list[int]:
+        """Return the size of each block's file in bytes."""
         return [context.sink.stored_bytes(*block_place(context, kind, int(index))) for index in part]
 
     started = time.perf_counter()

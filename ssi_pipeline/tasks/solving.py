@@ -46,6 +46,7 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     measurement, nonfinite = read_measurement(context, tile.t, tile.c, tile.domain)
 
     def solved(config: RunConfig) -> Solution:
+        """Solve with a configuration, which may be changed to need less memory."""
         seed, device = seed_for(config.seed, "solve", tile.index), choose_device(config.executor.device)
         psf, calibration, kept = (
             context.psf(tile.c),
@@ -78,6 +79,7 @@ def _quality(
     context: Context, tile: Tile, measurement: Measurement, solution: Solution, nonfinite: int
 ) -> dict[str, Any]:
     def core(values: NDArray[Any]) -> NDArray[Any]:
+        """Return the core's part of values on the tile's domain, z y x."""
         box: Box = tile.core.relative_to(tile.domain.start)
         return np.asarray(values[box.slices])
 
