@@ -56,9 +56,9 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run.output_checks import check_output
     from ssi_pipeline.run.planning import describe_plan, time_from_ledger, time_from_pilot
     from ssi_pipeline.run.prepare import prepare
-    from ssi_pipeline.run.setup import check_output
 
     config = load_config(options.config)
     prepared = prepare(config)

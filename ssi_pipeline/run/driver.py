@@ -19,9 +19,10 @@ from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
+from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
-from ssi_pipeline.run.setup import check_output, put_aside, start_or_resume
+from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state

@@ -110,6 +110,7 @@ def test_a_wrong_import_would_be_seen() -> None:
         ("run.planning", "torch dask distributed"),
         ("run.status", "torch dask distributed"),
         ("run.watch", "torch dask distributed"),
+        ("run.output_checks", "torch dask distributed"),
         ("run.setup", "torch dask distributed"),
         ("report", "torch dask distributed"),
     ],
