@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_in_parts(options: argparse.Namespace) -> int:
-    from ssi_pipeline.run import Outcome, PartOutcome, finish_parts, run_part
+    from ssi_pipeline.run import finish_parts, run_part
     from ssi_pipeline.storage.parts import parse_part
 
     if options.part is not None and options.finish:
@@ -104,7 +104,6 @@ def _run_in_parts(options: argparse.Namespace) -> int:
         raise ConfigError("--new starts over alone: with --part or --finish, move the earlier output and state away")
     if options.finish and options.retry_failed:
         raise ConfigError("--retry-failed goes with --part, or without parts: --finish solves no tiles")
-    outcome: PartOutcome | Outcome
     if options.part is not None:
         part = parse_part(options.part)
         outcome = run_part(load_config(options.config), part, options.retry_failed, options.ignore_disk)
