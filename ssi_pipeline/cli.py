@@ -151,7 +151,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from ssi_pipeline.report import write_report
 
-    path = write_report(load_config(options.config), options.output, options.figures)
+    path = write_report(load_config(options.config), options.output, options.figures, str(options.config))
     _out.print(f"wrote {path}")
     if options.figures is not None:
         _out.print(f"wrote {len(list(options.figures.glob('*.svg')))} figures, PNG and SVG, to {options.figures}")

@@ -48,7 +48,9 @@ def demo(folder: Path) -> int:
     console.print(
         f"solved in {comparison.seconds:.0f} s without having seen the truth; Richardson-Lucy was stopped with its help"
     )
-    console.print(f"report: {write_report(load_config(configuration))}\npicture: {picture}")
+    console.print(
+        f"report: {write_report(load_config(configuration), configuration=str(configuration))}\npicture: {picture}"
+    )
     return 0
 
 
@@ -66,9 +68,10 @@ def prepare_demo(folder: Path) -> Path:
 
 def solve_demo(folder: Path) -> Comparison | None:
     """Run the pipeline as a user would and compare; None when tiles failed or the user stopped it."""
-    config = load_config(folder / "run.yaml")
+    configuration = folder / "run.yaml"
+    config = load_config(configuration)
     started = time.perf_counter()
-    outcome = run(config)
+    outcome = run(config, name=str(configuration))
     seconds = time.perf_counter() - started
     if not outcome.complete:
         return None

@@ -57,12 +57,14 @@ class Clock:
 class RunFacts:
     """One run as the report sees it.
 
-    ``metrics``: by name, float32 on the tile grid (t c z y x), NaN where a tile has none. ``lines``: line
-    of the ledger with the last record of each task, by kind, -1 where there is none. ``finished``:
-    seconds since 1970 by tile, NaN where not done. ``notes``: why tiles were not solved as asked for.
+    ``configuration``: its file, as the user named it. ``metrics``: by name, float32 on the tile grid (t c z y x),
+    NaN where a tile has none. ``lines``: line of the ledger with the last record of each task, by kind, -1 where
+    there is none. ``finished``: seconds since 1970 by tile, NaN where not done. ``notes``: why tiles were not
+    solved as asked for.
     """
 
     context: Context
+    configuration: str
     state: LedgerState
     running: bool
     calibration: list[dict[str, Any]]
@@ -119,12 +121,13 @@ def _whole_lines(ledgers: Iterable[Path]) -> Iterator[bytes]:
                 yield from (line for line in stream if line.endswith(b"\n"))
 
 
-def read_facts(context: Context) -> RunFacts:
+def read_facts(context: Context, configuration: str) -> RunFacts:
     """Read the ledger, twice: how often blocks were written comes first. Memory grows with the tile grid alone."""
     counts = task_counts(context)
     n_tiles = context.plan.n_tiles
     facts = RunFacts(
         context=context,
+        configuration=configuration,
         state=LedgerState.empty(counts),
         running=is_locked(context.paths.lock) or bool(working_parts(context.paths)),
         calibration=_read_calibration(context),

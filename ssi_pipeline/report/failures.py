@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -51,6 +52,7 @@ def failures_section(facts: RunFacts) -> Section:
         "failures",
         tiles=number(len(tiles)),
         others=number(len(others)),
+        command=f"ssi run --retry-failed {shlex.quote(facts.configuration)}",
         total=total,
         read=number(min(total, _MOST_READ)),
         causes=sorted(causes.values(), key=lambda cause: -cause.count),

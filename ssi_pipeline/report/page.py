@@ -45,7 +45,9 @@ SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
 """In the order of the page. A new section is a function here and a template."""
 
 
-def write_report(config: RunConfig, output: Path | None = None, figures: Path | None = None) -> Path:
+def write_report(
+    config: RunConfig, output: Path | None = None, figures: Path | None = None, configuration: str = "run.yaml"
+) -> Path:
     """Write the report of a run, whatever its state, as one HTML file; returns its path.
 
     Parameters
@@ -54,6 +56,8 @@ def write_report(config: RunConfig, output: Path | None = None, figures: Path | 
         The file to write, by default ``report.html`` in the state folder. It is replaced as a whole.
     figures
         A folder for every picture of the report as PNG (300 dots an inch) and SVG; made where it is not there.
+    configuration
+        The file that ``config`` was read from, for the commands that the report names.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def write_report(config: RunConfig, output: Path | None = None, figures: Path | 
     if path.is_dir() or not path.parent.is_dir():
         raise OutputError(f"the report cannot be written to {path}: give a file in a folder that exists")
     folder = None if figures is None else _figures_folder(figures)
-    facts = read_facts(context)
+    facts = read_facts(context, configuration)
     with drawing_style(folder):
         sections = [_make(make, facts) for make in SECTIONS]
     text = render(
