@@ -175,7 +175,8 @@ def _cluster(options: argparse.Namespace) -> int:
         return OK
     from ssi_pipeline.cluster.check import check
 
-    return OK if check(config, lambda text: _out.print(text, markup=False)) else INCOMPLETE
+    good = check(config, lambda text: _out.print(text, markup=False), options.nodes)
+    return OK if good else INCOMPLETE
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -84,7 +84,12 @@ def _add_preview(add: Add) -> None:
 def _add_cluster(add: Add) -> None:
     cluster = add("cluster", "prepare a run on SLURM")
     cluster.add_argument(
-        "what", choices=("script", "check"), help="script: print a job's script; check: prove a site with one small job"
+        "what",
+        choices=("script", "check"),
+        help="script: print a job's script; check: prove a site, by two jobs",
+    )
+    cluster.add_argument(
+        "--nodes", type=_count, default=4, metavar="N", help="check: compare up to N nodes, as are free (default: 4)"
     )
     _add_config(cluster)
 
@@ -109,6 +114,13 @@ def _add_benchmark(add: Add) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
+    return number
 
 
 def _interval(text: str) -> float:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -274,13 +275,15 @@ def test_a_new_site_is_proved_by_one_small_job(tmp_path: Path, image: Any, slurm
     status, words = smoke(config, slurm)
     assert status == 0, words
     found = [line for line in words.splitlines() if line.startswith(("ok", "FAILED"))]
-    assert [line.split()[0] for line in found] == ["ok"] * 8
+    assert [line.split()[0] for line in found] == ["ok"] * 9
     for said in (
         "partition main",
         "ran on n",
         "reads and writes",
         "in.zarr",
-        "versions are equal",
+        "nodes that answered job",
+        "n1, n2; 4 were asked for",
+        "versions are equal here and on n1, n2: python",
         "equal to the bit",
     ):
         assert any(said in line for line in found), words
@@ -291,3 +294,45 @@ def test_what_a_new_site_lacks_is_named(tmp_path: Path, image: Any, slurm: _slur
     status, words = smoke(case(tmp_path, image, executor(partition="nowhere")), slurm)
     assert status == 1
     assert "FAILED  executor.slurm.partition is nowhere: expected one of low, main" in words
+
+
+def check(config: Path, slurm: _slurm.Slurm, *options: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ssi_pipeline.cli", "cluster", "check", str(config), *options],
+        env={**os.environ, **slurm.environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_node_with_another_version_is_named(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+    """The metadata of another tifffile, on n2 only."""
+    other = tmp_path / "other" / "tifffile-0.0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: tifffile\nVersion: 0.0.1\n")
+    line = f'if [ "$SLURMD_NODENAME" = n2 ]; then export PYTHONPATH={other.parent}:$PYTHONPATH; fi'
+    config = case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", prologue=[line]))
+    status, words = check(config, slurm)
+    assert status == 1, words
+    here = version("tifffile")
+    assert f"FAILED  versions differ: tifffile {here} here and on n1, 0.0.1 on n2\n" in words
+
+
+def test_a_node_that_does_not_answer_is_named_where_it_is_asked(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm
+) -> None:
+    line = 'if [ "$SLURMD_NODENAME" = n2 ]; then echo no such module; exit 3; fi'
+    # SLURM gives the job that solves the first node, which is the good one
+    config = case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", prologue=[line]))
+    status, words = check(config, slurm)
+    assert status == 1, words
+    assert "FAILED  n2 did not answer: job" in words
+    assert "versions are equal here and on n1: python" in words
+    (log,) = tmp_path.glob(".ssi-check-*/nodes/logs/slurm-*.out")
+    assert "no such module" in log.read_text()
+    status, words = check(config, slurm, "--nodes", "1")
+    assert status == 0, words
+    assert "n2" not in words
