@@ -270,7 +270,7 @@ def smoke(config: Path, slurm: _slurm.Slurm) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_new_site_is_proved_by_one_small_job(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+def test_a_new_site_is_proved_by_two_small_jobs(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
     config = case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", scratch="/tmp"))
     status, words = smoke(config, slurm)
     assert status == 0, words
