@@ -22,6 +22,8 @@ from builders import make_run, ramp
 from kill import hashes
 
 from ssi_pipeline.cli import main
+from ssi_pipeline.cluster.nodes import ask_nodes
+from ssi_pipeline.config import load_config
 from ssi_pipeline.storage.ledger import read_records
 
 pytestmark = [
@@ -329,10 +331,29 @@ def test_a_node_that_does_not_answer_is_named_where_it_is_asked(
     config = case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", prologue=[line]))
     status, words = check(config, slurm)
     assert status == 1, words
-    assert "FAILED  n2 did not answer: job" in words
+    assert "FAILED  n2 did not answer: job" in words, words
     assert "versions are equal here and on n1: python" in words
     (log,) = tmp_path.glob(".ssi-check-*/nodes/logs/slurm-*.out")
     assert "no such module" in log.read_text()
     status, words = check(config, slurm, "--nodes", "1")
     assert status == 0, words
     assert "n2" not in words
+
+
+def test_a_node_that_hangs_is_waited_for_no_longer_than_said(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ssi_pipeline.cluster.nodes._ANSWER_S", 20)  # the other node answers in that time
+    line = 'if [ "$SLURMD_NODENAME" = n2 ]; then sleep 300; fi'
+    config = load_config(case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", prologue=[line])))
+    began = time.monotonic()
+    asked = ask_nodes(config, tmp_path, 4)
+    assert time.monotonic() - began < 60
+    assert list(asked.answers) == ["n1"]
+    assert asked.asked == 2
+    (problem,) = asked.problems
+    log = tmp_path / "nodes" / "logs" / f"slurm-{asked.job}.out"
+    assert problem == f"n2 did not answer: job {asked.job} is RUNNING; its log: {log}"
+    assert asked.job not in slurm.jobs()
