@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prove a new site in a few minutes: SLURM's commands, partition, GPU seen by torch, shared storage, equal versions,
+# Prove a new site in a few minutes: SLURM's commands, partition, GPU seen by torch, shared storage, equal versions on several nodes,
 # workers that reach the scheduler, four tiles solved. Says what is missing; exit status 0 when all is well.
 #
 #   cluster/smoke.sh run.yaml

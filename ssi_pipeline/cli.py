@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from ssi_pipeline import __version__
 from ssi_pipeline.config import load_config
 from ssi_pipeline.errors import ConfigError, SsiError, StoppedError
+from ssi_pipeline.parser import Command, make_parser
 from ssi_pipeline.redact import redact
 
 OK, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: tiles failed, or something is wrong with the data. 2: refused before any work, with the
     reason on standard error. 130: stopped by the user, can be resumed.
     """
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.command
+    options = make_parser(_COMMANDS).parse_args(arguments)
+    command: Command = options.command
     try:
         return command(options)
     except BrokenPipeError:
@@ -40,73 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ssi: stopped; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ssi", description="Self-supervised deconvolution of microscopy volumes too large for memory."
-    )
-    parser.add_argument("--version", action="version", version=f"ssi_pipeline {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        sub.set_defaults(command=command)
-        return sub
-
-    init = add("init", _init, "write a commented configuration to edit")
-    init.add_argument("config", type=Path, help="the file to write, for instance run.yaml")
-    plan = add("plan", _plan, "tell what a run will do and at what cost; touches nothing")
-    plan.add_argument("--pilot", type=int, metavar="N", help="solve N tiles, without keeping them, to measure the time")
-    run = add("run", _run, "do it; the same command resumes")
-    run.add_argument("--new", action="store_true", help="start over; an earlier run on this output is kept aside")
-    run.add_argument("--retry-failed", action="store_true", help="also take up the tiles that failed before")
-    run.add_argument("--ignore-disk", action="store_true", help="start although the disk may be too small")
-    run.add_argument("--part", metavar="K/N", help="only the K-th of N parts, for the jobs of an array")
-    run.add_argument("--finish", action="store_true", help="complete the output when all parts are done")
-    status = add("status", _status, "tell what is done, running, failed and to do")
-    status.add_argument("--watch", action="store_true", help="look again and again until the run is complete")
-    status.add_argument("--every", type=_interval, default=2.0, metavar="SECONDS", help="with --watch (default: 2)")
-    verify = add("verify", _verify, "read every block back and compare it with the ledger")
-    report = add("report", _report, "write a single HTML file about the run")
-    report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
-    report.add_argument("--figures", type=Path, metavar="DIR", help="also write its pictures there, as PNG and SVG")
-    table = add("export", _export, "write every metric of every tile as a table")
-    table.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="a .csv, or a .parquet (needs pyarrow)"
-    )
-    preview = add("preview", _preview, "solve a few different tiles, without keeping them, and show what comes of it")
-    preview.add_argument("--tiles", type=int, default=6, metavar="N", help="how many (default: 6)")
-    preview.add_argument("--psf", type=Path, nargs="+", default=[], metavar="FILE", help="compare these PSFs")
-    preview.add_argument(
-        "--set", action="append", default=[], metavar="KEY=A,B", help="compare values, e.g. training.steps=100,500"
-    )
-    preview.add_argument("--output", type=Path, default=Path("preview-output"), help="folder for all it writes")
-    for sub in (plan, preview, run, status, verify, report, table):
-        sub.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
-    cluster = add("cluster", _cluster, "prepare a run on SLURM")
-    cluster.add_argument(
-        "what", choices=("script", "check"), help="script: print a job's script; check: prove a site with one small job"
-    )
-    cluster.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
-    benchmark = add("benchmark", _benchmark, "run the published comparison of methods; the same command resumes")
-    benchmark.add_argument("--images", type=Path, metavar="DIR", help="png and tif (default: some of scikit-image's)")
-    benchmark.add_argument("--methods", metavar="A,B", help="rows of the table, by name (default: all)")
-    benchmark.add_argument("--seeds", default="0", metavar="0,1,2", help="for methods with chance in them (default: 0)")
-    benchmark.add_argument("--output", type=Path, default=Path("benchmark-output"), help="folder for all it writes")
-    benchmark.add_argument("--psf", type=Path, metavar="FILE", help="instead of the benchmark's own (npy or tif, 2D)")
-    benchmark.add_argument("--crop", type=int, metavar="N", help="only the middle N x N pixels of each image")
-    benchmark.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread (default: 1)")
-    benchmark.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the solvers, as in a configuration",
-    )
-    demo = add("demo", _demo, "solve an embedded example whose truth is known, and compare")
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for everything it writes")
-    return parser
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -123,9 +56,9 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from ssi_pipeline.run.output_checks import check_output
     from ssi_pipeline.run.planning import describe_plan, time_from_ledger, time_from_pilot
     from ssi_pipeline.run.prepare import prepare
-    from ssi_pipeline.run.setup import check_output
 
     config = load_config(options.config)
     prepared = prepare(config)
@@ -162,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_in_parts(options: argparse.Namespace) -> int:
-    from ssi_pipeline.run import Outcome, PartOutcome, finish_parts, run_part
+    from ssi_pipeline.run import finish_parts, run_part
     from ssi_pipeline.storage.parts import parse_part
 
     if options.part is not None and options.finish:
@@ -171,7 +104,6 @@ def _run_in_parts(options: argparse.Namespace) -> int:
         raise ConfigError("--new starts over alone: with --part or --finish, move the earlier output and state away")
     if options.finish and options.retry_failed:
         raise ConfigError("--retry-failed goes with --part, or without parts: --finish solves no tiles")
-    outcome: PartOutcome | Outcome
     if options.part is not None:
         part = parse_part(options.part)
         outcome = run_part(load_config(options.config), part, options.retry_failed, options.ignore_disk)
@@ -196,13 +128,6 @@ def _status(options: argparse.Namespace) -> int:
         status = read_status(config)
         _print_rows(describe_status(status, str(options.config)))
     return INCOMPLETE if status.tiles_failed else OK
-
-
-def _interval(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, found {text}")
-    return seconds
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -250,7 +175,8 @@ def _cluster(options: argparse.Namespace) -> int:
         return OK
     from ssi_pipeline.cluster.check import check
 
-    return OK if check(config, lambda text: _out.print(text, markup=False)) else INCOMPLETE
+    good = check(config, lambda text: _out.print(text, markup=False), options.nodes)
+    return OK if good else INCOMPLETE
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -282,6 +208,20 @@ def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
     for name, value in rows:
         _out.print(f"{name:<{width}}  {value}", markup=False)
 
+
+_COMMANDS: dict[str, Command] = {
+    "init": _init,
+    "plan": _plan,
+    "run": _run,
+    "status": _status,
+    "verify": _verify,
+    "report": _report,
+    "export": _export,
+    "preview": _preview,
+    "cluster": _cluster,
+    "benchmark": _benchmark,
+    "demo": _demo,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -28,6 +28,7 @@ def display(benchmark: Benchmark, console: Console) -> Iterator[Told]:
         task: TaskID = bar.add_task("rows", total=total, completed=len(known), text="rows")
 
         def tell(rows: dict[int, Row], running: list[RowJob]) -> None:
+            """Print the rows that are new and move the bar; ``rows`` are those done, by index."""
             for index in sorted(rows.keys() - known):
                 known.add(index)
                 bar.console.print(_line(rows[index], len(known), total), markup=False, highlight=False)

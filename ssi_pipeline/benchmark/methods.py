@@ -160,6 +160,7 @@ def _input(degraded: Degraded, seed: int) -> Restored:  # noqa: ARG001
 
 def _fixed_richardson_lucy(iterations: int) -> Callable[[Degraded, int], Restored]:
     def restore(degraded: Degraded, seed: int) -> Restored:  # noqa: ARG001
+        """Return the last iterate, and those before it in ``iterates``."""
         started = time.perf_counter()
         iterates = dict(enumerate(islice(richardson_lucy(degraded.image, degraded.psf), iterations), start=1))
         return Restored(iterates[iterations], 0.0, time.perf_counter() - started, iterates=iterates)

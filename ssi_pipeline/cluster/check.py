@@ -1,20 +1,19 @@
-"""Is this site ready? One small job tells: queue, GPU, shared storage, versions, network, and four tiles solved."""
+"""Is this site ready? Two small jobs tell: queue, GPU, shared storage, versions, network, and four tiles solved."""
 
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
+from ssi_pipeline.cluster.findings import HERE, Finding, of_node, same_versions
+from ssi_pipeline.cluster.nodes import ask_nodes, probe_command
 from ssi_pipeline.cluster.probe import TOKEN, versions
 from ssi_pipeline.cluster.script import require_slurm
 from ssi_pipeline.config import RunConfig, parse_config
@@ -27,16 +26,10 @@ _CONNECT_S = 180.0
 _SIDE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: whether it is well, and what was found."""
-
-    good: bool
-    text: str
-
-
-def check(config: RunConfig, say: Callable[[str], None]) -> bool:
+def check(config: RunConfig, say: Callable[[str], None], nodes: int = 4) -> bool:
     """Check a site with the executor section of a configuration; tells whether all is well.
+
+    ``nodes``: so many are asked what they have, where so many are free; 1: only that of the job that solves.
 
     Raises
     ------
@@ -48,18 +41,24 @@ def check(config: RunConfig, say: Callable[[str], None]) -> bool:
     findings = []
 
     def tell(finding: Finding) -> None:
+        """Say it, and keep it for the end."""
         findings.append(finding)
         say(f"{'ok    ' if finding.good else 'FAILED'}  {finding.text}")
 
     tell(_partition(config))
     if findings[0].good:
         folder = _make_folder(config)
-        for finding in _job(config, folder):
+        answers: dict[str, dict[str, Any]] = {}
+        if nodes > 1:
+            answers, problems = _ask(config, folder, nodes)
+            for finding in problems:
+                tell(finding)
+        for finding in _job(config, folder, answers):
             tell(finding)
         if all(f.good for f in findings):
             shutil.rmtree(folder)
         else:
-            say(f"kept: {folder}, with the logs of the jobs in tiles.zarr.run/logs")
+            say(f"kept: {folder}, with the logs of the jobs in nodes/logs and tiles.zarr.run/logs")
     return all(f.good for f in findings)
 
 
@@ -97,14 +96,28 @@ def _four_tiles(folder: Path, name: str, executor: dict[str, Any]) -> RunConfig:
     )
 
 
-def _job(config: RunConfig, folder: Path) -> Iterator[Finding]:
-    """Run four tiles in one job that looks around first, then tell of both."""
+def _ask(config: RunConfig, folder: Path, count: int) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
+    """Ask several nodes; returns what they told, by node, and what there is to say of it but for the versions."""
+    try:
+        asked = ask_nodes(config, folder, count)
+    except SsiError as error:
+        return {}, [Finding(False, f"the nodes could not be asked: {error}")]
+    findings = [Finding(False, problem) for problem in asked.problems]
+    if asked.answers:
+        few = "" if asked.asked == count else f"; {count} were asked for, no more were free"
+        findings.append(Finding(True, f"nodes that answered job {asked.job}: {', '.join(asked.answers)}{few}"))
+    for node, found in asked.answers.items():
+        told = of_node(found, folder, config)
+        findings += [Finding(False, f"{node}: {finding.text}") for finding in told if not finding.good]
+    return asked.answers, findings
+
+
+def _job(config: RunConfig, folder: Path, answers: dict[str, dict[str, Any]]) -> Iterator[Finding]:
+    """Run four tiles in one job that looks around first, then tell of both; ``answers``: of nodes asked before."""
     section = config.executor.model_dump(mode="json")
-    probe = [sys.executable, "-m", "ssi_pipeline.cluster.probe", str(folder), str(config.input.path)]
-    scratch = [f'"{config.executor.slurm.scratch}"'] if config.executor.slurm.scratch else []
     section["workers"] = config.executor.slurm.workers_per_job
     section["profile"] = None
-    section["slurm"]["prologue"] = [*config.executor.slurm.prologue, " ".join([shlex.join(probe), *scratch])]
+    section["slurm"]["prologue"] = [*config.executor.slurm.prologue, probe_command(config, folder)]
     section["slurm"]["connect_timeout_s"] = min(_CONNECT_S, config.executor.slurm.connect_timeout_s)
     tiles = _four_tiles(folder, "tiles", section)
     began, problem = time.monotonic(), None
@@ -112,60 +125,23 @@ def _job(config: RunConfig, folder: Path) -> Iterator[Finding]:
         complete = run(tiles).complete
     except SsiError as error:
         complete, problem = False, str(error)
-    yield from _probed(config, folder)
+    yield from _probed(config, folder, answers)
     if not complete:
         yield Finding(False, f"four tiles: {problem or 'not all could be solved'}")
         return
     yield _compared(config, folder, tiles, time.monotonic() - began)
 
 
-def _probed(config: RunConfig, folder: Path) -> Iterator[Finding]:
+def _probed(config: RunConfig, folder: Path, answers: dict[str, dict[str, Any]]) -> Iterator[Finding]:
     files = sorted(folder.glob("probe-*.json"))
     if not files:
         yield Finding(False, f"no job has written to {folder}: is it on storage that the nodes share?")
         return
     found = json.loads(files[-1].read_text())
     yield Finding(True, f"job {found['job']} ran on {found['node']}")
-    yield _storage(found, folder)
-    yield _input(found, config)
-    yield _same_versions(found)
-    yield _gpu(found, config)
-    if "scratch" in found:
-        text = f"scratch {config.executor.slurm.scratch}: {found['scratch']}"
-        yield Finding(not isinstance(found["scratch"], dict), text)
-
-
-def _storage(found: dict[str, Any], folder: Path) -> Finding:
-    if found["token"] == folder.name:
-        return Finding(True, f"the node reads and writes {folder.parent}")
-    return Finding(False, f"the node does not see what is written to {folder} here: {found['token']}")
-
-
-def _input(found: dict[str, Any], config: RunConfig) -> Finding:
-    if isinstance(found["input"], dict):
-        return Finding(False, f"the node cannot open input.path: {found['input']['error']}")
-    return Finding(True, f"the node sees {config.input.path}")
-
-
-def _same_versions(found: dict[str, Any]) -> Finding:
-    here = versions()
-    other = [f"{k} {v} there, {here[k]} here" for k, v in found["versions"].items() if v != here[k]]
-    if other:
-        return Finding(False, f"versions differ: {'; '.join(other)}")
-    return Finding(True, "versions are equal: " + ", ".join(f"{name} {text}" for name, text in here.items()))
-
-
-def _gpu(found: dict[str, Any], config: RunConfig) -> Finding:
-    wanted, site = config.executor.device, config.executor.slurm
-    asked = wanted == "cuda" or (wanted == "auto" and (site.gres or site.gpus_per_node))
-    if isinstance(found["gpus"], dict):
-        return Finding(False, f"torch on the node: {found['gpus']['error']}")
-    if not asked:
-        return Finding(True, f"no GPU asked for; torch on the node sees {len(found['gpus'])}")
-    text = f"torch on the node sees {len(found['gpus'])} GPUs ({', '.join(found['gpus']) or 'none'})"
-    enough = len(found["gpus"]) >= site.workers_per_job
-    hint = "" if enough else f"; expected {site.workers_per_job}, one for each worker of a job: see gres, gpus_per_node"
-    return Finding(enough, text + f", CUDA_VISIBLE_DEVICES is {found['visible']}" + hint)
+    yield from of_node(found, folder, config)
+    told = sorted({**answers, found["node"]: found}.items())
+    yield same_versions({HERE: versions(), **{node: answer["versions"] for node, answer in told}})
 
 
 def _compared(config: RunConfig, folder: Path, tiles: RunConfig, seconds: float) -> Finding:

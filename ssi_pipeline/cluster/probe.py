@@ -70,10 +70,10 @@ def _attempt(what: Any) -> Any:
 
 
 def main() -> None:
-    """Write ``probe-JOB.json`` into the folder, whole or not at all."""
+    """Write ``probe-JOB-NODE.json`` into the folder, whole or not at all."""
     folder, source, *scratch = sys.argv[1:]
     found = describe(Path(folder), Path(source), scratch[0] if scratch else None)
-    target = Path(folder) / f"probe-{found['job'] or os.getpid()}.json"
+    target = Path(folder) / f"probe-{found['job'] or os.getpid()}-{found['node']}.json"
     target.with_suffix(".partial").write_text(json.dumps(found))
     target.with_suffix(".partial").rename(target)
 

@@ -68,9 +68,10 @@ def prepare_demo(folder: Path) -> Path:
 
 def solve_demo(folder: Path) -> Comparison | None:
     """Run the pipeline as a user would and compare; None when tiles failed or the user stopped it."""
-    config = load_config(folder / "run.yaml")
+    configuration = folder / "run.yaml"
+    config = load_config(configuration)
     started = time.perf_counter()
-    outcome = run(config)
+    outcome = run(config, name=str(configuration))
     seconds = time.perf_counter() - started
     if not outcome.complete:
         return None

@@ -19,14 +19,14 @@ from distributed.scheduler import KilledWorker
 
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.base import Completed, Workers
+from ssi_pipeline.executors.hung import HungWorkers
 from ssi_pipeline.executors.slurm_commands import SlurmUnreachableError
-from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit, observe
+from ssi_pipeline.executors.watch import SeenWorker, TimeLimit, observe
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec, execute
 
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
-_RESTART_TIMEOUT = 30
 _ANSWER_SECONDS = 60
 """A scheduler that says nothing for so long is gone."""
 
@@ -65,9 +65,8 @@ class DaskExecutor:
         self._client = client
         self._cluster = cluster
         self._fleet = fleet
-        self._limit = limit or TimeLimit(None)
+        self._hung = HungWorkers(client, fleet, limit or TimeLimit(None))
         self._closing = closing
-        self._clock = Clock()
         self._address = client.scheduler.address if client.scheduler else "?"
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._jobs: dict[Any, tuple[Job, ...]] = {}
@@ -132,7 +131,7 @@ class DaskExecutor:
             future.cancel()
             return self._back(future.key, lost=f"{type(problem).__name__}: {problem}", excused=True)
         for record in records:
-            self._limit.note(record)
+            self._hung.note(record)
         return self._back(future.key, records)
 
     def _back(
@@ -198,23 +197,11 @@ class DaskExecutor:
     def _restart_hung(self) -> list[Completed]:
         """Give up tasks that take too long, and restart their workers."""
         batches = []
-        for key, (worker, seconds) in self._clock.look(self._workers).items():
-            limit = self._limit.of(self._jobs[key][0].kind) if key in self._jobs else None
-            if limit is None or seconds <= limit:
-                continue
-            self._client.cancel([self._futures[key]], force=True)
-            batches.append(
-                self._back(key, lost=f"no result from {worker.name} after {seconds:.0f} s (limit {limit:.0f} s)")
-            )
-            self._restart(worker)
+        for hung in self._hung.find(self._workers, {key: jobs[0].kind for key, jobs in self._jobs.items()}):
+            self._client.cancel([self._futures[hung.key]], force=True)
+            batches.append(self._back(hung.key, lost=hung.why))
+            self._hung.restart(hung.worker)
         return batches
-
-    def _restart(self, worker: SeenWorker) -> None:
-        """Restart a worker; where its node hangs as well, the whole job has to go, or it would be given more tasks."""
-        with contextlib.suppress(ValueError, TimeoutError, OSError):  # one that nobody restarts keeps its place
-            done = self._client.restart_workers([worker.address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
-            if "timed out" in done.values() and self._fleet is not None:
-                self._fleet.give_up(worker.name)
 
     def _refuse_dead_client(self) -> None:
         if self._client.status not in ("running", "connecting"):

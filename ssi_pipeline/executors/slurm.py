@@ -46,6 +46,7 @@ def open_slurm(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None
     security = certificate.security(quoted=True)
 
     def script(worker: str, avoided: Collection[str]) -> str:
+        """Return the script of a job whose workers are called ``worker`` and that keeps off the hosts ``avoided``."""
         return job_script(options, worker, cluster.scheduler_address, security, avoided)
 
     assert section.workers is not None

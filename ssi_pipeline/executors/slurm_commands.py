@@ -96,6 +96,11 @@ def partitions() -> dict[str, str]:
     return found
 
 
+def host_names(nodes: str) -> list[str]:
+    """Return the nodes of a list as SLURM writes it, ``n[1-3]`` for instance."""
+    return _run(["scontrol", "show", "hostnames", nodes]).split()
+
+
 def _squeue(options: Sequence[str]) -> list[QueuedJob]:
     # all states: a job that has ended is then known to have ended, and not only missing
     output = _run(["squeue", "-h", "-u", str(os.getuid()), "-t", "all", "-o", "%i|%T|%N|%r", *options])

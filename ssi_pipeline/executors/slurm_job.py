@@ -98,3 +98,16 @@ def job_script(
     job: Any = SLURMJob
     made = job(scheduler, name=worker, security=security, **{**options, "job_extra_directives": directives})
     return str(made.job_script())
+
+
+def nodes_script(options: dict[str, Any], nodes: int, command: str) -> str:
+    """Return the script of one job on 1 to ``nodes`` nodes, as many as are free, that runs a command on the first."""
+    from dask_jobqueue.slurm import SLURMJob
+
+    job: Any = SLURMJob
+    # a number of tasks, in all or for each node, would keep the job to one node (SLURM 22.05)
+    wide = [f"--nodes=1-{nodes}", "--no-requeue"]
+    directives = [*options["job_extra_directives"], *wide]
+    changed = {**options, "job_extra_directives": directives, "job_directives_skip": ["#SBATCH -n "]}
+    made = job("tls://SCHEDULER:PORT", name="nodes", **changed)
+    return f"#!/usr/bin/env bash\n{made.job_header}\n{command}\n"

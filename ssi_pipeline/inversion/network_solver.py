@@ -118,6 +118,7 @@ def _train_or_fall_back(
     problem: Problem, tile: Tile, start: State | None, steps: int, wiener: float, seed: int, watch: Watch | None
 ) -> Solution:
     def with_estimate(step: int, state: State) -> None:
+        """Hand on the step and, for who asks for it, the estimate at it."""
         if watch is not None:
             watch(step, lambda: _network_estimate(problem, tile, state))
 

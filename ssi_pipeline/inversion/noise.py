@@ -98,10 +98,12 @@ def _refine(
     scale = typical * np.array([1 / math.sqrt(max(float(np.ptp(bins.mean)), 1e-6)), 1.0])
 
     def sensor(x: NDArray[np.float64]) -> CensoredSensor:
+        """Return the sensor at the scaled parameters (root of alpha, sigma)."""
         root, sigma = (x * scale).tolist()  # the root of alpha is of the order of sigma, alpha is not
         return dataclasses.replace(start, alpha=root**2, sigma=sigma)
 
     def misfit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each bin's misfit of the log of its spread, in units of its error."""
         expected = np.log(np.maximum(_expected_spread(sensor(x), bins.mean, coarse), 1e-7))
         misfits: NDArray[np.float64] = (expected - measured) / error
         return misfits

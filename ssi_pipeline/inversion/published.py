@@ -19,6 +19,7 @@ only the seed (all chance comes from it) and that pixels never observed carry no
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -75,23 +76,21 @@ def solve_published(
         No validation loss was finite.
     """
     started = time.perf_counter()
-    box = observed_box(measurement)
-    y, low, high = _stretch(measurement, box)
-    tile = PublishedTile.of(y, measurement.observed[box], config.tiling.dimensions, seed, device)
+    stretched = _Stretched.of(measurement)
+    tile = PublishedTile.of(stretched.y, measurement.observed[stretched.box], config.tiling.dimensions, seed, device)
     model = PublishedForward(psf_values(psf, config.tiling.dimensions), device)
-    network = PublishedUNet(tile.axes, generator(seed, PUBLISHED_STREAM, 0)).to(device)
-    if tile.axes == 2:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    network = _network(tile, seed, device)
 
     def estimate() -> NDArray[np.float32]:
+        """Return the estimate with the weights of this moment: shape of the tile, raw levels."""
         # clamped as before the PSF: what lies outside was never seen by the loss
-        inside = to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)) * (high - low) + low
-        width = [(s.start, n - s.stop) for s, n in zip(box, measurement.y.shape, strict=True)]
-        return np.pad(inside, width, mode="edge").astype(np.float32)
+        return stretched.undone(to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)))
 
     rng = generator(seed, PUBLISHED_STREAM, 1)
-    low = config.training.precision == "bfloat16"  # auto: float32, as published
-    trace, steps = train_published(network, model, tile, config.published.steps, rng, masked, low, watch, estimate)
+    low_precision = config.training.precision == "bfloat16"  # auto: float32, as published
+    trace, steps = train_published(
+        network, model, tile, config.published.steps, rng, masked, low_precision, watch, estimate
+    )
     trained = time.perf_counter()
     result = estimate()
     return Solution(
@@ -105,8 +104,37 @@ def solve_published(
     )
 
 
-def _stretch(measurement: Measurement, box: tuple[slice, ...]) -> tuple[NDArray[np.float32], float, float]:
-    """Return y in [0, 1], and the raw levels that became 0 and 1."""
-    seen = measurement.y[measurement.observed]
-    low, high = float(seen.min()), float(seen.max())
-    return ((measurement.y[box] - low) / (high - low)).astype(np.float32), low, high
+@dataclass(frozen=True, slots=True)
+class _Stretched:
+    """What was observed of a tile, in [0, 1].
+
+    ``y``: z y x, the smallest box with all that was observed. ``low``, ``high``: raw levels that became 0 and 1.
+    ``box``: where ``y`` lies in the tile, which has the shape ``shape``.
+    """
+
+    y: NDArray[np.float32]
+    low: float
+    high: float
+    box: tuple[slice, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> _Stretched:
+        """Stretch what was observed from its least to its greatest level."""
+        box = observed_box(measurement)
+        seen = measurement.y[measurement.observed]
+        low, high = float(seen.min()), float(seen.max())
+        y = ((measurement.y[box] - low) / (high - low)).astype(np.float32)
+        return cls(y, low, high, box, measurement.y.shape)
+
+    def undone(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return an estimate in [0, 1], of the shape of ``y``, at raw levels; its edges continue over the tile."""
+        width = [(s.start, n - s.stop) for s, n in zip(self.box, self.shape, strict=True)]
+        return np.pad(estimate * (self.high - self.low) + self.low, width, mode="edge").astype(np.float32)
+
+
+def _network(tile: PublishedTile, seed: int, device: str) -> PublishedUNet:
+    network = PublishedUNet(tile.axes, generator(seed, PUBLISHED_STREAM, 0)).to(device)
+    if tile.axes == 2:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return network

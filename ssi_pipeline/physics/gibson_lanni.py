@@ -60,6 +60,7 @@ def _path_um(section: GibsonLanniPsf, rho: NDArray[np.float64], z_um: float) -> 
     """Optical path difference (eq. 2 there) against the design, at radii of the pupil from 0 to 1."""
 
     def axial(index: float) -> NDArray[np.float64]:
+        """Return index x cosine of the ray's angle in a medium of that index, for each of ``rho``."""
         return np.sqrt(np.maximum(index**2 - (section.numerical_aperture * rho) ** 2, 0.0))
 
     made_for = section.design_immersion_index or section.immersion_index

@@ -53,6 +53,7 @@ def widefield_psf(
     """
 
     def intensity(radius_um: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
+        """Return the intensity at distances from the axis, in the plane at ``z_um`` from the PSF's middle."""
         return pupil_intensity(
             radius_um,
             section.wavelength_um,

@@ -96,6 +96,7 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
     middle = (tile.core.stop[0] - tile.core.start[0]) // 2
 
     def plane(values: NDArray[np.float32]) -> Plane:
+        """Return the plane y x in the middle of the core, of values z y x on the valid box."""
         cut: Plane = values[core][middle]
         return cut
 

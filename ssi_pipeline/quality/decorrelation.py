@@ -44,6 +44,7 @@ def decorrelation_resolution(image: NDArray[np.floating]) -> float:
     rings, top = ring_numbers(shape), min(shape) // 2 + 1
 
     def by_ring(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sums over rings of a half spectrum (y x), one for each radius from 0."""
         # of a real image half of the spectrum is not stored; its columns count twice, the two at the ends once
         twice = np.full(values.shape, 2.0)
         twice[:, 0] = 1.0

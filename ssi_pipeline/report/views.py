@@ -68,6 +68,7 @@ def read_input(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | Non
     origin = context.origin
 
     def read(box: Box) -> NDArray[Any]:
+        """Return the input, z y x, in a box of the output's voxels."""
         return context.source.read(view.t + origin[0], c + origin[1], box.shift(origin[2:]))
 
     try:

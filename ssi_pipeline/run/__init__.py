@@ -3,14 +3,13 @@
 from ssi_pipeline.run.complete import finish_parts
 from ssi_pipeline.run.driver import run
 from ssi_pipeline.run.outcome import Outcome
-from ssi_pipeline.run.part import PartOutcome, run_part
+from ssi_pipeline.run.part import run_part
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.status import RunStatus, read_status
 from ssi_pipeline.run.verify import Verification, verify
 
 __all__ = [
     "Outcome",
-    "PartOutcome",
     "Prepared",
     "RunStatus",
     "Verification",

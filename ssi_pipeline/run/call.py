@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ssi_pipeline.errors import SsiError
-from ssi_pipeline.run.lost import LostTasks
+from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stop import StopRequest

@@ -31,6 +31,7 @@ def ready_channels(context: Context, state: LedgerState, loop: Loop) -> bool:
         loop.take_back(record)
 
     def compute(kind: Kind, channels: Sequence[int]) -> dict[int, TaskRecord] | None:
+        """Run the tasks of some channels that are to do; returns all records by channel, None when asked to stop."""
         todo = pending(state, kind, channels)
         title = "calibrating channels" if kind == "calibrate" else "training shared networks"
         if todo and not loop.drive(ListStage(kind, todo), kind, title):
@@ -62,6 +63,7 @@ def ready_channels_here(context: Context, spec: RunSpec) -> None:
     """Do the same in this process and without a ledger, for a pilot."""
 
     def compute(kind: Kind, channels: Sequence[int]) -> dict[int, TaskRecord]:
+        """Run the tasks of some channels; returns their records by channel."""
         return {c: execute(spec, [Job(kind, c)])[-1] for c in channels}
 
     _ready(context, compute)

@@ -12,17 +12,18 @@ from ssi_pipeline.redact import redact
 from ssi_pipeline.run.alarms import describe_quality
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import ready_channels
+from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.loop import Loop
-from ssi_pipeline.run.losses import Losses
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
+from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
-from ssi_pipeline.run.setup import check_output, put_aside, start_or_resume
+from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
@@ -168,9 +169,9 @@ def workers(call: Call) -> Iterator[Loop]:
         display.line(_describe_workers(section, executor))
         # many workers fail many times at once, when a file system or a partition is away
         in_a_row = max(section.infrastructure_failures, _ROUNDS * (section.workers or 1))
-        losses = Losses(section.worker_losses, in_a_row, executor.avoid, display.line)
+        budget = FailureBudget(section.worker_losses, in_a_row, executor.avoid, display.line)
         attempts = section.tile_attempts
-        yield Loop(executor, call.ledger, call.state, display, call.stop, attempts, losses, call.lost)
+        yield Loop(executor, call.ledger, call.state, display, call.stop, attempts, budget, call.lost)
 
 
 def _describe_workers(section: ExecutorConfig, executor: Executor) -> str:

@@ -12,9 +12,10 @@ from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
+from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
-from ssi_pipeline.run.setup import check_output, start_or_resume
+from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.lease_file import Holder
 from ssi_pipeline.storage.ledger import Ledger, LedgerState, read_state
@@ -87,6 +88,7 @@ def _waiting(say: Say) -> Callable[[Holder], bool]:
     told: set[str] = set()
 
     def wait(holder: Holder) -> bool:
+        """Tell whether to wait for who holds the lock; says so once for each holder."""
         if not holder.purpose.startswith(SETTING_UP):
             return False
         if holder.token not in told:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.executors import Completed, Executor
-from ssi_pipeline.run.losses import Losses
-from ssi_pipeline.run.lost import LostTasks
+from ssi_pipeline.run.failure_budget import FailureBudget
+from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.prepare import WINDOW_PER_SLOT
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stages import Stage
@@ -36,7 +36,7 @@ class Loop:
         display: ProgressDisplay,
         stop: StopRequest,
         attempts: int,
-        losses: Losses,
+        budget: FailureBudget,
         lost_tasks: LostTasks,
     ) -> None:
         self._executor = executor
@@ -45,7 +45,7 @@ class Loop:
         self._display = display
         self._stop = stop
         self._attempts = attempts
-        self._losses = losses
+        self._budget = budget
         self._within = slice(None)
         self._lost_tasks = lost_tasks
         self._retry: deque[Job] = deque()
@@ -124,7 +124,7 @@ class Loop:
     def _take(self, completed: Completed, stage: Stage) -> None:
         if completed.lost is not None:
             if completed.excused:
-                self._losses.of_infrastructure(completed.lost)
+                self._budget.of_infrastructure(completed.lost)
             for job in completed.jobs:
                 self._take_lost(job, completed.lost, completed.excused, stage)
         asked = {job.key: job for job in completed.jobs}
@@ -135,8 +135,8 @@ class Loop:
         for record in completed.records:
             if record in full:
                 continue
-            if INFRASTRUCTURE in record.quality and self._losses.machine_is_to_blame(record.key):
-                self._losses.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
+            if INFRASTRUCTURE in record.quality and self._budget.machine_is_to_blame(record.key):
+                self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
                 self._retry.append(asked[record.key])
             elif record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
                 self._retry.append(replace(asked[record.key], attempt=record.attempt + 1))
@@ -155,7 +155,7 @@ class Loop:
 
     def _record(self, record: TaskRecord, stage: Stage) -> None:
         if record.status == "done":
-            self._losses.done(record)
+            self._budget.done(record)
         if record.status == "done" and record.seconds:
             before = self._seconds.get(record.kind, record.seconds)
             self._seconds[record.kind] = 0.8 * before + 0.2 * record.seconds
@@ -172,15 +172,15 @@ class Loop:
     def _take_lost(self, job: Job, why: str, excused: bool, stage: Stage) -> None:
         """A lost worker may have been the job's own fault: its last try is made with nothing else under way."""
         self._lost_tasks.note(job.key, why, excused)
-        if excused and self._losses.machine_is_to_blame(job.key):
+        if excused and self._budget.machine_is_to_blame(job.key):
             self._display.line(f"{job.key} lost, to be run again: {why}")
             self._retry.append(job)
             return
-        count = self._losses.of_tile(job.key)
-        if self._losses.used_up(job.key):
+        count = self._budget.of_tile(job.key)
+        if self._budget.used_up(job.key):
             error = f"{why}, {count} times"
             record = TaskRecord(job.kind, job.index, "failed", job.attempt, finished=time.time(), error=error)
             self._record(record, stage)
             return
-        self._display.line(f"{job.key} lost ({count} of {self._losses.per_tile}), to be tried again: {why}")
-        (self._alone if self._losses.last_try(job.key) else self._retry).append(job)
+        self._display.line(f"{job.key} lost ({count} of {self._budget.per_tile}), to be tried again: {why}")
+        (self._alone if self._budget.last_try(job.key) else self._retry).append(job)

@@ -55,6 +55,7 @@ def _stored_sizes(
     sinks = context.sinks_of(kind)
 
     def sizes(part: NDArray[np.int64]) -> list[int]:
+        """Return the size of each block's files in bytes."""
         return [stored_together(sinks, *block_place(context, kind, int(index))) for index in part]
 
     started = time.perf_counter()

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
+from ssi_pipeline.storage.parts import Part
 from ssi_pipeline.tasks import Context
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Counts at the end of a call; ``computed_tiles`` are those of this call only."""
+    """Counts at the end of a call; ``computed_tiles`` are those of this call only.
+
+    Of a ``part`` they are its tiles, and the blocks that need no tiles of others.
+    """
 
     state: Path
     tiles: int
@@ -20,11 +24,14 @@ class Outcome:
     blocks_missing: int
     computed_tiles: int
     interrupted: bool
+    part: Part | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether every block of the output is written."""
-        return self.blocks_missing == 0 and not self.interrupted
+        """Whether every block of the output is written; of a part, whether it has done all that it can do alone."""
+        # blocks that a part's failed tile leaves missing may be the finish's
+        failed = self.part is not None and self.tiles_failed
+        return not (self.interrupted or self.blocks_missing or failed)
 
 
 def describe_outcome(outcome: Outcome) -> str:

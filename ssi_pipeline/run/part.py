@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError, StoppedError
@@ -15,6 +14,7 @@ from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.join import check_start, join, refuse_executor
 from ssi_pipeline.run.missing import forget_missing
+from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay, size_of
 from ssi_pipeline.run.stages import TileStage, forget_failures
@@ -26,31 +26,13 @@ from ssi_pipeline.storage.state import StatePaths, make_state_folder
 from ssi_pipeline.tasks import Context
 
 
-@dataclass(frozen=True, slots=True)
-class PartOutcome:
-    """Counts of a part at the end of a call; ``computed_tiles`` are those of this call only."""
-
-    part: Part
-    tiles: int
-    tiles_done: int
-    tiles_failed: int
-    blocks_missing: int
-    computed_tiles: int
-    interrupted: bool
-
-    @property
-    def complete(self) -> bool:
-        """Whether the part has done all that it can do alone."""
-        return not (self.interrupted or self.tiles_failed or self.blocks_missing)
-
-
 def run_part(
     config: RunConfig,
     part: Part,
     retry_failed: bool = False,
     ignore_disk: bool = False,
     say: Callable[[str], None] = print,
-) -> PartOutcome:
+) -> Outcome:
     """Do whatever of a part is not done yet; other parts may work at the same time, on any machine.
 
     Parameters
@@ -77,7 +59,7 @@ def run_part(
         return _run_locked(context, part, lease, retry_failed)
 
 
-def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) -> PartOutcome:
+def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) -> Outcome:
     paths, tiles = context.paths, part.tiles(context.plan.n_tiles)
     own = part_ledger(paths, part)
     blocks, shared = own_blocks(context.plan, tiles)
@@ -100,14 +82,15 @@ def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) 
             display.log(str(stopped))  # whoever called says it on the screen
             raise stopped from error
         within = slice(tiles.start, tiles.stop)
-        outcome = PartOutcome(
-            part,
+        outcome = Outcome(
+            state=paths.root,
             tiles=len(tiles),
             tiles_done=state.count("solve", DONE, within),
             tiles_failed=state.count("solve", FAILED, within),
             blocks_missing=sum(int(state.status["stitch"][b]) != DONE for b in blocks),
             computed_tiles=ledger.done["solve"],
             interrupted=not finished,
+            part=part,
         )
         display.line(describe_part(outcome))
         return outcome
@@ -145,7 +128,7 @@ def describe_shared(plan: TilePlan, shared: set[int], tiles: range) -> str:
     )
 
 
-def describe_part(outcome: PartOutcome) -> str:
+def describe_part(outcome: Outcome) -> str:
     """Return the line that ends a part."""
     counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done, {outcome.computed_tiles} solved now"
     if outcome.interrupted:

@@ -15,51 +15,14 @@ import numpy as np
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.redact import redact
-from ssi_pipeline.run.prepare import Prepared, existing_parent
-from ssi_pipeline.run.progress import size_of
+from ssi_pipeline.run.output_checks import refuse_other_output
+from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.storage.atomic import sweep_partial_files
 from ssi_pipeline.storage.identity import UNREADABLE
-from ssi_pipeline.storage.ledger import read_heads
-from ssi_pipeline.storage.output import create_output, is_ours, read_fingerprint, refuse_missing_arrays
-from ssi_pipeline.storage.parts import ledger_paths
+from ssi_pipeline.storage.output import create_output
 from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
-
-
-def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
-    """Refuse an output that cannot be written or is not ours; with ``new`` put an earlier run aside.
-
-    Raises
-    ------
-    OutputError
-        Not writable, too little disk, or something that no run of ours has made.
-    """
-    config = prepared.document.config
-    output, paths = config.output.path, StatePaths(config.state_path)
-    known = paths.document.exists()
-    if output.exists() and not is_ours(output):
-        raise OutputError(f"{output} exists and is no output of ssi: choose another output.path, or move it away")
-    if output.exists() and not known and not new:
-        raise OutputError(
-            f"{output} is an output of ssi, but its state {paths.root} is gone, so nothing says what is done: "
-            "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
-        )
-    if paths.root.exists() and not known and not _is_barely_begun(paths.root):
-        raise OutputError(f"{paths.root} exists and is no state of ssi: choose another output.state, or move it away")
-    for path in (output, paths.root):
-        if not os.access(existing_parent(path), os.W_OK):
-            raise OutputError(f"{existing_parent(path)} cannot be written to: choose another output.path")
-    if (new or not known) and not ignore_disk:
-        _refuse_full_disk(prepared)
-
-
-def _is_barely_begun(root: Path) -> bool:
-    """Tell whether a folder holds no more than a run does that was killed before its document was written."""
-    if not root.is_dir():
-        return False
-    begun = ("lock", "lock-part-*", "*.partial", "psf-c*.npy")
-    return all(any(p.match(name) for name in begun) for p in root.iterdir())
 
 
 def put_aside(prepared: Prepared) -> list[Path]:
@@ -118,30 +81,6 @@ def create_stores(context: Context) -> None:
     _create_output(context)
     if not context.plan.direct:
         create_scratch(context.scratch_path, context.plan, context.layers)
-
-
-def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
-    """Refuse an output that is not the one that the ledger speaks of, or that lost its metadata.
-
-    Raises
-    ------
-    OutputError
-        It is gone, another one, or cannot be opened.
-    """
-    output = document.config.output.path
-    if output.exists():
-        found = read_fingerprint(output)
-        if found != document.fingerprint:
-            raise OutputError(
-                f"{output} belongs to run {found}, the state in {paths.root} to run {document.fingerprint}: "
-                "put the right one back, or start over with `ssi run --new` (both are kept aside)"
-            )
-        refuse_missing_arrays(output, Context(document, paths).arrays)
-    elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
-        raise OutputError(
-            f"{output} is gone, but {paths.root} says that parts of it are written: "
-            "put it back (is its disk mounted?), or start over with `ssi run --new`"
-        )
 
 
 def save_inputs(prepared: Prepared) -> Context:
@@ -229,24 +168,3 @@ def _fill_output(context: Context, temporary: Path) -> None:
             "versions": document.versions,
         },
     )
-
-
-def _refuse_full_disk(prepared: Prepared) -> None:
-    cost = prepared.cost
-    config = prepared.document.config
-    needs: dict[int, tuple[Path, int]] = {}
-    for path, size in (
-        (config.output.path, cost.bytes_written + cost.bytes_pyramid),
-        (config.state_path, cost.bytes_scratch_peak),
-    ):
-        parent = existing_parent(path)
-        device = parent.stat().st_dev
-        needs[device] = (parent, needs.get(device, (parent, 0))[1] + size)
-    for parent, size in needs.values():
-        free = shutil.disk_usage(parent).free
-        if size > free:
-            raise OutputError(
-                f"the run may need {size_of(size)} at {parent} (nothing compressed), {size_of(free)} are free: "
-                "free some, choose another output.path or output.state, or, if you know that the data compress well, "
-                "run with --ignore-disk"
-            )

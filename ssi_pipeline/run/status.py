@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,7 +175,7 @@ def describe_cause(cause: Cause) -> str:
 
 def retry_command(config: str) -> str:
     """Return what to do about failures."""
-    return f"remove the cause, then `ssi run {config} --retry-failed`"
+    return f"remove the cause, then `ssi run {shlex.quote(config)} --retry-failed`"
 
 
 def describe_client(status: RunStatus) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.finish import METHODS
-from ssi_pipeline.run.lost import LostTasks
+from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.reasons import Causes
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_heads

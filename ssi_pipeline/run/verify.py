@@ -18,8 +18,8 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import block_place
+from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import task_counts
-from ssi_pipeline.run.setup import refuse_other_output
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_states, records_of
 from ssi_pipeline.storage.lock import is_locked, run_lock
 from ssi_pipeline.storage.output import set_status

@@ -152,6 +152,7 @@ def records_of(path: Path, kind: Kind) -> Iterator[TaskRecord]:
     """Yield the records of one kind in the order of writing; of the others no more than the head is parsed."""
 
     def parse(line: bytes) -> TaskRecord | None:
+        """Return the record, None where it is of another kind."""
         return TaskRecord.from_line(line) if RecordHead.from_line(line).kind == kind else None
 
     return (record for record in LedgerTail(path).read(parse) if record is not None)

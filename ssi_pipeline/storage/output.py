@@ -63,6 +63,7 @@ def _create_level(
     group: zarr.Group, level: int, axes: str, shape: Ints, dtype: str, shard: Ints, chunk: Ints, section: OutputConfig
 ) -> None:
     def on_disk(tczyx: Ints) -> Ints:
+        """Return the entries of the axes that the output has."""
         return tuple(n for axis, n in zip("tczyx", tczyx, strict=True) if axis in axes)
 
     if section.ome_zarr == "0.5":

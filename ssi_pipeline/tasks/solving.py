@@ -50,6 +50,7 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     psf, calibration = context.psf(tile.c), context.calibration(tile.c)
 
     def solved(config: RunConfig, seed: int) -> Solution:
+        """Solve with a configuration, which may be changed to need less memory."""
         return with_smaller_batch(
             lambda tried: solve(measurement, psf, calibration, tried, seed, device, start, kept.slices), config
         )
@@ -99,6 +100,7 @@ def _quality(
     context: Context, tile: Tile, measurement: Measurement, solution: Solution, nonfinite: int
 ) -> dict[str, Any]:
     def core(values: NDArray[Any]) -> NDArray[Any]:
+        """Return the core's part of values on the tile's domain, z y x."""
         box: Box = tile.core.relative_to(tile.domain.start)
         return np.asarray(values[box.slices])
 

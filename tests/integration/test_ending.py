@@ -280,3 +280,10 @@ def test_the_address_of_a_store_is_refused_without_showing_its_password(
 def test_the_api_works_without_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(config_of(with_damage(tmp_path)))
     assert "ssi run CONFIG --retry-failed" in capsys.readouterr().err
+
+
+def test_the_report_names_the_configuration_in_the_command(tmp_path: Path) -> None:
+    config = with_damage(tmp_path)
+    assert main(["run", str(config)]) == 1
+    assert main(["report", str(config), "--output", str(tmp_path / "report.html")]) == 0
+    assert f"ssi run --retry-failed {config}" in (tmp_path / "report.html").read_text()

@@ -238,10 +238,10 @@ def test_failure_has_cause_place_and_remedy(tmp_path: Path) -> None:
     config, chunk = damage_one_tile(tmp_path)
     chunk.write_bytes(b"no chunk")
     assert not run(config).complete
-    path = write_report(config)
+    path = write_report(config, configuration="my run.yaml")
     page = read_page(path)
     failures = page.sections["failures"]
-    assert "ssi run --retry-failed" in failures
+    assert "ssi run --retry-failed 'my run.yaml'" in failures
     assert "CorruptDataError" in failures
     assert "solve/0" in failures
     assert "t 0, c 0, z 0, y 0, x 0" in failures

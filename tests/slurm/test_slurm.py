@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from builders import make_run, ramp
 from kill import hashes
 
 from ssi_pipeline.cli import main
+from ssi_pipeline.cluster.nodes import ask_nodes
+from ssi_pipeline.config import load_config
 from ssi_pipeline.storage.ledger import read_records
 
 pytestmark = [
@@ -269,18 +272,20 @@ def smoke(config: Path, slurm: _slurm.Slurm) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_new_site_is_proved_by_one_small_job(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+def test_a_new_site_is_proved_by_two_small_jobs(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
     config = case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", scratch="/tmp"))
     status, words = smoke(config, slurm)
     assert status == 0, words
     found = [line for line in words.splitlines() if line.startswith(("ok", "FAILED"))]
-    assert [line.split()[0] for line in found] == ["ok"] * 8
+    assert [line.split()[0] for line in found] == ["ok"] * 9
     for said in (
         "partition main",
         "ran on n",
         "reads and writes",
         "in.zarr",
-        "versions are equal",
+        "nodes that answered job",
+        "n1, n2; 4 were asked for",
+        "versions are equal here and on n1, n2: python",
         "equal to the bit",
     ):
         assert any(said in line for line in found), words
@@ -291,3 +296,64 @@ def test_what_a_new_site_lacks_is_named(tmp_path: Path, image: Any, slurm: _slur
     status, words = smoke(case(tmp_path, image, executor(partition="nowhere")), slurm)
     assert status == 1
     assert "FAILED  executor.slurm.partition is nowhere: expected one of low, main" in words
+
+
+def check(config: Path, slurm: _slurm.Slurm, *options: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ssi_pipeline.cli", "cluster", "check", str(config), *options],
+        env={**os.environ, **slurm.environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_node_with_another_version_is_named(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+    """The metadata of another tifffile, on n2 only."""
+    other = tmp_path / "other" / "tifffile-0.0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: tifffile\nVersion: 0.0.1\n")
+    line = f'if [ "$SLURMD_NODENAME" = n2 ]; then export PYTHONPATH={other.parent}:$PYTHONPATH; fi'
+    config = case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", prologue=[line]))
+    status, words = check(config, slurm)
+    assert status == 1, words
+    here = version("tifffile")
+    assert f"FAILED  versions differ: tifffile {here} here and on n1, 0.0.1 on n2\n" in words
+
+
+def test_a_node_that_does_not_answer_is_named_where_it_is_asked(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm
+) -> None:
+    line = 'if [ "$SLURMD_NODENAME" = n2 ]; then echo no such module; exit 3; fi'
+    # SLURM gives the job that solves the first node, which is the good one
+    config = case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", prologue=[line]))
+    status, words = check(config, slurm)
+    assert status == 1, words
+    assert "FAILED  n2 did not answer: job" in words, words
+    assert "versions are equal here and on n1: python" in words
+    (log,) = tmp_path.glob(".ssi-check-*/nodes/logs/slurm-*.out")
+    assert "no such module" in log.read_text()
+    status, words = check(config, slurm, "--nodes", "1")
+    assert status == 0, words
+    assert "n2" not in words
+
+
+def test_a_node_that_hangs_is_waited_for_no_longer_than_said(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ssi_pipeline.cluster.nodes._ANSWER_S", 20)  # the other node answers in that time
+    line = 'if [ "$SLURMD_NODENAME" = n2 ]; then sleep 300; fi'
+    config = load_config(case(tmp_path, image, executor(workers_per_job=1, gres="gpu:1", prologue=[line])))
+    began = time.monotonic()
+    asked = ask_nodes(config, tmp_path, 4)
+    assert time.monotonic() - began < 60
+    assert list(asked.answers) == ["n1"]
+    assert asked.asked == 2
+    (problem,) = asked.problems
+    log = tmp_path / "nodes" / "logs" / f"slurm-{asked.job}.out"
+    assert problem == f"n2 did not answer: job {asked.job} is RUNNING; its log: {log}"
+    assert asked.job not in slurm.jobs()

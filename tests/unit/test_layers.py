@@ -22,7 +22,7 @@ LAYERS = (
     ("inversion", "stitch", "storage"),
     ("executors", "tasks"),
     ("run", "progress"),
-    ("report", "preview", "benchmark", "cluster", "demo", "cli", "__main__"),
+    ("report", "preview", "benchmark", "cluster", "demo", "parser", "cli", "__main__"),
 )
 """From the bottom up. The package's own __init__ is below all: it has the version and imports nothing."""
 
@@ -30,6 +30,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 SIDEWAYS = {
     ("run", "progress"),
+    ("cli", "parser"),
     ("cli", "report"),
     ("cli", "preview"),
     ("preview", "report"),
@@ -109,6 +110,7 @@ def test_a_wrong_import_would_be_seen() -> None:
         ("run.planning", "torch dask distributed"),
         ("run.status", "torch dask distributed"),
         ("run.watch", "torch dask distributed"),
+        ("run.output_checks", "torch dask distributed"),
         ("run.setup", "torch dask distributed"),
         ("report", "torch dask distributed"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ssi_pipeline.run.lost import LostTasks
+from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.reasons import Causes, normalised
 from ssi_pipeline.run.summary import Summary, describe_summary
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState

@@ -25,9 +25,11 @@ def classical(name: Method) -> Solver:
     """
 
     def solver(problem: Problem, tile: Tile, seed: int, start: Model | None = None) -> Solution:  # noqa: ARG001
+        """Solve a tile; see ``Solver``."""
         knob, solve = knob_of(problem, name), CLASSICAL[name].solve
 
         def heldout(solve: Callable[[Problem, Given, float], Tensor], knob: float) -> float | None:
+            """Return the loss on V of what ``solve`` makes without V; None where it is not finite."""
             loss = heldout_loss(problem, tile, solve(problem, without_heldout(problem, tile, seed), knob))
             return loss if math.isfinite(loss) else None
 

@@ -68,6 +68,7 @@ def slopes_of(given: Given) -> Callable[[Tensor], Tensor]:
             across += [(axis, i) for i in (int(inside[0]) - 1, int(inside[-1])) if 0 <= i < n - 1]
 
     def slopes(x: Tensor) -> Tensor:
+        """Return the differences along each axis, (z) y x each, 0 across the border."""
         out = differences(x)
         for axis, index in across:
             out[axis].narrow(axis, index, 1).zero_()

@@ -7,7 +7,7 @@ import pytest
 from ssi_pipeline.errors import ConfigError, ExecutorError
 from ssi_pipeline.executors.local import refuse_open_connection
 from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit
-from ssi_pipeline.run.losses import Losses
+from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.storage.records import TaskRecord
 
 
@@ -15,18 +15,18 @@ def done(index: int = 0, host: str = "n1", seconds: float = 1.0) -> TaskRecord:
     return TaskRecord("solve", index, "done", seconds=seconds, host=f"{host}:1")
 
 
-def losses(in_a_row: int = 3) -> tuple[Losses, list[str]]:
+def budget(in_a_row: int = 3) -> tuple[FailureBudget, list[str]]:
     avoided: list[str] = []
 
     def avoid(host: str) -> bool:
         avoided.append(host)
         return True
 
-    return Losses(2, in_a_row, avoid, lambda text: None), avoided
+    return FailureBudget(2, in_a_row, avoid, lambda text: None), avoided
 
 
 def test_a_tile_has_so_many_workers_and_one_more() -> None:
-    account, _ = losses()
+    account, _ = budget()
     assert account.of_tile("solve/1") == 1
     assert not account.last_try("solve/1")
     account.of_tile("solve/1")
@@ -37,7 +37,7 @@ def test_a_tile_has_so_many_workers_and_one_more() -> None:
 
 
 def test_failures_of_machines_end_the_run_only_when_nothing_is_done_in_between() -> None:
-    account, _ = losses()
+    account, _ = budget()
     for _ in range(20):
         account.of_infrastructure("preempted")
         account.of_infrastructure("preempted")
@@ -49,7 +49,7 @@ def test_failures_of_machines_end_the_run_only_when_nothing_is_done_in_between()
 
 
 def test_a_machine_that_fails_while_others_work_gets_no_more() -> None:
-    account, avoided = losses(in_a_row=100)
+    account, avoided = budget(in_a_row=100)
     for _ in range(5):
         account.of_infrastructure("stale file handle", "n2")
     assert avoided == []  # nobody has shown yet that it is not all of them
@@ -62,7 +62,7 @@ def test_a_machine_that_fails_while_others_work_gets_no_more() -> None:
 
 
 def test_a_machine_that_failed_before_any_other_worked_is_avoided_once_one_does() -> None:
-    account, avoided = losses(in_a_row=100)
+    account, avoided = budget(in_a_row=100)
     for _ in range(5):
         account.of_infrastructure("stale file handle", "n2")
     account.done(done(host="n1"))
@@ -71,7 +71,7 @@ def test_a_machine_that_failed_before_any_other_worked_is_avoided_once_one_does(
 
 
 def test_a_task_that_breaks_every_machine_is_to_blame_in_the_end() -> None:
-    account, _ = losses(in_a_row=100)
+    account, _ = budget(in_a_row=100)
     for _ in range(20):  # an outage: nothing is done
         assert account.machine_is_to_blame("solve/1")
     for index in range(4):

@@ -1,4 +1,4 @@
-"""Whose fault was it? Separate accounts for tiles that kill their workers, and for machines that fail."""
+"""How many failures a run bears, and whose fault they are: one account for tiles, another for machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_EXCUSES = 5
 """Failures of a task by its machine's fault, with others done in between; after that it is its own (a bad sector)."""
 
 
-class Losses:
+class FailureBudget:
     """Counts what is lost and failing.
 
     ``per_tile``: workers that a task may take with it. ``in_a_row``: failures of the infrastructure, with no task

@@ -1,0 +1,77 @@
+"""What is to be said of what a node told (``probe.describe``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssi_pipeline.config import RunConfig
+
+HERE = "here"
+"""The client, among the places whose versions are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: whether it is well, and what was found."""
+
+    good: bool
+    text: str
+
+
+def of_node(found: dict[str, Any], folder: Path, config: RunConfig) -> Iterator[Finding]:
+    """Tell of storage, input, GPUs and scratch; ``folder``: it holds the token that the node was to read."""
+    yield _storage(found, folder)
+    yield _input(found, config)
+    yield _gpu(found, config)
+    if "scratch" in found:
+        text = f"scratch {config.executor.slurm.scratch}: {found['scratch']}"
+        yield Finding(not isinstance(found["scratch"], dict), text)
+
+
+def same_versions(places: Mapping[str, Mapping[str, str]]) -> Finding:
+    """Compare the versions of all places, by name; ``HERE`` is one of them."""
+    other = []
+    for name in places[HERE]:
+        by_version: dict[str, list[str]] = {}
+        for place, versions in places.items():
+            by_version.setdefault(versions.get(name, "unknown"), []).append(place)
+        if len(by_version) > 1:
+            other.append(f"{name} " + ", ".join(f"{v} {_where(names)}" for v, names in by_version.items()))
+    if other:
+        return Finding(False, f"versions differ: {'; '.join(other)}")
+    equal = ", ".join(f"{name} {text}" for name, text in places[HERE].items())
+    return Finding(True, f"versions are equal {_where(list(places))}: {equal}")
+
+
+def _where(places: list[str]) -> str:
+    nodes = [place for place in places if place != HERE]
+    here = [HERE] if HERE in places else []
+    return " and ".join([*here, *([f"on {', '.join(nodes)}"] if nodes else [])])
+
+
+def _storage(found: dict[str, Any], folder: Path) -> Finding:
+    if found["token"] == folder.name:
+        return Finding(True, f"the node reads and writes {folder.parent}")
+    return Finding(False, f"the node does not see what is written to {folder} here: {found['token']}")
+
+
+def _input(found: dict[str, Any], config: RunConfig) -> Finding:
+    if isinstance(found["input"], dict):
+        return Finding(False, f"the node cannot open input.path: {found['input']['error']}")
+    return Finding(True, f"the node sees {config.input.path}")
+
+
+def _gpu(found: dict[str, Any], config: RunConfig) -> Finding:
+    wanted, site = config.executor.device, config.executor.slurm
+    asked = wanted == "cuda" or (wanted == "auto" and (site.gres or site.gpus_per_node))
+    if isinstance(found["gpus"], dict):
+        return Finding(False, f"torch on the node: {found['gpus']['error']}")
+    if not asked:
+        return Finding(True, f"no GPU asked for; torch on the node sees {len(found['gpus'])}")
+    text = f"torch on the node sees {len(found['gpus'])} GPUs ({', '.join(found['gpus']) or 'none'})"
+    enough = len(found["gpus"]) >= site.workers_per_job
+    hint = "" if enough else f"; expected {site.workers_per_job}, one for each worker of a job: see gres, gpus_per_node"
+    return Finding(enough, text + f", CUDA_VISIBLE_DEVICES is {found['visible']}" + hint)

@@ -1,0 +1,55 @@
+"""Workers that hang: which they are, and their restart."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+
+from distributed import Client
+
+from ssi_pipeline.executors.base import Workers
+from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit
+from ssi_pipeline.storage.records import Kind, TaskRecord
+
+_RESTART_TIMEOUT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class HungTask:
+    """A task that its worker keeps beyond the limit; ``why`` says for how long."""
+
+    key: Hashable
+    worker: SeenWorker
+    why: str
+
+
+class HungWorkers:
+    """Takes workers that keep a task beyond ``limit`` for hung; ``fleet``: what they live in, where it is ours."""
+
+    def __init__(self, client: Client, fleet: Workers | None, limit: TimeLimit) -> None:
+        self._client = client
+        self._fleet = fleet
+        self._limit = limit
+        self._clock = Clock()
+
+    def note(self, record: TaskRecord) -> None:
+        """Learn from a finished task how long others may take."""
+        self._limit.note(record)
+
+    def find(self, workers: Iterable[SeenWorker], kinds: Mapping[Hashable, Kind]) -> list[HungTask]:
+        """Return the tasks that take too long, of those that ``kinds`` has: others are waited for by nobody."""
+        found = []
+        for key, (worker, seconds) in self._clock.look(workers).items():
+            limit = self._limit.of(kinds[key]) if key in kinds else None
+            if limit is not None and seconds > limit:
+                why = f"no result from {worker.name} after {seconds:.0f} s (limit {limit:.0f} s)"
+                found.append(HungTask(key, worker, why))
+        return found
+
+    def restart(self, worker: SeenWorker) -> None:
+        """Restart a worker; where its node hangs as well, the whole job has to go, or it would be given more tasks."""
+        with contextlib.suppress(ValueError, TimeoutError, OSError):  # one that nobody restarts keeps its place
+            done = self._client.restart_workers([worker.address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
+            if "timed out" in done.values() and self._fleet is not None:
+                self._fleet.give_up(worker.name)
