@@ -15,7 +15,7 @@ from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.ranking import alarms_of, ranked, worst_median_best
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.spectrum import radial_power
-from ssi_pipeline.report.views import View, read_input, read_output
+from ssi_pipeline.report.views import View, read_input, read_output, read_uncertainty
 from ssi_pipeline.report.words import number, place
 
 Plane = NDArray[np.float32]
@@ -24,11 +24,12 @@ _MOST_PIXELS = 256
 
 @dataclass(frozen=True, slots=True)
 class TileView:
-    """The middle of a tile's core in its middle plane, y x: what was measured and what was made of it."""
+    """The middle of a tile's core in its middle plane, y x: measurement, estimate, and how certain it is."""
 
     title: str
     before: Plane
     after: Plane
+    uncertainty: Plane | None
 
 
 def tiles_section(facts: RunFacts) -> Section:
@@ -44,7 +45,9 @@ def tiles_section(facts: RunFacts) -> Section:
             troubles.append(f"{title}: its input or its output cannot be read, or is not written")
         else:
             pictures.append(_draw(facts, view, name))
-    return Section("tiles", "Tiles from near", render("tiles", by=by, pictures=pictures, troubles=troubles))
+    uncertain = facts.context.layers == 2
+    html = render("tiles", by=by, pictures=pictures, troubles=troubles, uncertain=uncertain)
+    return Section("tiles", "Tiles from near", html)
 
 
 def _look(facts: RunFacts, index: int, title: str) -> TileView | None:
@@ -55,7 +58,8 @@ def _look(facts: RunFacts, index: int, title: str) -> TileView | None:
     before, after = read_input(facts, view, tile.c), read_output(facts, view, tile.c)
     if before is None or after is None or not np.isfinite(before).any() or not np.isfinite(after).any():
         return None
-    return TileView(title, before[0], after[0])
+    uncertainty = read_uncertainty(facts, view, tile.c)
+    return TileView(title, before[0], after[0], None if uncertainty is None else uncertainty[0])
 
 
 def _middle(start: int, stop: int) -> tuple[int, int]:
@@ -64,9 +68,10 @@ def _middle(start: int, stop: int) -> tuple[int, int]:
 
 
 def _draw(facts: RunFacts, view: TileView, name: str) -> Markup:
-    figure = new_figure(10, 3.0)
+    images = [1.0, 1.0] if view.uncertainty is None else [1.0, 1.0, 1.2]
+    figure = new_figure(10 if view.uncertainty is None else 12.5, 3.0)
     figure.suptitle(view.title, fontsize=9)
-    axes = figure.subplots(1, 4, width_ratios=[1, 1, 1.15, 1.15])
+    axes = figure.subplots(1, len(images) + 2, width_ratios=[*images, 1.15, 1.15])
     window = limits(np.concatenate([view.before.ravel(), view.after.ravel()]), 0.5, 99.8)
     row = busiest_row(view.after)
     voxel = facts.context.document.volume.voxel_size_um
@@ -78,9 +83,21 @@ def _draw(facts: RunFacts, view: TileView, name: str) -> Markup:
         panel.set_title(title)
         if voxel:
             scale_bar(panel, values.shape, voxel[2])
-    profile(axes[2], view.before[row], view.after[row])
-    spectra(axes[3], view.before, view.after, voxel[2] if voxel else None)
+    if view.uncertainty is not None:
+        _uncertainty(axes[2], view.uncertainty)
+    profile(axes[-2], view.before[row], view.after[row], None if view.uncertainty is None else view.uncertainty[row])
+    spectra(axes[-1], view.before, view.after, voxel[2] if voxel else None)
     return picture(figure, f"The {name} tile: input and output at the same contrast, a profile, and power spectra")
+
+
+def _uncertainty(axes: Axes, values: Plane) -> None:
+    """Draw it at a contrast of its own, with its scale."""
+    bare(axes)
+    hatch_missing(axes)
+    low, high = limits(values.ravel(), 0.5, 99.8)
+    image = axes.imshow(values, cmap="cividis", vmin=low, vmax=high, interpolation="none")
+    axes.set_title("uncertainty")
+    axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
 
 
 def busiest_row(values: Plane) -> int:
@@ -89,8 +106,11 @@ def busiest_row(values: Plane) -> int:
     return int(filled.std(axis=1).argmax())
 
 
-def profile(axes: Axes, before: Plane, after: Plane) -> None:
-    """Draw one row of both images."""
+def profile(axes: Axes, before: Plane, after: Plane, uncertainty: Plane | None = None) -> None:
+    """Draw one row of both images, and the uncertainty as a band around the output."""
+    if uncertainty is not None:
+        x = np.arange(len(after))
+        axes.fill_between(x, after - uncertainty, after + uncertainty, color=BLUE, alpha=0.25, linewidth=0)
     axes.plot(before, color=ORANGE, linewidth=0.9, linestyle="--", label="input")
     axes.plot(after, color=BLUE, linewidth=1.1, label="output")
     axes.set(title="profile along the dashed line", xlabel="x, px")

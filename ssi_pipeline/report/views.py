@@ -15,7 +15,6 @@ from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.storage.ledger import DONE
-from ssi_pipeline.storage.sink import Sink
 
 MOST_PIXELS = 512
 _PIECE = 64
@@ -79,11 +78,19 @@ def read_input(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | Non
 
 def read_output(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
     """Return the estimate on a view (z y x), NaN where it is not written or cannot be read; None without output."""
-    context = facts.context
-    path, plan = context.document.config.output.path, context.plan
-    if not path.exists():
+    return _read_written(facts, view, c, 0)
+
+
+def read_uncertainty(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
+    """Return the uncertainty, as ``read_output``; None also where none was asked for."""
+    return _read_written(facts, view, c, 1) if facts.context.layers == 2 else None
+
+
+def _read_written(facts: RunFacts, view: View, c: int, image: int) -> NDArray[np.float32] | None:
+    context, plan = facts.context, facts.context.plan
+    sink = context.open_sinks(writable=False)[image]
+    if not sink.path.exists():
         return None
-    sink = Sink(path, context.document.volume.axes, plan.shard, writable=False)
     values = _read(partial(sink.read, 0, view.t, c), view.box)
     written = facts.state.status["stitch"].reshape(plan.block_grid)[view.t, c] == DONE
     blocks = (np.arange(a, b) // s for a, b, s in zip(view.box.start, view.box.stop, plan.shard, strict=True))

@@ -14,6 +14,7 @@ from builders import GAUSSIAN, TINY, beads, complete, config_of, hashes, level, 
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ssi_pipeline.cli import main
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.calibration import calibrate
@@ -180,3 +181,15 @@ def test_of_a_linear_filter_it_is_what_repeated_measurements_show() -> None:
 
 def without_map(config: Any) -> Any:
     return config.model_copy(update={"output": config.output.model_copy(update={"uncertainty": 0})})
+
+
+def test_the_report_shows_it_beside_the_tiles(tmp_path: Path) -> None:
+    pages = []
+    for name, more in (("with", MAP), ("without", {})):
+        config = make_run(tmp_path / name, beads((1, 64, 64)), solver="wiener", **more)
+        complete(config)
+        assert main(["report", str(config)]) == 0
+        pages.append((config_of(config).state_path / "report.html").read_text())
+    words = "which says how far off a pixel"
+    assert words in pages[0]
+    assert words not in pages[1]
