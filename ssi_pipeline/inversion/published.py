@@ -86,11 +86,9 @@ def solve_published(
         # clamped as before the PSF: what lies outside was never seen by the loss
         return stretched.undone(to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)))
 
-    rng = generator(seed, PUBLISHED_STREAM, 1)
+    rng, steps = generator(seed, PUBLISHED_STREAM, 1), config.published.steps
     low_precision = config.training.precision == "bfloat16"  # auto: float32, as published
-    trace, steps = train_published(
-        network, model, tile, config.published.steps, rng, masked, low_precision, watch, estimate
-    )
+    trace, steps = train_published(network, model, tile, steps, rng, masked, low_precision, watch, estimate)
     trained = time.perf_counter()
     result = estimate()
     return Solution(
