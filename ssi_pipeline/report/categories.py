@@ -20,5 +20,5 @@ CATEGORIES = {
 }
 
 COLORS = ListedColormap(
-    ["#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c8d", "#46327e", "#440154"]
-)  # steps of viridis, apart in lightness
+    ["#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c8d", "#46327e", "#440154", "#bdbdbd"]
+)  # steps of viridis, apart in lightness; what was left alone is grey

@@ -18,7 +18,7 @@ from ssi_pipeline.tasks import Context
 METHODS = {
     name: code
     for code, name in enumerate(
-        ("identity", "network", "wiener", "constant", "richardson_lucy", "tv", "tv_cg", "published")
+        ("identity", "network", "wiener", "constant", "richardson_lucy", "tv", "tv_cg", "published", "blank")
     )
 }
 STATUSES = {"done": 1, "failed": 2, "invalid": 0}
