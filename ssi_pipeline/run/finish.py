@@ -100,7 +100,7 @@ class TileMetrics:
         grid = {name: values.reshape(self._plan.tile_grid) for name, values in self._arrays.items()}
         for c, scale in enumerate(scales):
             grid["seam"][:, c] /= scale or 1.0
-        grid["flag"] = flags(grid)
+        grid["flag"] = flags(grid, grid["method"] == METHODS["blank"])
         return grid
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,29 @@ def test_a_tile_with_too_few_steps_is_flagged(tmp_path: Path, monkeypatch: pytes
     # so few that training cannot beat the linear solution leave that in place, and `method` says so
     assert "steps" in found.pop((2, 3)), found
     assert not any("steps" in names for names in found.values()), found
+
+
+@pytest.mark.slow
+def test_blank_tiles_are_not_trained_on_and_do_not_make_others_stand_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = scene()[: 4 * CORE]
+    rng = np.random.default_rng(1)
+    image[:, 3 * CORE :] = (rng.poisson(100, (4 * CORE, 5 * CORE)) + rng.normal(0, 4, (4 * CORE, 5 * CORE))).round()
+    settings = {**_SETTINGS, "solver": "ssi", "network": TINY["network"], "training": TINY["training"]}
+    config = make_run(tmp_path, image, "yx", **settings)
+    output = complete(config)
+    methods = {record.index: record.quality["method"] for record in records(config, "solve")}
+    blank = np.array([methods[i] == "blank" for i in range(4 * TILES)]).reshape(4, TILES)
+    assert not blank[:, :3].any()
+    assert blank[:, 5:].sum() >= 11  # of 12, whose halo sees noise alone
+    assert (quality(output, "steps")[0, 0, 0][blank] == 0).all()
+    capsys.readouterr()
+    assert main(["status", str(config)]) == 0
+    assert re.search(rf"\b{blank.sum()}\b.*blank|blank.*\b{blank.sum()}\b", capsys.readouterr().out)
+    assert main(["report", str(config)]) == 0
+    assert "noise alone" in (config_of(config).state_path / "report.html").read_text()
+    assert alarms(output) == {}
 
 
 @pytest.mark.slow
