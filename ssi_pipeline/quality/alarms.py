@@ -53,7 +53,7 @@ ALARMS = (
     Alarm("clipped", "clipped_share", "high", 2e-3),
     Alarm("saturated", "saturated_share", "high", 5e-4),
     Alarm("impulses", "impulses", "high", 5e-4),
-    Alarm("background", "background", "high", 0.1, ratio=True, least=2e-3),
+    Alarm("background", "background_deviation", "high", 0.1, ratio=True, least=2e-3),
     Alarm("seam", "seam", "high", 0.1, ratio=True, least=1e-3),
     Alarm("steps", "steps", "low", 0.2, ratio=True),
 )

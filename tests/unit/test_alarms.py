@@ -20,7 +20,7 @@ def usual(seed: int = 0) -> dict[str, np.ndarray]:
         "whiteness": 4e-3,
         "r2r_risk": 1e-3,
         "chi2": 1.0,
-        "background": 0.01,
+        "background_deviation": 0.01,
         "impulses": 0.01,
         "seam": 0.02,
         "heldout_after": 0.01,
@@ -54,7 +54,7 @@ def test_undisturbed_tiles_raise_hardly_any() -> None:
         ("clipped_share", 0.1, "clipped"),
         ("saturated_share", 0.05, "saturated"),
         ("impulses", 0.2, "impulses"),
-        ("background", 0.2, "background"),
+        ("background_deviation", 0.2, "background"),
         ("seam", 0.5, "seam"),
         ("steps", 20, "steps"),
     ],
@@ -75,7 +75,7 @@ def test_each_metric_has_its_alarm_in_the_bad_direction(metric: str, value: floa
 def test_low_losses_are_no_trouble() -> None:
     metrics = usual(2)
     place = (0, 0, 0, 3, 3)
-    for name in ("heldout_excess", "whiteness", "seam", "background"):
+    for name in ("heldout_excess", "whiteness", "seam", "background_deviation"):
         metrics[name][place] = 0
     assert flags(metrics)[place] == 0
 
@@ -111,7 +111,7 @@ def with_empty_part(seed: int = 7) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Metrics of a run of which four fifths are blank: no steps, losses and structure far below the others'."""
     metrics, blank = usual(seed), np.zeros(GRID, bool)
     blank[..., 4:, :] = True
-    for name in ("heldout_excess", "whiteness", "r2r_risk", "background", "seam"):
+    for name in ("heldout_excess", "whiteness", "r2r_risk", "background_deviation", "seam"):
         metrics[name][blank] *= 0.05
     metrics["heldout_wiener"][blank] = metrics["heldout_after"][blank]
     metrics["steps"][blank] = 0
