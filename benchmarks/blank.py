@@ -22,7 +22,7 @@ from scipy import signal
 from ssi_pipeline.benchmark.methods import configuration
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.inversion.blank import is_blank, tile_is_blank
+from ssi_pipeline.inversion.blank import is_blank, lone_impulses, tile_is_blank
 from ssi_pipeline.inversion.calibration import calibrate, psf_values
 from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.inversion.measurement import Measurement
@@ -93,7 +93,9 @@ def blanks(kind: str, noise: str, shape: tuple[int, ...], tiles: int) -> int:
         drawn = rng.poisson(np.maximum(photons + math.sqrt(photons) * x, 0)) if photons else x + rng.normal(size=shape)
         y = drawn.astype(np.float32)
         usable = ~impulses.find(torch.from_numpy(y)).numpy()
-        found += any(is_blank(y, use, sensor, psf) for use in (np.ones(shape, bool), usable))
+        everywhere = np.ones(shape, bool)
+        without = everywhere & ~lone_impulses(y, everywhere, usable, sensor)
+        found += any(is_blank(y, use, sensor, psf) for use in (everywhere, without))
     return found
 
 
