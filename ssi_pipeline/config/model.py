@@ -165,6 +165,7 @@ class TrainingConfig(Section):
     validate_every: PositiveInt = 50
     patience: PositiveInt = 8
     attempts: PositiveInt = 2
+    skip_blank: bool = True
     select: Literal["best", "network"] = "best"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     retrain: bool = False

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.masking import generator, hide
 from ssi_pipeline.inversion.problem import HELDOUT_STREAM, Problem, Tile
-from ssi_pipeline.quality.background import background_structure
+from ssi_pipeline.quality.background import background_deviation, background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 
 Invert = Callable[[Tensor, Tensor], Tensor]
@@ -64,7 +64,8 @@ def judge(
     scores
         ``heldout_excess`` and ``r2r_risk``, normalised units squared, estimate E (g f - g x)^2 for f of an image
         with hidden pixels, or more noise; ``whiteness``, 0 where the residual is white; ``chi2``, 1 where the
-        residual is as large as the noise; ``background``, normalised units; ``impulses``, a share of the pixels.
+        residual is as large as the noise; ``background`` and
+        ``background_deviation``, normalised units; ``impulses``, a share of the pixels.
     """
     window = torch.ones_like(tile.observed) if inside is None else inside
     noise, judged = noise_of(problem, tile), tile.usable & window
@@ -134,7 +135,11 @@ def _residual_scores(problem: Problem, tile: Tile, estimate: Tensor, noise: Nois
     if not noise.known:
         return found
     inside = (_numpy(measured), _numpy(forward.crop(estimate)), _numpy(noise.variance))
-    return found | {"chi2": chi_squared(residual, seen), "background": background_structure(*inside, seen)}
+    return found | {
+        "chi2": chi_squared(residual, seen),
+        "background": background_structure(*inside, seen),
+        "background_deviation": background_deviation(*inside, seen),
+    }
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.measurement import to_volume
 from ssi_pipeline.inversion.models import Model
 
-Method = Literal["network", "wiener", "richardson_lucy", "tv", "tv_cg", "constant", "identity", "published"]
+Method = Literal["network", "wiener", "richardson_lucy", "tv", "tv_cg", "constant", "identity", "published", "blank"]
 
 
 @dataclass(frozen=True, slots=True)

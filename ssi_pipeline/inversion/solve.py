@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig
+from ssi_pipeline.inversion.blank import tile_is_blank
 from ssi_pipeline.inversion.calibration import ChannelCalibration, tile_weight
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.classical.table import RIVAL, calibrated
@@ -80,9 +81,23 @@ def solve(
         linear = SOLVERS["wiener"](problem, tile, seed, None)
         note = "" if config.solver == "wiener" else "too few observed pixels to judge a solution by, linear one kept"
         return _examined(problem, tile, seed, dataclasses.replace(linear, note=note), None)
-    found = SOLVERS[config.solver](problem, tile, seed, start)
-    chosen = _or_rival(problem, tile, seed, found) if config.solver == "ssi" else found
+    if _trains(config) and config.training.skip_blank and tile_is_blank(problem, tile):
+        chosen = _of_blank(problem, tile, measurement, psf, seed)
+    else:
+        found = SOLVERS[config.solver](problem, tile, seed, start)
+        chosen = _or_rival(problem, tile, seed, found) if config.solver == "ssi" else found
     return _examined(problem, tile, seed, chosen, judged)
+
+
+def _trains(config: RunConfig) -> bool:
+    """Whether tiles are trained on one by one."""
+    return config.solver == "ssi" and config.training.scope != "shared"
+
+
+def _of_blank(problem: Problem, tile: Tile, measurement: Measurement, psf: Psf | None, seed: int) -> Solution:
+    """Return the linear solution with the tile's own weight, which for noise alone is a large one."""
+    own, prepared = _with_own_weight(problem, tile, measurement, psf, seed)
+    return dataclasses.replace(SOLVERS["wiener"](own, prepared, seed, None), method="blank")
 
 
 def _examined(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:

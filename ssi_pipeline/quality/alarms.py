@@ -6,7 +6,7 @@ tile is from most others does not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,27 +53,31 @@ ALARMS = (
     Alarm("clipped", "clipped_share", "high", 2e-3),
     Alarm("saturated", "saturated_share", "high", 5e-4),
     Alarm("impulses", "impulses", "high", 5e-4),
-    Alarm("background", "background", "high", 0.1, ratio=True, least=2e-3),
+    Alarm("background", "background_deviation", "high", 0.1, ratio=True, least=2e-3),
     Alarm("seam", "seam", "high", 0.1, ratio=True, least=1e-3),
     Alarm("steps", "steps", "low", 0.2, ratio=True),
 )
 """The bit of an alarm in a tile's flag is its place here; new ones are added at the end."""
 
 
-def flags(metrics: Mapping[str, Values]) -> Values:
+def flags(metrics: Mapping[str, Values], blank: NDArray[np.bool_] | None = None) -> Values:
     """Return the alarms of each tile, as the sum of 2^i for alarm i; 0: none; NaN: not a tile that is done.
 
     Parameters
     ----------
     metrics
         By name, on the tile grid (t c z y x), NaN where a tile has none; those that are absent alarm nobody.
+    blank
+        Tiles of noise alone. They are judged among themselves, and the others without them: where most of a volume is
+        empty, what is usual there would make every tile with something in it stand out. None: there are none.
     """
     done = metrics["status"] == 1
     total = np.where(done, 0, np.nan).astype(np.float32)
     values = {**metrics, "gain": _gain(metrics)}
+    kinds = [np.ones(done.shape, bool)] if blank is None else [blank, ~blank]
     for i, alarm in enumerate(ALARMS):
         if alarm.metric in values:
-            total[done & _raised(alarm, values[alarm.metric])] += 2**i
+            total[done & _raised(alarm, values[alarm.metric], kinds)] += 2**i
     return total
 
 
@@ -104,25 +108,37 @@ def _gain(metrics: Mapping[str, Values]) -> Values:
         return np.asarray(np.broadcast_to(after / wiener, metrics["status"].shape), np.float32)
 
 
-def _raised(alarm: Alarm, values: Values) -> NDArray[np.bool_]:
+def _raised(alarm: Alarm, values: Values, kinds: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     raised = np.zeros(values.shape, bool)
     for c in range(values.shape[1]):
-        z = _robust_z(values[:, c], alarm)
-        raised[:, c] = {"high": z, "low": -z, "both": np.abs(z)}[alarm.bad] > _Z
+        for kind in kinds:
+            z = _robust_z(np.where(kind[:, c], values[:, c], np.nan), alarm)
+            raised[:, c] |= {"high": z, "low": -z, "both": np.abs(z)}[alarm.bad] > _Z
     return raised & _to_blame(values) if alarm.metric == "seam" else raised
 
 
 def _robust_z(values: Values, alarm: Alarm) -> NDArray[np.float64]:
-    """Return (value - median) / spread, 0 where there is no value or too few tiles to say what is usual."""
-    x = np.where(np.isfinite(values), np.maximum(values.astype(np.float64), alarm.least), np.nan)
-    if alarm.ratio:
-        x = np.log(np.where(x > 0, x, np.nan))
+    """Return (value - median) / spread, 0 where there is no value or too few tiles to say what is usual.
+
+    An excess that is all error of measurement scatters about 0. There logarithms of what is above ``least`` tell
+    nothing, and most are alike: so a high value has to be far by itself too. (Where the values spread by factors it
+    is: exp(z) - 1 > z.)
+    """
+    x = np.where(np.isfinite(values), values.astype(np.float64), np.nan)
+    if not alarm.ratio:
+        return _standard(x, alarm.floor)
+    bounded = np.maximum(x, alarm.least)
+    z = _standard(np.log(np.where(bounded > 0, bounded, np.nan)), alarm.floor)
+    return np.minimum(z, _standard(x, 0.0)) if np.isfinite(alarm.least) else z
+
+
+def _standard(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
     finite = np.isfinite(x)
     if int(finite.sum()) < _FEWEST:
         return np.zeros(x.shape)
     middle = float(np.median(x[finite]))
-    spread = float(np.median(np.abs(x[finite] - middle))) / _MAD_OF_NORMAL
-    return np.where(finite, (x - middle) / max(spread, alarm.floor), 0.0)
+    spread = max(float(np.median(np.abs(x[finite] - middle))) / _MAD_OF_NORMAL, floor, np.finfo(float).tiny)
+    return np.where(finite, (x - middle) / spread, 0.0)
 
 
 def _to_blame(values: Values) -> NDArray[np.bool_]:

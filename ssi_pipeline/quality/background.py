@@ -35,14 +35,35 @@ def background_structure(
     structure
         0 on a flat background; NaN where there is none.
     """
+    values = estimate[_dark_flat(measured, noise_variance, seen)[0]]
+    return float(np.mean(np.abs(values - np.median(values)), dtype=np.float64)) if values.size else float("nan")
+
+
+def background_deviation(
+    measured: NDArray[np.floating],
+    estimate: NDArray[np.floating],
+    noise_variance: NDArray[np.floating],
+    seen: NDArray[np.bool_],
+) -> float:
+    """Return the same of f less the mean of y over 7 x 7 pixels: what flat parts of other levels add is gone.
+
+    So it can be compared between tiles. For estimates of one tile ``background_structure`` does as well.
+    """
+    flat, mean = _dark_flat(measured, noise_variance, seen)
+    values = estimate[flat] - mean[flat]
+    return float(np.mean(np.abs(values - np.median(values)), dtype=np.float64)) if values.size else float("nan")
+
+
+def _dark_flat(
+    measured: NDArray[np.floating], noise_variance: NDArray[np.floating], seen: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return the pixels around which y varies as its noise, none where they are few; and the mean of y around each."""
     size = (1,) * (measured.ndim - 2) + (_WINDOW, _WINDOW)
     mean = ndimage.uniform_filter(np.asarray(measured, np.float64), size)
     variance = ndimage.uniform_filter(np.square(measured, dtype=np.float64), size) - mean**2
     limit = noise_variance * (1 + _SIGMAS * np.sqrt(2 / _WINDOW**2))
     flat = (variance <= limit) & (ndimage.uniform_filter(seen.astype(np.float32), size) > 0.99)
     if int(flat.sum()) < _FEWEST:
-        return float("nan")
+        return np.zeros_like(flat), mean
     # of the flat parts the darker half: a bright one has structure of its own, below the noise
-    flat &= mean <= np.median(mean[flat])
-    values = estimate[flat]
-    return float(np.mean(np.abs(values - np.median(values)), dtype=np.float64))
+    return flat & (mean <= np.median(mean[flat])), mean

@@ -20,5 +20,5 @@ CATEGORIES = {
 }
 
 COLORS = ListedColormap(
-    ["#fde725", "#a0da39", "#440154", "#277f8e", "#365c8d", "#4ac16d", "#46327e", "#1fa187"]
-)  # steps of viridis; done and failed, network and linear solution far apart in lightness
+    ["#fde725", "#a0da39", "#440154", "#277f8e", "#365c8d", "#4ac16d", "#46327e", "#1fa187", "#bdbdbd"]
+)  # steps of viridis; done and failed, network and linear solution far apart in lightness; what was left alone is grey

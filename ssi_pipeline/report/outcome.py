@@ -23,6 +23,7 @@ _METHOD_NAMES = {
     "constant": "constant tile, nothing to train on",
     "identity": "copied (identity)",
     "published": "network by the published recipe",
+    "blank": "noise alone: linear solution, nothing to train on",
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.quality.alarms import count_alarms
+from ssi_pipeline.run.finish import METHODS
 
 _CHI2 = 1.25
 """With the right PSF 0.85 to 1.15, with one 1.5 times as wide 1.3 to 56 (two images, classical solvers)."""
@@ -31,10 +32,14 @@ def describe_alarms(flagged: int, tiles: int, counts: Mapping[str, int]) -> str:
 
 
 def psf_doubts(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
-    """Return a sentence for each channel whose residuals are off everywhere: alarms see only what differs."""
+    """Return a sentence for each channel whose residuals are off everywhere: alarms see only what differs.
+
+    Blank tiles do not count: where there is nothing, any PSF explains it.
+    """
     lines = []
+    full = metrics["method"] != METHODS["blank"] if "method" in metrics else np.ones(metrics["status"].shape, bool)
     for c in range(metrics["status"].shape[1]):
-        chi2, white = (_median(metrics[name][:, c]) for name in ("chi2", "whiteness"))
+        chi2, white = (_median(metrics[name][:, c][full[:, c]]) for name in ("chi2", "whiteness"))
         if chi2 > _CHI2 or white > _WHITENESS:
             lines.append(
                 f"channel {c}: in most tiles the estimate does not explain the measurement (residual {chi2:.3g} times "

@@ -19,7 +19,7 @@ from ssi_pipeline.tasks.retraining import RETRAINED
 METHODS = {
     name: code
     for code, name in enumerate(
-        ("identity", "network", "wiener", "constant", "richardson_lucy", "tv", "tv_cg", "published")
+        ("identity", "network", "wiener", "constant", "richardson_lucy", "tv", "tv_cg", "published", "blank")
     )
 }
 STATUSES = {"done": 1, "failed": 2, "invalid": 0}
@@ -44,10 +44,11 @@ METRICS: dict[str, str] = {
     "r2r_risk": "loss of the estimate of a noisier image against an independent one, less the noise, as heldout_excess",
     "chi2": "mean square of the residual over the variance of the noise: 1 where it is the noise",
     "background": "mean deviation of the estimate from its median where the input is all noise, normalised intensity",
+    "background_deviation": "the same of the estimate less the mean of the input over 7 x 7: comparable between tiles",
     "uncertainty": "mean of the uncertainty, normalised intensity",
     "uncertainty_scale": "what the held-out pixels multiplied the disagreement of repeated predictions by, 1 to 2",
     "impulses": "share of pixels taken for hot or dead",
-    "saturated_share": "share of voxels that have the tile's highest value",
+    "saturated_share": "share of voxels that have the tile's highest value; 0 where it is fewer than 8",
     "frc_before": "resolution of the input by ring correlation at 1/7, um where the voxel size is known, else pixels",
     "frc_after": "the same of the estimate: a bound, as smoothed noise correlates",
     "decorrelation_before": "resolution of the input by decorrelation analysis, units as frc_before",
@@ -104,7 +105,7 @@ class TileMetrics:
         grid = {name: values.reshape(self._plan.tile_grid) for name, values in self._arrays.items()}
         for c, scale in enumerate(scales):
             grid["seam"][:, c] /= scale or 1.0
-        grid["flag"] = flags(grid)
+        grid["flag"] = flags(grid, grid["method"] == METHODS["blank"])
         return grid
 
 

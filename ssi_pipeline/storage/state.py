@@ -13,7 +13,7 @@ from ssi_pipeline.geometry import Box, TilePlan, Volume
 from ssi_pipeline.redact import redact_all
 from ssi_pipeline.storage.atomic import write_json
 
-ALGORITHM = 3
+ALGORITHM = 4
 """Raised whenever a release computes other values from the same configuration; part of the fingerprint."""
 
 

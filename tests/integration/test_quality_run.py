@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.util
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ssi_pipeline.cli import main
-from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config import GaussianPsf, RunConfig
 from ssi_pipeline.inversion import solve
+from ssi_pipeline.physics import load_psf
 from ssi_pipeline.quality.alarms import names_of
 from ssi_pipeline.run.export import COLUMNS
 from ssi_pipeline.tasks import solving
@@ -226,6 +228,60 @@ def test_a_tile_with_too_few_steps_is_flagged(tmp_path: Path, monkeypatch: pytes
     # so few that training cannot beat the linear solution leave that in place, and `method` says so
     assert "steps" in found.pop((2, 3)), found
     assert not any("steps" in names for names in found.values()), found
+
+
+WRONG = (9, 28, 50)
+"""Places of three tiles of 64 in the order of solving."""
+
+
+def widen_psf_of(monkeypatch: pytest.MonkeyPatch, wrong: Sequence[int]) -> None:
+    """A solver that takes a PSF 1.5 times as wide in a few tiles."""
+    solved = solve.solve
+    count = iter(range(10**6))
+    wide = load_psf(GaussianPsf.model_validate(psf_of(1.5 * WIDTH)), None, 2)
+
+    def sabotaged(measurement: Any, psf: Any, *rest: Any) -> Any:
+        return solved(measurement, wide if next(count) in wrong else psf, *rest)
+
+    monkeypatch.setattr(solve, "solve", sabotaged)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["wiener", "richardson_lucy"])
+def test_tiles_with_a_psf_that_is_too_wide_are_flagged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solver: str
+) -> None:
+    widen_psf_of(monkeypatch, WRONG)
+    config = make_run(tmp_path, scene(), "yx", **{**_SETTINGS, "solver": solver})
+    output = complete(config)
+    assert [records(config, "solve")[i].index for i in WRONG] == list(WRONG)
+    found = alarms(output)
+    for index in WRONG:
+        assert {"chi2", "whiteness"} & set(found.pop(divmod(index, TILES), ())), (index, found)
+    assert len(found) <= 0.02 * (TILES**2 - len(WRONG)), found
+
+
+@pytest.mark.slow
+def test_blank_tiles_are_not_trained_on_and_do_not_make_others_stand_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = scene()[: 4 * CORE]
+    rng = np.random.default_rng(1)
+    image[:, 3 * CORE :] = (rng.poisson(100, (4 * CORE, 5 * CORE)) + rng.normal(0, 4, (4 * CORE, 5 * CORE))).round()
+    settings = {**_SETTINGS, "solver": "ssi", "network": TINY["network"], "training": TINY["training"]}
+    config = make_run(tmp_path, image, "yx", **settings)
+    output = complete(config)
+    methods = {record.index: record.quality["method"] for record in records(config, "solve")}
+    blank = np.array([methods[i] == "blank" for i in range(4 * TILES)]).reshape(4, TILES)
+    assert not blank[:, :3].any()
+    assert blank[:, 5:].sum() >= 11  # of 12, whose halo sees noise alone
+    assert (quality(output, "steps")[0, 0, 0][blank] == 0).all()
+    capsys.readouterr()
+    assert main(["status", str(config)]) == 0
+    assert re.search(rf"\b{blank.sum()}\b.*blank|blank.*\b{blank.sum()}\b", capsys.readouterr().out)
+    assert main(["report", str(config)]) == 0
+    assert "noise alone" in (config_of(config).state_path / "report.html").read_text()
+    assert alarms(output) == {}
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 
 from ssi_pipeline.quality.alarms import ALARMS, count_alarms, flags, names_of
 from ssi_pipeline.run.alarms import describe_quality, psf_doubts
+from ssi_pipeline.run.finish import METHODS
 
 GRID = (1, 2, 1, 20, 25)
 
@@ -19,7 +20,7 @@ def usual(seed: int = 0) -> dict[str, np.ndarray]:
         "whiteness": 4e-3,
         "r2r_risk": 1e-3,
         "chi2": 1.0,
-        "background": 0.01,
+        "background_deviation": 0.01,
         "impulses": 0.01,
         "seam": 0.02,
         "heldout_after": 0.01,
@@ -53,7 +54,7 @@ def test_undisturbed_tiles_raise_hardly_any() -> None:
         ("clipped_share", 0.1, "clipped"),
         ("saturated_share", 0.05, "saturated"),
         ("impulses", 0.2, "impulses"),
-        ("background", 0.2, "background"),
+        ("background_deviation", 0.2, "background"),
         ("seam", 0.5, "seam"),
         ("steps", 20, "steps"),
     ],
@@ -74,9 +75,19 @@ def test_each_metric_has_its_alarm_in_the_bad_direction(metric: str, value: floa
 def test_low_losses_are_no_trouble() -> None:
     metrics = usual(2)
     place = (0, 0, 0, 3, 3)
-    for name in ("heldout_excess", "whiteness", "seam", "background"):
+    for name in ("heldout_excess", "whiteness", "seam", "background_deviation"):
         metrics[name][place] = 0
     assert flags(metrics)[place] == 0
+
+
+def test_an_excess_that_is_all_error_is_no_trouble() -> None:
+    rng = np.random.default_rng(8)
+    metrics = usual(8)
+    metrics["heldout_excess"] = (2e-5 * rng.standard_normal(GRID)).astype(np.float32)  # about 0, `least` is 1e-5
+    metrics["whiteness"] = (0.01 * rng.standard_normal(GRID)).astype(np.float32)
+    assert (flags(metrics) > 0).mean() < 0.02
+    metrics["heldout_excess"][0, 0, 0, 3, 3] = 4e-4
+    assert names_of(float(flags(metrics)[0, 0, 0, 3, 3])) == ["held-out"]
 
 
 def test_of_two_neighbours_the_worse_is_to_blame() -> None:
@@ -94,6 +105,40 @@ def test_tiles_that_are_not_done_have_no_flag_and_few_tiles_no_alarms() -> None:
     few = {name: values[..., :1, :5].copy() for name, values in metrics.items()}
     few["whiteness"][...] = (0, 0, 0, 0, 9)
     assert (np.nan_to_num(flags(few)) == 0).all()
+
+
+def with_empty_part(seed: int = 7) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Metrics of a run of which four fifths are blank: no steps, losses and structure far below the others'."""
+    metrics, blank = usual(seed), np.zeros(GRID, bool)
+    blank[..., 4:, :] = True
+    for name in ("heldout_excess", "whiteness", "r2r_risk", "background_deviation", "seam"):
+        metrics[name][blank] *= 0.05
+    metrics["heldout_wiener"][blank] = metrics["heldout_after"][blank]
+    metrics["steps"][blank] = 0
+    return metrics, blank
+
+
+def test_blank_tiles_make_no_other_stand_out_and_are_judged_among_themselves() -> None:
+    metrics, blank = with_empty_part()
+    assert (flags(metrics)[~blank] > 0).mean() > 0.2  # what is usual in emptiness is not usual elsewhere
+    found = flags(metrics, blank)
+    assert (found > 0).mean() < 0.02
+    places = {"blank": (0, 0, 0, 9, 9), "full": (0, 0, 0, 1, 1)}
+    for place in places.values():
+        assert blank[place] == (place == places["blank"])
+        metrics["whiteness"][place] = 3
+    assert all("whiteness" in names_of(float(flags(metrics, blank)[place])) for place in places.values())
+    metrics["steps"][places["full"]] = 20
+    assert "steps" in names_of(float(flags(metrics, blank)[places["full"]]))
+
+
+def test_a_wrong_psf_is_told_though_most_tiles_are_blank() -> None:
+    metrics, blank = with_empty_part()
+    metrics["method"] = np.where(blank, METHODS["blank"], METHODS["network"]).astype(np.float32)
+    metrics["whiteness"][:, 1] /= 10
+    assert psf_doubts(metrics) == []
+    metrics["chi2"][~blank] *= 2
+    assert len(psf_doubts(metrics)) == 2
 
 
 def test_alarms_are_counted_and_described() -> None:
