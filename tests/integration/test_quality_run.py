@@ -247,17 +247,27 @@ def widen_psf_of(monkeypatch: pytest.MonkeyPatch, wrong: Sequence[int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("solver", ["wiener", "richardson_lucy"])
+@pytest.mark.parametrize(
+    ("solver", "names"),
+    [
+        ("wiener", {"chi2", "whiteness"}),
+        ("richardson_lucy", {"chi2", "whiteness"}),
+        # of short trainings chi2 differs much anyhow; what rings falls below 0, which the output cannot hold
+        ("ssi", {"chi2", "whiteness", "clipped"}),
+    ],
+)
 def test_tiles_with_a_psf_that_is_too_wide_are_flagged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solver: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solver: str, names: set[str]
 ) -> None:
     widen_psf_of(monkeypatch, WRONG)
-    config = make_run(tmp_path, scene(), "yx", **{**_SETTINGS, "solver": solver})
+    training = {**TINY["training"], "steps": 40, "validate_every": 20, "batch": 2}
+    settings = {**_SETTINGS, "solver": solver, "network": TINY["network"], "training": training}
+    config = make_run(tmp_path, scene(), "yx", **settings)
     output = complete(config)
     assert [records(config, "solve")[i].index for i in WRONG] == list(WRONG)
     found = alarms(output)
     for index in WRONG:
-        assert {"chi2", "whiteness"} & set(found.pop(divmod(index, TILES), ())), (index, found)
+        assert names & set(found.pop(divmod(index, TILES), ())), (index, found)
     assert len(found) <= 0.02 * (TILES**2 - len(WRONG)), found
 
 
