@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 import dask
@@ -18,6 +19,11 @@ from ssi_pipeline.executors.settings import dashboard_address, scheduler_setting
 from ssi_pipeline.executors.signals import signals_for_the_client_alone
 from ssi_pipeline.executors.watch import TimeLimit
 from ssi_pipeline.tasks import RunSpec
+
+_PATIENCE = "10 minutes"
+"""Dask closes the nanny of a worker that is missed for so long, also one whose restart takes its time on a busy
+machine, and with it whatever the new process was just given. It asks for this whenever a worker leaves. ``LocalFleet``
+replaces what has left for good."""
 
 _START_TIMEOUT = "120s"
 
@@ -58,9 +64,10 @@ def _start_local(
             silence_logs=logging.CRITICAL,
         )
         client = Client(cluster, timeout=_START_TIMEOUT)
-        return DaskExecutor(
-            spec, client, cluster, fleet=LocalFleet(cluster, workers, say), limit=TimeLimit(section.tile_limit_s)
-        )
+        fleet, limit = LocalFleet(cluster, workers, say), TimeLimit(section.tile_limit_s)
+        patient = dask.config.set({"distributed.deploy.lost-worker-timeout": _PATIENCE})
+        closing = partial(patient.__exit__, None, None, None)
+        return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=closing)
     except (OSError, RuntimeError, TimeoutError) as error:
         if cluster is not None:
             cluster.close(timeout=10)

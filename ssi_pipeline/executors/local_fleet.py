@@ -9,6 +9,11 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
+from distributed.core import Status
+
+_GONE = (Status.closed, Status.failed)
+"""Of a nanny: it will not start a process any more."""
+
 _SILENT_S = 30.0
 """A process that was there before and is missed for so long is killed; its nanny starts another."""
 
@@ -31,7 +36,9 @@ class LocalFleet:
 
     def tend(self, connected: Collection[str], enough: bool) -> None:  # noqa: ARG002 there are no more to be had
         """Start what is missing, and kill processes that were connected once and have been silent for long."""
-        self._cluster.scale(self._size)  # replaces those that dask has given up (after its lost-worker-timeout)
+        for name in [n for n, nanny in self._cluster.workers.items() if nanny.status in _GONE]:
+            self._cluster.loop.add_callback(self._cluster.workers.pop, name, None)
+        self._cluster.scale(self._size)  # starts what is not there
         now = time.monotonic()
         self._known |= set(connected)
         nannies = {str(name): nanny for name, nanny in self._cluster.workers.items()}

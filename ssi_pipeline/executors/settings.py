@@ -17,8 +17,6 @@ def scheduler_settings(dashboard: str | None) -> dict[str, Any]:
         "distributed.scheduler.worker-saturation": 1.0,
         # a worker whose event loop stands still for so long is restarted; a task holds up its own thread only
         "distributed.scheduler.worker-ttl": "2 minutes",
-        # a local worker that has left for good is replaced after this; one whose nanny restarts it is back before
-        "distributed.deploy.lost-worker-timeout": "5 s",
         **({} if dashboard else {"distributed.scheduler.http.routes": []}),
     }
 

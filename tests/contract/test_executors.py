@@ -216,6 +216,23 @@ def test_a_tile_that_kills_its_worker_is_set_aside(tmp_path: Path) -> None:
     assert (level(tmp_path / "out.zarr") == image).all()
 
 
+@pytest.mark.slow
+def test_a_worker_that_leaves_in_order_is_replaced(spec: RunSpec) -> None:
+    """Its nanny leaves with it. (One whose process dies starts another: on a busy machine that may take its time.)"""
+    executor = open_local(spec, section("dask-1"), workers=1, memory=2**31)
+    try:
+        (first,) = executor._client.scheduler_info()["workers"]
+        executor._client.retire_workers([first], close_workers=True)
+        deadline = time.monotonic() + 60
+        while not (executor._client.scheduler_info()["workers"].keys() - {first}):
+            executor.completed(0.2)
+            assert time.monotonic() < deadline
+        executor.submit([Job("solve", 0)])
+        assert executor.completed(30)
+    finally:
+        executor.close()
+
+
 def test_nobody_without_the_certificate_of_the_run_can_join(spec: RunSpec) -> None:
     """Dask's protocol runs code: whoever could connect could run it in our name."""
     from distributed import Client
