@@ -197,7 +197,7 @@ class DaskExecutor:
     def _restart_hung(self) -> list[Completed]:
         """Give up tasks that take too long, and restart their workers."""
         batches = []
-        for hung in self._hung.find(self._workers, {key: jobs[0].kind for key, jobs in self._jobs.items()}):
+        for hung in self._hung.find(self._workers, {key: jobs[0] for key, jobs in self._jobs.items()}):
             self._client.cancel([self._futures[hung.key]], force=True)
             batches.append(self._back(hung.key, lost=hung.why))
             self._hung.restart(hung.worker)

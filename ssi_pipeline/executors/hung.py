@@ -10,9 +10,12 @@ from distributed import Client
 
 from ssi_pipeline.executors.base import Workers
 from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit
-from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.records import Job, TaskRecord
 
 _RESTART_TIMEOUT = 30
+
+_BOTH_WAYS = 3.0
+"""Times as long as usual that a tile takes that is trained twice, the second time with twice the steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +40,19 @@ class HungWorkers:
         """Learn from a finished task how long others may take."""
         self._limit.note(record)
 
-    def find(self, workers: Iterable[SeenWorker], kinds: Mapping[Hashable, Kind]) -> list[HungTask]:
-        """Return the tasks that take too long, of those that ``kinds`` has: others are waited for by nobody."""
+    def find(self, workers: Iterable[SeenWorker], jobs: Mapping[Hashable, Job]) -> list[HungTask]:
+        """Return the tasks that take too long, of those that ``jobs`` has: others are waited for by nobody."""
         found = []
         for key, (worker, seconds) in self._clock.look(workers).items():
-            limit = self._limit.of(kinds[key]) if key in kinds else None
+            limit = self._limit_of(jobs[key]) if key in jobs else None
             if limit is not None and seconds > limit:
                 why = f"no result from {worker.name} after {seconds:.0f} s (limit {limit:.0f} s)"
                 found.append(HungTask(key, worker, why))
         return found
+
+    def _limit_of(self, job: Job) -> float | None:
+        usual = self._limit.of(job.kind)
+        return _BOTH_WAYS * usual if usual is not None and job.both_ways else usual
 
     def restart(self, worker: SeenWorker) -> None:
         """Restart a worker; where its node hangs as well, the whole job has to go, or it would be given more tasks."""

@@ -11,7 +11,7 @@ from ssi_pipeline.config import MaskingConfig
 
 
 def generator(seed: int, *stream: int) -> torch.Generator:
-    """Return a random generator on the CPU that depends on its arguments alone."""
+    """Return a random generator on the CPU that depends on its arguments alone; zeros at the end do not count."""
     state = np.random.SeedSequence((seed, *stream)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)
 

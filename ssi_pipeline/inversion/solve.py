@@ -46,6 +46,7 @@ def solve(
     device: str,
     start: Model | None = None,
     judged: tuple[slice, ...] | None = None,
+    training_seed: int | None = None,
 ) -> Solution:
     """Estimate x in one tile's domain.
 
@@ -61,6 +62,8 @@ def solve(
         A model: applied as it is with scope 'shared', otherwise the start of training.
     judged
         The part of the domain, z y x, whose estimate is kept: the scores are of it alone. None: all.
+    training_seed
+        Of the chance in training, instead of ``seed``: what is hidden and what judges stay the same.
 
     Raises
     ------
@@ -80,11 +83,13 @@ def solve(
     if not enough_heldout(tile):
         linear = SOLVERS["wiener"](problem, tile, seed, None)
         note = "" if config.solver == "wiener" else "too few observed pixels to judge a solution by, linear one kept"
-        return _examined(problem, tile, seed, dataclasses.replace(linear, note=note), None)
+        return _examined(problem, tile, seed, dataclasses.replace(linear, note=note), judged)
     if _trains(config) and config.training.skip_blank and tile_is_blank(problem, tile):
-        chosen = _of_blank(problem, tile, measurement, psf, seed)
+        if config.training.scope != "per_tile":  # the tile's own weight, which for noise alone is a large one
+            problem, tile = _with_own_weight(problem, tile, measurement, psf, seed)
+        chosen = dataclasses.replace(SOLVERS["wiener"](problem, tile, seed, None), method="blank")
     else:
-        found = SOLVERS[config.solver](problem, tile, seed, start)
+        found = SOLVERS[config.solver](problem, tile, seed if training_seed is None else training_seed, start)
         chosen = _or_rival(problem, tile, seed, found) if config.solver == "ssi" else found
     return _examined(problem, tile, seed, chosen, judged)
 
@@ -92,12 +97,6 @@ def solve(
 def _trains(config: RunConfig) -> bool:
     """Whether tiles are trained on one by one."""
     return config.solver == "ssi" and config.training.scope != "shared"
-
-
-def _of_blank(problem: Problem, tile: Tile, measurement: Measurement, psf: Psf | None, seed: int) -> Solution:
-    """Return the linear solution with the tile's own weight, which for noise alone is a large one."""
-    own, prepared = _with_own_weight(problem, tile, measurement, psf, seed)
-    return dataclasses.replace(SOLVERS["wiener"](own, prepared, seed, None), method="blank")
 
 
 def _examined(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:

@@ -9,7 +9,8 @@ noise does to f and what f smooths away. Two things it cannot see, which are add
 - What the PSF has taken away is made up by the prior. Another prior makes up something else: its estimate's difference
   is added in quadrature.
 
-All is averaged over the width of the PSF: of a few repetitions a single pixel says little.
+All is averaged over the width of the PSF: of a few repetitions a single pixel says little. Where nothing was measured,
+or only that the level is beyond the sensor's range, the spread of the whole estimate is added: nothing is known there.
 """
 
 from __future__ import annotations
@@ -91,7 +92,19 @@ def uncertainty(
         total += (other - estimate).square()
     widths = averaging_sigma(problem.psf.cpu().numpy())
     smooth = ndimage.gaussian_filter(total.double().cpu().numpy(), widths, mode="nearest")
+    smooth[_unmeasured(problem, tile)] += _spread(tile, estimate) ** 2
     return Uncertainty(torch.from_numpy(np.sqrt(np.maximum(smooth, 0)).astype(np.float32)), scale)
+
+
+def _unmeasured(problem: Problem, tile: Tile) -> NDArray[np.bool_]:
+    """Return where nothing was observed, or only that the level is beyond what the sensor can report."""
+    return np.asarray((~tile.observed | (tile.y >= problem.forward.sensor.high)).cpu().numpy())
+
+
+def _spread(tile: Tile, estimate: Tensor) -> float:
+    """Return the standard deviation of the estimate where something was observed; the channel's range where nothing."""
+    seen = estimate[tile.observed]
+    return float(seen.double().std()) if seen.numel() > 1 else 1.0
 
 
 def averaging_sigma(psf: NDArray[np.floating]) -> tuple[float, ...]:
@@ -108,16 +121,19 @@ def averaging_sigma(psf: NDArray[np.floating]) -> tuple[float, ...]:
 def _repeated(
     problem: Problem, tile: Tile, invert: Invert, estimate: Tensor, repeats: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean squares of f(y*) - x and, on the pixels that g predicts, of what is left of it behind the PSF."""
+    """Return the mean squares of f(y*) - x and, on the pixels that g predicts, of what is left of it behind the PSF.
+
+    Where nothing was observed y* is drawn as well: what fills the gaps in y is as uncertain as what it was made of.
+    """
     forward, sensor = problem.forward, problem.forward.sensor
     level = forward.convolution(estimate)
-    deviation, kept = sensor.deviation(level), forward.crop(tile.usable)
+    deviation, drawn_again = sensor.deviation(level), forward.crop(tile.usable | ~tile.observed)
     squares, risk = torch.zeros_like(estimate), torch.zeros_like(level)
     for k in range(repeats):
         drawn = torch.randn(tuple(level.shape), generator=generator(seed, _STREAM, k)).to(level)
         again = tile.y.clone()
         seen = forward.crop(again)  # impulses stay what and where they are
-        seen.copy_(torch.where(kept, (level + deviation * drawn).clamp(sensor.low, sensor.high), seen))
+        seen.copy_(torch.where(drawn_again, (level + deviation * drawn).clamp(sensor.low, sensor.high), seen))
         error = invert(again, tile.observed) - estimate
         squares += error.square()
         risk += forward.convolution(error).square()

@@ -49,7 +49,7 @@ def finish_parts(config: RunConfig, name: str = "run.yaml", say: Callable[[str],
         context, _ = start_or_resume(prepared)
         state = read_state(paths.ledger, task_counts(context))
         todo = tiles_to_do(context, state)
-        if not todo:
+        if not todo or context.paths.retrained.exists():  # what is to do since then is the finish's own
             return run_locked(prepared, lease, False, ending, name, _unreadable)
         for line in describe_missing(context, todo, read_count(paths), _command(name)):
             say(line)

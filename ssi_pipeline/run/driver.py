@@ -184,9 +184,12 @@ def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
     if not loop.drive(TileStage(context, state), "solve", "tiles"):
         return False
     if state.count("stitch", DONE) < context.plan.n_blocks:
+        if not is_chosen(context):
+            loop.say("no tile is trained once more before all blocks are written: which ones stand out shows then")
         return True  # a pyramid of an image with holes would have to be made again
     if not is_chosen(context):
-        loop.say(f"{len(choose_tiles(context))} tiles stand out and are trained once more")
+        count = len(choose_tiles(context))
+        loop.say(f"tiles that stand out and are trained once more: {count or 'none'}")
         for record in take_back_flagged(context, state):
             loop.take_back(record)
         return _tiles_and_levels(context, state, loop)

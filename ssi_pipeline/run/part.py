@@ -17,6 +17,7 @@ from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay, size_of
+from ssi_pipeline.run.retraining import is_chosen
 from ssi_pipeline.run.stages import TileStage, forget_failures
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, read_states
@@ -66,8 +67,8 @@ def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) 
     state = read_states([paths.ledger, own], task_counts(context))
     display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
     with Ledger(own, lease.check) as ledger, closing(display), StopRequest() as stop:
-        if shared and not context.plan.direct:
-            display.line(describe_shared(context.plan, shared, tiles))
+        if (shared or not is_chosen(context)) and not context.plan.direct:
+            display.line(describe_shared(context, shared, tiles))
         # what is wrong with the others' blocks is theirs to record, or the finish's
         again = [r for r in forget_missing(context, state) if r.kind == "stitch" and r.index in blocks]
         again += forget_failures(state, tiles) if retry_failed else []
@@ -119,13 +120,13 @@ def own_blocks(plan: TilePlan, tiles: range) -> tuple[set[int], set[int]]:
     return own, shared
 
 
-def describe_shared(plan: TilePlan, shared: set[int], tiles: range) -> str:
+def describe_shared(context: Context, shared: set[int], tiles: range) -> str:
     """Return a line on the disk that a part's end does not free."""
-    size = size_of(4 * len(shared) * math.prod(plan.valid_shape))
-    return (
-        f"the scratch of {len(shared)} of {len(tiles)} tiles (up to {size}) stays until the finish: "
-        "their blocks lie across parts"
-    )
+    waits = not is_chosen(context)
+    count = len(tiles) if waits else len(shared)
+    size = size_of(4 * context.layers * count * math.prod(context.plan.valid_shape))
+    why = "which tiles are trained once more is chosen there" if waits else "their blocks lie across parts"
+    return f"the scratch of {count} of {len(tiles)} tiles (up to {size}) stays until the finish: {why}"
 
 
 def describe_part(outcome: Outcome) -> str:

@@ -107,6 +107,9 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         ("memory", f"about {size_of(cost.bytes_worker_memory)} per worker, of {size_of(limit)}"),
         ("workers", f"{prepared.workers} ({config.executor.kind})"),
     ]
+    if config.training.retrain:
+        most = max(1, plan.n_tiles // 10)
+        rows.append(("retraining", f"up to {most} tiles that stand out, for 3 times their time, not in what follows"))
     return [*rows, ("time", describe_time(time, prepared.workers))]
 
 

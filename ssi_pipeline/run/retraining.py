@@ -39,16 +39,17 @@ def is_chosen(context: Context) -> bool:
 
 
 def choose_tiles(context: Context) -> list[int]:
-    """Make the list unless it is there, from the alarms of all tiles; returns it."""
+    """Make the list unless it is there, from the alarms of all tiles that were trained on; returns it."""
     if not is_chosen(context):
-        counts = alarms_per_tile(tile_metrics(context)["flag"], MENDABLE).ravel()
-        write_json(context.paths.retrained, {"tiles": _worst(counts)})
+        metrics = tile_metrics(context)
+        counts = alarms_per_tile(metrics["flag"], MENDABLE) * (metrics["trainings"] > 0)
+        write_json(context.paths.retrained, {"tiles": _worst(counts.ravel())})
     return sorted(retrained_tiles(context))
 
 
 def _worst(counts: NDArray[np.int64]) -> list[int]:
     """Return the indices of the tiles with most alarms, at least one each, in their order."""
-    most = int(np.ceil(_LARGEST_SHARE * counts.size))
+    most = max(1, int(_LARGEST_SHARE * counts.size))
     order = np.argsort(-counts, kind="stable")[:most]
     return sorted(int(index) for index in order if counts[index] > 0)
 

@@ -18,6 +18,7 @@ from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.storage.ledger import DONE, FAILED
 from ssi_pipeline.storage.lock import look_at_lock
 from ssi_pipeline.storage.output import read_quality
+from ssi_pipeline.storage.output import read_status as read_output_status
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.tail import LedgerTail
 
@@ -34,7 +35,8 @@ class RunStatus:
     ``causes``: all of them by cause. ``rate``: tiles a second lately, by the ledger. ``workers`` by
     host:process, all that ever finished a task. ``clients``: who works.
     ``image_complete``: every block of every level is written. ``alarms``: tiles for which each was raised, and
-    ``flagged`` all that have one, by the arrays that the last finish has written.
+    ``flagged`` all that have one, by the arrays that the last finish has written. ``finished``: the output calls
+    itself complete.
     """
 
     tiles: int
@@ -55,6 +57,7 @@ class RunStatus:
     clients: tuple[str, ...] = ()
     alarms: dict[str, int] = field(default_factory=dict)
     flagged: int = 0
+    finished: bool = True
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -127,6 +130,7 @@ class StatusReader:
             image_complete=state.all_written,
             alarms={} if flag is None else count_alarms(flag),
             flagged=0 if flag is None else int((flag > 0).sum()),
+            finished=read_output_status(self._config.output.path) == "complete",
             clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
         )
 
@@ -185,6 +189,6 @@ def describe_client(status: RunStatus) -> str:
         more = len(status.clients) - _MOST_CLIENTS
         return f"running ({shown}{f'; and {more} more' if more > 0 else ''})" if shown else "running"
     if status.blocks_done == status.blocks:
-        return "not running; all blocks are written"
+        return "not running; all blocks are written" + ("" if status.finished else "; `ssi run` completes the output")
     since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"
     return f"not running{since}; `ssi run` resumes"

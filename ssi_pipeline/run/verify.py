@@ -25,7 +25,7 @@ from ssi_pipeline.storage.lock import is_locked, run_lock
 from ssi_pipeline.storage.output import set_status
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.records import Kind, TaskRecord
-from ssi_pipeline.storage.sink import Sink, stored_together
+from ssi_pipeline.storage.sink import Sink
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.blocks import block_digest
@@ -122,17 +122,16 @@ def _digests(context: Context, kind: Kind) -> NDArray[np.bytes_]:
 def _check(context: Context, sinks: Sequence[Sink], kind: Kind, digests: NDArray[np.bytes_], index: int) -> str | None:
     level, t, c, box = block_place(context, kind, index)
     where = f"{kind}/{index} (level {level}, t {t}, c {c}, zyx {box.start} to {box.stop})"
-    if stored_together(sinks, level, t, c, box) == 0:
-        return f"{where}: its file is missing or empty"
-    try:
-        layers = [sink.read(level, t, c, box) for sink in sinks]
-    except CorruptDataError as error:
-        return f"{where}: cannot be read: {error.__cause__ or error}"
-    return (
-        None
-        if block_digest(layers) == digests[index].decode()
-        else f"{where}: its voxels are not those that were written"
-    )
+    layers = []
+    for sink in sinks:
+        if sink.stored_bytes(level, t, c, box) == 0:
+            return f"{where}: its file in {sink.path} is missing or empty"
+        try:
+            layers.append(sink.read(level, t, c, box))
+        except CorruptDataError as error:
+            return f"{where}: cannot be read in {sink.path}: {error.__cause__ or error}"
+    good = block_digest(layers) == digests[index].decode()
+    return None if good else f"{where}: its voxels are not those that were written"
 
 
 def _record(context: Context, records: list[TaskRecord]) -> bool:

@@ -105,7 +105,7 @@ def read_fingerprint(path: Path) -> str:
 
 
 def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
-    """Refuse an output whose arrays (pyramid levels, uncertainty) cannot be opened.
+    """Refuse an output whose arrays (pyramid levels, uncertainty) cannot be opened, or that viewers cannot.
 
     Raises
     ------
@@ -113,12 +113,26 @@ def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
         The metadata of one are gone or damaged.
     """
     for name in names:
+        image = (path / name).parent
+        if not _has_multiscales(image):
+            raise OutputError(
+                f"{image} has lost what makes it an OME-Zarr image (multiscales): put its metadata back, or start over "
+                "with `ssi run --new`"
+            )
         try:
             zarr.open_array(path / name, mode="r")
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise OutputError(
                 f"array {name} of {path} cannot be opened ({error}): put it back, or start over with `ssi run --new`"
             ) from error
+
+
+def _has_multiscales(path: Path) -> bool:
+    try:
+        attributes: Any = dict(zarr.open_group(path, mode="r").attrs)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return bool(attributes.get("ome", attributes).get("multiscales"))
 
 
 def _ours(path: Path) -> dict[str, Any]:

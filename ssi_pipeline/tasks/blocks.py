@@ -27,7 +27,8 @@ def block_digest(layers: Sequence[NDArray[Any]]) -> str:
 
 def write_block(context: Context, block: Block, layers: Sequence[NDArray[Any]]) -> dict[str, Any]:
     """Convert the estimate (and its uncertainty), write, and return what is needed to verify the block."""
-    converted = [to_dtype(values, dtype) for values, dtype in zip(layers, (context.dtype, "float32"), strict=False)]
+    dtypes = (context.dtype, "float32")[: context.layers]
+    converted = [to_dtype(values, dtype) for values, dtype in zip(layers, dtypes, strict=True)]
     for sink, values in zip(context.sinks, converted, strict=True):
         sink.write(0, block.t, block.c, block.write, values)
     stored = stored_together(context.sinks, 0, block.t, block.c, block.write)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.quality.ranks import SCORED, rank_sum
 from ssi_pipeline.tasks.seeds import seed_for
 
@@ -21,23 +20,29 @@ MORE_STEPS = 2
 """Times as many as the configuration has."""
 
 
-def better_of_two(solve: Callable[[RunConfig, int], Solution], config: RunConfig, index: int) -> tuple[Solution, int]:
-    """Solve as always, then with another seed and more steps; returns the better one by score, and its number.
+def better_of_two(
+    solve: Callable[[RunConfig, int | None], Solution], config: RunConfig, index: int
+) -> tuple[Solution, int]:
+    """Solve as always, then with other chance in training and more steps; returns the better one, and its number.
+
+    Whatever happens to the second, the first is there.
 
     Parameters
     ----------
     solve
-        Of a configuration and a seed.
+        Of a configuration and a seed of the training (None: the usual one). What is hidden from both and what judges
+        them has to be the same.
     index
-        Of the tile: both seeds depend on it and on the run's alone.
+        Of the tile: the seed depends on it and on the run's alone.
     """
-    first = solve(config, seed_for(config.seed, "solve", index))
+    first = solve(config, None)
     steps = {name: MORE_STEPS * getattr(config.training, name) for name in ("steps", "fine_tune_steps")}
     longer = config.model_copy(update={"training": config.training.model_copy(update=steps)})
     try:
         second = solve(longer, seed_for(config.seed, "retrain", index))
-    except TrainingError:
-        return first, 1
+    except Exception as problem:  # out of memory, for instance: the first is as good as it was
+        said = f"stood out, second training failed: {type(problem).__name__}"
+        return dataclasses.replace(first, note="; ".join(filter(None, (first.note, said)))), 1
     if not is_better(second, first):
         return first, 1
     note = f"stood out, trained again with {MORE_STEPS} times the steps"

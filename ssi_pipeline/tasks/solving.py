@@ -52,23 +52,30 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     device, kept = choose_device(config.executor.device), tile.valid.relative_to(tile.domain.start)
     psf, calibration = context.psf(tile.c), context.calibration(tile.c)
 
-    def solved(config: RunConfig, seed: int) -> Solution:
+    seed = seed_for(config.seed, "solve", tile.index)
+
+    def solved(config: RunConfig, training_seed: int | None = None) -> Solution:
         """Solve with a configuration, which may be changed to need less memory."""
-        return with_smaller_batch(
-            lambda tried: solve(measurement, psf, calibration, tried, seed, device, start, kept.slices), config
-        )
+
+        def attempt(tried: RunConfig) -> Solution:
+            return solve(
+                measurement, psf, calibration, tried, seed, device, start, kept.slices, training_seed=training_seed
+            )
+
+        return with_smaller_batch(attempt, config)
 
     chosen = 0
     if job.both_ways:
         solution, chosen = better_of_two(solved, config, tile.index)
     else:
-        solution = solved(config, seed_for(config.seed, "solve", tile.index))
+        solution = solved(config)
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
         path = context.paths.tile_model(tile.index)
         path.parent.mkdir(parents=True, exist_ok=True)
         solution.model.save(path)
     quality = _quality(context, tile, measurement, solution, nonfinite) | ({RETRAINED: chosen} if chosen else {})
-    layers = _layers(context, tile, solution)
+    unseen = not measurement.observed.any()
+    layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)
     if not context.plan.direct:
         context.scratch.write(tile, layers)
         return quality, []
@@ -80,8 +87,10 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     ]
 
 
-def _layers(context: Context, tile: Tile, solution: Solution) -> NDArray[np.float32]:
+def _layers(context: Context, tile: Tile, solution: Solution, otherwise: float) -> NDArray[np.float32]:
     """Return what is kept of a tile (layer z y x), on its valid box: the estimate, and its uncertainty if asked for.
+
+    ``otherwise``: the uncertainty where nothing was inverted.
 
     Raises
     ------
@@ -91,7 +100,7 @@ def _layers(context: Context, tile: Tile, solution: Solution) -> NDArray[np.floa
     layers = [solution.estimate]
     if context.layers == 2:
         known = solution.uncertainty
-        layers.append(np.zeros_like(solution.estimate) if known is None else known)
+        layers.append(np.full_like(solution.estimate, otherwise) if known is None else known)
     inside = tile.valid.relative_to(tile.domain.start).slices
     kept = np.stack([layer[inside] for layer in layers])
     if not np.isfinite(kept).all():

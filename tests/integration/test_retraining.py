@@ -14,10 +14,12 @@ from builders import TINY, beads, complete, config_of, go, hashes, image_files, 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion import solve
 from ssi_pipeline.inversion.solution import Solution
-from ssi_pipeline.run import driver, verify
+from ssi_pipeline.quality.alarms import ALARMS
+from ssi_pipeline.run import driver, finish_parts, retraining, run_part, verify
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.retraining import retrained_tiles
 from ssi_pipeline.storage.output import read_quality
+from ssi_pipeline.storage.parts import Part
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.retraining import is_better
 from ssi_pipeline.tasks.seeds import seed_for
@@ -42,14 +44,16 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _one_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first training of a tile believes in a wide PSF; the second, of another seed, does not."""
+    """The first training of a tile believes in a wide PSF; the second does not."""
     solved = solve.solve
 
-    def misled(measurement: Any, psf: Any, calibration: Any, config: Any, seed: int, *rest: Any) -> Solution:
-        if seed == seed_for(0, "solve", BAD):
+    def misled(
+        measurement: Any, psf: Any, calibration: Any, config: Any, seed: int, *rest: Any, training_seed: int | None
+    ) -> Solution:
+        if seed == seed_for(0, "solve", BAD) and training_seed is None:
             wide = psf.values**0.3
             psf = dataclasses.replace(psf, values=(wide / wide.sum()).astype(np.float32))
-        return solved(measurement, psf, calibration, config, seed, *rest)
+        return solved(measurement, psf, calibration, config, seed, *rest, training_seed=training_seed)
 
     monkeypatch.setattr(solve, "solve", misled)
 
@@ -85,7 +89,7 @@ def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(tmp_path:
     assert differs <= (near if blend else {divmod(index, 4) for index in chosen})
     assert verify(config_of(config)).good
     assert not list(config_of(config).state_path.glob("scratch-*"))
-    assert "stand out and are trained once more" in (config_of(config).state_path / "run.log").read_text()
+    assert "tiles that stand out and are trained once more" in (config_of(config).state_path / "run.log").read_text()
 
 
 @pytest.mark.parametrize(("blend", "after"), [(0, 0), (0, 1), (8, 0), (8, 1), (8, 3)])
@@ -119,6 +123,61 @@ def test_a_block_that_is_lost_later_comes_back_with_the_same_bytes(tmp_path: Pat
     assert hashes(complete(config)) == good
     last = [r for r in records(config, "solve") if r.index == BAD and r.status == "done"][-1]
     assert last.quality["retrained"] == 2
+
+
+def test_whatever_happens_to_the_second_training_the_first_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = level(complete(make_run(tmp_path / "plain", image(), **{**SETTINGS, "training": TINY["training"]})))
+    solved = solve.solve
+
+    def failing(*arguments: Any, training_seed: int | None) -> Solution:
+        if training_seed is not None:
+            raise torch.OutOfMemoryError("no memory for twice the steps")
+        return solved(*arguments, training_seed=training_seed)
+
+    monkeypatch.setattr(solve, "solve", failing)
+    config = make_run(tmp_path / "again", image(), **SETTINGS)
+    np.testing.assert_array_equal(level(complete(config)), before)
+    last = [r for r in records(config, "solve") if r.index == BAD and r.status == "done"][-1]
+    assert last.quality["retrained"] == 1
+    assert "second training failed: OutOfMemoryError" in last.quality["note"]
+
+
+def test_a_finish_that_was_killed_while_it_trained_again_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = hashes(complete(make_run(tmp_path / "good", image(), **SETTINGS)))
+    config = make_run(tmp_path / "parts", image(), **SETTINGS)
+    for number in (1, 2):
+        run_part(config_of(config), Part(2, number), say=lambda _: None)
+
+    def killed(self: Loop, record: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "take_back", killed)
+        assert not finish_parts(config_of(config), say=lambda _: None).complete
+    assert finish_parts(config_of(config), say=lambda _: None).complete
+    assert hashes(config_of(config).output.path) == good
+
+
+def test_only_tiles_that_were_trained_on_are_chosen_those_with_most_alarms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = context_of(make_run(tmp_path, beads((1, 32, 32 * 30)), **SETTINGS))
+    context.paths.root.mkdir(parents=True)
+    bit = {alarm.name: 2.0**i for i, alarm in enumerate(ALARMS)}
+    held_out, whiteness, saturated = bit["held-out"], bit["whiteness"], bit["saturated"]
+    flag = np.zeros((1, 1, 1, 1, 30), np.float32)
+    flag[..., 3], flag[..., 4], flag[..., 9] = held_out, held_out + whiteness, held_out + whiteness
+    flag[..., 20], flag[..., 21], flag[..., 25] = held_out, held_out, saturated
+    trainings = np.ones_like(flag)
+    trainings[..., 4] = 0  # blank
+    monkeypatch.setattr(retraining, "tile_metrics", lambda _: {"flag": flag, "trainings": trainings})
+    assert retraining.choose_tiles(context) == [3, 9, 20]  # a tenth of thirty; the first of equals
+    monkeypatch.setattr(retraining, "tile_metrics", None)
+    assert retraining.choose_tiles(context) == [3, 9, 20]  # made once
 
 
 def test_a_finished_run_is_not_begun_again(tmp_path: Path) -> None:

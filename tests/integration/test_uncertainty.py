@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from scipy import ndimage
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config import parse_config
-from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.errors import ConfigError, OutputError
 from ssi_pipeline.inversion.calibration import calibrate
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.problem import pose, prepare
@@ -25,6 +26,8 @@ from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.run import verify
 from ssi_pipeline.storage.output import read_quality
+from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.tasks import Context
 
 MAP = {"output": {"uncertainty": 4}}
 
@@ -99,11 +102,59 @@ def test_a_damaged_block_of_the_map_is_noticed_and_made_again(tmp_path: Path, ha
     assert verify(config_of(config)).good
 
 
+@pytest.mark.parametrize("image", ["", "uncertainty"])
+def test_metadata_without_which_no_viewer_opens_it_are_missed(tmp_path: Path, image: str) -> None:
+    config = make_run(tmp_path, beads((1, 32, 32)), solver="wiener", **MAP)
+    made = complete(config)
+    attributes = made / image / "zarr.json"
+    document = json.loads(attributes.read_text())
+    del document["attributes"]["ome"]
+    attributes.write_text(json.dumps(document))
+    with pytest.raises(OutputError, match="multiscales"):
+        complete(config)
+
+
+def test_verify_says_which_of_the_images_is_harmed(tmp_path: Path) -> None:
+    config = make_run(tmp_path, beads((1, 32, 32)), solver="wiener", **MAP)
+    shard = next(p for p in (complete(config) / "uncertainty/0/c").rglob("*") if p.is_file())
+    shard.write_bytes(shard.read_bytes()[:-9])
+    (problem,) = verify(config_of(config)).problems
+    assert "out.zarr/uncertainty" in problem
+
+
+@pytest.mark.parametrize("solver", ["wiener", "tv_cg"])
+def test_where_nothing_was_measured_little_is_known(solver: str) -> None:
+    truth, measurement, psf, config = simulated(solver)
+    hole = (0, slice(40, 64), slice(80, 104))
+    seen = measurement.observed.copy()
+    seen[hole] = False
+    y = np.where(seen, measurement.y, measurement.y[seen].mean())
+    calibration = calibrate([measurement], psf, config)
+    found = solve(Measurement(y.astype(np.float32), seen), psf, calibration, config, 0, "cpu")
+    assert found.uncertainty is not None
+    error = np.abs(found.estimate - truth)[hole]
+    assert (error > 3 * found.uncertainty[hole]).mean() < 0.1
+    assert found.uncertainty[hole].min() > 2 * np.median(found.uncertainty[seen])
+
+
+def test_a_tile_without_any_pixel_has_the_range_of_its_channel(tmp_path: Path) -> None:
+    image = beads((1, 32, 160)).astype(np.float32)
+    image[..., 64:] = np.nan
+    config = make_run(
+        tmp_path, image, solver="wiener", input={"nonfinite": "mask"}, tiling={"core": 32}, output={"uncertainty": 2}
+    )
+    found = map_of(complete(config))
+    context = Context(
+        RunDocument.load(StatePaths(config_of(config).state_path).document), StatePaths(config_of(config).state_path)
+    )
+    np.testing.assert_allclose(found[..., 128:], context.calibration(0).scale, rtol=1e-6)
+
+
 def test_a_lost_map_is_refused_and_not_taken_for_one_never_made(tmp_path: Path) -> None:
     config = make_run(tmp_path, beads((1, 32, 32)), solver="wiener", **MAP)
     made = complete(config)
     shutil.rmtree(made / "uncertainty")
-    with pytest.raises(Exception, match="array uncertainty/0 of"):
+    with pytest.raises(OutputError, match="uncertainty"):
         complete(config)
 
 

@@ -123,7 +123,8 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
         draw = torch.rand(y.shape, generator=generator(number, _STREAM))
         for index in range(each):
             mask = (draw >= index * _HIDDEN) & (draw < (index + 1) * _HIDDEN)
-            image = hide(y, mask, problem.config.masking, generator(number, _STREAM, index))
+            # a stream of 0 is the stream of the masks: fills that hide would be the draws that hid
+            image = hide(y, mask, problem.config.masking, generator(number, _STREAM, 1 + index))
             scored = problem.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
                 yield _Trial(look(problem, image, observed & ~mask), problem.forward.crop(y), scored)
