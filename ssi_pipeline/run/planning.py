@@ -109,7 +109,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
     ]
     if config.training.retrain:
         most = max(1, plan.n_tiles // 10)
-        rows.append(("retraining", f"at most {most} of the tiles, those that stand out, at 3 times their time; not in what follows"))
+        rows.append(("retraining", f"at most {most} of the tiles, at 3 times their time: not in what follows"))
     return [*rows, ("time", describe_time(time, prepared.workers))]
 
 
