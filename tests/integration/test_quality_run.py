@@ -216,10 +216,10 @@ def test_a_tile_with_too_few_steps_is_flagged(tmp_path: Path, monkeypatch: pytes
     solved = solve.solve
     count = iter(range(10**6))
 
-    def hasty(measurement: Any, psf: Any, calibration: Any, config: RunConfig, *rest: Any) -> Any:
+    def hasty(measurement: Any, psf: Any, calibration: Any, config: RunConfig, *rest: Any, **options: Any) -> Any:
         if next(count) == 11:
             config = config.model_copy(update={"training": config.training.model_copy(update={"steps": 25})})
-        return solved(measurement, psf, calibration, config, *rest)
+        return solved(measurement, psf, calibration, config, *rest, **options)
 
     monkeypatch.setattr(solve, "solve", hasty)
     training = {**TINY["training"], "steps": 100, "validate_every": 25, "batch": 2, "select": "network"}
@@ -240,8 +240,8 @@ def widen_psf_of(monkeypatch: pytest.MonkeyPatch, wrong: Sequence[int]) -> None:
     count = iter(range(10**6))
     wide = load_psf(GaussianPsf.model_validate(psf_of(1.5 * WIDTH)), None, 2)
 
-    def sabotaged(measurement: Any, psf: Any, *rest: Any) -> Any:
-        return solved(measurement, wide if next(count) in wrong else psf, *rest)
+    def sabotaged(measurement: Any, psf: Any, *rest: Any, **options: Any) -> Any:
+        return solved(measurement, wide if next(count) in wrong else psf, *rest, **options)
 
     monkeypatch.setattr(solve, "solve", sabotaged)
 
