@@ -77,8 +77,8 @@ def wrong_psf(tiles: Sequence[int]) -> Iterator[None]:
     wide = load_psf(GaussianPsf(kind="gaussian", fwhm_px={"y": width, "x": width}), None, 2)
     solved, count = solve.solve, iter(range(10**9))
 
-    def sabotaged(measurement: Any, psf: Any, *rest: Any) -> Any:
-        return solved(measurement, wide if next(count) in tiles else psf, *rest)
+    def sabotaged(measurement: Any, psf: Any, *rest: Any, **options: Any) -> Any:
+        return solved(measurement, wide if next(count) in tiles else psf, *rest, **options)
 
     with mock.patch.object(solve, "solve", sabotaged):
         yield

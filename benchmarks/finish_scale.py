@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiles", type=int, default=1_000_000)
     parser.add_argument("--short", action="store_true", help="few tiles: only that it works")
-    parser.add_argument("--output", type=Path, default=Path("finish-scale"))
+    parser.add_argument("--output", type=Path, default=Path("build", "finish-scale"))
     parser.add_argument("--step", choices=[*STEPS], help="only this one, of a run that is there")
     options = parser.parse_args(arguments)
     if options.step:

@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiles", type=int, default=100_000)
     parser.add_argument("--short", action="store_true", help="500 tiles: only that it works")
-    parser.add_argument("--output", type=Path, default=Path("report-scale"))
+    parser.add_argument("--output", type=Path, default=Path("build", "report-scale"))
     options = parser.parse_args(arguments)
     config = build(options.output, 500 if options.short else options.tiles)
     started, worked = time.perf_counter(), time.process_time()

@@ -32,12 +32,12 @@ def solver_identity(config: RunConfig | None, device: str | None = None) -> dict
 
 
 def _precision(config: RunConfig, kind: str) -> str:
-    if config.solver in PUBLISHED_SOLVERS:
-        return "bfloat16" if config.training.precision == "bfloat16" else "float32"
-    if config.solver != "ssi":
+    if config.solver not in ("ssi", *PUBLISHED_SOLVERS):
         return "float32"
-    from ssi_pipeline.inversion.precision import resolved_precision  # brings torch
+    from ssi_pipeline.inversion.precision import published_precision, resolved_precision  # brings torch
 
+    if config.solver in PUBLISHED_SOLVERS:
+        return published_precision(config.training.precision)
     return resolved_precision(config.training.precision, kind)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.masking import generator, hide
 from ssi_pipeline.inversion.problem import HELDOUT_STREAM, Problem, Tile
-from ssi_pipeline.quality.background import background_deviation, background_structure
+from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 
 Invert = Callable[[Tensor, Tensor], Tensor]
@@ -135,11 +135,9 @@ def _residual_scores(problem: Problem, tile: Tile, estimate: Tensor, noise: Nois
     if not noise.known:
         return found
     inside = (_numpy(measured), _numpy(forward.crop(estimate)), _numpy(noise.variance))
-    return found | {
-        "chi2": chi_squared(residual, seen),
-        "background": background_structure(*inside, seen),
-        "background_deviation": background_deviation(*inside, seen),
-    }
+    structure, deviation = background_structure(*inside, seen)
+    chi2 = chi_squared(residual, seen)
+    return found | {"chi2": chi2, "background": structure, "background_deviation": deviation}
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

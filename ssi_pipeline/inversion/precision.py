@@ -21,6 +21,11 @@ def resolved_precision(wanted: Literal["auto", "float32", "bfloat16"], kind: str
     return wanted
 
 
+def published_precision(wanted: Literal["auto", "float32", "bfloat16"]) -> Precision:
+    """Return what ``training.precision`` means for the published recipe: float32, as published, unless asked for."""
+    return "float32" if wanted == "auto" else wanted
+
+
 @functools.cache
 def _gpu_has_bfloat16() -> bool:
     """Whether the GPU has units for bfloat16 (compute capability 8.0): older ones emulate it."""

@@ -29,6 +29,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.calibration import psf_values
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_volume
+from ssi_pipeline.inversion.precision import published_precision
 from ssi_pipeline.inversion.published_model import PublishedForward
 from ssi_pipeline.inversion.published_network import PublishedUNet
 from ssi_pipeline.inversion.published_training import (
@@ -87,7 +88,7 @@ def solve_published(
         return stretched.undone(to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)))
 
     rng, steps = generator(seed, PUBLISHED_STREAM, 1), config.published.steps
-    low_precision = config.training.precision == "bfloat16"  # auto: float32, as published
+    low_precision = published_precision(config.training.precision) == "bfloat16"
     trace, steps = train_published(network, model, tile, steps, rng, masked, low_precision, watch, estimate)
     trained = time.perf_counter()
     result = estimate()

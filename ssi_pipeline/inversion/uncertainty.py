@@ -28,6 +28,7 @@ from torch import Tensor
 from ssi_pipeline.inversion.judging import Invert, heldout_excess, noise_of
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.physics.widths import FWHM_PER_SIGMA, fwhm, profile_through_peak
 
 _STREAM = 6
 """Of random numbers of its own: no estimate is changed by asking how certain it is."""
@@ -35,7 +36,6 @@ _STREAM = 6
 _GREATEST_SCALE = 2.0
 """In small and empty tiles the held-out risk is little but its own scatter."""
 
-_FWHM_OF_SIGMA = 2.3548
 _LEAST_SIGMA, _GREATEST_SIGMA = 0.5, 4.0
 """Pixels, of the Gaussian that averages the map."""
 
@@ -109,13 +109,8 @@ def _spread(tile: Tile, estimate: Tensor) -> float:
 
 def averaging_sigma(psf: NDArray[np.floating]) -> tuple[float, ...]:
     """Return the standard deviation, pixels along each axis, of a Gaussian as wide as the PSF at half its maximum."""
-    sigmas = []
-    for axis in range(psf.ndim):
-        across = tuple(a for a in range(psf.ndim) if a != axis)
-        profile = psf.max(axis=across) if across else psf
-        wide = float((profile >= 0.5 * profile.max()).sum())
-        sigmas.append(min(max(wide / _FWHM_OF_SIGMA, _LEAST_SIGMA), _GREATEST_SIGMA))
-    return tuple(sigmas)
+    widths = [fwhm(profile_through_peak(psf, axis)) / FWHM_PER_SIGMA for axis in range(psf.ndim)]
+    return tuple(min(max(width, _LEAST_SIGMA), _GREATEST_SIGMA) for width in widths)
 
 
 def _repeated(

@@ -11,13 +11,12 @@ from scipy.special import erf
 from ssi_pipeline.config import GaussianPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
+from ssi_pipeline.physics.widths import FWHM_PER_SIGMA
 
 _SUPPORT_SIGMA = 4.5
 """A Gaussian is cut where 7e-6 of it is left along an axis, far below what ``energy`` cuts away."""
 
 _WIDEST_SIGMA = 1000.0
-
-_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 
 def gaussian_psf(
@@ -40,7 +39,7 @@ def gaussian_psf(
         raise InputError("psf.fwhm_um needs the voxel size, which the image does not state: set input.voxel_size_um")
     sizes = voxel_um if section.fwhm_um and voxel_um else (1.0, 1.0, 1.0)
     profiles = [
-        _profile(fwhm[axis] / size / _FWHM_PER_SIGMA) if axis in used else np.ones(1)
+        _profile(fwhm[axis] / size / FWHM_PER_SIGMA) if axis in used else np.ones(1)
         for axis, size in zip(SPATIAL, sizes, strict=True)
     ]
     z, y, x = np.ix_(*profiles)
@@ -52,7 +51,7 @@ def _profile(sigma: float) -> NDArray[np.float64]:
     """Integrals of a Gaussian over pixels; point samples of a narrow one would be too narrow."""
     if sigma > _WIDEST_SIGMA:
         raise InputError(
-            f"a PSF with a width of {sigma * _FWHM_PER_SIGMA:.3g} pixels is wider than any tile: check its unit"
+            f"a PSF with a width of {sigma * FWHM_PER_SIGMA:.3g} pixels is wider than any tile: check its unit"
         )
     radius = math.ceil(_SUPPORT_SIGMA * sigma)
     edges = (np.arange(2 * radius + 2) - radius - 0.5) / (sigma * math.sqrt(2))

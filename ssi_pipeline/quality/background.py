@@ -18,7 +18,7 @@ def background_structure(
     estimate: NDArray[np.floating],
     noise_variance: NDArray[np.floating],
     seen: NDArray[np.bool_],
-) -> float:
+) -> tuple[float, float]:
     """Return the mean of |f - median f| over the pixels around which the measurement varies as its noise does.
 
     Parameters
@@ -32,25 +32,15 @@ def background_structure(
 
     Returns
     -------
-    structure
-        0 on a flat background; NaN where there is none.
-    """
-    values = estimate[_dark_flat(measured, noise_variance, seen)[0]]
-    return float(np.mean(np.abs(values - np.median(values)), dtype=np.float64)) if values.size else float("nan")
-
-
-def background_deviation(
-    measured: NDArray[np.floating],
-    estimate: NDArray[np.floating],
-    noise_variance: NDArray[np.floating],
-    seen: NDArray[np.bool_],
-) -> float:
-    """Return the same of f less the mean of y over 7 x 7 pixels: what flat parts of other levels add is gone.
-
-    So it can be compared between tiles. For estimates of one tile ``background_structure`` does as well.
+    structure, deviation
+        ``structure`` is 0 on a flat background. ``deviation`` is the same of f less the mean of y over 7 x 7 pixels:
+        what flat parts of other levels add is gone, so it can be compared between tiles. NaN without any background.
     """
     flat, mean = _dark_flat(measured, noise_variance, seen)
-    values = estimate[flat] - mean[flat]
+    return _mean_deviation(estimate[flat]), _mean_deviation(estimate[flat] - mean[flat])
+
+
+def _mean_deviation(values: NDArray[np.floating]) -> float:
     return float(np.mean(np.abs(values - np.median(values)), dtype=np.float64)) if values.size else float("nan")
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from markupsafe import Markup
 from matplotlib.colors import PowerNorm
-from numpy.typing import NDArray
 
 from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.widths import fwhm, profile_through_peak
 from ssi_pipeline.report.drawing import new_figure, picture
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
@@ -42,7 +41,7 @@ def _rows(psf: Psf) -> list[tuple[str, str]]:
     voxel = psf.voxel_size_um
     widths = []
     for axis in used:
-        width = fwhm(_profile(psf.values, axis))
+        width = fwhm(profile_through_peak(psf.values, axis))
         size = f" ({width * voxel[axis]:.3g} µm)" if voxel else ""
         widths.append(f"{'zyx'[axis]} {width:.2f} px{size}")
     rows = [
@@ -53,23 +52,6 @@ def _rows(psf: Psf) -> list[tuple[str, str]]:
     if voxel:
         rows.insert(1, ("voxel size, z y x", " × ".join(f"{v:g}" for v in voxel) + " µm"))
     return rows
-
-
-def _profile(values: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
-    peak = list(np.unravel_index(values.argmax(), values.shape))
-    line = tuple(slice(None) if i == axis else int(p) for i, p in enumerate(peak))
-    return values[line].astype(np.float64)
-
-
-def fwhm(profile: NDArray[np.float64]) -> float:
-    """Return the full width at half maximum in pixels, by straight lines between pixels; the rest counts as 0."""
-    half, peak = profile.max() / 2, int(profile.argmax()) + 1
-    padded = np.concatenate([[0.0], profile, [0.0]])
-    left = int(np.nonzero(padded[:peak] < half)[0][-1])
-    right = peak + 1 + int(np.nonzero(padded[peak + 1 :] < half)[0][0])
-    start = left + (half - padded[left]) / (padded[left + 1] - padded[left])
-    stop = right - (half - padded[right]) / (padded[right - 1] - padded[right])
-    return float(stop - start)
 
 
 def _picture(psf: Psf, channels: list[int]) -> Markup:

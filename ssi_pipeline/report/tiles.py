@@ -45,8 +45,7 @@ def tiles_section(facts: RunFacts) -> Section:
             troubles.append(f"{title}: its input or its output cannot be read, or is not written")
         else:
             pictures.append(_draw(facts, view, name))
-    uncertain = facts.context.layers == 2
-    html = render("tiles", by=by, pictures=pictures, troubles=troubles, uncertain=uncertain)
+    html = render("tiles", by=by, pictures=pictures, troubles=troubles, uncertain=facts.context.uncertain)
     return Section("tiles", "Tiles from near", html)
 
 

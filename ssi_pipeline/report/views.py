@@ -83,7 +83,7 @@ def read_output(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | No
 
 def read_uncertainty(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
     """Return the uncertainty, as ``read_output``; None also where none was asked for."""
-    return _read_written(facts, view, c, 1) if facts.context.layers == 2 else None
+    return _read_written(facts, view, c, 1) if facts.context.uncertain else None
 
 
 def _read_written(facts: RunFacts, view: View, c: int, image: int) -> NDArray[np.float32] | None:

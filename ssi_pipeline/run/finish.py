@@ -14,7 +14,7 @@ from ssi_pipeline.storage.ledger import read_heads, read_records
 from ssi_pipeline.storage.output import write_quality
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.retraining import RETRAINED
+from ssi_pipeline.tasks.second_training import RETRAINED
 
 METHODS = {
     name: code

@@ -123,7 +123,7 @@ def describe_time(time: TimeEstimate | None, workers: int) -> str:
 
 
 def _arrays(prepared: Prepared) -> list[str]:
-    return [prepared.context.dtype] + (["and float32 uncertainty"] if prepared.context.layers == 2 else [])
+    return [prepared.context.dtype] + (["and float32 uncertainty"] if prepared.context.uncertain else [])
 
 
 def _scratch(prepared: Prepared) -> str:

@@ -17,7 +17,7 @@ from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, records_of
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.retraining import RETRAINED
+from ssi_pipeline.tasks.second_training import RETRAINED
 
 MENDABLE = ("held-out", "gain", "whiteness", "r2r", "chi2", "background", "seam", "steps")
 """Alarms that another training may silence; a saturated or hot pixel stays what it is."""

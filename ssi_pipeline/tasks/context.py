@@ -91,12 +91,17 @@ class Context:
     def arrays(self) -> tuple[str, ...]:
         """Names of the arrays in the output."""
         levels = tuple(str(level) for level in range(self.pyramid.n_levels))
-        return (*levels, f"{UNCERTAINTY}/0") if self.layers == 2 else levels
+        return (*levels, f"{UNCERTAINTY}/0") if self.uncertain else levels
 
     @property
     def layers(self) -> int:
         """Arrays that a tile results in: the estimate, and its uncertainty where that is asked for."""
-        return 2 if self.document.config.output.uncertainty else 1
+        return 2 if self.uncertain else 1
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether each tile's uncertainty is asked for."""
+        return self.document.config.output.uncertainty > 0
 
     @property
     def scratch_path(self) -> Path:

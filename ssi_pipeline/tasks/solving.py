@@ -21,7 +21,7 @@ from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.device import choose_device
 from ssi_pipeline.tasks.measure import read_measurement
 from ssi_pipeline.tasks.memory import with_smaller_batch
-from ssi_pipeline.tasks.retraining import RETRAINED, better_of_two
+from ssi_pipeline.tasks.second_training import RETRAINED, better_of_two
 from ssi_pipeline.tasks.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _layers(context: Context, tile: Tile, solution: Solution, otherwise: float) 
         There are values that are not finite.
     """
     layers = [solution.estimate]
-    if context.layers == 2:
+    if context.uncertain:
         known = solution.uncertainty
         layers.append(np.full_like(solution.estimate, otherwise) if known is None else known)
     inside = tile.valid.relative_to(tile.domain.start).slices

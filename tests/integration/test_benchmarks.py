@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
+import blank
 import calibration
 import denoise
+import false_alarms
 import numpy as np
 import pytest
 import scale
@@ -111,6 +114,14 @@ def test_uncertainty(tmp_path: Path) -> None:
         assert shares == sorted(shares, reverse=True)  # a larger map is exceeded less
     assert uncertainty.share(row, "map", 3) <= uncertainty.share(row, "disagreement", 3)
     assert (tmp_path / "calibration.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("study", [blank, false_alarms])
+def test_the_short_forms_of_what_is_measured_of_alarms(
+    study: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.main(["--short", "--output", str(tmp_path)])
+    assert "|" in capsys.readouterr().out
 
 
 def test_the_pick_of_two_trainings() -> None:

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import importlib.util
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import zarr
 from builders import TINY, beads, complete, config_of, hashes, level, make_run, records
+from false_alarms import wrong_psf
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ssi_pipeline.cli import main
-from ssi_pipeline.config import GaussianPsf, RunConfig
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion import solve
-from ssi_pipeline.physics import load_psf
 from ssi_pipeline.quality.alarms import names_of
 from ssi_pipeline.run.export import COLUMNS
 from ssi_pipeline.tasks import solving
@@ -234,18 +234,6 @@ WRONG = (9, 28, 50)
 """Places of three tiles of 64 in the order of solving."""
 
 
-def widen_psf_of(monkeypatch: pytest.MonkeyPatch, wrong: Sequence[int]) -> None:
-    """A solver that takes a PSF 1.5 times as wide in a few tiles."""
-    solved = solve.solve
-    count = iter(range(10**6))
-    wide = load_psf(GaussianPsf.model_validate(psf_of(1.5 * WIDTH)), None, 2)
-
-    def sabotaged(measurement: Any, psf: Any, *rest: Any, **options: Any) -> Any:
-        return solved(measurement, wide if next(count) in wrong else psf, *rest, **options)
-
-    monkeypatch.setattr(solve, "solve", sabotaged)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "names"),
@@ -256,14 +244,12 @@ def widen_psf_of(monkeypatch: pytest.MonkeyPatch, wrong: Sequence[int]) -> None:
         ("ssi", {"chi2", "whiteness", "clipped"}),
     ],
 )
-def test_tiles_with_a_psf_that_is_too_wide_are_flagged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solver: str, names: set[str]
-) -> None:
-    widen_psf_of(monkeypatch, WRONG)
+def test_tiles_with_a_psf_that_is_too_wide_are_flagged(tmp_path: Path, solver: str, names: set[str]) -> None:
     training = {**TINY["training"], "steps": 40, "validate_every": 20, "batch": 2}
     settings = {**_SETTINGS, "solver": solver, "network": TINY["network"], "training": training}
     config = make_run(tmp_path, scene(), "yx", **settings)
-    output = complete(config)
+    with wrong_psf(WRONG):
+        output = complete(config)
     assert [records(config, "solve")[i].index for i in WRONG] == list(WRONG)
     found = alarms(output)
     for index in WRONG:

@@ -18,12 +18,12 @@ from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import InputError, OutputError
+from ssi_pipeline.physics.widths import fwhm
 from ssi_pipeline.report import write_report
 from ssi_pipeline.report.drawing import round_below
 from ssi_pipeline.report.facts import read_facts
 from ssi_pipeline.report.grids import planes
 from ssi_pipeline.report.pictures import detail_corner
-from ssi_pipeline.report.psfs import fwhm
 from ssi_pipeline.report.seams import seams_section, worst_border
 from ssi_pipeline.report.words import scaled, share
 from ssi_pipeline.run import prepare, run

@@ -21,7 +21,7 @@ from ssi_pipeline.run.retraining import retrained_tiles
 from ssi_pipeline.storage.output import read_quality
 from ssi_pipeline.storage.parts import Part
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.retraining import is_better
+from ssi_pipeline.tasks.second_training import is_better
 from ssi_pipeline.tasks.seeds import seed_for
 
 BAD = 6
