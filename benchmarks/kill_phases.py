@@ -61,7 +61,7 @@ class Chain:
 
 
 def write_case(folder: Path, executor: dict[str, object]) -> Path:
-    """Write a volume of 16 tiles with blocks across tiles, a pyramid and an uncertainty map; returns its configuration."""
+    """Write a volume of 16 tiles with a pyramid and an uncertainty map; returns its configuration."""
     rng = np.random.default_rng(0)
     points = np.zeros((2, 96, 512))
     points[tuple(rng.integers(0, n, 200) for n in points.shape)] = rng.uniform(500, 4000, 200)
@@ -146,7 +146,7 @@ def _children(pid: int) -> list[psutil.Process]:
 
 
 def chain(config: Path, executor: str, expected: dict[str, str], rng: random.Random, most: int) -> Chain:
-    """Kill one run in up to ``most`` phases, in their order, each chosen with a chance of two thirds; then finish it."""
+    """Kill one run in up to ``most`` phases, each chosen with a chance of two thirds; then finish it."""
     forget(config)
     killed: list[str] = []
     for phase in PHASES:
@@ -155,7 +155,7 @@ def chain(config: Path, executor: str, expected: dict[str, str], rng: random.Ran
     status = start(config).wait()
     output, state = config.parent / "out.zarr", config.parent / "out.zarr.run"
     partial = [p for folder in (output, state) for p in folder.rglob("*.partial")]
-    beside = [p for p in config.parent.glob(".*partial*")]
+    beside = list(config.parent.glob(".*partial*"))
     sound = not partial and not beside and status == 0 and verify(load_config(config)).good
     return Chain(executor, killed, status, hashes(output) == expected, sound)
 
@@ -186,8 +186,9 @@ def report(chains: list[Chain], command: str, seed: int) -> str:
         [
             "# Killed in every phase",
             "",
-            f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, `{command}`, seed {seed}. SIGKILL of the client and its",
-            "workers within a quarter of a second after the first sign of a phase; the same command resumes.",
+            f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, `{command}`, seed {seed}.",
+            "SIGKILL of the client and its workers within a quarter of a second after the first sign of a phase; the",
+            "same command resumes.",
             "",
             f"- {sum(counts.values())} kills in {len(chains)} runs",
             f"- runs that ended with 0, equal to the undisturbed one to the byte, and sound: {good} of {len(chains)}",
