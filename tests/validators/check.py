@@ -3,8 +3,8 @@
     python check.py MANIFEST
 
 MANIFEST is what ``outputs.make_outputs`` returns, as JSON. Prints one JSON row for each output and library: ``kind``,
-``version``, ``library``, ``library_version``, ``problem`` (nothing where all is well) and ``warnings``. Imports nothing of the
-package, which is not installed here.
+``version``, ``library``, ``library_version``, ``problem`` (nothing where all is well) and ``warnings``. Imports nothing
+of the package, which is not installed here.
 """
 
 from __future__ import annotations

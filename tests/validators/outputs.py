@@ -26,8 +26,8 @@ UM = {"z": 0.4, "y": 0.1, "x": 0.1}
 class Kind:
     """One kind of output.
 
-    ``omero``: the input's block of that name, in an OME-Zarr image; None: a bare array. ``channels``: names that readers
-    have to find. ``known``: axes along which the input says what a voxel is.
+    ``omero``: the input's block of that name, in an OME-Zarr image; None: a bare array. ``channels``: names that
+    readers have to find. ``known``: axes along which the input says what a voxel is.
     """
 
     name: str
