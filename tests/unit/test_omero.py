@@ -124,15 +124,9 @@ def test_what_is_no_window_is_replaced(window: Any) -> None:
 
 
 def test_what_else_is_said_is_kept_where_it_has_its_type() -> None:
-    channel = {
-        "active": True,
-        "inverted": "no",
-        "coefficient": math.nan,
-        "family": "linear",
-        "wavelength_id": 7,
-        "lut": "x",
-    }
-    made = block({"channels": [channel], "id": 1, "name": 3, "version": "0.3", "extra": math.nan}, 1)
+    channel = {"active": True, "family": "linear", "lut": "x"}
+    wrong = {"inverted": "no", "coefficient": math.nan, "wavelength_id": 7}
+    made = block({"channels": [{**channel, **wrong}], "id": 1, "name": 3, "version": "0.3", "extra": math.nan}, 1)
     assert {k: v for k, v in made["channels"][0].items() if k not in ("label", "color", "window")} == channel
     assert set(made) == {"id", "channels"}
 
