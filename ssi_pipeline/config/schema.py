@@ -78,12 +78,13 @@ def config_schema() -> dict[str, Any]:
 
 def _field(name: str, field: dict[str, Any]) -> dict[str, Any]:
     if name in _INSTEAD:
-        kept = {key: field[key] for key in ("title", "default", "description") if key in field}
+        kept: dict[str, Any] = {key: field[key] for key in ("title", "default", "description") if key in field}
         return {**kept, **_INSTEAD[name]}
     if "$ref" in field and "default" in field:
         # a section with nothing in it is the section's defaults
         return {"anyOf": [{"$ref": field["$ref"]}, {"type": "null"}]}
-    return _lenient(field, _FIELDS.get(name, {}))
+    lenient: dict[str, Any] = _lenient(field, _FIELDS.get(name, {}))
+    return lenient
 
 
 def _lenient(node: Any, demanded: dict[str, Any]) -> Any:
@@ -114,5 +115,5 @@ def _number_as_text(number: dict[str, Any]) -> str:
 
 def _or_else(plain: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
     """Return a choice between a schema and others; what is about the whole stays outside."""
-    outer = {key: plain[key] for key in ("title", "default", "description") if key in plain}
+    outer: dict[str, Any] = {key: plain[key] for key in ("title", "default", "description") if key in plain}
     return {**outer, "anyOf": [{k: v for k, v in plain.items() if k not in outer}, *others]}
