@@ -40,6 +40,7 @@ from ssi_pipeline.run import read_status, verify
 from ssi_pipeline.run.finish import METRICS
 from ssi_pipeline.storage.ledger import latest_records
 from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.quality_arrays import TILE_DIMENSIONS
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.measure import read_measurement
@@ -301,7 +302,7 @@ def test_metrics_lie_on_the_tile_grid(tmp_path: Path) -> None:
     config = make_run(tmp_path, beads((2, 2, 40, 70)), "czyx", solver="ssi", tiling={"core": 32}, **TINY)
     output = complete(config)
     group = zarr.open_group(output / "quality", mode="r")
-    assert set(group.array_keys()) == set(METRICS)
+    assert set(group.array_keys()) == set(METRICS) | set(TILE_DIMENSIONS)
     values = {name: np.asarray(group[name][...]) for name in METRICS}  # type: ignore[index]
     assert {v.shape for v in values.values()} == {(1, 2, 2, 2, 3)}
     assert (values["status"] == 1).all()
