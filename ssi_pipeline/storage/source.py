@@ -17,6 +17,7 @@ from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.ome import ImageMetadata
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
+_COMPANION = ".companion.ome"
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 _STAMPED = ("", "zarr.json", ".zarray", ".zattrs")
 _open_lock = threading.RLock()
@@ -112,7 +113,7 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int], ...]) -> Source:
         from ssi_pipeline.storage.zarr_source import ZarrSource
 
         return ZarrSource(path, spec.level, spec.axes, spec.voxel_size_um)
-    if path.suffix.lower() not in _TIFF:
+    if path.suffix.lower() not in _TIFF and not path.name.lower().endswith(_COMPANION):
         raise InputError(
             f"input {path} is no image that can be read: expected OME-Zarr, a zarr array or TIFF ({_TIFF[0]})"
         )
