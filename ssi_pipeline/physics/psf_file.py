@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.physics.lengths import tiff_voxel_um
-from ssi_pipeline.tiff.codec import refuse_codec
+from ssi_pipeline.tiff.codec import refuse_codec, refuse_undecodable
 from ssi_pipeline.tiff.colours import refuse_colours
 from ssi_pipeline.tiff.completeness import series_planes
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
@@ -82,6 +82,7 @@ def _read_tiff(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
             raise InputError(f"{where} has axes {series.axes} {series.shape}; expected one channel, y x or z y x")
         refuse_colours(series.keyframe, where)
         refuse_codec(series.keyframe, where)
+        refuse_undecodable(series.keyframe, where)
         if series.nbytes > _LARGEST:
             raise InputError(f"{where} has {series.nbytes} bytes {series.shape}; expected a PSF, of less than 4 GiB")
         if len(tif.series) > 1:
@@ -89,7 +90,7 @@ def _read_tiff(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
                 f"{where} holds {len(tif.series)} images; expected one. The first ({describe_series(series)}) as a "
                 f"file of its own: {extract_command(path, 0)}"
             )
-        left_out = opened.directories.pages - max(len(series), series_planes(series))
+        left_out = opened.directories.pages - series_planes(series)
         if left_out > 0:
             raise InputError(f"{where} has {left_out} more pages than its metadata name; save it anew")
         return series.asarray(), tiff_voxel_um(tif)

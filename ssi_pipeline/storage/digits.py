@@ -27,8 +27,8 @@ def refuse_too_large(values: NDArray[Any], where: str) -> None:
         largest = _magnitude(values)
         if largest > _FLOAT64:
             raise InputError(
-                f"{where} has integers of up to {largest}: beyond 2^53 (9e15) they lose digits in any float. Such numbers "
-                "are labels, time stamps or bit fields more often than intensities; else subtract an offset or rescale"
+                f"{where} has integers of up to {largest}: beyond 2^53 (9e15) they lose digits in any float. Such "
+                "numbers are labels, time stamps or bit fields more often than intensities; else subtract an offset"
             )
 
 

@@ -48,7 +48,8 @@ def refuse_undecodable(page: Any, where: str) -> None:
         page.decode(file.read(page.databytecounts[0]), 0, jpegtables=page.jpegtables)
     except Exception as error:  # a damaged segment is for its tiles to say
         if "imagecodecs" in str(error) or isinstance(error, (ImportError, NotImplementedError)):
-            what = f"stored with {page.bitspersample} bits per pixel ({_name(page)})"
+            packed = f"stored with {page.bitspersample} bits per pixel"
+            what = packed if page.compression == 1 else f"compressed with {_name(page)}"
             raise InputError(_advice(what, error, where)) from None
     finally:
         if closed:

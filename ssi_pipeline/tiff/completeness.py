@@ -71,20 +71,22 @@ def refuse_damage(tif: tifffile.TiffFile | None, directories: Directories, where
         return
     promised = promised_planes(tif) if tif is not None else None
     there = directories.complete
-    if tif is not None and directories.pages == 1:
-        there = max(there, _by_bytes(tif.pages.first, directories.size))
+    if tif is not None:
+        there = max(there, _by_bytes(tif.pages.first, directories))
     if promised is None or promised <= there:
         counted = f"{there} whole plane(s) are there"
     else:
         counted = f"{promised} planes are promised, {there} are there"
-    raise InputError(f"{where} is cut short or damaged: {counted} ({directories.problem}): {_AGAIN}")
+    raise InputError(f"{where} is cut short or damaged: {counted} ({directories.problem}): copy the file again")
 
 
-def _by_bytes(page: Any, size: int) -> int:
-    """Planes that follow each other from the first one on, where the directories come last."""
+def _by_bytes(page: Any, directories: Directories) -> int:
+    """Planes that follow each other from the first one on, where the further directories come after them all."""
     with contextlib.suppress(Exception):
         if page.is_contiguous and page.nbytes:
-            return int(max(0, size - page.dataoffsets[0]) // page.nbytes)
+            end = min(directories.size, directories.second or directories.size)
+            planes = max(0, end - page.dataoffsets[0]) // page.nbytes
+            return int(planes) if planes > 1 or directories.pages == 1 else 0
     return 0
 
 
@@ -106,7 +108,7 @@ def refuse_missing_planes(tif: tifffile.TiffFile, series: Any, directories: Dire
         metadata = promised_planes(tif) if series.kind in ("imagej", "shaped") or tif.is_imagej else None
         wanted = max(series_planes(series), metadata or 0)
         virtual = series.dataoffset is not None and pages < wanted
-        there = _by_bytes(series.keyframe, directories.size) if virtual else pages
+        there = _by_bytes(series.keyframe, directories) if virtual else pages
     if there < wanted:
         raise InputError(f"{where}: {wanted} planes are promised, {there} are there: {_AGAIN}")
 

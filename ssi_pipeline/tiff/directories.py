@@ -40,7 +40,8 @@ class Directories:
 
     ``pages``: directories that are whole. ``complete``: of these, pages whose strips or tiles end within the
     file. ``absent`` of ``segments``: strips or tiles of 0 bytes, which read as nothing. ``problem``: what
-    ends the chain before its end, or makes pages incomplete; empty if nothing does.
+    ends the chain before its end, or makes pages incomplete; empty if nothing does. ``second``: where the second
+    directory is, or should be, 0 where there is none: many writers put the pixels of all pages before it.
     """
 
     size: int
@@ -49,6 +50,7 @@ class Directories:
     absent: int
     segments: int
     problem: str
+    second: int = 0
 
 
 @dataclass(slots=True)
@@ -86,12 +88,14 @@ class _Walk:
     form: _Format
     pages: list[dict[int, Entry]] = field(default_factory=list)
     problem: str = ""
+    second: int = 0
 
     def follow(self, offset: int) -> None:
         """Read all directories, from the first one's offset on."""
         seen: set[int] = set()
         while offset:
             number = len(self.pages)
+            self.second = offset if number == 1 else self.second
             if offset in seen:
                 self.problem = f"its chain of page directories runs in a circle after page {number}"
                 return
@@ -198,7 +202,7 @@ def _with_segments(walk: _Walk) -> Directories:
         problem = problem or f"its description lies behind its end (byte {walk.size})"
     if incomplete:
         problem = problem or f"pixels of page {incomplete[0]} lie behind its end (byte {walk.size})"
-    return Directories(walk.size, pages, pages - len(incomplete), absent, segments, problem)
+    return Directories(walk.size, pages, pages - len(incomplete), absent, segments, problem, walk.second)
 
 
 def _counts(walk: _Walk, entries: dict[int, Entry], looked_into: bool) -> tuple[int, int]:

@@ -88,16 +88,17 @@ def extract_command(path: Path, index: int) -> str:
 
 def _used_pages(tif: tifffile.TiffFile) -> int:
     used: set[int] = set()
+    own = tif.filehandle.path  # a set may have opened this file a second time
     for series in (level for first in tif.series for level in first.levels):
         first = series[0]
         if series.kind in ("shaped", "imagej", "uniform", "stk"):
             # these are always one page after the other, and may stand for pages that were never read
             if first is not None and isinstance(first.index, int):
-                used.update(range(first.index, first.index + max(len(series), series_planes(series))))
+                used.update(range(first.index, first.index + series_planes(series)))
             continue
         for i in range(len(series)):
             page = series[i]
-            if page is not None and isinstance(page.index, int) and page.parent is tif:
+            if page is not None and isinstance(page.index, int) and page.parent.filehandle.path == own:
                 used.add(page.index)
     return len(used)
 
