@@ -116,6 +116,8 @@ class _Walk:
 
     def _directory(self, offset: int) -> tuple[dict[int, Entry], int] | None:
         count, entry, link = self.form.count, self.form.entry, self.form.offset
+        if offset >= self.size:
+            return None
         data = os.pread(self.file, _CHUNK, offset)
         if len(data) < count.size:
             return None
