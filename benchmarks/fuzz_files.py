@@ -13,7 +13,7 @@ What a file ends in:
 - said: another number of bytes, with a note.
 - stated: another number of bytes without a note, where the file is consistent in itself. That is so for zarr
   arrays whose changed shape or dtype still has the chunk grid of the files that are there: nothing in a chunk says
-  how many pixels it is of.
+  how many pixels it is of. And for a TIFF of one directory behind which as many bytes lie as it states.
 - silent: another number of bytes, no note, not consistent. A fault.
 - traceback: an exception that is no error of this package. A fault.
 - hang: more than 10 s. A fault.
@@ -49,6 +49,7 @@ from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.planning import describe_plan
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.source import clear_sources
+from ssi_pipeline.tiff.directories import read_directories
 
 LIMIT_S = 10
 ADDRESS_SPACE = 6 * 2**30
@@ -328,7 +329,16 @@ def judge(folder: Path, kind: Kind, size: int) -> Finding:
     text = f"{found} bytes in place of {size}; notes: {'; '.join(notes)}"
     if notes:
         return Finding("said", text)
-    return Finding("stated" if _same_grid(folder / kind.target) else "silent", text)
+    target = folder / kind.target
+    return Finding("stated" if _same_grid(target) or _one_directory(target, found) else "silent", text)
+
+
+def _one_directory(path: Path, found: int) -> bool:
+    """Tell whether a TIFF has one directory only, and as many bytes after it as are read."""
+    if path.suffix != ".tif" or read_directories(path).pages != 1:
+        return False
+    with tifffile.TiffFile(path) as tif:
+        return tif.pages.first.dataoffsets[0] + found <= path.stat().st_size
 
 
 def _same_grid(path: Path) -> bool:

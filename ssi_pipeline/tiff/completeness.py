@@ -16,6 +16,7 @@ from ssi_pipeline.tiff.directories import Directories
 _AGAIN = "copy the file again (or, if its acquisition was stopped early, save the planes that are there as a new file)"
 
 _CHECKED_PAGES = 10_000
+_SEPARATE = 2
 
 
 def promised_planes(tif: tifffile.TiffFile) -> int | None:
@@ -111,6 +112,31 @@ def refuse_missing_planes(tif: tifffile.TiffFile, series: Any, directories: Dire
         there = _by_bytes(series.keyframe, directories) if virtual else pages
     if there < wanted:
         raise InputError(f"{where}: {wanted} planes are promised, {there} are there: {_AGAIN}")
+
+
+def refuse_short_page(page: Any, where: str) -> None:
+    """Refuse pages of a width and height for which they have too few strips or tiles, or too few bytes.
+
+    Raises
+    ------
+    InputError
+        Width, height or the lists of strips are wrong, or part of them is lost.
+    """
+    counts, samples = page.databytecounts, page.samplesperpixel if page.planarconfig == _SEPARATE else 1
+    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    if page.imagedepth == 1 and height > 0 and width > 0 and not page.is_stk and not page.is_lsm:
+        needed = -(-page.imagelength // height) * -(-page.imagewidth // width) * samples
+        if min(len(counts), len(page.dataoffsets)) < needed:
+            raise InputError(
+                f"{where}: its first page has {len(counts)} strips or tiles; {page.imagewidth} x {page.imagelength} "
+                f"pixels need {needed}: its directory is damaged; copy the file again"
+            )
+    plain = page.compression == 1 and page.bitspersample in (8, 16, 32, 64) and 0 not in counts and not page.is_tiled
+    if plain and not page.is_subsampled and sum(counts) < page.nbytes:
+        raise InputError(
+            f"{where}: its first page holds {sum(counts)} bytes of pixels, but {page.imagewidth} x {page.imagelength} "
+            f"pixels need {page.nbytes}: its directory is damaged; copy the file again"
+        )
 
 
 def refuse_level_outside(series: Any, where: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import tifffile
 
+from ssi_pipeline.errors import InputError
 from ssi_pipeline.tiff.completeness import series_planes
 from ssi_pipeline.tiff.directories import Directories
 
@@ -48,7 +49,13 @@ def describe_sparse(directories: Directories, path: Path) -> list[str]:
 
 
 def describe_page(page: Any, path: Path) -> list[str]:
-    """Return notes on how the pixels of the first page are stored."""
+    """Return notes on how the pixels of the first page are stored.
+
+    Raises
+    ------
+    InputError
+        It has fewer bytes than its width and height need.
+    """
     notes = []
     if page.photometric == _WHITE_IS_ZERO:
         notes.append(
@@ -57,6 +64,11 @@ def describe_page(page: Any, path: Path) -> list[str]:
         )
     stored = _stored_bytes(page)
     needed = page.nbytes
+    if stored is not None and stored < needed:
+        raise InputError(
+            f"the first strip of {path} is {needed - stored} bytes too short for its width and height: "
+            "its directory is damaged; copy the file again"
+        )
     if stored is not None and stored > needed:
         notes.append(
             f"the first page of {path.name} holds {stored} bytes of pixels where its width and height need {needed}: "

@@ -9,7 +9,7 @@ from pathlib import Path
 import tifffile
 
 from ssi_pipeline.errors import InputError
-from ssi_pipeline.tiff.completeness import refuse_damage, refuse_missing_planes
+from ssi_pipeline.tiff.completeness import refuse_damage, refuse_missing_planes, refuse_short_page
 from ssi_pipeline.tiff.directories import Directories, read_directories
 from ssi_pipeline.tiff.foreign import likely_kind, read_head, refuse_foreign
 from ssi_pipeline.tiff.left_out import (
@@ -52,7 +52,13 @@ class OpenTiff:
         return Path(self.tif.filehandle.path)
 
     def notes(self) -> list[str]:
-        """Return what the user must know of the file although it can be read."""
+        """Return what the user must know of the file although it can be read.
+
+        Raises
+        ------
+        InputError
+            The first strip has fewer bytes than its width and height need.
+        """
         try:
             return [
                 *describe_left_out(self.tif, self.directories, self.path),
@@ -153,6 +159,7 @@ def _checked(
         raise InputError(f"{where} holds no image{_because(records)}")
     if tif.is_ome and series[0].kind in _FOREIGN_SERIES:
         raise InputError(f"{where}: its OME-XML does not fit its pages{_because(records)}: save it anew as OME-TIFF")
+    refuse_short_page(series[0].keyframe, where)
     refuse_missing_planes(tif, series[0], directories, where)
     missing = [record for record in records if means_missing(record)]
     if missing:
