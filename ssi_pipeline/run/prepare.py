@@ -53,11 +53,12 @@ def prepare(config: RunConfig) -> Prepared:
     """
     refuse_overlap(config)
     source = open_source(spec_of(config.input))
+    # before anything is made of its shape: they prove that what is stated is there
+    notes = (*source.notes, *describe_digits(source))
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     workers = worker_count(config.executor)
     plan = make_plan(source.volume, config, radius, worker_memory(config.executor))
-    notes = (*source.notes, *describe_digits(source))
     basis = basis_of(
         config,
         identity(spec_of(config.input)),

@@ -92,7 +92,8 @@ class TiffSource:
         key, own = self._series.keyframe, self._page_shape
         if self._axes.file_shape[-len(own) :] != own or (key.axes not in _PAGES and self._offset is None):
             raise InputError(
-                f"{where} stores its planes as {key.axes} {own}, expected YX: save it as OME-TIFF or OME-Zarr"
+                f"{where} stores its planes as {key.axes} {own} in an image of shape {self._axes.file_shape}; "
+                "expected planes YX: save it as OME-TIFF or OME-Zarr"
             )
         sample = found.find("S")
         if sample >= 0 and self._axes.names[sample] in "yx":
@@ -189,7 +190,7 @@ def _shape_and_axes(series: tifffile.TiffPageSeries, asked: str | None, where: s
     Samples of a pixel (S) count as an axis only where the user says what they are: three planes that a
     writer took for colours are no colours then.
     """
-    squeeze = asked is None or len(asked) <= len(series.get_axes(True).replace("S", ""))
+    squeeze = asked is None or len(asked) <= len(series.get_axes(True))
     shape, axes = series.get_shape(squeeze), series.get_axes(squeeze)
     keep = [i for i, axis in enumerate(axes) if axis != "S" or shape[i] > 1]
     shape, axes = tuple(shape[i] for i in keep), "".join(axes[i] for i in keep)

@@ -378,6 +378,19 @@ def test_samples_are_channels_where_the_user_says_so(tmp_path, options, planar):
         np.testing.assert_array_equal(source.read(0, c, Box((0, 7, 9), (1, 37, 41)))[0], STACK[c, 7:37, 9:41])
 
 
+def test_stacks_of_colour_pictures_are_channels_where_the_user_says_so(tmp_path):
+    values = np.moveaxis(STACK.reshape(3, 3, 40, 48), 1, -1)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.ome.tif", values, photometric="rgb", metadata={"axes": "ZYXS"})
+    tifffile.imwrite(tmp_path / "c.tif", values.astype(np.uint8), imagej=True, metadata={"axes": "ZYXS"})
+    for name in ("a.tif", "b.ome.tif", "c.tif"):
+        refused(tmp_path / name, "e.g. axes: zyxc")
+        source = opened(tmp_path / name, axes="zyxc")
+        assert source.volume.shape == (1, 3, 3, 40, 48)
+        wanted = values[1:, 3:30, 5:, 1].astype(source.volume.dtype)
+        np.testing.assert_array_equal(source.read(0, 1, Box((1, 3, 5), (3, 30, 48))), wanted)
+
+
 @pytest.mark.parametrize("axes", ["zyx", "xyz", "yxz", "zxy", "yxc", "xyc", "txy", "cyx"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_axes_in_any_order_are_read_as_said(tmp_path, axes, compression):
@@ -524,6 +537,27 @@ def test_an_npy_whose_header_and_size_differ_is_refused(tmp_path):
         path.write_bytes(changed)
         with pytest.raises(InputError, match=says):
             read_psf_file(path)
+
+
+def test_a_pyramid_in_pages_with_a_label_beside_it(tmp_path):
+    path, image = tmp_path / "a.tif", np.arange(128 * 128, dtype=np.uint16).reshape(128, 128)
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(image, tile=(32, 32), metadata=None, **GREY)
+        tif.write(image[::2, ::2], tile=(32, 32), subfiletype=1, metadata=None, **GREY)
+        tif.write(image[:20, :30], metadata=None, **GREY)
+    source = opened(path, level=1)
+    np.testing.assert_array_equal(read_all(source)[0], image[::2, ::2])
+    said(source, "left out: series 1 (20 x 30 yx")
+
+
+def test_files_of_other_formats_are_named(tmp_path):
+    for name, content, says in [
+        ("a.czi", b"ZISRAWFILE", "Zeiss CZI"),
+        ("a.czi", b"version https://git-lfs", "git lfs pull"),
+        ("a.tif.gz", b"\x1f\x8b", "gunzip"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        refused(tmp_path / name, "expected OME-Zarr, a zarr array or TIFF", says)
 
 
 # --- pyramids ---------------------------------------------------------------------------------------
