@@ -71,6 +71,8 @@ class TiffSource:
                 refuse_level_outside(series, where)
             self._series, self._page_shape = series, tuple(series.keyframe.shape)
             refuse_colours(series.keyframe, where)
+            refuse_codec(series.keyframe, where)
+            refuse_undecodable(series.keyframe, where)
             metadata = _at_level(read_tiff_metadata(opened.tif), opened.first, series)
             self._offset = None if series.is_multifile else series.dataoffset
             self._dtype = np.dtype(series.dtype).newbyteorder(opened.tif.byteorder)
@@ -82,8 +84,6 @@ class TiffSource:
             raise InputError(f"{where} is no readable TIFF: {type(error).__name__}: {error}") from error
         self._axes = resolve_axes(shape, found, axes, where)
         self._refuse_layout(found, where)
-        refuse_codec(series.keyframe, where)
-        refuse_undecodable(series.keyframe, where)
         self.volume: Volume
         self.metadata: ImageMetadata
         self.volume, self.metadata = describe_image(self._axes, found, dtype, metadata, voxel_size_um, where)

@@ -66,7 +66,9 @@ class OpenTiff:
                 *describe_page(self.first.keyframe, self.path),
                 *describe_records(list(self.records), self.path),
             ]
-        except (OSError, IndexError, ValueError, TypeError) as error:  # a page of another image that cannot be read
+        except InputError:
+            raise
+        except Exception as error:  # as where it is opened: a page of another image
             return [f"other pages of {self.path.name} cannot be read: {type(error).__name__}: {error}"]
 
 
@@ -151,11 +153,19 @@ def _checked(
     where: str,
 ) -> OpenTiff:
     try:
-        series = tif.series
-        planes_of = bool(series) and series[0].keyframe is not None
-    except Exception as error:  # as above: broken directories and metadata
+        _refuse_incomplete(tif, path, directories, records, where)
+    except InputError:
+        raise
+    except Exception as error:  # as above: broken directories; a number may be a text or a list
         raise InputError(f"{where} is no readable TIFF: {type(error).__name__}: {error}: copy it again") from error
-    if not planes_of:
+    return OpenTiff(tif, path, tuple(members), directories, tuple(records))
+
+
+def _refuse_incomplete(
+    tif: tifffile.TiffFile, path: Path, directories: Directories, records: list[str], where: str
+) -> None:
+    series = tif.series
+    if not series or series[0].keyframe is None:
         raise InputError(f"{where} holds no image{_because(records)}")
     if tif.is_ome and series[0].kind in _FOREIGN_SERIES:
         raise InputError(f"{where}: its OME-XML does not fit its pages{_because(records)}: save it anew as OME-TIFF")
@@ -165,7 +175,6 @@ def _checked(
     if missing:
         raise InputError(f"{where} is damaged: {'; '.join(dict.fromkeys(missing[:2]))}: copy the file again")
     _refuse_rivals(series, path, where)
-    return OpenTiff(tif, path, tuple(members), directories, tuple(records))
 
 
 def _because(records: Sequence[str]) -> str:
