@@ -167,6 +167,9 @@ def _refuse_incomplete(
     series = tif.series
     if not series or series[0].keyframe is None:
         raise InputError(f"{where} holds no image{_because(records)}")
+    for level in series[0].levels:
+        if not all(isinstance(n, int) and n >= 0 for n in level.get_shape(False)):
+            raise InputError(f"{where} states the shape {level.get_shape(False)}: it is damaged; copy the file again")
     if tif.is_ome and series[0].kind in _FOREIGN_SERIES:
         raise InputError(f"{where}: its OME-XML does not fit its pages{_because(records)}: save it anew as OME-TIFF")
     refuse_short_page(series[0].keyframe, where)

@@ -136,6 +136,34 @@ def test_pixels_behind_the_end_of_the_file_are_refused(tmp_path):
     refused(path, "8 whole plane", "page 4", axes="zyx")
 
 
+@pytest.mark.parametrize(
+    ("tag", "kind", "count", "value"),
+    [
+        ("ImageLength", 12, 1, 9),  # a float
+        ("ImageLength", 2, 4, 0x41414141),  # a text
+        ("BitsPerSample", 3, 1, 13),
+        ("SampleFormat", 3, 1, 77),
+        ("ImageWidth", 4, 1, 2**31),
+        ("ImageLength", 4, 1, 0),
+        ("StripByteCounts", 4, 1, 50),
+    ],
+)
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_directory_with_nonsense_in_it_is_refused(tmp_path, tag, kind, count, value, compression):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0].astype(np.int16), compression=compression, metadata=None, **GREY)
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[0].tags[tag].offset
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<HII", content, offset + 2, kind, count, value)
+    path.write_bytes(content)
+    if tag == "StripByteCounts" and compression:
+        with pytest.raises(CorruptDataError):  # cannot be told before it is decoded
+            read_all(opened(path))
+    else:
+        refused(path)
+
+
 def test_a_file_of_many_pages_is_walked_in_seconds(tmp_path):
     """100,000 directories made by hand; the times are far above what is measured (1.3 s, open 5 s)."""
     many, plane = 100_000, struct.pack("<64H", *range(64))
