@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import tifffile
 
 from ssi_pipeline.errors import InputError
-from ssi_pipeline.tiff.directories import Directories
+from ssi_pipeline.tiff.directories import Directories, read_directories
 
 _AGAIN = "copy the file again (or, if its acquisition was stopped early, save the planes that are there as a new file)"
 
@@ -112,6 +113,50 @@ def refuse_missing_planes(tif: tifffile.TiffFile, series: Any, directories: Dire
         there = _by_bytes(series.keyframe, directories) if virtual else pages
     if there < wanted:
         raise InputError(f"{where}: {wanted} planes are promised, {there} are there: {_AGAIN}")
+
+
+def refuse_other_layout(series: Any, directories: Directories, where: str) -> None:
+    """Refuse an image whose pages are not all of one size and kind; tifffile takes them for copies of the first.
+
+    Raises
+    ------
+    InputError
+        A page differs from the first; names it.
+    """
+    first, own = series[0], series.keyframe.parent.filehandle.path
+    if series.kind in ("shaped", "imagej") and first is not None and isinstance(first.index, int):
+        indices = range(first.index, min(first.index + series_planes(series), directories.pages))
+        _refuse_mixed([directories.layouts[i] for i in indices], where)
+    if series.kind != "ome":
+        return  # the others are put together by what their pages are
+    layouts = {own: directories.layouts}
+    found: dict[str, list[int]] = {}
+    for i in range(len(series)):
+        page = series[i]
+        if page is None or not isinstance(page.index, int):
+            continue
+        file = page.parent.filehandle.path
+        if file not in layouts:
+            layouts[file] = read_directories(Path(file)).layouts
+        key, reference = page.keyframe, series.keyframe
+        same = (key.shape, key.dtype, key.compression) == (reference.shape, reference.dtype, reference.compression)
+        if not same:
+            raise InputError(
+                f"{where}: plane {i} ({Path(file).name}) is {key.shape} {key.dtype}, the first {reference.shape} "
+                f"{reference.dtype}: it is no plane of this image"
+            )
+        found.setdefault(file, []).append(layouts[file][page.index])
+    for numbers in found.values():
+        _refuse_mixed(numbers, where)
+
+
+def _refuse_mixed(layouts: list[int], where: str) -> None:
+    other = next((i for i, layout in enumerate(layouts) if layout != layouts[0]), None)
+    if other is not None:
+        raise InputError(
+            f"{where}: page {other} is of another size, depth or compression than the first, "
+            "though the metadata call them planes of one image: save it anew"
+        )
 
 
 def refuse_short_page(page: Any, where: str) -> None:

@@ -29,7 +29,10 @@ _CHUNK = 1024
 _MOST_TAGS = 4096
 _LARGEST_ARRAY = 2**28
 _DESCRIPTION, _STRIPS, _STRIP_COUNTS, _TILES, _TILE_COUNTS, _LSM = 270, 273, 279, 324, 325, 34412
-_WANTED = frozenset((_DESCRIPTION, _STRIPS, _STRIP_COUNTS, _TILES, _TILE_COUNTS, _LSM))
+_LAYOUT = {256: 0, 257: 0, 258: 1, 259: 1, 277: 1, 284: 1, 317: 1, 322: 0, 323: 0, 339: 1}
+"""Width, length, bits, compression, samples, their order, predictor, tile size, format: with the value where absent."""
+
+_WANTED = frozenset((_DESCRIPTION, _STRIPS, _STRIP_COUNTS, _TILES, _TILE_COUNTS, _LSM, *_LAYOUT))
 _TYPES = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 
@@ -42,6 +45,7 @@ class Directories:
     file. ``absent`` of ``segments``: strips or tiles of 0 bytes, which read as nothing. ``problem``: what
     ends the chain before its end, or makes pages incomplete; empty if nothing does. ``second``: where the second
     directory is, or should be, 0 where there is none: many writers put the pixels of all pages before it.
+    ``layouts``: by page, a number that is the same for pages of the same width, length, bits and compression.
     """
 
     size: int
@@ -51,6 +55,7 @@ class Directories:
     segments: int
     problem: str
     second: int = 0
+    layouts: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -89,6 +94,9 @@ class _Walk:
     pages: list[dict[int, Entry]] = field(default_factory=list)
     problem: str = ""
     second: int = 0
+    layouts: list[int] = field(default_factory=list)
+    known: dict[tuple[tuple[int, int], ...], int] = field(default_factory=dict)
+    known_as_written: dict[tuple[Entry | None, ...], int] = field(default_factory=dict)
 
     def follow(self, offset: int) -> None:
         """Read all directories, from the first one's offset on."""
@@ -113,6 +121,24 @@ class _Walk:
                 return
             entries, offset = found
             self.pages.append(entries)
+            self.layouts.append(self._layout_number(entries))
+
+    def _layout_number(self, entries: dict[int, Entry]) -> int:
+        written = tuple(map(entries.get, _LAYOUT))  # most pages are written alike
+        if written not in self.known_as_written:
+            self.known_as_written[written] = self.known.setdefault(self._layout(entries), len(self.known))
+        return self.known_as_written[written]
+
+    def _layout(self, entries: dict[int, Entry]) -> tuple[tuple[int, int], ...]:
+        single = self.form.single
+        found = []
+        for code, default in _LAYOUT.items():
+            entry = entries.get(code)
+            if entry is not None and entry[1] == 1 and entry[0] in single:
+                value = single[entry[0]].unpack_from(entry[2])[0]
+                if value != default:
+                    found.append((code, value))
+        return tuple(found)
 
     def _directory(self, offset: int) -> tuple[dict[int, Entry], int] | None:
         count, entry, link = self.form.count, self.form.entry, self.form.offset
@@ -183,7 +209,8 @@ def read_directories(path: Path) -> Directories:
         own_offsets = (not form.big and size > 2**32) or (bool(walk.pages) and _LSM in walk.pages[0])
         if own_offsets:
             problem = walk.problem if "circle" in walk.problem else ""
-            return Directories(size, len(walk.pages), len(walk.pages), 0, 0, problem)
+            pages = len(walk.pages)
+            return Directories(size, pages, pages, 0, 0, problem, walk.second, tuple(walk.layouts))
         return _with_segments(walk)
 
 
@@ -204,7 +231,8 @@ def _with_segments(walk: _Walk) -> Directories:
         problem = problem or f"its description lies behind its end (byte {walk.size})"
     if incomplete:
         problem = problem or f"pixels of page {incomplete[0]} lie behind its end (byte {walk.size})"
-    return Directories(walk.size, pages, pages - len(incomplete), absent, segments, problem, walk.second)
+    complete = pages - len(incomplete)
+    return Directories(walk.size, pages, complete, absent, segments, problem, walk.second, tuple(walk.layouts))
 
 
 def _counts(walk: _Walk, entries: dict[int, Entry], looked_into: bool) -> tuple[int, int]:

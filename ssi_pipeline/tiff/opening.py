@@ -9,7 +9,12 @@ from pathlib import Path
 import tifffile
 
 from ssi_pipeline.errors import InputError
-from ssi_pipeline.tiff.completeness import refuse_damage, refuse_missing_planes, refuse_short_page
+from ssi_pipeline.tiff.completeness import (
+    refuse_damage,
+    refuse_missing_planes,
+    refuse_other_layout,
+    refuse_short_page,
+)
 from ssi_pipeline.tiff.directories import Directories, read_directories
 from ssi_pipeline.tiff.foreign import likely_kind, read_head, refuse_foreign
 from ssi_pipeline.tiff.left_out import (
@@ -174,6 +179,7 @@ def _refuse_incomplete(
         raise InputError(f"{where}: its OME-XML does not fit its pages{_because(records)}: save it anew as OME-TIFF")
     refuse_short_page(series[0].keyframe, where)
     refuse_missing_planes(tif, series[0], directories, where)
+    refuse_other_layout(series[0], directories, where)
     missing = [record for record in records if means_missing(record)]
     if missing:
         raise InputError(f"{where} is damaged: {'; '.join(dict.fromkeys(missing[:2]))}: copy the file again")

@@ -346,6 +346,21 @@ def test_a_set_that_is_not_whole_is_refused(tmp_path, companion):
     refused(master, "2 are missing", "z2.ome.tif, z3.ome.tif")
 
 
+def test_planes_of_another_size_or_depth_are_refused(tmp_path):
+    """tifffile looks at the first page and takes the others for the same."""
+    master = write_set(tmp_path)
+    for other in (STACK[3, :30], STACK[3].astype(np.uint8), STACK[3].astype(np.int16)):
+        tifffile.imwrite(tmp_path / "z3.ome.tif", other, description=member_xml(3, "z0.ome.tif"), metadata=None, **GREY)
+        clear_sources()
+        refused(master, "plane 3 (z3.ome.tif)", "no plane of this image")
+    with tifffile.TiffFile(ome(tmp_path / "good.ome.tif")) as good, tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
+        for i, plane in enumerate(STACK):
+            part = plane[:20] if i == 6 else plane
+            description = None if i else good.ome_metadata
+            tif.write(part, contiguous=False, metadata=None, description=description, **GREY)
+    refused(tmp_path / "a.ome.tif", "page 6 is of another size")
+
+
 def test_a_companion_that_is_none_is_refused(tmp_path):
     for content, says in [
         (b"", "an empty file"),
