@@ -48,9 +48,11 @@ class InputConfig(Section):
             if start >= stop:
                 raise ValueError(f"roi.{axis} is [{start}, {stop}]: expected start < stop")
         if self.axes is not None:
-            ordered = "".join(axis for axis in "tczyx" if axis in self.axes)
-            if self.axes != ordered or not ordered.endswith("yx"):
-                raise ValueError(f"axes is {self.axes!r}: expected some of 'tczyx' in this order, ending in 'yx'")
+            once = len(set(self.axes)) == len(self.axes)
+            if not (once and {"y", "x"} <= set(self.axes) <= set("tczyx")):
+                raise ValueError(
+                    f"axes is {self.axes!r}: expected y and x, and some of t, c and z, each once, in the file's order"
+                )
         return self
 
 

@@ -64,6 +64,11 @@ class ZarrSource:
     def _folder(self) -> Path:
         return self._root / self._array.path if self._array.path else self._root
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know of the input although it can be read."""
+        return ()
+
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
 

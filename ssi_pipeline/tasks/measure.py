@@ -12,6 +12,7 @@ from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.storage.digits import refuse_too_large
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.seeds import seed_for
 
@@ -32,11 +33,13 @@ def read_measurement(
     ------
     InputError
         There are such pixels and the configuration says ``nonfinite: fail``; not ``for_statistics``, which
-        pass over them and must not stop tiles that have none.
+        pass over them and must not stop tiles that have none. Or there are integers beyond 2^53.
     """
     inside = domain.intersect(context.plan.bounds)
     offset = context.origin
     raw = context.source.read(t + offset[0], c + offset[1], inside.shift(offset[2:]))
+    if not for_statistics:
+        refuse_too_large(raw, "the tile")
     with np.errstate(over="ignore"):
         y = raw.astype(np.float32)
     finite = np.isfinite(y)
