@@ -47,9 +47,12 @@ class InputConfig(Section):
             if start >= stop:
                 raise ValueError(f"roi.{axis} is [{start}, {stop}]: expected start < stop")
         if self.axes is not None:
-            ordered = "".join(axis for axis in "tczyx" if axis in self.axes)
-            if self.axes != ordered or not ordered.endswith("yx"):
-                raise ValueError(f"axes is {self.axes!r}: expected some of 'tczyx' in this order, ending in 'yx'")
+            letters = set(self.axes)
+            if len(letters) != len(self.axes) or not {"y", "x"} <= letters <= set("tczyx"):
+                raise ValueError(
+                    f"axes is {self.axes[:20]!r}: expected letters of 'tczyx' in the order of the file, each at most "
+                    "once, y and x among them"
+                )
         return self
 
 

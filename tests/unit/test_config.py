@@ -171,9 +171,18 @@ def test_the_three_sections_without_defaults_are_demanded(section: str) -> None:
     ("changes", "line"),
     [
         ({"input__roi": {"z": [3, 2]}}, "input: roi.z is [3, 2]: expected start < stop"),
-        ({"input__axes": "yxz"}, "input: axes is 'yxz': expected some of 'tczyx' in this order, ending in 'yx'"),
-        ({"input__axes": "zzyx"}, "input: axes is 'zzyx': expected some of 'tczyx' in this order, ending in 'yx'"),
-        ({"input__axes": "qyx"}, "input: axes is 'qyx': expected some of 'tczyx' in this order, ending in 'yx'"),
+        (
+            {"input__axes": "zx"},
+            "input: axes is 'zx': expected letters of 'tczyx' in the order of the file, each at most once, y and x among them",
+        ),
+        (
+            {"input__axes": "zzyx"},
+            "input: axes is 'zzyx': expected letters of 'tczyx' in the order of the file, each at most once, y and x among them",
+        ),
+        (
+            {"input__axes": "qyx"},
+            "input: axes is 'qyx': expected letters of 'tczyx' in the order of the file, each at most once, y and x among them",
+        ),
         (
             {"sensor__kind": "linear", "sensor__low": 0},
             "sensor: kind: linear never clips, but low or high is a number: leave them out, or set kind: auto",
