@@ -19,7 +19,7 @@ _CORE_STEP = {2: 64, 3: 16}
 _MAX_CHUNK = {2: 256, 3: 64}
 _MAX_BLEND = {2: 32, 3: 12}
 MOST_TILES = 10**8
-"""A ledger of a line for each would take 100 GB; a plan beyond it comes from damaged metadata or tiles far too small."""
+"""A ledger with a line for each takes 100 GB; more come from damaged metadata, or tiles that are far too small."""
 _MEMORY_SHARE = 0.6
 """Part of a worker's memory that a tile may take; the rest is for what the estimate does not see."""
 
@@ -186,9 +186,9 @@ def _refuse_too_many_tiles(plan: TilePlan) -> None:
     for name, count in (("tiles", plan.n_tiles), ("blocks", plan.n_blocks)):
         if count > MOST_TILES:
             raise GeometryError(
-                f"the region {'x'.join(str(n) for n in plan.shape)} (t c z y x) is cut into {count:.3g} {name}, more than "
-                f"{MOST_TILES:.0e}: is the shape of the image right? If so, choose a smaller input.roi, or a larger "
-                "tiling.core (and output.shard)"
+                f"the region {'x'.join(str(n) for n in plan.shape)} (t c z y x) is cut into {count:.3g} {name}, more "
+                f"than {MOST_TILES:.0e}: is the shape of the image right? If so, choose a smaller input.roi, or a "
+                "larger tiling.core (and output.shard)"
             )
 
 

@@ -1,4 +1,4 @@
-"""Files that hold something else than they should: pointers of version control, web pages, what a failed copy leaves."""
+"""Files that hold something else than they should: pointers of version control, web pages, NUL bytes."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def describe_absent_chunks(files: ChunkFiles, array: zarr.Array[Any]) -> str | N
     if presence.complete:
         return None
     fill = array.metadata.fill_value
-    value = "0 (the metadata name no fill value)" if fill is None else f"the fill value {fill}"
+    value = "0 (the metadata name no fill value)" if fill is None else f"the fill value {fill!s}"
     note = (
         f"{presence.describe_absent()} ({files.folder}); their voxels are read as {value}: right if the writer left "
         "out chunks that hold nothing else (zarr's default), wrong if data were lost or are not copied yet"
@@ -67,7 +67,7 @@ def _what_is_there(files: ChunkFiles, array: zarr.Array[Any]) -> str:
     example = files.example()
     if example is None:
         return (
-            f"the folder holds no chunk at all: all would be read as the fill value {array.metadata.fill_value}. "
+            f"the folder holds no chunk at all: all would be read as the fill value {array.metadata.fill_value!s}. "
             "Copy the input again, with its chunks"
         )
     if dangling_link(example, files.folder):

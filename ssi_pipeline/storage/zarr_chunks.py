@@ -23,6 +23,8 @@ _SAMPLE = 2000
 _LISTED_FOR_EXAMPLE = 10_000
 """Files looked at for one that is there under another name."""
 
+_LAYOUTS: tuple[tuple[Literal["c", ""], Literal["/", "."]], ...] = (("c", "/"), ("c", "."), ("", "/"), ("", "."))
+
 
 @dataclass(frozen=True, slots=True)
 class Presence:
@@ -115,12 +117,8 @@ class ChunkFiles:
 
     def elsewhere(self) -> ChunkFiles | None:
         """Return the layout under which chunk files are there, other than this one; None where there is none."""
-        others = (
-            ChunkFiles(self.folder, self.grid, prefix, separator)
-            for prefix, separator in itertools.product(("c", ""), ("/", "."))
-            if (prefix, separator) != (self.prefix, self.separator)
-        )
-        return next((other for other in others if other.first() is not None), None)
+        others = (ChunkFiles(self.folder, self.grid, prefix, separator) for prefix, separator in _LAYOUTS)
+        return next((other for other in others if other != self and other.first() is not None), None)
 
     def example(self) -> Path | None:
         """Return any file that is no metadata, or a link to nothing; None where there is neither."""

@@ -63,7 +63,7 @@ def _array(node: ZarrNode, level: int, ours: bool, where: str) -> ZarrImage:
         array = _open_array(node, where)
         return ZarrImage(array, node, None, _own_axes(node, array.ndim), ImageMetadata(), ours)
     found = _level(node, listing.document, listing.level, listing.group, ours, where)
-    note = f"read as level {listing.level} of {listing.group.folder}, which lists it: axes, scale and channels are taken from there"
+    note = f"read as level {listing.level} of {listing.group.folder}, which gives axes, scale and channels"
     return ZarrImage(found.array, node, found.group, found.axes, found.metadata, ours, (note,))
 
 

@@ -44,7 +44,7 @@ def find_listing(folder: Path, where: str) -> Listing | None:
 
 
 def refuse_incomplete_output(node: ZarrNode, where: str) -> bool:
-    """Refuse an output of this package, or an image or array inside, whose run is not finished; tells whether it is one.
+    """Refuse an output of this package, or what is inside one, whose run is not finished; tells whether it is one.
 
     Raises
     ------
@@ -69,9 +69,9 @@ def _incomplete(output: Path, ours: Mapping[str, Any], where: str) -> str:
     state = output.with_name(output.name + ".run")
     found = f" (its state is in {state})" if (state / "run.json").is_file() else ""
     return (
-        f"{where} is an output of ssi that is {ours['status']!s}: what is not written yet would be read as 0. Finish it "
-        f"first: `ssi run CONFIG.yaml` with {which} and whose output.path is {output}{found}; for a copy, finish the "
-        "original and copy it again"
+        f"{where} is an output of ssi that is {ours['status']!s}: what is not written yet would be read as 0. Finish "
+        f"it first: `ssi run CONFIG.yaml` with {which} and whose output.path is {output}{found}; for a copy, "
+        "finish the original and copy it again"
     )
 
 

@@ -106,7 +106,7 @@ class ZarrSource:
         return {"metadata": {os.path.relpath(file, self._root): _digest(file) for file in found}}
 
     def _refuse_bad_files(self, wanted: Box) -> None:
-        """Refuse what zarr would read as the fill value: empty files, folders and links to nothing in place of files."""
+        """Refuse what zarr would read as the fill value: empty files, and folders or dead links in place of files."""
         for cell in _cells(wanted, self._array.shards or self._array.chunks):
             file = self._files.file(cell)
             wrong = self._what_is_wrong(file)
@@ -158,10 +158,8 @@ def _pointer(file: Path) -> str | None:
 
 
 def _digest(file: Path) -> str:
-    """Digest a metadata file, without the copies of others' metadata in it: whether they are there changes nothing."""
-    data = file.read_bytes()
-    if b'"consolidated_metadata"' in data:
-        document = json.loads(data)
-        document.pop("consolidated_metadata", None)
-        data = json.dumps(document, sort_keys=True).encode()
+    """Digest what a metadata file says, without the copies of others' metadata: to consolidate changes no image."""
+    document = json.loads(file.read_bytes())
+    document.pop("consolidated_metadata", None)
+    data = json.dumps(document, sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()[:16]

@@ -167,21 +167,24 @@ def test_the_three_sections_without_defaults_are_demanded(section: str) -> None:
 # what a section demands as a whole
 
 
+AXES_RULE = ": expected letters of 'tczyx' in the order of the file, each at most once, y and x among them"
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
         ({"input__roi": {"z": [3, 2]}}, "input: roi.z is [3, 2]: expected start < stop"),
         (
             {"input__axes": "zx"},
-            "input: axes is 'zx': expected letters of 'tczyx' in the order of the file, each at most once, y and x among them",
+            f"input: axes is 'zx'{AXES_RULE}",
         ),
         (
             {"input__axes": "zzyx"},
-            "input: axes is 'zzyx': expected letters of 'tczyx' in the order of the file, each at most once, y and x among them",
+            f"input: axes is 'zzyx'{AXES_RULE}",
         ),
         (
             {"input__axes": "qyx"},
-            "input: axes is 'qyx': expected letters of 'tczyx' in the order of the file, each at most once, y and x among them",
+            f"input: axes is 'qyx'{AXES_RULE}",
         ),
         (
             {"sensor__kind": "linear", "sensor__low": 0},
