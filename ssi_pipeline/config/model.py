@@ -47,11 +47,10 @@ class InputConfig(Section):
             if start >= stop:
                 raise ValueError(f"roi.{axis} is [{start}, {stop}]: expected start < stop")
         if self.axes is not None:
-            letters = set(self.axes)
-            if len(letters) != len(self.axes) or not {"y", "x"} <= letters <= set("tczyx"):
+            once = len(set(self.axes)) == len(self.axes)
+            if not (once and {"y", "x"} <= set(self.axes) <= set("tczyx")):
                 raise ValueError(
-                    f"axes is {self.axes[:20]!r}: expected letters of 'tczyx' in the order of the file, each at most "
-                    "once, y and x among them"
+                    f"axes is {self.axes!r}: expected y and x, and some of t, c and z, each once, in the file's order"
                 )
         return self
 

@@ -107,9 +107,8 @@ def resolve_axes(shape: Sequence[int], found: Sequence[str] | None, asked: str |
     found
         Names in the metadata, one per dimension, or None.
     asked
-        ``input.axes``, one letter per dimension in the file's order, or None. It overrules the metadata, except
-        where both name the same axes and ``asked`` has them in the order t c z y x: then it only says which
-        they are, and the metadata tell their order.
+        ``input.axes``, in the order of the file, or None. It overrules the metadata, except where both
+        name the same axes and it has them in the order t c z y x: then the metadata tell their order.
     where
         The file, for messages.
 
@@ -149,8 +148,8 @@ def _asked_axes(shape: tuple[int, ...], names: list[str] | None, asked: str, whe
             "Name every axis, or leave input.axes out where the file names its own"
         )
     inner = [names[i] for i in dimensions] if names is not None else []
-    usual = "".join(axis for axis in AXES if axis in asked)
-    chosen = iter(inner if sorted(inner) == sorted(asked) and asked == usual else asked)
+    usual = asked == "".join(axis for axis in AXES if axis in asked)
+    chosen = iter(inner if usual and sorted(inner) == sorted(asked) else asked)
     letters = [next(chosen) if i in dimensions else _SINGLE for i in range(len(shape))]
     return _complete(AxisMap("".join(letters), shape), where)
 

@@ -8,7 +8,7 @@ import zarr
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.foreign import HEAD, describe_pointer
-from ssi_pipeline.storage.zarr_chunks import ChunkFiles, dangling_link
+from ssi_pipeline.storage.zarr_chunks import ChunkFiles, Presence, dangling_link
 
 
 def chunk_files(array: zarr.Array[Any], folder: Any) -> ChunkFiles:
@@ -37,11 +37,22 @@ def refuse_absent_chunks(files: ChunkFiles, array: zarr.Array[Any], where: str) 
     raise InputError(message + _what_is_there(files, array))
 
 
-def describe_absent_chunks(files: ChunkFiles, array: zarr.Array[Any]) -> str | None:
-    """Return the note on an array of which some chunk files are absent; None where all are there."""
-    presence = files.count()
-    if presence.complete:
-        return None
+def describe_chunks(files: ChunkFiles, array: zarr.Array[Any]) -> list[str]:
+    """Return the notes on an array of which chunk files are absent, or lie outside of its shape."""
+    try:
+        presence = files.count()
+    except OSError as error:
+        return [f"the chunk files of {files.folder} could not be counted: {error}"]
+    notes = [] if presence.complete else [_describe_absent(files, presence, array)]
+    if presence.outside is not None:
+        notes.append(
+            f"chunk files lie outside of the stated shape {array.shape}, for instance {presence.outside}: they are not "
+            "read. Was the array larger once, or are its metadata older than its data?"
+        )
+    return notes
+
+
+def _describe_absent(files: ChunkFiles, presence: Presence, array: zarr.Array[Any]) -> str:
     fill = array.metadata.fill_value
     value = "0 (the metadata name no fill value)" if fill is None else f"the fill value {fill!s}"
     note = (

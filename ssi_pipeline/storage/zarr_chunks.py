@@ -28,11 +28,15 @@ _LAYOUTS: tuple[tuple[Literal["c", ""], Literal["/", "."]], ...] = (("c", "/"), 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How many chunk files there are: ``present`` of ``looked_up``, of ``total``."""
+    """How many chunk files there are: ``present`` of ``looked_up``, of ``total``.
+
+    ``outside``: a chunk file, or a folder of them, that lies beyond the stated shape; None where none was seen.
+    """
 
     present: int
     looked_up: int
     total: int
+    outside: Path | None = None
 
     @property
     def complete(self) -> bool:
@@ -73,47 +77,45 @@ class ChunkFiles:
 
     def first(self) -> Path | None:
         """Return the first chunk file that listing the folder comes upon, None where there is none."""
-        found = next(self._present(), None)
-        return None if found is None else Path(found)
+        return next((Path(path) for path, inside in self._entries() if inside), None)
 
     def count(self, seconds: float = _SECONDS) -> Presence:
         """Count the files that are there, or look up a sample where that takes longer than ``seconds``."""
         total, limit = math.prod(self.grid), time.monotonic() + seconds
-        present = 0
-        for _ in self._present():
-            present += 1
+        present, outside = 0, None
+        for path, inside in self._entries():
+            present += inside
+            outside = outside if inside else Path(path)
             if present % 1000 == 0 and time.monotonic() > limit:
-                return self._sample(total)
-        return Presence(present, total, total)
+                return self._sample(total, outside)
+        return Presence(present, total, total, outside)
 
-    def _sample(self, total: int) -> Presence:
+    def _sample(self, total: int, outside: Path | None) -> Presence:
         chance = random.Random(0)  # always the same ones: a second look says the same
         cells = [tuple(chance.randrange(n) for n in self.grid) for _ in range(_SAMPLE)]
-        return Presence(sum(self.file(cell).is_file() for cell in cells), _SAMPLE, total)
+        return Presence(sum(self.file(cell).is_file() for cell in cells), _SAMPLE, total, outside)
 
-    def _present(self) -> Iterator[str]:
-        if self.separator == ".":
-            for entry in _scan(self.folder):
-                if self._is_key(entry.name) and entry.is_file():
-                    yield entry.path
+    def _entries(self) -> Iterator[tuple[str, bool]]:
+        """Yield every chunk file, and whether it lies inside of the grid; of a folder outside only its own name."""
+        if self.separator == "/":
+            yield from self._below(self.folder / self.prefix if self.prefix else self.folder, 0)
             return
-        yield from self._below(self.folder / self.prefix if self.prefix else self.folder, 0)
+        for entry in _scan(self.folder):
+            prefix, *parts = entry.name.split(".") if self.prefix else ("", *entry.name.split("."))
+            is_key = prefix == self.prefix and len(parts) == len(self.grid) and all(map(_is_number, parts))
+            if is_key and entry.is_file():
+                yield entry.path, all(int(p) < n for p, n in zip(parts, self.grid, strict=True))
 
-    def _below(self, folder: Path, axis: int) -> Iterator[str]:
+    def _below(self, folder: Path, axis: int) -> Iterator[tuple[str, bool]]:
         last = axis == len(self.grid) - 1
         for entry in _scan(folder):
-            if not _is_index(entry.name, self.grid[axis]):
+            if not _is_number(entry.name):
                 continue
-            if not last:
+            inside = int(entry.name) < self.grid[axis]
+            if inside and not last:
                 yield from self._below(Path(entry.path), axis + 1)
-            elif entry.is_file():
-                yield entry.path
-
-    def _is_key(self, name: str) -> bool:
-        parts = name.split(".")
-        if self.prefix and parts.pop(0) != self.prefix:
-            return False
-        return len(parts) == len(self.grid) and all(_is_index(p, n) for p, n in zip(parts, self.grid, strict=True))
+            elif entry.is_file() if last else entry.is_dir():
+                yield entry.path, inside
 
     def elsewhere(self) -> ChunkFiles | None:
         """Return the layout under which chunk files are there, other than this one; None where there is none."""
@@ -136,8 +138,8 @@ def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
         return
 
 
-def _is_index(name: str, n: int) -> bool:
-    return name.isascii() and name.isdigit() and len(name) < 20 and str(int(name)) == name and int(name) < n
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) < 20 and str(int(name)) == name
 
 
 def dangling_link(file: Path, folder: Path) -> Path | None:

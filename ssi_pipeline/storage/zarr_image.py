@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,7 +64,7 @@ def _array(node: ZarrNode, level: int, ours: bool, where: str) -> ZarrImage:
         return ZarrImage(array, node, None, _own_axes(node, array.ndim), ImageMetadata(), ours)
     found = _level(node, listing.document, listing.level, listing.group, ours, where)
     note = f"read as level {listing.level} of {listing.group.folder}, which gives axes, scale and channels"
-    return ZarrImage(found.array, node, found.group, found.axes, found.metadata, ours, (note,))
+    return replace(found, notes=(note, *found.notes))
 
 
 def _image_in_group(group: ZarrNode, document: Mapping[str, Any], level: int, ours: bool, where: str) -> ZarrImage:
@@ -82,12 +82,17 @@ def _image_in_group(group: ZarrNode, document: Mapping[str, Any], level: int, ou
     if not more:
         return found
     note = f"{group.folder} describes {more + 1} multiscale images; the first one is read. For another, give its array"
-    return ZarrImage(found.array, node, group, found.axes, found.metadata, ours, (note,))
+    return replace(found, notes=(note, *found.notes))
 
 
 def _level(
     node: ZarrNode, document: Mapping[str, Any], level: int, group: ZarrNode, ours: bool, where: str
 ) -> ZarrImage:
+    if "image-label" in document:
+        raise InputError(
+            f"{where} is a label image ({group.folder} has image-label): its pixels are names of objects, not "
+            "intensities. Give the image that it labels"
+        )
     array = _open_array(node, where)
     try:
         names = axis_names(document["multiscales"][0])
@@ -100,7 +105,16 @@ def _level(
         if isinstance(error, InputError):
             raise
         raise InputError(f"{where} has malformed OME-Zarr metadata: {type(error).__name__}: {error}") from error
-    return ZarrImage(array, node, group, names, metadata, ours)
+    notes = () if names is not None else (_unknown_axes(group, document),)
+    return ZarrImage(array, node, group, names, metadata, ours, notes)
+
+
+def _unknown_axes(group: ZarrNode, document: Mapping[str, Any]) -> str:
+    version = document.get("version", document["multiscales"][0].get("version", "unknown"))
+    return (
+        f"the OME-Zarr metadata of {group.folder} (version {version}) name no axes that are known here: scale and "
+        "units are not taken from them; give input.voxel_size_um"
+    )
 
 
 def _datasets(document: Mapping[str, Any]) -> list[str] | None:

@@ -22,7 +22,7 @@ from ssi_pipeline.storage.foreign import HEAD, describe_pointer
 from ssi_pipeline.storage.ome import ImageMetadata, describe_image
 from ssi_pipeline.storage.zarr_absent import (
     chunk_files,
-    describe_absent_chunks,
+    describe_chunks,
     refuse_absent_chunks,
     refuse_pointers,
 )
@@ -71,10 +71,10 @@ class ZarrSource:
         """
         image = self._image
         stale = describe_stale_copies(image.group, image.node) if image.group is not None else None
-        absent = describe_absent_chunks(self._files, self._array)
-        if absent is not None and image.ours:
-            absent += ". This is a complete output of ssi, which leaves none out: data were lost, see `ssi verify`"
-        return (*image.notes, *(note for note in (stale, absent) if note is not None))
+        chunks = describe_chunks(self._files, self._array)
+        if chunks and image.ours:
+            chunks.append("this is a complete output of ssi, which leaves no chunk out: see `ssi verify`")
+        return (*image.notes, *([stale] if stale is not None else []), *chunks)
 
     @property
     def chunk_bytes(self) -> int:

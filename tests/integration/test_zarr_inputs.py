@@ -279,6 +279,33 @@ def test_absent_chunks_are_counted_and_said(tmp_path):
     assert "named like 0/0/0 too" in opened(flat, axes="zyx").notes[0]
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_chunks_beyond_the_stated_shape_are_said(tmp_path, version):
+    path = array(tmp_path / "a.zarr", STACK, version)
+    name = "zarr.json" if version == 3 else ".zarray"
+    edit(path / name, shape=[5, 40, 48])  # metadata older than the data
+    (note,) = opened(path, axes="zyx").notes
+    assert "outside of the stated shape (5, 40, 48)" in note
+    edit(path / name, shape=[9, 40, 20])
+    assert "outside" in opened(path, axes="zyx").notes[0]
+
+
+def test_label_images_are_no_intensities(tmp_path):
+    path = image(tmp_path / "a.zarr", STACK, 3, **{"image-label": {}})
+    refused(path, "label image")
+    refused(path / "0", "label image")
+
+
+def test_axes_of_a_later_ome_zarr_are_asked_for_and_the_scale_is_said(tmp_path):
+    path = image(tmp_path / "a.zarr", STACK, 3)
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"]["ome"]["version"] = "0.6"
+    del document["attributes"]["ome"]["multiscales"][0]["axes"]
+    (path / "zarr.json").write_text(json.dumps(document))
+    refused(path, "input.axes")
+    assert "version 0.6" in opened(path, axes="zyx").notes[0]
+
+
 def test_many_chunks_are_sampled(tmp_path):
     folder = tmp_path / "a"
     for z in range(20):
@@ -447,6 +474,7 @@ def test_a_chunk_lost_from_a_complete_output_is_no_zero(tmp_path):
     chunk_paths(out / "0")[0].unlink()
     source = opened(out)
     assert "ssi verify" in source.notes[-1]
+    assert "1 of 8 chunk files are absent" in source.notes[0]
     with pytest.raises(CorruptDataError, match="absent from a complete output"):
         whole(source)
 

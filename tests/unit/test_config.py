@@ -44,6 +44,9 @@ def document(**changes: Any) -> dict[str, Any]:
     return made
 
 
+AXES = "input: axes is '{}': expected y and x, and some of t, c and z, each once, in the file's order"
+
+
 def complaint(**changes: Any) -> str:
     """The lines about a configuration, without the first."""
     with pytest.raises(ConfigError) as caught:
@@ -167,25 +170,13 @@ def test_the_three_sections_without_defaults_are_demanded(section: str) -> None:
 # what a section demands as a whole
 
 
-AXES_RULE = ": expected letters of 'tczyx' in the order of the file, each at most once, y and x among them"
-
-
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
         ({"input__roi": {"z": [3, 2]}}, "input: roi.z is [3, 2]: expected start < stop"),
-        (
-            {"input__axes": "zx"},
-            f"input: axes is 'zx'{AXES_RULE}",
-        ),
-        (
-            {"input__axes": "zzyx"},
-            f"input: axes is 'zzyx'{AXES_RULE}",
-        ),
-        (
-            {"input__axes": "qyx"},
-            f"input: axes is 'qyx'{AXES_RULE}",
-        ),
+        ({"input__axes": "zx"}, AXES.format("zx")),
+        ({"input__axes": "zzyx"}, AXES.format("zzyx")),
+        ({"input__axes": "qyx"}, AXES.format("qyx")),
         (
             {"sensor__kind": "linear", "sensor__low": 0},
             "sensor: kind: linear never clips, but low or high is a number: leave them out, or set kind: auto",
