@@ -19,6 +19,7 @@ from ssi_pipeline.geometry import TilePlan, Volume
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import PyramidPlan
 from ssi_pipeline.storage.multiscales import multiscales
+from ssi_pipeline.storage.zarr_consolidated import renew_copies
 
 UNCERTAINTY = "uncertainty"
 """Name of the image in the output that says how far off each pixel may be."""
@@ -148,6 +149,7 @@ def set_status(path: Path, status: str) -> None:
     group = zarr.open_group(path, mode="r+")
     ours: Any = group.attrs[OWNER]
     group.attrs[OWNER] = {**ours, "status": status}
+    renew_copies(path)
 
 
 def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:

@@ -7,12 +7,17 @@ each node's own metadata are read, and where the copies say something else that 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+import zarr
+from zarr.errors import ZarrUserWarning
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.foreign import read_json
-from ssi_pipeline.storage.zarr_node import ZarrNode
+from ssi_pipeline.storage.zarr_node import ZarrNode, read_node
 
 _FILE = ".zmetadata"
 
@@ -30,6 +35,16 @@ def describe_stale_copies(group: ZarrNode, array: ZarrNode) -> str | None:
         f"the consolidated metadata in {group.folder} are not those of its arrays ({'; '.join(found[:3])}): they are "
         "stale, and each array's own metadata are used. Other programs may read them: consolidate anew"
     )
+
+
+def renew_copies(group: Path) -> None:
+    """Consolidate an output anew if somebody has consolidated it: its status changes, and arrays are added to it."""
+    node = read_node(group, str(group))
+    if node is None or not ("consolidated_metadata" in node.document or (group / _FILE).is_file()):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)  # that format 3 does not specify them: they are there already
+        zarr.consolidate_metadata(group, zarr_format=node.zarr_format)
 
 
 def _differences(group: ZarrNode, array: ZarrNode, name: str) -> Iterator[str]:
