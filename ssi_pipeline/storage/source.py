@@ -97,6 +97,8 @@ def clear_sources() -> None:
 def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int], ...]) -> Source:
     # imported here: the formats import this module's neighbours, and `ssi plan` needs one of them only
     path = Path(spec.path)
+    if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata") and path.is_file():
+        raise InputError(f"input {path} is a metadata file of zarr: give its folder, {path.parent}")
     if path.is_dir():
         if not any((path / name).is_file() for name in _ZARR_FILES):
             raise InputError(
@@ -105,10 +107,6 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int], ...]) -> Source:
         from ssi_pipeline.storage.zarr_source import ZarrSource
 
         return ZarrSource(path, spec.level, spec.axes, spec.voxel_size_um)
-    if path.suffix.lower() == ".zip":
-        raise InputError(f"input {path} is a zip archive, which is not read in place: unpack it and give the folder")
-    if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata"):
-        raise InputError(f"input {path} is a metadata file of zarr: give its folder, {path.parent}")
     if path.suffix.lower() not in _TIFF:
         raise InputError(
             f"input {path} is no image that can be read: expected OME-Zarr, a zarr array or TIFF ({_TIFF[0]})"

@@ -547,8 +547,6 @@ def test_hints_name_what_is_there(tmp_path):
     image(tmp_path / "g.zarr" / "sub", STACK, 3)
     refused(tmp_path / "g.zarr", f"e.g. {tmp_path / 'g.zarr' / 'sub'}")
     refused(tmp_path / "g.zarr" / "zarr.json", f"give its folder, {tmp_path / 'g.zarr'}")
-    (tmp_path / "g.zarr.zip").write_bytes(b"PK")
-    refused(tmp_path / "g.zarr.zip", "zip archive", "unpack")
 
 
 def test_a_missing_side_of_the_voxel_is_named(tmp_path):
