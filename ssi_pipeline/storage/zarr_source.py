@@ -63,6 +63,11 @@ class ZarrSource:
         refuse_absent_chunks(self._files, self._array, where)
         refuse_pointers(self._files, where)
 
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes in memory of one chunk: the least that is decoded at once."""
+        return int(np.prod(self._array.chunks, dtype=object)) * self._array.dtype.itemsize
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the image: absent chunks, stale metadata, where the scale is from.
@@ -75,11 +80,6 @@ class ZarrSource:
         if chunks and image.ours:
             chunks.append("this is a complete output of ssi, which leaves no chunk out: see `ssi verify`")
         return (*image.notes, *([stale] if stale is not None else []), *chunks)
-
-    @property
-    def chunk_bytes(self) -> int:
-        """Bytes in memory of one chunk: the least that is decoded at once."""
-        return int(np.prod(self._array.chunks, dtype=object)) * self._array.dtype.itemsize
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
