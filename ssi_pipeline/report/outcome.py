@@ -51,7 +51,14 @@ def outcome_section(facts: RunFacts) -> Section:
         ("blocks written", number(written), f"of {number(plan.n_blocks)}"),
         *_speed(facts),
     ]
-    html = render("outcome", tiers=tiers, rows=_rows(facts), methods=_methods(facts), notes=facts.notes.most_common(10))
+    html = render(
+        "outcome",
+        tiers=tiers,
+        rows=_rows(facts),
+        methods=_methods(facts),
+        notes=facts.notes.most_common(10),
+        input_notes=[redact(note) for note in facts.context.document.notes],
+    )
     return Section("outcome", "Outcome", html)
 
 

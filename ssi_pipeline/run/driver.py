@@ -98,6 +98,8 @@ def run_locked(
     with ledger, closing(display), StopRequest() as stop:
         call = Call(context, state, ledger, display, stop)
         ending.outcome = call.outcome(interrupted=True)
+        for note in context.document.notes:
+            display.line(f"note: {note}")
         if resumed:
             display.line(describe_resumed(context, state))
         _take_back(call, retry_failed)

@@ -67,6 +67,8 @@ def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) 
     state = read_states([paths.ledger, own], task_counts(context))
     display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
     with Ledger(own, lease.check) as ledger, closing(display), StopRequest() as stop:
+        for note in context.document.notes:
+            display.line(f"note: {note}")
         if (shared or not is_chosen(context)) and not context.plan.direct:
             display.line(describe_shared(context, shared, tiles))
         # what is wrong with the others' blocks is theirs to record, or the finish's

@@ -110,7 +110,9 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
     if config.training.retrain:
         most = max(1, plan.n_tiles // 10)
         rows.append(("retraining", f"at most {most} of the tiles, at 3 times their time: not in what follows"))
-    return [*rows, ("time", describe_time(time, prepared.workers))]
+    # the last but one line, so that it is on the screen: what is left out of the input must not be missed
+    notes = [("note", note) for note in document.notes]
+    return [*rows, *notes, ("time", describe_time(time, prepared.workers))]
 
 
 def describe_time(time: TimeEstimate | None, workers: int) -> str:

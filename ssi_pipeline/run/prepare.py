@@ -65,7 +65,7 @@ def prepare(config: RunConfig) -> Prepared:
         [psf.digest if psf else IDENTITY for psf in psfs],
         [str(file_digest(file)) for file in start_models(config, len(psfs))],
     )
-    document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), _versions())
+    document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), _versions(), source.notes)
     document = _with_earlier_plan(document)
     cost = estimate_cost(document.plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
     return Prepared(document, psfs, cost, workers)

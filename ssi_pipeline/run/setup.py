@@ -114,6 +114,7 @@ def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
         earlier.volume,
         earlier.image_metadata,
         earlier.versions,
+        prepared.document.notes,
     )
 
 

@@ -46,6 +46,13 @@ class Source(Protocol):
     def metadata(self) -> ImageMetadata:
         """Units, scale and display settings for the output to carry over."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know of the input although it can be read: what is left out, what is absent.
+
+        Full sentences for `ssi plan`, `ssi run` and the report. Found when asked: only the client asks.
+        """
+
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
 

@@ -115,6 +115,7 @@ class RunDocument:
 
     ``basis`` is what the fingerprint is made of: all of the configuration that can change a result,
     the input's identity and the PSFs' digests. Paths are not in it: data may be moved between calls.
+    ``notes``: what the user must know of the input (see ``Source.notes``).
     """
 
     basis: dict[str, Any]
@@ -123,6 +124,7 @@ class RunDocument:
     volume: Volume
     image_metadata: dict[str, Any]
     versions: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -141,6 +143,7 @@ class RunDocument:
             "volume": asdict(self.volume),
             "image_metadata": self.image_metadata,
             "versions": self.versions,
+            "notes": self.notes,
         }
         write_json(path, document)
 
@@ -162,6 +165,7 @@ class RunDocument:
                 volume=_volume(document["volume"]),
                 image_metadata=document["image_metadata"],
                 versions=document["versions"],
+                notes=tuple(map(str, document.get("notes", ()))),  # earlier releases wrote none
             )
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptDataError(

@@ -98,6 +98,11 @@ class TiffSource:
         except KeyError as error:
             raise InputError(f"{where} is compressed: {error.args[0]}; pip install imagecodecs") from None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know of the input although it can be read: what is left out."""
+        return ()
+
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
 
