@@ -81,11 +81,6 @@ class ZarrSource:
             chunks.append("this is a complete output of ssi, which leaves no chunk out: see `ssi verify`")
         return (*image.notes, *([stale] if stale is not None else []), *chunks)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user must know of the input although it can be read."""
-        return ()
-
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
 
