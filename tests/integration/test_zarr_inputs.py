@@ -279,6 +279,20 @@ def test_absent_chunks_are_counted_and_said(tmp_path):
     assert "named like 0/0/0 too" in opened(flat, axes="zyx").notes[0]
 
 
+def test_absent_chunks_are_said_by_plan_run_and_report(tmp_path, capsys):
+    run = make_run(tmp_path, None)
+    path = image(tmp_path / "in.zarr", STACK, 3)
+    for file in chunk_paths(path / "0")[::3]:
+        file.unlink()
+    said = "27 of 81 chunk files are absent"
+    assert main(["plan", str(run)]) == 0
+    assert said in capsys.readouterr().out
+    assert main(["run", str(run)]) == 0
+    assert said in capsys.readouterr().err
+    assert main(["report", str(run)]) == 0
+    assert said in (tmp_path / "out.zarr.run" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_chunks_beyond_the_stated_shape_are_said(tmp_path, version):
     path = array(tmp_path / "a.zarr", STACK, version)
