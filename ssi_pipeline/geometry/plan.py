@@ -18,6 +18,8 @@ _MAX_CORE = {2: 1024, 3: 192}
 _CORE_STEP = {2: 64, 3: 16}
 _MAX_CHUNK = {2: 256, 3: 64}
 _MAX_BLEND = {2: 32, 3: 12}
+MOST_TILES = 10**8
+"""A ledger with a line for each takes 100 GB; more come from damaged metadata, or tiles that are far too small."""
 _MEMORY_SHARE = 0.6
 """Part of a worker's memory that a tile may take; the rest is for what the estimate does not see."""
 
@@ -68,6 +70,7 @@ def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory
         shard=shard,
         chunk=chunk,
     )
+    _refuse_too_many_tiles(plan)
     _refuse_large_psf(plan, psf_radius)
     _refuse_small_patch(plan, config)
     _refuse_small_image(plan, config)
@@ -176,6 +179,16 @@ def _refuse_indivisible(outer_name: str, outer: Ints, inner_name: str, inner: In
             raise GeometryError(
                 f"{outer_name} is {o} along {axis}, which is no whole number of {inner_name} ({i}): "
                 f"two tasks would write one file. Make {outer_name} {nearest}, or {inner_name} a divisor of {o}"
+            )
+
+
+def _refuse_too_many_tiles(plan: TilePlan) -> None:
+    for name, count in (("tiles", plan.n_tiles), ("blocks", plan.n_blocks)):
+        if count > MOST_TILES:
+            raise GeometryError(
+                f"the region {'x'.join(str(n) for n in plan.shape)} (t c z y x) is cut into {count:.3g} {name}, more "
+                f"than {MOST_TILES:.0e}: is the shape of the image right? If so, choose a smaller input.roi, or a "
+                "larger tiling.core (and output.shard)"
             )
 
 

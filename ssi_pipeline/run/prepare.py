@@ -15,6 +15,7 @@ from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.physics.psf import Psf, load_psf
+from ssi_pipeline.run.input_checks import refuse_large_chunks, refuse_partial_voxel_size
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.digits import describe_digits
 from ssi_pipeline.storage.identity import identity
@@ -55,6 +56,8 @@ def prepare(config: RunConfig) -> Prepared:
     source = open_source(spec_of(config.input))
     # before anything is made of its shape: they prove that what is stated is there
     notes = (*source.notes, *describe_digits(source))
+    refuse_large_chunks(source, config)
+    refuse_partial_voxel_size(source, config)
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     workers = worker_count(config.executor)

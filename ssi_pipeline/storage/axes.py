@@ -16,6 +16,11 @@ from ssi_pipeline.geometry.volume import AXES, SPATIAL
 _GUESS = {2: "yx", 5: "tczyx"}
 _EXAMPLE = {3: "zyx", 4: "czyx"}
 _SINGLE = "?"
+_EXACT = 2**53
+"""The largest magnitude up to which a double holds every whole number."""
+
+_WIDEST = 8
+"""Bytes of a pixel; wider floats (longdouble) have no counterpart in zarr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,36 @@ class AxisMap:
         return Box(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
 
     def to_zyx(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return what was read of a file box as a contiguous z y x array of native byte order."""
+        """Return what was read of a file box as a contiguous z y x array of native byte order.
+
+        Raises
+        ------
+        InputError
+            Integers of 64 bits that floating-point numbers cannot hold.
+        """
+        _refuse_inexact(values)
         keep = "".join(name for name in self.names if name in SPATIAL)
         lengths = tuple(n for n, name in zip(values.shape, self.names, strict=True) if name in SPATIAL)
         spatial = values.reshape(lengths).transpose([keep.index(axis) for axis in SPATIAL if axis in keep])
         full = spatial if "z" in keep else spatial[np.newaxis]
         return np.ascontiguousarray(full, dtype=full.dtype.newbyteorder("="))
+
+
+def _refuse_inexact(values: NDArray[Any]) -> None:
+    """Integers of 64 bits are read as long as they stay exact in double precision: NumPy's default is int64.
+
+    Beyond that they are labels, times or bit fields, not intensities.
+    """
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or not values.size:
+        return
+    low, high = int(values.min()), int(values.max())
+    if max(-low, high) > _EXACT:
+        worst = low if -low > high else high
+        raise InputError(
+            f"pixels of {values.dtype.newbyteorder('=').name} reach {worst}: beyond 2^53 (9e15) integers lose digits in "
+            "any float. Such numbers are labels, time stamps or bit fields more often than intensities; else subtract "
+            "an offset first"
+        )
 
 
 def resolve_axes(shape: Sequence[int], found: Sequence[str] | None, asked: str | None, where: str) -> AxisMap:
@@ -155,8 +184,10 @@ def native_dtype(dtype: np.dtype[Any], where: str) -> str:
     Raises
     ------
     InputError
-        The dtype is no integer and no float.
+        The dtype is no integer and no float, or wider than 8 bytes.
     """
-    if dtype.kind not in "iuf":
-        raise InputError(f"{where}: pixels are {dtype}; expected integers or floats. Convert the image first")
+    if dtype.kind not in "iuf" or dtype.itemsize > _WIDEST:
+        raise InputError(
+            f"{where}: pixels are {dtype}; expected integers or floats of at most 64 bits. Convert the image first"
+        )
     return str(dtype.newbyteorder("=").name)

@@ -7,29 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.errors import CorruptDataError, InputError
+from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.storage.identity import regions
 from ssi_pipeline.storage.source import Source
 
-_FLOAT32, _FLOAT64 = 2**24, 2**53
-"""From here on not every integer has a float of its own."""
-
-
-def refuse_too_large(values: NDArray[Any], where: str) -> None:
-    """Refuse 64-bit integers beyond 2^53, whose differences no float can hold.
-
-    Raises
-    ------
-    InputError
-        There are some; names the largest.
-    """
-    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
-        largest = _magnitude(values)
-        if largest > _FLOAT64:
-            raise InputError(
-                f"{where} has integers of up to {largest}: beyond 2^53 (9e15) they lose digits in any float. Such "
-                "numbers are labels, time stamps or bit fields more often than intensities; else subtract an offset"
-            )
+_FLOAT32 = 2**24
+"""From here on not every integer has a float32 of its own."""
 
 
 def describe_digits(source: Source) -> tuple[str, ...]:
@@ -38,7 +21,7 @@ def describe_digits(source: Source) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        Some are beyond 2^53.
+        Some are beyond 2^53, where float64 loses digits too.
     """
     volume = source.volume
     dtype = np.dtype(volume.dtype)
@@ -50,7 +33,6 @@ def describe_digits(source: Source) -> tuple[str, ...]:
             values = source.read(t, c, box)
         except CorruptDataError:  # concerns a tile and not the run
             continue
-        refuse_too_large(values, "input")
         largest = max(largest, _magnitude(values))
     if largest <= _FLOAT32:
         return ()

@@ -121,27 +121,6 @@ def read_multiscale(document: Mapping[str, Any], level: int, names: Sequence[str
     ).in_micrometres()
 
 
-def refuse_collections(document: Mapping[str, Any], path: str) -> None:
-    """Refuse plates, wells and bioformats2raw folders, naming an image inside.
-
-    Raises
-    ------
-    InputError
-        The group is a collection of images and not an image.
-    """
-    if "plate" in document:
-        wells = document["plate"].get("wells") or [{}]
-        kind, inner = "a plate", f"{wells[0].get('path', '<row>/<column>')}/0"
-    elif "well" in document:
-        images = document["well"].get("images") or [{}]
-        kind, inner = "a well", str(images[0].get("path", "0"))
-    elif "bioformats2raw.layout" in document and "multiscales" not in document:
-        kind, inner = "a collection written by bioformats2raw", "0"
-    else:
-        return
-    raise InputError(f"{path} is {kind}, not one image; give the image inside as input.path, e.g. {path}/{inner}")
-
-
 def describe_image(
     axes: AxisMap,
     found: Sequence[str] | None,

@@ -16,6 +16,7 @@ from ssi_pipeline.geometry.pyramid import PyramidPlan
 from ssi_pipeline.storage.checksums import compressors
 from ssi_pipeline.storage.multiscales import multiscales
 from ssi_pipeline.storage.omero import omero_block
+from ssi_pipeline.storage.zarr_consolidated import renew_copies
 
 UNCERTAINTY = "uncertainty"
 """Name of the image in the output that says how far off each pixel may be."""
@@ -146,3 +147,4 @@ def set_status(path: Path, status: str) -> None:
     group = zarr.open_group(path, mode="r+")
     ours: Any = group.attrs[OWNER]
     group.attrs[OWNER] = {**ours, "status": status}
+    renew_copies(path)

@@ -111,6 +111,8 @@ def clear_sources() -> None:
 def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int], ...]) -> Source:
     # imported here: the formats import this module's neighbours, and `ssi plan` needs one of them only
     path = Path(spec.path)
+    if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata") and path.is_file():
+        raise InputError(f"input {path} is a metadata file of zarr: give its folder, {path.parent}")
     if path.is_dir():
         if not any((path / name).is_file() for name in _ZARR_FILES):
             raise InputError(

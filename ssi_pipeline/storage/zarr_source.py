@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
+import os
+import stat
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from ssi_pipeline.errors import CorruptDataError, InputError
+from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.axes import native_dtype, resolve_axes
-from ssi_pipeline.storage.ome import (
-    ImageMetadata,
-    axis_names,
-    describe_image,
-    image_document,
-    read_multiscale,
-    refuse_collections,
+from ssi_pipeline.storage.foreign import HEAD, describe_pointer
+from ssi_pipeline.storage.ome import ImageMetadata, describe_image
+from ssi_pipeline.storage.zarr_absent import (
+    chunk_files,
+    describe_chunks,
+    refuse_absent_chunks,
+    refuse_pointers,
 )
-
-_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+from ssi_pipeline.storage.zarr_chunks import dangling_link
+from ssi_pipeline.storage.zarr_consolidated import describe_stale_copies
+from ssi_pipeline.storage.zarr_image import find_image
+from ssi_pipeline.storage.zarr_node import METADATA_FILES
 
 
 class ZarrSource:
@@ -46,28 +51,35 @@ class ZarrSource:
         self, path: Path, level: int, axes: str | None, voxel_size_um: tuple[float, float, float] | None
     ) -> None:
         self._root = path
-        node = _open(path)
-        if isinstance(node, zarr.Array):
-            self._array, found, metadata = node, _array_axes(node), ImageMetadata()
-            if level:
-                raise InputError(f"{path} is one array without resolution levels; leave input.level out")
-        else:
-            self._array, found, metadata = _open_level(node, path, level)
         where = f"input {path}"
+        self._image = image = find_image(path, level, where)
+        self._array, self._folder = image.array, image.node.folder
         dtype = native_dtype(np.dtype(self._array.dtype), where)
-        self._axes = resolve_axes(self._array.shape, found, axes, where)
+        self._axes = resolve_axes(self._array.shape, image.axes, axes, where)
         self.volume: Volume
         self.metadata: ImageMetadata
-        self.volume, self.metadata = describe_image(self._axes, found, dtype, metadata, voxel_size_um, where)
+        self.volume, self.metadata = describe_image(self._axes, image.axes, dtype, image.metadata, voxel_size_um, where)
+        self._files = chunk_files(self._array, self._folder)
+        refuse_absent_chunks(self._files, self._array, where)
+        refuse_pointers(self._files, where)
 
     @property
-    def _folder(self) -> Path:
-        return self._root / self._array.path if self._array.path else self._root
+    def chunk_bytes(self) -> int:
+        """Bytes in memory of one chunk: the least that is decoded at once."""
+        return int(np.prod(self._array.chunks, dtype=object)) * self._array.dtype.itemsize
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What the user must know of the input although it can be read."""
-        return ()
+        """What the user should know of the image: absent chunks, stale metadata, where the scale is from.
+
+        Computed when asked for: counting the chunk files of a large image takes seconds, and workers do not ask.
+        """
+        image = self._image
+        stale = describe_stale_copies(image.group, image.node) if image.group is not None else None
+        chunks = describe_chunks(self._files, self._array)
+        if chunks and image.ours:
+            chunks.append("this is a complete output of ssi, which leaves no chunk out: see `ssi verify`")
+        return (*image.notes, *([stale] if stale is not None else []), *chunks)
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
@@ -80,7 +92,7 @@ class ZarrSource:
             A chunk cannot be decoded; names it. A chunk that does not exist is the fill value.
         """
         wanted = self._axes.box(t, c, box)
-        self._refuse_empty_files(wanted)
+        self._refuse_bad_files(wanted)
         try:
             values = np.asarray(self._array[wanted.slices])
         except Exception as error:  # codecs raise anything
@@ -89,23 +101,31 @@ class ZarrSource:
 
     def stamp(self) -> dict[str, Any]:
         """Return digests of the metadata files of the image and of the array."""
-        files = {folder / name for folder in (self._root, self._folder) for name in _METADATA}
-        found = sorted(file for file in files if file.is_file())
-        digests = {str(f.relative_to(self._root)): hashlib.sha256(f.read_bytes()).hexdigest()[:16] for f in found}
-        return {"metadata": digests}
+        folders = {self._root, self._folder, *([self._image.group.folder] if self._image.group else [])}
+        found = sorted(f for folder in folders for name in METADATA_FILES if (f := folder / name).is_file())
+        return {"metadata": {os.path.relpath(file, self._root): _digest(file) for file in found}}
 
-    def _refuse_empty_files(self, wanted: Box) -> None:
-        """A file of 0 bytes, left by a full disk or a broken copy, would read as the fill value."""
+    def _refuse_bad_files(self, wanted: Box) -> None:
+        """Refuse what zarr would read as the fill value: empty files, and folders or dead links in place of files."""
         for cell in _cells(wanted, self._array.shards or self._array.chunks):
-            file = self._file(cell)
-            try:
-                size = file.stat().st_size
-            except OSError:
-                continue  # absent is legitimate; any other trouble shows when it is read
-            if size == 0:
-                raise CorruptDataError(
-                    f"chunk {cell} of {self._folder} is an empty file ({file}): copy the input again"
-                )
+            file = self._files.file(cell)
+            wrong = self._what_is_wrong(file)
+            if wrong is not None:
+                raise CorruptDataError(f"chunk {cell} of {self._folder} {wrong} ({file}): copy the input again")
+
+    def _what_is_wrong(self, file: Path) -> str | None:
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            link = dangling_link(file, self._folder)
+            if link is not None:
+                return f"is a link to nothing, {link}"
+            return "is absent from a complete output of ssi, which leaves none out" if self._image.ours else None
+        except OSError as error:
+            return f"cannot be looked up: {error.strerror}"
+        if not stat.S_ISREG(found.st_mode):
+            return "is no regular file"
+        return None if found.st_size else "is an empty file"
 
     def _name_corrupt_chunk(self, wanted: Box, error: Exception) -> CorruptDataError:
         chunks = self._array.chunks
@@ -116,14 +136,10 @@ class ZarrSource:
             try:
                 self._array[part.slices]
             except Exception as cause:  # as above: whatever the codec raises
-                file = self._file(tuple(i // n for i, n in zip(cell, per_file, strict=True)))
-                return CorruptDataError(
-                    f"chunk {cell} of {self._folder} cannot be read ({file}): {type(cause).__name__}: {cause}"
-                )
+                file = self._files.file(tuple(i // n for i, n in zip(cell, per_file, strict=True)))
+                why = _pointer(file) or f"{type(cause).__name__}: {cause}"
+                return CorruptDataError(f"chunk {cell} of {self._folder} cannot be read ({file}): {why}")
         return CorruptDataError(f"{self._folder}, box {wanted.start} to {wanted.stop}: {type(error).__name__}: {error}")
-
-    def _file(self, cell: tuple[int, ...]) -> Path:
-        return self._folder / self._array.metadata.encode_chunk_key(cell)
 
 
 def _cells(box: Box, step: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -132,69 +148,18 @@ def _cells(box: Box, step: Sequence[int]) -> Iterator[tuple[int, ...]]:
     )
 
 
-def _open(path: Path) -> zarr.Array[Any] | zarr.Group:
+def _pointer(file: Path) -> str | None:
     try:
-        return zarr.open(str(path), mode="r")
-    except Exception as error:  # zarr raises KeyError, ValueError, JSON errors and its own for bad metadata
-        raise InputError(f"input {path} is no readable zarr: {type(error).__name__}: {error}") from error
-
-
-def _array_axes(array: zarr.Array[Any]) -> list[str] | None:
-    """Axis names of a bare array: ``dimension_names`` of format 3, xarray's attribute of format 2."""
-    if array.metadata.zarr_format == 3:
-        names: Any = array.metadata.dimension_names
-    else:
-        names = array.attrs.get("_ARRAY_DIMENSIONS")
-    if not isinstance(names, (list, tuple)) or len(names) != array.ndim or not all(names):
+        with file.open("rb") as opened:
+            found = describe_pointer(opened.read(HEAD))
+    except OSError:
         return None
-    return [str(name) for name in names]
+    return f"it {found}" if found else None
 
 
-def _open_level(group: zarr.Group, path: Path, level: int) -> tuple[zarr.Array[Any], list[str] | None, ImageMetadata]:
-    document = image_document(dict(group.attrs))
-    refuse_collections(document, str(path))
-    try:
-        datasets = [str(dataset["path"]) for dataset in document["multiscales"][0]["datasets"]]
-    except (KeyError, IndexError, TypeError):
-        raise InputError(_no_image(group, path)) from None
-    if level >= len(datasets):
-        raise InputError(f"input {path} has no level {level}; levels: {_list_levels(group, datasets)}. Set input.level")
-    array = _member(group, datasets[level])
-    if array is None:
-        raise InputError(f"input {path} lists level {level} as {datasets[level]!r}, but there is no such array")
-    names = axis_names(document["multiscales"][0])
-    if names is not None and len(names) != array.ndim:
-        raise InputError(f"input {path} names {len(names)} axes, but its level {level} has {array.ndim} dimensions")
-    if names is None and array.ndim == 5:
-        names = list("tczyx")  # OME-Zarr 0.1 and 0.2 had exactly these
-    try:
-        return array, names, read_multiscale(document, level, names or [])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"input {path} has malformed OME-Zarr metadata: {type(error).__name__}: {error}") from error
-
-
-def _member(group: zarr.Group, name: str) -> zarr.Array[Any] | None:
-    try:
-        member = group[name]
-    except KeyError:
-        return None
-    except Exception as error:  # bad metadata of the array
-        raise InputError(f"array {name} of {group.store_path} is not readable: {error}") from error
-    return member if isinstance(member, zarr.Array) else None
-
-
-def _list_levels(group: zarr.Group, datasets: Sequence[str]) -> str:
-    shown = []
-    for i, name in enumerate(datasets):
-        array = _member(group, name)
-        shown.append(f"{i} ({' x '.join(map(str, array.shape)) if array is not None else 'missing'})")
-    return ", ".join(shown)
-
-
-def _no_image(group: zarr.Group, path: Path) -> str:
-    arrays = sorted(group.array_keys())[:5]
-    if arrays:
-        return f"input {path} is a zarr group without OME-Zarr metadata; give an array inside, e.g. {path / arrays[0]}"
-    groups = sorted(group.group_keys())[:5]
-    hint = f"; it holds the groups {', '.join(groups)}, give an image inside, e.g. {path / groups[0]}" if groups else ""
-    return f"input {path} is a zarr group without an OME-Zarr image{hint}"
+def _digest(file: Path) -> str:
+    """Digest what a metadata file says, without the copies of others' metadata: to consolidate changes no image."""
+    document = json.loads(file.read_bytes())
+    document.pop("consolidated_metadata", None)
+    data = json.dumps(document, sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()[:16]

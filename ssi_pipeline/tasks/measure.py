@@ -12,7 +12,6 @@ from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.storage.digits import refuse_too_large
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.seeds import seed_for
 
@@ -39,7 +38,6 @@ def read_measurement(
     offset = context.origin
     raw = context.source.read(t + offset[0], c + offset[1], inside.shift(offset[2:]))
     if not for_statistics:
-        refuse_too_large(raw, "the tile")
     with np.errstate(over="ignore"):
         y = raw.astype(np.float32)
     finite = np.isfinite(y)

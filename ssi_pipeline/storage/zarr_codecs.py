@@ -1,0 +1,138 @@
+"""Decoders that compare lengths before they decode: of a blosc frame, and of a chunk inside a shard.
+
+Of the codecs that zarr offers only blosc does not notice that its frame was cut short: the C library is given
+no length, reads on behind the buffer, and returns foreign values. *Measured* with zarr 3.1.6 and numcodecs 0.16 on
+every codec, cut at 18 places each: zstd, gzip, zlib, lz4, bz2, lzma, the checksums and uncompressed chunks raise;
+blosc decodes; a shard that has its index at its start gives the fill value for chunks behind its end. Bytes behind
+a complete frame change nothing and pass.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from typing import Any
+
+import zarr
+import zarr.codecs.numcodecs
+from numcodecs.blosc import Blosc
+from zarr.abc.store import ByteGetter, ByteRequest, RangeByteRequest
+from zarr.codecs import BloscCodec, ShardingCodec
+from zarr.core.array_spec import ArraySpec
+from zarr.core.buffer import Buffer, BufferPrototype, NDBuffer
+
+_HEADER = 16
+"""Bytes of a blosc 1 header; the last four are the length of the frame, little-endian."""
+
+
+def refuse_short_frame(frame: Any) -> None:
+    """Refuse a blosc frame that is shorter than its header states.
+
+    Raises
+    ------
+    ValueError
+        It was cut short.
+    """
+    data = memoryview(frame).cast("B")
+    if len(data) < _HEADER:
+        raise ValueError(f"cut short: {len(data)} bytes, less than the header of a blosc frame ({_HEADER})")
+    (stated,) = struct.unpack_from("<I", data, _HEADER - 4)
+    if stated > len(data):
+        raise ValueError(f"cut short: the blosc frame states {stated} bytes, {len(data)} are there")
+    if stated < _HEADER:
+        raise ValueError(f"damaged: the blosc frame states a length of {stated} bytes, less than its header")
+
+
+class CheckedBlosc(Blosc):  # type: ignore[misc]  # numcodecs has no types
+    """Blosc of zarr format 2."""
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decode a frame that is complete."""
+        refuse_short_frame(buf)
+        return super().decode(buf, out)
+
+
+class CheckedBloscCodec(BloscCodec):
+    """Blosc of zarr format 3."""
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        refuse_short_frame(chunk_bytes.as_numpy_array())
+        return await super()._decode_single(chunk_bytes, chunk_spec)
+
+    def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        refuse_short_frame(chunk_bytes.as_numpy_array())  # some versions of zarr decode by this one alone
+        return super()._decode_sync(chunk_bytes, chunk_spec)
+
+
+class CheckedNumcodecsBlosc(zarr.codecs.numcodecs.Blosc):
+    """Blosc of numcodecs in zarr format 3."""
+
+    async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        refuse_short_frame(chunk_data.as_numpy_array())
+        return await super()._decode_single(chunk_data, chunk_spec)
+
+
+class _WholeRanges:
+    """Bytes of one file; a range that it ends inside of, or before, is refused."""
+
+    def __init__(self, inner: ByteGetter) -> None:
+        self._inner = inner
+
+    async def get(self, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        found = await self._inner.get(prototype, byte_range)
+        if isinstance(byte_range, RangeByteRequest) and found is not None:
+            wanted = byte_range.end - byte_range.start
+            if len(found) != wanted:
+                raise ValueError(
+                    f"cut short: the shard's index states bytes {byte_range.start} to {byte_range.end}, "
+                    f"{len(found)} of these {wanted} are there"
+                )
+        return found
+
+
+class CheckedShardingCodec(ShardingCodec):
+    """Shards of zarr format 3."""
+
+    async def _decode_partial_single(
+        self, byte_getter: ByteGetter, selection: Any, shard_spec: ArraySpec
+    ) -> NDBuffer | None:
+        return await super()._decode_partial_single(_WholeRanges(byte_getter), selection, shard_spec)
+
+
+def with_checked_frames(array: zarr.Array[Any]) -> zarr.Array[Any]:
+    """Return the array with decoders that refuse frames cut short, also inside shards."""
+    metadata: Any = array.metadata
+    if metadata.zarr_format == 2:
+        filters = tuple(_checked_numcodec(codec) for codec in metadata.filters or ()) or None
+        checked = replace(metadata, compressor=_checked_numcodec(metadata.compressor), filters=filters)
+    else:
+        checked = replace(metadata, codecs=tuple(_checked(codec) for codec in metadata.codecs))
+    inner: Any = array._async_array  # the public constructor takes one
+    return zarr.Array(type(inner)(checked, inner.store_path, inner.config))
+
+
+def _checked_numcodec(codec: Any) -> Any:
+    if not isinstance(codec, Blosc):
+        return codec
+    return CheckedBlosc(**{name: value for name, value in codec.get_config().items() if name != "id"})
+
+
+def _checked(codec: Any) -> Any:
+    if isinstance(codec, ShardingCodec):
+        return CheckedShardingCodec(
+            chunk_shape=codec.chunk_shape,
+            codecs=tuple(_checked(inner) for inner in codec.codecs),
+            index_codecs=codec.index_codecs,
+            index_location=codec.index_location,
+        )
+    if isinstance(codec, BloscCodec):
+        return CheckedBloscCodec(
+            typesize=codec.typesize,
+            cname=codec.cname,
+            clevel=codec.clevel,
+            shuffle=codec.shuffle,
+            blocksize=codec.blocksize,
+        )
+    if isinstance(codec, zarr.codecs.numcodecs.Blosc):
+        return CheckedNumcodecsBlosc(**codec.codec_config)
+    return codec
