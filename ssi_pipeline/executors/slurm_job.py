@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config import ExecutorConfig, digest
-from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -21,11 +21,11 @@ _MARGIN_SHARE, _LEAST_MARGIN_S, _MOST_MARGIN_S = 0.1, 16, 300
 
 
 def require_jobqueue() -> None:
-    """Raise ExecutorError where dask-jobqueue is not installed."""
+    """Raise MissingPackageError where dask-jobqueue is not installed."""
     try:
         import dask_jobqueue  # noqa: F401
     except ImportError as error:
-        raise ExecutorError(
+        raise MissingPackageError(
             "executor.kind is slurm, which needs dask-jobqueue: pip install 'ssi-pipeline[cluster]'"
         ) from error
 
