@@ -29,7 +29,7 @@ class ExitStatus(IntEnum):
 
 _MEANINGS = {
     ExitStatus.COMPLETE: "done, and all is well",
-    ExitStatus.FAILED: "tiles failed, or data are bad: look at them (`ssi status`, `ssi report`), the same call will not "
+    ExitStatus.FAILED: "tiles failed, or data are bad: look (`ssi status`, `ssi report`), the same call will not "
     "try them again",
     ExitStatus.REFUSED: "refused, before any work: change what the message names",
     ExitStatus.STOPPED: "stopped by something outside (disk, network, workers, memory, another client on this output): "

@@ -1,4 +1,4 @@
-"""The last handler of the command line: whatever ends a command, its user reads a reason and a script an exit status."""
+"""The last handler of the command line: whatever ends a command, there is a reason to read and an exit status."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def _add_results(add: Add) -> None:
 
 def _add_preview(add: Add) -> None:
     preview = add("preview", "solve a few different tiles, without keeping them, and show what comes of it")
-    preview.add_argument("--tiles", type=_count, default=6, metavar="N", help="how many (default: 6)")
+    preview.add_argument("--tiles", type=int, default=6, metavar="N", help="how many (default: 6)")
     preview.add_argument("--psf", type=Path, nargs="+", default=[], metavar="FILE", help="compare these PSFs")
     preview.add_argument(
         "--set", action="append", default=[], metavar="KEY=A,B", help="compare values, e.g. training.steps=100,500"
