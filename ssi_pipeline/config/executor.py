@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from ssi_pipeline.config.section import Count, PositiveFloat, PositiveInt, Seconds, Section, up_to
+from ssi_pipeline.config.section import Count, PositiveInt, RawPositive, Seconds, Section, up_to
 from ssi_pipeline.config.slurm import SlurmConfig
 
 
@@ -24,7 +24,7 @@ class ExecutorConfig(Section):
     kind: Literal["serial", "dask", "slurm"] = "dask"
     workers: Count | None = None
     threads: Annotated[PositiveInt, up_to(4096)] = 1
-    memory_gib: Annotated[PositiveFloat, up_to(1e6)] | None = None
+    memory_gib: Annotated[RawPositive, up_to(1e6)] | None = None
     address: str | None = None
     allow_unencrypted: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -27,6 +27,7 @@ from ssi_pipeline.config.section import (
     Position,
     PositiveFloat,
     PositiveInt,
+    RawPositive,
     Section,
     SpatialAxis,
     Steps,
@@ -160,7 +161,7 @@ class TrainingConfig(Section):
     shared_tiles: Count = 16
     patch: Pixels | dict[SpatialAxis, Pixels] | None = None
     batch: Count = 8
-    learning_rate: Annotated[PositiveFloat, up_to(100)] = 4e-3
+    learning_rate: Annotated[RawPositive, up_to(100)] = 4e-3
     ema: Annotated[Float, Field(ge=0, lt=1)] = 0.98
     loss: Literal["l2", "l1", "huber"] = "l2"
     huber_delta: PositiveFloat = 0.1
@@ -225,7 +226,7 @@ class RunConfig(Section):
     quality: QualityConfig = QualityConfig()
     executor: ExecutorConfig = ExecutorConfig()
     on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
-    seed: NonNegativeInt = 0
+    seed: Annotated[NonNegativeInt, up_to(2**63 - 1)] = 0
 
     @field_validator("psf", mode="before")
     @classmethod

@@ -29,9 +29,7 @@ def refuse_strange_values(document: Any) -> None:
     ConfigError
         Such a value is there; its place, what it is, and what is possible.
     """
-    entries = 0
-    for names, value in _walk(document, ()):
-        entries += 1
+    for entries, (names, value) in enumerate(_walk(document, ())):
         where = ".".join(_short(name) for name in names) or "the configuration"
         if entries > _MOST_ENTRIES or len(names) > _MOST_DEPTH:
             raise ConfigError(f"{where}: there are more than {_MOST_ENTRIES} values, or they lie {_MOST_DEPTH} deep")

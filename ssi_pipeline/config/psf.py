@@ -10,25 +10,25 @@ from pydantic import Field, model_validator
 from ssi_pipeline.config.section import (
     Float,
     Length,
-    NonNegativeFloat,
     Position,
-    PositiveFloat,
+    RawFloat,
+    RawPositive,
     Section,
     SpatialAxis,
     VoxelSize,
     up_to,
 )
 
-Aperture = Annotated[PositiveFloat, up_to(4, 1e-3)]
+Aperture = Annotated[RawPositive, up_to(4, 1e-3)]
 """Below any refractive index; objectives have 0.02 to 1.7."""
 
-Index = Annotated[PositiveFloat, up_to(4, 0.1)]
+Index = Annotated[RawPositive, up_to(4, 0.1)]
 """Of refraction; germanium in the infrared has 4."""
 
-Wavelength = Annotated[PositiveFloat, up_to(1000, 1e-6)]
+Wavelength = Annotated[RawPositive, up_to(1000, 1e-6)]
 """Micrometres, from gamma rays to terahertz."""
 
-Thickness = Annotated[NonNegativeFloat, up_to(1e6)]
+Thickness = Annotated[RawFloat, Field(ge=0), up_to(1e6)]
 """Micrometres of a layer: up to a metre."""
 
 
@@ -71,7 +71,7 @@ class WidefieldPsf(PsfSection):
     wavelength_um: Wavelength
     refractive_index: Index = 1.515
     support_um: dict[SpatialAxis, Length]
-    defocus_um: Annotated[Float, up_to(100_000)] = 0.0
+    defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> WidefieldPsf:
@@ -94,7 +94,7 @@ class GibsonLanniPsf(PsfSection):
     numerical_aperture: Aperture
     wavelength_um: Wavelength
     support_um: dict[SpatialAxis, Length]
-    magnification: Annotated[PositiveFloat, up_to(10_000)] | None = None
+    magnification: Annotated[RawPositive, up_to(10_000)] | None = None
     sample_index: Index = 1.33
     immersion_index: Index = 1.515
     design_immersion_index: Index | None = None
@@ -104,7 +104,7 @@ class GibsonLanniPsf(PsfSection):
     design_cover_um: Thickness | None = None
     working_distance_um: Length = 150.0
     depth_um: Thickness = 0.0
-    defocus_um: Annotated[Float, up_to(100_000)] = 0.0
+    defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> GibsonLanniPsf:

@@ -15,10 +15,16 @@ def no_truth_value(value: Any) -> Any:
     """Refuse True and False: Python counts True as 1, and ``steps: yes`` would train for one step."""
     if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "expected a number")
+    if isinstance(value, str) and len(value) > _MOST_DIGITS:
+        raise PydanticCustomError("long_number", "expected a number")
     return value
 
 
-def up_to(most: float, least: float | None = None) -> AfterValidator:
+_MOST_DIGITS = 64
+"""Of a number in quotes: arithmetic with thousands of digits takes its time, and Python does not print them."""
+
+
+def up_to(most: float, least: float = 1e-18) -> AfterValidator:
     """Refuse numbers beyond reason: they are typing errors, or ask for more than there is of memory or time.
 
     ``most``: of the number without its sign. ``least``: the same, of a number that is not 0.
@@ -27,20 +33,28 @@ def up_to(most: float, least: float | None = None) -> AfterValidator:
     def check(value: Any) -> Any:
         """Return the value; raises where it is beyond reason."""
         if abs(value) > most:
-            raise PydanticCustomError(BEYOND, "{text}", {"text": f"{value:g} is beyond reason: at most {most:g} here"})
-        if least is not None and 0 < abs(value) < least:
+            raise PydanticCustomError(
+                BEYOND, "{text}", {"text": f"{_number(value)} is beyond reason: at most {_number(most)} here"}
+            )
+        if 0 < abs(value) < least:
             raise PydanticCustomError(BEYOND, "{text}", {"text": f"{value:g} is as good as 0: at least {least:g} here"})
         return value
 
     return AfterValidator(check)
 
 
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 BEYOND = "beyond_reason"
 """Type of the error of a number that is beyond reason."""
 
 Int = Annotated[int, BeforeValidator(no_truth_value)]
-# all is computed in float32, which ends at 3e38 and 1e-38: squares and quotients need room
-Float = Annotated[float, BeforeValidator(no_truth_value), up_to(1e18, 1e-18)]
+RawFloat = Annotated[float, BeforeValidator(no_truth_value)]
+RawPositive = Annotated[RawFloat, Field(gt=0)]
+# all is computed in float32, which ends at 3e38 and 1e-38: squares need room
+Float = Annotated[RawFloat, up_to(1e18)]
 PositiveInt = Annotated[Int, Field(gt=0)]
 NonNegativeInt = Annotated[Int, Field(ge=0)]
 PositiveFloat = Annotated[Float, Field(gt=0)]
@@ -64,13 +78,13 @@ Position = Annotated[NonNegativeInt, up_to(2**40)]
 Stop = Annotated[PositiveInt, up_to(2**40)]
 """The end of a range of positions."""
 
-VoxelSize = Annotated[PositiveFloat, up_to(1e6, 1e-6)]
+VoxelSize = Annotated[RawPositive, up_to(1e6, 1e-6)]
 """Micrometres: from a picometre, below any electron microscope, to a metre."""
 
-Length = Annotated[PositiveFloat, up_to(1e6, 1e-6)]
+Length = Annotated[RawPositive, up_to(1e6, 1e-6)]
 """Micrometres or pixels of something optical: from a picometre to a metre."""
 
-Seconds = Annotated[PositiveFloat, up_to(1e7)]
+Seconds = Annotated[RawPositive, up_to(1e7)]
 """Up to four months; threads can wait for no more than 292 years."""
 
 

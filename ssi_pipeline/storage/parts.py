@@ -58,8 +58,8 @@ def parse_part(text: str) -> Part:
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
     if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_PARTS:
         raise ConfigError(
-            f"--part is {text[:40]!r}, expected k/n with k from 1 to n, for instance --part 3/8 for the third of eight, "
-            f"and n of at most {MOST_PARTS}"
+            f"--part is {text[:40]!r}, expected k/n with k from 1 to n, for instance --part 3/8 for the third of "
+            f"eight, and n of at most {MOST_PARTS}"
         )
     return Part(int(match[2]), int(match[1]))
 
