@@ -131,7 +131,7 @@ def _status(options: argparse.Namespace) -> int:
     else:
         status = read_status(config)
         _print_rows(describe_status(status, str(options.config)))
-    if status.tiles_failed:
+    if status.tiles_failed or status.causes:
         return ExitStatus.FAILED
     done = status.image_complete and status.finished and not status.running
     return ExitStatus.COMPLETE if done else ExitStatus.UNFINISHED
