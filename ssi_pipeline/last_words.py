@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import select
 import shlex
 import sys
 import tempfile
@@ -138,15 +139,17 @@ def _escaped(character: str) -> str:
 def _reader_is_gone() -> bool:
     """Tell whether standard output is a pipe that nobody reads; what waits to be written to it is dropped."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # Python writes what is left once more when it ends
-        os.close(nowhere)
-        return True
+        output = sys.stdout.fileno()
     except (OSError, ValueError):
-        pass
-    return False
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, output)  # Python writes what is left once more when it ends
+    os.close(nowhere)
+    return True
 
 
 def use_any_terminal() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,5 +139,11 @@ def _absolute(value: str, base: Path, where: str) -> str:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise ConfigError(f"{where} is {value[:40]!r}...: longer than the file system allows") from None
-    refuse_strange_values({where: str(path)})  # the folder's own name may have a newline, which jobs' scripts cannot
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{where} is {value!r}, which cannot be a name with {sys.getfilesystemencoding()}, the encoding of this "
+            "locale: set LC_ALL=C.UTF-8"
+        ) from None
+    # the folder's own name may have a newline, which jobs' scripts cannot; bytes that are no text, it may have
+    refuse_strange_values({where: os.fsencode(path).decode(errors="replace")})
     return str(path)
