@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from ssi_pipeline.config.section import PositiveFloat, PositiveInt, Section
+from ssi_pipeline.config.section import Count, PositiveInt, RawPositive, Seconds, Section, up_to
 from ssi_pipeline.config.slurm import SlurmConfig
 
 
@@ -22,16 +22,16 @@ class ExecutorConfig(Section):
     """
 
     kind: Literal["serial", "dask", "slurm"] = "dask"
-    workers: PositiveInt | None = None
-    threads: PositiveInt = 1
-    memory_gib: PositiveFloat | None = None
+    workers: Count | None = None
+    threads: Annotated[PositiveInt, up_to(4096)] = 1
+    memory_gib: Annotated[RawPositive, up_to(1e6)] | None = None
     address: str | None = None
     allow_unencrypted: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    tile_attempts: PositiveInt = 2
-    worker_losses: PositiveInt = 3
-    infrastructure_failures: PositiveInt = 100
-    tile_limit_s: PositiveFloat | Literal["auto"] | None = "auto"
+    tile_attempts: Count = 2
+    worker_losses: Count = 3
+    infrastructure_failures: Annotated[PositiveInt, up_to(1_000_000_000)] = 100
+    tile_limit_s: Seconds | Literal["auto"] | None = "auto"
     dashboard: str | None = None
     profile: Path | None = None
     slurm: SlurmConfig = SlurmConfig()

@@ -70,6 +70,8 @@ def _line(place: _Place, item: Any, one_psf: bool) -> str:
             return f"{where}: unknown key; it is '{_MOVED[where]}' now"
         case "extra_forbidden":
             return f"{where}: unknown key{_hint_for_key(str(place.names[-1]), _locate(item['loc'][:-1]).annotation)}"
+        case "beyond_reason":
+            return f"{where}: {item['msg']}"
         case "invalid_key":
             return f"{where}: a key must be text"
         case "missing" if not isinstance(item["loc"][-1], int):

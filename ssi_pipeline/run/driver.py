@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from ssi_pipeline.config import ExecutorConfig, RunConfig
-from ssi_pipeline.errors import SsiError, StoppedError
+from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors import Executor, open_executor
-from ssi_pipeline.redact import redact
 from ssi_pipeline.run.alarms import describe_quality
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import ready_channels
@@ -26,6 +25,7 @@ from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagg
 from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
@@ -109,7 +109,7 @@ def run_locked(
         except KeyboardInterrupt:
             pass
         except (SsiError, OSError) as error:
-            stopped = StoppedError(redact(f"stopped: {error}; what is done is recorded"))
+            stopped = as_stopped(error)
             display.log(str(stopped))  # whoever called says it on the screen
             raise stopped from error
         finally:

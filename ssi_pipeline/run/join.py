@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
-from ssi_pipeline.errors import ConfigError, OutputError, SsiError, StoppedError
-from ssi_pipeline.redact import redact
+from ssi_pipeline.errors import ConfigError, OutputError, SsiError
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import workers
@@ -17,6 +16,7 @@ from ssi_pipeline.run.prepare import Prepared, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.storage.lease_file import Holder
 from ssi_pipeline.storage.ledger import Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, Say, run_lock
@@ -115,6 +115,6 @@ def _ready(context: Context, state: LedgerState, lease: Lease, part: Part) -> No
             with workers(Call(context, state, ledger, display, stop)) as loop:
                 finished = ready_channels(context, state, loop)
         except (SsiError, OSError) as error:
-            raise StoppedError(redact(f"stopped: {error}; what is done is recorded")) from error
+            raise as_stopped(error) from error
     if not finished:
         raise KeyboardInterrupt

@@ -187,7 +187,7 @@ def test_jobs_that_fail_before_their_workers_report_end_the_run_with_their_last_
     tmp_path: Path, image: Any, slurm: _slurm.Slurm
 ) -> None:
     client = Client(case(tmp_path, image, executor(prologue=["echo no such module: cuda/99", "exit 3"])), slurm)
-    assert client.end(120) == 1
+    assert client.end(120) == 3
     assert "ended before their workers reported" in client.words.read_text()
     assert "no such module: cuda/99" in client.words.read_text()
     assert not slurm.jobs("all") or not slurm.jobs()
@@ -195,7 +195,7 @@ def test_jobs_that_fail_before_their_workers_report_end_the_run_with_their_last_
 
 def test_an_unknown_partition_is_refused_by_name(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
     client = Client(case(tmp_path, image, executor(partition="nowhere")), slurm)
-    assert client.end(60) == 1
+    assert client.end(60) == 2
     assert "sbatch refused" in client.words.read_text()
     assert "nowhere" in client.words.read_text()
 
