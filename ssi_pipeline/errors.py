@@ -53,3 +53,7 @@ class StoppedError(SsiError, RuntimeError):
 
 class ExecutorError(SsiError, RuntimeError):
     """The workers could not be started, or were all lost."""
+
+
+class UnfitError(ExecutorError):
+    """This worker cannot compute on what the run is computed on."""
