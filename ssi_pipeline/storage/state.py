@@ -145,7 +145,8 @@ class RunDocument:
         compute = compute or self.compute
         if compute is None:
             return self
-        executor = self.config.executor.model_copy(update={"device": compute.device})
+        device = "cpu" if self.config.solver == "identity" else compute.device  # a copy needs none
+        executor = self.config.executor.model_copy(update={"device": device})
         training = self.config.training.model_copy(update={"precision": compute.precision})
         config = self.config.model_copy(update={"executor": executor, "training": training})
         return replace(self.with_compute(compute), config=config)

@@ -64,11 +64,9 @@ def _gpu() -> tuple[str, bool]:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
     if not available:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = repr(os.environ.get("CUDA_VISIBLE_DEVICES", "not set"))
         reason = f" ({_first_line(str(said[-1].message))})" if said else ""
-        raise UnfitError(
-            f"torch sees no GPU{reason}; CUDA_VISIBLE_DEVICES is {'not set' if visible is None else repr(visible)}"
-        )
+        raise UnfitError(f"torch sees no GPU{reason}; CUDA_VISIBLE_DEVICES is {visible}")
     try:
         torch.zeros(1, device="cuda")
         return torch.cuda.get_device_name(), resolved_precision("auto", "cuda") == "bfloat16"
