@@ -25,9 +25,11 @@ def device_of(context: Context) -> Device | None:
 
     Where an earlier release began it, which recorded none, it is that of the tiles that are done.
     """
+    section = context.document.config.executor
+    if context.document.config.solver == "identity":
+        return known_device(section)  # computes nothing; what the workers see is for them to say
     if (compute := context.document.compute) is not None:
         return compute.device
-    section = context.document.config.executor
     if section.device == "auto":
         heads = chain.from_iterable(map(read_heads, ledger_paths(context.paths)))
         seen = {head.device for head in heads if head.kind == "solve" and head.status == "done" and head.device}
@@ -71,9 +73,9 @@ def decide(config: RunConfig, device: Device | None, asked: Sequence[Ability]) -
     ``device``: None leaves it to the workers; one that has a GPU decides for all, as the others can be done without.
     bfloat16 by itself is taken only where all GPUs that were seen compute in it.
     """
+    if config.solver == "identity":
+        return Compute("cpu", "float32")  # a copy
     able = [ability for ability in asked if ability.gpu]
-    if device is None and config.solver == "identity":
-        device = "cpu"
     if device is None:
         if not asked:
             return None

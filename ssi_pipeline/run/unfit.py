@@ -47,5 +47,5 @@ class UnfitWorkers:
         found = [f"{place}: {why}" for place, why in list(self._row.items())[-_SHOWN:]]
         return (
             f"no worker can compute on {self._what}, as this run has to: {'; '.join(found)}. Resume where one can, or "
-            "start over with `ssi run --new` and executor.device: cpu (for want of bfloat16: training.precision: float32)"
+            "start over with `ssi run --new` and executor.device: cpu (lacks bfloat16: training.precision: float32)"
         )
