@@ -88,7 +88,7 @@ def _play_gpus(execute: Any, broken: str) -> None:
             raise UnfitError(f"the GPU cannot be used: CUDA error: no device {broken} on computing on {compute}")
 
     execute.require = require
-    solving.choose_device = lambda wanted: "cpu"
+    solving.choose_device = lambda _: "cpu"
 
 
 def _once(mark: Path, what: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ class UnfitWorkers:
         self._most = max(_FEWEST, most)
         self._say = say
         self._row: dict[str, str] = {}
+        self._named: set[str] = set()
 
     def note(self, place: str, why: str) -> None:
         """A worker (host:pid) cannot do it.
@@ -33,7 +34,8 @@ class UnfitWorkers:
         ExecutorError
             There is no other, or none of many can.
         """
-        if place not in self._row:
+        if place not in self._named:
+            self._named.add(place)
             self._say(f"{place} gets no more work, it cannot compute on {self._what}: {why}")
         self._row[place] = why
         if not self._executor.exclude(place) or len(self._row) >= self._most:

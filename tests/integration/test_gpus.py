@@ -40,8 +40,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seen_by_workers(executor: Any) -> list[str | None]:
-    """What each connected worker has for CUDA_VISIBLE_DEVICES."""
-    return list(executor._client.run(os.environ.get, SEEN[0]).values())
+    """What each connected worker has for CUDA_VISIBLE_DEVICES (getenv: a method of environ would take ours along)."""
+    return list(executor._client.run(os.getenv, SEEN[0]).values())
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:
@@ -115,8 +115,8 @@ def test_a_worker_that_cannot_is_left_alone_and_no_tile_is_blamed(
     assert RunDocument.load(StatePaths(config_of(config).state_path).document).basis["compute"]["device"] == "cuda"
     provenance: Any = zarr.open_group(output, mode="r").attrs["ssi_pipeline"]
     assert provenance["provenance"]["basis"]["compute"] == {"device": "cuda", "precision": "float32"}
+    edit(config, executor={**executor, "device": "cpu", "gpus": None})
     with pytest.raises(RunChangedError, match=r"compute.device: cuda -> cpu"):
-        edit(config, executor={**executor, "device": "cpu", "gpus": None})
         go(config)
 
 
