@@ -139,7 +139,7 @@ class Loop:
             if record in full:
                 continue
             if UNFIT in record.quality:
-                self._unfit.note(record.host, str(record.error))
+                self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
                 self._retry.append(asked[record.key])
             elif INFRASTRUCTURE in record.quality and self._budget.machine_is_to_blame(record.key):
                 self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
