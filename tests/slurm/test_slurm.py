@@ -206,7 +206,7 @@ def test_nobody_else_can_join_and_each_worker_has_a_gpu_of_its_own(
 ) -> None:
     """Neither in plain text, nor without a certificate, nor with one of its own. SLURM's GPUs are shared out."""
     config = case(tmp_path, image, {**executor(), "device": "auto"}, solver="identity")  # which needs none
-    client = Client(config, slurm, sleep=2, tell=["CUDA_VISIBLE_DEVICES"])
+    client = Client(config, slurm, sleep=6, tell=["CUDA_VISIBLE_DEVICES"])  # others try to get in meanwhile
     client.wait_for(lambda: len(client.solved) >= 1)
     job = slurm.jobs()[0]
     script = slurm.command("scontrol", "write", "batch_script", job, "-")
@@ -221,10 +221,10 @@ def test_nobody_else_can_join_and_each_worker_has_a_gpu_of_its_own(
         )
         for asked, security in tries
     ]
-    assert [stranger.communicate(timeout=60)[0] for stranger in strangers] == [b"refused\n"] * 3
     files = list((tmp_path / "out.zarr.run" / "tls").iterdir())
     assert files
     assert all(p.stat().st_mode & 0o077 == 0 for p in [*files, files[0].parent])
+    assert [stranger.communicate(timeout=60)[0] for stranger in strangers] == [b"refused\n"] * 3
     assert client.end() == 0
     told = [json.loads(p.read_text()) for p in (tmp_path / "out.zarr.run").glob("told-*.json")]
     seen = Counter((t["SLURMD_NODENAME"], t["CUDA_VISIBLE_DEVICES"]) for t in told)
