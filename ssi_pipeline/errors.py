@@ -85,3 +85,7 @@ class StoppedError(SsiError, RuntimeError):
         super().__init__(text)
         if isinstance(cause, StoppedError | ChannelError | ExecutorError):
             self.exit_status = cause.exit_status
+
+
+class UnfitError(ExecutorError):
+    """This worker cannot compute on what the run is computed on."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config import ExecutorConfig, digest
 from ssi_pipeline.errors import MissingPackageError
+from ssi_pipeline.executors.cards import hidden_cards
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -67,7 +68,11 @@ def job_options(section: ExecutorConfig, name: str, state: Path) -> dict[str, An
         "interface": shlex.quote(site.interface) if site.interface else None,
         "protocol": "tls://",
         "job_extra_directives": _directives(section, state),
-        "job_script_prologue": [f"export DASK_CONFIG={shlex.quote(str(state / 'dask'))}", *site.prologue],
+        "job_script_prologue": [
+            f"export DASK_CONFIG={shlex.quote(str(state / 'dask'))}",
+            *site.prologue,
+            *([f"export {name}={value}" for name, value in hidden_cards().items()] if section.device == "cpu" else []),
+        ],
         "worker_extra_args": [
             "--no-dashboard",
             *("--dashboard-address", "127.0.0.1:0"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from ssi_pipeline.errors import ConfigError, OutputError, SsiError
+from ssi_pipeline.executors.sharing import refuse_missing_gpu
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import workers
@@ -54,6 +55,9 @@ def check_start(prepared: Prepared, ignore_disk: bool) -> None:
     OutputError
         See ``check_output``.
     """
+    config = prepared.document.config
+    if not StatePaths(config.state_path).document.exists():
+        refuse_missing_gpu(config)
     try:
         check_output(prepared, new=False, ignore_disk=ignore_disk)
     except OutputError:
@@ -79,8 +83,8 @@ def join(prepared: Prepared, part: Part, ignore_disk: bool, say: Say) -> Context
         save_count(paths, part.count)
         state = read_state(paths.ledger, task_counts(context))
         _say_incomplete(context, state)
-        if not channels_ready(context, state):
-            _ready(context, state, lease, part)
+        if context.document.compute is None or not channels_ready(context, state):
+            context = _ready(context, state, lease, part)
     return context
 
 
@@ -107,14 +111,16 @@ def _say_incomplete(context: Context, state: LedgerState) -> None:
         set_status(output, "incomplete")
 
 
-def _ready(context: Context, state: LedgerState, lease: Lease, part: Part) -> None:
+def _ready(context: Context, state: LedgerState, lease: Lease, part: Part) -> Context:
     paths = context.paths
     display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
     with Ledger(paths.ledger, lease.check) as ledger, closing(display), StopRequest() as stop:
         try:
-            with workers(Call(context, state, ledger, display, stop)) as loop:
-                finished = ready_channels(context, state, loop)
+            call = Call(context, state, ledger, display, stop)
+            with workers(call) as loop:
+                finished = ready_channels(call.context, state, loop)
         except (SsiError, OSError) as error:
             raise as_stopped(error) from error
     if not finished:
         raise KeyboardInterrupt
+    return call.context
