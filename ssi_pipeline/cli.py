@@ -133,6 +133,7 @@ def _status(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.verify import verify
 
+    same = _verify_input(options) if options.input else True
     result = verify(load_config(options.config))
     for problem in result.problems:
         _out.print(problem, markup=False)
@@ -145,7 +146,16 @@ def _verify(options: argparse.Namespace) -> int:
             "noted: `ssi run` computes them again" if result.recorded else "a run is going on: verify again after it"
         )
         _out.print(noted)
-    return OK if result.good else INCOMPLETE
+    return OK if result.good and same else INCOMPLETE
+
+
+def _verify_input(options: argparse.Namespace) -> bool:
+    from ssi_pipeline.run.verify_input import describe_input, verify_input
+
+    found = verify_input(load_config(options.config))
+    for line in describe_input(found):
+        _out.print(line, markup=False)
+    return not (found.changed or found.unreadable)
 
 
 def _report(options: argparse.Namespace) -> int:

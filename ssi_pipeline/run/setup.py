@@ -8,7 +8,6 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ssi_pipeline.redact import redact
 from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.storage.atomic import sweep_partial_files
-from ssi_pipeline.storage.identity import UNREADABLE
+from ssi_pipeline.storage.identity import as_far_as_readable
 from ssi_pipeline.storage.output import create_output
 from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -96,7 +95,7 @@ def save_inputs(prepared: Prepared) -> Context:
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
     earlier = RunDocument.load(paths.document)
-    changed = differences(earlier.basis, _as_far_as_readable(earlier.basis, prepared.document.basis))
+    changed = differences(earlier.basis, as_far_as_readable(earlier.basis, prepared.document.basis))
     if changed:
         raise RunChangedError(
             "\n".join(
@@ -114,16 +113,8 @@ def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
         earlier.volume,
         earlier.image_metadata,
         earlier.versions,
+        earlier.later_versions + tuple(v for v in [prepared.document.versions] if v not in earlier.version_sets),
     )
-
-
-def _as_far_as_readable(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Pass over regions of the input that could not be read then, or cannot now: damage that is mended is no change."""
-    before, after = earlier["input"]["content"], now["input"]["content"]
-    if len(before) != len(after):
-        return now
-    content = [b if UNREADABLE in (b, a) else a for b, a in zip(before, after, strict=True)]
-    return {**now, "input": {**now["input"], "content": content}}
 
 
 def _create_output(context: Context) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,13 @@ def set_status(path: Path, status: str) -> None:
     group = zarr.open_group(path, mode="r+")
     ours: Any = group.attrs[OWNER]
     group.attrs[OWNER] = {**ours, "status": status}
+
+
+def set_made_by(path: Path, made_by: Sequence[Mapping[str, Any]]) -> None:
+    """Record in the provenance each set of versions that tiles were solved by, and how many."""
+    group = zarr.open_group(path, mode="r+")
+    ours: Any = group.attrs[OWNER]
+    group.attrs[OWNER] = {**ours, "provenance": {**ours.get("provenance", {}), "made_by": list(made_by)}}
 
 
 def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:

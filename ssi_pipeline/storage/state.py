@@ -49,6 +49,11 @@ class StatePaths:
         return self.root / "models.json"
 
     @property
+    def input_stamp(self) -> Path:
+        """Sizes and times of the input's files, as one digest, that all that is recorded was made from."""
+        return self.root / "input.json"
+
+    @property
     def retrained(self) -> Path:
         """The tiles that are trained once more, once they are chosen."""
         return self.root / "retrained.json"
@@ -123,6 +128,12 @@ class RunDocument:
     volume: Volume
     image_metadata: dict[str, Any]
     versions: dict[str, str]
+    later_versions: tuple[dict[str, str], ...] = ()
+
+    @property
+    def version_sets(self) -> tuple[dict[str, str], ...]:
+        """All sets of versions that calls of this run had, in the order of the first call of each."""
+        return (self.versions, *self.later_versions)
 
     @property
     def fingerprint(self) -> str:
@@ -141,6 +152,7 @@ class RunDocument:
             "volume": asdict(self.volume),
             "image_metadata": self.image_metadata,
             "versions": self.versions,
+            "later_versions": self.later_versions,
         }
         write_json(path, document)
 
@@ -162,6 +174,7 @@ class RunDocument:
                 volume=_volume(document["volume"]),
                 image_metadata=document["image_metadata"],
                 versions=document["versions"],
+                later_versions=tuple(document.get("later_versions", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptDataError(

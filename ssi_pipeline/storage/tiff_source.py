@@ -151,6 +151,13 @@ class TiffSource:
             ends += file.read(_ENDS)
         return {"bytes": size, "metadata": {self._path.name: hashlib.sha256(ends).hexdigest()[:16]}}
 
+    def files(self) -> list[Path]:
+        """Return the file, of a set of files those that have a plane of this level."""
+        if not self._series.is_multifile:
+            return [self._path]
+        with self._lock:
+            return sorted({_file_of(page) for page in self._series if page is not None} | {self._path})
+
 
 def _decode(page: Any, yx: tuple[slice, ...], out: NDArray[Any]) -> None:
     """Decode the strips or tiles of a page that meet the rows and columns ``yx`` into ``out``."""

@@ -89,6 +89,10 @@ class ZarrSource:
         digests = {str(f.relative_to(self._root)): hashlib.sha256(f.read_bytes()).hexdigest()[:16] for f in found}
         return {"metadata": digests}
 
+    def files(self) -> list[Path]:
+        """Return the folder of the array, which has all chunks."""
+        return [self._folder]
+
     def _refuse_empty_files(self, wanted: Box) -> None:
         """A file of 0 bytes, left by a full disk or a broken copy, would read as the fill value."""
         for cell in _cells(wanted, self._array.shards or self._array.chunks):

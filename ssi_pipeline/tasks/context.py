@@ -34,10 +34,14 @@ IDENTITY = "identity"
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Where a run's state is, and which run it must be; all that travels to a worker besides jobs."""
+    """Where a run's state is, and which run it must be; all that travels to a worker besides jobs.
+
+    ``versions``: number of the client's set among those of the run (``RunDocument.version_sets``).
+    """
 
     state: str
     fingerprint: str
+    versions: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.tasks.context import Context
+from ssi_pipeline.tasks.reading import read_input
 from ssi_pipeline.tasks.seeds import seed_for
 
 _SAMPLE_SIDE = {2: (1, 256, 256), 3: (24, 96, 96)}
@@ -33,8 +34,7 @@ def read_measurement(
         pass over them and must not stop tiles that have none.
     """
     inside = domain.intersect(context.plan.bounds)
-    offset = context.origin
-    raw = context.source.read(t + offset[0], c + offset[1], inside.shift(offset[2:]))
+    raw = read_input(context, t, c, inside)
     with np.errstate(over="ignore"):
         y = raw.astype(np.float32)
     finite = np.isfinite(y)
@@ -62,6 +62,11 @@ def _fill(y: NDArray[np.float32], finite: NDArray[np.bool_]) -> NDArray[np.float
 
 def sample_measurements(context: Context, c: int, count: int) -> list[Measurement]:
     """Read boxes of moderate size, spread at random over the time points and the volume of a channel."""
+    return _readable(context, c, sample_places(context, c, count))
+
+
+def sample_places(context: Context, c: int, count: int) -> list[tuple[int, Box]]:
+    """Return t and box (z y x) of the samples of a channel."""
     plan = context.plan
     side = tuple(min(s, n) for s, n in zip(_SAMPLE_SIDE[plan.dimensions], plan.extent, strict=True))
     grid = (plan.shape[0], *(-(-n // s) for n, s in zip(plan.extent, side, strict=True)))
@@ -71,7 +76,7 @@ def sample_measurements(context: Context, c: int, count: int) -> list[Measuremen
     for cell in sorted(int(cell) for cell in cells):
         t, *position = (int(p) for p in np.unravel_index(cell, grid))
         places.append((t, _sample_box(position, side, plan.extent)))
-    return _readable(context, c, places)
+    return places
 
 
 def _readable(context: Context, c: int, places: Sequence[tuple[int, Box]]) -> list[Measurement]:
@@ -101,9 +106,14 @@ def _sample_box(position: list[int], side: Ints, extent: Ints) -> Box:
 
 def sample_tiles(context: Context, c: int, count: int) -> list[Measurement]:
     """Read the domains of tiles chosen at random from a channel, for a network that they share."""
+    return _readable(context, c, training_places(context, c, count))
+
+
+def training_places(context: Context, c: int, count: int) -> list[tuple[int, Box]]:
+    """Return t and domain (z y x) of the tiles that the network of a channel is trained on."""
     grid = context.plan.tile_grid
     inner = math.prod(grid[2:])
     rng = np.random.default_rng(seed_for(context.document.config.seed, "train", c))
     chosen = rng.choice(grid[0] * inner, size=min(count, grid[0] * inner), replace=False)
     tiles = [context.plan.tile((int(i) // inner * grid[1] + c) * inner + int(i) % inner) for i in sorted(chosen)]
-    return _readable(context, c, [(tile.t, tile.domain) for tile in tiles])
+    return [(tile.t, tile.domain) for tile in tiles]
