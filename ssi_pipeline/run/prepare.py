@@ -52,13 +52,17 @@ def prepare(config: RunConfig) -> Prepared:
     source = open_source(spec_of(config.input))
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
+    if models := start_models(config, len(psfs)):
+        from ssi_pipeline.run.given_models import check_given_models  # brings torch: only with training.start_from
+
+        check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
     plan = make_plan(source.volume, config, radius, worker_memory(config.executor))
     basis = basis_of(
         config,
         identity(spec_of(config.input)),
         [psf.digest if psf else IDENTITY for psf in psfs],
-        [str(file_digest(file)) for file in start_models(config, len(psfs))],
+        [str(file_digest(file)) for file in models],
     )
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions())
     document = _with_earlier_plan(document)
