@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ssi_pipeline.config import differences
-from ssi_pipeline.errors import RunChangedError
+from ssi_pipeline.errors import InputError, RunChangedError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.storage.identity import as_far_as_readable, identity
@@ -126,8 +126,8 @@ def refuse_changed_input(
     KeyboardInterrupt
         The user wants it to end.
     """
-    stamp, file = input_stamp(context.source), context.paths.input_stamp
-    if read_stamp(file) == stamp:
+    stamp, file = _stamp(context), context.paths.input_stamp
+    if stamp is not None and read_stamp(file) == stamp:
         return
 
     def tell(done: int, total: int) -> None:
@@ -146,8 +146,27 @@ def refuse_changed_input(
         raise RunChangedError(_refusal(context, found))
     for line in describe_comparison(found):
         display.line(line)
-    if alone:
+    if alone and stamp is not None:
         save_stamp(file, stamp)
+
+
+def _stamp(context: Context) -> str | None:
+    """Return the sizes and times as one digest; None where a folder may be read from but not listed.
+
+    Raises
+    ------
+    InputError
+        A file or folder is gone.
+    """
+    try:
+        return input_stamp(context.source)
+    except PermissionError:
+        return None
+    except OSError as error:
+        path = context.document.config.input.path
+        raise InputError(
+            f"the files of the input {path} cannot be looked at ({error}): is its disk there? Run again to resume"
+        ) from error
 
 
 def describe_comparison(found: Comparison) -> list[str]:

@@ -57,12 +57,12 @@ def input_stamp(source: Source) -> str:
 
 
 def _look(paths: list[Path]) -> tuple[str, int]:
-    found, youngest = hashlib.blake2b(digest_size=16), 0
+    digest, youngest = hashlib.blake2b(digest_size=16), 0
     for name, folder in _folders(paths):
-        found.update(f"{name}\n".encode())
-        found.update(b"".join(sorted(folder.files)))
+        digest.update(f"{name}\n".encode())
+        digest.update(b"".join(sorted(folder.files)))
         youngest = max(youngest, folder.youngest)
-    return found.hexdigest(), youngest
+    return digest.hexdigest(), youngest
 
 
 def _folders(paths: list[Path]) -> Iterator[tuple[str, _Folder]]:
@@ -79,22 +79,19 @@ def _folders(paths: list[Path]) -> Iterator[tuple[str, _Folder]]:
     level = [(f"{i}", str(path)) for i, path in enumerate(paths) if path.is_dir()]
     with ThreadPoolExecutor(_THREADS) as threads:
         while level:
-            places = threads.map(lambda pair: _place(pair[1]), level)
-            level = [pair for pair, place in zip(level, places, strict=True) if not (place in seen or seen.add(place))]  # type: ignore[func-returns-value]
-            below = []
-            for (name, path), folder in zip(level, threads.map(lambda pair: _scan(pair[1]), level), strict=True):
+            below: list[tuple[str, str]] = []
+            for (name, place), (at, folder) in zip(level, threads.map(_scan, [at for _, at in level]), strict=True):
+                if at in seen:
+                    continue
+                seen.add(at)
                 yield name, folder
-                below += [(f"{name}/{inner}", f"{path}/{inner}") for inner in folder.folders]
+                below += [(f"{name}/{inner}", f"{place}/{inner}") for inner in folder.folders]
             level = below
 
 
-def _place(path: str) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
-
-
-def _scan(path: str) -> _Folder:
-    folder = _Folder()
+def _scan(path: str) -> tuple[tuple[int, int], _Folder]:
+    """Return which folder it is, and what is in it."""
+    folder, own = _Folder(), os.stat(path)
     with os.scandir(path) as entries:
         for entry in entries:
             try:
@@ -106,4 +103,4 @@ def _scan(path: str) -> _Folder:
             else:
                 folder.note(entry.name, found)
     folder.folders.sort()
-    return folder
+    return (own.st_dev, own.st_ino), folder

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from builders import beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
+from builders import TINY, beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
 from numpy.typing import NDArray
 
 import ssi_pipeline.run.driver as driver
@@ -22,13 +22,18 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import RunChangedError, StoppedError
 from ssi_pipeline.executors import Completed
 from ssi_pipeline.executors.serial import SerialExecutor
+from ssi_pipeline.run import finish_parts, run_part
+from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.run.verify_input import verify_input
 from ssi_pipeline.storage.identity import identity
-from ssi_pipeline.storage.made_from import read_stamp
+from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.made_from import pixel_digest, read_stamp
+from ssi_pipeline.storage.parts import Part, part_lock
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.source import spec_of
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import RunSpec
+from ssi_pipeline.tasks.measure import sample_places, training_places
 
 SIDE = 512
 PATCHES = ((200, 72), (20, 100))
@@ -253,3 +258,73 @@ def test_a_damaged_stamp_is_no_stamp(tmp_path: Path, capsys: pytest.CaptureFixtu
         complete(config)
         assert "all 64 solved tiles were read again, and are the same" in capsys.readouterr().err
         assert read_stamp(file) == stamp
+
+
+def test_parts_of_one_run_see_a_change_of_another_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = run_of_64(tmp_path, blend=8)
+    assert run_part(config_of(config), Part(2, 1)).complete
+    shutil.copytree(tmp_path / "in.zarr", tmp_path / "kept.zarr")
+    change(tmp_path / "in.zarr", [(204, 78)])
+    with pytest.raises(RunChangedError, match="tile 25"):
+        run_part(config_of(config), Part(2, 2))
+    assert not finish_parts(config_of(config)).complete
+    shutil.rmtree(tmp_path / "in.zarr")
+    shutil.copytree(tmp_path / "kept.zarr", tmp_path / "in.zarr")
+    assert run_part(config_of(config), Part(2, 2)).complete
+    assert "the pixels of all 32 solved tiles were read again" in capsys.readouterr().err
+    assert finish_parts(config_of(config)).complete
+
+
+def test_parts_at_work_leave_the_last_word_to_the_finish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What another part is reading just now cannot be compared: the times that are recorded stay the earlier ones."""
+    config = run_of_64(tmp_path, blend=8, normalisation={"samples": 1})
+    paths = StatePaths(config_of(config).state_path)
+    assert run_part(config_of(config), Part(3, 1)).complete
+    stamp, before = read_stamp(paths.input_stamp), identity(spec_of(config_of(config).input))
+    ((_, sampled),) = sample_places(open_context(config_of(config)), 0, 1)
+    x = 400 if sampled.start[1:] == (256, 0) else 100
+    change(tmp_path / "in.zarr", [(466, x)])  # a tile of the third part, and of no sample
+    assert identity(spec_of(config_of(config).input)) == before
+    with run_lock(part_lock(paths, Part(3, 3)), "a part that works"):
+        assert run_part(config_of(config), Part(3, 2)).complete
+    assert read_stamp(paths.input_stamp) == stamp
+    assert run_part(config_of(config), Part(3, 3)).complete
+    capsys.readouterr()
+    assert finish_parts(config_of(config)).complete
+    assert read_stamp(paths.input_stamp) != stamp
+
+
+def test_dask_workers_record_what_they_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dask = {"kind": "dask", "workers": 2, "device": "cpu"}
+    config, serial = run_of_64(tmp_path / "dask", executor=dask), run_of_64(tmp_path / "serial")
+    complete(config)
+    complete(serial)
+    found, expected = ({r.index: r.source for r in records(path, "solve")} for path in (config, serial))
+    assert found == expected
+    assert len(set(found.values())) == 64
+    assert records(config, "calibrate")[0].source == records(serial, "calibrate")[0].source
+    assert not records(config, "stitch")[0].source
+
+
+def test_a_shared_network_made_from_other_pixels_is_refused(tmp_path: Path) -> None:
+    tiny = {**TINY, "training": {**TINY["training"], "scope": "shared", "steps": 40, "shared_tiles": 1}}
+    config = make_run(tmp_path, beads((1, 64, 1024)), solver="ssi", tiling={"core": 64}, **tiny)
+    complete(config)
+    before = identity(spec_of(config_of(config).input))
+    change(tmp_path / "in.zarr", [(30, 100 + 137 * i) for i in range(7)])  # between the regions of the identity
+    assert identity(spec_of(config_of(config).input)) == before
+    with pytest.raises(RunChangedError) as refusal:
+        go(config)
+    tiles = changed_tiles(str(refusal.value))
+    assert tiles
+    context = open_context(config_of(config))
+    ((_, domain),) = training_places(context, 0, 1)
+    trained_on = next(i for i in range(16) if context.plan.tile(i).domain == domain)
+    assert ("shared network of channel 0" in str(refusal.value)) == (f"tile {trained_on}" in tiles)
+
+
+def test_a_big_endian_copy_is_the_same(tmp_path: Path) -> None:
+    values = beads((1, 64, 64))
+    assert pixel_digest(values) == pixel_digest(values.astype(">u2"))
+    assert pixel_digest(values) == pixel_digest(np.asfortranarray(values[0])[None])
+    assert pixel_digest(values) != pixel_digest(values + 1)
