@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+
+import numpy as np
 
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import InputError, RunChangedError
@@ -24,6 +28,9 @@ from ssi_pipeline.tasks.reading import source_of
 
 _AT_ONCE = 1024
 """Tiles given to the reading threads at a time, so that a million of them never wait in memory."""
+
+_MOST_BYTES = 2**30
+"""Of pixels that are read at a time, before what decoding needs."""
 
 _LISTED = 10
 """Tiles that a message names: enough to see where, few enough to read."""
@@ -58,13 +65,20 @@ def compare_input(context: Context, tell: Tell) -> Comparison:
     ledgers = ledger_paths(context.paths)
     sources, found.unrecorded = tile_sources(ledgers, context.plan.n_tiles)
     chosen = [int(index) for index in (sources != b"").nonzero()[0]]
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(_reading_threads(context)) as threads:
         for first in range(0, len(chosen), _AT_ONCE):
             part = chosen[first : first + _AT_ONCE]
             for index, source in zip(part, threads.map(partial(_tile_source, context), part), strict=True):
                 _note_tile(context, found, index, sources[index].decode(), source)
                 tell(found.compared, len(chosen))
     return found
+
+
+def _reading_threads(context: Context) -> int:
+    """Return how many tiles are read at a time: some for each core, as long as the client's memory stays small."""
+    largest = math.prod(context.plan.tile(context.plan.n_tiles // 2).domain.shape)
+    size = largest * np.dtype(context.document.volume.dtype).itemsize
+    return max(1, min((os.cpu_count() or 1) + 4, _MOST_BYTES // size))
 
 
 def _note_tile(context: Context, found: Comparison, index: int, recorded: str, now: str) -> None:
