@@ -149,6 +149,7 @@ def _status(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.verify import verify
 
+    same = _verify_input(options) if options.input else True
     result = verify(load_config(options.config))
     for problem in result.problems:
         _out.print(problem)
@@ -161,9 +162,18 @@ def _verify(options: argparse.Namespace) -> int:
             "noted: `ssi run` computes them again" if result.recorded else "a run is going on: verify again after it"
         )
         _out.print(noted)
-    if result.problems:
+    if result.problems or not same:
         return ExitStatus.FAILED
     return ExitStatus.COMPLETE if result.good else ExitStatus.UNFINISHED
+
+
+def _verify_input(options: argparse.Namespace) -> bool:
+    from ssi_pipeline.run.verify_input import describe_input, verify_input
+
+    found = verify_input(load_config(options.config))
+    for line in describe_input(found):
+        _out.print(line)
+    return not (found.changed or found.unreadable)
 
 
 def _report(options: argparse.Namespace) -> int:

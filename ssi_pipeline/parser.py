@@ -76,6 +76,9 @@ def _add_results(add: Add) -> None:
     table.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="a .csv, or a .parquet (needs pyarrow)"
     )
+    verify.add_argument(
+        "--input", action="store_true", help="also read the input again: is it what each tile was made from?"
+    )
     for sub in (verify, report, table):
         _add_config(sub)
 

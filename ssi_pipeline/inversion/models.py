@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ssi_pipeline.config import NetworkConfig
 from ssi_pipeline.errors import ConfigError, CorruptDataError
 from ssi_pipeline.inversion.problem import Problem
 
@@ -24,20 +25,25 @@ class Model:
     """Parameters of f by name, float32, and a document of plain values.
 
     The document holds ``network`` (its configuration), ``axes`` (number of spatial axes),
-    ``psf_digest`` and ``calibration``.
+    ``psf_digest`` and ``calibration``. ``psf``: values that it was trained with, (z) y x; None in files of a
+    release that kept the digest alone.
     """
 
     state: dict[str, NDArray[np.float32]]
     document: dict[str, Any] = field(default_factory=dict)
+    psf: NDArray[np.float32] | None = None
 
     def save(self, path: Path | str) -> None:
         """Write to a file, whole or not at all."""
         path = Path(path)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.state.items()}
+        content: dict[str, Any] = {"state": tensors, "document": json.dumps({"format": _FORMAT, **self.document})}
+        if self.psf is not None:
+            content["psf"] = torch.from_numpy(np.array(self.psf))
         try:
             with temporary.open("wb") as stream:
-                torch.save({"state": tensors, "document": json.dumps({"format": _FORMAT, **self.document})}, stream)
+                torch.save(content, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
@@ -55,15 +61,16 @@ class Model:
         """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            document = json.loads(content["document"])
-            state = {name: tensor.numpy() for name, tensor in content["state"].items()}
+            document = dict(json.loads(content["document"]))
+            state = {str(name): tensor.numpy() for name, tensor in content["state"].items()}
+            psf = content["psf"].numpy() if "psf" in content else None
         except FileNotFoundError:
             raise
         except Exception as error:  # torch raises a dozen kinds for a damaged file
             raise CorruptDataError(f"{path} is not a model that this program wrote: {error}") from error
         if document.pop("format", None) != _FORMAT:
             raise CorruptDataError(f"{path} has an unknown format: train it again")
-        return cls(state, document)
+        return cls(state, document, psf)
 
 
 def pack(problem: Problem, state: dict[str, torch.Tensor]) -> Model:
@@ -71,10 +78,12 @@ def pack(problem: Problem, state: dict[str, torch.Tensor]) -> Model:
     document = {
         "network": problem.config.network.model_dump(mode="json"),
         "axes": problem.axes,
-        "psf_digest": psf_digest(problem),
+        "psf_digest": psf_digest(problem.psf.numpy()),
         "calibration": problem.calibration.to_json(),
     }
-    return Model({name: p.detach().cpu().numpy().copy() for name, p in state.items()}, document)
+    return Model(
+        {name: p.detach().cpu().numpy().copy() for name, p in state.items()}, document, problem.psf.numpy().copy()
+    )
 
 
 def unpack(problem: Problem, model: Model) -> dict[str, torch.Tensor]:
@@ -85,17 +94,27 @@ def unpack(problem: Problem, model: Model) -> dict[str, torch.Tensor]:
     ConfigError
         The model was made for another network, or another number of spatial axes.
     """
-    wanted = {"network": problem.config.network.model_dump(mode="json"), "axes": problem.axes}
+    refuse_other_network(model, problem.config.network, problem.axes)
+    return {name: torch.from_numpy(np.array(array)) for name, array in model.state.items()}
+
+
+def refuse_other_network(model: Model, network: NetworkConfig, axes: int) -> None:
+    """Refuse a model of another network, or of tiles with another number of spatial axes.
+
+    Raises
+    ------
+    ConfigError
+        It is one.
+    """
+    wanted = {"network": network.model_dump(mode="json"), "axes": axes}
     for key, value in wanted.items():
         if model.document.get(key) != value:
             raise ConfigError(
                 f"the model to start from has {key} {model.document.get(key)}, the configuration says {value}: "
                 "make them equal, or leave training.start_from out"
             )
-    return {name: torch.from_numpy(np.array(array)) for name, array in model.state.items()}
 
 
-def psf_digest(problem: Problem) -> str:
-    """Return a digest of the PSF's shape and values."""
-    psf = problem.psf.numpy()
+def psf_digest(psf: NDArray[np.float32]) -> str:
+    """Return a digest of the shape and values of a PSF (z) y x."""
     return hashlib.sha256(str(psf.shape).encode() + psf.astype("<f4").tobytes()).hexdigest()[:16]

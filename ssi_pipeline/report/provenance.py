@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import yaml
 
 from ssi_pipeline.redact import redact_all
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
+from ssi_pipeline.run.versions import MadeBy, made_by
+from ssi_pipeline.storage.versions import describe_versions
+
+
+def version_rows(sets: Sequence[MadeBy]) -> list[tuple[str, str]]:
+    """Return a row for each set of versions; with the number of tiles where there are several."""
+    if len(sets) == 1:
+        return [("versions", describe_versions(sets[0].versions))]
+    return [(f"versions of {made.tiles} tiles", describe_versions(made.versions)) for made in sets]
 
 
 def provenance_section(facts: RunFacts) -> Section:
@@ -22,7 +32,7 @@ def provenance_section(facts: RunFacts) -> Section:
         ("algorithm", str(document.basis.get("algorithm", "unknown"))),
         ("computed on", str(document.compute or "not settled yet")),
         ("PSF digests", ", ".join(str(digest) for digest in document.basis.get("psf", ()))),
-        ("versions", ", ".join(f"{name} {version}" for name, version in document.versions.items())),
+        *version_rows(made_by(facts.context)),
         ("state folder", str(facts.context.paths.root)),
     ]
     identity = json.dumps(document.basis.get("input", {}), indent=1)

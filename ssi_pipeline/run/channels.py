@@ -79,6 +79,7 @@ def _ready(context: Context, compute: Compute) -> bool:
     digests: list[str | None] = []
     if context.document.basis["start_from"]:
         digests = _given_models(context)
+        _refuse_other_scales(context)
     elif context.starts_from_model:
         records = compute("train", channels)
         if records is None:
@@ -115,6 +116,13 @@ def _given_models(context: Context) -> list[str | None]:
         if file_digest(target) != digest:
             raise CorruptDataError(f"training.start_from: {source} changed while the run was starting: run again")
     return list(wanted)
+
+
+def _refuse_other_scales(context: Context) -> None:
+    from ssi_pipeline.run.given_models import refuse_other_scale  # brings torch: only with training.start_from
+
+    for c in range(context.plan.shape[1]):
+        refuse_other_scale(context.paths.shared_model(c), context.calibration(c), c)
 
 
 def _refuse_failures(records: Sequence[TaskRecord]) -> None:

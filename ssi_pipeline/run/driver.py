@@ -15,6 +15,7 @@ from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.finish import write_display, write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
+from ssi_pipeline.run.input_check import refuse_changed_input
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
@@ -29,12 +30,14 @@ from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pendi
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.run.unfit import UnfitWorkers
+from ssi_pipeline.run.versions import describe_other_versions, write_made_by
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.scratch import remove_scratch
 from ssi_pipeline.storage.state import StatePaths, make_state_folder
+from ssi_pipeline.storage.versions import installed_versions
 from ssi_pipeline.tasks import Context, RunSpec
 
 _ROUNDS = 10
@@ -106,7 +109,9 @@ def run_locked(
         for note in context.document.notes:
             display.line(f"note: {note}")
         if resumed:
-            display.line(describe_resumed(context, state))
+            for line in [describe_resumed(context, state), *describe_other_versions(context.document)]:
+                display.line(line)
+        refuse_changed_input(context, display, lambda: stop.requested)
         _take_back(call, retry_failed)
         finished = False
         try:
@@ -149,6 +154,8 @@ def _work(call: Call, prove: Proof) -> bool:
     call.ledger.sync()  # refuses where the lock was lost meanwhile
     for line in describe_quality(write_metrics(call.context)):
         call.display.line(line)
+    write_made_by(call.context)
+    refuse_changed_input(call.context, call.display, lambda: call.stop.requested)
     # also where the pyramid is not whole: a bad block below it may be why
     whole = call.state.count("stitch", DONE) == call.context.plan.n_blocks
     for record in prove(call.context, call.state) if whole else []:
@@ -175,7 +182,9 @@ def workers(call: Call) -> Iterator[Loop]:
     device = device_of(context)
     section = placed(config.executor, device)
     compute = context.document.compute or decide(config, device, [])
-    spec = RunSpec(str(context.paths.root), context.document.fingerprint, compute)
+    document = context.document
+    versions = document.version_sets.index(installed_versions())
+    spec = RunSpec(str(context.paths.root), document.fingerprint, compute, versions)
     with closing(open_executor(section, spec, display.line)) as executor:
         what = str(compute) if compute else "a GPU"
         unfit = UnfitWorkers(executor, what, section.workers or 1, display.line)

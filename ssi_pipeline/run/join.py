@@ -10,6 +10,7 @@ from ssi_pipeline.executors.sharing import refuse_missing_gpu
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import workers
+from ssi_pipeline.run.input_check import refuse_changed_input
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.output_checks import check_output
@@ -18,6 +19,7 @@ from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped
+from ssi_pipeline.run.versions import describe_other_versions
 from ssi_pipeline.storage.lease_file import Holder
 from ssi_pipeline.storage.ledger import Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, Say, run_lock
@@ -82,6 +84,7 @@ def join(prepared: Prepared, part: Part, ignore_disk: bool, say: Say) -> Context
         context, _ = start_or_resume(prepared, sweep=alone)  # what others write at this moment is no leftover
         save_count(paths, part.count)
         state = read_state(paths.ledger, task_counts(context))
+        _check_input(context, part, alone)
         _say_incomplete(context, state)
         if context.document.compute is None or not channels_ready(context, state):
             context = _ready(context, state, lease, part)
@@ -101,6 +104,16 @@ def _waiting(say: Say) -> Callable[[Holder], bool]:
         return True
 
     return wait
+
+
+def _check_input(context: Context, part: Part, alone: bool) -> None:
+    with (
+        closing(ProgressDisplay(part_log(context.paths, part), part_progress(context.paths, part))) as display,
+        StopRequest() as stop,
+    ):
+        for line in describe_other_versions(context.document):
+            display.line(line)
+        refuse_changed_input(context, display, lambda: stop.requested, alone)
 
 
 def _say_incomplete(context: Context, state: LedgerState) -> None:

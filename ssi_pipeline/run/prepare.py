@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ssi_pipeline import __version__
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError, OutputError
 from ssi_pipeline.executors.machine import worker_count, worker_memory
@@ -22,6 +19,7 @@ from ssi_pipeline.storage.identity import identity
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.source import Source, open_source, spec_of
 from ssi_pipeline.storage.state import RunDocument, StatePaths, basis_of
+from ssi_pipeline.storage.versions import installed_versions
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.context import IDENTITY
 
@@ -60,15 +58,19 @@ def prepare(config: RunConfig) -> Prepared:
     refuse_partial_voxel_size(source, config)
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
+    if models := start_models(config, len(psfs)):
+        from ssi_pipeline.run.given_models import check_given_models  # brings torch: only with training.start_from
+
+        check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
     plan = make_plan(source.volume, config, radius, worker_memory(config.executor))
     basis = basis_of(
         config,
         identity(spec_of(config.input)),
         [psf.digest if psf else IDENTITY for psf in psfs],
-        [str(file_digest(file)) for file in start_models(config, len(psfs))],
+        [str(file_digest(file)) for file in models],
     )
-    document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), _versions(), notes)
+    document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions(), notes)
     document = _with_earlier_plan(document)
     cost = estimate_cost(document.plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
     return Prepared(document, psfs, cost, workers)
@@ -155,11 +157,6 @@ def _metadata(source: Source, config: RunConfig) -> dict[str, Any]:
     if isinstance(omero.get("channels"), list):
         metadata["omero"] = {**omero, "channels": omero["channels"][start:stop]}
     return metadata
-
-
-def _versions() -> dict[str, str]:
-    names = ("numpy", "scipy", "torch", "zarr", "dask", "tifffile")
-    return {"ssi_pipeline": __version__, "python": sys.version.split()[0]} | {name: version(name) for name in names}
 
 
 def existing_parent(path: Path) -> Path:

@@ -8,7 +8,6 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.run.settle import demanded
 from ssi_pipeline.storage.atomic import sweep_partial_files
-from ssi_pipeline.storage.identity import UNREADABLE
+from ssi_pipeline.storage.identity import as_far_as_readable
 from ssi_pipeline.storage.output import create_output
 from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -97,7 +96,7 @@ def save_inputs(prepared: Prepared) -> Context:
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
     earlier = RunDocument.load(paths.document)
-    now = _as_far_as_readable(earlier.basis, prepared.document.basis)
+    now = as_far_as_readable(earlier.basis, prepared.document.basis)
     changed = differences(earlier.basis, {**now, **demanded(earlier.compute, prepared.document.config)})
     if changed:
         raise RunChangedError(
@@ -117,16 +116,8 @@ def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
         earlier.image_metadata,
         earlier.versions,
         prepared.document.notes,
+        earlier.later_versions + tuple(v for v in [prepared.document.versions] if v not in earlier.version_sets),
     )
-
-
-def _as_far_as_readable(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Pass over regions of the input that could not be read then, or cannot now: damage that is mended is no change."""
-    before, after = earlier["input"]["content"], now["input"]["content"]
-    if len(before) != len(after):
-        return now
-    content = [b if UNREADABLE in (b, a) else a for b, a in zip(before, after, strict=True)]
-    return {**now, "input": {**now["input"], "content": content}}
 
 
 def _create_output(context: Context) -> None:

@@ -43,6 +43,18 @@ def identity(spec: SourceSpec) -> dict[str, Any]:
     }
 
 
+def as_far_as_readable(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Pass over regions of the input that could not be read then, or cannot now: damage that is mended is no change.
+
+    Both are documents with an identity under ``input``.
+    """
+    before, after = earlier["input"]["content"], now["input"]["content"]
+    if len(before) != len(after):
+        return now
+    content = [b if UNREADABLE in (b, a) else a for b, a in zip(before, after, strict=True)]
+    return {**now, "input": {**now["input"], "content": content}}
+
+
 def regions(shape: tuple[int, int, int, int, int]) -> list[tuple[int, int, Box]]:
     """Return up to 8 regions (t, c, z y x box), spread over the planes, and over y and x along diagonals."""
     planes = shape[0] * shape[1] * shape[2]

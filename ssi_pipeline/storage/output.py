@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +158,10 @@ def set_status(path: Path, status: str) -> None:
     ours: Any = group.attrs[OWNER]
     group.attrs[OWNER] = {**ours, "status": status}
     renew_copies(path)
+
+
+def set_made_by(path: Path, made_by: Sequence[Mapping[str, Any]]) -> None:
+    """Record in the provenance each set of versions that tiles were solved by, and how many."""
+    group = zarr.open_group(path, mode="r+")
+    ours: Any = group.attrs[OWNER]
+    group.attrs[OWNER] = {**ours, "provenance": {**ours.get("provenance", {}), "made_by": list(made_by)}}

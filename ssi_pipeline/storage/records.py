@@ -38,8 +38,9 @@ class TaskRecord:
 
     ``seconds``: wall time of the task. ``peak_bytes``: peak resident memory of its process, or peak
     device memory. ``finished``: seconds since 1970. ``quality``: metrics of a tile by name, or what a
-    block needs to be verified. ``device``: what computed it. An ``invalid`` record takes back an earlier
-    ``done``.
+    block needs to be verified. ``device``: what computed it. ``source``: digest of the pixels of the input that it
+    was made from, of each box that was read. ``versions``: which of the run's sets of versions made it; both are left
+    out of the line where they say nothing. An ``invalid`` record takes back an earlier ``done``.
     """
 
     kind: Kind
@@ -53,6 +54,8 @@ class TaskRecord:
     quality: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     device: str = ""
+    source: str = ""
+    versions: int = 0
 
     @property
     def key(self) -> str:
@@ -67,7 +70,9 @@ class TaskRecord:
     def to_line(self) -> str:
         """Return the record as one line of JSON, without the line's end."""
         # not by msgspec, which knows no numpy numbers and makes null of a loss that is NaN
-        return json.dumps({name: getattr(self, name) for name in _NAMES}, separators=(",", ":"))
+        line = {name: getattr(self, name) for name in _NAMES}
+        line |= {name: value for name in _SOMETIMES if (value := getattr(self, name))}
+        return json.dumps(line, separators=(",", ":"))
 
     @staticmethod
     def from_line(line: str | bytes) -> TaskRecord:
@@ -99,6 +104,8 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
     quality: HeadQuality = HeadQuality()
     error: str | None = None
     device: str = ""
+    source: str = ""
+    versions: int = 0
 
     @property
     def key(self) -> str:
@@ -131,9 +138,12 @@ def head_of(record: TaskRecord) -> RecordHead:
         quality=HeadQuality(str(record.quality.get("method", "?")), record.stored_bytes),
         error=record.error,
         device=record.device,
+        source=record.source,
+        versions=record.versions,
     )
 
 
-_NAMES = tuple(item.name for item in fields(TaskRecord))
+_SOMETIMES = ("source", "versions")
+_NAMES = tuple(item.name for item in fields(TaskRecord) if item.name not in _SOMETIMES)
 _RECORD = msgspec.json.Decoder(TaskRecord)
 _HEAD = msgspec.json.Decoder(RecordHead)

@@ -74,6 +74,9 @@ class Source(Protocol):
     def stamp(self) -> dict[str, Any]:
         """Return digests of the metadata, as a JSON document."""
 
+    def files(self) -> list[Path]:
+        """Return the files that hold the pixels, and the folders all of whose files do."""
+
 
 def spec_of(section: InputConfig) -> SourceSpec:
     """Return what the section ``input`` says about the source."""

@@ -50,6 +50,11 @@ class StatePaths:
         return self.root / "models.json"
 
     @property
+    def input_stamp(self) -> Path:
+        """Sizes and times of the input's files, as one digest, that all that is recorded was made from."""
+        return self.root / "input.json"
+
+    @property
     def retrained(self) -> Path:
         """The tiles that are trained once more, once they are chosen."""
         return self.root / "retrained.json"
@@ -127,6 +132,12 @@ class RunDocument:
     image_metadata: dict[str, Any]
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
+    later_versions: tuple[dict[str, str], ...] = ()
+
+    @property
+    def version_sets(self) -> tuple[dict[str, str], ...]:
+        """All sets of versions that calls of this run had, in the order of the first call of each."""
+        return (self.versions, *self.later_versions)
 
     @property
     def fingerprint(self) -> str:
@@ -166,6 +177,7 @@ class RunDocument:
             "image_metadata": self.image_metadata,
             "versions": self.versions,
             "notes": self.notes,
+            "later_versions": self.later_versions,
         }
         write_json(path, document)
 
@@ -189,6 +201,7 @@ class RunDocument:
                 image_metadata=document["image_metadata"],
                 versions=document["versions"],
                 notes=tuple(map(str, document.get("notes", ()))),  # earlier releases wrote none
+                later_versions=tuple(document.get("later_versions", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptDataError(

@@ -167,6 +167,13 @@ class TiffSource:
         of_set = {"members": hashlib.sha256("\n".join(members).encode()).hexdigest()[:16]} if members else {}
         return {"bytes": size, "metadata": {self._path.name: hashlib.sha256(ends).hexdigest()[:16]} | of_set}
 
+    def files(self) -> list[Path]:
+        """Return the file, of a set of files those that have a plane of this level."""
+        if not self._series.is_multifile:
+            return [self._path]
+        with self._lock:
+            return sorted({file_of(page) for page in self._series if page is not None} | {self._path})
+
 
 _PAGES = ("YX", "SYX", "YXS")
 """Axes of pages that can be read in parts; others only where they lie uncompressed in one piece."""

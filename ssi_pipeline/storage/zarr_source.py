@@ -105,6 +105,10 @@ class ZarrSource:
         found = sorted(f for folder in folders for name in METADATA_FILES if (f := folder / name).is_file())
         return {"metadata": {os.path.relpath(file, self._root): _digest(file) for file in found}}
 
+    def files(self) -> list[Path]:
+        """Return the folder of the array, which has all chunks."""
+        return [self._folder]
+
     def _refuse_bad_files(self, wanted: Box) -> None:
         """Refuse what zarr would read as the fill value: empty files, and folders or dead links in place of files."""
         for cell in _cells(wanted, self._array.shards or self._array.chunks):

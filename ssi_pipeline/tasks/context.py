@@ -39,11 +39,13 @@ class RunSpec:
 
     ``compute``: what it has to be computed on. It travels too, as a worker may read a copy of the state folder from
     before it was settled; None leaves it to the one process that a pilot or preview has.
+    ``versions``: number of the client's set among those of the run (``RunDocument.version_sets``).
     """
 
     state: str
     fingerprint: str
     compute: Compute | None = None
+    versions: int = 0
 
 
 @dataclass(frozen=True)

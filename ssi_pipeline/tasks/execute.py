@@ -7,10 +7,12 @@ import re
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ssi_pipeline.errors import ExecutorError, SsiError, UnfitError
 from ssi_pipeline.redact import redact
+from ssi_pipeline.storage.made_from import join_digests
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
 from ssi_pipeline.tasks.ability import place_of_worker, require
@@ -18,7 +20,9 @@ from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
 from ssi_pipeline.tasks.context import Context, RunSpec, load_context
 from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak
+from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.solving import solve_tile
+from ssi_pipeline.tasks.versions import refuse_other_versions
 from ssi_pipeline.tasks.worker_log import task_log
 
 BATCH_SECONDS = 1.0
@@ -52,12 +56,13 @@ def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
     started = time.perf_counter()
     try:
         context = load_context(spec)
-    except OSError as problem:  # the shared storage itself: the client has to know which machine it is
+        refuse_other_versions(context.document, spec)
+    except (OSError, ExecutorError) as problem:  # the shared storage itself: the client has to know which machine it is
         return [_slowly(_failed(jobs[0], problem, started))]
     _use_threads(context.document.config.executor.threads, jobs)
     records: list[TaskRecord] = []
     for job in jobs:
-        records += _execute_one(context, job)
+        records += [replace(record, versions=spec.versions) for record in _execute_one(context, job)]
         if time.perf_counter() - started > BATCH_SECONDS or INFRASTRUCTURE in _slowly(records[-1]).quality:
             break
     return records
@@ -75,7 +80,7 @@ def _slowly(record: TaskRecord) -> TaskRecord:
     return record
 
 
-def _failed(job: Job, problem: OSError, started: float) -> TaskRecord:
+def _failed(job: Job, problem: Exception, started: float) -> TaskRecord:
     return TaskRecord(
         job.kind,
         job.index,
@@ -96,9 +101,11 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
     log.begun()
     started = time.perf_counter()
     written: list[TaskRecord] = []
-    error, trace = None, ""
+    error, trace, source = None, "", ""
     try:
-        quality, written = _do(context, job)
+        with noted_reads() as digests:
+            quality, written = _do(context, job)
+        source = join_digests(digests)
     except Exception as problem:  # the task boundary: recorded, and decided on by the client
         error, trace, quality = _explain(problem), traceback.format_exc(), _consequence(problem)
     record = TaskRecord(
@@ -113,6 +120,7 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         quality=quality,
         error=error,
         device=device.partition(" ")[2] or device,
+        source=source,
     )
     log.ended(record, trace)
     # the tile first: killed between the two lines, a tile without its blocks is done again, one with all

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.storage.made_from import join_digests
 from ssi_pipeline.tasks.context import Context
+from ssi_pipeline.tasks.reading import noted_reads, read_input
 from ssi_pipeline.tasks.seeds import seed_for
 
 _MOST_SAMPLES = 1000
@@ -35,8 +38,7 @@ def read_measurement(
         pass over them and must not stop tiles that have none. Or there are integers beyond 2^53.
     """
     inside = domain.intersect(context.plan.bounds)
-    offset = context.origin
-    raw = context.source.read(t + offset[0], c + offset[1], inside.shift(offset[2:]))
+    raw = read_input(context, t, c, inside)
     with np.errstate(over="ignore"):
         y = raw.astype(np.float32)
     finite = np.isfinite(y)
@@ -70,49 +72,53 @@ def fill_nonfinite(y: NDArray[np.float32], finite: NDArray[np.bool_]) -> NDArray
 
 
 def sample_measurements(context: Context, c: int, count: int) -> list[Measurement]:
-    """Read boxes of moderate size, spread at random over the time points and the volume of a channel."""
-    plan = context.plan
-    side = tuple(min(s, n) for s, n in zip(_SAMPLE_SIDE[plan.dimensions], plan.extent, strict=True))
-    grid = (plan.shape[0], *(-(-n // s) for n, s in zip(plan.extent, side, strict=True)))
-    rng = np.random.default_rng(seed_for(context.document.config.seed, "sample", c))
-    cells = rng.choice(math.prod(grid), size=min(count, math.prod(grid)), replace=False)
+    """Read boxes of moderate size, spread at random over the time points and the volume of a channel.
 
-    def places(chosen: NDArray[np.int64]) -> list[tuple[int, Box]]:
-        """Return time point and box of each cell."""
-        found = []
-        for cell in sorted(int(cell) for cell in chosen):
-            t, *position = (int(p) for p in np.unravel_index(cell, grid))
-            found.append((t, _sample_box(position, side, plan.extent)))
-        return found
-
-    samples = _readable(context, c, places(cells))
-    return samples if any(s.observed.any() for s in samples) else _search(context, c, places, math.prod(grid), rng)
-
-
-def _search(
-    context: Context,
-    c: int,
-    places: Callable[[NDArray[np.int64]], list[tuple[int, Box]]],
-    cells: int,
-    rng: np.random.Generator,
-) -> list[Measurement]:
-    """Read further samples until one has a finite pixel.
+    Where none of them has a finite pixel, further ones are read until one has.
 
     Raises
     ------
     InputError
         None has.
     """
-    tried = min(cells, _MOST_SAMPLES)
-    for cell in rng.choice(cells, size=tried, replace=False):
-        samples = _readable(context, c, places(np.array([cell])))
+    first, further, cells = _sample_places(context, c, count)
+    samples = _readable(context, c, first)
+    if any(s.observed.any() for s in samples):
+        return samples
+    for place in further:
+        samples = _readable(context, c, [place])
         if samples[0].observed.any():
             return samples
-    where = "it was read as a whole" if tried == cells else f"{tried} of {cells} places were read"
+    where = "it was read as a whole" if len(further) == cells else f"{len(further)} of {cells} places were read"
     raise InputError(
         f"channel {c} has no finite pixel ({where}): every one is NaN or infinite; check the input, or choose a part "
-        "that was measured (input.t, input.c, input.z, input.y, input.x)"
+        "that was measured with input.roi"
     )
+
+
+def samples_source(context: Context, c: int, count: int) -> str:
+    """Return what the task that calibrates a channel would have in its record if it read the input now."""
+    with noted_reads() as digests, contextlib.suppress(InputError, CorruptDataError):
+        sample_measurements(context, c, count)
+    return join_digests(digests)
+
+
+def _sample_places(context: Context, c: int, count: int) -> tuple[list[tuple[int, Box]], list[tuple[int, Box]], int]:
+    """Return t and box (z y x) of the samples of a channel, of the next ones to try, and how many there are in all."""
+    plan = context.plan
+    side = tuple(min(s, n) for s, n in zip(_SAMPLE_SIDE[plan.dimensions], plan.extent, strict=True))
+    grid = (plan.shape[0], *(-(-n // s) for n, s in zip(plan.extent, side, strict=True)))
+    cells = math.prod(grid)
+    rng = np.random.default_rng(seed_for(context.document.config.seed, "sample", c))
+
+    def place(cell: int) -> tuple[int, Box]:
+        """Return time point and box of a cell."""
+        t, *position = (int(p) for p in np.unravel_index(cell, grid))
+        return t, _sample_box(position, side, plan.extent)
+
+    first = sorted(rng.choice(cells, size=min(count, cells), replace=False).tolist())
+    further = rng.choice(cells, size=min(_MOST_SAMPLES, cells), replace=False).tolist()
+    return [place(cell) for cell in first], [place(cell) for cell in further], cells
 
 
 def _readable(context: Context, c: int, places: Sequence[tuple[int, Box]]) -> list[Measurement]:
@@ -142,9 +148,14 @@ def _sample_box(position: list[int], side: Ints, extent: Ints) -> Box:
 
 def sample_tiles(context: Context, c: int, count: int) -> list[Measurement]:
     """Read the domains of tiles chosen at random from a channel, for a network that they share."""
+    return _readable(context, c, training_places(context, c, count))
+
+
+def training_places(context: Context, c: int, count: int) -> list[tuple[int, Box]]:
+    """Return t and domain (z y x) of the tiles that the network of a channel is trained on."""
     grid = context.plan.tile_grid
     inner = math.prod(grid[2:])
     rng = np.random.default_rng(seed_for(context.document.config.seed, "train", c))
     chosen = rng.choice(grid[0] * inner, size=min(count, grid[0] * inner), replace=False)
     tiles = [context.plan.tile((int(i) // inner * grid[1] + c) * inner + int(i) % inner) for i in sorted(chosen)]
-    return _readable(context, c, [(tile.t, tile.domain) for tile in tiles])
+    return [(tile.t, tile.domain) for tile in tiles]
