@@ -60,6 +60,7 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "no image at all": (no_image, ("notes.txt", "expected OME-Zarr")),
     "wrong axes": ({"input": {"axes": "czyx"}}, ("input.axes is 'czyx'", "3 dimensions|shape (3, 48, 64)")),
     "axes twice": ({"input": {"axes": "xyzz"}}, ("axes is 'xyzz'", "each once")),
+    "axes without y": ({"input": {"axes": "czx"}}, ("axes is 'czx'", "expected y and x")),
     "region beyond the image": ({"input": {"roi": {"x": [0, 65]}}}, ("input.roi.x ends at 65", "64")),
     "PSF of even size": (lambda f: psf(f, np.ones((4, 4))), ("psf", "even|odd")),
     "PSF below zero": (lambda f: psf(f, [[0, 1, 0], [1, 4, -1], [0, 1, 0]]), ("psf", "negative")),

@@ -446,6 +446,13 @@ def test_axes_in_any_order_are_read_as_said(tmp_path, axes, compression):
     np.testing.assert_array_equal(source.read(t, c, box), wanted[t, c][box.slices])
 
 
+def test_a_run_of_a_transposed_image(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK, metadata=None, **GREY)
+    config = builders.make_run(tmp_path, None, input={"path": "a.tif", "axes": "xzy"}, psf={"kind": "identity"})
+    written = builders.level(builders.complete(config))
+    np.testing.assert_array_equal(written.reshape(40, 48, 9), STACK.transpose(1, 2, 0))
+
+
 def test_frames_whose_strips_lie_otherwise_than_those_of_the_first_page(tmp_path):
     """tifffile answers for the first page of a series whether strips follow each other."""
     path = tmp_path / "a.tif"
