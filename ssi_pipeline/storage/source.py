@@ -18,7 +18,7 @@ from ssi_pipeline.storage.ome import ImageMetadata
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
-_STAMPED = ("", "zarr.json", ".zarray", ".zattrs")
+_STAMPED = ("", "zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
 _open_lock = threading.RLock()
 
 
@@ -140,4 +140,6 @@ def _advice(path: Path) -> str:
     images = sorted(p.name for p in path.iterdir() if p.suffix.lower() in (*_TIFF, ".zarr"))[:3]
     if images:
         return f"give one image inside, e.g. {path / images[0]}"
+    if (path / "attributes.json").is_file():
+        return "it looks like N5, which is not read; convert it to OME-Zarr"
     return "expected OME-Zarr, a zarr array or a TIFF file"

@@ -113,6 +113,15 @@ def test_stale_consolidated_metadata_are_passed_over_and_said(tmp_path, version)
     assert source.stamp() != before
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_image_that_grows_while_it_is_open_is_opened_anew(tmp_path, version):
+    path = image(tmp_path / "a.zarr", STACK[:5], version)
+    spec = SourceSpec(str(path))
+    assert open_source(spec).volume.shape[2] == 5
+    zarr.open_array(path / "0", mode="r+").resize(STACK.shape)
+    assert open_source(spec).volume.shape[2] == 9
+
+
 def test_consolidating_an_input_does_not_change_it(tmp_path):
     path = image(tmp_path / "a.zarr", STACK, 3)
     before = opened(path).stamp()
@@ -561,6 +570,12 @@ def test_hints_name_what_is_there(tmp_path):
     image(tmp_path / "g.zarr" / "sub", STACK, 3)
     refused(tmp_path / "g.zarr", f"e.g. {tmp_path / 'g.zarr' / 'sub'}")
     refused(tmp_path / "g.zarr" / "zarr.json", f"give its folder, {tmp_path / 'g.zarr'}")
+
+
+def test_n5_is_named(tmp_path):
+    (tmp_path / "a.n5").mkdir()
+    (tmp_path / "a.n5" / "attributes.json").write_text('{"n5": "2.0.0"}')
+    refused(tmp_path / "a.n5", "looks like N5")
 
 
 def test_a_missing_side_of_the_voxel_is_named(tmp_path):
