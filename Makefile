@@ -7,10 +7,12 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# libraries that read our outputs; their versions of shared dependencies are not ours
+VALIDATORS := .venv-validators
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test validators lint types bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -20,6 +22,8 @@ demo: $(STAMP)  ## solve an embedded example and compare with its truth
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+
+validators: $(VALIDATORS)/.installed  ## install the libraries with which the tests open our outputs
 
 lint: $(STAMP)  ## check style and format
 	$(BIN)/ruff check .
@@ -34,7 +38,7 @@ bench: $(STAMP)  ## run every benchmark in its short form
 	done
 
 clean:  ## remove what the other targets made, .venv included
-	rm -rf $(VENV) demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VALIDATORS) demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: give another, make PYTHON=python3.12" >&2; exit 1; }
@@ -45,4 +49,9 @@ $(BIN)/python:
 # the stamp is newer than what it was made from, or everything is installed again
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VALIDATORS)/.installed: tests/validators/requirements.txt
+	$(PYTHON) -m venv $(VALIDATORS)
+	$(VALIDATORS)/bin/python -I -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,13 @@ def _init(options: argparse.Namespace) -> int:
         raise ConfigError(f"the folder {path.parent} does not exist")
     path.write_text(template_text())
     _out.print(f"wrote {path}: set input.path, output.path and psf, then `ssi plan {path}`")
+    return OK
+
+
+def _schema(options: argparse.Namespace) -> int:  # noqa: ARG001 it has none
+    from ssi_pipeline.config.schema import config_schema
+
+    print(json.dumps(config_schema(), indent=2))
     return OK
 
 
@@ -212,6 +220,7 @@ def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
 
 _COMMANDS: dict[str, Command] = {
     "init": _init,
+    "schema": _schema,
     "plan": _plan,
     "run": _run,
     "status": _status,

@@ -31,6 +31,7 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     init = add("init", "write a commented configuration to edit")
     init.add_argument("config", type=Path, help="the file to write, for instance run.yaml")
+    add("schema", "print the JSON schema of a configuration, for editors and checks")
     _add_run(add)
     _add_results(add)
     _add_preview(add)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.on_end import OnEndConfig
@@ -25,6 +25,7 @@ from ssi_pipeline.config.section import (
     PositiveInt,
     Section,
     SpatialAxis,
+    no_truth_value,
 )
 from ssi_pipeline.config.sensor import SensorConfig
 
@@ -201,7 +202,7 @@ class QualityConfig(Section):
 class RunConfig(Section):
     """Everything that a run depends on."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Annotated[Literal[1], BeforeValidator(no_truth_value)] = SCHEMA_VERSION
     input: InputConfig
     output: OutputConfig
     psf: Annotated[tuple[PsfConfig, ...], Field(min_length=1)]

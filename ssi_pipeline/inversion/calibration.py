@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import NormalisationConfig, RunConfig
@@ -16,7 +17,7 @@ from ssi_pipeline.geometry.halo import wiener_radius
 from ssi_pipeline.inversion.evidence import WEIGHTS, evidence, likeliest_weight
 from ssi_pipeline.inversion.impulse_share import impulse_share
 from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa
-from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
+from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
 from ssi_pipeline.inversion.sensor import SensorEstimate, as_configured, estimate_sensor
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.sensor import CensoredSensor
@@ -194,8 +195,7 @@ def tile_weight(measurement: Measurement, psf: Psf | None, calibration: ChannelC
     values = psf_values(psf, config.tiling.dimensions)
     normal = calibration.normalised(measurement.y)
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    repaired = impulses.repair(to_tensor(normal, config.tiling.dimensions)).numpy()
-    likelihood = evidence(repaired[observed_box(measurement)[-repaired.ndim :]], values)
+    likelihood = _likelihood(Measurement(normal, measurement.observed), values, impulses, config.tiling.dimensions)
     return likeliest_weight(likelihood) if likelihood.any() else calibration.wiener_weight
 
 
@@ -203,6 +203,21 @@ def _weight(samples: Sequence[Measurement], psf: NDArray[np.float32], impulses: 
     """Return the likeliest weight of the Wiener filter's prior."""
     likelihood = np.zeros(len(WEIGHTS))
     for sample in samples:
-        repaired = impulses.repair(to_tensor(sample.y, dimensions)).numpy()
-        likelihood += evidence(repaired[observed_box(sample)[-dimensions:]], psf)
+        likelihood += _likelihood(sample, psf, impulses, dimensions)
     return likeliest_weight(likelihood)
+
+
+def _likelihood(
+    sample: Measurement, psf: NDArray[np.float32], impulses: ImpulseTest, dimensions: int
+) -> NDArray[np.float64]:
+    """Return the log likelihood of each weight for a normalised sample.
+
+    The model knows white noise everywhere, and the local means in gaps have next to none: noise is drawn for them.
+    """
+    repaired = impulses.repair(to_tensor(sample.y, dimensions)).numpy()
+    gaps = gaps_of(sample)
+    if gaps is not None:
+        level = torch.from_numpy(repaired[gaps.reshape(repaired.shape)])
+        drawn = np.random.default_rng(0).standard_normal(level.shape).astype(np.float32)
+        repaired[gaps.reshape(repaired.shape)] += impulses.noise.deviation(level).numpy() * drawn
+    return evidence(repaired[observed_box(sample)[-dimensions:]], psf)

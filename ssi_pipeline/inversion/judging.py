@@ -100,7 +100,7 @@ def heldout_excess(problem: Problem, tile: Tile, invert: Invert, seed: int, nois
         if not bool(judged.any()):
             continue
         expected = float(noise.variance[judged].double().mean()) if noise.known else 0.0
-        hidden = hide(tile.y, mask, masking, generator(seed, _JUDGE_STREAM, k))
+        hidden = hide(tile.y, mask, masking, generator(seed, _JUDGE_STREAM, k), tile.gaps)
         error = forward(invert(hidden, tile.observed & ~mask)) - forward.crop(tile.y)
         losses.append(float(error[judged].double().square().mean()) - expected)
     return sum(losses) / len(losses) if losses else math.nan

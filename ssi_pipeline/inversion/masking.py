@@ -35,22 +35,32 @@ def draw_heldout(shape: tuple[int, ...], masking: MaskingConfig, rng: torch.Gene
     return torch.rand(shape, generator=rng) < masking.holdout
 
 
-def hide(image: Tensor, hidden: Tensor, masking: MaskingConfig, rng: torch.Generator) -> Tensor:
+def hide(
+    image: Tensor, hidden: Tensor, masking: MaskingConfig, rng: torch.Generator, gaps: Tensor | None = None
+) -> Tensor:
     """Return m_J(image), for a normalised image (z) y x and a mask of the same shape.
 
     'neighbours': the mean of the pixels around that are not hidden; 'random': uniform in the
     normalised range 0 to 1; 'zeros': 0, the background level of the channel. No hidden value is
     read: they are removed before anything is computed.
+
+    ``gaps``: pixels without a measurement (NaN in the input), None where there are none. What stands there was
+    computed from their neighbours, hidden ones included, so it is computed again from those that are not hidden.
     """
+    if gaps is not None:
+        image = fill_unknown(image, ~(hidden | gaps))
     if masking.replacement == "zeros":
         return torch.where(hidden, torch.zeros_like(image), image)
     if masking.replacement == "random":
         return torch.where(hidden, torch.rand(image.shape, generator=rng).to(image), image)
-    return _fill_from_neighbours(image, ~hidden)
+    return image if gaps is not None else fill_unknown(image, ~hidden)
 
 
-def _fill_from_neighbours(image: Tensor, known: Tensor) -> Tensor:
-    """Fill by the mean over the 3-window; twice, then by the mean of all, where a window knows nothing."""
+def fill_unknown(image: Tensor, known: Tensor) -> Tensor:
+    """Return the image, (z) y x, with local means of the known pixels in place of all others.
+
+    The mean over the 3-window; twice, then the mean of all known pixels, where a window knows nothing.
+    """
     seen = torch.where(known, image, torch.zeros_like(image))
     level = seen.sum() / known.sum().clamp(min=1)
     for _ in range(2):

@@ -17,7 +17,7 @@ class Measurement:
     """One tile's domain, axes z y x; a tile in 2D has z of length 1.
 
     ``y``: raw intensities of the input, float32, finite everywhere (padded by reflection outside the
-    image, non-finite pixels replaced by a local fill). ``observed``: False at those pixels; they
+    image, non-finite pixels replaced by local means). ``observed``: False at those pixels; they
     carry no loss.
     """
 
@@ -42,6 +42,14 @@ def observed_box(measurement: Measurement) -> tuple[slice, ...]:
         (inside,) = np.nonzero(measurement.observed.any(axis=tuple(a for a in range(3) if a != axis)))
         box.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
     return tuple(box)
+
+
+def gaps_of(measurement: Measurement) -> NDArray[np.bool_] | None:
+    """Return where pixels inside the observed box have no measurement, z y x; None where there are none."""
+    gaps = np.zeros_like(measurement.observed)
+    box = observed_box(measurement)
+    gaps[box] = ~measurement.observed[box]
+    return gaps if gaps.any() else None
 
 
 def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,12 @@ _FEW_COUNTS = 2
 
 _FLATTEST = 0.4
 """Share of the pixels of a bin that is used: those with the least slope around them."""
+
+_SCATTERED = 0.25
+"""Of the observed pixels, the share of whole 3 x 3 windows below which gaps are scattered (15 % at random)."""
+
+_LEAST_LINES = 400
+"""Residuals along lines below which differences of two pixels are used: of three in a line there are too few."""
 
 _BINS = 12
 _LEAST_PIXELS = 150
@@ -118,9 +125,39 @@ def _read(sample: Measurement, deviation: Deviation | None, step: float) -> tupl
     # odd filters: their noise is uncorrelated with that of the even residual, so choosing by slope does not bias it
     slope = ndimage.gaussian_filter(filled, _WIDTH, order=(0, 1, 0)) ** 2
     slope += ndimage.gaussian_filter(filled, _WIDTH, order=(0, 0, 1)) ** 2
+    if float(_whole_windows(sample.observed).sum()) < _SCATTERED * float(sample.observed.sum()):
+        return _read_lines(y, mean, slope, good, step)
     use = _whole_windows(good)
     inner = (slice(None), slice(1, -1), slice(1, -1))
     return mean[inner][use], slope[inner][use], _residual(y, step)[use], y[inner][use]
+
+
+def _read_lines(
+    y: Floats, mean: Floats, slope: Floats, good: NDArray[np.bool_], step: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the same where gaps leave few whole windows: of pixels with good neighbours along y or x.
+
+    Second differences of three pixels, or first ones of two, over the norm of their weights: for white noise their
+    standard deviation is that of the noise, as for the whole windows.
+    """
+    found = [_along(y, mean, slope, good, axis, (1, -2, 1)) for axis in (1, 2)]
+    if sum(part[0].size for part in found) < _LEAST_LINES:
+        found = [_along(y, mean, slope, good, axis, (1, -1)) for axis in (1, 2)]
+    mean, slope, residual, raw = (np.concatenate(column) for column in zip(*found, strict=True))
+    jitter = (step / 6) * (np.random.default_rng(0).random(residual.shape) - 0.5)
+    return mean, slope, residual + jitter, raw
+
+
+def _along(
+    y: Floats, mean: Floats, slope: Floats, good: NDArray[np.bool_], axis: int, weights: tuple[int, ...]
+) -> tuple[Floats, Floats, Floats, Floats]:
+    n = y.shape[axis] - len(weights) + 1
+    shifted = [[slice(None)] * axis + [slice(k, k + n)] for k in range(len(weights))]
+    use = np.logical_and.reduce([good[tuple(at)] for at in shifted])
+    norm = math.sqrt(sum(w * w for w in weights))
+    residual = sum(w * y[tuple(at)] for w, at in zip(weights, shifted, strict=True)) / norm
+    middle = tuple(shifted[len(weights) // 2])
+    return mean[middle][use], slope[middle][use], np.asarray(residual)[use], y[middle][use]
 
 
 def _fill(y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats]:

@@ -16,7 +16,7 @@ from ssi_pipeline.inversion.calibration import ChannelCalibration, filter_radius
 from ssi_pipeline.inversion.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.inversion.inverse import Inverse, LinearInverse
 from ssi_pipeline.inversion.masking import draw_heldout, generator, hide
-from ssi_pipeline.inversion.measurement import Measurement, to_tensor
+from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.objective import Objective
 from ssi_pipeline.inversion.precision import resolved_precision
 from ssi_pipeline.inversion.unbias import Unbias
@@ -51,7 +51,8 @@ class Tile:
     """One measurement in normalised units, (z) y x.
 
     ``observed``: False in padding and at pixels that were not finite. ``usable``: observed and no impulse.
-    ``heldout``: V, hidden throughout training. ``channels``: [r, w] of m_V(y), for validation.
+    ``heldout``: V, hidden throughout training. ``channels``: [r, w] of m_V(y), for validation. ``gaps``: pixels
+    inside the observed box without a measurement, None where there are none.
     """
 
     y: Tensor
@@ -59,6 +60,7 @@ class Tile:
     usable: Tensor
     heldout: Tensor
     channels: Tensor
+    gaps: Tensor | None = None
 
 
 def pose(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
@@ -84,9 +86,11 @@ def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
     y = to_tensor(normal.astype(np.float32), axes, problem.device)
     observed = to_tensor(measurement.observed, axes, problem.device)
     heldout = draw_heldout(tuple(y.shape), masking, generator(seed, HELDOUT_STREAM)).to(problem.device)
-    hidden = hide(y, heldout, masking, generator(seed, FILL_STREAM))
+    inside = gaps_of(measurement)
+    gaps = None if inside is None else to_tensor(inside, axes, problem.device)
+    hidden = hide(y, heldout, masking, generator(seed, FILL_STREAM), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
-    return Tile(y, observed, usable, heldout, problem.linear(hidden))
+    return Tile(y, observed, usable, heldout, problem.linear(hidden), gaps)
 
 
 def heldout_errors(problem: Problem, tile: Tile, estimate: Tensor) -> Tensor:

@@ -72,6 +72,9 @@ def solve(
     """
     if config.solver == "identity":
         return Solution(measurement.y, "identity")
+    if not measurement.observed.any():
+        level = np.full_like(measurement.y, calibration.offset)
+        return Solution(level, "constant", note="no finite pixel: filled with the channel's background level")
     if calibration.empty or measurement.is_constant:
         return Solution(_of_constant(measurement, psf, calibration, config, device), "constant")
     if config.solver in PUBLISHED_SOLVERS:  # it has intensities, noise and masks of its own

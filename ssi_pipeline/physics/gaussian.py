@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
 from ssi_pipeline.config import GaussianPsf
 from ssi_pipeline.errors import InputError
@@ -53,6 +52,8 @@ def _profile(sigma: float) -> NDArray[np.float64]:
         raise InputError(
             f"a PSF with a width of {sigma * FWHM_PER_SIGMA:.3g} pixels is wider than any tile: check its unit"
         )
+    from scipy.special import erf  # a fifth of a second of imports, for this kind of PSF alone
+
     radius = math.ceil(_SUPPORT_SIGMA * sigma)
     edges = (np.arange(2 * radius + 2) - radius - 0.5) / (sigma * math.sqrt(2))
     return np.diff(np.asarray(erf(edges), dtype=np.float64)) / 2

@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import j0
 
 from ssi_pipeline.config import GibsonLanniPsf
 from ssi_pipeline.physics.pupil import on_grid
@@ -29,6 +28,8 @@ def gibson_lanni_intensity(section: GibsonLanniPsf, radius_um: NDArray[np.float6
 
     Without aberrations this is the pupil integral of ``pupil_intensity``, apart from a factor.
     """
+    from scipy.special import j0  # a fifth of a second of imports, for this kind of PSF alone
+
     k = 2 * np.pi / section.wavelength_um
     aperture = section.numerical_aperture
     if section.magnification is not None:  # the sine condition with the angle on the camera's side

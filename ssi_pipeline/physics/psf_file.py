@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.physics.lengths import tiff_voxel_um
+from ssi_pipeline.tiff.codec import refuse_codec, refuse_undecodable
+from ssi_pipeline.tiff.colours import refuse_colours
+from ssi_pipeline.tiff.completeness import series_planes
+from ssi_pipeline.tiff.foreign import likely_kind, read_head
+from ssi_pipeline.tiff.left_out import describe_series, extract_command
+from ssi_pipeline.tiff.opening import open_tiff
 
 _NOT_SPACE = "CS"
+
+_LARGEST = 2**32
+"""Bytes: more than 1000 x 1000 x 1000 pixels are no PSF."""
 
 
 def read_psf_file(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
@@ -29,8 +38,8 @@ def read_psf_file(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
     if kind not in (".tif", ".tiff", ".npy"):
         raise InputError(f"PSF {path}: expected a .tif, .tiff or .npy file")
     try:
-        values, sizes = (np.load(path, allow_pickle=False), {}) if kind == ".npy" else _read_tiff(path)
-    except InputError:
+        values, sizes = (_read_npy(path), {}) if kind == ".npy" else _read_tiff(path)
+    except (InputError, PermissionError):
         raise
     except Exception as error:  # tifffile and numpy raise many kinds on broken files
         raise InputError(f"PSF {path} cannot be read: {type(error).__name__}: {error}") from error
@@ -43,9 +52,45 @@ def read_psf_file(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
     return values, sizes
 
 
+def _read_npy(path: Path) -> Any:
+    where = f"PSF {path}"
+    head = read_head(path, where)
+    kind = likely_kind(head)
+    if not head.startswith(b"\x93NUMPY") and kind is not None:
+        raise InputError(f"{where} is no numpy array but {kind}")
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
+        shape, _, dtype = read(file)
+        stated = math.prod(shape) * dtype.itemsize
+        there = path.stat().st_size - file.tell()
+    # compared first: a header may promise more than the file, or any memory, holds
+    if stated != there and not dtype.hasobject:
+        cut = "cut short: copy it again" if there < stated else "damaged: save it again"
+        raise InputError(f"{where} states {stated} bytes of numbers {shape} and holds {there}: it is {cut}")
+    if stated > _LARGEST:
+        raise InputError(f"{where} has {stated} bytes {shape}; expected a PSF, of less than 4 GiB")
+    return np.load(path, allow_pickle=False)
+
+
 def _read_tiff(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
-    with tifffile.TiffFile(path) as tif:
+    where = f"PSF {path}"
+    opened = open_tiff(path, where)
+    with opened.tif as tif:
         series = tif.series[0]
         if any(axis in _NOT_SPACE for axis in series.axes):
-            raise InputError(f"PSF {path} has axes {series.axes} {series.shape}; expected one channel, y x or z y x")
+            raise InputError(f"{where} has axes {series.axes} {series.shape}; expected one channel, y x or z y x")
+        refuse_colours(series.keyframe, where)
+        refuse_codec(series.keyframe, where)
+        refuse_undecodable(series.keyframe, where)
+        if series.nbytes > _LARGEST:
+            raise InputError(f"{where} has {series.nbytes} bytes {series.shape}; expected a PSF, of less than 4 GiB")
+        if len(tif.series) > 1:
+            raise InputError(
+                f"{where} holds {len(tif.series)} images; expected one. The first ({describe_series(series)}) as a "
+                f"file of its own: {extract_command(path, 0)}"
+            )
+        left_out = opened.directories.pages - series_planes(series)
+        if left_out > 0:
+            raise InputError(f"{where} has {left_out} more pages than its metadata name; save it anew")
         return series.asarray(), tiff_voxel_um(tif)

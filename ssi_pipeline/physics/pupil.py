@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import j0
 
 from ssi_pipeline.config import GibsonLanniPsf, WidefieldPsf
 from ssi_pipeline.errors import InputError
@@ -32,6 +31,8 @@ def pupil_intensity(
 
     Planes at different defocus have the same total: light is not lost.
     """
+    from scipy.special import j0  # a fifth of a second of imports, for this kind of PSF alone
+
     rho = (np.arange(_PUPIL_RINGS) + 0.5) / _PUPIL_RINGS
     k = 2 * np.pi / wavelength_um
     phase = k * index * defocus_um * np.sqrt(1 - (numerical_aperture * rho / index) ** 2)

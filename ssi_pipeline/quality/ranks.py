@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 SCORED = ("heldout_excess", "whiteness", "r2r_risk", "background")
 """The metrics whose ranks are added: each is lower for a better estimate.
@@ -26,6 +25,8 @@ def rank_sum(candidates: Sequence[Mapping[str, float]], names: Sequence[str] = S
     ValueError
         The candidates have no metric in common.
     """
+    from scipy.stats import rankdata  # half a second of imports that plan and status do not need
+
     columns = [np.array([c.get(name, np.nan) for c in candidates], np.float64) for name in names]
     usable = [column for column in columns if not np.isnan(column).any()]
     if candidates and not usable:

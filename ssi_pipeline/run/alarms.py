@@ -22,7 +22,17 @@ def describe_quality(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
     flag = metrics["flag"]
     counts = count_alarms(flag)
     lines = [f"alarms: {describe_alarms(int((flag > 0).sum()), int(flag.size), counts)}"] if counts else []
-    return lines + psf_doubts(metrics)
+    return lines + _nonfinite(metrics) + psf_doubts(metrics)
+
+
+def _nonfinite(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
+    count = int((metrics["nonfinite"] > 0).sum()) if "nonfinite" in metrics else 0
+    if not count:
+        return []
+    return [
+        f"{count} of {metrics['nonfinite'].size} tiles read NaN or infinite pixels: these are restored from the pixels "
+        "around them, and have no weight in training (`ssi export` has the counts; input.nonfinite: fail refuses them)"
+    ]
 
 
 def describe_alarms(flagged: int, tiles: int, counts: Mapping[str, int]) -> str:

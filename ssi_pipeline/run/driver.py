@@ -13,7 +13,7 @@ from ssi_pipeline.run.alarms import describe_quality
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.failure_budget import FailureBudget
-from ssi_pipeline.run.finish import write_metrics
+from ssi_pipeline.run.finish import write_display, write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.merge import settle_parts
@@ -152,6 +152,7 @@ def _work(call: Call, prove: Proof) -> bool:
         call.state.note(record)
     if call.state.all_written:
         call.ledger.sync()
+        write_display(call.context)
         set_status(output, "complete")
     return True
 

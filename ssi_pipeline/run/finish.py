@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.quality.alarms import ALARMS, flags
+from ssi_pipeline.run.quality_group import write_quality_group
 from ssi_pipeline.storage.ledger import read_heads, read_records
-from ssi_pipeline.storage.output import write_quality
+from ssi_pipeline.storage.omero import omero_block, set_omero
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.second_training import RETRAINED
@@ -23,6 +24,13 @@ METHODS = {
     )
 }
 STATUSES = {"done": 1, "failed": 2, "invalid": 0}
+
+CODES = {
+    "status": {"todo": 0, "done": 1, "failed": 2},
+    "method": METHODS,
+    RETRAINED: {"first_kept": 1, "second_kept": 2},
+}
+"""Words for the values of metrics that are codes."""
 
 METRICS: dict[str, str] = {
     "status": "0 to do, 1 done, 2 failed",
@@ -129,6 +137,21 @@ def tile_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
 def write_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
     """Write the metrics beside the image, under ``quality/`` in the output; returns them."""
     metrics = tile_metrics(context)
-    for name, values in metrics.items():
-        write_quality(context.document.config.output.path, name, values, "tczyx")
+    write_quality_group(context, metrics, METRICS, CODES)
     return metrics
+
+
+def write_display(context: Context) -> None:
+    """Tell viewers the intensities of each channel, now that its calibration knows them."""
+    document = context.document
+    known = [context.calibration(c) for c in range(context.plan.shape[1])]
+    shown = [(c.minimum, c.offset, c.offset + c.scale) for c in known]
+    block = omero_block(
+        document.volume.axes,
+        document.image_metadata.get("omero"),
+        context.plan.shape,
+        context.dtype,
+        dict(zip("tczyx", context.origin, strict=True)),
+        shown,
+    )
+    set_omero(document.config.output.path, block)

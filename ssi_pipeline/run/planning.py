@@ -22,6 +22,7 @@ from ssi_pipeline.run.setup import create_stores, save_inputs
 from ssi_pipeline.storage.ledger import read_heads
 from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.scales import describe_voxel_size
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import RunSpec, execute
 
@@ -95,6 +96,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
     limit = worker_memory(config.executor)
     rows = [
         ("input", f"{config.input.path}: {document.volume.describe()}, {size_of(document.volume.nbytes)}"),
+        ("voxel size", describe_voxel_size(document.volume.voxel_size_um, document.volume.axes)),
         ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {', '.join(_arrays(prepared))}"),
         ("region", "x".join(str(n) for n in plan.shape) + " (t c z y x)"),
         ("PSF", "; ".join(_psf(psf) for psf in dict.fromkeys(prepared.psfs))),

@@ -17,6 +17,7 @@ from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.physics.psf import Psf, load_psf
 from ssi_pipeline.run.input_checks import refuse_large_chunks, refuse_partial_voxel_size
 from ssi_pipeline.storage.atomic import file_digest
+from ssi_pipeline.storage.digits import describe_digits
 from ssi_pipeline.storage.identity import identity
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.source import Source, open_source, spec_of
@@ -53,7 +54,9 @@ def prepare(config: RunConfig) -> Prepared:
     """
     refuse_overlap(config)
     source = open_source(spec_of(config.input))
-    refuse_large_chunks(source, config)
+    refuse_large_chunks(source, config)  # first of all: nothing is read of one
+    # before anything is made of its shape: they prove that what is stated is there
+    notes = (*source.notes, *describe_digits(source))
     refuse_partial_voxel_size(source, config)
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
@@ -65,7 +68,7 @@ def prepare(config: RunConfig) -> Prepared:
         [psf.digest if psf else IDENTITY for psf in psfs],
         [str(file_digest(file)) for file in start_models(config, len(psfs))],
     )
-    document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), _versions(), source.notes)
+    document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), _versions(), notes)
     document = _with_earlier_plan(document)
     cost = estimate_cost(document.plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
     return Prepared(document, psfs, cost, workers)

@@ -17,9 +17,9 @@ from ssi_pipeline.run.tally import Tally, WorkerTally
 from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.storage.ledger import DONE, FAILED
 from ssi_pipeline.storage.lock import look_at_lock
-from ssi_pipeline.storage.output import read_quality
 from ssi_pipeline.storage.output import read_status as read_output_status
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
+from ssi_pipeline.storage.quality_arrays import read_quality
 from ssi_pipeline.storage.tail import LedgerTail
 
 _MOST_FAILURES = 20

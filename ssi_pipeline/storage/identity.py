@@ -39,14 +39,14 @@ def identity(spec: SourceSpec) -> dict[str, Any]:
         "dtype": volume.dtype,
         "voxel_size_um": list(volume.voxel_size_um) if volume.voxel_size_um else None,
         **source.stamp(),
-        "content": [_digest(source, t, c, box) for t, c, box in _regions(volume.shape)],
+        "content": [_digest(source, t, c, box) for t, c, box in regions(volume.shape)],
     }
 
 
-def _regions(shape: tuple[int, int, int, int, int]) -> list[tuple[int, int, Box]]:
-    """Spread the samples evenly over the planes, and over y and x along diagonals."""
+def regions(shape: tuple[int, int, int, int, int]) -> list[tuple[int, int, Box]]:
+    """Return up to 8 regions (t, c, z y x box), spread over the planes, and over y and x along diagonals."""
     planes = shape[0] * shape[1] * shape[2]
-    regions = []
+    found = []
     for i in range(SAMPLES):
         t, rest = divmod((2 * i + 1) * planes // (2 * SAMPLES), shape[1] * shape[2])
         c, z = divmod(rest, shape[2])
@@ -55,8 +55,8 @@ def _regions(shape: tuple[int, int, int, int, int]) -> list[tuple[int, int, Box]
         corner = [max(0, n - _REGION) * share // (SAMPLES - 1) for n, share in zip(shape[3:], shares, strict=True)]
         start = (z, *corner)
         stop = tuple(min(a + n, m) for a, n, m in zip(start, (1, _REGION, _REGION), shape[2:], strict=True))
-        regions.append((t, c, Box(start, stop)))
-    return list(dict.fromkeys(regions))
+        found.append((t, c, Box(start, stop)))
+    return list(dict.fromkeys(found))
 
 
 def _digest(source: Source, t: int, c: int, box: Box) -> str:

@@ -12,6 +12,7 @@ from ssi_pipeline.geometry import Volume
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.lengths import MICROMETRES
 from ssi_pipeline.storage.axes import AxisMap
+from ssi_pipeline.storage.scales import believable
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +134,11 @@ def describe_image(
     Raises
     ------
     InputError
-        The user gave a voxel size that lacks an axis which the file does not know either.
+        The user gave a voxel size that lacks an axis which the file does not know either, or an axis runs backwards.
     """
     same = axes.axes if found is None else [a for a, f in zip(axes.names, found, strict=False) if a == f.lower()]
-    kept = metadata.only("".join(same)).with_voxel_size(asked_um).only(axes.axes)
+    given = [axis for axis, size in zip(SPATIAL, asked_um or (), strict=False) if size]
+    kept = believable(metadata.only("".join(same)), given, where).with_voxel_size(asked_um).only(axes.axes)
     size = kept.voxel_size_um(axes.axes)
     if asked_um is not None and size is None:
         lacking = [axis for axis in SPATIAL if axis in axes.axes and axis not in kept.scale]

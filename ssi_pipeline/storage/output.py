@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zarr
-from numcodecs import Zstd
-from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ssi_pipeline.config import OutputConfig
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.geometry import TilePlan, Volume
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import PyramidPlan
+from ssi_pipeline.storage.checksums import compressors
 from ssi_pipeline.storage.multiscales import multiscales
+from ssi_pipeline.storage.omero import omero_block
 from ssi_pipeline.storage.zarr_consolidated import renew_copies
 
 UNCERTAINTY = "uncertainty"
@@ -46,7 +43,8 @@ def create_output(
     version = section.ome_zarr
     group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
     document: Any = multiscales(version, section.path.stem, volume, metadata, pyramid.factors, origin)
-    ome: dict[str, Any] = {"multiscales": [document]} | ({"omero": metadata["omero"]} if metadata.get("omero") else {})
+    omero = omero_block(volume.axes, metadata.get("omero"), plan.shape, dtype, origin)
+    ome: dict[str, Any] = {"multiscales": [document]} | ({"omero": omero} if omero else {})
     ours: dict[str, Any] = {OWNER: {"status": "incomplete", "provenance": dict(provenance)}}
     group.attrs.update({"ome": {"version": version, **ome}, **ours} if version == "0.5" else {**ome, **ours})
     for level, shape in enumerate(pyramid.shapes):
@@ -74,8 +72,7 @@ def _create_level(
             shards=on_disk((1, 1, *shard)),
             chunks=on_disk((1, 1, *chunk)),
             dtype=dtype,
-            # crc32c comes after the compressor, inside the shard: any flipped bit is seen on reading
-            compressors=[ZstdCodec(level=section.compression_level), Crc32cCodec()],
+            compressors=compressors(3, section.compression_level),
             dimension_names=tuple(axes),
         )
     else:
@@ -84,9 +81,10 @@ def _create_level(
             shape=on_disk(shape),
             chunks=on_disk((1, 1, *chunk)),
             dtype=dtype,
-            # zarr v2 has no crc32c codec that readers share; zstd's own checksum every decoder verifies
-            compressors=Zstd(level=section.compression_level, checksum=True),
+            compressors=compressors(2, section.compression_level),
             chunk_key_encoding={"name": "v2", "separator": "/"},
+            # format 2 has no names of dimensions; this is where xarray keeps them
+            attributes={"_ARRAY_DIMENSIONS": list(axes)},
         )
 
 
@@ -150,38 +148,3 @@ def set_status(path: Path, status: str) -> None:
     ours: Any = group.attrs[OWNER]
     group.attrs[OWNER] = {**ours, "status": status}
     renew_copies(path)
-
-
-def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
-    """Return one metric on the tile grid (t c z y x), None where it was not written (yet)."""
-    try:
-        return np.asarray(zarr.open_array(path / "quality" / name, mode="r")[...], np.float32)
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-
-
-def _quality_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Halve the longest axis until a chunk has a million values: a file a metric, also where all tiles are in a row."""
-    chunks = list(shape)
-    while math.prod(chunks) > 2**20:
-        longest = chunks.index(max(chunks))
-        chunks[longest] = -(-chunks[longest] // 2)
-    return tuple(chunks)
-
-
-def write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str) -> None:
-    """Write one metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
-    group = zarr.open_group(path, mode="r+")
-    three = group.metadata.zarr_format == 3
-    compressors = [ZstdCodec(level=3), Crc32cCodec()] if three else Zstd(level=3, checksum=True)
-    array = group.create_array(
-        f"quality/{name}",
-        shape=values.shape,
-        chunks=_quality_chunks(values.shape),
-        dtype="float32",
-        fill_value=float("nan"),
-        compressors=compressors,
-        dimension_names=tuple(axes) if three else None,
-        overwrite=True,
-    )
-    array[...] = values

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import CorruptDataError, OutputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.storage.checksums import with_checksums
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Sink:
 
     def _open(self, level: int) -> zarr.Array[Any]:
         mode = "r+" if self.writable else "r"
+        array = with_checksums(zarr.open_array(self.path / str(level), mode=mode))
         # a block of zeros is written as well: a missing file means that it was lost. `open_array` passes over `config`
-        return zarr.open_array(self.path / str(level), mode=mode).with_config({"write_empty_chunks": True})
+        return array.with_config({"write_empty_chunks": True})
 
     def write(self, level: int, t: int, c: int, box: Box, values: NDArray[Any]) -> None:
         """Write one whole shard (or the part of it that is inside the array).

@@ -15,8 +15,10 @@ from ssi_pipeline.config import InputConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.ome import ImageMetadata
+from ssi_pipeline.tiff.foreign import likely_kind, read_head
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
+_COMPANION = ".companion.ome"
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 _STAMPED = ("", "zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
 _open_lock = threading.RLock()
@@ -51,6 +53,11 @@ class Source(Protocol):
         """What the user must know of the input although it can be read: what is left out, what is absent.
 
         Full sentences for `ssi plan`, `ssi run` and the report. Found when asked: only the client asks.
+
+        Raises
+        ------
+        InputError
+            What the metadata state is not there.
         """
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
@@ -114,9 +121,11 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int], ...]) -> Source:
         from ssi_pipeline.storage.zarr_source import ZarrSource
 
         return ZarrSource(path, spec.level, spec.axes, spec.voxel_size_um)
-    if path.suffix.lower() not in _TIFF:
+    if path.suffix.lower() not in _TIFF and not path.name.lower().endswith(_COMPANION):
+        kind = likely_kind(read_head(path, f"input {path}"))
         raise InputError(
             f"input {path} is no image that can be read: expected OME-Zarr, a zarr array or TIFF ({_TIFF[0]})"
+            + (f"; it is {kind}" if kind else "")
         )
     from ssi_pipeline.storage.tiff_source import TiffSource
 

@@ -20,12 +20,17 @@ from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.axes import native_dtype, resolve_axes
 from ssi_pipeline.storage.ome import ImageMetadata, describe_image
 from ssi_pipeline.storage.tiff_metadata import read_tiff_metadata
+from ssi_pipeline.storage.tiff_planes import decode_plane, file_of, is_in_one_piece
+from ssi_pipeline.tiff.codec import refuse_codec, refuse_undecodable
+from ssi_pipeline.tiff.colours import refuse_colours
+from ssi_pipeline.tiff.completeness import refuse_level_outside
+from ssi_pipeline.tiff.opening import OpenTiff, open_tiff
 
 _ENDS = 64 * 1024
 
 
 class TiffSource:
-    """One resolution level of the first image of a TIFF.
+    """One resolution level of the first image of a TIFF, or of a set of OME-TIFF files.
 
     Uncompressed planes are mapped for the time of one read: a lasting map would count every page of the
     file ever touched as this process's memory, and workers are stopped for that. Of compressed
@@ -34,7 +39,7 @@ class TiffSource:
     Parameters
     ----------
     path
-        The file.
+        The file; of a set its master, or the ``.companion.ome`` file.
     level
         Index of the resolution level (SubIFDs).
     axes
@@ -47,61 +52,61 @@ class TiffSource:
         self, path: Path, level: int, axes: str | None, voxel_size_um: tuple[float, float, float] | None
     ) -> None:
         self._path, self._lock = path, threading.Lock()
-        try:
-            tif = tifffile.TiffFile(path)
-        except PermissionError:
-            raise
-        except Exception as error:  # tifffile raises its own, struct.error, ValueError ... on broken headers
-            raise InputError(f"input {path} is no readable TIFF: {type(error).__name__}: {error}") from error
+        self._opened = open_tiff(path, f"input {path}")
         # pages are looked up lazily in the open file; it is closed when the source is forgotten
-        self.close = weakref.finalize(self, tif.close)
+        self.close = weakref.finalize(self, self._opened.tif.close)
         try:
-            self._open(tif, level, axes, voxel_size_um)
+            self._open(self._opened, level, axes, voxel_size_um)
         except Exception:
             self.close()
             raise
 
     def _open(
-        self, tif: tifffile.TiffFile, level: int, axes: str | None, voxel_size_um: tuple[float, float, float] | None
+        self, opened: OpenTiff, level: int, axes: str | None, voxel_size_um: tuple[float, float, float] | None
     ) -> None:
         where = f"input {self._path}"
         try:
-            series = _level(tif, level, where)
-            metadata = _at_level(read_tiff_metadata(tif), tif.series[0], series)
-            offset = None if series.is_multifile else series.dataoffset
+            series = _level(opened.first, level, where)
+            if level:
+                refuse_level_outside(series, where)
+            self._series, self._page_shape = series, tuple(series.keyframe.shape)
+            refuse_colours(series.keyframe, where)
+            refuse_codec(series.keyframe, where)
+            refuse_undecodable(series.keyframe, where)
+            metadata = _at_level(read_tiff_metadata(opened.tif), opened.first, series)
+            self._offset = None if series.is_multifile else series.dataoffset
+            self._dtype = np.dtype(series.dtype).newbyteorder(opened.tif.byteorder)
+            dtype = native_dtype(self._dtype, where)
+            shape, found = _shape_and_axes(series, axes, where)
         except InputError:
             raise
-        except Exception as error:  # as above: broken directories and metadata
+        except Exception as error:  # tifffile's own, struct.error, ValueError ... on broken directories and metadata
             raise InputError(f"{where} is no readable TIFF: {type(error).__name__}: {error}") from error
-        self._series, self._offset = series, offset
-        self._dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
-        dtype = native_dtype(self._dtype, where)
-        shape, found = _shape_and_axes(series, axes, where)
         self._axes = resolve_axes(shape, found, axes, where)
-        self._refuse_layout(where)
+        self._refuse_layout(found, where)
         self.volume: Volume
         self.metadata: ImageMetadata
         self.volume, self.metadata = describe_image(self._axes, found, dtype, metadata, voxel_size_um, where)
 
-    def _refuse_layout(self, where: str) -> None:
-        y, plane = self._axes.names.index("y"), self._axes.file_shape[-2:]
-        keyframe = self._series.keyframe
-        if y != len(self._axes.names) - 2 or tuple(keyframe.shape) != plane:
+    def _refuse_layout(self, found: str, where: str) -> None:
+        key, own = self._series.keyframe, self._page_shape
+        if self._axes.file_shape[-len(own) :] != own or (key.axes not in _PAGES and self._offset is None):
             raise InputError(
-                f"{where} stores its planes as {keyframe.axes}, expected YX: save it as OME-TIFF or OME-Zarr"
+                f"{where} stores its planes as {key.axes} {own} in an image of shape {self._axes.file_shape}; "
+                "expected planes YX: save it as OME-TIFF or OME-Zarr"
             )
-        try:
-            if keyframe.compression != 1:
-                tifffile.TIFF.DECOMPRESSORS[keyframe.compression]
-            if keyframe.predictor != 1:
-                tifffile.TIFF.UNPREDICTORS[keyframe.predictor]
-        except KeyError as error:
-            raise InputError(f"{where} is compressed: {error.args[0]}; pip install imagecodecs") from None
+        sample = found.find("S")
+        if sample >= 0 and self._axes.names[sample] in "yx":
+            raise InputError(
+                f"{where}: input.axes calls the {self._axes.file_shape[sample]} samples of a pixel "
+                f"{self._axes.names[sample]} (axes {found.lower()}); expected c or z there, "
+                f"e.g. axes: {_with_channels(found)}"
+            )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user must know of the input although it can be read: what is left out."""
-        return ()
+        return tuple(self._opened.notes())
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
@@ -115,31 +120,32 @@ class TiffSource:
         """
         wanted = self._axes.box(t, c, box)
         values = np.empty(wanted.shape, self._dtype)
-        leading = self._axes.file_shape[:-2]
-        for position in np.ndindex(wanted.shape[:-2]):
+        many = len(self._axes.file_shape) - len(self._page_shape)
+        leading = self._axes.file_shape[:many]
+        for position in np.ndindex(wanted.shape[:many]):
             inside = tuple(a + p for a, p in zip(wanted.start, position, strict=False))
             index = int(np.ravel_multi_index(inside, leading)) if leading else 0
             try:
-                self._read_plane(index, wanted.slices[-2:], values[position])
+                self._read_plane(index, wanted.slices[many:], values[position])
             except Exception as error:  # codecs raise anything
                 text = str(error) if isinstance(error, EOFError) else f"{type(error).__name__}: {error}"
                 raise CorruptDataError(f"page {index} of {self._path} cannot be read: {text}") from error
         return self._axes.to_zyx(values)
 
-    def _read_plane(self, index: int, yx: tuple[slice, ...], out: NDArray[Any]) -> None:
-        shape = self._axes.file_shape[-2:]
+    def _read_plane(self, index: int, inside: tuple[slice, ...], out: NDArray[Any]) -> None:
+        shape = self._page_shape
         if self._offset is not None:
             offset = self._offset + index * math.prod(shape) * self._dtype.itemsize
-            out[...] = self._map(self._path, offset, shape)[yx]
+            out[...] = self._map(self._opened.file, offset, shape)[inside]
             return
         with self._lock:
             page = self._series[index]
         if page is None:
             raise EOFError("the file does not contain this plane")
-        if page.is_memmappable:
-            out[...] = self._map(_file_of(page), page.dataoffsets[0], shape)[yx]
+        if page.is_memmappable and is_in_one_piece(page):
+            out[...] = self._map(file_of(page), page.dataoffsets[0], shape)[inside]
         else:
-            _decode(page, yx, out)
+            decode_plane(page, inside, out)
 
     def _map(self, path: Path, offset: int, shape: tuple[int, ...]) -> NDArray[Any]:
         size = os.path.getsize(path)
@@ -148,54 +154,25 @@ class TiffSource:
         return np.memmap(path, self._dtype, "r", offset, shape)
 
     def stamp(self) -> dict[str, Any]:
-        """Return the file's size and the digest of its first and last 64 KiB, where the metadata are."""
+        """Return the file's size and the digest of its first and last 64 KiB, where the metadata are.
+
+        Of a set: also the names and sizes of the other files.
+        """
         size = self._path.stat().st_size
         with self._path.open("rb") as file:
             ends = file.read(_ENDS)
             file.seek(max(0, size - _ENDS))
             ends += file.read(_ENDS)
-        return {"bytes": size, "metadata": {self._path.name: hashlib.sha256(ends).hexdigest()[:16]}}
+        members = [f"{file.name} {file.stat().st_size}" for file in self._opened.members]
+        of_set = {"members": hashlib.sha256("\n".join(members).encode()).hexdigest()[:16]} if members else {}
+        return {"bytes": size, "metadata": {self._path.name: hashlib.sha256(ends).hexdigest()[:16]} | of_set}
 
 
-def _decode(page: Any, yx: tuple[slice, ...], out: NDArray[Any]) -> None:
-    """Decode the strips or tiles of a page that meet the rows and columns ``yx`` into ``out``."""
-    key = page.keyframe
-    height, width = (key.tilelength, key.tilewidth) if key.is_tiled else (key.rowsperstrip, key.imagewidth)
-    columns = -(-key.imagewidth // width)
-    (y0, y1), (x0, x1) = ((s.start, s.stop) for s in yx)
-    with _file_of(page).open("rb", buffering=0) as file:
-        for row in range(y0 // height, (y1 - 1) // height + 1):
-            for column in range(x0 // width, (x1 - 1) // width + 1):
-                i = row * columns + column
-                count = page.databytecounts[i]
-                # a segment of 0 bytes is how sparse files leave out what is empty
-                data = os.pread(file.fileno(), count, page.dataoffsets[i]) if count else b""
-                if len(data) < count:
-                    raise EOFError(f"the file ends inside its segment {i}")
-                top, left = row * height, column * width
-                a, b = max(y0, top), min(y1, top + height)
-                p, q = max(x0, left), min(x1, left + width)
-                target = out[a - y0 : b - y0, p - x0 : q - x0]
-                if not count:
-                    target[...] = key.nodata
-                    continue
-                segment = key.decode(data, i, jpegtables=page.jpegtables)[0]
-                plane = segment.reshape(segment.shape[-3:-1])
-                target[...] = plane[a - top : b - top, p - left : q - left]
+_PAGES = ("YX", "SYX", "YXS")
+"""Axes of pages that can be read in parts; others only where they lie uncompressed in one piece."""
 
 
-def _file_of(page: Any) -> Path:
-    """A page of a multi-file OME-TIFF may be in another file."""
-    return Path(page.parent.filehandle.path)
-
-
-def _level(tif: tifffile.TiffFile, level: int, where: str) -> tifffile.TiffPageSeries:
-    if not tif.series:
-        raise InputError(f"{where} holds no image")
-    first = tif.series[0]
-    rivals = sum(series.size >= first.size for series in tif.series[1:])
-    if rivals:
-        raise InputError(f"{where} holds {rivals + 1} images of full size; save each as a file of its own")
+def _level(first: tifffile.TiffPageSeries, level: int, where: str) -> tifffile.TiffPageSeries:
     if level >= len(first.levels):
         shown = ", ".join(f"{i} ({' x '.join(map(str, s.shape))})" for i, s in enumerate(first.levels))
         raise InputError(f"{where} has no level {level}; levels: {shown}. Set input.level")
@@ -208,11 +185,31 @@ def _at_level(metadata: ImageMetadata, full: tifffile.TiffPageSeries, chosen: ti
 
 
 def _shape_and_axes(series: tifffile.TiffPageSeries, asked: str | None, where: str) -> tuple[tuple[int, ...], str]:
-    """Shape and axes without those of length 1, unless the user names more than are left."""
+    """Shape and axes without those of length 1, unless the user names more than are left.
+
+    Samples of a pixel (S) count as an axis only where the user says what they are: three planes that a
+    writer took for colours are no colours then.
+    """
     squeeze = asked is None or len(asked) <= len(series.get_axes(True))
     shape, axes = series.get_shape(squeeze), series.get_axes(squeeze)
-    samples = [n for n, axis in zip(shape, axes, strict=True) if axis == "S"]
-    if any(n > 1 for n in samples):
-        raise InputError(f"{where} has colour samples (axes {axes}, shape {shape}); expected one intensity per pixel")
-    keep = [i for i, axis in enumerate(axes) if axis != "S"]
-    return tuple(shape[i] for i in keep), "".join(axes[i] for i in keep)
+    keep = [i for i, axis in enumerate(axes) if axis != "S" or shape[i] > 1]
+    shape, axes = tuple(shape[i] for i in keep), "".join(axes[i] for i in keep)
+    if "S" in axes and asked is None:
+        raise InputError(
+            f"{where} has colour samples (axes {axes}, shape {shape}); expected one intensity per pixel. "
+            f"Where they are planes or channels and no colours, say so with input.axes, e.g. axes: {_suggested(axes)}; "
+            "else convert it to grey"
+        )
+    return shape, axes
+
+
+def _suggested(axes: str) -> str:
+    """Axes that the user may mean: samples that come first are planes, samples of a pixel channels."""
+    return "zyx" if axes == "SYX" else _with_channels(axes)
+
+
+def _with_channels(axes: str) -> str:
+    others = axes.replace("S", "")
+    free = "c" if "C" not in others else "z"
+    known = iter("tczyx"[5 - len(axes) :].replace(free, "").replace("x", "").replace("y", ""))
+    return "".join(free if a == "S" else a.lower() if a in "TCZYX" else next(known, "t") for a in axes)

@@ -12,8 +12,6 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.quality.decorrelation import decorrelation_resolution
-from ssi_pipeline.quality.resolution import ring_correlation_resolution
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.sink import representable
 from ssi_pipeline.tasks.blocks import write_block
@@ -145,6 +143,10 @@ def _saturated_share(y: NDArray[np.float32]) -> float:
 
 def _resolutions(context: Context, x: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
     """Return the resolution of measurement and estimate by both measures, um where the voxel size is known."""
+    # scipy.fft brings half a second of imports that a client without work does not need
+    from ssi_pipeline.quality.decorrelation import decorrelation_resolution
+    from ssi_pipeline.quality.resolution import ring_correlation_resolution
+
     voxel = context.document.volume.voxel_size_um
     pixel = math.sqrt(voxel[1] * voxel[2]) if voxel is not None and voxel[1] > 0 and voxel[2] > 0 else 1.0
     measures = {"frc": ring_correlation_resolution, "decorrelation": decorrelation_resolution}

@@ -10,6 +10,7 @@ import blank
 import calibration
 import denoise
 import false_alarms
+import fuzz_files
 import numpy as np
 import pytest
 import scale
@@ -137,3 +138,11 @@ def test_scale_with_the_work_left_out() -> None:
     assert found["ledger_records"] == 601  # tiles, their blocks, and the calibration
     assert found["ledger_mb"] > 0.2  # the records are as long as real ones
     assert found["status_command_peak_mb"] > 10
+
+
+def test_mutated_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz_files.main(["--short", "--kinds", "TIFF", "--output", str(tmp_path)]) == 0
+    assert fuzz_files.main(["--short", "--kinds", "PSF"]) == 0
+    assert "| all |" in (tmp_path / "summary.md").read_text()
+    assert capsys.readouterr().err == ""
+    assert {kind.name.split(":")[0] for kind in fuzz_files.KINDS} == {"TIFF", "zarr", "PSF"}

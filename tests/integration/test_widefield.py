@@ -17,7 +17,7 @@ STACK = ROOT.parent / "shared" / "data" / "dapi_widefield.tif"
 @pytest.mark.slow
 @pytest.mark.skipif(not STACK.is_file(), reason="the DAPI stack is not beside the repository")
 def test_plan_run_verify_report(tmp_path: Path) -> None:
-    shutil.copy(STACK, tmp_path / "dapi_widefield.tif")
+    shutil.copy(STACK, tmp_path / "stack.tif")
     document = yaml.safe_load((ROOT / "workflows" / "widefield-stack.yaml").read_text())
     # the workflow's own geometry and PSF; few steps of a small network, quality is not the question here
     document["training"] = {"steps": 2, "batch": 1, "validate_every": 1}
@@ -27,4 +27,4 @@ def test_plan_run_verify_report(tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(document))
     for command in ("plan", "run", "verify", "status", "report"):
         assert main([command, str(config)]) == 0
-    assert (tmp_path / "dapi_deconvolved.zarr.run" / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "stack_deconvolved.zarr.run" / "report.html").stat().st_size > 10_000

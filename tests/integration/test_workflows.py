@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "workflows"
 
 INPUTS = {
     "quickstart.yaml": ("input.zarr", "zyx", (4, 300, 280)),
-    "widefield-stack.yaml": ("dapi_widefield.tif", "zyx", (40, 201, 101)),
+    "widefield-stack.yaml": ("stack.tif", "zyx", (40, 201, 101)),
     "quick-tv.yaml": ("input.zarr", "zyx", (4, 300, 280)),
     "denoise.yaml": ("input.zarr", "yx", (300, 280)),
     "slurm.yaml": ("stack.zarr", "zyx", (40, 201, 101)),

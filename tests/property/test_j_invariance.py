@@ -15,8 +15,9 @@ from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import draw_heldout, draw_mask, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import apply, pose, prepare
+from ssi_pipeline.inversion.problem import Tile, apply, pose, prepare
 from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.tasks.measure import fill_nonfinite
 
 CALIBRATION = ChannelCalibration(100.0, 1000.0, 50.0, 0.5, 0.01, 0.1, 0.0, clip_low=0.0, clip_high=4095.0)
 
@@ -85,3 +86,24 @@ def test_a_visible_pixel_does_reach_the_prediction() -> None:
         problem.forward(problem.linear(hide(image, hidden, config.masking, generator(0)))[1]) for image in (y, changed)
     )
     assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_what_fills_a_gap_does_not_carry_hidden_pixels(axes: int) -> None:
+    """NaN pixels are filled when a tile is read, from neighbours that are hidden later on."""
+    config = config_for(axes)
+    problem = pose(asymmetric_psf(axes), CALIBRATION, config, "cpu")
+    shape = (1, 40, 40) if axes == 2 else (6, 24, 24)
+    rng = np.random.default_rng(1)
+    y = rng.uniform(100, 1000, shape).astype(np.float32)
+    finite = rng.random(shape) < 0.6
+
+    def tile_of(y: np.ndarray) -> Tile:
+        return prepare(problem, Measurement(fill_nonfinite(y, finite), finite), seed=5)
+
+    first = tile_of(y)
+    assert first.gaps is not None
+    y[first.heldout.numpy().reshape(shape)] = 3000
+    second = tile_of(y)
+    assert not torch.equal(first.y[first.gaps], second.y[first.gaps])  # the fill did carry them
+    assert torch.equal(first.channels, second.channels)

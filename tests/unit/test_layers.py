@@ -17,7 +17,7 @@ ROOT = Path(ssi_pipeline.__file__).parent
 LAYERS = (
     ("errors", "redact"),
     ("config",),
-    ("geometry",),
+    ("geometry", "tiff"),
     ("physics", "quality"),
     ("inversion", "stitch", "storage"),
     ("executors", "tasks"),

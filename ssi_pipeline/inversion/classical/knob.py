@@ -21,7 +21,7 @@ from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.table import CLASSICAL
 from ssi_pipeline.inversion.masking import generator, hide
-from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
+from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
 from ssi_pipeline.inversion.problem import Problem, pose
 from ssi_pipeline.physics.psf import Psf
 
@@ -118,20 +118,20 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
     rng = np.random.default_rng(_STREAM)
     parts = [parts[i] for i in sorted(rng.choice(len(parts), min(_TRIALS, len(parts)), replace=False))]
     each = -(-_TRIALS // len(parts))
-    for number, (y, observed) in enumerate(parts):
+    for number, (y, observed, gaps) in enumerate(parts):
         usable = look(problem, y, observed).known
         draw = torch.rand(y.shape, generator=generator(number, _STREAM))
         for index in range(each):
             mask = (draw >= index * _HIDDEN) & (draw < (index + 1) * _HIDDEN)
             # a stream of 0 is the stream of the masks: fills that hide would be the draws that hid
-            image = hide(y, mask, problem.config.masking, generator(number, _STREAM, 1 + index))
+            image = hide(y, mask, problem.config.masking, generator(number, _STREAM, 1 + index), gaps)
             scored = problem.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
                 yield _Trial(look(problem, image, observed & ~mask), problem.forward.crop(y), scored)
 
 
-def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut a sample into equal parts, normalised, (z) y x, that are large enough for the PSF.
+def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Cut a sample into equal parts, normalised, (z) y x, that are large enough for the PSF: y, observed, gaps.
 
     What surrounds the observed pixels is padding and left out, unless less than half of what remains along an
     axis could then be predicted.
@@ -141,11 +141,13 @@ def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor
         box = (slice(None),) * 3
     normal = problem.calibration.normalised(sample.y[box])
     y, observed = to_tensor(normal, problem.axes), to_tensor(sample.observed[box], problem.axes)
+    inside = gaps_of(sample)
+    gaps = None if inside is None else to_tensor(inside[box], problem.axes)
     spans = [_spans(n, most) for n, most in zip(y.shape, _PART[problem.axes], strict=True)]
     for window in product(*spans):
         part = y[window]
         if all(n > 2 * r for n, r in zip(part.shape, radius, strict=True)):
-            yield part, observed[window]
+            yield part, observed[window], None if gaps is None else gaps[window]
 
 
 def _spans(n: int, most: int) -> list[slice]:

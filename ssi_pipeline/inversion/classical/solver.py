@@ -53,5 +53,5 @@ def classical(name: Method) -> Solver:
 
 def without_heldout(problem: Problem, tile: Tile, seed: int) -> Given:
     """Return the tile as a solver sees it that must not know V."""
-    hidden = hide(tile.y, tile.heldout, problem.config.masking, generator(seed, FILL_STREAM))
+    hidden = hide(tile.y, tile.heldout, problem.config.masking, generator(seed, FILL_STREAM), tile.gaps)
     return look(problem, hidden, tile.observed & ~tile.heldout)

@@ -1,0 +1,119 @@
+"""The JSON schema of a configuration, for editors and for checks before a run: what ``load_config`` accepts.
+
+It is made from the models, so that it cannot fall behind them. What is added here is what the models do to a value
+before they look at it (one PSF in place of a list, an empty section, a number that YAML took for text), and rules that
+are code. Contradictions between sections are beyond a schema: those only loading finds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssi_pipeline.config.model import RunConfig
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+"""Pydantic leaves its own words where a validator stands before the bound; to a schema they mean nothing."""
+
+_WHOLE = r"\d+"
+_DIGITS = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_WORDS = ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "1", "0")
+_TRUTH = f"^(?:{'|'.join(''.join(f'[{c}{c.upper()}]' for c in word) for word in _WORDS)})$"
+"""Without a flag for upper case: editors read patterns as JavaScript does."""
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "InputConfig.axes": {"pattern": "^t?c?z?yx$"},
+    "ExecutorConfig.dashboard": {"pattern": r"^[^:\s]+:\d{1,5}$"},
+    "OnEndConfig.command": {"pattern": r"\S"},
+}
+"""What a validator demands of the text in a field."""
+
+_INSTEAD: dict[str, dict[str, Any]] = {
+    # YAML reads 0.5 without quotes as a number
+    "OutputConfig.ome_zarr": {"enum": ["0.4", "0.5", 0.4, 0.5]},
+    # and 12:00:00 as one in base 60: seconds, of at least a minute and at most 999 hours
+    "SlurmConfig.walltime": {
+        "anyOf": [
+            {
+                "type": "string",
+                "pattern": r"^(?:\d+-)?\d{1,3}:[0-5]\d:[0-5]\d$",
+                "not": {"pattern": r"^(?:0+-)?0{1,3}:00:[0-5]\d$"},
+            },
+            {"type": "integer", "minimum": 60, "exclusiveMaximum": 1000 * 3600},
+        ]
+    },
+}
+"""Fields whose validator takes more than their type says."""
+
+_SECTIONS: dict[str, dict[str, Any]] = {
+    "GaussianPsf": {
+        "oneOf": [{"required": [name], "properties": {name: {"type": "object"}}} for name in ("fwhm_um", "fwhm_px")]
+    },
+    "ExecutorConfig": {
+        "if": {"required": ["kind"], "properties": {"kind": {"const": "slurm"}}},
+        "then": {
+            "required": ["workers", "memory_gib"],
+            "properties": {"workers": {"not": {"type": "null"}}, "memory_gib": {"not": {"type": "null"}}},
+        },
+    },
+}
+"""Rules within one section."""
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the schema as a document of JSON Schema, draft 2020-12."""
+    schema = RunConfig.model_json_schema(mode="validation")
+    definitions = schema["$defs"]
+    for name, section in {**definitions, "RunConfig": schema}.items():
+        for key, field in section["properties"].items():
+            section["properties"][key] = _field(f"{name}.{key}", field)
+        section.update(_SECTIONS.get(name, {}))
+    one = schema["properties"]["psf"]["items"]
+    listed = schema["properties"]["psf"]
+    schema["properties"]["psf"] = {"anyOf": [one, listed], "title": listed.get("title", "Psf")}
+    schema["title"] = "Configuration of a run of ssi_pipeline"
+    return {"$schema": DIALECT, **schema}
+
+
+def _field(name: str, field: dict[str, Any]) -> dict[str, Any]:
+    if name in _INSTEAD:
+        kept: dict[str, Any] = {key: field[key] for key in ("title", "default", "description") if key in field}
+        return {**kept, **_INSTEAD[name]}
+    if "$ref" in field and "default" in field:
+        # a section with nothing in it is the section's defaults
+        return {"anyOf": [{"$ref": field["$ref"]}, {"type": "null"}]}
+    lenient: dict[str, Any] = _lenient(field, _FIELDS.get(name, {}))
+    return lenient
+
+
+def _lenient(node: Any, demanded: dict[str, Any]) -> Any:
+    """Put bounds into a schema's words, and let in what pydantic takes for a number or a truth value."""
+    if isinstance(node, list):
+        return [_lenient(part, demanded) for part in node]
+    if not isinstance(node, dict):
+        return node
+    inner = {key: value if key == "default" else _lenient(value, demanded) for key, value in node.items()}
+    kind = inner.get("type")
+    if kind == "string" and "const" not in inner and "enum" not in inner:
+        return {**inner, **demanded, **({"pattern": r"\S"} if inner.get("format") == "path" else {})}
+    if kind == "boolean":
+        return _or_else(inner, {"enum": [0, 1]}, {"type": "string", "pattern": _TRUTH})
+    if kind in ("integer", "number") and "const" not in inner and "enum" not in inner:
+        inner = {_BOUNDS.get(key, key): value for key, value in inner.items()}
+        return _or_else(inner, {"type": "string", "pattern": _number_as_text(inner)})
+    return inner
+
+
+def _number_as_text(number: dict[str, Any]) -> str:
+    """Return a pattern of the texts that are read as numbers: quoted ones, and 1e-3, which YAML 1.1 takes for text."""
+    lowest = number.get("minimum", number.get("exclusiveMinimum", -1))
+    sign = r"[+-]?" if lowest < 0 else r"\+?"
+    zero = r"(?![+0.]*(?:[eE]|$))" if number.get("exclusiveMinimum") == 0 else ""
+    return f"^{zero}{sign}{_DIGITS if number['type'] == 'number' else _WHOLE}$"
+
+
+def _or_else(plain: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """Return a choice between a schema and others; what is about the whole stays outside."""
+    outer: dict[str, Any] = {key: plain[key] for key in ("title", "default", "description") if key in plain}
+    return {**outer, "anyOf": [{k: v for k, v in plain.items() if k not in outer}, *others]}

@@ -1,0 +1,137 @@
+"""What of a TIFF is not read, or is read in a way that may surprise; in words for the user."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import tifffile
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.tiff.completeness import series_planes
+from ssi_pipeline.tiff.directories import Directories
+
+_SHOWN = 4
+_RECORDS = 3
+_WHITE_IS_ZERO = 0
+_LARGEST = 2**26
+
+
+def describe_left_out(tif: tifffile.TiffFile, directories: Directories, path: Path) -> list[str]:
+    """Return notes on other images of the file, and on pages that its metadata do not name."""
+    notes = []
+    others = [(i, s) for i, s in enumerate(tif.series) if i and not s.keyframe.is_reduced]
+    if others:
+        shown = "; ".join(f"series {i} ({describe_series(s)})" for i, s in others[:_SHOWN])
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        notes.append(
+            f"the first image of {path.name} is read ({describe_series(tif.series[0])}); left out: {shown}{more}. "
+            f"To take another, make it a file of its own: {extract_command(path, others[0][0])}"
+        )
+    unused = directories.pages - _used_pages(tif)
+    if unused > 0:
+        notes.append(
+            f"{path.name} has {directories.pages} pages, of which {unused} belong to no image by its metadata "
+            f"and are left out (an image of {describe_series(tif.series[0])} is read)"
+        )
+    return notes
+
+
+def describe_sparse(directories: Directories, path: Path) -> list[str]:
+    """Return a note where strips or tiles are absent, as sparse files leave them out."""
+    if not directories.absent:
+        return []
+    return [
+        f"{directories.absent} of {directories.segments} strips or tiles of {path.name} are absent (0 bytes) "
+        "and read as its value for no data"
+    ]
+
+
+def describe_page(page: Any, path: Path) -> list[str]:
+    """Return notes on how the pixels of the first page are stored.
+
+    Raises
+    ------
+    InputError
+        It has fewer bytes than its width and height need.
+    """
+    notes = []
+    if page.photometric == _WHITE_IS_ZERO:
+        notes.append(
+            f"{path.name} is marked to be shown with 0 as white (an inverting look-up table); its numbers are read as "
+            "they are: if light is dark in them, invert the image first"
+        )
+    stored = _stored_bytes(page)
+    needed = page.nbytes
+    if stored is not None and stored < needed:
+        raise InputError(
+            f"the first strip of {path} is {needed - stored} bytes too short for its width and height: "
+            "its directory is damaged; copy the file again"
+        )
+    if stored is not None and stored > needed:
+        notes.append(
+            f"the first page of {path.name} holds {stored} bytes of pixels where its width and height need {needed}: "
+            "they may be wrong"
+        )
+    return notes
+
+
+def describe_records(records: list[str], path: Path) -> list[str]:
+    """Return what tifffile logged, as notes, without repetition."""
+    distinct = list(dict.fromkeys(records))
+    more = f" (and {len(distinct) - _RECORDS} more)" if len(distinct) > _RECORDS else ""
+    return [f"tifffile on {path.name}: {'; '.join(distinct[:_RECORDS])}{more}"] if distinct else []
+
+
+def describe_series(series: Any) -> str:
+    """Return shape, axes and dtype of an image in a TIFF."""
+    return f"{' x '.join(map(str, series.shape))} {series.axes.lower()}, {series.dtype}"
+
+
+def extract_command(path: Path, index: int) -> str:
+    """Return a command line that saves one image of a TIFF as a file of its own."""
+    target = f"{path.name.split('.')[0]}-series{index}.tif"
+    return (
+        f'python -c "import tifffile; s = tifffile.TiffFile({str(path)!r}).series[{index}]; '
+        f"tifffile.imwrite({target!r}, s.asarray(), photometric='minisblack', metadata={{'axes': s.axes}})\""
+    )
+
+
+def _used_pages(tif: tifffile.TiffFile) -> int:
+    used: set[int] = set()
+    own = tif.filehandle.path  # a set may have opened this file a second time
+    for series in (level for first in tif.series for level in first.levels):
+        first = series[0]
+        if series.kind in ("shaped", "imagej", "uniform", "stk"):
+            # these are always one page after the other, and may stand for pages that were never read
+            if first is not None and isinstance(first.index, int):
+                used.update(range(first.index, first.index + series_planes(series)))
+            continue
+        for i in range(len(series)):
+            page = series[i]
+            if page is not None and isinstance(page.index, int) and page.parent.filehandle.path == own:
+                used.add(page.index)
+    return len(used)
+
+
+def _stored_bytes(page: Any) -> int | None:
+    """Bytes of the pixels of a page as far as it tells: of uncompressed ones all, else of the first strip or tile.
+
+    Scaled to the page for a first strip, so that it compares with what the page needs.
+    """
+    if page.is_tiled or not page.databytecounts:
+        return None
+    if page.compression == 1:
+        return int(sum(page.databytecounts)) if page.bitspersample in (8, 16, 32, 64) else None
+    if page.databytecounts[0] > _LARGEST or page.bitspersample not in (8, 16, 32, 64):
+        return None
+    with contextlib.suppress(Exception):  # a damaged strip is for its tiles to say
+        decompress: Any = tifffile.TIFF.DECOMPRESSORS[page.compression]
+        file = page.parent.filehandle
+        file.seek(page.dataoffsets[0])
+        found = len(decompress(file.read(page.databytecounts[0])))
+        rows = min(page.rowsperstrip, page.imagelength)
+        expected = page.nbytes // page.imagelength * rows
+        return int(page.nbytes + found - expected)
+    return None

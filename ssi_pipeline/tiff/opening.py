@@ -1,0 +1,201 @@
+"""Open a TIFF and prove that what it promises is there, before anybody reads a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tifffile
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.tiff.completeness import (
+    refuse_damage,
+    refuse_missing_planes,
+    refuse_other_layout,
+    refuse_short_page,
+)
+from ssi_pipeline.tiff.directories import Directories, read_directories
+from ssi_pipeline.tiff.foreign import likely_kind, read_head, refuse_foreign
+from ssi_pipeline.tiff.left_out import (
+    describe_left_out,
+    describe_page,
+    describe_records,
+    describe_series,
+    describe_sparse,
+    extract_command,
+)
+from ssi_pipeline.tiff.ome_set import COMPANION, find_members, member_error, read_companion, read_names
+from ssi_pipeline.tiff.records import means_missing, tifffile_records
+
+_FOREIGN_SERIES = ("generic", "uniform")
+"""What tifffile falls back to where it cannot use the OME-XML of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTiff:
+    """A TIFF that holds what it promises.
+
+    ``tif``: open; whoever opened it closes it. ``members``: the other files of an OME-TIFF set, or none.
+    ``directories``: of the file that ``tif`` has open. ``records``: what tifffile logged.
+    """
+
+    tif: tifffile.TiffFile
+    path: Path
+    members: tuple[Path, ...]
+    directories: Directories
+    records: tuple[str, ...]
+
+    @property
+    def first(self) -> tifffile.TiffPageSeries:
+        """The first image, which is the one that is read."""
+        return self.tif.series[0]
+
+    @property
+    def file(self) -> Path:
+        """The file that ``tif`` has open: of a set that a companion file describes, its first member."""
+        return Path(self.tif.filehandle.path)
+
+    def notes(self) -> list[str]:
+        """Return what the user must know of the file although it can be read.
+
+        Raises
+        ------
+        InputError
+            The first strip has fewer bytes than its width and height need.
+        """
+        try:
+            return [
+                *describe_left_out(self.tif, self.directories, self.path),
+                *describe_sparse(self.directories, self.path),
+                *describe_page(self.first.keyframe, self.path),
+                *describe_records(list(self.records), self.path),
+            ]
+        except InputError:
+            raise
+        except Exception as error:  # as where it is opened: a page of another image
+            return [f"other pages of {self.path.name} cannot be read: {type(error).__name__}: {error}"]
+
+
+def open_tiff(path: Path, where: str) -> OpenTiff:
+    """Open a TIFF, or the TIFF files that a ``.companion.ome`` file names.
+
+    Parameters
+    ----------
+    path
+        The file.
+    where
+        What it is, for messages: ``input /data/a.tif``.
+
+    Raises
+    ------
+    InputError
+        It is no TIFF, is cut short, promises planes that are nowhere, holds several images of full size, or
+        belongs to a set of files and is not its master.
+    """
+    if path.name.lower().endswith(COMPANION):
+        return _open_companion(path, where)
+    refuse_foreign(path, where)
+    directories = read_directories(path)
+    with tifffile_records() as records:
+        tif = _open(path, directories, where)
+        try:
+            refuse_damage(tif, directories, where)
+            names = read_names(tif.ome_metadata, path.name, where) if tif.is_ome and tif.ome_metadata else None
+            if names is None or names.metadata_file is None:
+                members = find_members(path.parent, names, where) if names is not None else []
+                return _checked(tif, path, members, directories, records, where)
+        except BaseException:
+            tif.close()
+            raise
+        tif.close()
+    companion = path.parent / names.metadata_file
+    if names.metadata_file.lower().endswith(COMPANION) and companion.is_file():
+        return _open_companion(companion, f"{where} (of the set {companion.name})")
+    raise member_error(names, path.parent, where)
+
+
+def _open_companion(path: Path, where: str) -> OpenTiff:
+    kind = likely_kind(read_head(path, where))
+    if kind is not None and not kind.startswith("OME-XML"):
+        raise InputError(f"{where} is no OME-XML but {kind}")
+    xml = read_companion(path, where)
+    names = read_names(xml, path.name, where)
+    if names.metadata_file is not None or not names.members:
+        raise InputError(f"{where} names no TIFF files of planes (TiffData with UUID and FileName)")
+    members = find_members(path.parent, names, where)
+    directories = read_directories(members[0])
+    with tifffile_records() as records:
+        tif = _open(members[0], directories, where, xml)
+        try:
+            return _checked(tif, path, members, directories, records, where)
+        except BaseException:
+            tif.close()
+            raise
+
+
+def _open(path: Path, directories: Directories, where: str, xml: str | None = None) -> tifffile.TiffFile:
+    try:
+        tif = tifffile.TiffFile(path, omexml=xml)
+    except PermissionError:
+        raise
+    except Exception as error:  # tifffile raises its own, struct.error, ValueError ... on broken headers
+        refuse_damage(None, directories, where)
+        raise InputError(f"{where} is no readable TIFF: {type(error).__name__}: {error}: copy it again") from error
+    if not directories.pages:
+        tif.close()
+        refuse_damage(None, directories, where)
+        raise InputError(f"{where} holds no image")
+    return tif
+
+
+def _checked(
+    tif: tifffile.TiffFile,
+    path: Path,
+    members: Sequence[Path],
+    directories: Directories,
+    records: list[str],
+    where: str,
+) -> OpenTiff:
+    try:
+        _refuse_incomplete(tif, path, directories, records, where)
+    except InputError:
+        raise
+    except Exception as error:  # as above: broken directories; a number may be a text or a list
+        raise InputError(f"{where} is no readable TIFF: {type(error).__name__}: {error}: copy it again") from error
+    return OpenTiff(tif, path, tuple(members), directories, tuple(records))
+
+
+def _refuse_incomplete(
+    tif: tifffile.TiffFile, path: Path, directories: Directories, records: list[str], where: str
+) -> None:
+    series = tif.series
+    if not series or series[0].keyframe is None:
+        raise InputError(f"{where} holds no image{_because(records)}")
+    for level in series[0].levels:
+        if not all(isinstance(n, int) and n >= 0 for n in level.get_shape(False)):
+            raise InputError(f"{where} states the shape {level.get_shape(False)}: it is damaged; copy the file again")
+    if tif.is_ome and series[0].kind in _FOREIGN_SERIES:
+        raise InputError(f"{where}: its OME-XML does not fit its pages{_because(records)}: save it anew as OME-TIFF")
+    refuse_short_page(series[0].keyframe, where)
+    refuse_missing_planes(tif, series[0], directories, where)
+    refuse_other_layout(series[0], directories, where)
+    missing = [record for record in records if means_missing(record)]
+    if missing:
+        raise InputError(f"{where} is damaged: {'; '.join(dict.fromkeys(missing[:2]))}: copy the file again")
+    _refuse_rivals(series, path, where)
+
+
+def _because(records: Sequence[str]) -> str:
+    return f" ({'; '.join(dict.fromkeys(records[:2]))})" if records else ""
+
+
+def _refuse_rivals(series: Sequence[tifffile.TiffPageSeries], path: Path, where: str) -> None:
+    first = series[0]
+    rivals = [(i, s) for i, s in enumerate(series) if i and s.size >= first.size]
+    if rivals:
+        shown = "; ".join(f"series {i}: {describe_series(s)}" for i, s in [(0, first), *rivals][:4])
+        raise InputError(
+            f"{where} holds {len(rivals) + 1} images of full size ({shown}); save each as a file of its own: "
+            f"{extract_command(path, rivals[0][0])}"
+        )
