@@ -25,28 +25,28 @@ def _with_clock(shift: int) -> tuple[str, ...]:
 
 
 def second_client(bench: Bench, tally: Tally) -> None:
-    """Refused with status 2 and the process that holds the lock; the first one is unharmed."""
+    """Refused with status 3 and the process that holds the lock; the first one is unharmed."""
     for _ in bench.times(1, 2):
         case = bench.case()
         first = case.start(sleep=1.5)
         first.wait_for(lambda case=case: case.done() >= 2)
         for program in ({}, {"program": _with_clock(_HOUR)}, {"program": _with_clock(-_HOUR)}):
             tally.times += 1
-            tally.ended(case.start(**program), 2, _HELD, str(first.process.pid))
+            tally.ended(case.start(**program), 3, _HELD, str(first.process.pid))
         tally.expect(first.process.poll() is None, "the first client had ended before the others asked")
         tally.ended(first, 0)
         tally.judge(case, bench.expected())
 
 
 def six_clients(bench: Bench, tally: Tally) -> None:
-    """Exactly one works, the others are refused with status 2."""
+    """Exactly one works, the others are refused with status 3."""
     for _ in bench.times(1, 3):
         case = bench.case()
         calls = [case.start(sleep=2) for _ in range(6)]
         tally.times += 1
         statuses = Counter(call.end() for call in calls)
         tally.ends += statuses.elements()
-        tally.expect(statuses == {0: 1, 2: 5}, f"exit statuses {dict(statuses)}: " + "".join(c.text() for c in calls))
+        tally.expect(statuses == {0: 1, 3: 5}, f"exit statuses {dict(statuses)}: " + "".join(c.text() for c in calls))
         tally.judge(case, bench.expected())
 
 

@@ -94,7 +94,7 @@ def killed_scheduler(bench: Bench, tally: Tally) -> None:
             call.wait_for(lambda case=case: case.done() >= 4)
             scheduler.kill()
             tally.times += 1
-            tally.ended(call, 1, "run again to resume")
+            tally.ended(call, 3, "run again to resume")
         with _cluster(case, "second") as (address, _):
             case.change(address=address)
             tally.ended(case.start(), 0)

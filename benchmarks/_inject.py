@@ -8,6 +8,7 @@ dask calls ``dask_setup`` in the client (DASK_DISTRIBUTED__CLIENT__PRELOAD), whi
     {"stale": 7}         the first worker that is given tile 7 finds its mount gone (ESTALE)
     {"hang": 7}          the first worker that is given tile 7 never comes back
     {"tell": ["A", "B"]} each worker writes these of its variables (and its node) to the state folder
+    {"unfit": "1"}       the workers that see this card cannot compute as the run does; others do, on the processor
     {"chaos": "20 s"}    workers die at random (distributed.chaos), so long after their first tile began, on average
 """
 
@@ -24,6 +25,8 @@ from typing import Any
 
 from distributed.chaos import KillWorker
 from distributed.diagnostics.plugin import WorkerPlugin
+
+from ssi_pipeline.errors import UnfitError
 
 
 def environment(**what: Any) -> dict[str, str]:
@@ -51,6 +54,8 @@ class Injection(WorkerPlugin):
         if getattr(real, "disturbed", False):
             return
 
+        if "unfit" in what:
+            _play_gpus(execute, what["unfit"])
         chaos = [KillWorker(delay=what["chaos"], mode="sys.exit")] if "chaos" in what else []
 
         def solve_tile(context: Any, job: Any) -> Any:
@@ -73,6 +78,17 @@ class Injection(WorkerPlugin):
 
         solve_tile.disturbed = True  # type: ignore[attr-defined]
         execute.solve_tile = solve_tile
+
+
+def _play_gpus(execute: Any, broken: str) -> None:
+    solving: Any = importlib.import_module("ssi_pipeline.tasks.solving")
+
+    def require(compute: Any) -> None:
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == broken:
+            raise UnfitError(f"the GPU cannot be used: CUDA error: no device {broken} on computing on {compute}")
+
+    execute.require = require
+    solving.choose_device = lambda _: "cpu"
 
 
 def _once(mark: Path, what: Callable[[], None]) -> None:

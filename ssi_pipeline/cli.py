@@ -11,36 +11,44 @@ from pathlib import Path
 from rich.console import Console
 
 from ssi_pipeline.config import load_config
-from ssi_pipeline.errors import ConfigError, SsiError, StoppedError
+from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.exit_status import ExitStatus
+from ssi_pipeline.interrupts import handling, interrupt
+from ssi_pipeline.last_words import end_well
 from ssi_pipeline.parser import Command, make_parser
-from ssi_pipeline.redact import redact
 
-OK, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
-_out = Console(highlight=False, soft_wrap=True)
+class _Screen(Console):
+    """Standard output for plain text: what stands in brackets is no markup, ``:pencil:`` no picture."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the last handler; rich would end the program with the status of failed tiles."""
+        raise BrokenPipeError
+
+
+_out = _Screen()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status.
+    """Run one command; returns its exit status (``ExitStatus``)."""
+    options = argparse.Namespace(traceback=False)
 
-    0: done. 1: tiles failed, or something is wrong with the data. 2: refused before any work, with the
-    reason on standard error. 130: stopped by the user, can be resumed.
-    """
-    options = make_parser(_COMMANDS).parse_args(arguments)
-    command: Command = options.command
-    try:
-        return command(options)
-    except BrokenPipeError:
-        return OK
-    except StoppedError as error:
-        print(f"ssi: {redact(str(error))}", file=sys.stderr)
-        return INCOMPLETE
-    except (SsiError, OSError) as error:
-        print(f"ssi: {redact(str(error))}", file=sys.stderr)
-        return REFUSED
-    except KeyboardInterrupt:
-        print("ssi: stopped; run the same command again to resume", file=sys.stderr)
-        return INTERRUPTED
+    def call() -> int:
+        """Understand the command line, then do the command; any signal to end is a KeyboardInterrupt."""
+        make_parser(_COMMANDS).parse_args(arguments, options)
+        command: Command = options.command
+        with handling(interrupt):
+            return command(options)
+
+    return int(end_well(call, lambda: _state_folder(options), lambda: bool(options.traceback)))
+
+
+def _state_folder(options: argparse.Namespace) -> Path | None:
+    config: Path | None = getattr(options, "config", None)
+    return load_config(config).state_path if config is not None and config.is_file() else None
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -51,16 +59,16 @@ def _init(options: argparse.Namespace) -> int:
         raise ConfigError(f"{path} exists: choose another name, or remove it")
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist")
-    path.write_text(template_text())
+    path.write_text(template_text(), encoding="utf-8")
     _out.print(f"wrote {path}: set input.path, output.path and psf, then `ssi plan {path}`")
-    return OK
+    return ExitStatus.COMPLETE
 
 
 def _schema(options: argparse.Namespace) -> int:  # noqa: ARG001 it has none
     from ssi_pipeline.config.schema import config_schema
 
     print(json.dumps(config_schema(), indent=2))
-    return OK
+    return ExitStatus.COMPLETE
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -74,7 +82,7 @@ def _plan(options: argparse.Namespace) -> int:
     time = time_from_pilot(config, options.pilot) if options.pilot else time_from_ledger(prepared)
     _print_rows(describe_plan(prepared, time))
     check_output(prepared, new=False, ignore_disk=False)  # last: how much disk it takes is what a plan is asked for
-    return OK
+    return ExitStatus.COMPLETE
 
 
 def _preview(options: argparse.Namespace) -> int:
@@ -82,7 +90,7 @@ def _preview(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     preview(config, options.tiles, options.psf, options.set, options.output, _out)
-    return OK
+    return ExitStatus.COMPLETE
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -98,9 +106,7 @@ def _run(options: argparse.Namespace) -> int:
         ignore_disk=options.ignore_disk,
         name=str(options.config),
     )
-    if outcome.interrupted:
-        return INTERRUPTED
-    return OK if outcome.complete else INCOMPLETE
+    return outcome.exit_status
 
 
 def _run_in_parts(options: argparse.Namespace) -> int:
@@ -118,9 +124,7 @@ def _run_in_parts(options: argparse.Namespace) -> int:
         outcome = run_part(load_config(options.config), part, options.retry_failed, options.ignore_disk)
     else:
         outcome = finish_parts(load_config(options.config), str(options.config))
-    if outcome.interrupted:
-        return INTERRUPTED
-    return OK if outcome.complete else INCOMPLETE
+    return outcome.exit_status
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -131,12 +135,15 @@ def _status(options: argparse.Namespace) -> int:
     if options.watch:
         try:
             status = watch(config, str(options.config), options.every, Console())
-        except KeyboardInterrupt:  # nothing was under way here: there is nothing to say
-            return INTERRUPTED
+        except KeyboardInterrupt:  # nothing was running here: there is nothing to say
+            return ExitStatus.INTERRUPTED
     else:
         status = read_status(config)
         _print_rows(describe_status(status, str(options.config)))
-    return INCOMPLETE if status.tiles_failed else OK
+    if status.tiles_failed or status.causes:
+        return ExitStatus.FAILED
+    done = status.image_complete and status.finished and not status.running
+    return ExitStatus.COMPLETE if done else ExitStatus.UNFINISHED
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -144,7 +151,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     result = verify(load_config(options.config))
     for problem in result.problems:
-        _out.print(problem, markup=False)
+        _out.print(problem)
     checked = result.blocks - result.missing
     _out.print(f"{checked - len(result.problems)} of {result.blocks} blocks are good", end="")
     _out.print(f", {result.missing} are not written yet" if result.missing else "", end="")
@@ -154,7 +161,9 @@ def _verify(options: argparse.Namespace) -> int:
             "noted: `ssi run` computes them again" if result.recorded else "a run is going on: verify again after it"
         )
         _out.print(noted)
-    return OK if result.good else INCOMPLETE
+    if result.problems:
+        return ExitStatus.FAILED
+    return ExitStatus.COMPLETE if result.good else ExitStatus.UNFINISHED
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -164,7 +173,7 @@ def _report(options: argparse.Namespace) -> int:
     _out.print(f"wrote {path}")
     if options.figures is not None:
         _out.print(f"wrote {len(list(options.figures.glob('*.svg')))} figures, PNG and SVG, to {options.figures}")
-    return OK
+    return ExitStatus.COMPLETE
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -172,7 +181,7 @@ def _export(options: argparse.Namespace) -> int:
 
     tiles = export(load_config(options.config), options.output)
     _out.print(f"wrote {options.output}: {tiles} tiles")
-    return OK
+    return ExitStatus.COMPLETE
 
 
 def _cluster(options: argparse.Namespace) -> int:
@@ -180,12 +189,12 @@ def _cluster(options: argparse.Namespace) -> int:
     if options.what == "script":
         from ssi_pipeline.cluster.script import script_text
 
-        _out.print(script_text(config), markup=False, end="")
-        return OK
+        _out.print(script_text(config), end="")
+        return ExitStatus.COMPLETE
     from ssi_pipeline.cluster.check import check
 
-    good = check(config, lambda text: _out.print(text, markup=False), options.nodes)
-    return OK if good else INCOMPLETE
+    good = check(config, _out.print, options.nodes)
+    return ExitStatus.COMPLETE if good else ExitStatus.FAILED
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -215,7 +224,7 @@ def _benchmark(options: argparse.Namespace) -> int:
 def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        _out.print(f"{name:<{width}}  {value}", markup=False)
+        _out.print(f"{name:<{width}}  {value}")
 
 
 _COMMANDS: dict[str, Command] = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ssi_pipeline import __version__
+from ssi_pipeline.exit_status import describe_statuses
 
 Command = Callable[[argparse.Namespace], int]
 """Does one command with its options; returns the exit status."""
@@ -18,7 +21,10 @@ Add = Callable[[str, str], argparse.ArgumentParser]
 def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     """Return the parser, which puts into ``command`` of its result what ``commands`` has for the name given."""
     parser = argparse.ArgumentParser(
-        prog="ssi", description="Self-supervised deconvolution of microscopy volumes too large for memory."
+        prog="ssi",
+        description="Self-supervised deconvolution of microscopy volumes too large for memory.",
+        epilog=describe_statuses(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ssi_pipeline {__version__}")
     group = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -27,6 +33,7 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         """Add a command; its help is its description, as a sentence."""
         sub = group.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(command=commands[name])
+        sub.add_argument("--traceback", action="store_true", help="show the traceback of an error, as SSI_DEBUG=1 does")
         return sub
 
     init = add("init", "write a commented configuration to edit")
@@ -44,7 +51,9 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
 def _add_run(add: Add) -> None:
     plan = add("plan", "tell what a run will do and at what cost; touches nothing")
-    plan.add_argument("--pilot", type=int, metavar="N", help="solve N tiles, without keeping them, to measure the time")
+    plan.add_argument(
+        "--pilot", type=_count, metavar="N", help="solve N tiles, without keeping them, to measure the time"
+    )
     run = add("run", "do it; the same command resumes")
     run.add_argument("--new", action="store_true", help="start over; an earlier run on this output is kept aside")
     run.add_argument("--retry-failed", action="store_true", help="also take up the tiles that failed before")
@@ -102,8 +111,10 @@ def _add_benchmark(add: Add) -> None:
     benchmark.add_argument("--seeds", default="0", metavar="0,1,2", help="for methods with chance in them (default: 0)")
     benchmark.add_argument("--output", type=Path, default=Path("benchmark-output"), help="folder for all it writes")
     benchmark.add_argument("--psf", type=Path, metavar="FILE", help="instead of the benchmark's own (npy or tif, 2D)")
-    benchmark.add_argument("--crop", type=int, metavar="N", help="only the middle N x N pixels of each image")
-    benchmark.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread (default: 1)")
+    benchmark.add_argument("--crop", type=_count, metavar="N", help="only the middle N x N pixels of each image")
+    benchmark.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="processes of one thread (default: 1)"
+    )
     benchmark.add_argument(
         "--set",
         action="append",
@@ -118,14 +129,17 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
-    return number
+    # the first: Python takes 1_0 and other alphabets' digits as well, and minutes for a million digits
+    if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 9999999, found {text[:40]!r}")
+    return int(text)
 
 
 def _interval(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not 0.1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, found {text}")
+        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, found {text[:40]!r}")
     return seconds

@@ -8,6 +8,7 @@ from ssi_pipeline.benchmark.display import display
 from ssi_pipeline.benchmark.outputs import sheets, write_outputs
 from ssi_pipeline.benchmark.runner import make_rows
 from ssi_pipeline.benchmark.setup import Options, set_up
+from ssi_pipeline.exit_status import ExitStatus
 
 _WIDTH = 110
 """Columns that the tables take in a file or a pipe, where rich assumes 80."""
@@ -38,4 +39,4 @@ def benchmark(options: Options) -> int:
     failed = [row for row in rows if row.error]
     for row in failed:
         console.print(f"failed: {row.image}, {row.method}, seed {row.seed}: {row.error}", markup=False)
-    return 1 if failed else 0
+    return ExitStatus.FAILED if failed else ExitStatus.COMPLETE

@@ -16,11 +16,11 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from ssi_pipeline.benchmark.protocol import LEVELS, blur, degrade
 from ssi_pipeline.config import RunConfig, parse_config
+from ssi_pipeline.config.yaml_text import parse_yaml
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.halo import network_stride
@@ -110,8 +110,8 @@ def configuration(solver: str, changes: Sequence[str] = (), base: Mapping[str, A
             why = "the benchmark sets this itself; " if fixed else ""
             raise ConfigError(f"--set {change}: {why}expected an option of a solver, for instance training.steps=200")
         try:
-            section[leaf] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            section[leaf] = parse_yaml(value)
+        except ConfigError as error:
             raise ConfigError(f"--set {change}: {value!r} is no value as in a configuration") from error
     return parse_config({**document, "solver": solver}, name="--set")
 

@@ -15,7 +15,7 @@ from ssi_pipeline.cluster.probe import TOKEN
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import slurm_commands as slurm
-from ssi_pipeline.executors.slurm_job import job_options, log_pattern, nodes_script
+from ssi_pipeline.executors.slurm_job import job_options, log_pattern, nodes_script, quoted_with_variables
 
 _START_S = 180.0
 """A job that has not started by then will not soon."""
@@ -64,8 +64,8 @@ def ask_nodes(config: RunConfig, folder: Path, count: int) -> AskedNodes:
 def probe_command(config: RunConfig, folder: Path) -> str:
     """Return the line of a job's script that tells, in ``folder``, what its node has."""
     words = [sys.executable, "-m", "ssi_pipeline.cluster.probe", str(folder), str(config.input.path)]
-    scratch = config.executor.slurm.scratch  # not quoted as the others: the shell may know $TMPDIR
-    return shlex.join(words) + (f' "{scratch}"' if scratch else "")
+    scratch = config.executor.slurm.scratch
+    return shlex.join(words) + (f" {quoted_with_variables(scratch)}" if scratch else "")
 
 
 def _answers(job: str, place: Path, start_s: float) -> AskedNodes:

@@ -70,6 +70,8 @@ def _line(place: _Place, item: Any, one_psf: bool) -> str:
             return f"{where}: unknown key; it is '{_MOVED[where]}' now"
         case "extra_forbidden":
             return f"{where}: unknown key{_hint_for_key(str(place.names[-1]), _locate(item['loc'][:-1]).annotation)}"
+        case "beyond_reason":
+            return f"{where}: {item['msg']}"
         case "invalid_key":
             return f"{where}: a key must be text"
         case "missing" if not isinstance(item["loc"][-1], int):
@@ -153,6 +155,9 @@ def _member(members: list[Any], label: Any) -> Any:
     """The member of a union that pydantic calls ``label``; only models and mappings have anything inside."""
     if all(_is_model(member) for member in members):
         return next((member for member in members if _kind_of(member) == label), None)
+    sequences = [member for member in members if typing.get_origin(_bare(member)) is tuple]
+    if sequences and str(label).startswith("tuple["):
+        return sequences[0]
     mappings = [member for member in members if typing.get_origin(member) is dict]
     return mappings[0] if mappings and str(label).startswith("dict[") else members[0]
 
@@ -205,7 +210,7 @@ def _describe(annotation: Any) -> str:
     if len(members := _members(bare)) > 1:
         if all(_is_model(member) for member in members):
             return f"a section with a key 'kind' ({_either(map(repr, _kinds(bare)))})"
-        return _either(_describe(member) for member in members)
+        return _either(_describe_member(member) for member in members)
     if _is_model(bare):
         return f"a section with keys among {', '.join(bare.model_fields)}"
     if bare in _PLAIN:
@@ -218,6 +223,14 @@ def _describe(annotation: Any) -> str:
     if arguments[-1] is Ellipsis:
         return f"{_describe(arguments[0])}, or a list of these"
     return f"a list of {len(arguments)}: {', then '.join(map(_describe, arguments))}"
+
+
+def _describe_member(member: Any) -> str:
+    """Describe one of several things that may stand at a place; a list has a member of its own."""
+    bare = _bare(member)
+    if typing.get_origin(bare) is tuple and typing.get_args(bare)[-1] is Ellipsis:
+        return f"a list of {_describe(typing.get_args(bare)[0])}"
+    return _describe(member)
 
 
 def _limits(annotation: Any) -> list[str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from ssi_pipeline.config.explain import explain
 from ssi_pipeline.config.model import RunConfig
+from ssi_pipeline.config.plain_values import refuse_strange_values
 from ssi_pipeline.config.slurm import SlurmConfig
+from ssi_pipeline.config.yaml_text import read_yaml
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.redact import redact
 
@@ -36,7 +40,7 @@ def load_config(path: Path | str) -> RunConfig:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"configuration {path} not found; `ssi init {path}` writes one to edit")
-    return parse_config(_read(path), base=path.parent, name=str(path))
+    return parse_config(read_yaml(path), base=path.parent, name=str(path))
 
 
 def parse_config(document: Any, base: Path = Path(), name: str = "configuration") -> RunConfig:
@@ -52,6 +56,10 @@ def parse_config(document: Any, base: Path = Path(), name: str = "configuration"
     if not isinstance(document, dict):
         found = "nothing" if document is None else type(document).__name__
         raise ConfigError(f"{name}: expected a mapping of sections (input, output, psf, ...), found {found}")
+    try:
+        refuse_strange_values(document)
+    except ConfigError as error:
+        raise ConfigError(f"{name} cannot be used:\n  {error}") from None
     document = _with_profile(_resolve_paths(_without_empty_sections(document, RunConfig), base.resolve()))
     try:
         return RunConfig.model_validate(document)
@@ -68,7 +76,8 @@ def _with_profile(document: dict[str, Any]) -> dict[str, Any]:
     path = Path(executor["profile"])
     if not path.is_file():
         raise ConfigError(f"executor.profile {path} not found: expected a YAML file with the keys of executor.slurm")
-    site = _read(path)
+    site = read_yaml(path)
+    refuse_strange_values({"executor": {"slurm": site}})
     if not isinstance(site, dict):
         raise ConfigError(f"{path}: expected a mapping with the keys of executor.slurm (partition, account, ...)")
     unknown = [str(key) for key in site if key not in SlurmConfig.model_fields]
@@ -80,38 +89,6 @@ def _with_profile(document: dict[str, Any]) -> dict[str, Any]:
     own = executor.get("slurm", {})
     merged = {**site, **own} if isinstance(own, dict) else own
     return {**document, "executor": {**executor, "slurm": merged}}
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is an error: plain PyYAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping; raises ConfigError where a key is given twice."""
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
-                continue
-            key, line = key_node.value, key_node.start_mark.line + 1
-            if key in seen:
-                raise ConfigError(
-                    f"line {line}: key '{key}' was given before, in line {seen[key]}; keep one of the two"
-                )
-            seen[key] = line
-        return super().construct_mapping(node, deep)  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
-
-
-def _read(path: Path) -> Any:
-    try:
-        # a SafeLoader by inheritance: it makes plain values only
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except ConfigError as error:
-        raise ConfigError(f"{path}, {error}") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        context = f" ({error.context})" if error.context else ""
-        raise ConfigError(f"{path}{line} is not valid YAML: {error.problem}{context}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML in UTF-8: {error}") from error
 
 
 def _without_empty_sections(document: dict[Any, Any], model: type[BaseModel]) -> dict[Any, Any]:
@@ -155,6 +132,18 @@ def _absolute(value: str, base: Path, where: str) -> str:
             "mount the store, or copy it here"
         )
     try:
-        return str((base / Path(value).expanduser()).resolve())
-    except RuntimeError as error:  # ~name of a user who does not exist
+        path = (base / Path(value).expanduser()).resolve()
+        path.lstat()
+    except RuntimeError as error:  # ~name of a user who does not exist, or links in a circle
         raise ConfigError(f"{where} is {value!r}: {error}") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ConfigError(f"{where} is {value[:40]!r}...: longer than the file system allows") from None
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{where} is {value!r}, which cannot be a name with {sys.getfilesystemencoding()}, the encoding of this "
+            "locale: set LC_ALL=C.UTF-8"
+        ) from None
+    # the folder's own name may have a newline, which jobs' scripts cannot; bytes that are no text, it may have
+    refuse_strange_values({where: os.fsencode(path).decode(errors="replace")})
+    return str(path)

@@ -17,15 +17,24 @@ from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, Identi
 from ssi_pipeline.config.rules import refuse_contradictions
 from ssi_pipeline.config.section import (
     Axis,
+    Count,
     Float,
     Int,
+    Margin,
     NonNegativeFloat,
     NonNegativeInt,
+    Pixels,
+    Position,
     PositiveFloat,
     PositiveInt,
+    RawPositive,
     Section,
     SpatialAxis,
+    Steps,
+    Stop,
+    VoxelSize,
     no_truth_value,
+    up_to,
 )
 from ssi_pipeline.config.sensor import SensorConfig
 
@@ -36,10 +45,10 @@ class InputConfig(Section):
     """The measurement y."""
 
     path: Path
-    level: NonNegativeInt = 0
+    level: Annotated[NonNegativeInt, up_to(100)] = 0
     axes: str | None = None
-    voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
-    roi: dict[Axis, tuple[NonNegativeInt, PositiveInt]] = Field(default_factory=dict)
+    voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
+    roi: dict[Axis, tuple[Position, Stop]] = Field(default_factory=dict)
     nonfinite: Literal["mask", "fail"] = "mask"
 
     @model_validator(mode="after")
@@ -62,8 +71,8 @@ class OutputConfig(Section):
     path: Path
     ome_zarr: Literal["0.4", "0.5"] = "0.5"
     dtype: Literal["input", "float32"] = "input"
-    shard: dict[SpatialAxis, PositiveInt] | None = None
-    chunk: dict[SpatialAxis, PositiveInt] | None = None
+    shard: dict[SpatialAxis, Pixels] | None = None
+    chunk: dict[SpatialAxis, Pixels] | None = None
     compression_level: Annotated[Int, Field(ge=0, le=22)] = 3
     pyramid: bool = True
     uncertainty: Annotated[Int, Field(ge=0, le=256)] = 0
@@ -87,9 +96,9 @@ class TilingConfig(Section):
     """How the volume is cut. ``dimensions`` is the number of spatial axes that a tile spans."""
 
     dimensions: Literal[2, 3] = 2
-    core: PositiveInt | dict[SpatialAxis, PositiveInt] | None = None
-    blend: NonNegativeInt | dict[SpatialAxis, NonNegativeInt] | None = None
-    halo: NonNegativeInt | dict[SpatialAxis, NonNegativeInt] | None = None
+    core: Pixels | dict[SpatialAxis, Pixels] | None = None
+    blend: Margin | dict[SpatialAxis, Margin] | None = None
+    halo: Margin | dict[SpatialAxis, Margin] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> TilingConfig:
@@ -103,7 +112,7 @@ class TilingConfig(Section):
 class NormalisationConfig(Section):
     """Intensity statistics, fixed for a whole channel and taken from a sample of the volume."""
 
-    samples: PositiveInt = 32
+    samples: Count = 32
     low_percentile: Annotated[Float, Field(ge=0, lt=50)] = 1.0
     high_percentile: Annotated[Float, Field(gt=50, le=100)] = 99.8
 
@@ -113,10 +122,10 @@ class MaskingConfig(Section):
 
     kind: Literal["bernoulli", "grid"] = "bernoulli"
     density: Annotated[Float, Field(gt=0, le=0.5)] = 0.25
-    spacing: Annotated[Int, Field(ge=2)] = 3
+    spacing: Annotated[Int, Field(ge=2), up_to(1024)] = 3
     replacement: Literal["neighbours", "random", "zeros"] = "neighbours"
     holdout: Annotated[Float, Field(gt=0, le=0.3)] = 0.05
-    refresh: PositiveInt | None = None
+    refresh: Steps | None = None
     impulse_sigma: PositiveFloat | None = 3.0
 
 
@@ -124,7 +133,7 @@ class NetworkConfig(Section):
     """The inverse f."""
 
     kind: Literal["unet", "conv"] = "unet"
-    width: PositiveInt = 8
+    width: Annotated[PositiveInt, up_to(4096)] = 8
     levels: Annotated[Int, Field(ge=1, le=5)] = 3
     depth: Annotated[Int, Field(ge=2, le=32)] = 6
     wiener_input: bool = True
@@ -150,12 +159,12 @@ class TrainingConfig(Section):
     """How f is trained. Rates and weights act on normalised intensities."""
 
     scope: Literal["per_tile", "shared", "fine_tune"] = "per_tile"
-    steps: PositiveInt = 500
-    fine_tune_steps: PositiveInt = 60
-    shared_tiles: PositiveInt = 16
-    patch: PositiveInt | dict[SpatialAxis, PositiveInt] | None = None
-    batch: PositiveInt = 8
-    learning_rate: PositiveFloat = 4e-3
+    steps: Steps = 500
+    fine_tune_steps: Steps = 60
+    shared_tiles: Count = 16
+    patch: Pixels | dict[SpatialAxis, Pixels] | None = None
+    batch: Count = 8
+    learning_rate: Annotated[RawPositive, up_to(100)] = 4e-3
     ema: Annotated[Float, Field(ge=0, lt=1)] = 0.98
     loss: Literal["l2", "l1", "huber"] = "l2"
     huber_delta: PositiveFloat = 0.1
@@ -165,9 +174,9 @@ class TrainingConfig(Section):
     variation_knee: PositiveFloat | None = 0.2
     bounds: BoundsConfig = BoundsConfig()
     augment: Literal["auto", "none"] = "auto"
-    validate_every: PositiveInt = 50
-    patience: PositiveInt = 8
-    attempts: PositiveInt = 2
+    validate_every: Steps = 50
+    patience: Steps = 8
+    attempts: Count = 2
     skip_blank: bool = True
     select: Literal["best", "network"] = "best"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -179,7 +188,7 @@ class TrainingConfig(Section):
 class PublishedConfig(Section):
     """The published recipe; everything else about it is fixed."""
 
-    steps: PositiveInt = 3000
+    steps: Steps = 3000
 
 
 class ClassicalConfig(Section):
@@ -189,8 +198,8 @@ class ClassicalConfig(Section):
     """
 
     weight: PositiveFloat | Literal["auto", "likelihood"] = "auto"
-    iterations: PositiveInt | Literal["auto"] = "auto"
-    tv_iterations: PositiveInt = 50
+    iterations: Steps | Literal["auto"] = "auto"
+    tv_iterations: Steps = 50
 
 
 class QualityConfig(Section):
@@ -220,7 +229,7 @@ class RunConfig(Section):
     quality: QualityConfig = QualityConfig()
     executor: ExecutorConfig = ExecutorConfig()
     on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
-    seed: NonNegativeInt = 0
+    seed: Annotated[NonNegativeInt, up_to(2**63 - 1)] = 0
 
     @field_validator("psf", mode="before")
     @classmethod

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from ssi_pipeline.config.section import PositiveInt, Section
+from ssi_pipeline.config.section import PositiveInt, Section, up_to
 
 
 class OnEndConfig(Section):
@@ -17,7 +17,7 @@ class OnEndConfig(Section):
 
     command: str | None = Field(default=None, exclude=True, repr=False)
     when: Literal["always", "success", "failure"] = "always"
-    timeout_s: PositiveInt = 60
+    timeout_s: Annotated[PositiveInt, up_to(10_000_000)] = 60
 
     @field_validator("command")
     @classmethod

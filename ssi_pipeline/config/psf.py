@@ -7,7 +7,29 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ssi_pipeline.config.section import Float, NonNegativeFloat, NonNegativeInt, PositiveFloat, Section, SpatialAxis
+from ssi_pipeline.config.section import (
+    Float,
+    Length,
+    Position,
+    RawFloat,
+    RawPositive,
+    Section,
+    SpatialAxis,
+    VoxelSize,
+    up_to,
+)
+
+Aperture = Annotated[RawPositive, up_to(4, 1e-3)]
+"""Below any refractive index; objectives have 0.02 to 1.7."""
+
+Index = Annotated[RawPositive, up_to(4, 0.1)]
+"""Of refraction; germanium in the infrared has 4."""
+
+Wavelength = Annotated[RawPositive, up_to(1000, 1e-6)]
+"""Micrometres, from gamma rays to terahertz."""
+
+Thickness = Annotated[RawFloat, Field(ge=0), up_to(1e6)]
+"""Micrometres of a layer: up to a metre."""
 
 
 class PsfSection(Section):
@@ -21,18 +43,18 @@ class FilePsf(PsfSection):
 
     kind: Literal["file"]
     path: Path
-    voxel_size_um: dict[SpatialAxis, PositiveFloat] | None = None
+    voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
     background: Literal["none", "minimum", "border"] | Float = "none"
     center: Literal["middle", "peak", "centroid"] = "middle"
-    plane: Literal["sum"] | NonNegativeInt | None = None
+    plane: Literal["sum"] | Position | None = None
 
 
 class GaussianPsf(PsfSection):
     """A Gaussian, by its full width at half maximum along each axis."""
 
     kind: Literal["gaussian"]
-    fwhm_um: dict[SpatialAxis, PositiveFloat] | None = None
-    fwhm_px: dict[SpatialAxis, PositiveFloat] | None = None
+    fwhm_um: dict[SpatialAxis, Length] | None = None
+    fwhm_px: dict[SpatialAxis, Length] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> GaussianPsf:
@@ -45,11 +67,11 @@ class WidefieldPsf(PsfSection):
     """A widefield microscope's PSF, computed from the pupil; ``support_um`` is its extent to each side."""
 
     kind: Literal["widefield"]
-    numerical_aperture: PositiveFloat
-    wavelength_um: PositiveFloat
-    refractive_index: PositiveFloat = 1.515
-    support_um: dict[SpatialAxis, PositiveFloat]
-    defocus_um: Float = 0.0
+    numerical_aperture: Aperture
+    wavelength_um: Wavelength
+    refractive_index: Index = 1.515
+    support_um: dict[SpatialAxis, Length]
+    defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> WidefieldPsf:
@@ -69,20 +91,20 @@ class GibsonLanniPsf(PsfSection):
     """
 
     kind: Literal["gibson_lanni"]
-    numerical_aperture: PositiveFloat
-    wavelength_um: PositiveFloat
-    support_um: dict[SpatialAxis, PositiveFloat]
-    magnification: PositiveFloat | None = None
-    sample_index: PositiveFloat = 1.33
-    immersion_index: PositiveFloat = 1.515
-    design_immersion_index: PositiveFloat | None = None
-    cover_index: PositiveFloat = 1.515
-    design_cover_index: PositiveFloat | None = None
-    cover_um: NonNegativeFloat = 170.0
-    design_cover_um: NonNegativeFloat | None = None
-    working_distance_um: PositiveFloat = 150.0
-    depth_um: NonNegativeFloat = 0.0
-    defocus_um: Float = 0.0
+    numerical_aperture: Aperture
+    wavelength_um: Wavelength
+    support_um: dict[SpatialAxis, Length]
+    magnification: Annotated[RawPositive, up_to(10_000)] | None = None
+    sample_index: Index = 1.33
+    immersion_index: Index = 1.515
+    design_immersion_index: Index | None = None
+    cover_index: Index = 1.515
+    design_cover_index: Index | None = None
+    cover_um: Thickness = 170.0
+    design_cover_um: Thickness | None = None
+    working_distance_um: Length = 150.0
+    depth_um: Thickness = 0.0
+    defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> GibsonLanniPsf:

@@ -19,6 +19,12 @@ def refuse_contradictions(config: RunConfig) -> None:
     ValueError
         What was expected, what was found, what to do.
     """
+    strange = sorted(set('"\\%') & set(str(config.state_path)))
+    if config.executor.kind == "slurm" and strange:
+        raise ValueError(
+            f"output.state is {config.state_path}, with {' and '.join(strange)} in it, which SLURM reads in its own "
+            "way in the names of log files: expected another name (output.state, or output.path where that is left out)"
+        )
     if config.output.uncertainty == 1:
         raise ValueError("output.uncertainty: 1 prediction disagrees with nothing: expected 0 (no map) or 2 to 256")
     if config.output.uncertainty and config.solver in ("identity", *PUBLISHED_SOLVERS):

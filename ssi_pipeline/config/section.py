@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 SpatialAxis = Literal["z", "y", "x"]
@@ -15,15 +15,77 @@ def no_truth_value(value: Any) -> Any:
     """Refuse True and False: Python counts True as 1, and ``steps: yes`` would train for one step."""
     if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "expected a number")
+    if isinstance(value, str) and len(value) > _MOST_DIGITS:
+        raise PydanticCustomError("long_number", "expected a number")
     return value
 
 
+_MOST_DIGITS = 64
+"""Of a number in quotes: arithmetic with thousands of digits takes its time, and Python does not print them."""
+
+
+def up_to(most: float, least: float = 1e-18) -> AfterValidator:
+    """Refuse numbers beyond reason: they are typing errors, or ask for more than there is of memory or time.
+
+    ``most``: of the number without its sign. ``least``: the same, of a number that is not 0.
+    """
+
+    def check(value: Any) -> Any:
+        """Return the value; raises where it is beyond reason."""
+        if abs(value) > most:
+            raise PydanticCustomError(
+                BEYOND, "{text}", {"text": f"{_number(value)} is beyond reason: at most {_number(most)} here"}
+            )
+        if 0 < abs(value) < least:
+            raise PydanticCustomError(BEYOND, "{text}", {"text": f"{value:g} is as good as 0: at least {least:g} here"})
+        return value
+
+    return AfterValidator(check)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+BEYOND = "beyond_reason"
+"""Type of the error of a number that is beyond reason."""
+
 Int = Annotated[int, BeforeValidator(no_truth_value)]
-Float = Annotated[float, BeforeValidator(no_truth_value)]
+RawFloat = Annotated[float, BeforeValidator(no_truth_value)]
+RawPositive = Annotated[RawFloat, Field(gt=0)]
+# all is computed in float32, which ends at 3e38 and 1e-38: squares need room
+Float = Annotated[RawFloat, up_to(1e18)]
 PositiveInt = Annotated[Int, Field(gt=0)]
 NonNegativeInt = Annotated[Int, Field(ge=0)]
 PositiveFloat = Annotated[Float, Field(gt=0)]
 NonNegativeFloat = Annotated[Float, Field(ge=0)]
+
+Count = Annotated[PositiveInt, up_to(100_000)]
+"""Of things that are made, asked or counted one by one: workers, samples, attempts."""
+
+Steps = Annotated[PositiveInt, up_to(10_000_000)]
+"""Of a training or an iteration: weeks, also for the smallest image."""
+
+Pixels = Annotated[PositiveInt, up_to(2**20)]
+"""Along an axis of a tile, a file or a patch."""
+
+Margin = Annotated[NonNegativeInt, up_to(2**20)]
+"""Pixels at each side of a tile."""
+
+Position = Annotated[NonNegativeInt, up_to(2**40)]
+"""Along an axis of an image: the largest have 1e6 pixels along an axis, and 1e9 planes would be more than a disk."""
+
+Stop = Annotated[PositiveInt, up_to(2**40)]
+"""The end of a range of positions."""
+
+VoxelSize = Annotated[RawPositive, up_to(1e6, 1e-6)]
+"""Micrometres: from a picometre, below any electron microscope, to a metre."""
+
+Length = Annotated[RawPositive, up_to(1e6, 1e-6)]
+"""Micrometres or pixels of something optical: from a picometre to a metre."""
+
+Seconds = Annotated[RawPositive, up_to(1e7)]
+"""Up to four months; threads can wait for no more than 292 years."""
 
 
 class Section(BaseModel):

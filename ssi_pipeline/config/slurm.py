@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from ssi_pipeline.config.section import PositiveFloat, PositiveInt, Section
+from ssi_pipeline.config.section import PositiveInt, Seconds, Section, up_to
 
-_WALLTIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d{1,3}):(?P<minutes>[0-5]\d):(?P<seconds>[0-5]\d)")
+_WALLTIME = re.compile(r"(?:(?P<days>\d{1,4})-)?(?P<hours>\d{1,3}):(?P<minutes>[0-5]\d):(?P<seconds>[0-5]\d)")
 _LINE = Annotated[str, Field(pattern=r"^[^\n\r]+$")]  # a second line would be a directive, or a command, of its own
 
 
@@ -30,14 +30,14 @@ class SlurmConfig(Section):
     constraint: _LINE | None = None
     walltime: str = "04:00:00"
     gres: _LINE | None = None
-    gpus_per_node: PositiveInt | None = None
-    workers_per_job: PositiveInt = 1
-    cpus: PositiveInt | None = None
+    gpus_per_node: Annotated[PositiveInt, up_to(1024)] | None = None
+    workers_per_job: Annotated[PositiveInt, up_to(4096)] = 1
+    cpus: Annotated[PositiveInt, up_to(4096)] | None = None
     prologue: tuple[str, ...] = ()
     scratch: _LINE | None = None
     interface: _LINE | None = None
     directives: tuple[_LINE, ...] = ()
-    connect_timeout_s: PositiveFloat = 600.0
+    connect_timeout_s: Seconds = 600.0
 
     @field_validator("walltime", mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from ssi_pipeline.config import load_config
 from ssi_pipeline.demo.compare import Row, best_richardson_lucy, rate
 from ssi_pipeline.demo.picture import save_picture
 from ssi_pipeline.demo.volume import truth, write_input
+from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.report import write_report
 from ssi_pipeline.run import run
 
@@ -35,13 +36,13 @@ class Comparison:
 
 def demo(folder: Path) -> int:
     """Run the embedded example in ``folder`` and print the comparison; returns the exit status."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     configuration = prepare_demo(folder)
     console.print(f"input: {folder / 'input.zarr'}, degraded by the published protocol")
     console.print(f"the same by hand: ssi run {configuration}")
     comparison = solve_demo(folder)
-    if comparison is None:
-        return 1
+    if isinstance(comparison, ExitStatus):
+        return comparison
     _print_table(console, comparison.rows)
     picture = folder / "before-after.png"
     save_picture(picture, comparison.truth, comparison.rows)
@@ -51,7 +52,7 @@ def demo(folder: Path) -> int:
     console.print(
         f"report: {write_report(load_config(configuration), configuration=str(configuration))}\npicture: {picture}"
     )
-    return 0
+    return ExitStatus.COMPLETE
 
 
 def prepare_demo(folder: Path) -> Path:
@@ -66,15 +67,15 @@ def prepare_demo(folder: Path) -> Path:
     return configuration
 
 
-def solve_demo(folder: Path) -> Comparison | None:
-    """Run the pipeline as a user would and compare; None when tiles failed or the user stopped it."""
+def solve_demo(folder: Path) -> Comparison | ExitStatus:
+    """Run the pipeline as a user would and compare; the exit status when tiles failed or the user stopped it."""
     configuration = folder / "run.yaml"
     config = load_config(configuration)
     started = time.perf_counter()
     outcome = run(config, name=str(configuration))
     seconds = time.perf_counter() - started
     if not outcome.complete:
-        return None
+        return outcome.exit_status
     clean = truth()
     measured = _planes(config.input.path / "0")
     psf = np.load(folder / "psf.npy")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ssi_pipeline.storage.compute import Compute
 from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.tasks.ability import Ability
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,15 @@ class Executor(Protocol):
 
     def completed(self, timeout: float) -> list[Completed]:
         """Return batches that came back; waits up to ``timeout`` seconds for the first."""
+
+    def abilities(self, stopped: Callable[[], bool]) -> list[Ability]:
+        """Ask the workers that are there what they can compute on; waits for the first, until ``stopped``."""
+
+    def use(self, compute: Compute) -> None:
+        """Have every task from now on computed on this."""
+
+    def exclude(self, place: str) -> bool:
+        """Give no more work to a worker (host:pid) that cannot do it; tells whether others are there, or may come."""
 
     def avoid(self, host: str) -> bool:
         """Give no more work to a machine that fails every task; tells whether that can be done here."""

@@ -7,11 +7,12 @@ one small task without arguments of size, and its result is fetched and released
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distributed import Client, Future, LocalCluster
@@ -19,16 +20,22 @@ from distributed.scheduler import KilledWorker
 
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.base import Completed, Workers
+from ssi_pipeline.executors.fit import FitWorkers
 from ssi_pipeline.executors.hung import HungWorkers
 from ssi_pipeline.executors.slurm_commands import SlurmUnreachableError
 from ssi_pipeline.executors.watch import SeenWorker, TimeLimit, observe
+from ssi_pipeline.storage.compute import Compute
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks.ability import Ability
+from ssi_pipeline.tasks.execute import UNFIT
 
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
 _ANSWER_SECONDS = 60
 """A scheduler that says nothing for so long is gone."""
+
+_WAIT_SECONDS = 0.2
 
 _ASK_SECONDS = 1.0
 """SLURM's controller serves a whole site: it is not asked five times a second what became of a job."""
@@ -76,16 +83,19 @@ class DaskExecutor:
         self._count = 0
         self._pending = 0
         self._workers: list[SeenWorker] = []
+        self._fit = FitWorkers()
         self._looked = -math.inf
 
     @property
     def slots(self) -> int:
         """Number of worker threads that are connected, at least 1; looked at again every few seconds."""
+        fit = self._fit.of(self._workers)
         if isinstance(self._cluster, LocalCluster):
-            return max(1, len(self._cluster.workers))
+            return max(1, len(self._cluster.workers) - (len(self._workers) - len(fit)))
         if self._looked == -math.inf:
             self._see()
-        return max(1, sum(worker.threads for worker in self._workers))
+            fit = self._fit.of(self._workers)
+        return max(1, sum(worker.threads for worker in fit))
 
     @property
     def pending(self) -> int:
@@ -99,7 +109,8 @@ class DaskExecutor:
         # batches of one kind are one group, or the scheduler would hand them all out at once (worker-saturation)
         key = (f"{batch[0].kind}-{self._spec.fingerprint}", self._count)
         self._refuse_dead_client()
-        future = self._client.submit(execute, self._spec, batch, key=key, pure=False)
+        where = self._fit.restriction(self._workers)
+        future = self._client.submit(execute, self._spec, batch, key=key, pure=False, **where)
         self._jobs[key], self._futures[key] = batch, future
         self._pending += len(batch)
         future.add_done_callback(self._finished.put)
@@ -132,7 +143,15 @@ class DaskExecutor:
             return self._back(future.key, lost=f"{type(problem).__name__}: {problem}", excused=True)
         for record in records:
             self._hung.note(record)
+            if UNFIT in record.quality:
+                self._note_place(record, future)
         return self._back(future.key, records)
+
+    def _note_place(self, record: TaskRecord, future: Future[Any]) -> None:
+        """Learn from who holds a result where the worker is that made it."""
+        with self._scheduler_may_be_gone():
+            holders = self._client.who_has([future])
+        self._fit.note(record.host, itertools.chain.from_iterable(holders.values()))
 
     def _back(
         self, key: Any, records: tuple[TaskRecord, ...] = (), lost: str | None = None, excused: bool = False
@@ -215,6 +234,28 @@ class DaskExecutor:
             raise ExecutorError(
                 f"the dask scheduler at {self._address} is gone ({error}); run again to resume"
             ) from error
+
+    def abilities(self, stopped: Callable[[], bool]) -> list[Ability]:
+        """Ask the workers that are connected; waits for the first."""
+        while not stopped():
+            self._refuse_dead_client()
+            self._look()
+            if found := self._fit.ask(self._client, self._workers, stopped):
+                return found
+            time.sleep(_WAIT_SECONDS)
+        return []
+
+    def use(self, compute: Compute) -> None:
+        """Have every task from now on computed on this."""
+        self._spec = replace(self._spec, compute=compute)
+
+    def exclude(self, place: str) -> bool:
+        """Give a worker no more work; where SLURM can give other machines, give up its own."""
+        self._fit.exclude(place)
+        if self._fleet is not None and self._fleet.avoid(place.rpartition(":")[0]):
+            return True
+        self._see()
+        return bool(self._fit.of(self._workers))
 
     def avoid(self, host: str) -> bool:
         """Give up a node of the fleet; the workers of other clusters are not ours to choose."""

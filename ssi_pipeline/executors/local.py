@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlsplit
 
 import dask
-from distributed import Client, LocalCluster, Security
+from distributed import Client, Security
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, ExecutorError
+from ssi_pipeline.executors.card_cluster import start_card_cluster
+from ssi_pipeline.executors.cards import hidden_cards
 from ssi_pipeline.executors.dask import DaskExecutor
 from ssi_pipeline.executors.local_fleet import LocalFleet
 from ssi_pipeline.executors.settings import dashboard_address, scheduler_settings, worker_settings
+from ssi_pipeline.executors.sharing import own_cards
 from ssi_pipeline.executors.signals import signals_for_the_client_alone
 from ssi_pipeline.executors.watch import TimeLimit
 from ssi_pipeline.tasks import RunSpec
@@ -51,8 +55,9 @@ def _start_local(
 ) -> DaskExecutor:
     cluster = None
     try:
-        cluster = LocalCluster(
-            n_workers=workers,
+        cluster = start_card_cluster(
+            workers,
+            _environments(section, workers),
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
@@ -72,6 +77,14 @@ def _start_local(
         if cluster is not None:
             cluster.close(timeout=10)
         raise ExecutorError(f"the {workers} local workers cannot be started: {error}") from error
+
+
+def _environments(section: ExecutorConfig, workers: int) -> list[dict[str, str]]:
+    """Return the variables of each worker: the card that it sees, none on processors."""
+    if section.device == "cpu":
+        return [hidden_cards()]
+    cards = own_cards(section)
+    return [cards.environment(number, os.environ) for number in range(workers)]
 
 
 def open_remote(spec: RunSpec, section: ExecutorConfig) -> DaskExecutor:

@@ -9,12 +9,15 @@ import psutil
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.executors.sharing import own_cards
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def worker_count(section: ExecutorConfig) -> int:
-    """Return the number of workers: as asked for, else one for each group of ``threads`` cores."""
+    """Return the number of workers: as asked for, else ``workers_per_gpu`` for each GPU of this machine that the run
+    takes, else one for each group of ``threads`` cores.
+    """
     if section.kind == "slurm":
         assert section.workers is not None
         return section.workers
@@ -23,7 +26,9 @@ def worker_count(section: ExecutorConfig) -> int:
         raise ConfigError(f"executor.threads is {section.threads}, but this machine lends {cores} cores: lower it")
     if section.kind == "serial":
         return 1
-    return section.workers or max(1, cores // section.threads)
+    if section.workers is not None:
+        return section.workers
+    return len(own_cards(section).names) * section.workers_per_gpu or max(1, cores // section.threads)
 
 
 def worker_memory(section: ExecutorConfig) -> int:

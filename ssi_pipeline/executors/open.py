@@ -8,7 +8,6 @@ from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.executors.base import Executor
 from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.tasks import RunSpec
-from ssi_pipeline.tasks.device import choose_device
 
 
 def open_executor(section: ExecutorConfig, spec: RunSpec, say: Callable[[str], None] = print) -> Executor:
@@ -17,8 +16,6 @@ def open_executor(section: ExecutorConfig, spec: RunSpec, say: Callable[[str], N
         from ssi_pipeline.executors.slurm import open_slurm
 
         return open_slurm(spec, section, say)
-    if section.device == "cuda" and section.address is None:
-        choose_device("cuda")  # refuse once and here, rather than tile by tile
     if section.kind == "serial":
         from ssi_pipeline.executors.serial import SerialExecutor
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ssi_pipeline.executors.base import Completed
+from ssi_pipeline.storage.compute import Compute
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks.ability import Ability, ability
 
 
 class SerialExecutor:
@@ -36,6 +39,18 @@ class SerialExecutor:
         records = tuple(execute(self._spec, jobs))
         self._queue.popleft()
         return [Completed(jobs, records)]
+
+    def abilities(self, stopped: Callable[[], bool]) -> list[Ability]:  # noqa: ARG002 there is nobody to wait for
+        """Look at this process."""
+        return [ability()]
+
+    def use(self, compute: Compute) -> None:
+        """Have every task from now on computed on this."""
+        self._spec = replace(self._spec, compute=compute)
+
+    def exclude(self, place: str) -> bool:  # noqa: ARG002 there is one only
+        """There is no other worker."""
+        return False
 
     def avoid(self, host: str) -> bool:  # noqa: ARG002 there is one machine only
         """Nothing else is there to take its place."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.exit_status import ExitStatus
 
 _TIMEOUT_S = 60.0
 
@@ -34,6 +35,8 @@ class SlurmUnreachableError(ExecutorError):
 
 class SlurmRefusedError(ExecutorError):
     """SLURM does not take a job: the script is wrong, or a limit is reached, or a partition is down."""
+
+    exit_status = ExitStatus.REFUSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Collection
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config import ExecutorConfig, digest
-from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.errors import MissingPackageError
+from ssi_pipeline.executors.cards import hidden_cards
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -21,11 +23,11 @@ _MARGIN_SHARE, _LEAST_MARGIN_S, _MOST_MARGIN_S = 0.1, 16, 300
 
 
 def require_jobqueue() -> None:
-    """Raise ExecutorError where dask-jobqueue is not installed."""
+    """Raise MissingPackageError where dask-jobqueue is not installed."""
     try:
         import dask_jobqueue  # noqa: F401
     except ImportError as error:
-        raise ExecutorError(
+        raise MissingPackageError(
             "executor.kind is slurm, which needs dask-jobqueue: pip install 'ssi-pipeline[cluster]'"
         ) from error
 
@@ -62,11 +64,15 @@ def job_options(section: ExecutorConfig, name: str, state: Path) -> dict[str, An
         "queue": site.partition,
         "account": site.account,
         "walltime": site.walltime,
-        "local_directory": f'"{site.scratch}"' if site.scratch else None,  # the shell may know $TMPDIR
-        "interface": site.interface,
+        "local_directory": quoted_with_variables(site.scratch) if site.scratch else None,
+        "interface": shlex.quote(site.interface) if site.interface else None,
         "protocol": "tls://",
         "job_extra_directives": _directives(section, state),
-        "job_script_prologue": [f"export DASK_CONFIG={shlex.quote(str(state / 'dask'))}", *site.prologue],
+        "job_script_prologue": [
+            f"export DASK_CONFIG={shlex.quote(str(state / 'dask'))}",
+            *site.prologue,
+            *([f"export {name}={value}" for name, value in hidden_cards().items()] if section.device == "cpu" else []),
+        ],
         "worker_extra_args": [
             "--no-dashboard",
             *("--dashboard-address", "127.0.0.1:0"),
@@ -74,6 +80,11 @@ def job_options(section: ExecutorConfig, name: str, state: Path) -> dict[str, An
             *("--lifetime", f"{seconds}s", "--lifetime-stagger", f"{stagger}s"),
         ],
     }
+
+
+def quoted_with_variables(text: str) -> str:
+    """Return a word for the shell, which may know $TMPDIR: variables are put in, nothing is executed."""
+    return '"' + re.sub(r'["`\\]|\$(?!\w|\{\w+\})', lambda match: f"\\{match[0]}", text) + '"'
 
 
 def _directives(section: ExecutorConfig, state: Path) -> list[str]:

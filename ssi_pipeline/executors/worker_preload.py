@@ -11,6 +11,8 @@ from typing import Any
 
 from distributed.core import Status
 
+from ssi_pipeline.executors.cards import visible_cards
+
 _LEAST_LEFT_S, _TIMES_LONGEST = 3.0, 1.2
 """A worker takes no new task when less than this is left of its life, and leaves when it has finished what it has."""
 
@@ -35,12 +37,15 @@ def choose_gpu(name: str, environment: MutableMapping[str, str]) -> None:
     name
         ``ssi3`` where the job has one worker, ``ssi3-0``, ``ssi3-1``, ... where it has several.
     environment
-        SLURM's CUDA_VISIBLE_DEVICES names the GPUs of the whole job; reduced to one of them.
+        SLURM's CUDA_VISIBLE_DEVICES names the GPUs of the whole job; reduced to one of them. Where the site leaves it
+        unset, what else SLURM says of the job, or else what the driver shows, takes its place.
     """
-    visible = [device for device in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+    cards = visible_cards(environment)
     _, dash, number = name.rpartition("-")
-    if dash and number.isdigit() and visible:
-        environment["CUDA_VISIBLE_DEVICES"] = visible[int(number) % len(visible)]
+    if dash and number.isdigit():
+        environment.update(cards.environment(int(number), environment))
+    elif cards.of_job and cards.names:  # another job may have the others
+        environment.update(cards.all_visible(environment))
 
 
 async def _drain(worker: Any) -> None:

@@ -18,8 +18,12 @@ _MAX_CORE = {2: 1024, 3: 192}
 _CORE_STEP = {2: 64, 3: 16}
 _MAX_CHUNK = {2: 256, 3: 64}
 _MAX_BLEND = {2: 32, 3: 12}
-MOST_TILES = 10**8
-"""A ledger with a line for each takes 100 GB; more come from damaged metadata, or tiles that are far too small."""
+_MOST_TASKS, _MOST_ALONG = 100_000_000, 1_000_000
+"""Tiles or blocks of a run, each of which takes some bytes of the client: beyond 50 TB of tiles of 1024 x 1024."""
+
+_MOST_CHANNELS = 10_000
+"""Each is calibrated before the first tile; cyclic imaging has a hundred."""
+
 _MEMORY_SHARE = 0.6
 """Part of a worker's memory that a tile may take; the rest is for what the estimate does not see."""
 
@@ -70,7 +74,7 @@ def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory
         shard=shard,
         chunk=chunk,
     )
-    _refuse_too_many_tiles(plan)
+    _refuse_many_tiles(plan)
     _refuse_large_psf(plan, psf_radius)
     _refuse_small_patch(plan, config)
     _refuse_small_image(plan, config)
@@ -86,6 +90,11 @@ def region_of_interest(volume: Volume, config: RunConfig) -> tuple[tuple[int, in
         if stop > n:
             raise GeometryError(f"input.roi.{axis} ends at {stop}, but the image has {n} along {axis}")
         region.append((start, stop))
+        if axis == "c" and stop - start > _MOST_CHANNELS:
+            raise GeometryError(
+                f"the image has {stop - start} channels: expected at most {_MOST_CHANNELS}. Is one of its axes "
+                "called c by mistake (input.axes)? Or choose some with input.roi.c"
+            )
     return tuple(region)
 
 
@@ -182,13 +191,14 @@ def _refuse_indivisible(outer_name: str, outer: Ints, inner_name: str, inner: In
             )
 
 
-def _refuse_too_many_tiles(plan: TilePlan) -> None:
-    for name, count in (("tiles", plan.n_tiles), ("blocks", plan.n_blocks)):
-        if count > MOST_TILES:
+def _refuse_many_tiles(plan: TilePlan) -> None:
+    """Refuse a cut into more tasks than can be counted, which is a typing error in a size or in the metadata."""
+    for name, grid in (("tiling.core", plan.tile_grid), ("output.shard", plan.block_grid)):
+        if math.prod(grid) > _MOST_TASKS or max(grid) > _MOST_ALONG:
             raise GeometryError(
-                f"the region {'x'.join(str(n) for n in plan.shape)} (t c z y x) is cut into {count:.3g} {name}, more "
-                f"than {MOST_TILES:.0e}: is the shape of the image right? If so, choose a smaller input.roi, or a "
-                "larger tiling.core (and output.shard)"
+                f"{name} {_show(plan.core if name == 'tiling.core' else plan.shard)} cuts {plan.shape} (t c z y x) "
+                f"into {math.prod(grid)} pieces: expected at most {_MOST_TASKS}, and {_MOST_ALONG} along an axis. "
+                f"Raise {name}, or choose a part with input.roi"
             )
 
 

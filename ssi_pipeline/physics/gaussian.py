@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import GaussianPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
+from ssi_pipeline.physics.kernel_size import refuse_many_voxels
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA
 
 _SUPPORT_SIGMA = 4.5
 """A Gaussian is cut where 7e-6 of it is left along an axis, far below what ``energy`` cuts away."""
 
-_WIDEST_SIGMA = 1000.0
+_WIDEST_SIGMA, _NARROWEST_SIGMA = 1000.0, 1e-3
 
 
 def gaussian_psf(
@@ -41,6 +42,7 @@ def gaussian_psf(
         _profile(fwhm[axis] / size / FWHM_PER_SIGMA) if axis in used else np.ones(1)
         for axis, size in zip(SPATIAL, sizes, strict=True)
     ]
+    refuse_many_voxels(name, [len(profile) for profile in profiles])
     z, y, x = np.ix_(*profiles)
     product: NDArray[np.float64] = z * y * x
     return product
@@ -48,6 +50,10 @@ def gaussian_psf(
 
 def _profile(sigma: float) -> NDArray[np.float64]:
     """Integrals of a Gaussian over pixels; point samples of a narrow one would be too narrow."""
+    if sigma < _NARROWEST_SIGMA:
+        raise InputError(
+            f"a PSF with a width of {sigma * FWHM_PER_SIGMA:.3g} pixels is no blur: use psf.kind: identity"
+        )
     if sigma > _WIDEST_SIGMA:
         raise InputError(
             f"a PSF with a width of {sigma * FWHM_PER_SIGMA:.3g} pixels is wider than any tile: check its unit"

@@ -27,6 +27,9 @@ _SAME_VOXEL = 0.01
 
 _SYMMETRY = 1e-4
 
+_LARGEST = 1e60
+"""Sums of any number of such values, and their products with positions, stay in the range of float64."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Psf:
@@ -126,6 +129,11 @@ def _subtract_background(raw: NDArray[Any], background: str | float, where: str)
     bad = values.size - int(np.isfinite(values).sum())
     if bad:
         raise InputError(f"{where} has {bad} values that are NaN or infinite; expected finite values")
+    largest = float(np.abs(values).max())
+    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+        raise InputError(
+            f"{where} has values of {largest:g}, which cannot be summed: scale it; its sum is made 1 in any case"
+        )
     if background == "none":
         if values.min() < 0:
             raise InputError(
@@ -200,6 +208,8 @@ def _mean_position(values: NDArray[np.float64], axis: int) -> float:
 def _finish(values: NDArray[np.float64], energy: float) -> NDArray[np.float32]:
     """Crop symmetrically while ``energy`` of the whole stays inside, then normalise the sum to 1."""
     total = float(values.sum())
+    if not 0 < total < math.inf:
+        raise InputError(f"the PSF sums to {total:g}: expected light somewhere; check its section, psf")
     spare = (1 - energy) * total
     while True:
         faces = [(_faces(values, axis), -n, axis) for axis, n in enumerate(values.shape) if n > 1]

@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import GibsonLanniPsf, WidefieldPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
+from ssi_pipeline.physics.kernel_size import refuse_many_voxels
 
 _PUPIL_RINGS = 1000
 """Midpoints of the integral over the pupil's radius; 2000 give the same to 1e-6 at 5 um of defocus."""
+
+_MOST_VOXELS = 2**24
+"""101 planes of 401 x 401, which take a quarter of an hour."""
 
 _SUBPIXELS = 3
 """A camera's pixel integrates: each is the mean of 3 x 3 points."""
@@ -93,6 +97,7 @@ def on_grid(
         max(1, math.ceil(section.support_um[axis] / size)) if axis in used else 0
         for axis, size in zip(SPATIAL, voxel_size_um, strict=True)
     ]
+    refuse_many_voxels("psf.support_um", [2 * n + 1 for n in radius], _MOST_VOXELS)
     y, x = (_fine_positions(n, size) for n, size in zip(radius[1:], voxel_size_um[1:], strict=True))
     distance = np.hypot(y[:, None], x[None, :])
     planes = []

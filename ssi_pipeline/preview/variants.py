@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssi_pipeline.config import RunConfig, parse_config
+from ssi_pipeline.config.yaml_text import parse_yaml
 from ssi_pipeline.errors import ConfigError
 
 _MOST = 12
@@ -68,8 +67,8 @@ def _of_change(change: str) -> list[tuple[str, str, Any]]:
             f"--set {change!r}: expected key=value or key=value,value, for instance training.steps=100,500"
         )
     try:
-        return [(f"{key}={value}", key.strip(), yaml.safe_load(value)) for value in values.split(",")]
-    except yaml.YAMLError as error:
+        return [(f"{key}={value}", key.strip(), parse_yaml(value)) for value in values.split(",")]
+    except ConfigError as error:
         raise ConfigError(f"--set {change!r}: a value is not understood: {error}") from error
 
 

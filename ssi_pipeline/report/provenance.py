@@ -20,6 +20,7 @@ def provenance_section(facts: RunFacts) -> Section:
         ("fingerprint", document.fingerprint),
         ("seed", str(document.config.seed)),
         ("algorithm", str(document.basis.get("algorithm", "unknown"))),
+        ("computed on", str(document.compute or "not settled yet")),
         ("PSF digests", ", ".join(str(digest) for digest in document.basis.get("psf", ()))),
         ("versions", ", ".join(f"{name} {version}" for name, version in document.versions.items())),
         ("state folder", str(facts.context.paths.root)),

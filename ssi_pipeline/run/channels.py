@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ssi_pipeline.errors import CorruptDataError, SsiError
+from ssi_pipeline.errors import ChannelError, CorruptDataError
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.prepare import start_models
 from ssi_pipeline.run.stages import ListStage, pending
@@ -24,7 +24,7 @@ def ready_channels(context: Context, state: LedgerState, loop: Loop) -> bool:
 
     Raises
     ------
-    SsiError
+    ChannelError
         A channel cannot be calibrated: without that no tile can be solved.
     """
     for record in _unusable_models(context):
@@ -120,4 +120,4 @@ def _given_models(context: Context) -> list[str | None]:
 def _refuse_failures(records: Sequence[TaskRecord]) -> None:
     for record in records:
         if record.status != "done":
-            raise SsiError(f"channel {record.index} cannot be prepared ({record.key}): {record.error}")
+            raise ChannelError(f"channel {record.index} cannot be prepared ({record.key}): {record.error}")

@@ -82,13 +82,12 @@ def describe_missing(context: Context, tiles: list[int], count: int | None, comm
     if count is None:
         return [f"{len(tiles)} tiles are to do: `{command}`"]
     n_tiles = context.plan.n_tiles
-    parts = [Part(count, number) for number in range(1, count + 1)]
     starts = Counter(_part_of(tile, n_tiles, count) for tile in tiles)
-    lines = [
+    parts = [Part(count, number) for number in sorted(starts)]
+    found = [
         f"{part}: {starts[part.number]} of {len(part.tiles(n_tiles))} tiles to do: `{command} --part {part.option}`"
         for part in parts
     ]
-    found = [line for part, line in zip(parts, lines, strict=True) if starts[part.number]]
     return [*found, f"not finished: {len(tiles)} of {n_tiles} tiles are to do; nothing is lost"]
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from ssi_pipeline.config import ExecutorConfig, RunConfig
-from ssi_pipeline.errors import SsiError, StoppedError
+from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors import Executor, open_executor
-from ssi_pipeline.redact import redact
+from ssi_pipeline.executors.sharing import describe_idle, own_cards, refuse_missing_gpu
 from ssi_pipeline.run.alarms import describe_quality
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import ready_channels
@@ -23,9 +23,12 @@ from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
+from ssi_pipeline.run.settle import decide, device_of, placed, save_compute, settle
 from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.stopped import as_stopped
+from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
@@ -71,6 +74,8 @@ def run(
     """
     prepared = prepare(config)
     paths = StatePaths(config.state_path)
+    if new or not paths.document.exists():
+        refuse_missing_gpu(config)
     check_output(prepared, new, ignore_disk)
     make_state_folder(paths)
     with end_hook(config) as ending, run_lock(paths.lock, say=say) as lease:
@@ -109,7 +114,7 @@ def run_locked(
         except KeyboardInterrupt:
             pass
         except (SsiError, OSError) as error:
-            stopped = StoppedError(redact(f"stopped: {error}; what is done is recorded"))
+            stopped = as_stopped(error)
             display.log(str(stopped))  # whoever called says it on the screen
             raise stopped from error
         finally:
@@ -165,22 +170,35 @@ def _compute(call: Call) -> bool:
 
 @contextmanager
 def workers(call: Call) -> Iterator[Loop]:
-    """Start the workers that the configuration asks for."""
-    context, display, section = call.context, call.display, call.context.document.config.executor
-    spec = RunSpec(str(context.paths.root), context.document.fingerprint)
+    """Start the workers that the configuration asks for, on what the run is computed on; settle that first."""
+    context, display, config = call.context, call.display, call.context.document.config
+    device = device_of(context)
+    section = placed(config.executor, device)
+    compute = context.document.compute or decide(config, device, [])
+    spec = RunSpec(str(context.paths.root), context.document.fingerprint, compute)
     with closing(open_executor(section, spec, display.line)) as executor:
-        display.line(_describe_workers(section, executor))
+        what = str(compute) if compute else "a GPU"
+        unfit = UnfitWorkers(executor, what, section.workers or 1, display.line)
+        if compute is None:
+            compute = settle(config, device, executor, unfit, lambda: call.stop.requested)
+            executor.use(compute)
+        call.context = save_compute(context, compute)
+        display.line(f"{_describe_workers(section, executor)}; computing on {compute}")
+        if idle := describe_idle(config.executor, compute.device):
+            display.line(idle)
         # many workers fail many times at once, when a file system or a partition is away
         in_a_row = max(section.infrastructure_failures, _ROUNDS * (section.workers or 1))
         budget = FailureBudget(section.worker_losses, in_a_row, executor.avoid, display.line)
         attempts = section.tile_attempts
-        yield Loop(executor, call.ledger, call.state, display, call.stop, attempts, budget, call.lost)
+        yield Loop(executor, call.ledger, call.state, display, call.stop, attempts, budget, call.lost, unfit)
 
 
 def _describe_workers(section: ExecutorConfig, executor: Executor) -> str:
     if section.kind == "slurm":
         return f"up to {section.workers} workers in SLURM jobs, as they come"
-    return f"{executor.slots} worker(s), {section.kind} executor"
+    cards = own_cards(section).names if section.kind == "dask" else ()
+    shared = f" sharing GPU {', '.join(cards)}" if cards else ""
+    return f"{executor.slots} worker(s), {section.kind} executor{shared}"
 
 
 def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:

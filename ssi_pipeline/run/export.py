@@ -86,7 +86,7 @@ def _metric(name: str, values: NDArray[np.float32]) -> Column:
 
 
 def _write_csv(path: Path, columns: list[Column]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for first in range(0, len(columns[0].values), _ROWS):

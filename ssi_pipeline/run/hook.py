@@ -19,9 +19,12 @@ from typing import IO, Any
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.config.on_end import OnEndConfig
+from ssi_pipeline.errors import SsiError, StoppedError
+from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.redact import redact, secrets_in
 from ssi_pipeline.run.outcome import Outcome, describe_outcome
 from ssi_pipeline.run.progress import stamped
+from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.storage.state import StatePaths
 
 _KEPT_BYTES, _KEPT_LINES = 8192, 5
@@ -50,6 +53,17 @@ class Ending:
         return "complete" if self.outcome.complete else "incomplete"
 
     @property
+    def exit_status(self) -> ExitStatus:
+        """What ``ssi run`` will end with."""
+        if isinstance(self.error, KeyboardInterrupt):
+            return ExitStatus.INTERRUPTED
+        if isinstance(self.error, SsiError):
+            return self.error.exit_status
+        if self.error is not None or self.outcome is None:
+            return ExitStatus.BUG
+        return self.outcome.exit_status
+
+    @property
     def message(self) -> str:
         """What the user was told."""
         if self.error is not None:
@@ -59,12 +73,21 @@ class Ending:
 
 @contextmanager
 def end_hook(config: RunConfig) -> Iterator[Ending]:
-    """Run the configured command on leaving, however that happens, if the run had begun."""
+    """Run the configured command on leaving, however that happens, if the run had begun.
+
+    Raises
+    ------
+    StoppedError
+        In place of any other error of ours or of the system, if the run had begun.
+    """
     ending = Ending()
     try:
         yield ending
     except BaseException as error:
         ending.error = error
+        if ending.outcome is not None and isinstance(error, SsiError | OSError) and not isinstance(error, StoppedError):
+            ending.error = as_stopped(error)
+            raise ending.error from error
         raise
     finally:
         if ending.outcome is not None and _wanted(config.on_end, ending.word):
@@ -83,7 +106,7 @@ def _tell(config: RunConfig, ending: Ending) -> None:
     log: IO[str] | None = None
     with contextlib.suppress(OSError):
         # opened before: the command may start a run anew, which moves the folder
-        log = StatePaths(config.state_path).log.open("a")
+        log = StatePaths(config.state_path).log.open("a", encoding="utf-8", errors="backslashreplace")
     try:
         result, output = _run(command, config.on_end.timeout_s, _environment(config, ending))
     except KeyboardInterrupt:
@@ -103,6 +126,7 @@ def _environment(config: RunConfig, ending: Ending) -> dict[str, str]:
     outcome = ending.outcome
     own: dict[str, Any] = {
         "SSI_OUTCOME": ending.word,
+        "SSI_EXIT_STATUS": int(ending.exit_status),
         "SSI_OUTPUT": config.output.path,
         "SSI_STATE": config.state_path,
         "SSI_TILES": outcome.tiles if outcome else 0,

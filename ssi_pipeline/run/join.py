@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
-from ssi_pipeline.errors import ConfigError, OutputError, SsiError, StoppedError
-from ssi_pipeline.redact import redact
+from ssi_pipeline.errors import ConfigError, OutputError, SsiError
+from ssi_pipeline.executors.sharing import refuse_missing_gpu
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import workers
@@ -17,6 +17,7 @@ from ssi_pipeline.run.prepare import Prepared, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.storage.lease_file import Holder
 from ssi_pipeline.storage.ledger import Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, Say, run_lock
@@ -54,6 +55,9 @@ def check_start(prepared: Prepared, ignore_disk: bool) -> None:
     OutputError
         See ``check_output``.
     """
+    config = prepared.document.config
+    if not StatePaths(config.state_path).document.exists():
+        refuse_missing_gpu(config)
     try:
         check_output(prepared, new=False, ignore_disk=ignore_disk)
     except OutputError:
@@ -79,8 +83,8 @@ def join(prepared: Prepared, part: Part, ignore_disk: bool, say: Say) -> Context
         save_count(paths, part.count)
         state = read_state(paths.ledger, task_counts(context))
         _say_incomplete(context, state)
-        if not channels_ready(context, state):
-            _ready(context, state, lease, part)
+        if context.document.compute is None or not channels_ready(context, state):
+            context = _ready(context, state, lease, part)
     return context
 
 
@@ -107,14 +111,16 @@ def _say_incomplete(context: Context, state: LedgerState) -> None:
         set_status(output, "incomplete")
 
 
-def _ready(context: Context, state: LedgerState, lease: Lease, part: Part) -> None:
+def _ready(context: Context, state: LedgerState, lease: Lease, part: Part) -> Context:
     paths = context.paths
     display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
     with Ledger(paths.ledger, lease.check) as ledger, closing(display), StopRequest() as stop:
         try:
-            with workers(Call(context, state, ledger, display, stop)) as loop:
-                finished = ready_channels(context, state, loop)
+            call = Call(context, state, ledger, display, stop)
+            with workers(call) as loop:
+                finished = ready_channels(call.context, state, loop)
         except (SsiError, OSError) as error:
-            raise StoppedError(redact(f"stopped: {error}; what is done is recorded")) from error
+            raise as_stopped(error) from error
     if not finished:
         raise KeyboardInterrupt
+    return call.context

@@ -14,9 +14,10 @@ from ssi_pipeline.run.prepare import WINDOW_PER_SLOT
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stages import Stage
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
-from ssi_pipeline.tasks.execute import INFRASTRUCTURE
+from ssi_pipeline.tasks.execute import INFRASTRUCTURE, UNFIT
 
 _BATCH_SECONDS = 0.5
 """Short jobs travel together, so that a round trip to a worker costs little; it is also what a kill may cost."""
@@ -38,6 +39,7 @@ class Loop:
         attempts: int,
         budget: FailureBudget,
         lost_tasks: LostTasks,
+        unfit: UnfitWorkers,
     ) -> None:
         self._executor = executor
         self._ledger = ledger
@@ -48,6 +50,7 @@ class Loop:
         self._budget = budget
         self._within = slice(None)
         self._lost_tasks = lost_tasks
+        self._unfit = unfit
         self._retry: deque[Job] = deque()
         self._alone: deque[Job] = deque()
         self._seconds: dict[Kind, float] = {}
@@ -135,7 +138,10 @@ class Loop:
         for record in completed.records:
             if record in full:
                 continue
-            if INFRASTRUCTURE in record.quality and self._budget.machine_is_to_blame(record.key):
+            if UNFIT in record.quality:
+                self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
+                self._retry.append(asked[record.key])
+            elif INFRASTRUCTURE in record.quality and self._budget.machine_is_to_blame(record.key):
                 self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
                 self._retry.append(asked[record.key])
             elif record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
@@ -156,6 +162,8 @@ class Loop:
     def _record(self, record: TaskRecord, stage: Stage) -> None:
         if record.status == "done":
             self._budget.done(record)
+            if record.kind in ("solve", "train"):
+                self._unfit.done()
         if record.status == "done" and record.seconds:
             before = self._seconds.get(record.kind, record.seconds)
             self._seconds[record.kind] = 0.8 * before + 0.2 * record.seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
 from ssi_pipeline.storage.parts import Part
 from ssi_pipeline.tasks import Context
@@ -32,6 +33,15 @@ class Outcome:
         # blocks that a part's failed tile leaves missing may be the finish's
         failed = self.part is not None and self.tiles_failed
         return not (self.interrupted or self.blocks_missing or failed)
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """What ``ssi run`` ends with."""
+        if self.interrupted:
+            return ExitStatus.INTERRUPTED
+        if self.complete:
+            return ExitStatus.COMPLETE
+        return ExitStatus.FAILED if self.tiles_failed else ExitStatus.UNFINISHED
 
 
 def describe_outcome(outcome: Outcome) -> str:

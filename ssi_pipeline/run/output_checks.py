@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from ssi_pipeline.errors import OutputError
+from ssi_pipeline.run.array_checks import refuse_altered_arrays
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.ledger import read_heads
@@ -60,6 +61,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
                 "put the right one back, or start over with `ssi run --new` (both are kept aside)"
             )
         refuse_missing_arrays(output, Context(document, paths).arrays)
+        refuse_altered_arrays(Context(document, paths))
     elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "

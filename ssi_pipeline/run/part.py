@@ -7,9 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import SsiError, StoppedError
+from ssi_pipeline.errors import SsiError
 from ssi_pipeline.geometry import TilePlan
-from ssi_pipeline.redact import redact
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.join import check_start, join, refuse_executor
@@ -20,6 +19,7 @@ from ssi_pipeline.run.progress import ProgressDisplay, size_of
 from ssi_pipeline.run.retraining import is_chosen
 from ssi_pipeline.run.stages import TileStage, forget_failures
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.stopped import as_stopped, stopping
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, read_states
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.parts import Part, part_ledger, part_lock, part_log, part_progress
@@ -57,7 +57,8 @@ def run_part(
     make_state_folder(paths)
     with run_lock(part_lock(paths, part), str(part), say) as lease:
         context = join(prepared, part, ignore_disk, say)
-        return _run_locked(context, part, lease, retry_failed)
+        with stopping():
+            return _run_locked(context, part, lease, retry_failed)
 
 
 def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) -> Outcome:
@@ -81,7 +82,7 @@ def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) 
         except KeyboardInterrupt:
             finished = False
         except (SsiError, OSError) as error:
-            stopped = StoppedError(redact(f"stopped: {error}; what is done is recorded"))
+            stopped = as_stopped(error)
             display.log(str(stopped))  # whoever called says it on the screen
             raise stopped from error
         within = slice(tiles.start, tiles.stop)

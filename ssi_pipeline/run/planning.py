@@ -18,6 +18,7 @@ from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.run.channels import ready_channels_here
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.progress import duration, size_of
+from ssi_pipeline.run.settle import describe_compute
 from ssi_pipeline.run.setup import create_stores, save_inputs
 from ssi_pipeline.storage.ledger import read_heads
 from ssi_pipeline.storage.parts import ledger_paths
@@ -108,6 +109,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         ("scratch", _scratch(prepared)),
         ("memory", f"about {size_of(cost.bytes_worker_memory)} per worker, of {size_of(limit)}"),
         ("workers", f"{prepared.workers} ({config.executor.kind})"),
+        ("device", describe_compute(config)),
     ]
     if config.training.retrain:
         most = max(1, plan.n_tiles // 10)

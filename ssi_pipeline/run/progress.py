@@ -40,7 +40,7 @@ class ProgressDisplay:
 
     def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._log = log.open("a")
+        self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._file = state_file
         self._live = self._stream.isatty()
         self._bar: Progress | None = None

@@ -17,6 +17,7 @@ from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import Prepared
+from ssi_pipeline.run.settle import demanded
 from ssi_pipeline.storage.atomic import sweep_partial_files
 from ssi_pipeline.storage.identity import UNREADABLE
 from ssi_pipeline.storage.output import create_output
@@ -96,7 +97,8 @@ def save_inputs(prepared: Prepared) -> Context:
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
     earlier = RunDocument.load(paths.document)
-    changed = differences(earlier.basis, _as_far_as_readable(earlier.basis, prepared.document.basis))
+    now = _as_far_as_readable(earlier.basis, prepared.document.basis)
+    changed = differences(earlier.basis, {**now, **demanded(earlier.compute, prepared.document.config)})
     if changed:
         raise RunChangedError(
             "\n".join(

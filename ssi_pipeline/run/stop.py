@@ -1,12 +1,12 @@
-"""Ctrl-C and SIGTERM: the first asks the run to end in order, the second ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end in order, the second ends it at once."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
+from contextlib import ExitStack
 from types import FrameType, TracebackType
-from typing import Any
+
+from ssi_pipeline.interrupts import handling
 
 GRACE_SECONDS = 20.0
 """Time that running tiles get to finish after the first signal."""
@@ -18,7 +18,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
         self._since = 0.0
-        self._before: dict[int, Any] = {}
+        self._handling = ExitStack()
 
     @property
     def overdue(self) -> bool:
@@ -27,15 +27,12 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         """Take over the signals; only the main thread can."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+        self._handling.enter_context(handling(self._handle))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handling.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 the system's signature
         if self.requested:

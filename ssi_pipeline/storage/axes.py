@@ -92,9 +92,9 @@ def _refuse_inexact(values: NDArray[Any]) -> None:
     if max(-low, high) > _EXACT:
         worst = low if -low > high else high
         raise InputError(
-            f"pixels of {values.dtype.newbyteorder('=').name} reach {worst}: beyond 2^53 (9e15) integers lose digits in "
-            "any float. Such numbers are labels, time stamps or bit fields more often than intensities; else subtract "
-            "an offset first"
+            f"pixels of {values.dtype.newbyteorder('=').name} reach {worst}: beyond 2^53 (9e15) integers lose digits "
+            "in any float. Such numbers are labels, time stamps or bit fields more often than intensities; else "
+            "subtract an offset first"
         )
 
 

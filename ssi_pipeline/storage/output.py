@@ -142,6 +142,16 @@ def _ours(path: Path) -> dict[str, Any]:
     return dict(ours)
 
 
+def note_compute(path: Path, compute: Mapping[str, str]) -> None:
+    """Record in the output's provenance what it is computed on; writes only what is not there."""
+    group = zarr.open_group(path, mode="r+")
+    ours: Any = group.attrs[OWNER]
+    provenance = ours["provenance"]
+    basis = {**provenance["basis"], "compute": dict(compute)}
+    if basis != provenance["basis"]:
+        group.attrs[OWNER] = {**ours, "provenance": {**provenance, "basis": basis}}
+
+
 def set_status(path: Path, status: str) -> None:
     """Record in the output whether it is ``incomplete`` or ``complete``."""
     group = zarr.open_group(path, mode="r+")

@@ -15,7 +15,10 @@ from ssi_pipeline.storage.atomic import write_text
 from ssi_pipeline.storage.lock import Held, look_at_lock
 from ssi_pipeline.storage.state import StatePaths
 
-_NAME = re.compile(r"part-(\d+)-of-(\d+)")
+_NAME = re.compile(r"part-(\d{1,9})-of-(\d{1,9})")
+
+MOST_PARTS = 1_000_000
+"""SLURM's own limit for an array is 4 million, and that of most sites is 1001."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,10 +55,11 @@ def parse_part(text: str) -> Part:
     ConfigError
         It is something else, or k is not from 1 to n.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_PARTS:
         raise ConfigError(
-            f"--part is {text!r}, expected k/n with k from 1 to n, for instance --part 3/8 for the third of eight"
+            f"--part is {text[:40]!r}, expected k/n with k from 1 to n, for instance --part 3/8 for the third of "
+            f"eight, and n of at most {MOST_PARTS}"
         )
     return Part(int(match[2]), int(match[1]))
 
@@ -124,7 +128,10 @@ def read_count(paths: StatePaths) -> int | None:
     """
     file = _count_file(paths)
     try:
-        return int(file.read_text())
+        count = int(file.read_text())
+        if not 1 <= count <= MOST_PARTS:
+            raise ValueError(f"{count:g}, expected 1 to {MOST_PARTS}")
+        return count
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ssi_pipeline.errors import CorruptDataError, OutputError
 from ssi_pipeline.geometry import Box, TilePlan, Volume
 from ssi_pipeline.redact import redact_all
 from ssi_pipeline.storage.atomic import write_json
+from ssi_pipeline.storage.compute import Compute, compute_of
 
 ALGORITHM = 4
 """Raised whenever a release computes other values from the same configuration; part of the fingerprint."""
@@ -116,6 +117,7 @@ class RunDocument:
     ``basis`` is what the fingerprint is made of: all of the configuration that can change a result,
     the input's identity and the PSFs' digests. Paths are not in it: data may be moved between calls.
     ``notes``: what the user must know of the input (see ``Source.notes``).
+    ``compute`` joins it when the first start has settled what the run is computed on.
     """
 
     basis: dict[str, Any]
@@ -128,8 +130,28 @@ class RunDocument:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of ``basis``."""
-        return digest(self.basis)
+        """Digest of ``basis``, without ``compute``: output and scratch bear it before any worker is there."""
+        return digest({key: value for key, value in self.basis.items() if key != "compute"})
+
+    @property
+    def compute(self) -> Compute | None:
+        """What the run is computed on; None before its first start has settled that."""
+        return compute_of(self.basis)
+
+    def with_compute(self, compute: Compute) -> RunDocument:
+        """Return the document of a run for which it is settled."""
+        return replace(self, basis={**self.basis, "compute": asdict(compute)})
+
+    def settled(self, compute: Compute | None) -> RunDocument:
+        """Return the document as a worker reads it: nothing in its configuration is left for the worker to find out."""
+        compute = compute or self.compute
+        if compute is None:
+            return self
+        device = "cpu" if self.config.solver == "identity" else compute.device  # a copy needs none
+        executor = self.config.executor.model_copy(update={"device": device})
+        training = self.config.training.model_copy(update={"precision": compute.precision})
+        config = self.config.model_copy(update={"executor": executor, "training": training})
+        return replace(self.with_compute(compute), config=config)
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
@@ -158,6 +180,7 @@ class RunDocument:
         """
         try:
             document = json.loads(path.read_text())
+            compute_of(document["basis"])
             return RunDocument(
                 basis=document["basis"],
                 config=RunConfig.model_validate(document["config"]),

@@ -16,6 +16,7 @@ from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.atomic import file_digest
+from ssi_pipeline.storage.compute import Compute
 from ssi_pipeline.storage.output import UNCERTAINTY
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import Scratch, open_scratch
@@ -34,10 +35,15 @@ IDENTITY = "identity"
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Where a run's state is, and which run it must be; all that travels to a worker besides jobs."""
+    """Where a run's state is, and which run it must be; all that travels to a worker besides jobs.
+
+    ``compute``: what it has to be computed on. It travels too, as a worker may read a copy of the state folder from
+    before it was settled; None leaves it to the one process that a pilot or preview has.
+    """
 
     state: str
     fingerprint: str
+    compute: Compute | None = None
 
 
 @dataclass(frozen=True)
@@ -206,4 +212,4 @@ def _load(spec: RunSpec, stamp: tuple[int, int]) -> Context:  # noqa: ARG001 par
     document = RunDocument.load(paths.document)
     if document.fingerprint != spec.fingerprint:
         raise RunChangedError(f"{paths.document} holds run {document.fingerprint}, expected {spec.fingerprint}")
-    return Context(document, paths)
+    return Context(document.settled(spec.compute), paths)

@@ -7,7 +7,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.errors import UnfitError
 
 
 @lru_cache(maxsize=8)
@@ -16,7 +16,7 @@ def choose_device(wanted: str) -> str:
 
     Raises
     ------
-    ExecutorError
+    UnfitError
         ``'cuda'`` is asked for and there is none.
     """
     if wanted == "cpu":
@@ -25,7 +25,7 @@ def choose_device(wanted: str) -> str:
 
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise ExecutorError("executor.device is cuda, but torch sees no GPU on this worker: set it to auto or cpu")
+        raise UnfitError("executor.device is cuda, but torch sees no GPU on this worker: set it to auto or cpu")
     return "cuda" if available else "cpu"
 
 
@@ -35,11 +35,14 @@ def device_name(wanted: str) -> str:
     try:
         if choose_device(wanted) == "cpu":
             return "cpu"
-    except ExecutorError:
+    except UnfitError:
         return "none"
     import torch
 
-    return f"cuda:{torch.cuda.current_device()} {torch.cuda.get_device_name()}"
+    try:
+        return f"cuda:{torch.cuda.current_device()} {torch.cuda.get_device_name()}"
+    except (RuntimeError, AssertionError):  # one that cannot be used; the task says so
+        return "none"
 
 
 def reset_peak() -> None:

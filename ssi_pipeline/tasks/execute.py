@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from ssi_pipeline.errors import ExecutorError, SsiError
+from ssi_pipeline.errors import ExecutorError, SsiError, UnfitError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
+from ssi_pipeline.tasks.ability import place_of_worker, require
 from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
 from ssi_pipeline.tasks.context import Context, RunSpec, load_context
 from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak
 from ssi_pipeline.tasks.solving import solve_tile
-from ssi_pipeline.tasks.worker_log import host_name, task_log
+from ssi_pipeline.tasks.worker_log import task_log
 
 BATCH_SECONDS = 1.0
 """A batch that has taken this long is not gone on with."""
@@ -36,6 +36,9 @@ BROKEN_MACHINE = (errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOT
 
 BROKEN_GPU = r"(?i)CUDA error: (?!out of memory)|No CUDA GPUs are available|CUDA driver initialization failed"
 """How torch begins when a GPU or its driver has failed; memory that does not suffice is another matter."""
+
+UNFIT = "unfit"
+"""Key in a failed record's ``quality``: this worker can never do it as the run does, others may."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
 
@@ -79,7 +82,7 @@ def _failed(job: Job, problem: OSError, started: float) -> TaskRecord:
         "failed",
         job.attempt,
         seconds=round(time.perf_counter() - started, 4),
-        host=f"{host_name()}:{os.getpid()}",
+        host=place_of_worker(),
         finished=round(time.time(), 3),
         quality={INFRASTRUCTURE: True},
         error=_explain(problem),
@@ -105,7 +108,7 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         attempt=job.attempt,
         seconds=round(time.perf_counter() - started, 4),
         peak_bytes=peak_bytes(),
-        host=f"{host_name()}:{os.getpid()}",
+        host=place_of_worker(),
         finished=round(time.time(), 3),
         quality=quality,
         error=error,
@@ -118,11 +121,16 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
 
 
 def _do(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
+    compute = context.document.compute
+    if compute is not None and _uses_device(context, job):
+        require(compute)
     return solve_tile(context, job) if job.kind == "solve" else (_SIMPLE[job.kind](context, job), [])
 
 
 def _consequence(problem: Exception) -> dict[str, Any]:
     """What the client has to know of a failure besides its text."""
+    if isinstance(problem, UnfitError):
+        return {INFRASTRUCTURE: True, UNFIT: True}
     if isinstance(problem, OSError) and problem.errno in NO_SPACE:
         return {"no_space": True}
     if isinstance(problem, ExecutorError) or (isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE):
@@ -142,10 +150,13 @@ _SIMPLE = {
 
 def _device(context: Context, job: Job) -> str:
     """Where a task computes, in words; empty where it only moves data."""
-    config = context.document.config
-    if job.kind in ("solve", "train") and config.solver != "identity":
-        return device_name(config.executor.device)
+    if _uses_device(context, job):
+        return device_name(context.document.config.executor.device)
     return "cpu" if job.kind in ("solve", "calibrate") else ""
+
+
+def _uses_device(context: Context, job: Job) -> bool:
+    return job.kind in ("solve", "train") and context.document.config.solver != "identity"
 
 
 def _explain(problem: Exception) -> str:

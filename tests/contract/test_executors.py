@@ -110,6 +110,14 @@ class TestContract:
             assert [r.index for r in done.records if r.kind == "stitch"] == [index for index, _ in solved]
         assert executor.completed(0.1) == []
 
+    def test_workers_tell_what_they_can_compute_on(self, executor: Executor) -> None:
+        found = executor.abilities(lambda: False)
+        assert found
+        for ability in found:
+            assert bool(ability.gpu) != bool(ability.problem)
+            assert ability.place.rpartition(":")[2].isdigit()
+        assert executor.pending == 0
+
     def test_an_exception_is_in_its_record_and_stops_no_other(self, executor: Executor) -> None:
         executor.submit([Job("solve", 0), Job("solve", 12), Job("solve", 1, attempt=2)])
         (done,) = drain(executor)

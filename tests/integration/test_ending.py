@@ -138,14 +138,15 @@ def test_it_learns_of_failed_tiles(tmp_path: Path) -> None:
     assert not go(config).complete
     found = environment(tmp_path / "env.txt")
     assert (found["SSI_OUTCOME"], found["SSI_TILES_DONE"], found["SSI_TILES_FAILED"]) == ("incomplete", "11", "1")
+    assert found["SSI_EXIT_STATUS"] == "1"
 
 
 def test_it_learns_of_a_run_stopped_by_an_error(tmp_path: Path) -> None:
     executor = {"kind": "dask", "address": "nowhere://127.0.0.1:9"}
     config = make_run(tmp_path, ramp((2, 64, 96)), executor=executor, **hooked(tmp_path, DUMP))
-    assert main(["run", str(config)]) == 1
+    assert main(["run", str(config)]) == 3
     found = environment(tmp_path / "env.txt")
-    assert found["SSI_OUTCOME"] == "failed"
+    assert (found["SSI_OUTCOME"], found["SSI_EXIT_STATUS"]) == ("failed", "3")
     assert "no dask scheduler answers" in found["SSI_MESSAGE"]
     assert "stopped: no dask scheduler answers" in log_of(config)
     assert "tiles: 0 done, 0 failed, 12 to do" in log_of(config)
@@ -243,7 +244,7 @@ def test_secrets_are_nowhere_in_what_a_run_writes(
     assert main(["run", str(config)]) == 1
     address = f"tcp://ada:{SECRET}@127.0.0.1:9"
     make_run(tmp_path, None, executor={"kind": "dask", "address": address}, **hooked(tmp_path, command))
-    assert main(["run", "--retry-failed", str(config)]) == 1
+    assert main(["run", "--retry-failed", str(config)]) == 3
     make_run(tmp_path, None, executor=SERIAL, **hooked(tmp_path, command))
     assert main(["run", str(config)]) == 1
     write_report(config_of(config), tmp_path / "report.html")

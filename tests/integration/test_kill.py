@@ -72,7 +72,7 @@ def test_killed_workers(case: tuple[Path, dict[str, str], float]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whom", ["SIGINT to all", "SIGTERM to the client", "SIGTERM to all"])
+@pytest.mark.parametrize("whom", ["SIGINT to all", "SIGTERM to the client", "SIGTERM to all", "SIGHUP to all"])
 def test_stopped_in_order(case: tuple[Path, dict[str, str], float], whom: str) -> None:
     """Ctrl-C goes to all processes of a job, workers included; so does the SIGTERM of a batch system."""
     config, expected, _ = case

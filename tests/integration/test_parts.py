@@ -242,7 +242,7 @@ def test_finish_names_the_parts_that_are_missing(tmp_path: Path, capsys: pytest.
         finish(config)
     do(config, 1, 3)
     for _ in range(2):  # also when their ledgers are merged already
-        assert main(["run", str(config), "--finish"]) == 1
+        assert main(["run", str(config), "--finish"]) == 4
         text = capsys.readouterr().out
         assert f"part 2 of 3: 4 of 4 tiles to do: `ssi run {config} --part 2/3`" in text
         assert "part 1" not in text.replace("part 2 of 3", "")
@@ -357,7 +357,7 @@ def test_two_clients_of_one_part(tmp_path: Path) -> None:
     do(config, 1)
     with run_lock(part_lock(paths_of(config), Part(3, 2)), "part 2 of 3"):
         code, text = said(start(config, "--part", "2/3"))
-        assert code == 2
+        assert code == 3
         assert f"process {os.getpid()} on" in text
         assert "part 2 of 3" in text
         do(config, 3)  # the others do not mind
@@ -399,7 +399,7 @@ sys.exit(main(["run", sys.argv[1], "--part", "1/2"]))
     assert ledger_paths(paths) == [paths.ledger]
     os.kill(process.pid, signal.SIGCONT)
     status, text = said(process)
-    assert status == 1, text
+    assert status == 3, text
     assert "did not renew its lock" in text
     assert ledger_paths(paths) == [paths.ledger]
     do(config, 1, 2, of=2)
@@ -472,7 +472,7 @@ def test_the_batch_scripts(tmp_path: Path) -> None:
     config = case(tmp_path)
     assert submit(config, "array.sbatch", **array(1, 2, 2, 1))[0] == 0
     code, text = submit(config, "finish.sbatch")
-    assert code == 1
+    assert code == 4
     assert "--part 2/2" in text
     assert submit(config, "array.sbatch", **array(2, 2, 1, 2), SSI_PARTS="2")[0] == 0
     assert submit(config, "finish.sbatch")[0] == 0

@@ -324,7 +324,7 @@ def test_a_second_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with run_lock(state / "lock"), pytest.raises(LockedError, match="another run works on this output"):
         go(config)
     with run_lock(state / "lock"):
-        assert main(["run", str(config)]) == 2
+        assert main(["run", str(config)]) == 3
     assert "wait for it" in capsys.readouterr().err
     complete(config)
 

@@ -95,7 +95,7 @@ def test_a_run_that_is_started_over_is_read_anew(tmp_path: Path) -> None:
 
 
 def test_what_is_no_interval_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for wrong, why in (("soon", "invalid"), ("0", "0.1 to 86400 seconds")):
+    for wrong, why in (("soon", "found 'soon'"), ("0", "0.1 to 86400 seconds")):
         with pytest.raises(SystemExit, match="2"):
             main(["status", "--watch", "--every", wrong, str(tmp_path / "run.yaml")])
         assert why in capsys.readouterr().err

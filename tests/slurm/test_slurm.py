@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,12 +71,12 @@ def serial(tmp_path_factory: pytest.TempPathFactory, image: Any) -> dict[str, st
     return hashes(config.parent / "out.zarr")
 
 
-def case(folder: Path, image: Any, section: dict[str, Any]) -> Path:
+def case(folder: Path, image: Any, section: dict[str, Any], solver: str = "wiener") -> Path:
     """Twelve tiles that blend, so that blocks wait for several of them."""
     return make_run(
         folder,
         image,
-        solver="wiener",
+        solver=solver,
         tiling={"core": {"y": 32, "x": 48}, "blend": 4},
         executor=section,
     )
@@ -187,7 +188,7 @@ def test_jobs_that_fail_before_their_workers_report_end_the_run_with_their_last_
     tmp_path: Path, image: Any, slurm: _slurm.Slurm
 ) -> None:
     client = Client(case(tmp_path, image, executor(prologue=["echo no such module: cuda/99", "exit 3"])), slurm)
-    assert client.end(120) == 1
+    assert client.end(120) == 3
     assert "ended before their workers reported" in client.words.read_text()
     assert "no such module: cuda/99" in client.words.read_text()
     assert not slurm.jobs("all") or not slurm.jobs()
@@ -195,7 +196,7 @@ def test_jobs_that_fail_before_their_workers_report_end_the_run_with_their_last_
 
 def test_an_unknown_partition_is_refused_by_name(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
     client = Client(case(tmp_path, image, executor(partition="nowhere")), slurm)
-    assert client.end(60) == 1
+    assert client.end(60) == 2
     assert "sbatch refused" in client.words.read_text()
     assert "nowhere" in client.words.read_text()
 
@@ -204,7 +205,8 @@ def test_nobody_else_can_join_and_each_worker_has_a_gpu_of_its_own(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm
 ) -> None:
     """Neither in plain text, nor without a certificate, nor with one of its own. SLURM's GPUs are shared out."""
-    client = Client(case(tmp_path, image, executor()), slurm, sleep=2, tell=["CUDA_VISIBLE_DEVICES"])
+    config = case(tmp_path, image, {**executor(), "device": "auto"}, solver="identity")  # which needs none
+    client = Client(config, slurm, sleep=6, tell=["CUDA_VISIBLE_DEVICES"])  # others try to get in meanwhile
     client.wait_for(lambda: len(client.solved) >= 1)
     job = slurm.jobs()[0]
     script = slurm.command("scontrol", "write", "batch_script", job, "-")
@@ -219,14 +221,49 @@ def test_nobody_else_can_join_and_each_worker_has_a_gpu_of_its_own(
         )
         for asked, security in tries
     ]
-    assert [stranger.communicate(timeout=60)[0] for stranger in strangers] == [b"refused\n"] * 3
     files = list((tmp_path / "out.zarr.run" / "tls").iterdir())
     assert files
     assert all(p.stat().st_mode & 0o077 == 0 for p in [*files, files[0].parent])
+    assert [stranger.communicate(timeout=60)[0] for stranger in strangers] == [b"refused\n"] * 3
     assert client.end() == 0
     told = [json.loads(p.read_text()) for p in (tmp_path / "out.zarr.run").glob("told-*.json")]
     seen = Counter((t["SLURMD_NODENAME"], t["CUDA_VISIBLE_DEVICES"]) for t in told)
     assert seen == {(node, gpu): 1 for node in ("n1", "n2") for gpu in ("0", "1")}
+
+
+def seen(folder: Path) -> Counter[tuple[str, str]]:
+    """Node and CUDA_VISIBLE_DEVICES of each worker that solved a tile."""
+    told = [json.loads(p.read_text()) for p in (folder / "out.zarr.run").glob("told-*.json")]
+    return Counter((t["SLURMD_NODENAME"], t["CUDA_VISIBLE_DEVICES"]) for t in told)
+
+
+def test_a_site_that_leaves_the_variable_unset_has_its_gpus_shared_out_all_the_same(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm
+) -> None:
+    site = executor(prologue=["unset CUDA_VISIBLE_DEVICES GPU_DEVICE_ORDINAL ROCR_VISIBLE_DEVICES"])
+    config = case(tmp_path, image, {**site, "device": "auto"}, solver="identity")
+    client = Client(config, slurm, sleep=2, tell=["CUDA_VISIBLE_DEVICES"])
+    assert client.end() == 0, client.words.read_text()
+    assert set(seen(tmp_path)) == {(node, gpu) for node in ("n1", "n2") for gpu in ("0", "1")}
+
+
+def test_jobs_on_processors_see_no_gpu(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
+    client = Client(case(tmp_path, image, executor(), solver="identity"), slurm, sleep=1, tell=["CUDA_VISIBLE_DEVICES"])
+    assert client.end() == 0, client.words.read_text()
+    assert {gpu for _, gpu in seen(tmp_path)} == {"-1"}
+
+
+def test_nodes_whose_torch_has_no_gpu_are_named_and_end_a_run_that_asks_for_one(
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm
+) -> None:
+    """The GPUs are made up, so no worker can: none falls back to the processor by itself."""
+    client = Client(case(tmp_path, image, {**executor(), "workers": 2, "device": "auto"}), slurm)
+    assert client.end(200) == 1
+    words = client.words.read_text()
+    assert "computing on cuda in float32" in words
+    assert re.search(r"n[12]:\d+ gets no more work, it cannot compute on cuda in float32: .*torch", words), words
+    assert "no worker can compute on cuda in float32, as this run has to" in words
+    assert not client.solved
 
 
 def test_the_script_is_printed_as_it_is_submitted(

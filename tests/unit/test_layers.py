@@ -15,6 +15,7 @@ import ssi_pipeline
 ROOT = Path(ssi_pipeline.__file__).parent
 
 LAYERS = (
+    ("exit_status", "interrupts"),
     ("errors", "redact"),
     ("config",),
     ("geometry", "tiff"),
@@ -22,7 +23,7 @@ LAYERS = (
     ("inversion", "stitch", "storage"),
     ("executors", "tasks"),
     ("run", "progress"),
-    ("report", "preview", "benchmark", "cluster", "demo", "parser", "cli", "__main__"),
+    ("report", "preview", "benchmark", "cluster", "demo", "parser", "last_words", "cli", "__main__"),
 )
 """From the bottom up. The package's own __init__ is below all: it has the version and imports nothing."""
 
@@ -31,6 +32,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 SIDEWAYS = {
     ("run", "progress"),
     ("cli", "parser"),
+    ("cli", "last_words"),
     ("cli", "report"),
     ("cli", "preview"),
     ("preview", "report"),

@@ -1,0 +1,40 @@
+"""Worker processes of this machine that each have an environment of their own: the GPU they see."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distributed import LocalCluster
+
+
+class CardCluster(LocalCluster):
+    """A cluster whose worker n has the n-th environment, counted around; also when it is started anew.
+
+    Names are numbers, and one that is gone is replaced under its name, so that a card never has two and another none.
+    """
+
+    def __init__(self, environments: Sequence[Mapping[str, str]], **options: Any) -> None:
+        self._environments = environments
+        start: Any = super().__init__
+        start(n_workers=0, **options)
+
+    def new_worker_spec(self) -> dict[Any, Any]:
+        """Return the number of the next worker, and how it is started."""
+        number = next(n for n in itertools.count() if n not in self.worker_spec)
+        options = self.new_spec["options"]
+        own = dict(self._environments[number % len(self._environments)])
+        return {number: {**self.new_spec, "options": {**options, "env": {**(options.get("env") or {}), **own}}}}
+
+
+def start_card_cluster(workers: int, environments: Sequence[Mapping[str, str]], **options: Any) -> Any:
+    """Start so many workers, and wait until each is there or has failed to start."""
+    cluster: Any = CardCluster(environments, **options)
+    try:
+        cluster.scale(workers)
+        cluster.sync(cluster._correct_state)
+    except BaseException:
+        cluster.close(timeout=10)
+        raise
+    return cluster

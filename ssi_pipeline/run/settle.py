@@ -1,0 +1,122 @@
+"""What a run is computed on, settled once: by the client where it knows, else by what the first workers have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+from ssi_pipeline.config import ExecutorConfig, RunConfig
+from ssi_pipeline.config.rules import PUBLISHED_SOLVERS
+from ssi_pipeline.executors import Executor
+from ssi_pipeline.executors.sharing import Device, describe_device, known_device
+from ssi_pipeline.run.unfit import UnfitWorkers
+from ssi_pipeline.storage.compute import Compute
+from ssi_pipeline.storage.ledger import read_heads
+from ssi_pipeline.storage.output import note_compute
+from ssi_pipeline.storage.parts import ledger_paths
+from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.ability import Ability
+
+
+def device_of(context: Context) -> Device | None:
+    """Return the kind of device that a run has, or takes at its first start; None: only workers can tell.
+
+    Where an earlier release began it, which recorded none, it is that of the tiles that are done.
+    """
+    section = context.document.config.executor
+    if context.document.config.solver == "identity":
+        return known_device(section)  # computes nothing; what the workers see is for them to say
+    if (compute := context.document.compute) is not None:
+        return compute.device
+    if section.device == "auto":
+        heads = chain.from_iterable(map(read_heads, ledger_paths(context.paths)))
+        seen = {head.device for head in heads if head.kind == "solve" and head.status == "done" and head.device}
+        if seen == {"cpu"}:
+            return "cpu"
+        if seen and "cpu" not in seen:
+            return "cuda"
+    return known_device(section)
+
+
+def placed(section: ExecutorConfig, device: Device | None) -> ExecutorConfig:
+    """Return the section for a run of which the kind of device is known."""
+    return section if device is None else section.model_copy(update={"device": device})
+
+
+def settle(
+    config: RunConfig, device: Device | None, executor: Executor, unfit: UnfitWorkers, stopped: Callable[[], bool]
+) -> Compute:
+    """Ask workers until what they have decides it.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The run was asked to stop.
+    ExecutorError
+        A GPU is asked for, and no worker has one.
+    """
+    while True:
+        asked = executor.abilities(stopped)
+        if stopped():
+            raise KeyboardInterrupt
+        if (compute := decide(config, device, asked)) is not None:
+            return compute
+        for ability in asked:
+            unfit.note(ability.place, ability.problem)
+
+
+def decide(config: RunConfig, device: Device | None, asked: Sequence[Ability]) -> Compute | None:
+    """Return what a run is computed on; None where that takes a worker with a GPU, and none of those asked has one.
+
+    ``device``: None leaves it to the workers; one that has a GPU decides for all, as the others can be done without.
+    bfloat16 by itself is taken only where all GPUs that were seen compute in it.
+    """
+    if config.solver == "identity":
+        return Compute("cpu", "float32")  # a copy
+    able = [ability for ability in asked if ability.gpu]
+    if device is None:
+        if not asked:
+            return None
+        device = "cuda" if able else "cpu"
+    wanted = config.training.precision
+    if config.solver not in ("ssi", *PUBLISHED_SOLVERS):
+        return Compute(device, "float32")
+    if wanted != "auto":
+        return Compute(device, wanted)
+    if config.solver in PUBLISHED_SOLVERS or device == "cpu":
+        return Compute(device, "float32")
+    if not able:
+        return None
+    return Compute(device, "bfloat16" if all(ability.bfloat16 for ability in able) else "float32")
+
+
+def save_compute(context: Context, compute: Compute) -> Context:
+    """Write it to the run's document and to the output's provenance, unless it is there; returns the run with it."""
+    if context.document.compute is None:
+        document = context.document.with_compute(compute)
+        document.save(context.paths.document)
+        context = Context(document, context.paths)
+    note_compute(context.document.config.output.path, context.document.basis["compute"])
+    return context
+
+
+def demanded(earlier: Compute | None, config: RunConfig) -> dict[str, Any]:
+    """Return the part of a resumed run's basis that the configuration asks for: 'auto' asks for what there was."""
+    if earlier is None:
+        return {}
+    device: str = config.executor.device
+    if config.solver == "identity" or device == "auto":
+        device = "cuda" if config.executor.gpus is not None and config.solver != "identity" else earlier.device
+    return {"compute": {"device": device, "precision": earlier.precision}}
+
+
+def describe_compute(config: RunConfig) -> str:
+    """Return what a plan says of it: what an earlier start has settled, or what the first one would."""
+    path = StatePaths(config.state_path).document
+    if config.executor.device == "auto" and path.exists():
+        compute = RunDocument.load(path).compute
+        if compute is not None:
+            return f"{compute}, as at the first start"
+    return describe_device(config.executor)

@@ -1,0 +1,210 @@
+"""Whatever ends a command: a reason for its user, a status for a script, no traceback."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from builders import SERIAL, complete, config_of, hashes, make_run, ramp
+
+from ssi_pipeline import __version__, cli
+from ssi_pipeline.cli import main
+from ssi_pipeline.last_words import visible
+
+SSI = [sys.executable, "-m", "ssi_pipeline.cli"]
+
+
+def breaks(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_fault_of_ours_says_so_and_where_all_about_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    complete(config)
+    capsys.readouterr()
+    secret = "s3cr3tValue0123456789"
+    monkeypatch.setattr(
+        sys.modules["ssi_pipeline.run.verify"], "check_all", breaks(ZeroDivisionError(f"https://me:{secret}@host/x"))
+    )
+    assert main(["verify", str(config)]) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("ssi: this is a fault in ssi itself, not in what you asked for: ZeroDivisionError")
+    assert f"version {__version__}" in said
+    assert "please report it" in said
+    assert "Traceback" not in said
+    (kept,) = (config_of(config).state_path / "logs").glob("bug-*.log")
+    assert str(kept) in said
+    assert "Traceback (most recent call last)" in kept.read_text()
+    assert f"ssi_pipeline {__version__}, Python {sys.version.split()[0]}" in kept.read_text()
+    assert secret not in said + kept.read_text()
+
+
+def test_without_a_run_it_is_in_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(cli, "load_config", breaks(KeyError("x")))
+    assert main(["plan", str(make_run(tmp_path, None))]) == 70
+    (kept,) = (tmp_path / "temporary").glob("bug-*.log")
+    assert str(kept) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["option", "variable", "neither"])
+def test_the_traceback_is_shown_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    monkeypatch.setenv("SSI_DEBUG", "1" if how == "variable" else "")
+    options = ["--traceback"] if how == "option" else []
+    assert main(["plan", str(tmp_path / "none.yaml"), *options]) == 2
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) == (how != "neither")
+    assert said.splitlines()[-1].startswith("ssi: configuration")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (MemoryError("Unable to allocate 3 PiB"), 3, "not enough memory for it"),
+        (RecursionError("maximum recursion depth exceeded"), 70, "a fault in ssi itself: RecursionError"),
+        (OSError(5, "Input/output error", "/data/x"), 3, "Input/output error: '/data/x'"),
+        (PermissionError(13, "Permission denied", "/data/x"), 2, "Permission denied"),
+        (BrokenPipeError(32, "Broken pipe"), 3, "Broken pipe"),  # another pipe than its output
+        (TimeoutError(), 3, "TimeoutError"),
+    ],
+)
+def test_what_the_system_says_is_told_apart(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    status: int,
+    words: str,
+) -> None:
+    monkeypatch.setattr(cli, "load_config", breaks(error))
+    assert main(["plan", str(make_run(tmp_path, None))]) == status
+    assert words.replace("itself:", "itself, not in what you asked for:") in capsys.readouterr().err
+
+
+def test_control_characters_in_a_name_do_nothing_to_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(tmp_path / "a\x1b[2J\udcff.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "a\\x1b[2J\\udcff.yaml not found" in said
+    assert visible("µ\n\t\x9b") == "µ\n\t\\x9b"
+
+
+def test_what_stands_in_brackets_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    complete(config)
+    report = tmp_path / "[bold] :smile: [red].html"
+    assert main(["report", str(config), "--output", str(report)]) == 0
+    assert capsys.readouterr().out == f"wrote {report}\n"
+
+
+def test_a_terminal_that_knows_ascii_alone(tmp_path: Path) -> None:
+    """The strictest there is: neither Python's UTF-8 mode nor another locale helps."""
+    folder = tmp_path / "µm ☃"
+    config = make_run(folder, ramp((1, 64, 96)))
+    environment = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX"}
+    for command in ("plan", "run", "run", "status", "verify", "report", "preview"):
+        options = ["--tiles", "1", "--output", str(folder / "p")] if command == "preview" else []
+        done = subprocess.run(
+            [*SSI, command, str(config), *options], env={**os.environ, **environment}, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert (done.stdout + done.stderr).isascii()
+        assert b"Traceback" not in done.stderr
+    assert b"\\xb5m \\u2603" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["plan"], ["--help"]])
+def test_a_reader_that_goes_away(tmp_path: Path, arguments: list[str]) -> None:
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    complete(config)
+    read, write = os.pipe()
+    os.close(read)
+    options = [] if arguments == ["--help"] else [str(config)]
+    done = subprocess.run([*SSI, *arguments, *options], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+# --- signals
+
+
+def slow(folder: Path) -> Path:
+    """Return a run whose tiles take half a second each."""
+    training = {"steps": 100, "validate_every": 100, "patch": 32, "batch": 1, "attempts": 1, "select": "network"}
+    network = {"width": 4, "levels": 2}
+    executor = {**SERIAL, "threads": 1}
+    return make_run(folder, ramp((6, 64, 64)), solver="ssi", training=training, network=network, executor=executor)
+
+
+def begun(config: Path) -> None:
+    until = time.monotonic() + 100
+    ledger = config_of(config).state_path / "ledger.jsonl"
+    while time.monotonic() < until:
+        if ledger.exists() and b"solve" in ledger.read_bytes():
+            return
+        time.sleep(0.02)
+    raise AssertionError("no tile was solved within 100 s")
+
+
+def test_a_terminal_that_is_closed_stops_a_run_in_order(tmp_path: Path) -> None:
+    """A real terminal: the system sends SIGHUP, and refuses what is written to it from then on."""
+    expected = hashes(complete(slow(tmp_path / "whole")))
+    config = slow(tmp_path / "closed")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(SSI[0], [*SSI, "run", str(config)])
+    begun(config)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    log = (config_of(config).state_path / "run.log").read_text()
+    assert "run the same command again to resume" in log
+    assert main(["status", str(config)]) == 4
+    assert main(["run", str(config)]) == 0
+    assert hashes(config_of(config).output.path) == expected
+
+
+def test_under_nohup_it_goes_on(tmp_path: Path) -> None:
+    config = slow(tmp_path)
+    words = (tmp_path / "words.txt").open("wb")
+    with words:
+        client = subprocess.Popen(["nohup", *SSI, "run", str(config)], stdout=words, stderr=words)
+    begun(config)
+    client.send_signal(signal.SIGHUP)
+    assert client.wait(100) == 0
+    assert main(["status", str(config)]) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_outside_of_a_run_ends_a_command_with_130(tmp_path: Path, number: signal.Signals) -> None:
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    complete(config)
+    state = config_of(config).state_path
+    ledger = state / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes().splitlines(keepends=True)[0])  # there is something to wait for
+    watcher = subprocess.Popen(
+        [*SSI, "status", "--watch", "--every", "0.2", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert watcher.stdout is not None
+    assert watcher.stdout.readline()
+    watcher.send_signal(number)
+    _, error = watcher.communicate(timeout=60)
+    assert (watcher.returncode, error) == (130, b"")
