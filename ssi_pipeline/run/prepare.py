@@ -52,9 +52,9 @@ def prepare(config: RunConfig) -> Prepared:
     """
     refuse_overlap(config)
     source = open_source(spec_of(config.input))
+    refuse_large_chunks(source, config)  # first of all: nothing is read of one
     # before anything is made of its shape: they prove that what is stated is there
     notes = (*source.notes, *describe_digits(source))
-    refuse_large_chunks(source, config)
     refuse_partial_voxel_size(source, config)
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))

@@ -20,7 +20,7 @@ from ssi_pipeline.tiff.foreign import likely_kind, read_head
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
 _COMPANION = ".companion.ome"
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
-_STAMPED = ("", "zarr.json", ".zarray", ".zattrs")
+_STAMPED = ("", "zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
 _open_lock = threading.RLock()
 
 
@@ -152,4 +152,6 @@ def _advice(path: Path) -> str:
     images = sorted(p.name for p in path.iterdir() if p.suffix.lower() in (*_TIFF, ".zarr"))[:3]
     if images:
         return f"give one image inside, e.g. {path / images[0]}"
+    if (path / "attributes.json").is_file():
+        return "it looks like N5, which is not read; convert it to OME-Zarr"
     return "expected OME-Zarr, a zarr array or a TIFF file"
