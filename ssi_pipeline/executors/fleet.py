@@ -29,6 +29,9 @@ _TAIL_LINES = 15
 _AVOID_S = 3600.0
 """How long a node is kept clear of: most are mended, and in weeks each one has a bad hour."""
 
+_NO_SUCH_NODE = "node configuration is not available"
+"""What sbatch says where ``--exclude`` names all nodes that the job could run on."""
+
 _TAKEN_AWAY = {"PREEMPTED", "CANCELLED", "NODE_FAIL"}
 """States of a job that ended by no fault of its script."""
 
@@ -105,12 +108,22 @@ class Fleet:
         except slurm.SlurmRefusedError as error:
             if not self._accepted:
                 raise
+            self._refuse_no_node_left(error, now)
             # what it took before is not wrong: a limit of this user's jobs, a partition that is down
             self._wait(f"SLURM takes no job now ({error})")
         else:
             self._pause = TEND_SECONDS
         self._due = time.monotonic() + self._pause
         self._say_waiting(connected)
+
+    def _refuse_no_node_left(self, error: Exception, now: float) -> None:
+        """Stop where SLURM has no other node than those that are kept clear of, and nothing runs."""
+        avoided = sorted(host for host, until in self.avoided.items() if now < until)
+        if avoided and not self.jobs and _NO_SUCH_NODE in str(error):
+            raise ExecutorError(
+                f"SLURM has no node left but those that get no more work ({', '.join(avoided)}; why is said above): "
+                f"{error}. Ask for others (executor.slurm), or mend these; then run again to resume"
+            ) from error
 
     def _wait(self, why: str) -> None:
         before, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE_S)

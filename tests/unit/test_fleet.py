@@ -23,6 +23,7 @@ class Queue:
         self.scripts: list[str] = []
         self.down = False
         self.full = False
+        self.why = "QOSMaxSubmitJobPerUserLimit"
         self.mute = False  # hears, and its answer is lost
         self.clock = 0.0
         monkeypatch.setattr(module, "slurm", self)
@@ -35,7 +36,7 @@ class Queue:
     def submit(self, script: str) -> str:
         self._answer()
         if self.full:
-            raise SlurmRefusedError("QOSMaxSubmitJobPerUserLimit")
+            raise SlurmRefusedError(self.why)
         self.scripts.append(script)
         job_id = str(len(self.scripts))
         self.states[job_id] = "PENDING"
@@ -197,6 +198,19 @@ def test_a_limit_of_jobs_ends_the_run_only_when_none_was_ever_taken(
     queue.full = False
     tend(fleet, queue, ["ssi0"])
     assert len(queue.scripts) == 3
+
+
+def test_no_node_but_those_that_are_avoided_ends_the_run(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states = dict.fromkeys("12", "RUNNING")
+    tend(fleet, queue, ["ssi0", "ssi1"])
+    queue.full = True
+    queue.why = "Requested node configuration is not available"
+    fleet.avoid("n1")
+    tend(fleet, queue, ["ssi1"])  # the other node works
+    fleet.avoid("n2")
+    with pytest.raises(ExecutorError, match=r"no node left but those that get no more work \(n1, n2; why"):
+        tend(fleet, queue, seconds=30)
 
 
 def test_a_job_that_was_taken_without_an_answer_is_cancelled(fleet: Fleet, queue: Queue) -> None:
