@@ -22,7 +22,7 @@ def pixel_digest(values: NDArray[Any]) -> str:
     """Return 16 hexadecimal digits of pixels as they were read, whatever their byte order in the file."""
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     # as bytes in place: a copy of a large tile costs as much as its digest
-    return hashlib.blake2b(memoryview(little.reshape(-1).view(np.uint8)), digest_size=8).hexdigest()
+    return hashlib.blake2b(little.reshape(-1).view(np.uint8).data, digest_size=8).hexdigest()
 
 
 def join_digests(digests: Sequence[str]) -> str:
