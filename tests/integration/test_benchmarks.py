@@ -10,6 +10,7 @@ import blank
 import calibration
 import denoise
 import false_alarms
+import fuzz_config
 import numpy as np
 import pytest
 import scale
@@ -137,3 +138,11 @@ def test_scale_with_the_work_left_out() -> None:
     assert found["ledger_records"] == 601  # tiles, their blocks, and the calibration
     assert found["ledger_mb"] > 0.2  # the records are as long as real ones
     assert found["status_command_peak_mb"] > 10
+
+
+def test_damaged_configurations(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = fuzz_config.main(["--short", "--seed", "7"])
+    assert tally.found == []
+    assert sum(tally.ends.values()) == 100
+    assert min(tally.ends["planned"], tally.ends["refused"]) >= 5
+    assert "seed 7: 100 configurations" in capsys.readouterr().out
