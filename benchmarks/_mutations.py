@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 _TOKENS = (
     b"&a",
     b"*a",
@@ -135,14 +138,16 @@ def mutate(text: bytes, chance: random.Random) -> bytes:
 def _in_document(text: bytes, chance: random.Random) -> bytes:
     """Change a value, a type or the structure, where the text is still YAML."""
     try:
-        document: Any = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        document: Any = yaml.load(text, Loader=_LOADER)
         places = list(_places(document))
         if not places:
             return text
         container, key = chance.choice(places)
         chance.choice(_CHANGES)(container, key, places, chance)
         plain = chance.random() < 0.5
-        return yaml.safe_dump(document, allow_unicode=plain, sort_keys=False).encode("utf-8", "surrogatepass")
+        return yaml.dump(document, Dumper=_DUMPER, allow_unicode=plain, sort_keys=False).encode(
+            "utf-8", "surrogatepass"
+        )
     except Exception:  # a text that was broken before, or that yaml cannot write: so it stays
         return text
 
@@ -185,7 +190,8 @@ def _swap(container: Any, key: Any, places: list[tuple[Any, Any]], chance: rando
 
 def _wrap(container: Any, key: Any, places: list[tuple[Any, Any]], chance: random.Random) -> None:
     inner = container[key]
-    container[key] = chance.choice(([inner], [inner] * 3, {"z": inner, "y": inner}, {str(key): inner}, str(inner)))
+    text = str(inner) if not isinstance(inner, dict | list) else "[]"  # of a bomb it would be larger than any memory
+    container[key] = chance.choice(([inner], [inner] * 3, {"z": inner, "y": inner}, {str(key): inner}, text))
 
 
 def _drop(container: Any, key: Any, places: list[tuple[Any, Any]], chance: random.Random) -> None:

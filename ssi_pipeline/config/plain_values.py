@@ -58,7 +58,7 @@ def _problem(value: Any, names: tuple[Any, ...]) -> str | None:
     if len(value) > MOST_CHARACTERS:
         return f"a text of {len(value)} characters: expected at most {MOST_CHARACTERS}"
     option = ".".join(name for name in names if isinstance(name, str))
-    allowed = "\n\t" if option in _SHELL else ""
+    allowed = "\n\t" if option in _SHELL else _BYTES if option.rpartition(".")[2] in _NAMES else ""
     strange = next((c for c in value if _is_strange(c) and c not in allowed), None)
     if strange is None:
         return None
@@ -71,6 +71,12 @@ def _is_strange(character: str) -> bool:
     # the last: line and paragraph separators, and what turns the direction of writing around
     return code < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000 or code in _TURNS
 
+
+_NAMES = ("path", "state", "start_from", "profile")
+"""Last parts of the options that are files and folders."""
+
+_BYTES = "".join(map(chr, range(0xDC80, 0xDD00)))
+"""How Python writes the bytes of a file's name that are no text in this locale."""
 
 _TURNS = frozenset((0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 

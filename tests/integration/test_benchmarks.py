@@ -10,6 +10,7 @@ import blank
 import calibration
 import denoise
 import false_alarms
+import fuzz_config
 import fuzz_files
 import numpy as np
 import pytest
@@ -146,3 +147,11 @@ def test_mutated_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "| all |" in (tmp_path / "summary.md").read_text()
     assert capsys.readouterr().err == ""
     assert {kind.name.split(":")[0] for kind in fuzz_files.KINDS} == {"TIFF", "zarr", "PSF"}
+
+
+def test_damaged_configurations(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = fuzz_config.main(["--short", "--seed", "7"])
+    assert tally.found == []
+    assert sum(tally.ends.values()) == 100
+    assert min(tally.ends["planned"], tally.ends["refused"]) >= 5
+    assert "seed 7: 100 configurations" in capsys.readouterr().out
