@@ -16,7 +16,6 @@ from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.loop import Loop
-from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.output_checks import check_output
@@ -26,12 +25,13 @@ from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagg
 from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.writer import sole_writer
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
-from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
+from ssi_pipeline.storage.output_lock import Held
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.scratch import remove_scratch
-from ssi_pipeline.storage.state import StatePaths, make_state_folder
+from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import Context, RunSpec
 
 _ROUNDS = 10
@@ -72,9 +72,8 @@ def run(
     prepared = prepare(config)
     paths = StatePaths(config.state_path)
     check_output(prepared, new, ignore_disk)
-    make_state_folder(paths)
-    with end_hook(config) as ending, run_lock(paths.lock, say=say) as lease:
-        settle_parts(paths, lease, say)
+    with end_hook(config) as ending, sole_writer(config, "a run", say) as lease:
+        check_output(prepared, new, ignore_disk=True)  # before the lock, all may have been otherwise
         if not (new and (paths.document.exists() or config.output.path.exists())):
             return run_locked(prepared, lease, retry_failed, ending, name)
         for moved in put_aside(prepared):
@@ -85,7 +84,7 @@ def run(
 
 def run_locked(
     prepared: Prepared,
-    lease: Lease,
+    lease: Held,
     retry_failed: bool,
     ending: Ending,
     name: str,

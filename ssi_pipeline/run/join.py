@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 
-from ssi_pipeline.errors import ConfigError, OutputError, SsiError, StoppedError
+from ssi_pipeline.errors import ConfigError, SsiError, StoppedError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
@@ -17,10 +17,12 @@ from ssi_pipeline.run.prepare import Prepared, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.writer import hold_state
 from ssi_pipeline.storage.lease_file import Holder
 from ssi_pipeline.storage.ledger import Ledger, LedgerState, read_state
-from ssi_pipeline.storage.lock import Lease, Say, run_lock
+from ssi_pipeline.storage.lock import Lease, Say
 from ssi_pipeline.storage.output import read_status, set_status
+from ssi_pipeline.storage.output_lock import output_lease
 from ssi_pipeline.storage.parts import Part, part_log, part_progress, parts_with_lock, save_count
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import Context
@@ -46,34 +48,25 @@ def refuse_executor(prepared: Prepared) -> None:
         )
 
 
-def check_start(prepared: Prepared, ignore_disk: bool) -> None:
-    """Refuse at once what cannot be begun; where the state is there already, that is for the lock's holder to say.
-
-    Raises
-    ------
-    OutputError
-        See ``check_output``.
-    """
-    try:
-        check_output(prepared, new=False, ignore_disk=ignore_disk)
-    except OutputError:
-        # another part may be making the output this moment
-        if not StatePaths(prepared.document.config.state_path).root.exists():
-            raise
-
-
-def join(prepared: Prepared, part: Part, ignore_disk: bool, say: Say) -> Context:
+def join(
+    prepared: Prepared, part: Part, guard: Lease, stack: ExitStack, ignore_disk: bool, say: Say
+) -> tuple[Context, Lease]:
     """Set up the run and its channels unless they are ready; one part at a time.
+
+    Returns the run, and the lease of its output, which ``stack`` holds. ``guard``: the lock of the part.
 
     Raises
     ------
     LockedError
         A run without parts, or parts of another number, work on this output.
     """
-    paths = StatePaths(prepared.document.config.state_path)
-    with run_lock(paths.lock, f"{SETTING_UP}{part}", say, _waiting(say)) as lease:
+    config = prepared.document.config
+    paths = StatePaths(config.state_path)
+    with hold_state(config, paths.lock, f"{SETTING_UP}{part}", say, _waiting(say)) as lease:
         check_output(prepared, new=False, ignore_disk=ignore_disk)
         settle_parts(paths, lease, say, lambda other: other.count != part.count)
+        output = stack.enter_context(output_lease(config.output.path, paths.root, guard, str(part), say))
+        check_output(prepared, new=False, ignore_disk=True)  # as it is now that no other run can make it
         alone = parts_with_lock(paths) == [part]
         context, _ = start_or_resume(prepared, sweep=alone)  # what others write at this moment is no leftover
         save_count(paths, part.count)
@@ -81,7 +74,7 @@ def join(prepared: Prepared, part: Part, ignore_disk: bool, say: Say) -> Context
         _say_incomplete(context, state)
         if not channels_ready(context, state):
             _ready(context, state, lease, part)
-    return context
+    return context, output
 
 
 def _waiting(say: Say) -> Callable[[Holder], bool]:

@@ -10,13 +10,15 @@ from typing import Any
 
 from ssi_pipeline import __version__
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import ConfigError, InputError, OutputError
+from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.physics.psf import Psf, load_psf
+from ssi_pipeline.run.overlap import refuse_overlap
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.identity import identity
+from ssi_pipeline.storage.marker import refuse_foreign_folder
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.source import Source, open_source, spec_of
 from ssi_pipeline.storage.state import RunDocument, StatePaths, basis_of
@@ -51,6 +53,7 @@ def prepare(config: RunConfig) -> Prepared:
         What is wrong, before any work starts.
     """
     refuse_overlap(config)
+    refuse_foreign_folder(config.state_path)
     source = open_source(spec_of(config.input))
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
@@ -78,23 +81,6 @@ def task_counts(context: Context) -> dict[Kind, int]:
         "stitch": context.plan.n_blocks,
         "pyramid": context.pyramid.total_blocks,
     }
-
-
-def refuse_overlap(config: RunConfig) -> None:
-    """Refuse an output or a state folder that lies inside the input, or the other way round.
-
-    Raises
-    ------
-    OutputError
-        They overlap.
-    """
-    source = config.input.path.resolve()
-    for name, path in (("output.path", config.output.path.resolve()), ("output.state", config.state_path.resolve())):
-        if path == source or source in path.parents or path in source.parents:
-            raise OutputError(f"{name} {path} and input.path {source} overlap: put the output somewhere else")
-    output, state = config.output.path.resolve(), config.state_path.resolve()
-    if output == state or output in state.parents or state in output.parents:
-        raise OutputError(f"output.state {state} and output.path {output} overlap: put the one beside the other")
 
 
 def start_models(config: RunConfig, channels: int) -> list[Path]:
