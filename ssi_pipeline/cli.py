@@ -50,7 +50,8 @@ def _init(options: argparse.Namespace) -> int:
         raise ConfigError(f"{path} exists: choose another name, or remove it")
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist")
-    path.write_text(template_text())
+    with path.open("x", encoding="utf-8") as stream:  # also where it came to be this moment
+        stream.write(template_text())
     _out.print(f"wrote {path}: set input.path, output.path and psf, then `ssi plan {path}`")
     return OK
 

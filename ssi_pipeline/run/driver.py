@@ -25,10 +25,10 @@ from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagg
 from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
-from ssi_pipeline.run.writer import sole_writer
+from ssi_pipeline.run.writer import hold_state, sole_writer, until_refused
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
 from ssi_pipeline.storage.output import read_status, set_status
-from ssi_pipeline.storage.output_lock import Held
+from ssi_pipeline.storage.output_lock import Held, Leases
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.scratch import remove_scratch
 from ssi_pipeline.storage.state import StatePaths
@@ -72,14 +72,17 @@ def run(
     prepared = prepare(config)
     paths = StatePaths(config.state_path)
     check_output(prepared, new, ignore_disk)
-    with end_hook(config) as ending, sole_writer(config, "a run", say) as lease:
+    with end_hook(config) as ending, sole_writer(config, "a run", say) as leases:
         check_output(prepared, new, ignore_disk=True)  # before the lock, all may have been otherwise
         if not (new and (paths.document.exists() or config.output.path.exists())):
-            return run_locked(prepared, lease, retry_failed, ending, name)
+            return run_locked(prepared, leases, retry_failed, ending, name)
         for moved in put_aside(prepared):
             say(f"the earlier run is kept as {moved}")
-    # the lock went aside with the state: the new folder needs one of its own
-    return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say, name=name)
+        # the lock went aside with the state: the new folder needs one of its own; the output stays ours meanwhile
+        with hold_state(config, paths.lock, "a run", say, until_refused()) as lease:
+            prepared = prepare(config)  # not cut as the run that was put aside
+            check_output(prepared, new=False, ignore_disk=ignore_disk)
+            return run_locked(prepared, Leases(lease, leases.output), retry_failed, ending, name)
 
 
 def run_locked(

@@ -21,11 +21,9 @@ from ssi_pipeline.run.progress import ProgressDisplay, size_of
 from ssi_pipeline.run.retraining import is_chosen
 from ssi_pipeline.run.stages import TileStage, forget_failures
 from ssi_pipeline.run.stop import StopRequest
-from ssi_pipeline.run.writer import hold_state
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, read_states
-from ssi_pipeline.storage.output_lock import Held, Leases
-from ssi_pipeline.storage.parts import Part, part_ledger, part_lock, part_log, part_progress
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.output_lock import Held
+from ssi_pipeline.storage.parts import Part, part_ledger, part_log, part_progress
 from ssi_pipeline.tasks import Context
 
 
@@ -55,11 +53,9 @@ def run_part(
     prepared = prepare(config)
     refuse_executor(prepared)
     check_output(prepared, new=False, ignore_disk=ignore_disk)
-    paths = StatePaths(config.state_path)
     with ExitStack() as stack:
-        lease = stack.enter_context(hold_state(config, part_lock(paths, part), str(part), say))
-        context, output = join(prepared, part, lease, stack, ignore_disk, say)
-        return _run_locked(context, part, Leases(lease, output), retry_failed)
+        context, lease = join(prepared, part, stack, ignore_disk, say)
+        return _run_locked(context, part, lease, retry_failed)
 
 
 def _run_locked(context: Context, part: Part, lease: Held, retry_failed: bool) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from ssi_pipeline.storage.output_lock import Leases, output_lease
 from ssi_pipeline.storage.state import StatePaths
 
 _TRIES = 10
+
+_REFUSED_WITHIN_S = 60.0
+"""A client that finds the output held looks at one more file and ends; machines pause."""
 
 
 @contextmanager
@@ -79,6 +83,12 @@ def _undo(folder: StateFolder, paths: StatePaths, lease: Lease) -> None:
         lease.check()
         if not paths.document.exists():
             folder.undo()
+
+
+def until_refused() -> Callable[[Holder], bool]:
+    """Return what waits for a lock that whoever holds it will give back soon: we hold the lease of the output."""
+    until = time.monotonic() + _REFUSED_WITHIN_S
+    return lambda _: time.monotonic() < until
 
 
 @contextmanager

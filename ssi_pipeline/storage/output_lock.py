@@ -40,8 +40,8 @@ class Held(Protocol):
 class Leases:
     """The lock of a state folder and the lease of its output, held together."""
 
-    def __init__(self, *leases: Lease) -> None:
-        self._leases = leases
+    def __init__(self, state: Lease, output: Lease) -> None:
+        self.state, self.output = state, output
 
     def check(self) -> None:
         """Make sure that all are still held.
@@ -51,8 +51,8 @@ class Leases:
         LockLostError
             Another client has taken one of them over.
         """
-        for lease in self._leases:
-            lease.check()
+        self.state.check()
+        self.output.check()
 
 
 @contextmanager
