@@ -96,8 +96,8 @@ def run_locked(
     """Do it under the run's lock; ``prove`` has the last word before the output is called complete."""
     context, resumed = start_or_resume(prepared)
     state = read_state(context.paths.ledger, task_counts(context))
-    ledger, display = Ledger(context.paths.ledger, lease.check), _display(context)
-    with ledger, closing(display), StopRequest() as stop:
+    ledger = Ledger(context.paths.ledger, lease.check)
+    with ledger, closing(_display(context)) as display, StopRequest() as stop:
         call = Call(context, state, ledger, display, stop)
         ending.outcome = call.outcome(interrupted=True)
         if resumed:

@@ -35,6 +35,7 @@ def put_aside(prepared: Prepared) -> list[Path]:
     for before, after in zip(paths, moved, strict=True):
         if before == config.state_path:
             StatePaths(after).lock.unlink(missing_ok=True)  # nobody works there
+            sweep_own((after,))  # what a client had begun to write that came for the lock
     return moved
 
 

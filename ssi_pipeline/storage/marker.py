@@ -50,7 +50,10 @@ class StateFolder:
         """
         _write_new(self.root, self.token)
         if read_marker(self.root) != self.token:
-            raise LockedError(f"another run has just begun in {self.root}: run the same command again")
+            raise LockedError(
+                f"another run works on this output, it has just begun in {self.root}: wait for it, or end it; "
+                "then run the same command again"
+            )
 
     def undo(self) -> None:
         """Remove the marker, if this call made it; only under the lock of the run, and before anything was begun."""
