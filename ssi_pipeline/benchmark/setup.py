@@ -95,7 +95,7 @@ def set_up(options: Options) -> Benchmark:
         for path in paths
     ]
     done = _done(jobs)
-    if not done:  # rows that are there say whose folder it is
+    if not any(job.row_path.exists() for job in jobs):  # rows, which were read, say whose folder it is
         refuse_foreign(options.output, MADE)
     return Benchmark(options, paths, methods, seeds, psf, jobs, done)
 

@@ -23,7 +23,7 @@ def refuse_foreign(folder: Path, names: Iterable[str], option: str = "--output")
         They would be replaced.
     """
     known = _noted(folder)
-    foreign = sorted(name for name in names if name not in known and (folder / name).exists())
+    foreign = sorted(name for name in names if name not in known and _is_something(folder / name))
     if foreign:
         shown = ", ".join(foreign[:_MOST_NAMES]) + (", ..." if len(foreign) > _MOST_NAMES else "")
         raise OutputError(
@@ -45,6 +45,11 @@ def note(folder: Path, names: Iterable[str]) -> None:
         write_json(folder / LIST, {"made_by": "ssi_pipeline", "names": sorted({*_noted(folder), *names})})
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to: {error}; give another folder") from error
+
+
+def _is_something(path: Path) -> bool:
+    """Tell whether something would be lost: an empty folder is nothing."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _noted(folder: Path) -> frozenset[str]:
