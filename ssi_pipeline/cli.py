@@ -143,7 +143,9 @@ def _verify(options: argparse.Namespace) -> int:
     _out.print(f", {len(result.problems)} are bad" if result.problems else "")
     if result.problems:
         noted = (
-            "noted: `ssi run` computes them again" if result.recorded else "a run is going on: verify again after it"
+            "noted: `ssi run` computes them again"
+            if result.recorded
+            else "not noted: a run is going on, or its folders may only be read; verify again later"
         )
         _out.print(noted)
     return OK if result.good else INCOMPLETE

@@ -69,7 +69,7 @@ def run(
     SsiError
         The run cannot start, or cannot go on; what was done stays recorded.
     """
-    prepared = prepare(config)
+    prepared = prepare(config, new)
     paths = StatePaths(config.state_path)
     check_output(prepared, new, ignore_disk)
     with end_hook(config) as ending, sole_writer(config, "a run", say) as leases:

@@ -44,8 +44,8 @@ class Prepared:
         return Context(self.document, StatePaths(self.document.config.state_path))
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Open the input, load the PSFs, cut the volume; write nothing.
+def prepare(config: RunConfig, new: bool = False) -> Prepared:
+    """Open the input, load the PSFs, cut the volume; write nothing. ``new``: an earlier run is not looked at.
 
     Raises
     ------
@@ -66,7 +66,8 @@ def prepare(config: RunConfig) -> Prepared:
         [str(file_digest(file)) for file in start_models(config, len(psfs))],
     )
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), _versions())
-    document = _with_earlier_plan(document)
+    if not new:
+        document = _with_earlier_plan(document)
     cost = estimate_cost(document.plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
     return Prepared(document, psfs, cost, workers)
 

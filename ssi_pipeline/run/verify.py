@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
+from ssi_pipeline.errors import CorruptDataError, InputError, LockedError, OutputError
 from ssi_pipeline.run.missing import block_place
 from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import task_counts
@@ -144,7 +144,7 @@ def _record(context: Context, records: list[TaskRecord]) -> bool:
         try:
             # merges what parts recorded earlier, or it would count as later
             lease = stack.enter_context(sole_writer(context.document.config, "a verification"))
-        except LockedError:
+        except (LockedError, OutputError):  # somebody works on it, or it is on a disk that may only be read
             return False
         ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))
         for record in records:

@@ -455,6 +455,14 @@ def test_who_loses_the_lease_of_the_output_stops(tmp_path: Path) -> None:
             output.check()
 
 
+def test_new_starts_over_where_the_document_of_the_run_is_damaged(tmp_path: Path) -> None:
+    config = make_run(tmp_path, IMAGE)
+    good = hashes(complete(config))
+    (config_of(config).state_path / "run.json").write_text("{ torn")
+    assert main(["run", str(config)]) == 2
+    assert hashes(complete(config, new=True)) == good
+
+
 def test_new_keeps_the_output_of_another_state_folder(tmp_path: Path) -> None:
     config = make_run(tmp_path, IMAGE)
     kept = contents(complete(config))
@@ -464,6 +472,25 @@ def test_new_keeps_the_output_of_another_state_folder(tmp_path: Path) -> None:
     assert contents(old) == kept
     with pytest.raises(OutputError, match="belongs to run"):
         go(config)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="no mount here")
+def test_damage_is_told_of_an_output_that_may_only_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "place"
+    with mounted(place, "-t", "tmpfs", "tmpfs"):
+        config = make_run(place, IMAGE)
+        output = place / "out.zarr"
+        # another process: this one would keep the logs of its workers open
+        subprocess.run([sys.executable, "-m", "ssi_pipeline.cli", "run", str(config)], check=True, capture_output=True)
+        next(p for p in (output / "0" / "c").rglob("*") if p.is_file()).unlink()
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        before = contents(place)
+        assert main(["verify", str(config)]) == 1
+        said = capsys.readouterr().out
+        assert "1 are bad" in said
+        assert "may only be read" in said
+        assert main(["run", "--new", str(config)]) == 2
+        assert contents(place) == before
 
 
 # --- what other commands write
