@@ -59,7 +59,8 @@ def _init(options: argparse.Namespace) -> int:
         raise ConfigError(f"{path} exists: choose another name, or remove it")
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist")
-    path.write_text(template_text(), encoding="utf-8")
+    with path.open("x", encoding="utf-8") as stream:  # also where it came to be this moment
+        stream.write(template_text())
     _out.print(f"wrote {path}: set input.path, output.path and psf, then `ssi plan {path}`")
     return ExitStatus.COMPLETE
 
@@ -159,7 +160,9 @@ def _verify(options: argparse.Namespace) -> int:
     _out.print(f", {len(result.problems)} are bad" if result.problems else "")
     if result.problems:
         noted = (
-            "noted: `ssi run` computes them again" if result.recorded else "a run is going on: verify again after it"
+            "noted: `ssi run` computes them again"
+            if result.recorded
+            else "not noted: a run is going on, or its folders may only be read; verify again later"
         )
         _out.print(noted)
     if result.problems or not same:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.benchmark.methods import METHODS, Degraded, Restored
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.quality.reference import mutual_information, psnr, spectral_mutual_information, ssim
-from ssi_pipeline.storage.atomic import write_json
+from ssi_pipeline.storage.atomic import replacing, write_json
 
 METRICS = ("psnr", "ssim_range2", "ssim_range1", "mi", "smi")
 
@@ -136,7 +135,5 @@ def _measured(row: Row, truth: NDArray[np.float32], found: Restored) -> Row:
 
 
 def _save_estimate(path: Path, estimate: NDArray[np.float32]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("wb") as stream:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, estimate)
-    temporary.replace(path)

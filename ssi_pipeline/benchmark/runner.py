@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ssi_pipeline.benchmark.rows import Row, RowJob
-from ssi_pipeline.benchmark.setup import Benchmark
+from ssi_pipeline.benchmark.setup import MADE, Benchmark
 from ssi_pipeline.benchmark.worker import begin, make
 from ssi_pipeline.executors.signals import signals_for_the_client_alone
 from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.storage.made import note
 
 _TICK_SECONDS = 1.0
 
@@ -33,6 +34,7 @@ def make_rows(benchmark: Benchmark, tell: Told) -> dict[int, Row]:
     waiting = [index for index in range(len(benchmark.jobs)) if index not in rows]
     if not waiting:
         return rows
+    note(benchmark.options.output, MADE)
     for folder in ("rows", "estimates"):
         Path(benchmark.jobs[0].output, folder).mkdir(parents=True, exist_ok=True)
     with StopRequest() as stop:

@@ -19,6 +19,7 @@ from ssi_pipeline.config import PUBLISHED_SOLVERS, FilePsf
 from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, SsiError
 from ssi_pipeline.geometry.halo import PUBLISHED_LEAST_SIDE
 from ssi_pipeline.physics.psf import Psf, load_psf
+from ssi_pipeline.storage.made import refuse_foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class Options:
     crop: int | None = None
     workers: int = 1
     changes: tuple[str, ...] = ()
+
+
+MADE = ("rows", "estimates", "figures", "rows.json", "rows.csv", "summary.md")
+"""What a benchmark writes to its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ def set_up(options: Options) -> Benchmark:
         The device that is asked for is not here.
     RunChangedError
         The output holds rows of another set-up.
+    OutputError
+        The output holds files of somebody else that would be replaced.
     """
     if options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}: expected 1 or more")
@@ -87,7 +94,10 @@ def set_up(options: Options) -> Benchmark:
         for seed in (seeds if method.random else seeds[:1])
         for path in paths
     ]
-    return Benchmark(options, paths, methods, seeds, psf, jobs, _done(jobs))
+    done = _done(jobs)
+    if not any(job.row_path.exists() for job in jobs):  # rows, which were read, say whose folder it is
+        refuse_foreign(options.output, MADE)
+    return Benchmark(options, paths, methods, seeds, psf, jobs, done)
 
 
 def _done(jobs: Sequence[RowJob]) -> dict[int, Row]:

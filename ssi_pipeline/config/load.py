@@ -40,7 +40,7 @@ def load_config(path: Path | str) -> RunConfig:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"configuration {path} not found; `ssi init {path}` writes one to edit")
-    return parse_config(read_yaml(path), base=path.parent, name=str(path))
+    return parse_config(read_yaml(path), base=path.parent, name=str(path)).read_from(path.absolute())
 
 
 def parse_config(document: Any, base: Path = Path(), name: str = "configuration") -> RunConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.on_end import OnEndConfig
@@ -230,6 +230,18 @@ class RunConfig(Section):
     executor: ExecutorConfig = ExecutorConfig()
     on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
     seed: Annotated[NonNegativeInt, up_to(2**63 - 1)] = 0
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the configuration was read from, if any; no part of what a run is."""
+        return self._file
+
+    def read_from(self, file: Path) -> RunConfig:
+        """Return the configuration with the file that it was read from."""
+        copy = self.model_copy()
+        copy._file = file
+        return copy
 
     @field_validator("psf", mode="before")
     @classmethod

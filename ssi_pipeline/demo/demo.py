@@ -23,6 +23,10 @@ from ssi_pipeline.demo.volume import truth, write_input
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.report import write_report
 from ssi_pipeline.run import run
+from ssi_pipeline.storage.made import note, refuse_foreign
+
+_NAMES = ("input.zarr", "psf.npy", "run.yaml", "output.zarr", "output.zarr.run", "before-after.png")
+"""All that the demo writes to its folder, and removes when it is run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,15 @@ def demo(folder: Path) -> int:
 
 
 def prepare_demo(folder: Path) -> Path:
-    """Write input, PSF and configuration, and remove an earlier result; returns the configuration's path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write input, PSF and configuration, and remove an earlier result; returns the configuration's path.
+
+    Raises
+    ------
+    OutputError
+        The folder holds files of these names that no demo has written.
+    """
+    refuse_foreign(folder, _NAMES)
+    note(folder, _NAMES)
     write_input(folder)
     configuration = folder / "run.yaml"
     configuration.write_text(resources.files("ssi_pipeline.demo").joinpath("run.yaml").read_text())

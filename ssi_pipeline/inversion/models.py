@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Model:
     def save(self, path: Path | str) -> None:
         """Write to a file, whole or not at all."""
         path = Path(path)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.partial")
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.state.items()}
         content: dict[str, Any] = {"state": tensors, "document": json.dumps({"format": _FORMAT, **self.document})}
         if self.psf is not None:

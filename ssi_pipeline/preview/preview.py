@@ -18,6 +18,7 @@ from ssi_pipeline.preview.variants import Variant, make_variants
 from ssi_pipeline.run.planning import describe_plan, estimate_time
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.storage.atomic import write_text
+from ssi_pipeline.storage.made import note, refuse_foreign
 
 SHEET, TABLE, PLAN = "contact-sheet.png", "tiles.csv", "plan.txt"
 
@@ -47,6 +48,7 @@ def preview(
     """
     if count < 1:
         raise ConfigError(f"--tiles is {count}: expected 1 or more")
+    refuse_foreign(folder, (SHEET, TABLE, PLAN))
     _make(folder)
     variants = make_variants(config, psfs, changes)
     prepared = prepare(variants[0].config)
@@ -62,6 +64,7 @@ def preview(
     )
     found = Preview(rows, describe_plan(prepared, time), comparison(rows))
     voxel = prepared.document.volume.voxel_size_um
+    note(folder, (SHEET, TABLE, PLAN))
     save_sheet(folder / SHEET, rows, voxel[2] if voxel else None)
     save_table(folder / TABLE, rows)
     write_text(folder / PLAN, "".join(f"{name}: {value}\n" for name, value in found.plan))

@@ -27,6 +27,10 @@ from ssi_pipeline.report.timing import timing_section
 from ssi_pipeline.report.words import date
 from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.storage.atomic import write_text
+from ssi_pipeline.storage.made import note, refuse_foreign
+
+_GENERATOR, _HEAD_BYTES = b'<meta name="generator" content="ssi_pipeline">', 1024
+"""Stands in the first lines of every report."""
 
 SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
     outcome_section,
@@ -72,6 +76,8 @@ def write_report(
     path = context.paths.report if output is None else output
     if path.is_dir() or not path.parent.is_dir():
         raise OutputError(f"the report cannot be written to {path}: give a file in a folder that exists")
+    if output is not None:
+        _refuse_foreign_file(output)
     folder = None if figures is None else _figures_folder(figures)
     facts = read_facts(context, configuration)
     with drawing_style(folder):
@@ -90,7 +96,26 @@ def write_report(
         write_text(path, ascii_text)
     except OSError as error:
         raise OutputError(f"the report cannot be written to {path}: {error}") from error
+    if folder is not None:
+        note(folder, _pictures(folder))
     return path
+
+
+def _refuse_foreign_file(path: Path) -> None:
+    """Refuse to replace a file that is no report."""
+    try:
+        with path.open("rb") as stream:
+            ours = _GENERATOR in stream.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"the report cannot be written to {path}: {error}") from error
+    if not ours:
+        raise OutputError(f"--output {path} exists and is no report of ssi: give another name, or move it away")
+
+
+def _pictures(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.suffix in (".png", ".svg")]
 
 
 def _figures_folder(folder: Path) -> Path:
@@ -98,6 +123,7 @@ def _figures_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"--figures {folder} is no folder and cannot be made one: {error}") from error
+    refuse_foreign(folder, _pictures(folder), "--figures")  # which ones will be written shows only later
     return folder
 
 

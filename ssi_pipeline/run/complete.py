@@ -11,14 +11,13 @@ from ssi_pipeline.errors import InputError
 from ssi_pipeline.run.call import count_outcome
 from ssi_pipeline.run.driver import run_locked
 from ssi_pipeline.run.hook import end_hook
-from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare, task_counts
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.verify import check_all
+from ssi_pipeline.run.writer import sole_writer
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_state
-from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.parts import Part, read_count
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.state import StatePaths
@@ -44,8 +43,7 @@ def finish_parts(config: RunConfig, name: str = "run.yaml", say: Callable[[str],
     paths = StatePaths(config.state_path)
     if not paths.document.exists():
         raise InputError(f"there is no run at {paths.root} yet: start its parts with `{_command(name)} --part k/n`")
-    with end_hook(config) as ending, run_lock(paths.lock, "the finish of a run in parts", say) as lease:
-        settle_parts(paths, lease, say)
+    with end_hook(config) as ending, sole_writer(config, "the finish of a run in parts", say) as lease:
         context, _ = start_or_resume(prepared)
         state = read_state(paths.ledger, task_counts(context))
         todo = tiles_to_do(context, state)

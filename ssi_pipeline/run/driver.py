@@ -17,7 +17,6 @@ from ssi_pipeline.run.finish import write_display, write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.input_check import refuse_changed_input
 from ssi_pipeline.run.loop import Loop
-from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.output_checks import check_output
@@ -31,12 +30,13 @@ from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.run.versions import describe_other_versions, write_made_by
+from ssi_pipeline.run.writer import hold_state, sole_writer, until_refused
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
-from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
+from ssi_pipeline.storage.output_lock import Held, Leases
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.scratch import remove_scratch
-from ssi_pipeline.storage.state import StatePaths, make_state_folder
+from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.storage.versions import installed_versions
 from ssi_pipeline.tasks import Context, RunSpec
 
@@ -75,25 +75,27 @@ def run(
     SsiError
         The run cannot start, or cannot go on; what was done stays recorded.
     """
-    prepared = prepare(config)
+    prepared = prepare(config, new)
     paths = StatePaths(config.state_path)
     if new or not paths.document.exists():
         refuse_missing_gpu(config)
     check_output(prepared, new, ignore_disk)
-    make_state_folder(paths)
-    with end_hook(config) as ending, run_lock(paths.lock, say=say) as lease:
-        settle_parts(paths, lease, say)
+    with end_hook(config) as ending, sole_writer(config, "a run", say) as leases:
+        check_output(prepared, new, ignore_disk=True)  # before the lock, all may have been otherwise
         if not (new and (paths.document.exists() or config.output.path.exists())):
-            return run_locked(prepared, lease, retry_failed, ending, name)
+            return run_locked(prepared, leases, retry_failed, ending, name)
         for moved in put_aside(prepared):
             say(f"the earlier run is kept as {moved}")
-    # the lock went aside with the state: the new folder needs one of its own
-    return run(config, retry_failed=retry_failed, ignore_disk=ignore_disk, say=say, name=name)
+        # the lock went aside with the state: the new folder needs one of its own; the output stays ours meanwhile
+        with hold_state(config, paths.lock, "a run", say, until_refused()) as lease:
+            prepared = prepare(config)  # not cut as the run that was put aside
+            check_output(prepared, new=False, ignore_disk=ignore_disk)
+            return run_locked(prepared, Leases(lease, leases.output), retry_failed, ending, name)
 
 
 def run_locked(
     prepared: Prepared,
-    lease: Lease,
+    lease: Held,
     retry_failed: bool,
     ending: Ending,
     name: str,
@@ -102,8 +104,8 @@ def run_locked(
     """Do it under the run's lock; ``prove`` has the last word before the output is called complete."""
     context, resumed = start_or_resume(prepared)
     state = read_state(context.paths.ledger, task_counts(context))
-    ledger, display = Ledger(context.paths.ledger, lease.check), _display(context)
-    with ledger, closing(display), StopRequest() as stop:
+    ledger = Ledger(context.paths.ledger, lease.check)
+    with ledger, closing(_display(context)) as display, StopRequest() as stop:
         call = Call(context, state, ledger, display, stop)
         ending.outcome = call.outcome(interrupted=True)
         for note in context.document.notes:

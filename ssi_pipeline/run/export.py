@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import ConfigError, InputError
+from ssi_pipeline.errors import ConfigError, InputError, OutputError
 from ssi_pipeline.quality.alarms import names_of
 from ssi_pipeline.run.finish import METHODS, METRICS, STATUSES, tile_metrics
 from ssi_pipeline.run.verify import open_context
@@ -24,6 +24,9 @@ _WORDS["method"] = {code: name for name, code in METHODS.items()}
 
 COLUMNS = ("tile", *(f"grid_{a}" for a in _AXES), *(f"start_{a}" for a in "zyx"), *METRICS, "alarms")
 """``start_*``: first voxel of the tile's core in the output. ``alarms``: names of those in ``flag``."""
+
+_HEAD_BYTES, _FOOT_BYTES = 256, 1 << 20
+"""Of an existing table: enough for the first names, and for the footer of all columns."""
 
 _ROWS = 10_000
 """Written at a time: a million tiles as Python's objects take gigabytes."""
@@ -47,6 +50,8 @@ def export(config: RunConfig, path: Path) -> int:
     ------
     ConfigError
         The name ends in neither .csv nor .parquet, or pyarrow is not installed.
+    OutputError
+        The file exists and is no such table.
     InputError
         There is no run, or nothing is calibrated yet.
     """
@@ -55,11 +60,29 @@ def export(config: RunConfig, path: Path) -> int:
         raise ConfigError(f"--output {path}: expected a name that ends in .csv or .parquet")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist")
+    _refuse_foreign(path)
     context = open_context(config)
     if not context.paths.calibration.exists():
         raise InputError(f"{context.paths.root} has no metrics yet: `ssi run` has solved nothing")
     write(path, _columns(context))
     return context.plan.n_tiles
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse to replace a file that is no table of ours: its names stand at the start, or at the end (Parquet)."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+            stream.seek(max(0, path.stat().st_size - _FOOT_BYTES))
+            ours = head.startswith(",".join(COLUMNS[:6]).encode()) or _is_parquet(head, stream.read())
+    except FileNotFoundError:
+        return
+    if not ours:
+        raise OutputError(f"--output {path} exists and is no table of ssi: give another name, or move it away")
+
+
+def _is_parquet(head: bytes, foot: bytes) -> bool:
+    return head.startswith(b"PAR1") and all(name.encode() in foot for name in COLUMNS)
 
 
 def _columns(context: Context) -> list[Column]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 
-from ssi_pipeline.errors import ConfigError, OutputError, SsiError
-from ssi_pipeline.executors.sharing import refuse_missing_gpu
+from ssi_pipeline.errors import ConfigError, SsiError
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.input_check import refuse_changed_input
-from ssi_pipeline.run.merge import settle_parts
+from ssi_pipeline.run.merge import refuse_working, settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, task_counts
@@ -20,11 +19,13 @@ from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.run.versions import describe_other_versions
+from ssi_pipeline.run.writer import hold_state
 from ssi_pipeline.storage.lease_file import Holder
 from ssi_pipeline.storage.ledger import Ledger, LedgerState, read_state
 from ssi_pipeline.storage.lock import Lease, Say, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
-from ssi_pipeline.storage.parts import Part, part_log, part_progress, parts_with_lock, save_count
+from ssi_pipeline.storage.output_lock import Leases, output_lease
+from ssi_pipeline.storage.parts import Part, part_lock, part_log, part_progress, parts_with_lock, save_count
 from ssi_pipeline.storage.state import StatePaths
 from ssi_pipeline.tasks import Context
 
@@ -49,45 +50,43 @@ def refuse_executor(prepared: Prepared) -> None:
         )
 
 
-def check_start(prepared: Prepared, ignore_disk: bool) -> None:
-    """Refuse at once what cannot be begun; where the state is there already, that is for the lock's holder to say.
-
-    Raises
-    ------
-    OutputError
-        See ``check_output``.
-    """
-    config = prepared.document.config
-    if not StatePaths(config.state_path).document.exists():
-        refuse_missing_gpu(config)
-    try:
-        check_output(prepared, new=False, ignore_disk=ignore_disk)
-    except OutputError:
-        # another part may be making the output this moment
-        if not StatePaths(prepared.document.config.state_path).root.exists():
-            raise
-
-
-def join(prepared: Prepared, part: Part, ignore_disk: bool, say: Say) -> Context:
+def join(prepared: Prepared, part: Part, stack: ExitStack, ignore_disk: bool, say: Say) -> tuple[Context, Leases]:
     """Set up the run and its channels unless they are ready; one part at a time.
+
+    Returns the run, and the lock of the part with the lease of its output, which ``stack`` holds. Both are taken
+    under the run's own lock: of two clients that exclude each other the first to come works, and one always does.
 
     Raises
     ------
     LockedError
         A run without parts, or parts of another number, work on this output.
     """
-    paths = StatePaths(prepared.document.config.state_path)
-    with run_lock(paths.lock, f"{SETTING_UP}{part}", say, _waiting(say)) as lease:
-        check_output(prepared, new=False, ignore_disk=ignore_disk)
-        settle_parts(paths, lease, say, lambda other: other.count != part.count)
-        alone = parts_with_lock(paths) == [part]
-        context, _ = start_or_resume(prepared, sweep=alone)  # what others write at this moment is no leftover
-        save_count(paths, part.count)
-        state = read_state(paths.ledger, task_counts(context))
-        _check_input(context, part, alone)
-        _say_incomplete(context, state)
-        if context.document.compute is None or not channels_ready(context, state):
-            context = _ready(context, state, lease, part)
+    config = prepared.document.config
+    paths = StatePaths(config.state_path)
+    refuse_working([part], paths, say)  # at once: the run's own lock may be held as long as a training takes
+    with hold_state(config, paths.lock, f"{SETTING_UP}{part}", say, _waiting(say)) as lease:
+        try:
+            check_output(prepared, new=False, ignore_disk=ignore_disk)
+            settle_parts(paths, lease, say, lambda other: other.count != part.count)
+            own = stack.enter_context(run_lock(part_lock(paths, part), str(part), say))
+            output = stack.enter_context(output_lease(config.output.path, paths.root, own, str(part), say))
+            return _set_up(prepared, part, lease, ignore_disk), Leases(own, output)
+        except BaseException:
+            stack.close()  # the folder can only go when it is empty
+            raise
+
+
+def _set_up(prepared: Prepared, part: Part, lease: Lease, ignore_disk: bool) -> Context:
+    check_output(prepared, new=False, ignore_disk=ignore_disk)  # as it is now that no other run can make it
+    paths = prepared.context.paths
+    alone = parts_with_lock(paths) == [part]
+    context, _ = start_or_resume(prepared, sweep=alone)  # what others write at this moment is no leftover
+    save_count(paths, part.count)
+    state = read_state(paths.ledger, task_counts(context))
+    _check_input(context, part, alone)
+    _say_incomplete(context, state)
+    if context.document.compute is None or not channels_ready(context, state):
+        context = _ready(context, state, lease, part)
     return context
 
 

@@ -11,7 +11,8 @@ from ssi_pipeline.run.array_checks import refuse_altered_arrays
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.ledger import read_heads
-from ssi_pipeline.storage.output import is_ours, read_fingerprint, refuse_missing_arrays
+from ssi_pipeline.storage.marker import read_marker, refuse_foreign_folder
+from ssi_pipeline.storage.output import is_ours, read_fingerprint, read_token, refuse_missing_arrays
 from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
@@ -27,16 +28,18 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
     """
     config = prepared.document.config
     output, paths = config.output.path, StatePaths(config.state_path)
+    refuse_foreign_folder(paths.root)
     known = paths.document.exists()
     if output.exists() and not is_ours(output):
         raise OutputError(f"{output} exists and is no output of ssi: choose another output.path, or move it away")
-    if output.exists() and not known and not new:
+    if not new:
+        refuse_other_token(output, paths)
+    # looked at once more: another part may have begun the run meanwhile, and its document comes before its output
+    if output.exists() and not known and not new and not paths.document.exists():
         raise OutputError(
             f"{output} is an output of ssi, but its state {paths.root} is gone, so nothing says what is done: "
             "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
         )
-    if paths.root.exists() and not known and not _is_barely_begun(paths.root):
-        raise OutputError(f"{paths.root} exists and is no state of ssi: choose another output.state, or move it away")
     for path in (output, paths.root):
         if not os.access(existing_parent(path), os.W_OK):
             raise OutputError(f"{existing_parent(path)} cannot be written to: choose another output.path")
@@ -54,6 +57,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
     """
     output = document.config.output.path
     if output.exists():
+        refuse_other_token(output, paths)
         found = read_fingerprint(output)
         if found != document.fingerprint:
             raise OutputError(
@@ -69,12 +73,20 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
         )
 
 
-def _is_barely_begun(root: Path) -> bool:
-    """Tell whether a folder holds no more than a run does that was killed before its document was written."""
-    if not root.is_dir():
-        return False
-    begun = ("lock", "lock-part-*", "*.partial", "psf-c*.npy")
-    return all(any(p.match(name) for name in begun) for p in root.iterdir())
+def refuse_other_token(output: Path, paths: StatePaths) -> None:
+    """Refuse an output that says that it belongs to another run than the state folder.
+
+    Raises
+    ------
+    OutputError
+        Their tokens differ, though the two runs may be of equal configurations.
+    """
+    found, expected = read_token(output), read_marker(paths.root)
+    if found and expected and found != expected:
+        raise OutputError(
+            f"{output} belongs to run {found[:8]}, the state in {paths.root} to run {expected[:8]}: put the right one "
+            "back, give the output.state of that run, or start over with `ssi run --new` (both are kept aside)"
+        )
 
 
 def _refuse_full_disk(prepared: Prepared) -> None:

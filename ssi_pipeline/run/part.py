@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
+from ssi_pipeline.executors.sharing import refuse_missing_gpu
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.driver import workers
-from ssi_pipeline.run.join import check_start, join, refuse_executor
+from ssi_pipeline.run.join import join, refuse_executor
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
+from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import prepare, task_counts
 from ssi_pipeline.run.progress import ProgressDisplay, size_of
 from ssi_pipeline.run.retraining import is_chosen
@@ -21,9 +23,8 @@ from ssi_pipeline.run.stages import TileStage, forget_failures
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped, stopping
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, read_states
-from ssi_pipeline.storage.lock import Lease, run_lock
-from ssi_pipeline.storage.parts import Part, part_ledger, part_lock, part_log, part_progress
-from ssi_pipeline.storage.state import StatePaths, make_state_folder
+from ssi_pipeline.storage.output_lock import Held
+from ssi_pipeline.storage.parts import Part, part_ledger, part_log, part_progress
 from ssi_pipeline.tasks import Context
 
 
@@ -52,16 +53,16 @@ def run_part(
     """
     prepared = prepare(config)
     refuse_executor(prepared)
-    check_start(prepared, ignore_disk)
-    paths = StatePaths(config.state_path)
-    make_state_folder(paths)
-    with run_lock(part_lock(paths, part), str(part), say) as lease:
-        context = join(prepared, part, ignore_disk, say)
+    if not prepared.context.paths.document.exists():
+        refuse_missing_gpu(config)
+    check_output(prepared, new=False, ignore_disk=ignore_disk)
+    with ExitStack() as stack:
+        context, lease = join(prepared, part, stack, ignore_disk, say)
         with stopping():
             return _run_locked(context, part, lease, retry_failed)
 
 
-def _run_locked(context: Context, part: Part, lease: Lease, retry_failed: bool) -> Outcome:
+def _run_locked(context: Context, part: Part, lease: Held, retry_failed: bool) -> Outcome:
     paths, tiles = context.paths, part.tiles(context.plan.n_tiles)
     own = part_ledger(paths, part)
     blocks, shared = own_blocks(context.plan, tiles)

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import ConfigError, InputError, OutputError
+from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.physics.psf import Psf, load_psf
 from ssi_pipeline.run.input_checks import refuse_large_chunks, refuse_partial_voxel_size
+from ssi_pipeline.run.overlap import refuse_overlap
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.digits import describe_digits
 from ssi_pipeline.storage.identity import identity
+from ssi_pipeline.storage.marker import refuse_foreign_folder
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.source import Source, open_source, spec_of
 from ssi_pipeline.storage.state import RunDocument, StatePaths, basis_of
@@ -42,8 +44,8 @@ class Prepared:
         return Context(self.document, StatePaths(self.document.config.state_path))
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Open the input, load the PSFs, cut the volume; write nothing.
+def prepare(config: RunConfig, new: bool = False) -> Prepared:
+    """Open the input, load the PSFs, cut the volume; write nothing. ``new``: an earlier run is not looked at.
 
     Raises
     ------
@@ -51,6 +53,7 @@ def prepare(config: RunConfig) -> Prepared:
         What is wrong, before any work starts.
     """
     refuse_overlap(config)
+    refuse_foreign_folder(config.state_path)
     source = open_source(spec_of(config.input))
     refuse_large_chunks(source, config)  # first of all: nothing is read of one
     # before anything is made of its shape: they prove that what is stated is there
@@ -71,7 +74,8 @@ def prepare(config: RunConfig) -> Prepared:
         [str(file_digest(file)) for file in models],
     )
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions(), notes)
-    document = _with_earlier_plan(document)
+    if not new:
+        document = _with_earlier_plan(document)
     cost = estimate_cost(document.plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
     return Prepared(document, psfs, cost, workers)
 
@@ -86,23 +90,6 @@ def task_counts(context: Context) -> dict[Kind, int]:
         "stitch": context.plan.n_blocks,
         "pyramid": context.pyramid.total_blocks,
     }
-
-
-def refuse_overlap(config: RunConfig) -> None:
-    """Refuse an output or a state folder that lies inside the input, or the other way round.
-
-    Raises
-    ------
-    OutputError
-        They overlap.
-    """
-    source = config.input.path.resolve()
-    for name, path in (("output.path", config.output.path.resolve()), ("output.state", config.state_path.resolve())):
-        if path == source or source in path.parents or path in source.parents:
-            raise OutputError(f"{name} {path} and input.path {source} overlap: put the output somewhere else")
-    output, state = config.output.path.resolve(), config.state_path.resolve()
-    if output == state or output in state.parents or state in output.parents:
-        raise OutputError(f"output.state {state} and output.path {output} overlap: put the one beside the other")
 
 
 def start_models(config: RunConfig, channels: int) -> list[Path]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
-import os
 import shutil
 import time
 from pathlib import Path
@@ -17,9 +15,10 @@ from ssi_pipeline.redact import redact
 from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.run.settle import demanded
-from ssi_pipeline.storage.atomic import sweep_partial_files
+from ssi_pipeline.storage.atomic import sweep_own, sweep_zarr
 from ssi_pipeline.storage.identity import as_far_as_readable
-from ssi_pipeline.storage.output import create_output
+from ssi_pipeline.storage.marker import claim_state_folder, read_marker
+from ssi_pipeline.storage.output import UNCERTAINTY, create_output, read_token, set_token
 from ssi_pipeline.storage.scratch import create_scratch
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
@@ -33,8 +32,10 @@ def put_aside(prepared: Prepared) -> list[Path]:
     tails = itertools.chain([stamp], (f"{stamp}-{n}" for n in itertools.count(2)))
     tail = next(t for t in tails if not any(p.with_name(f"{p.name}.{t}").exists() for p in paths))
     moved = [path.rename(path.with_name(f"{path.name}.{tail}")) for path in paths]
-    for path in moved:
-        (path / "lock").unlink(missing_ok=True)  # nobody works there
+    for before, after in zip(paths, moved, strict=True):
+        if before == config.state_path:
+            StatePaths(after).lock.unlink(missing_ok=True)  # nobody works there
+            sweep_own((after,))  # what a client had begun to write that came for the lock
     return moved
 
 
@@ -63,10 +64,11 @@ def start_or_resume(prepared: Prepared, sweep: bool = True) -> tuple[Context, bo
         create_stores(context)
     except OutputError:
         if not resumed:
-            shutil.rmtree(paths.root, ignore_errors=True)  # nothing has been done yet: leave nothing behind
+            _forget_inputs(context)  # nothing has been done yet: leave nothing behind
         raise
+    _mark_output(context)
     if sweep:
-        sweep_partial_files(config.output.path, paths.root)
+        _sweep(context)
     return context, resumed
 
 
@@ -84,14 +86,44 @@ def create_stores(context: Context) -> None:
 
 
 def save_inputs(prepared: Prepared) -> Context:
-    """Write a new run's document and PSFs to its state folder."""
+    """Write a new run's document and PSFs to its state folder, which is ours by its marker.
+
+    Raises
+    ------
+    OutputError
+        The folder is the user's.
+    """
     context = prepared.context
-    context.paths.root.mkdir(parents=True, exist_ok=True)
+    claim_state_folder(context.paths.root)
     for c, psf in enumerate(prepared.psfs):
         if psf is not None:
             np.save(context.paths.psf(c), psf.values)
     prepared.document.save(context.paths.document)
     return context
+
+
+def _forget_inputs(context: Context) -> None:
+    """Remove what ``save_inputs`` wrote; the marker, and the folder, are for whoever made them to remove."""
+    context.paths.document.unlink(missing_ok=True)
+    for c in range(context.plan.shape[1]):
+        context.paths.psf(c).unlink(missing_ok=True)
+
+
+def _mark_output(context: Context) -> None:
+    """Give an output of an earlier release, which has passed for the run's by its fingerprint, the run's token."""
+    output, token = context.document.config.output.path, read_marker(context.paths.root)
+    if token is not None and not read_token(output):
+        set_token(output, token)
+
+
+def _sweep(context: Context) -> None:
+    """Delete what killed writers left, by the names that they give; none may be at work."""
+    paths = context.paths
+    sweep_own((paths.root, paths.models, *paths.models.glob("tiles-*")))
+    if not context.plan.direct:
+        sweep_zarr(context.scratch_path, ())
+    levels = (str(level) for level in range(context.pyramid.n_levels))
+    sweep_zarr(context.document.config.output.path, (*levels, UNCERTAINTY, "quality"))
 
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
@@ -131,11 +163,10 @@ def _create_output(context: Context) -> None:
     output = context.document.config.output.path
     if output.exists():
         return
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    temporary = output.with_name(f".{output.name}.{read_marker(context.paths.root)}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        for stale in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
-            shutil.rmtree(stale)
+        shutil.rmtree(temporary, ignore_errors=True)  # by its name: left by a call of this run that was killed
         _fill_output(context, temporary)
         temporary.rename(output)
     except OSError as error:
@@ -161,4 +192,5 @@ def _fill_output(context: Context, temporary: Path) -> None:
             "seed": document.config.seed,
             "versions": document.versions,
         },
+        read_marker(context.paths.root) or "",
     )

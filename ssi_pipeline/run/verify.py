@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import CorruptDataError, InputError, LockedError
-from ssi_pipeline.run.merge import settle_parts
+from ssi_pipeline.errors import CorruptDataError, InputError, LockedError, OutputError
 from ssi_pipeline.run.missing import block_place
 from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.writer import sole_writer
 from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_states, records_of
-from ssi_pipeline.storage.lock import is_locked, run_lock
+from ssi_pipeline.storage.lock import is_locked
 from ssi_pipeline.storage.output import set_status
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.records import Kind, TaskRecord
@@ -142,9 +142,9 @@ def _record(context: Context, records: list[TaskRecord]) -> bool:
         return False
     with ExitStack() as stack:
         try:
-            lease = stack.enter_context(run_lock(context.paths.lock, "a verification"))
-            settle_parts(context.paths, lease, lambda _: None)  # or what they recorded earlier would count as later
-        except LockedError:
+            # merges what parts recorded earlier, or it would count as later
+            lease = stack.enter_context(sole_writer(context.document.config, "a verification"))
+        except (LockedError, OutputError):  # somebody works on it, or it is on a disk that may only be read
             return False
         ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))
         for record in records:

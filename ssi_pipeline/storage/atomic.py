@@ -5,21 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_LEFT_BY_US = re.compile(
+    r"\..+\.([0-9]+|[0-9a-f]{12}|[0-9a-f]{12}\.(new|taken|probe))\.partial|.+\.pt\.[0-9a-f]+\.partial"
+)
+"""Names of files that writers of this package never renamed: of this module (earlier releases: the process's number),
+of leases, of networks."""
+
+_LEFT_BY_ZARR = re.compile(r".+\.[0-9a-f]{32}\.partial")
+
+
+def partial_name(path: Path) -> Path:
+    """Return a name beside a file that no other writer has, also not of another machine."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+    # half of a surrogate pair comes from the bytes of a file name
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -30,7 +44,7 @@ def write_json(path: Path, document: Any) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a name to write to, which becomes ``path`` if nothing is raised, and is deleted otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = partial_name(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -40,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file so that ``target`` is whole or absent."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    temporary = partial_name(target)
     shutil.copyfile(source, temporary)
     temporary.replace(target)
 
@@ -53,10 +67,58 @@ def file_digest(path: Path) -> str | None:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def sweep_partial_files(*roots: Path) -> None:
-    """Delete what a killed writer left behind: files that were never renamed to their final name."""
-    for root in roots:
-        for folder, _, files in os.walk(root):
-            for name in files:
-                if name.endswith(".partial"):
-                    Path(folder, name).unlink(missing_ok=True)
+def create_whole(path: Path, content: bytes) -> bool:
+    """Make a file that is whole from its first moment; returns False where there is one of that name."""
+    private = partial_name(path)
+    try:
+        with private.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(private, path)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return _create_without_link(path, content)
+    finally:
+        private.unlink(missing_ok=True)
+    return True
+
+
+def _create_without_link(path: Path, content: bytes) -> bool:
+    """For file systems without hard links; a reader may see the file before its content."""
+    try:
+        with path.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except FileExistsError:
+        return False
+    except OSError:
+        path.unlink(missing_ok=True)  # this call has made it
+        raise
+    return True
+
+
+def sweep_own(folders: Iterable[Path]) -> None:
+    """Delete the files that this package's writers, killed, left in some folders; other names stay."""
+    for folder in folders:
+        if folder.is_dir():
+            _sweep(folder, [entry.name for entry in os.scandir(folder)], _LEFT_BY_US)
+
+
+def sweep_zarr(root: Path, below: Iterable[str]) -> None:
+    """Delete the files that zarr, killed, left in ``root`` and anywhere below those of its folders that are named."""
+    if root.is_dir():
+        _sweep(root, [entry.name for entry in os.scandir(root)], _LEFT_BY_ZARR)
+    for name in below:
+        for folder, _, files in os.walk(root / name):
+            _sweep(Path(folder), files, _LEFT_BY_ZARR)
+
+
+def _sweep(folder: Path, names: Iterable[str], pattern: re.Pattern[str]) -> None:
+    for name in names:
+        if pattern.fullmatch(name) and not (folder / name).is_dir():
+            (folder / name).unlink(missing_ok=True)

@@ -7,6 +7,8 @@ the loss of its lease cannot write over its successor's.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import secrets
@@ -22,12 +24,16 @@ _NOBODY = Process("an unknown machine", "", "", 0, "")
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lock and what for; ``counter`` grows with every renewal. An unreadable file has no token."""
+    """Who holds a lock and what for; ``counter`` grows with every renewal. An unreadable file has no token.
+
+    ``guard``: of the lease of an output, the name and token of the lock in the state folder that its holder has too.
+    """
 
     token: str
     purpose: str
     process: Process
     counter: int = 0
+    guard: str = ""
 
     def __str__(self) -> str:
         """Return who it is, for messages."""
@@ -52,8 +58,9 @@ def _parse(content: bytes) -> Holder:
     try:
         document = json.loads(content)
         process = Process(**document["process"])
-        return Holder(str(document["token"]), str(document["purpose"]), process, int(document["counter"]))
-    except (ValueError, KeyError, TypeError):
+        guard = str(document.get("guard", ""))
+        return Holder(str(document["token"]), str(document["purpose"]), process, int(document["counter"]), guard)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Holder("", "", _NOBODY)
 
 
@@ -148,13 +155,14 @@ def remove(path: Path, token: str) -> bool:
         private.unlink(missing_ok=True)
         return True
     # over whoever came meanwhile: as long as a file lies under such a name, newcomers wait and look again
-    private.replace(path)
+    with contextlib.suppress(FileNotFoundError):  # a run that started has swept it away
+        private.replace(path)
     return False
 
 
 def is_being_moved(path: Path) -> bool:
     """Tell whether some client may be about to put a file back."""
-    return any(path.parent.glob(f".{path.name}.*.taken.partial"))
+    return any(path.parent.glob(f".{glob.escape(path.name)}.*.taken.partial"))
 
 
 def age_seconds(path: Path) -> float | None:

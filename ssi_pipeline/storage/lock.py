@@ -60,6 +60,11 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name=f"lease of {path.name}", daemon=True)
         self._thread.start()
 
+    @property
+    def guard(self) -> str:
+        """The name of the lock and this holder's token: what the lease of an output refers to."""
+        return f"{self._path.name} {self._holder.token}"
+
     def check(self) -> None:
         """Make sure that the lock is still ours, before something is written that a successor would not expect.
 
@@ -113,6 +118,7 @@ def run_lock(
     purpose: str = "a run",
     say: Say | None = None,
     wait_for: Callable[[Holder], bool] | None = None,
+    guard: str = "",
 ) -> Iterator[Lease]:
     """Hold an exclusive lock. One left by a killed process is taken over, at once where that is of this machine.
 
@@ -124,6 +130,8 @@ def run_lock(
         Receives a line when it takes a while, and why.
     wait_for
         Tells of a holder that is at work whether to wait for it.
+    guard
+        Of the lock in the state folder, for the lease of an output.
 
     Raises
     ------
@@ -131,7 +139,7 @@ def run_lock(
         Another process holds it.
     """
     timing = TIMING
-    holder = Holder(secrets.token_hex(16), purpose, this_process())
+    holder = Holder(secrets.token_hex(16), purpose, this_process(), guard=guard)
     _acquire(path, holder, timing, _once(say), wait_for or (lambda _: False))
     lease = Lease(path, holder, timing)
     try:

@@ -35,17 +35,19 @@ def create_output(
     metadata: Mapping[str, Any],
     origin: Mapping[str, int],
     provenance: Mapping[str, Any],
+    token: str = "",
 ) -> None:
     """Create the group and the arrays of all levels at ``path``, marked as incomplete. Only the client calls this.
 
-    Its uncertainty is an image of its own inside, of the full resolution alone.
+    Its uncertainty is an image of its own inside, of the full resolution alone. ``token``: of the run, which its state
+    folder has as well.
     """
     version = section.ome_zarr
     group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
     document: Any = multiscales(version, section.path.stem, volume, metadata, pyramid.factors, origin)
     omero = omero_block(volume.axes, metadata.get("omero"), plan.shape, dtype, origin)
     ome: dict[str, Any] = {"multiscales": [document]} | ({"omero": omero} if omero else {})
-    ours: dict[str, Any] = {OWNER: {"status": "incomplete", "provenance": dict(provenance)}}
+    ours: dict[str, Any] = {OWNER: {"status": "incomplete", "token": token, "provenance": dict(provenance)}}
     group.attrs.update({"ome": {"version": version, **ome}, **ours} if version == "0.5" else {**ome, **ours})
     for level, shape in enumerate(pyramid.shapes):
         _create_level(group, level, volume.axes, (*pyramid.planes, *shape), dtype, pyramid.shard, plan.chunk, section)
@@ -101,6 +103,22 @@ def read_status(path: Path) -> str:
 def read_fingerprint(path: Path) -> str:
     """Return the fingerprint of the run that made an output, 'unknown' where it has none."""
     return str(_ours(path).get("provenance", {}).get("fingerprint", "unknown"))
+
+
+def read_token(path: Path) -> str | None:
+    """Return the token of the run that an output belongs to; None where it has none, or comes from an earlier release.
+
+    Also where its metadata cannot be read.
+    """
+    token = _ours(path).get("token")
+    return None if token is None else str(token)
+
+
+def set_token(path: Path, token: str) -> None:
+    """Record in an output of an earlier release to which run it belongs."""
+    group = zarr.open_group(path, mode="r+")
+    ours: Any = group.attrs[OWNER]
+    group.attrs[OWNER] = {**ours, "token": token}
 
 
 def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssi_pipeline.config import RunConfig, digest
-from ssi_pipeline.errors import CorruptDataError, OutputError
+from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box, TilePlan, Volume
 from ssi_pipeline.redact import redact_all
 from ssi_pipeline.storage.atomic import write_json
@@ -99,20 +99,6 @@ class StatePaths:
     def tile_model(self, tile: int) -> Path:
         """The network of one tile, kept when asked for."""
         return self.models / f"tiles-{tile // 1000:04d}" / f"tile-{tile}.pt"
-
-
-def make_state_folder(paths: StatePaths) -> None:
-    """Make the folder that the locks lie in.
-
-    Raises
-    ------
-    OutputError
-        The system refuses it.
-    """
-    try:
-        paths.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the state folder {paths.root} cannot be made: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.compute import Compute
-from ssi_pipeline.storage.output import UNCERTAINTY
+from ssi_pipeline.storage.marker import read_marker
+from ssi_pipeline.storage.output import UNCERTAINTY, read_token
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.sink import Sink
@@ -90,10 +91,25 @@ class Context:
         return self.sinks if kind == "stitch" else (self.sink,)
 
     def open_sinks(self, writable: bool) -> tuple[Sink, ...]:
-        """Return the images of ``sinks``, for oneself."""
+        """Return the images of ``sinks``, for oneself.
+
+        Raises
+        ------
+        RunChangedError
+            They are to be written to, but the output is another run's by now.
+        """
         output, axes = self.document.config.output, self.document.volume.axes
+        if writable:
+            self._refuse_other_output(output.path)
         paths = [output.path, output.path / UNCERTAINTY][: self.layers]
         return tuple(Sink(path, axes, self.plan.shard, writable) for path in paths)
+
+    def _refuse_other_output(self, output: Path) -> None:
+        found, expected = read_token(output), read_marker(self.paths.root)
+        if found and expected and found != expected:
+            raise RunChangedError(
+                f"{output} is another run's by now ({found[:8]}), not that of {self.paths.root} ({expected[:8]})"
+            )
 
     @property
     def arrays(self) -> tuple[str, ...]:

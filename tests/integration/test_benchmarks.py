@@ -18,6 +18,7 @@ import scale
 import score
 import tifffile
 import time_to_quality
+import two_clients
 import uncertainty
 import widefield
 
@@ -124,6 +125,23 @@ def test_the_short_forms_of_what_is_measured_of_alarms(
 ) -> None:
     study.main(["--short", "--output", str(tmp_path)])
     assert "|" in capsys.readouterr().out
+
+
+def test_two_clients_at_one_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert two_clients.run(["--short"]) == 0, capsys.readouterr().out
+    assert "4 starts of two clients, 0 things wrong" in capsys.readouterr().out
+
+
+def test_what_two_clients_may_not_do() -> None:
+    combination = two_clients.Combination("c", (0, ()), (1, ()))
+    good = "another run works on this output (process 7 on a)"
+    assert two_clients.judge(combination, [0, 2], ["", good]) == []
+    assert "refused" in two_clients.judge(combination, [0, 0], ["", ""])[0]
+    assert "refused" in two_clients.judge(combination, [2, 2], [good, good])[0]
+    assert "without a known reason" in two_clients.judge(combination, [2, 0], ["[Errno 39]", ""])[0]
+    assert "ended with 1" in two_clients.judge(combination, [1, 2], ["", good])[0]
+    assert two_clients.at_once([(0, 1), (1, 2)], [(1.5, 3)])
+    assert not two_clients.at_once([(0, 1), (1, 2)], [(2, 3)])
 
 
 def test_the_pick_of_two_trainings() -> None:

@@ -26,6 +26,7 @@ from ssi_pipeline.run.status import describe_status, read_status
 from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.storage.ledger import read_records, read_state
 from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.marker import MARKER, claim_state_folder
 from ssi_pipeline.storage.parts import Part, ledger_paths, parse_part, part_ledger, part_lock
 from ssi_pipeline.storage.state import StatePaths
 
@@ -410,16 +411,16 @@ sys.exit(main(["run", sys.argv[1], "--part", "1/2"]))
 def test_a_part_refuses_beside_a_plain_run(tmp_path: Path) -> None:
     config = case(tmp_path)
     paths = paths_of(config)
-    paths.root.mkdir()
+    claim_state_folder(paths.root)
     with run_lock(paths.lock), pytest.raises(LockedError, match="another run works on this output"):
         do(config, 1)
-    assert not list(paths.root.iterdir())
+    assert [p.name for p in paths.root.iterdir()] == [MARKER]
 
 
 def test_parts_wait_for_the_one_that_sets_up(tmp_path: Path) -> None:
     config = case(tmp_path)
     paths = paths_of(config)
-    paths.root.mkdir()
+    claim_state_folder(paths.root)
     with run_lock(paths.lock, "setting up for part 1 of 3"):
         process = start(config, "--part", "2/3")
         assert process.stdout is not None

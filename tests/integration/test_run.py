@@ -40,6 +40,7 @@ from ssi_pipeline.run import read_status, verify
 from ssi_pipeline.run.finish import METRICS
 from ssi_pipeline.storage.ledger import latest_records
 from ssi_pipeline.storage.lock import run_lock
+from ssi_pipeline.storage.marker import claim_state_folder
 from ssi_pipeline.storage.quality_arrays import TILE_DIMENSIONS
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
@@ -320,7 +321,7 @@ def test_metrics_lie_on_the_tile_grid(tmp_path: Path) -> None:
 def test_a_second_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = make_run(tmp_path, ramp((1, 32, 32)))
     state = config_of(config).state_path
-    state.mkdir()
+    claim_state_folder(state)
     with run_lock(state / "lock"), pytest.raises(LockedError, match="another run works on this output"):
         go(config)
     with run_lock(state / "lock"):
@@ -357,10 +358,10 @@ def test_a_run_killed_before_its_last_words_is_finished(tmp_path: Path) -> None:
 def test_a_run_killed_in_its_first_moments_is_begun(tmp_path: Path) -> None:
     config = make_run(tmp_path, ramp((1, 32, 32)))
     state = config_of(config).state_path
-    state.mkdir()
-    for name in ("lock", "psf-c0.npy", ".run.json.77.partial"):
+    token = claim_state_folder(state).token
+    for name in ("lock", "psf-c0.npy", ".run.json.0123456789ab.partial"):
         (state / name).write_bytes(b"torn")
-    (tmp_path / ".out.zarr.77.partial").mkdir()
+    (tmp_path / f".out.zarr.{token}.partial").mkdir()
     complete(config)
     assert not list(tmp_path.rglob("*.partial"))
 

@@ -1,0 +1,77 @@
+"""Places of an output and a state folder that hold, or lie in, what a run reads: refused, whatever is there now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import OutputError
+
+
+def refuse_overlap(config: RunConfig) -> None:
+    """Refuse an output or a state folder that overlaps with the other, or with a file or folder that is read.
+
+    Links are followed, and folders are compared as such: one may have several names.
+
+    Raises
+    ------
+    OutputError
+        They overlap.
+    """
+    own = (("output.path", config.output.path), (_state_name(config), config.state_path))
+    for name, path in own:
+        for what, source in sources(config):
+            if _overlap(path, source):
+                raise OutputError(
+                    f"{name} {path.resolve()} and {what} {source.resolve()} overlap: put the output somewhere else"
+                )
+    if _overlap(config.output.path, config.state_path):
+        raise OutputError(
+            f"{_state_name(config)} {config.state_path.resolve()} and output.path {config.output.path.resolve()} "
+            "overlap: put the one beside the other"
+        )
+
+
+def sources(config: RunConfig) -> Iterator[tuple[str, Path]]:
+    """Yield every path that a run reads (input, PSFs, networks, profile, the configuration itself), by its name."""
+    if config.file is not None:
+        yield "the configuration", config.file
+    for name, path in _paths(config, ""):
+        if not name.startswith("output."):
+            yield name, path
+
+
+def _paths(value: Any, name: str) -> Iterator[tuple[str, Path]]:
+    """Yield the paths anywhere in a section, so that a key to come is not forgotten here."""
+    if isinstance(value, Path):
+        yield name, value
+    elif isinstance(value, BaseModel):
+        for key in type(value).model_fields:
+            yield from _paths(getattr(value, key), f"{name}.{key}" if name else key)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _paths(item, name)
+
+
+def _state_name(config: RunConfig) -> str:
+    return "output.state" if config.output.state is not None else "the state folder"
+
+
+def _overlap(a: Path, b: Path) -> bool:
+    """Tell whether two places are one, or one of them lies in the other."""
+    a, b = a.resolve(), b.resolve()
+    return _holds(a, b) or _holds(b, a)
+
+
+def _holds(outer: Path, inner: Path) -> bool:
+    if outer == inner or outer in inner.parents:
+        return True
+    if not outer.exists():
+        return False
+    # another mount of the same folder, or a name in another case
+    return any(path.exists() and os.path.samefile(outer, path) for path in (inner, *inner.parents))
