@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssi_pipeline.cli import OK, REFUSED
+from ssi_pipeline.exit_status import ExitStatus
 
 REASONS = (
     "works on this output",  # another client, by its process
@@ -68,14 +68,16 @@ def judge(combination: Combination, codes: Sequence[int], said: Sequence[str]) -
     """Return what is wrong with how two clients ended."""
     told = " | ".join(text.strip().replace("\n", "; ")[-300:] for text in said)
     if combination.both:
-        return [] if list(codes) == [OK, OK] else [f"both should work: {codes}: {told}"]
-    refused = [n for n in (0, 1) if codes[n] == REFUSED]
+        return [] if set(codes) == {ExitStatus.COMPLETE} else [f"both should work: {codes}: {told}"]
+    # another client holds the lock (goes on later), or the output is another run's by now (never will)
+    refused = [n for n in (0, 1) if codes[n] in (ExitStatus.STOPPED, ExitStatus.REFUSED)]
     if len(refused) != 1:
         return [f"{len(refused)} refused: {codes}: {told}"]
     loser, winner = refused[0], 1 - refused[0]
     options = (combination.first, combination.second)[winner][1]
-    # a finish that comes before the last part says so, with status 1
-    good = (OK, 1) if "--finish" in options and combination.before == "one part" else (OK,)
+    good = {ExitStatus.COMPLETE}
+    if "--finish" in options and combination.before == "one part":
+        good.add(ExitStatus.UNFINISHED)  # a finish that comes before the last part says so
     wrong = [] if codes[winner] in good else [f"the one that was let in ended with {codes[winner]}: {told}"]
     if not any(reason in said[loser] for reason in REASONS):
         wrong.append(f"refused without a known reason: {said[loser]}")

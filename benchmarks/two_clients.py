@@ -32,9 +32,10 @@ from _two_clients import Arguments, Combination, at_once, combinations, judge
 from kill import hashes
 from scipy import ndimage
 
-from ssi_pipeline.cli import OK, main
+from ssi_pipeline.cli import main
 from ssi_pipeline.config import load_config
 from ssi_pipeline.executors import serial
+from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.run import verify
 from ssi_pipeline.run.status import read_status
 
@@ -112,7 +113,7 @@ class Case:
         process, words = self.start(number, options, "alone")
         (self.folder / "go").touch()
         process.join()
-        if process.exitcode != OK:
+        if process.exitcode != ExitStatus.COMPLETE:
             raise SystemExit(f"ssi run {' '.join(options)} alone: {process.exitcode}\n{words.read_text()}")
 
     def complete(self) -> list[str]:
@@ -179,7 +180,7 @@ def meet(case: Case, combination: Combination, tally: Tally, expected: dict[str,
     said = [words.read_text() for _, words in clients]
     tally.ends[" ".join(map(str, codes))] += 1
     spans = [_spans(words) for _, words in clients]
-    if combination.both or codes != [OK, OK] or at_once(*spans):
+    if combination.both or codes != [ExitStatus.COMPLETE, ExitStatus.COMPLETE] or at_once(*spans):
         tally.wrong += judge(combination, codes, said)
     else:
         tally.ends["one after the other"] += 1
