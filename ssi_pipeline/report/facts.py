@@ -19,7 +19,8 @@ from ssi_pipeline.run.reasons import without_numbers
 from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
 from ssi_pipeline.storage.lock import is_locked
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
-from ssi_pipeline.storage.records import KINDS, Kind, TaskRecord
+from ssi_pipeline.storage.records import KINDS, Kind, RecordHead, TaskRecord
+from ssi_pipeline.storage.tail import LedgerTail
 from ssi_pipeline.tasks import Context
 
 _MOST_NOTES = 100
@@ -114,11 +115,15 @@ class RunFacts:
 
 
 def _whole_lines(ledgers: Iterable[Path]) -> Iterator[bytes]:
-    """Yield the lines of all ledgers as ``read_records`` counts them."""
+    """Yield the lines of all ledgers as ``read_records`` counts them: those that are records."""
+
+    def as_it_is(line: bytes) -> bytes:
+        """Return the line; raises ValueError where it is no record."""
+        RecordHead.from_line(line)
+        return line
+
     for ledger in ledgers:
-        if ledger.exists():
-            with ledger.open("rb") as stream:
-                yield from (line for line in stream if line.endswith(b"\n"))
+        yield from LedgerTail(ledger).read(as_it_is)
 
 
 def read_facts(context: Context, configuration: str) -> RunFacts:

@@ -15,18 +15,19 @@ from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.finish import write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
+from ssi_pipeline.run.ledger_repair import readable_state
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.output_checks import check_output
-from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
+from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
 from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
-from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
+from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState
 from ssi_pipeline.storage.lock import Lease, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
 from ssi_pipeline.storage.records import TaskRecord
@@ -93,7 +94,7 @@ def run_locked(
 ) -> Outcome:
     """Do it under the run's lock; ``prove`` has the last word before the output is called complete."""
     context, resumed = start_or_resume(prepared)
-    state = read_state(context.paths.ledger, task_counts(context))
+    state = readable_state(context, lease.check)
     ledger, display = Ledger(context.paths.ledger, lease.check), _display(context)
     with ledger, closing(display), StopRequest() as stop:
         call = Call(context, state, ledger, display, stop)

@@ -10,15 +10,16 @@ from ssi_pipeline.redact import redact
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import workers
+from ssi_pipeline.run.ledger_repair import readable_state
 from ssi_pipeline.run.merge import settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.output_checks import check_output
-from ssi_pipeline.run.prepare import Prepared, task_counts
+from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.lease_file import Holder
-from ssi_pipeline.storage.ledger import Ledger, LedgerState, read_state
+from ssi_pipeline.storage.ledger import Ledger, LedgerState
 from ssi_pipeline.storage.lock import Lease, Say, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
 from ssi_pipeline.storage.parts import Part, part_log, part_progress, parts_with_lock, save_count
@@ -77,7 +78,7 @@ def join(prepared: Prepared, part: Part, ignore_disk: bool, say: Say) -> Context
         alone = parts_with_lock(paths) == [part]
         context, _ = start_or_resume(prepared, sweep=alone)  # what others write at this moment is no leftover
         save_count(paths, part.count)
-        state = read_state(paths.ledger, task_counts(context))
+        state = readable_state(context, lease.check)
         _say_incomplete(context, state)
         if not channels_ready(context, state):
             _ready(context, state, lease, part)

@@ -16,7 +16,7 @@ from ssi_pipeline.run.stages import Stage
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
-from ssi_pipeline.tasks.execute import INFRASTRUCTURE
+from ssi_pipeline.tasks.execute import INFRASTRUCTURE, STOPS_THE_RUN
 
 _BATCH_SECONDS = 0.5
 """Short jobs travel together, so that a round trip to a worker costs little; it is also what a kill may cost."""
@@ -131,9 +131,9 @@ class Loop:
         told = {record.key for record in completed.records}
         if completed.lost is None:
             self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in told)
-        full = [record for record in completed.records if "no_space" in record.quality]
+        stops = [record for record in completed.records if STOPS_THE_RUN in record.quality]
         for record in completed.records:
-            if record in full:
+            if record in stops:
                 continue
             if INFRASTRUCTURE in record.quality and self._budget.machine_is_to_blame(record.key):
                 self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
@@ -142,8 +142,8 @@ class Loop:
                 self._retry.append(replace(asked[record.key], attempt=record.attempt + 1))
             else:
                 self._record(record, stage)
-        if full:
-            raise OutputError(f"{full[0].key}: {full[0].error}; free some space and run again to resume")
+        if stops:
+            raise OutputError(f"{stops[0].key} on {stops[0].host}: {stops[0].error}, and run again to resume")
 
     def say(self, text: str) -> None:
         """Tell the user something."""

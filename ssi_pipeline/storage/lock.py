@@ -7,10 +7,11 @@ file, by a clock of its own: renewed, the holder lives; not renewed for a minute
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from ssi_pipeline.storage.lease_file import (
     renew,
 )
 from ssi_pipeline.storage.process import clock, state_of, this_process
+from ssi_pipeline.storage.system_errors import described, writing
 
 Say = Callable[[str], None]
 
@@ -100,11 +102,22 @@ class Lease:
                 return
             self._seen = now
 
-    def release(self) -> None:
-        """Give the lock back, if it is still ours."""
+    def release(self) -> str | None:
+        """Give the lock back, if it is still ours; returns why that cannot be done.
+
+        Nobody is harmed by one that stays: it is not renewed, and its process ends. So it is no error, least of all
+        one to replace the reason for which a run stops.
+        """
         self._end.set()
         self._thread.join()
-        remove(self._path, self._holder.token)
+        try:
+            remove(self._path, self._holder.token)
+        except OSError as problem:
+            return (
+                f"the lock {self._path} cannot be removed ({described(problem)}): it stays, and the next run takes it "
+                "over"
+            )
+        return None
 
 
 @contextmanager
@@ -132,12 +145,20 @@ def run_lock(
     """
     timing = TIMING
     holder = Holder(secrets.token_hex(16), purpose, this_process())
-    _acquire(path, holder, timing, _once(say), wait_for or (lambda _: False))
+    with writing(path):
+        _acquire(path, holder, timing, _once(say), wait_for or (lambda _: False))
     lease = Lease(path, holder, timing)
     try:
         yield lease
     finally:
-        lease.release()
+        problem = lease.release()
+        if problem is not None:
+            with suppress(OSError, ValueError):
+                (say or _to_stderr)(problem)
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _once(say: Say | None) -> Say:

@@ -15,6 +15,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box, Tile, TilePlan
+from ssi_pipeline.storage.system_errors import writing
 
 _REST = ".0.0.0.0"
 """What follows a tile's number in the name of its chunk: nothing is divided along the other axes."""
@@ -47,7 +48,8 @@ class Scratch:
         """Write the layers (layer z y x) on ``tile.valid`` as one whole chunk."""
         chunk = np.zeros(self.array.shape[1:], np.float32)
         chunk[tuple(slice(0, n) for n in layers.shape)] = layers
-        self.array[tile.index] = chunk
+        with writing(self._path(tile.index)):
+            self.array[tile.index] = chunk
 
     def read(self, tile: Tile, box: Box) -> NDArray[np.float32]:
         """Return the layers (layer z y x) on ``box``, which lies inside ``tile.valid``.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import CorruptDataError, OutputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.storage.system_errors import writing
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,14 @@ class Sink:
                 f"expected {array.dtype} values of shape {box.shape}, got {values.dtype} of shape {values.shape}"
             )
         index, squeezed = self._index(t, c, box), values.reshape(self._squeezed(box))
-        try:
-            array[index] = squeezed
-        except (ValueError, RuntimeError, LookupError):
-            # zarr reads a shard before it replaces it, and stumbles over a damaged one: away with that, once
-            self._shard_file(level, t, c, box).unlink(missing_ok=True)
-            array[index] = squeezed
+        file = self._shard_file(level, t, c, box)
+        with writing(file):
+            try:
+                array[index] = squeezed
+            except (ValueError, RuntimeError, LookupError):
+                # zarr reads a shard before it replaces it, and stumbles over a damaged one: away with that, once
+                file.unlink(missing_ok=True)
+                array[index] = squeezed
 
     def read(self, level: int, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the values on a box (z y x).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import time
@@ -10,10 +9,11 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from ssi_pipeline.errors import ExecutorError, SsiError
+from ssi_pipeline.errors import DamagedStateError, ExecutorError, MissingStateError, SsiError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
+from ssi_pipeline.storage.system_errors import breaks_machine, described, refuses_writes
 from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
 from ssi_pipeline.tasks.context import Context, RunSpec, load_context
@@ -24,15 +24,11 @@ from ssi_pipeline.tasks.worker_log import host_name, task_log
 BATCH_SECONDS = 1.0
 """A batch that has taken this long is not gone on with."""
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What the system says when nothing more can be written: nobody's fault but the disk's."""
-
+STOPS_THE_RUN = "stops_the_run"
+"""Key in a failed record's ``quality``: no task can succeed before somebody has done something about it."""
 
 INFRASTRUCTURE = "infrastructure"
 """Key in a failed record's ``quality``: the machine is at fault, not the task."""
-
-BROKEN_MACHINE = (errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
-"""What the system says when a mount or a device of this machine is gone; on another one the task may well succeed."""
 
 BROKEN_GPU = r"(?i)CUDA error: (?!out of memory)|No CUDA GPUs are available|CUDA driver initialization failed"
 """How torch begins when a GPU or its driver has failed; memory that does not suffice is another matter."""
@@ -96,7 +92,8 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
     error, trace = None, ""
     try:
         quality, written = _do(context, job)
-    except Exception as problem:  # the task boundary: recorded, and decided on by the client
+    except Exception as raised:  # the task boundary: recorded, and decided on by the client
+        problem = described(raised) if isinstance(raised, OSError) else raised
         error, trace, quality = _explain(problem), traceback.format_exc(), _consequence(problem)
     record = TaskRecord(
         kind=job.kind,
@@ -123,9 +120,9 @@ def _do(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
 
 def _consequence(problem: Exception) -> dict[str, Any]:
     """What the client has to know of a failure besides its text."""
-    if isinstance(problem, OSError) and problem.errno in NO_SPACE:
-        return {"no_space": True}
-    if isinstance(problem, ExecutorError) or (isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE):
+    if isinstance(problem, DamagedStateError) or refuses_writes(problem):
+        return {STOPS_THE_RUN: True}
+    if isinstance(problem, ExecutorError | MissingStateError) or breaks_machine(problem):
         return {INFRASTRUCTURE: True}
     if isinstance(problem, RuntimeError) and re.match(BROKEN_GPU, str(problem)):
         return {INFRASTRUCTURE: True}

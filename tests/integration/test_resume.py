@@ -189,12 +189,3 @@ def test_values_beyond_float32_fail_their_tile(tmp_path: Path) -> None:
     ((key, error),) = read_status(config_of(config)).failures
     assert key == "solve/0"
     assert "beyond the range of float32" in error
-
-
-def test_a_ledger_line_that_is_no_task_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = make_run(tmp_path, ramp((1, 64, 64)))
-    complete(config)
-    with (config_of(config).state_path / "ledger.jsonl").open("a") as stream:
-        stream.write('{"kind": "foo", "index": 1, "status": "done"}\n')
-    assert main(["status", str(config)]) == 2
-    assert "is no ledger record" in capsys.readouterr().err
