@@ -19,7 +19,7 @@ from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.say import say_repaired
 from ssi_pipeline.run.verify import check_all
 from ssi_pipeline.storage.atomic import replacing
-from ssi_pipeline.storage.ledger import DONE, WRITTEN, LedgerState, keep_damaged, read_records, read_states
+from ssi_pipeline.storage.ledger import DONE, WRITTEN, LedgerState, keep_damaged, read_states
 from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord
 from ssi_pipeline.storage.tail import records_and_gaps
 from ssi_pipeline.tasks import Context
@@ -65,10 +65,14 @@ def readable_state(
 
 def _rewrite(ledger: Path, more: list[TaskRecord]) -> None:
     with replacing(ledger) as temporary, temporary.open("wb") as stream:
-        for record in read_records(ledger):
+        for record in chain((r for r in records_and_gaps(ledger, _strict) if r is not None), more):
             stream.write(record.to_line().encode() + b"\n")
-        for record in more:
-            stream.write(record.to_line().encode() + b"\n")
+
+
+def _strict(line: bytes) -> TaskRecord:
+    """Return a record that every reader can read."""
+    RecordHead.from_line(line)
+    return TaskRecord.from_line(line)
 
 
 def _doubtful(context: Context, state: LedgerState, ledgers: list[Path]) -> list[TaskRecord]:

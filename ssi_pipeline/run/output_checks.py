@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 from ssi_pipeline.errors import OutputError
+from ssi_pipeline.run.output_repair import look_at_output
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.ledger import read_heads
-from ssi_pipeline.storage.output import is_ours, read_fingerprint, refuse_missing_arrays
+from ssi_pipeline.storage.output import read_fingerprint, refuse_missing_arrays
 from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
@@ -27,7 +28,8 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
     config = prepared.document.config
     output, paths = config.output.path, StatePaths(config.state_path)
     known = paths.document.exists()
-    if output.exists() and not is_ours(output):
+    place = look_at_output(output, prepared.context.arrays)
+    if place == "foreign" or (place == "damaged" and not known):
         raise OutputError(f"{output} exists and is no output of ssi: choose another output.path, or move it away")
     if output.exists() and not known and not new:
         raise OutputError(

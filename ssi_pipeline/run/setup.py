@@ -7,17 +7,23 @@ import itertools
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from zarr.abc.buffer import Buffer
+from zarr.abc.store import Store
+from zarr.storage import MemoryStore
 
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.output_checks import refuse_other_output
+from ssi_pipeline.run.output_repair import repair_output
 from ssi_pipeline.run.prepare import Prepared
-from ssi_pipeline.storage.atomic import sweep_partial_files
+from ssi_pipeline.run.say import say_repaired
+from ssi_pipeline.run.state_repair import save_psf, state_flaws
+from ssi_pipeline.storage.atomic import sweep_partial_files, sync, write_bytes
 from ssi_pipeline.storage.identity import UNREADABLE
 from ssi_pipeline.storage.output import create_output
 from ssi_pipeline.storage.scratch import create_scratch
@@ -54,9 +60,10 @@ def start_or_resume(prepared: Prepared, sweep: bool = True) -> tuple[Context, bo
     resumed = paths.document.exists()
     if resumed:
         document = _same_run(prepared, paths)
+        context = Context(document, paths)
+        _repair(context, prepared)
         refuse_other_output(document, paths)
         document.save(paths.document)  # where the work is done may have changed
-        context = Context(document, paths)
     else:
         context = save_inputs(prepared)
     try:
@@ -89,9 +96,18 @@ def save_inputs(prepared: Prepared) -> Context:
     context.paths.root.mkdir(parents=True, exist_ok=True)
     for c, psf in enumerate(prepared.psfs):
         if psf is not None:
-            np.save(context.paths.psf(c), psf.values)
+            save_psf(context.paths.psf(c), psf.values)
     prepared.document.save(context.paths.document)
     return context
+
+
+def _repair(context: Context, prepared: Prepared) -> None:
+    """Make small files again that are lost or damaged; says which."""
+    say = partial(say_repaired, context.paths)
+    repair_output(context, output_metadata(context), say)
+    for flaw in state_flaws(context, prepared.psfs):
+        flaw.remake()
+        say(f"{flaw}: made again from what is known")
 
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
@@ -142,17 +158,30 @@ def _create_output(context: Context) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         for stale in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
             shutil.rmtree(stale)
-        _fill_output(context, temporary)
+        for name, content in output_metadata(context).items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(temporary / name, content)
         temporary.rename(output)
+        sync(output.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(f"the output {output} cannot be made: {error}; choose another output.path") from error
 
 
-def _fill_output(context: Context, temporary: Path) -> None:
+def output_metadata(context: Context) -> dict[str, bytes]:
+    """Return every metadata file of the output by its path in it, as they are when a run begins.
+
+    From it both a new output is made and one that has lost some of them.
+    """
+    made: dict[str, Buffer] = {}
+    _fill_output(context, MemoryStore(made))
+    return {name: content.to_bytes() for name, content in made.items()}
+
+
+def _fill_output(context: Context, place: Store) -> None:
     document, output = context.document, context.document.config.output
     create_output(
-        temporary,
+        place,
         output,
         document.volume,
         context.dtype,

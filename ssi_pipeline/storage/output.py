@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from numcodecs import Zstd
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ssi_pipeline.config import OutputConfig
@@ -18,7 +19,9 @@ from ssi_pipeline.errors import OutputError
 from ssi_pipeline.geometry import TilePlan, Volume
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import PyramidPlan
+from ssi_pipeline.storage.atomic import sync_tree
 from ssi_pipeline.storage.multiscales import multiscales
+from ssi_pipeline.storage.zarr_metadata import edit_attributes, read_attributes, read_document
 
 UNCERTAINTY = "uncertainty"
 """Name of the image in the output that says how far off each pixel may be."""
@@ -28,7 +31,7 @@ OWNER = "ssi_pipeline"
 
 
 def create_output(
-    path: Path,
+    path: Path | Store,
     section: OutputConfig,
     volume: Volume,
     dtype: str,
@@ -38,7 +41,7 @@ def create_output(
     origin: Mapping[str, int],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Create the group and the arrays of all levels at ``path``, marked as incomplete. Only the client calls this.
+    """Create the group and the arrays of all levels, marked as incomplete, in a folder or a store of zarr.
 
     Its uncertainty is an image of its own inside, of the full resolution alone.
     """
@@ -128,26 +131,23 @@ def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
 
 
 def _has_multiscales(path: Path) -> bool:
-    try:
-        attributes: Any = dict(zarr.open_group(path, mode="r").attrs)
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-    return bool(attributes.get("ome", attributes).get("multiscales"))
+    return has_multiscales(read_attributes(path) or {})
+
+
+def has_multiscales(attributes: Mapping[str, Any]) -> bool:
+    """Tell whether a group's attributes are those of an OME-Zarr image, 0.4 or 0.5."""
+    inner = attributes.get("ome", attributes)
+    return isinstance(inner, Mapping) and bool(inner.get("multiscales"))
 
 
 def _ours(path: Path) -> dict[str, Any]:
-    try:
-        ours: Any = zarr.open_group(path, mode="r").attrs.get(OWNER, {})
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
-    return dict(ours)
+    ours = (read_attributes(path) or {}).get(OWNER, {})
+    return dict(ours) if isinstance(ours, dict) else {}
 
 
 def set_status(path: Path, status: str) -> None:
     """Record in the output whether it is ``incomplete`` or ``complete``."""
-    group = zarr.open_group(path, mode="r+")
-    ours: Any = group.attrs[OWNER]
-    group.attrs[OWNER] = {**ours, "status": status}
+    edit_attributes(path, lambda found: {**found, OWNER: {**found[OWNER], "status": status}})
 
 
 def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
@@ -170,6 +170,9 @@ def _quality_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
 def write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str) -> None:
     """Write one metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
     group = zarr.open_group(path, mode="r+")
+    for file in (path / "quality" / "zarr.json", path / "quality" / ".zgroup"):
+        if file.exists() and read_document(file) is None:
+            file.unlink()  # zarr makes it again where it is missing, but not where it is damaged
     three = group.metadata.zarr_format == 3
     compressors = [ZstdCodec(level=3), Crc32cCodec()] if three else Zstd(level=3, checksum=True)
     array = group.create_array(
@@ -181,5 +184,8 @@ def write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str)
         compressors=compressors,
         dimension_names=tuple(axes) if three else None,
         overwrite=True,
+        # values that are all NaN are written as well: a file that is not there was lost
+        config={"write_empty_chunks": True},
     )
     array[...] = values
+    sync_tree(path / "quality" / name)
