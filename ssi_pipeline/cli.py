@@ -81,6 +81,8 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.part is not None or options.finish:
         return _run_in_parts(options)
+    if options.new and options.recreate_output:
+        raise ConfigError("--new and --recreate-output exclude each other: --new makes an output in any case")
     config = load_config(options.config)
     outcome = run(
         config,
@@ -88,6 +90,7 @@ def _run(options: argparse.Namespace) -> int:
         retry_failed=options.retry_failed,
         ignore_disk=options.ignore_disk,
         name=str(options.config),
+        recreate_output=options.recreate_output,
     )
     if outcome.interrupted:
         return INTERRUPTED
@@ -102,6 +105,8 @@ def _run_in_parts(options: argparse.Namespace) -> int:
         raise ConfigError("--part and --finish exclude each other: finish when all parts are done")
     if options.new:
         raise ConfigError("--new starts over alone: with --part or --finish, move the earlier output and state away")
+    if options.recreate_output:
+        raise ConfigError("--recreate-output is for runs without parts: other parts may be writing to what is there")
     if options.finish and options.retry_failed:
         raise ConfigError("--retry-failed goes with --part, or without parts: --finish solves no tiles")
     if options.part is not None:
@@ -134,8 +139,13 @@ def _verify(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.verify import verify
 
     result = verify(load_config(options.config))
-    for problem in result.problems:
+    for problem in (*result.damage, *result.problems):
         _out.print(problem, markup=False)
+    if result.damage:
+        _out.print(f"{len(result.damage)} files of the run are damaged: `ssi run` makes them again; then verify again")
+    if result.unread:
+        _out.print(f"{result.unread} blocks could not be looked at before that")
+        return INCOMPLETE
     checked = result.blocks - result.missing
     _out.print(f"{checked - len(result.problems)} of {result.blocks} blocks are good", end="")
     _out.print(f", {result.missing} are not written yet" if result.missing else "", end="")

@@ -23,7 +23,9 @@ from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.quality_check import quality_problem
 from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
+from ssi_pipeline.run.say import say_repaired
 from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
 from ssi_pipeline.run.stop import StopRequest
@@ -49,6 +51,7 @@ def run(
     ignore_disk: bool = False,
     say: Callable[[str], None] = print,
     name: str = "CONFIG",
+    recreate_output: bool = False,
 ) -> Outcome:
     """Do whatever of a run is not done yet.
 
@@ -64,6 +67,8 @@ def run(
         Receives lines for the user before the display is up.
     name
         Of the configuration's file, for the commands that the user is told.
+    recreate_output
+        Make the output again where it is missing; one of another run of ours is put aside.
 
     Raises
     ------
@@ -72,12 +77,12 @@ def run(
     """
     prepared = prepare(config)
     paths = StatePaths(config.state_path)
-    check_output(prepared, new, ignore_disk)
+    check_output(prepared, new, ignore_disk, recreate_output)
     make_state_folder(paths)
     with end_hook(config) as ending, run_lock(paths.lock, say=say) as lease:
         settle_parts(paths, lease, say)
         if not (new and (paths.document.exists() or config.output.path.exists())):
-            return run_locked(prepared, lease, retry_failed, ending, name)
+            return run_locked(prepared, lease, retry_failed, ending, name, recreate_output=recreate_output)
         for moved in put_aside(prepared):
             say(f"the earlier run is kept as {moved}")
     # the lock went aside with the state: the new folder needs one of its own
@@ -91,9 +96,10 @@ def run_locked(
     ending: Ending,
     name: str,
     prove: Proof = lambda *_: [],
+    recreate_output: bool = False,
 ) -> Outcome:
     """Do it under the run's lock; ``prove`` has the last word before the output is called complete."""
-    context, resumed = start_or_resume(prepared)
+    context, resumed = start_or_resume(prepared, recreate=recreate_output)
     state = readable_state(context, lease.check)
     ledger, display = Ledger(context.paths.ledger, lease.check), _display(context)
     with ledger, closing(display), StopRequest() as stop:
@@ -138,7 +144,8 @@ def _work(call: Call, prove: Proof) -> bool:
     """Drive all stages and finish the output; returns False when asked to stop."""
     output = call.context.document.config.output.path
     set_status(output, "incomplete")
-    if not (call.state.all_written and is_chosen(call.context)) and not _compute(call):
+    ready = is_chosen(call.context) and call.context.paths.calibration.exists()
+    if not (call.state.nothing_to_do and ready) and not _compute(call):
         return False
     call.ledger.sync()  # refuses where the lock was lost meanwhile
     for line in describe_quality(write_metrics(call.context)):
@@ -203,4 +210,9 @@ def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
 
 def _is_finished(context: Context, state: LedgerState) -> bool:
     """Tell whether an earlier call ended well: one may have been killed between the last block and the last words."""
-    return state.all_written and read_status(context.document.config.output.path) == "complete"
+    if not state.nothing_to_do or read_status(context.document.config.output.path) != "complete":
+        return False
+    problem = quality_problem(context)
+    if problem is not None:
+        say_repaired(context.paths, f"{problem}: made again from the ledger")
+    return problem is None and context.paths.calibration.exists()

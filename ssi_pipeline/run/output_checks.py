@@ -17,8 +17,10 @@ from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 
 
-def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
+def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: bool = False) -> None:
     """Refuse an output that cannot be written or is not ours; with ``new`` put an earlier run aside.
+
+    ``recreate``: an output of ours may be missing, or be another run's.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
     place = look_at_output(output, prepared.context.arrays)
     if place == "foreign" or (place == "damaged" and not known):
         raise OutputError(f"{output} exists and is no output of ssi: choose another output.path, or move it away")
-    if output.exists() and not known and not new:
+    if output.exists() and not known and not (new or recreate):
         raise OutputError(
             f"{output} is an output of ssi, but its state {paths.root} is gone, so nothing says what is done: "
             "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
@@ -41,7 +43,7 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
     for path in (output, paths.root):
         if not os.access(existing_parent(path), os.W_OK):
             raise OutputError(f"{existing_parent(path)} cannot be written to: choose another output.path")
-    if (new or not known) and not ignore_disk:
+    if (new or not known or (recreate and place == "absent")) and not ignore_disk:
         _refuse_full_disk(prepared)
 
 
@@ -65,7 +67,8 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
     elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "
-            "put it back (is its disk mounted?), or start over with `ssi run --new`"
+            "put it back (is its disk mounted?); where it was deleted, `ssi run --recreate-output` makes it again, of all "
+            "that is still in the state folder"
         )
 
 

@@ -21,6 +21,7 @@ from ssi_pipeline.redact import redact
 from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.output_repair import repair_output
 from ssi_pipeline.run.prepare import Prepared
+from ssi_pipeline.run.recreate import make_room
 from ssi_pipeline.run.say import say_repaired
 from ssi_pipeline.run.state_repair import save_psf, state_flaws
 from ssi_pipeline.storage.atomic import sweep_partial_files, sync, write_bytes
@@ -44,11 +45,12 @@ def put_aside(prepared: Prepared) -> list[Path]:
     return moved
 
 
-def start_or_resume(prepared: Prepared, sweep: bool = True) -> tuple[Context, bool]:
+def start_or_resume(prepared: Prepared, sweep: bool = True, recreate: bool = False) -> tuple[Context, bool]:
     """Write what a new run needs, or check that the earlier one is the same; tells whether it resumes.
 
     Called under the run lock. An earlier run keeps its plan, also where another machine would now
-    cut the volume differently. ``sweep`` deletes what killed workers left; none may be at work.
+    cut the volume differently. ``sweep`` deletes what killed workers left; none may be at work. ``recreate``: an
+    output that is missing is made again, one of another run is put aside.
 
     Raises
     ------
@@ -61,11 +63,16 @@ def start_or_resume(prepared: Prepared, sweep: bool = True) -> tuple[Context, bo
     if resumed:
         document = _same_run(prepared, paths)
         context = Context(document, paths)
+        if recreate:
+            make_room(context, output_metadata(context), True, partial(say_repaired, paths))
         _repair(context, prepared)
-        refuse_other_output(document, paths)
+        if not recreate:
+            refuse_other_output(document, paths)
         document.save(paths.document)  # where the work is done may have changed
     else:
         context = save_inputs(prepared)
+        if recreate:
+            make_room(context, output_metadata(context), False, partial(say_repaired, paths))
     try:
         create_stores(context)
     except OutputError:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.run.retraining import was_chosen, write_list
 from ssi_pipeline.storage.atomic import replacing, write_json
 from ssi_pipeline.storage.ledger import latest_records
 from ssi_pipeline.storage.records import Kind, TaskRecord
@@ -42,6 +43,7 @@ def state_flaws(context: Context, psfs: Sequence[Psf | None] = ()) -> Iterator[F
     """
     yield from _psfs(context, psfs)
     yield from _from_ledger(context)
+    yield from _retrained(context)
     if not context.plan.direct:
         problem = scratch_problem(context.scratch_path, context.plan, context.layers)
         if problem is not None:
@@ -81,6 +83,18 @@ def _from_ledger(context: Context) -> Iterator[Flaw]:
             yield Flaw(path, "missing", partial(write_json, path, expected))
         elif _text(_read(path)) != _text(expected):
             yield Flaw(path, "damaged", partial(write_json, path, expected))
+
+
+def _retrained(context: Context) -> Iterator[Flaw]:
+    """The list of tiles that are trained once more: a lost one would be made of what came of it."""
+    path = context.paths.retrained
+    document = _read(path) if path.exists() else None
+    if isinstance(document, dict) and isinstance(document.get("tiles"), list):
+        return
+    if (path.exists() or context.document.config.training.retrain) and was_chosen(context):
+        yield Flaw(path, "damaged" if path.exists() else "missing", partial(write_list, context))
+    elif path.exists():
+        yield Flaw(path, "damaged", path.unlink)  # no tile was taken back yet: it is chosen again
 
 
 def _calibrations(context: Context) -> list[Any] | None:

@@ -169,6 +169,7 @@ def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
         tail = LedgerTail(path)
         for head in tail.heads():
             state.note(head)
+        tail.note_zeros_at_end()
         if tail.unreadable.count:
             state.unreadable.append(tail.unreadable)
     return state

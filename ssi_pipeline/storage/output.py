@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -154,8 +155,17 @@ def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
     """Return one metric on the tile grid (t c z y x), None where it was not written (yet)."""
     try:
         return np.asarray(zarr.open_array(path / "quality" / name, mode="r")[...], np.float32)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return None
+
+
+def has_all_chunks(path: Path, name: str) -> bool:
+    """Tell whether no file of a metric's array is lost or empty, which would read as NaN without an error."""
+    folder = path / "quality" / name
+    array = zarr.open_array(folder, mode="r")
+    grid = itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)))
+    files = (folder / array.metadata.encode_chunk_key(cell) for cell in grid)
+    return all(file.is_file() and file.stat().st_size > 0 for file in files)
 
 
 def _quality_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:

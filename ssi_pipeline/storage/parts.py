@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssi_pipeline.errors import ConfigError, CorruptDataError
+from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.storage.atomic import write_text
 from ssi_pipeline.storage.lock import Held, look_at_lock
 from ssi_pipeline.storage.state import StatePaths
@@ -115,20 +115,11 @@ def save_count(paths: StatePaths, count: int) -> None:
 
 
 def read_count(paths: StatePaths) -> int | None:
-    """Return into how many parts a run was last cut, None where it never was.
-
-    Raises
-    ------
-    CorruptDataError
-        The file was changed.
-    """
-    file = _count_file(paths)
+    """Return into how many parts a run was last cut, None where it never was, or the file does not say any more."""
     try:
-        return int(file.read_text())
-    except FileNotFoundError:
+        return int(_count_file(paths).read_text())
+    except (FileNotFoundError, ValueError):
         return None
-    except ValueError as error:
-        raise CorruptDataError(f"{file} holds no number of parts ({error}): remove it") from error
 
 
 def _count_file(paths: StatePaths) -> Path:

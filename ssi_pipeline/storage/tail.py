@@ -77,6 +77,14 @@ class LedgerTail:
             finally:
                 self.bytes_read, self._lines, self._last = place, count, last
 
+    def note_zeros_at_end(self) -> None:
+        """Count zeros that follow the last line, where nobody is writing: a crash has left them for what it took."""
+        if self._path.exists():
+            with self._path.open("rb") as stream:
+                stream.seek(self.bytes_read)
+                if b"\0" in stream.read():
+                    self.unreadable.note(self._lines + 1)
+
     def replaced(self) -> bool:
         """Tell whether the ledger is shorter than what was read of it, or another one: read it from its start then."""
         if not self.bytes_read:
@@ -96,6 +104,8 @@ def records_and_gaps(path: Path, parse: Callable[[bytes], Parsed]) -> Iterator[P
     with path.open("rb") as stream:
         for line in stream:
             if not line.endswith(b"\n"):
+                if b"\0" in line:
+                    yield None
                 return
             whole, damaged = _without_zeros(line)
             if damaged:
