@@ -67,8 +67,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
     elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "
-            "put it back (is its disk mounted?); where it was deleted, `ssi run --recreate-output` makes it again, of all "
-            "that is still in the state folder"
+            "put it back (is its disk mounted?); where it was deleted, `ssi run --recreate-output` makes it again"
         )
 
 

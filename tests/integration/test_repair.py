@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import zarr
-from builders import beads, complete, config_of, go, hashes, make_run, ramp
+from builders import beads, complete, config_of, go, hashes, image_files, make_run, ramp, records
+from damage import BLENDED, HARMS, copied, cut_ledger, empty, ledger_of, said, with_garbage, with_zeros
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import OutputError
@@ -21,27 +22,6 @@ from ssi_pipeline.storage.output import read_status as read_output_status
 from ssi_pipeline.tasks.execute import execute  # noqa: F401 the package must be importable first
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def zeros(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def half(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def nothing(path: Path) -> None:
-    path.write_text("null")
-
-
-HARMS = (empty, zeros, half, nothing, Path.unlink)
-BLENDED = {"core": 32, "blend": 8}
-"""With scratch; without blending a tile is written directly."""
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of both formats, to be copied."""
@@ -50,16 +30,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         output = {"ome_zarr": version, "uncertainty": 2}
         complete(make_run(folder / version, beads((1, 64, 96)), solver="wiener", tiling=BLENDED, output=output))
     return folder
-
-
-def copy(finished: Path, folder: Path, version: str = "0.5") -> Path:
-    shutil.copytree(finished / version, folder, dirs_exist_ok=True)
-    return folder / "run.yaml"
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    captured = capsys.readouterr()
-    return captured.out + captured.err
 
 
 METADATA = {
@@ -85,7 +55,7 @@ def document_of(path: Path) -> Any:
 def test_metadata_of_the_output_are_made_again(
     finished: Path, tmp_path: Path, version: str, harm: Callable[[Path], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = copy(finished, tmp_path, version)
+    config = copied(finished / version, tmp_path)
     output = tmp_path / "out.zarr"
     good = {name: document_of(output / name) for name in METADATA[version]}
     image = hashes(output)
@@ -104,7 +74,7 @@ def test_metadata_of_the_output_are_made_again(
 
 
 def test_what_can_still_be_read_of_metadata_is_kept(finished: Path, tmp_path: Path) -> None:
-    config = copy(finished, tmp_path)
+    config = copied(finished / "0.5", tmp_path)
     group = tmp_path / "out.zarr" / "zarr.json"
     document = json.loads(group.read_bytes())
     del document["attributes"]["ome"]["multiscales"]
@@ -151,7 +121,7 @@ def test_without_metadata_only_the_recorded_voxels_prove_whose_output_it_is(tmp_
 def test_a_folder_with_other_things_is_never_taken_for_a_damaged_output(
     finished: Path, tmp_path: Path, content: str | None
 ) -> None:
-    config = copy(finished, tmp_path)
+    config = copied(finished / "0.5", tmp_path)
     group = tmp_path / "out.zarr" / "zarr.json"
     if content is None:
         group.unlink()
@@ -164,28 +134,6 @@ def test_a_folder_with_other_things_is_never_taken_for_a_damaged_output(
 
 
 # the ledger
-
-
-def ledger_of(config: Path) -> Path:
-    return config_of(config).state_path / "ledger.jsonl"
-
-
-def cut_ledger(config: Path, count: int) -> None:
-    path = ledger_of(config)
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:count]))
-
-
-def with_zeros(path: Path, number: int) -> None:
-    """Put zeros over a line and its end, as a page that a network file system has lost."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    lines[number] = bytes(len(lines[number]))
-    path.write_bytes(b"".join(lines))
-
-
-def with_garbage(path: Path, number: int) -> None:
-    lines = path.read_bytes().splitlines(keepends=True)
-    lines[number] = b"\xff\xfe{" + lines[number][3:]
-    path.write_bytes(b"".join(lines))
 
 
 @pytest.mark.parametrize(("blend", "harm"), [(0, with_zeros), (8, with_zeros), (8, with_garbage)])
