@@ -24,7 +24,7 @@ def test_an_output_that_was_deleted_is_made_again(
     config = make_run(tmp_path, beads((1, 64, 96)), solver="wiener", tiling=tiling, output=output)
     good = hashes(complete(config))
     if when == "begun":
-        cut_ledger(config, 6)
+        cut_ledger(config, 9)
     known = {r.index for r in records(config, "solve")}
     shutil.rmtree(tmp_path / "out.zarr")
     with pytest.raises(OutputError, match=r"is gone.*--recreate-output"):
