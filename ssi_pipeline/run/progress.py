@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.atomic import write_json
+from ssi_pipeline.storage.system_errors import writing
 
 _LINE_SECONDS = 15.0
 _FILE_SECONDS = 2.0
@@ -41,7 +42,8 @@ class ProgressDisplay:
 
     def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._log = log.open("a")
+        with writing(log):
+            self._log = log.open("a")
         self._file = state_file
         self._live = self._stream.isatty()
         self._bar: Progress | None = None

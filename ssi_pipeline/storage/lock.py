@@ -51,6 +51,10 @@ TIMING = Timing()
 """Six renewals may be late before a lease is lost: file servers pause."""
 
 
+_unreleased: set[str] = set()
+"""Tokens of locks of this process that could not be removed: nobody holds them, though the process lives."""
+
+
 class Lease:
     """A lock that is held, and renewed by a thread of its own."""
 
@@ -77,9 +81,9 @@ class Lease:
         now = clock()
         try:
             self._lost = self._lost or not is_held(self._path, self._holder, self._timing.settle)
-        except OSError:
+        except OSError as problem:
             if now - self._seen > self._timing.stale / 2:
-                raise
+                raise described(problem, self._path) from problem
             return  # a file server that pauses; nobody takes over so soon
         if self._lost:
             raise LockLostError(
@@ -113,6 +117,7 @@ class Lease:
         try:
             remove(self._path, self._holder.token)
         except OSError as problem:
+            _unreleased.add(self._holder.token)
             return (
                 f"the lock {self._path} cannot be removed ({described(problem)}): it stays, and the next run takes it "
                 "over"
@@ -192,6 +197,8 @@ def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Cal
 
 def _judge(path: Path, found: Holder, timing: Timing, say: Say) -> Literal["alive", "stale", "changed"]:
     """Tell whether a holder lives; watches its lease only where nothing else tells."""
+    if found.token in _unreleased:
+        return "stale"
     state = state_of(found.process) if found.token else "elsewhere"
     if state == "there":
         return "alive"

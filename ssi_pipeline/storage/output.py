@@ -22,6 +22,7 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import PyramidPlan
 from ssi_pipeline.storage.atomic import sync_tree
 from ssi_pipeline.storage.multiscales import multiscales
+from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.storage.zarr_metadata import edit_attributes, read_attributes, read_document
 
 UNCERTAINTY = "uncertainty"
@@ -179,6 +180,11 @@ def _quality_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str) -> None:
     """Write one metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
+    with writing(path / "quality" / name):
+        _write_quality(path, name, values, axes)
+
+
+def _write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str) -> None:
     group = zarr.open_group(path, mode="r+")
     for file in (path / "quality" / "zarr.json", path / "quality" / ".zgroup"):
         if file.exists() and read_document(file) is None:

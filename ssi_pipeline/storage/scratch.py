@@ -85,7 +85,9 @@ class Scratch:
 
     def release(self, tile: int) -> None:
         """Delete a tile's chunk."""
-        self._path(tile).unlink(missing_ok=True)
+        path = self._path(tile)
+        with writing(path):
+            path.unlink(missing_ok=True)
 
     def _path(self, tile: int) -> Path:
         return self.root / f"{tile}{_REST}"

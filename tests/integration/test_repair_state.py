@@ -120,23 +120,6 @@ def test_scratch_is_read_again_when_its_metadata_are_back(tmp_path: Path, harm: 
     assert json.loads((scratch / "zarr.json").read_bytes()) == before
 
 
-@pytest.mark.parametrize("harm", [empty, Path.unlink])
-def test_the_list_of_tiles_to_train_once_more_is_the_one_that_was_made(tmp_path: Path, harm: Harm) -> None:
-    """Not one made of what came of the second training."""
-    image = beads((1, 96, 96))
-    image[0, :32, :32] = np.random.default_rng(0).integers(0, 60000, (32, 32))
-    training = {**TINY["training"], "retrain": True}
-    config = make_run(tmp_path, image, solver="ssi", network=TINY["network"], training=training)
-    good = hashes(complete(config))
-    chosen = config_of(config).state_path / "retrained.json"
-    before = chosen.read_bytes()
-    assert json.loads(before)["tiles"], "no tile stands out: nothing is tested"
-    harm(chosen)
-    image_files(tmp_path / "out.zarr")[0].unlink()
-    assert hashes(complete(config)) == good
-    assert chosen.read_bytes() == before
-
-
 # quality/
 
 
