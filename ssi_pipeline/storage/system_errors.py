@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssi_pipeline.errors import OutputError, SsiError
+from ssi_pipeline.errors import CorruptDataError, OutputError, SsiError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,17 @@ _CAUSES = REFUSED_WRITES | BROKEN_MACHINE
 
 def refuses_writes(problem: BaseException) -> bool:
     """Tell whether nothing more can be written at all."""
-    return isinstance(problem, OSError) and problem.errno in REFUSED_WRITES
+    return _errno(problem) in REFUSED_WRITES
 
 
 def breaks_machine(problem: BaseException) -> bool:
     """Tell whether a mount or a device of this machine is gone."""
-    return isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE
+    return _errno(problem) in BROKEN_MACHINE
+
+
+def _errno(problem: BaseException) -> int | None:
+    """Return what the system said; an OSError of two arguments, as our own may be, takes the first for an errno."""
+    return problem.errno if isinstance(problem, OSError) and not isinstance(problem, CorruptDataError) else None
 
 
 def described(problem: OSError, path: Path | None = None) -> OSError:

@@ -120,13 +120,15 @@ def _do(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
 
 def _consequence(problem: Exception) -> dict[str, Any]:
     """What the client has to know of a failure besides its text."""
+    if isinstance(problem, ScratchError):
+        return {"scratch_tile": problem.tile}
     if isinstance(problem, DamagedStateError) or refuses_writes(problem):
         return {STOPS_THE_RUN: True}
     if isinstance(problem, ExecutorError | MissingStateError) or breaks_machine(problem):
         return {INFRASTRUCTURE: True}
     if isinstance(problem, RuntimeError) and re.match(BROKEN_GPU, str(problem)):
         return {INFRASTRUCTURE: True}
-    return {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
+    return {}
 
 
 _SIMPLE = {
