@@ -15,10 +15,11 @@ from damage import BLENDED, HARMS, copied, cut_ledger, empty, ledger_of, said, w
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import OutputError
-from ssi_pipeline.run import verify
+from ssi_pipeline.run import finish_parts, run_part, verify
 from ssi_pipeline.run.status import describe_status, read_status
 from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.output import read_status as read_output_status
+from ssi_pipeline.storage.parts import Part
 from ssi_pipeline.tasks.execute import execute  # noqa: F401 the package must be importable first
 
 
@@ -214,3 +215,27 @@ def test_a_level_made_before_what_is_below_it_is_made_again(tmp_path: Path) -> N
     later = records(config, "pyramid")[before:]
     assert [r.status for r in later] == ["invalid"] * 2 + ["done"] * 2
     assert "made of an earlier state" in str(later[0].error)
+
+
+@pytest.mark.parametrize("again", ["the part", "the finish"])
+def test_a_damaged_line_of_a_part(tmp_path: Path, again: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_run(tmp_path / "whole", ramp((1, 64, 128)), tiling=BLENDED)
+    good = hashes(complete(config))
+    config = make_run(tmp_path / "parts", ramp((1, 64, 128)), tiling=BLENDED)
+    for number in (1, 2):
+        run_part(config_of(config), Part(2, number), say=print)
+    ledger = config_of(config).state_path / "ledger-part-1-of-2.jsonl"
+    lines = ledger.read_bytes().splitlines()
+    with_zeros(ledger, next(i for i, line in enumerate(lines) if b'"stitch"' in line))
+    capsys.readouterr()
+    if again == "the part":
+        assert run_part(config_of(config), Part(2, 1), say=print).complete
+        assert f"of {ledger} cannot be read" in said(capsys)
+    outcome = finish_parts(config_of(config), say=print)
+    if again == "the finish" and not outcome.complete:  # a block's tiles may have left the scratch: the part's to do
+        run_part(config_of(config), Part(2, 1), say=print)
+        outcome = finish_parts(config_of(config), say=print)
+    assert outcome.complete
+    assert hashes(tmp_path / "parts" / "out.zarr") == good
+    assert verify(config_of(config)).good
+    assert list(config_of(config).state_path.glob("ledger*.damaged-*"))
