@@ -20,7 +20,6 @@ from ssi_pipeline.run.status import describe_status, read_status
 from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.output import read_status as read_output_status
 from ssi_pipeline.storage.parts import Part
-from ssi_pipeline.tasks.execute import execute  # noqa: F401 the package must be importable first
 
 
 @pytest.fixture(scope="module")
@@ -219,9 +218,9 @@ def test_a_level_made_before_what_is_below_it_is_made_again(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("again", ["the part", "the finish"])
 def test_a_damaged_line_of_a_part(tmp_path: Path, again: str, capsys: pytest.CaptureFixture[str]) -> None:
-    config = make_run(tmp_path / "whole", ramp((1, 64, 128)), tiling=BLENDED)
+    config = make_run(tmp_path / "whole", ramp((2, 64, 64)), tiling=BLENDED)
     good = hashes(complete(config))
-    config = make_run(tmp_path / "parts", ramp((1, 64, 128)), tiling=BLENDED)
+    config = make_run(tmp_path / "parts", ramp((2, 64, 64)), tiling=BLENDED)
     for number in (1, 2):
         run_part(config_of(config), Part(2, number), say=print)
     ledger = config_of(config).state_path / "ledger-part-1-of-2.jsonl"
