@@ -20,7 +20,7 @@ from ssi_pipeline.errors import OutputError
 from ssi_pipeline.geometry import TilePlan, Volume
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import PyramidPlan
-from ssi_pipeline.storage.atomic import sync_tree
+from ssi_pipeline.storage.atomic import sync, sync_tree
 from ssi_pipeline.storage.multiscales import multiscales
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.storage.zarr_metadata import edit_attributes, read_attributes, read_document
@@ -205,3 +205,7 @@ def _write_quality(path: Path, name: str, values: NDArray[np.float32], axes: str
     )
     array[...] = values
     sync_tree(path / "quality" / name)
+    for file in (path / "quality").iterdir():
+        if file.is_file():
+            sync(file)  # the group's metadata
+    sync(path / "quality")
