@@ -99,6 +99,8 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.part is not None or options.finish:
         return _run_in_parts(options)
+    if options.new and options.recreate_output:
+        raise ConfigError("--new and --recreate-output exclude each other: --new makes an output in any case")
     config = load_config(options.config)
     outcome = run(
         config,
@@ -106,6 +108,7 @@ def _run(options: argparse.Namespace) -> int:
         retry_failed=options.retry_failed,
         ignore_disk=options.ignore_disk,
         name=str(options.config),
+        recreate_output=options.recreate_output,
     )
     return outcome.exit_status
 
@@ -118,6 +121,8 @@ def _run_in_parts(options: argparse.Namespace) -> int:
         raise ConfigError("--part and --finish exclude each other: finish when all parts are done")
     if options.new:
         raise ConfigError("--new starts over alone: with --part or --finish, move the earlier output and state away")
+    if options.recreate_output:
+        raise ConfigError("--recreate-output is for runs without parts: other parts may be writing to what is there")
     if options.finish and options.retry_failed:
         raise ConfigError("--retry-failed goes with --part, or without parts: --finish solves no tiles")
     if options.part is not None:
@@ -152,8 +157,13 @@ def _verify(options: argparse.Namespace) -> int:
 
     same = _verify_input(options) if options.input else True
     result = verify(load_config(options.config))
-    for problem in result.problems:
+    for problem in (*result.damage, *result.problems):
         _out.print(problem)
+    if result.damage:
+        _out.print(f"{len(result.damage)} files of the run are damaged: `ssi run` makes them again; then verify again")
+    if result.unread:
+        _out.print(f"{result.unread} blocks could not be looked at before that")
+        return ExitStatus.FAILED
     checked = result.blocks - result.missing
     _out.print(f"{checked - len(result.problems)} of {result.blocks} blocks are good", end="")
     _out.print(f", {result.missing} are not written yet" if result.missing else "", end="")
@@ -165,7 +175,7 @@ def _verify(options: argparse.Namespace) -> int:
             else "not noted: a run is going on, or its folders may only be read; verify again later"
         )
         _out.print(noted)
-    if result.problems or not same:
+    if result.problems or result.damage or not same:
         return ExitStatus.FAILED
     return ExitStatus.COMPLETE if result.good else ExitStatus.UNFINISHED
 

@@ -54,6 +54,14 @@ class CorruptDataError(SsiError, OSError):
     """Stored data cannot be read back as it was written."""
 
 
+class DamagedStateError(CorruptDataError):
+    """A small file of the run is damaged; the next start makes it again."""
+
+
+class MissingStateError(CorruptDataError):
+    """A small file of the run is not to be seen from here: it is gone, or this machine lost its mount."""
+
+
 class TrainingError(SsiError, RuntimeError):
     """A training diverged, collapsed, or ended worse than the linear solution."""
 

@@ -58,6 +58,11 @@ def _add_run(add: Add) -> None:
     run.add_argument("--new", action="store_true", help="start over; an earlier run on this output is kept aside")
     run.add_argument("--retry-failed", action="store_true", help="also take up the tiles that failed before")
     run.add_argument("--ignore-disk", action="store_true", help="start although the disk may be too small")
+    run.add_argument(
+        "--recreate-output",
+        action="store_true",
+        help="make the output again where it is missing, as after a workflow manager has deleted it",
+    )
     run.add_argument("--part", metavar="K/N", help="only the K-th of N parts, for the jobs of an array")
     run.add_argument("--finish", action="store_true", help="complete the output when all parts are done")
     status = add("status", "tell what is done, running, failed and to do")

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.run.damage import metadata_damage, other_damage
 from ssi_pipeline.run.finish import TileMetrics, count_writings
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.reasons import without_numbers
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_records
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
 from ssi_pipeline.storage.lock import is_locked
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
-from ssi_pipeline.storage.records import KINDS, Kind, TaskRecord
+from ssi_pipeline.storage.records import KINDS, Kind, RecordHead, TaskRecord
+from ssi_pipeline.storage.tail import LedgerTail
 from ssi_pipeline.tasks import Context
 
 _MOST_NOTES = 100
@@ -61,6 +63,7 @@ class RunFacts:
     ``metrics``: by name, float32 on the tile grid (t c z y x), NaN where a tile has none. ``lines``: line
     of the ledger with the last record of each task, by kind, -1 where there is none. ``finished``:
     seconds since 1970 by tile, NaN where not done. ``notes``: what records of tiles note, counted.
+    ``damage``: what is lost or damaged besides the image.
     """
 
     context: Context
@@ -72,6 +75,7 @@ class RunFacts:
     lines: dict[Kind, NDArray[np.int64]]
     finished: NDArray[np.float64]
     totals: dict[Kind, KindTotals]
+    damage: list[str] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
     workers: set[str] = field(default_factory=set)
     notes: Counter[str] = field(default_factory=Counter)
@@ -114,11 +118,15 @@ class RunFacts:
 
 
 def _whole_lines(ledgers: Iterable[Path]) -> Iterator[bytes]:
-    """Yield the lines of all ledgers as ``read_records`` counts them."""
+    """Yield the lines of all ledgers as ``read_records`` counts them: those that are records."""
+
+    def as_it_is(line: bytes) -> bytes:
+        """Return the line; raises ValueError where it is no record."""
+        RecordHead.from_line(line)
+        return line
+
     for ledger in ledgers:
-        if ledger.exists():
-            with ledger.open("rb") as stream:
-                yield from (line for line in stream if line.endswith(b"\n"))
+        yield from LedgerTail(ledger).read(as_it_is)
 
 
 def read_facts(context: Context, configuration: str) -> RunFacts:
@@ -141,11 +149,15 @@ def read_facts(context: Context, configuration: str) -> RunFacts:
     for path in ledgers:
         writings += count_writings(path, counts["stitch"])
     metrics = TileMetrics(context.plan, writings)
-    for number, record in enumerate(chain.from_iterable(map(read_records, ledgers))):
+    tails = [LedgerTail(path) for path in ledgers]
+    for number, record in enumerate(chain.from_iterable(tail.read(TaskRecord.from_line) for tail in tails)):
         if 0 <= record.index < counts[record.kind]:
             _note(facts, number, record)
             metrics.note(record)
     facts.metrics = metrics.on_grid([channel.get("scale", 1.0) for channel in facts.calibration])
+    facts.state.unreadable.extend(tail.unreadable for tail in tails if tail.unreadable.count)
+    known = facts.metrics if facts.calibration else None
+    facts.damage += [*metadata_damage(context), *other_damage(context, facts.state, known)]
     return facts
 
 
@@ -173,9 +185,10 @@ def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
 
 
 def _read_calibration(context: Context) -> list[dict[str, Any]]:
-    """The calibration as plain values (its own class would bring torch); empty while there is none."""
-    path = context.paths.calibration
-    if not path.exists():
+    """The calibration as plain values (its own class would bring torch); empty while none can be read."""
+    try:
+        document = json.loads(context.paths.calibration.read_bytes())
+    except (FileNotFoundError, ValueError):
         return []
-    document: list[dict[str, Any]] = json.loads(path.read_text())
-    return document
+    good = isinstance(document, list) and all(isinstance(channel, dict) for channel in document)
+    return document if good else []

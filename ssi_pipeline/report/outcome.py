@@ -111,6 +111,7 @@ def _rows(facts: RunFacts) -> list[tuple[str, str]]:
     if clock.first_started is not None and clock.last_finished is not None:
         span = seconds(clock.last_finished - clock.first_started)
         rows.append(("time span", f"{date(clock.first_started)} to {date(clock.last_finished)} ({span})"))
+    rows += [("damaged", f"{redact(text)}; ssi run makes it again") for text in facts.damage]
     total = facts.totals["solve"]
     rows.append(("sum of tile times", f"{seconds(total.seconds)} in {number(total.count)} tile solutions"))
     trainings = facts.metrics["trainings"]

@@ -11,13 +11,14 @@ from ssi_pipeline.errors import InputError
 from ssi_pipeline.run.call import count_outcome
 from ssi_pipeline.run.driver import run_locked
 from ssi_pipeline.run.hook import end_hook
+from ssi_pipeline.run.ledger_repair import readable_state
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
-from ssi_pipeline.run.prepare import prepare, task_counts
+from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.verify import check_all
 from ssi_pipeline.run.writer import sole_writer
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_state
+from ssi_pipeline.storage.ledger import DONE, FAILED, TODO, LedgerState
 from ssi_pipeline.storage.parts import Part, read_count
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.state import StatePaths
@@ -45,7 +46,7 @@ def finish_parts(config: RunConfig, name: str = "run.yaml", say: Callable[[str],
         raise InputError(f"there is no run at {paths.root} yet: start its parts with `{_command(name)} --part k/n`")
     with end_hook(config) as ending, sole_writer(config, "the finish of a run in parts", say) as lease:
         context, _ = start_or_resume(prepared)
-        state = read_state(paths.ledger, task_counts(context))
+        state = readable_state(context, lease.check)
         todo = tiles_to_do(context, state)
         if not todo or context.paths.retrained.exists():  # what is to do since then is the finish's own
             return run_locked(prepared, lease, False, ending, name, _unreadable)
@@ -62,7 +63,7 @@ def _command(name: str) -> str:
 def tiles_to_do(context: Context, state: LedgerState) -> list[int]:
     """Return the tiles that some block needs and that are neither there nor given up; ``state`` learns what is gone."""
     forget_missing(context, state)
-    missing: set[int] = set()
+    missing = {int(tile) for tile in (state.status["solve"] == TODO).nonzero()[0]}
     for block in (state.status["stitch"] != DONE).nonzero()[0]:
         missing.update(tile for tile in context.plan.block(int(block)).tiles if _is_to_do(context, state, tile))
     return sorted(missing)

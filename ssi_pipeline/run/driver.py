@@ -16,13 +16,16 @@ from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.finish import write_display, write_metrics
 from ssi_pipeline.run.hook import Ending, end_hook
 from ssi_pipeline.run.input_check import refuse_changed_input
+from ssi_pipeline.run.ledger_repair import readable_state
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.output_checks import check_output
-from ssi_pipeline.run.prepare import Prepared, prepare, task_counts
+from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.quality_check import quality_problem
 from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
+from ssi_pipeline.run.say import say_repaired
 from ssi_pipeline.run.settle import decide, device_of, placed, save_compute, settle
 from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, forget_failures, pending
@@ -31,7 +34,7 @@ from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.run.versions import describe_other_versions, write_made_by
 from ssi_pipeline.run.writer import hold_state, sole_writer, until_refused
-from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState, read_state
+from ssi_pipeline.storage.ledger import DONE, Ledger, LedgerState
 from ssi_pipeline.storage.output import read_status, set_status
 from ssi_pipeline.storage.output_lock import Held, Leases
 from ssi_pipeline.storage.records import TaskRecord
@@ -54,6 +57,7 @@ def run(
     ignore_disk: bool = False,
     say: Callable[[str], None] = print,
     name: str = "CONFIG",
+    recreate_output: bool = False,
 ) -> Outcome:
     """Do whatever of a run is not done yet.
 
@@ -69,6 +73,8 @@ def run(
         Receives lines for the user before the display is up.
     name
         Of the configuration's file, for the commands that the user is told.
+    recreate_output
+        Make the output again where it is missing; one of another run of ours is put aside.
 
     Raises
     ------
@@ -79,11 +85,13 @@ def run(
     paths = StatePaths(config.state_path)
     if new or not paths.document.exists():
         refuse_missing_gpu(config)
-    check_output(prepared, new, ignore_disk)
+    check_output(prepared, new, ignore_disk, recreate_output)
     with end_hook(config) as ending, sole_writer(config, "a run", say) as leases:
-        check_output(prepared, new, ignore_disk=True)  # before the lock, all may have been otherwise
+        check_output(
+            prepared, new, ignore_disk=True, recreate=recreate_output
+        )  # before the lock, all may have been otherwise
         if not (new and (paths.document.exists() or config.output.path.exists())):
-            return run_locked(prepared, leases, retry_failed, ending, name)
+            return run_locked(prepared, leases, retry_failed, ending, name, recreate_output=recreate_output)
         for moved in put_aside(prepared):
             say(f"the earlier run is kept as {moved}")
         # the lock went aside with the state: the new folder needs one of its own; the output stays ours meanwhile
@@ -100,10 +108,11 @@ def run_locked(
     ending: Ending,
     name: str,
     prove: Proof = lambda *_: [],
+    recreate_output: bool = False,
 ) -> Outcome:
     """Do it under the run's lock; ``prove`` has the last word before the output is called complete."""
-    context, resumed = start_or_resume(prepared)
-    state = read_state(context.paths.ledger, task_counts(context))
+    context, resumed = start_or_resume(prepared, recreate=recreate_output)
+    state = readable_state(context, lease.check)
     ledger = Ledger(context.paths.ledger, lease.check)
     with ledger, closing(_display(context)) as display, StopRequest() as stop:
         call = Call(context, state, ledger, display, stop)
@@ -151,7 +160,8 @@ def _work(call: Call, prove: Proof) -> bool:
     """Drive all stages and finish the output; returns False when asked to stop."""
     output = call.context.document.config.output.path
     set_status(output, "incomplete")
-    if not (call.state.all_written and is_chosen(call.context)) and not _compute(call):
+    ready = is_chosen(call.context) and call.context.paths.calibration.exists()
+    if not (call.state.nothing_to_do and ready) and not _compute(call):
         return False
     call.ledger.sync()  # refuses where the lock was lost meanwhile
     for line in describe_quality(write_metrics(call.context)):
@@ -234,4 +244,9 @@ def _tiles_and_levels(context: Context, state: LedgerState, loop: Loop) -> bool:
 
 def _is_finished(context: Context, state: LedgerState) -> bool:
     """Tell whether an earlier call ended well: one may have been killed between the last block and the last words."""
-    return state.all_written and read_status(context.document.config.output.path) == "complete"
+    if not state.nothing_to_do or read_status(context.document.config.output.path) != "complete":
+        return False
+    problem = quality_problem(context)
+    if problem is not None:
+        say_repaired(context.paths, f"{problem}: made again from the ledger")
+    return problem is None and context.paths.calibration.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -117,19 +118,22 @@ class TileMetrics:
         return grid
 
 
-def count_writings(ledger: Path, n_blocks: int) -> NDArray[np.uint16]:
-    """Return how many times each block of the full resolution was written."""
+def count_writings(ledger: Path, n_blocks: int, until: str | None = None) -> NDArray[np.uint16]:
+    """Return how many times each block of the full resolution was written; ``until`` as in ``tile_metrics``."""
     counts = np.zeros(n_blocks, np.uint16)
-    for head in read_heads(ledger):
+    for head in takewhile(lambda head: until is None or head.error != until, read_heads(ledger)):
         if head.kind == "stitch" and head.status == "done" and 0 <= head.index < n_blocks:
             counts[head.index] += 1
     return counts
 
 
-def tile_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
-    """Return every metric as an array on the tile grid (t c z y x), NaN where a tile has none."""
-    metrics = TileMetrics(context.plan, count_writings(context.paths.ledger, context.plan.n_blocks))
-    for record in read_records(context.paths.ledger):
+def tile_metrics(context: Context, until: str | None = None) -> dict[str, NDArray[np.float32]]:
+    """Return every metric as an array on the tile grid (t c z y x), NaN where a tile has none.
+
+    ``until``: as it was before the first record with this error.
+    """
+    metrics = TileMetrics(context.plan, count_writings(context.paths.ledger, context.plan.n_blocks, until))
+    for record in takewhile(lambda record: until is None or record.error != until, read_records(context.paths.ledger)):
         metrics.note(record)
     return metrics.on_grid([context.calibration(c).scale for c in range(context.plan.shape[1])])
 

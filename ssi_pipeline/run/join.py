@@ -10,10 +10,11 @@ from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.input_check import refuse_changed_input
+from ssi_pipeline.run.ledger_repair import readable_state
 from ssi_pipeline.run.merge import refuse_working, settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.output_checks import check_output
-from ssi_pipeline.run.prepare import Prepared, task_counts
+from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.stop import StopRequest
@@ -21,7 +22,7 @@ from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.run.versions import describe_other_versions
 from ssi_pipeline.run.writer import hold_state
 from ssi_pipeline.storage.lease_file import Holder
-from ssi_pipeline.storage.ledger import Ledger, LedgerState, read_state
+from ssi_pipeline.storage.ledger import Ledger, LedgerState
 from ssi_pipeline.storage.lock import Lease, Say, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
 from ssi_pipeline.storage.output_lock import Leases, output_lease
@@ -82,7 +83,7 @@ def _set_up(prepared: Prepared, part: Part, lease: Lease, ignore_disk: bool) -> 
     alone = parts_with_lock(paths) == [part]
     context, _ = start_or_resume(prepared, sweep=alone)  # what others write at this moment is no leftover
     save_count(paths, part.count)
-    state = read_state(paths.ledger, task_counts(context))
+    state = readable_state(context, lease.check)
     _check_input(context, part, alone)
     _say_incomplete(context, state)
     if context.document.compute is None or not channels_ready(context, state):

@@ -17,7 +17,7 @@ from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
-from ssi_pipeline.tasks.execute import INFRASTRUCTURE, UNFIT
+from ssi_pipeline.tasks.execute import INFRASTRUCTURE, STOPS_THE_RUN, UNFIT
 
 _BATCH_SECONDS = 0.5
 """Short jobs travel together, so that a round trip to a worker costs little; it is also what a kill may cost."""
@@ -134,9 +134,9 @@ class Loop:
         told = {record.key for record in completed.records}
         if completed.lost is None:
             self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in told)
-        full = [record for record in completed.records if "no_space" in record.quality]
+        stops = [record for record in completed.records if STOPS_THE_RUN in record.quality]
         for record in completed.records:
-            if record in full:
+            if record in stops:
                 continue
             if UNFIT in record.quality:
                 self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
@@ -148,8 +148,8 @@ class Loop:
                 self._retry.append(replace(asked[record.key], attempt=record.attempt + 1))
             else:
                 self._record(record, stage)
-        if full:
-            raise OutputError(f"{full[0].key}: {full[0].error}; free some space and run again to resume")
+        if stops:
+            raise OutputError(f"{stops[0].key} on {stops[0].host}: {stops[0].error}, and run again to resume")
 
     def say(self, text: str) -> None:
         """Tell the user something."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ssi_pipeline.errors import LockedError
-from ssi_pipeline.storage.ledger import Ledger, read_records
+from ssi_pipeline.storage.ledger import Ledger, keep_damaged
 from ssi_pipeline.storage.lock import Lease, Say, clear_stale
 from ssi_pipeline.storage.parts import (
     Part,
@@ -16,7 +16,9 @@ from ssi_pipeline.storage.parts import (
     parts_with_ledger,
     parts_with_lock,
 )
+from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.tail import records_and_gaps
 
 
 def settle_parts(
@@ -59,11 +61,19 @@ def refuse_working(parts: Sequence[Part], paths: StatePaths, say: Say) -> None:
 def _merge(paths: StatePaths, lease: Lease, parts: Sequence[Part]) -> None:
     """A ledger goes only when all of it is on disk elsewhere: killed before that, all of it is appended again.
 
-    Records that are there twice do no harm: the last one of a task counts, and the order is the same.
+    Records that are there twice do no harm: the last one of a task counts, and the order is the same. Lines that
+    cannot be read stay gaps at their place: the start looks at all that they may have taken back.
     """
     with Ledger(paths.ledger, lease.check) as ledger:
         for part in parts:
-            for record in read_records(part_ledger(paths, part)):
-                ledger.append(record)
+            damaged = False
+            for record in records_and_gaps(part_ledger(paths, part), TaskRecord.from_line):
+                if record is None:
+                    damaged = True
+                    ledger.append_gap()
+                else:
+                    ledger.append(record)
             ledger.sync()
+            if damaged:
+                keep_damaged(part_ledger(paths, part))
             part_ledger(paths, part).unlink()

@@ -8,18 +8,21 @@ from pathlib import Path
 
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.run.array_checks import refuse_altered_arrays
+from ssi_pipeline.run.output_repair import look_at_output
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.ledger import read_heads
 from ssi_pipeline.storage.marker import read_marker, refuse_foreign_folder
-from ssi_pipeline.storage.output import is_ours, read_fingerprint, read_token, refuse_missing_arrays
+from ssi_pipeline.storage.output import read_fingerprint, read_token, refuse_missing_arrays
 from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 
 
-def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
+def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: bool = False) -> None:
     """Refuse an output that cannot be written or is not ours; with ``new`` put an earlier run aside.
+
+    ``recreate``: an output of ours may be missing, or be another run's.
 
     Raises
     ------
@@ -30,12 +33,13 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
     output, paths = config.output.path, StatePaths(config.state_path)
     refuse_foreign_folder(paths.root)
     known = paths.document.exists()
-    if output.exists() and not is_ours(output):
+    place = look_at_output(output, prepared.context.arrays)
+    if place == "foreign" or (place == "damaged" and not known):
         raise OutputError(f"{output} exists and is no output of ssi: choose another output.path, or move it away")
-    if not new:
+    if not (new or recreate):
         refuse_other_token(output, paths)
     # looked at once more: another part may have begun the run meanwhile, and its document comes before its output
-    if output.exists() and not known and not new and not paths.document.exists():
+    if output.exists() and not known and not (new or recreate) and not paths.document.exists():
         raise OutputError(
             f"{output} is an output of ssi, but its state {paths.root} is gone, so nothing says what is done: "
             "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
@@ -43,7 +47,7 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool) -> None:
     for path in (output, paths.root):
         if not os.access(existing_parent(path), os.W_OK):
             raise OutputError(f"{existing_parent(path)} cannot be written to: choose another output.path")
-    if (new or not known) and not ignore_disk:
+    if (new or not known or (recreate and place == "absent")) and not ignore_disk:
         _refuse_full_disk(prepared)
 
 
@@ -69,7 +73,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
     elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "
-            "put it back (is its disk mounted?), or start over with `ssi run --new`"
+            "put it back (is its disk mounted?); where it was deleted, `ssi run --recreate-output` makes it again"
         )
 
 

@@ -13,16 +13,17 @@ from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.join import join, refuse_executor
+from ssi_pipeline.run.ledger_repair import readable_state
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.output_checks import check_output
-from ssi_pipeline.run.prepare import prepare, task_counts
+from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.run.progress import ProgressDisplay, size_of
 from ssi_pipeline.run.retraining import is_chosen
 from ssi_pipeline.run.stages import TileStage, forget_failures
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped, stopping
-from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, read_states
+from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger
 from ssi_pipeline.storage.output_lock import Held
 from ssi_pipeline.storage.parts import Part, part_ledger, part_log, part_progress
 from ssi_pipeline.tasks import Context
@@ -66,7 +67,7 @@ def _run_locked(context: Context, part: Part, lease: Held, retry_failed: bool) -
     paths, tiles = context.paths, part.tiles(context.plan.n_tiles)
     own = part_ledger(paths, part)
     blocks, shared = own_blocks(context.plan, tiles)
-    state = read_states([paths.ledger, own], task_counts(context))
+    state = readable_state(context, lease.check, own, lambda r: r.kind == "stitch" and r.index in blocks)
     display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
     with Ledger(own, lease.check) as ledger, closing(display), StopRequest() as stop:
         for note in context.document.notes:

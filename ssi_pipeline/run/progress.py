@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.atomic import write_json
+from ssi_pipeline.storage.system_errors import writing
 
 _LINE_SECONDS = 15.0
 _FILE_SECONDS = 2.0
@@ -40,7 +42,8 @@ class ProgressDisplay:
 
     def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
+        with writing(log):
+            self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._file = state_file
         self._live = self._stream.isatty()
         self._bar: Progress | None = None
@@ -96,7 +99,8 @@ class ProgressDisplay:
                 print(text, file=self._stream, flush=True)
         if now >= self._file_due:
             self._file_due = now + _FILE_SECONDS
-            write_json(self._file, asdict(snapshot))
+            with suppress(OSError):  # no run fails for its display: where nothing can be written the ledger says so
+                write_json(self._file, asdict(snapshot))
 
     def _snapshot(self, done: int, failed: int, running: int) -> Snapshot:
         (first_time, first), (last_time, last) = self._history[0], self._history[-1]
@@ -113,13 +117,16 @@ class ProgressDisplay:
     def close(self) -> None:
         """End the display and remove its file: nobody is working any more."""
         self.finish_stage()
-        self._log.close()
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._log.close()
+        with suppress(OSError):
+            self._file.unlink(missing_ok=True)
 
     def log(self, text: str) -> None:
-        """Say something in the log alone."""
-        self._log.write(stamped(text))
-        self._log.flush()
+        """Say something in the log alone; a line that cannot be written is dropped."""
+        with suppress(OSError):
+            self._log.write(stamped(text))
+            self._log.flush()
 
 
 def stamped(text: str) -> str:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from ssi_pipeline.quality.alarms import alarms_per_tile
 from ssi_pipeline.run.finish import tile_metrics
 from ssi_pipeline.storage.atomic import write_json
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, records_of
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_heads, records_of
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.second_training import RETRAINED
 
 MENDABLE = ("held-out", "gain", "whiteness", "r2r", "chi2", "background", "seam", "steps")
 """Alarms that another training may silence; a saturated or hot pixel stays what it is."""
+
+_STANDS_OUT = "stands out: trained once more"
 
 _LARGEST_SHARE = 0.1
 """Of the tiles, those with the most alarms: where more stand out, it is not chance that they share."""
@@ -41,10 +43,21 @@ def is_chosen(context: Context) -> bool:
 def choose_tiles(context: Context) -> list[int]:
     """Make the list unless it is there, from the alarms of all tiles that were trained on; returns it."""
     if not is_chosen(context):
-        metrics = tile_metrics(context)
-        counts = alarms_per_tile(metrics["flag"], MENDABLE) * (metrics["trainings"] > 0)
-        write_json(context.paths.retrained, {"tiles": _worst(counts.ravel())})
+        write_list(context)
     return sorted(retrained_tiles(context))
+
+
+def write_list(context: Context) -> None:
+    """Write the list; where tiles were taken back for it already, the one that they were taken back for."""
+    metrics = tile_metrics(context, until=_STANDS_OUT)
+    counts = alarms_per_tile(metrics["flag"], MENDABLE) * (metrics["trainings"] > 0)
+    write_json(context.paths.retrained, {"tiles": _worst(counts.ravel())})
+
+
+def was_chosen(context: Context) -> bool:
+    """Tell whether the ledger says that the list was made once, and that there were tiles on it."""
+    wanted = context.document.config.training.retrain
+    return wanted and any(head.error == _STANDS_OUT for head in read_heads(context.paths.ledger))
 
 
 def _worst(counts: NDArray[np.int64]) -> list[int]:
@@ -68,7 +81,7 @@ def take_back_flagged(context: Context, state: LedgerState) -> list[TaskRecord]:
             both[record.index] = RETRAINED in record.quality
     again = [i for i in sorted(wanted) if state.status["solve"][i] != FAILED and not both.get(i, False)]
     blocks = {block for index in again for block in context.plan.blocks_of(context.plan.tile(index))}
-    records = [TaskRecord("solve", index, "invalid", error="stands out: trained once more") for index in again]
+    records = [TaskRecord("solve", index, "invalid", error=_STANDS_OUT) for index in again]
     done = (block for block in sorted(blocks) if state.status["stitch"][block] == DONE)
     records += [TaskRecord("stitch", block, "invalid", error="one of its tiles is trained once more") for block in done]
     for record in records:

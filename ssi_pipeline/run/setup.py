@@ -5,17 +5,24 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
-import numpy as np
+from zarr.abc.buffer import Buffer
+from zarr.abc.store import Store
+from zarr.storage import MemoryStore
 
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.output_checks import refuse_other_output
+from ssi_pipeline.run.output_repair import repair_output
 from ssi_pipeline.run.prepare import Prepared
+from ssi_pipeline.run.recreate import make_room
+from ssi_pipeline.run.say import say_repaired
 from ssi_pipeline.run.settle import demanded
-from ssi_pipeline.storage.atomic import sweep_own, sweep_zarr
+from ssi_pipeline.run.state_repair import save_psf, state_flaws
+from ssi_pipeline.storage.atomic import sweep_own, sweep_zarr, sync, write_bytes
 from ssi_pipeline.storage.identity import as_far_as_readable
 from ssi_pipeline.storage.marker import claim_state_folder, read_marker
 from ssi_pipeline.storage.output import UNCERTAINTY, create_output, read_token, set_token
@@ -39,11 +46,12 @@ def put_aside(prepared: Prepared) -> list[Path]:
     return moved
 
 
-def start_or_resume(prepared: Prepared, sweep: bool = True) -> tuple[Context, bool]:
+def start_or_resume(prepared: Prepared, sweep: bool = True, recreate: bool = False) -> tuple[Context, bool]:
     """Write what a new run needs, or check that the earlier one is the same; tells whether it resumes.
 
     Called under the run lock. An earlier run keeps its plan, also where another machine would now
-    cut the volume differently. ``sweep`` deletes what killed workers left; none may be at work.
+    cut the volume differently. ``sweep`` deletes what killed workers left; none may be at work. ``recreate``: an
+    output that is missing is made again, one of another run is put aside.
 
     Raises
     ------
@@ -55,11 +63,17 @@ def start_or_resume(prepared: Prepared, sweep: bool = True) -> tuple[Context, bo
     resumed = paths.document.exists()
     if resumed:
         document = _same_run(prepared, paths)
-        refuse_other_output(document, paths)
-        document.save(paths.document)  # where the work is done may have changed
         context = Context(document, paths)
+        if recreate:
+            make_room(context, output_metadata(context), True, partial(say_repaired, paths))
+        _repair(context, prepared)
+        if not recreate:
+            refuse_other_output(document, paths)
+        document.save(paths.document)  # where the work is done may have changed
     else:
         context = save_inputs(prepared)
+        if recreate:
+            make_room(context, output_metadata(context), False, partial(say_repaired, paths))
     try:
         create_stores(context)
     except OutputError:
@@ -97,7 +111,7 @@ def save_inputs(prepared: Prepared) -> Context:
     claim_state_folder(context.paths.root)
     for c, psf in enumerate(prepared.psfs):
         if psf is not None:
-            np.save(context.paths.psf(c), psf.values)
+            save_psf(context.paths.psf(c), psf.values)
     prepared.document.save(context.paths.document)
     return context
 
@@ -124,6 +138,15 @@ def _sweep(context: Context) -> None:
         sweep_zarr(context.scratch_path, ())
     levels = (str(level) for level in range(context.pyramid.n_levels))
     sweep_zarr(context.document.config.output.path, (*levels, UNCERTAINTY, "quality"))
+
+
+def _repair(context: Context, prepared: Prepared) -> None:
+    """Make small files again that are lost or damaged; says which."""
+    say = partial(say_repaired, context.paths)
+    repair_output(context, output_metadata(context), say)
+    for flaw in state_flaws(context, prepared.psfs):
+        flaw.remake()
+        say(f"{flaw}: made again from what is known")
 
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
@@ -167,17 +190,30 @@ def _create_output(context: Context) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)  # by its name: left by a call of this run that was killed
-        _fill_output(context, temporary)
+        for name, content in output_metadata(context).items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(temporary / name, content)
         temporary.rename(output)
+        sync(output.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(f"the output {output} cannot be made: {error}; choose another output.path") from error
 
 
-def _fill_output(context: Context, temporary: Path) -> None:
+def output_metadata(context: Context) -> dict[str, bytes]:
+    """Return every metadata file of the output by its path in it, as they are when a run begins.
+
+    From it both a new output is made and one that has lost some of them.
+    """
+    made: dict[str, Buffer] = {}
+    _fill_output(context, MemoryStore(made))
+    return {name: content.to_bytes() for name, content in made.items()}
+
+
+def _fill_output(context: Context, place: Store) -> None:
     document, output = context.document, context.document.config.output
     create_output(
-        temporary,
+        place,
         output,
         document.volume,
         context.dtype,

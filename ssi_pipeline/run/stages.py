@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ssi_pipeline.run.retraining import is_chosen, retrained_tiles
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
+from ssi_pipeline.storage.ledger import DONE, FAILED, TODO, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
 from ssi_pipeline.tasks import Context
 
@@ -106,7 +106,7 @@ class TileStage:
         if all(self._blocks[b] == DONE for b in self._plan.blocks_of(tile)):
             if index in self._left:
                 self._release.append(index)  # a kill may have come before its scratch was deleted
-            return False
+            return bool(self._tiles[index] == TODO)  # its own record was lost to damage of the ledger
         if self._tiles[index] == DONE and not self._plan.direct and self._context.scratch.has(index):
             self._arrived(index)
             return False
@@ -132,6 +132,7 @@ class TileStage:
         """Follow up a solved tile with its blocks, a written block with its tiles' scratch."""
         if record.kind == "solve" and record.status == "done" and not self._plan.direct:
             self._arrived(record.index)
+            self._release.append(record.index)  # goes only if its blocks are written already
         if record.kind == "stitch" and record.status == "done":
             return self._written(record.index)
         if record.kind == "stitch" and record.status == "failed" and "scratch_tile" in record.quality:

@@ -36,7 +36,7 @@ class RunStatus:
     host:process, all that ever finished a task. ``clients``: who works.
     ``image_complete``: every block of every level is written. ``alarms``: tiles for which each was raised, and
     ``flagged`` all that have one, by the arrays that the last finish has written. ``finished``: the output calls
-    itself complete.
+    itself complete. ``unreadable``: ledgers with lines that cannot be read.
     """
 
     tiles: int
@@ -58,6 +58,7 @@ class RunStatus:
     alarms: dict[str, int] = field(default_factory=dict)
     flagged: int = 0
     finished: bool = True
+    unreadable: tuple[str, ...] = ()
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -131,6 +132,7 @@ class StatusReader:
             alarms={} if flag is None else count_alarms(flag),
             flagged=0 if flag is None else int((flag > 0).sum()),
             finished=read_output_status(self._config.output.path) == "complete",
+            unreadable=tuple(str(tail.unreadable) for tail in self._tails.values() if tail.unreadable.count),
             clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
         )
 
@@ -149,6 +151,7 @@ def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str
         left = "" if status.live.left_s is None else f", {duration(status.live.left_s)} left"
         rows.append(("rate", f"{per_time(status.live.rate)} ({status.live.stage}){left}"))
     rows.append(("client", describe_client(status)))
+    rows.extend(("damaged", f"{lines}; `ssi run` repairs it") for lines in status.unreadable)
     if status.alarms:
         rows.append(("alarms", describe_alarms(status.flagged, status.tiles, status.alarms)))
     return [*rows, *_failure_rows(status, config)]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, InputError, LockedError, OutputError
+from ssi_pipeline.run.damage import ledger_metrics, metadata_damage, other_damage
 from ssi_pipeline.run.missing import block_place
 from ssi_pipeline.run.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import task_counts
@@ -36,17 +37,22 @@ _AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Blocks looked at, those not written yet, and what is wrong with the others."""
+    """Blocks looked at, those not written yet, what is wrong with the others, and with the run's small files.
+
+    ``unread``: blocks that could not be looked at, because the metadata of the output are damaged.
+    """
 
     blocks: int
     missing: int
     problems: tuple[str, ...]
     recorded: bool
+    damage: tuple[str, ...] = ()
+    unread: int = 0
 
     @property
     def good(self) -> bool:
-        """Whether every block is there, readable, and as recorded."""
-        return not self.problems and not self.missing
+        """Whether every block is there, readable, and as recorded, and so is everything beside the image."""
+        return not (self.problems or self.missing or self.damage)
 
 
 def open_context(config: RunConfig) -> Context:
@@ -80,9 +86,13 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
     only reported. ``tell`` receives the number of blocks read, and their total.
     """
     context = open_context(config)
-    refuse_other_output(context.document, context.paths)
     state = read_states(ledger_paths(context.paths), task_counts(context))
     total = sum(len(state.status[kind]) for kind in ("stitch", "pyramid"))
+    unreadable = metadata_damage(context)
+    if unreadable:
+        return Verification(total, 0, (), True, (*unreadable, *other_damage(context, state)), total)
+    refuse_other_output(context.document, context.paths)
+    damage = other_damage(context, state, ledger_metrics(context))
     problems: list[tuple[TaskRecord, str]] = []
     checked = 0
     for kind, index, problem in check_all(context, state):
@@ -92,7 +102,7 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
         if problem:
             problems.append((TaskRecord(kind, index, "invalid", error=problem), problem))
     recorded = _record(context, [record for record, _ in problems])
-    return Verification(total, total - checked, tuple(text for _, text in problems), recorded)
+    return Verification(total, total - checked, tuple(text for _, text in problems), recorded, tuple(damage))
 
 
 def check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:

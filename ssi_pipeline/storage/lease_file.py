@@ -71,7 +71,7 @@ def create(path: Path, holder: Holder) -> bool:
         _write(private, "wb", holder)
         return _link(private, path, holder)
     finally:
-        private.unlink(missing_ok=True)
+        _try_unlink(private)
 
 
 def _link(private: Path, path: Path, holder: Holder) -> bool:

@@ -10,15 +10,17 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.storage.atomic import copy_file, sync
 from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord
-from ssi_pipeline.storage.tail import LedgerTail
+from ssi_pipeline.storage.system_errors import writing
+from ssi_pipeline.storage.tail import LedgerTail, UnreadableLines
 
 TODO, DONE, FAILED = 0, 1, 2
 _CODES = {"done": DONE, "failed": FAILED, "invalid": TODO}
@@ -39,9 +41,13 @@ class Ledger:
 
     def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
         guard()
-        _cut_torn_line(path)
-        self._guard = guard
-        self._stream = path.open("ab")
+        self._path, self._guard = path, guard
+        with writing(path):
+            fresh = not path.exists()
+            _cut_torn_line(path)
+            self._stream = path.open("ab")
+            if fresh:
+                sync(path.parent)
         self._synced = time.monotonic()
         self.done: Counter[Kind] = Counter()
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -51,17 +57,35 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        """Sync and close; what was written stays written, also where the lock is lost."""
-        os.fsync(self._stream.fileno())
-        self._stream.close()
+        """Sync and close; what was written stays written, also where the lock is lost.
+
+        Where the file system fails now it has failed before, if an error is on its way: that one says why.
+        """
+        try:
+            with writing(self._path):
+                try:
+                    os.fsync(self._stream.fileno())
+                finally:
+                    self._stream.close()
+        except OSError:
+            if kind is None:
+                raise
 
     def append(self, record: TaskRecord) -> None:
         """Write one record and flush it to the operating system."""
         self._guard()
-        self._stream.write(record.to_line().encode() + b"\n")
-        self._stream.flush()
+        with writing(self._path):
+            self._stream.write(record.to_line().encode() + b"\n")
+            self._stream.flush()
         self.done[record.kind] += record.status == "done"
         self.seconds[record.device] += record.seconds
+
+    def append_gap(self) -> None:
+        """Write a line that is no record, in place of one that could not be read where it came from."""
+        self._guard()
+        with writing(self._path):
+            self._stream.write(b'{"unreadable":true}\n')
+            self._stream.flush()
 
     def sync_if_due(self) -> bool:
         """Sync to disk when the last time is a second ago; tell whether it was done."""
@@ -73,18 +97,13 @@ class Ledger:
     def sync(self) -> None:
         """Force what was appended to disk."""
         self._guard()
-        os.fsync(self._stream.fileno())
+        with writing(self._path):
+            os.fsync(self._stream.fileno())
         self._synced = time.monotonic()
 
 
 def read_records(path: Path) -> Iterator[TaskRecord]:
-    """Yield all records in the order of writing, without a torn last line.
-
-    Raises
-    ------
-    CorruptDataError
-        A line that is not the last one is no record.
-    """
+    """Yield all records in the order of writing, without a torn last line and without lines that cannot be read."""
     return LedgerTail(path).read(TaskRecord.from_line)
 
 
@@ -99,10 +118,12 @@ class LedgerState:
 
     ``status``: TODO, DONE or FAILED by kind and index; the last record of a task counts.
     ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index.
+    ``unreadable``: the ledgers that have lines which are no records.
     """
 
     status: dict[Kind, NDArray[np.uint8]]
     stored_bytes: dict[Kind, NDArray[np.int64]]
+    unreadable: list[UnreadableLines] = field(default_factory=list)
 
     @staticmethod
     def empty(sizes: dict[Kind, int]) -> LedgerState:
@@ -130,21 +151,27 @@ class LedgerState:
         """Whether every block of every level is written."""
         return all(bool((self.status[kind] == DONE).all()) for kind in WRITTEN)
 
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether every block is written and every tile has a record; a tile may have lost its own to damage."""
+        return self.all_written and bool((self.status["solve"] != TODO).all())
+
 
 def read_state(path: Path, sizes: dict[Kind, int]) -> LedgerState:
     """Replay the ledger for a plan with ``sizes`` tasks of each kind."""
-    state = LedgerState.empty(sizes)
-    for head in read_heads(path):
-        state.note(head)
-    return state
+    return read_states([path], sizes)
 
 
 def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
     """Replay several ledgers of one run, one after the other."""
-    state = read_state(paths[0], sizes)
-    for path in paths[1:]:
-        for head in read_heads(path):
+    state = LedgerState.empty(sizes)
+    for path in paths:
+        tail = LedgerTail(path)
+        for head in tail.heads():
             state.note(head)
+        tail.note_zeros_at_end()
+        if tail.unreadable.count:
+            state.unreadable.append(tail.unreadable)
     return state
 
 
@@ -161,6 +188,13 @@ def records_of(path: Path, kind: Kind) -> Iterator[TaskRecord]:
 def latest_records(path: Path, kind: Kind) -> dict[int, TaskRecord]:
     """Return the last record of every task of one kind, by index; for kinds of few tasks."""
     return {record.index: record for record in records_of(path, kind)}
+
+
+def keep_damaged(path: Path) -> Path:
+    """Copy a ledger that has lines which cannot be read; returns the copy's path."""
+    copy = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    copy_file(path, copy)
+    return copy
 
 
 def _cut_torn_line(path: Path) -> None:

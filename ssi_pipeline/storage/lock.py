@@ -7,10 +7,11 @@ file, by a clock of its own: renewed, the holder lives; not renewed for a minute
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from ssi_pipeline.storage.lease_file import (
     renew,
 )
 from ssi_pipeline.storage.process import clock, state_of, this_process
+from ssi_pipeline.storage.system_errors import described, writing
 
 Say = Callable[[str], None]
 
@@ -47,6 +49,10 @@ class Timing:
 
 TIMING = Timing()
 """Six renewals may be late before a lease is lost: file servers pause."""
+
+
+_unreleased: set[str] = set()
+"""Tokens of locks of this process that could not be removed: nobody holds them, though the process lives."""
 
 
 class Lease:
@@ -80,9 +86,9 @@ class Lease:
         now = clock()
         try:
             self._lost = self._lost or not is_held(self._path, self._holder, self._timing.settle)
-        except OSError:
+        except OSError as problem:
             if now - self._seen > self._timing.stale / 2:
-                raise
+                raise described(problem, self._path) from problem
             return  # a file server that pauses; nobody takes over so soon
         if self._lost:
             raise LockLostError(
@@ -105,11 +111,23 @@ class Lease:
                 return
             self._seen = now
 
-    def release(self) -> None:
-        """Give the lock back, if it is still ours."""
+    def release(self) -> str | None:
+        """Give the lock back, if it is still ours; returns why that cannot be done.
+
+        Nobody is harmed by one that stays: it is not renewed, and its process ends. So it is no error, least of all
+        one to replace the reason for which a run stops.
+        """
         self._end.set()
         self._thread.join()
-        remove(self._path, self._holder.token)
+        try:
+            remove(self._path, self._holder.token)
+        except OSError as problem:
+            _unreleased.add(self._holder.token)
+            return (
+                f"the lock {self._path} cannot be removed ({described(problem)}): it stays, and the next run takes it "
+                "over"
+            )
+        return None
 
 
 @contextmanager
@@ -140,12 +158,20 @@ def run_lock(
     """
     timing = TIMING
     holder = Holder(secrets.token_hex(16), purpose, this_process(), guard=guard)
-    _acquire(path, holder, timing, _once(say), wait_for or (lambda _: False))
+    with writing(path):
+        _acquire(path, holder, timing, _once(say), wait_for or (lambda _: False))
     lease = Lease(path, holder, timing)
     try:
         yield lease
     finally:
-        lease.release()
+        problem = lease.release()
+        if problem is not None:
+            with suppress(OSError, ValueError):
+                (say or _to_stderr)(problem)
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _once(say: Say | None) -> Say:
@@ -179,6 +205,8 @@ def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Cal
 
 def _judge(path: Path, found: Holder, timing: Timing, say: Say) -> Literal["alive", "stale", "changed"]:
     """Tell whether a holder lives; watches its lease only where nothing else tells."""
+    if found.token in _unreleased:
+        return "stale"
     state = state_of(found.process) if found.token else "elsewhere"
     if state == "there":
         return "alive"

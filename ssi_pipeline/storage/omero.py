@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
+
+from ssi_pipeline.storage.zarr_metadata import edit_attributes, read_attributes
 
 _WHITE = "FFFFFF"
 _PAIR = ("FF00FF", "00FF00")
@@ -87,14 +88,14 @@ def omero_block(
 
 def set_omero(path: Path, block: Mapping[str, Any]) -> None:
     """Replace the block of an output that has one. Only the client calls this."""
-    group = zarr.open_group(path, mode="r+", use_consolidated=False)
-    inner: Any = group.attrs.get("ome")
-    if (inner if isinstance(inner, dict) else group.attrs).get("omero") == block or not block:
+    found = read_attributes(path) or {}
+    inner = found.get("ome")
+    if (inner if isinstance(inner, dict) else found).get("omero") == block or not block:
         return
     if isinstance(inner, dict):
-        group.attrs["ome"] = {**inner, "omero": dict(block)}
+        edit_attributes(path, lambda known: {**known, "ome": {**inner, "omero": dict(block)}})
     else:
-        group.attrs["omero"] = dict(block)
+        edit_attributes(path, lambda known: {**known, "omero": dict(block)})
 
 
 def _fits(key: str, value: Any) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import zarr
+from zarr.abc.store import Store
 
 from ssi_pipeline.config import OutputConfig
 from ssi_pipeline.errors import OutputError
@@ -17,6 +18,7 @@ from ssi_pipeline.storage.checksums import compressors
 from ssi_pipeline.storage.multiscales import multiscales
 from ssi_pipeline.storage.omero import omero_block
 from ssi_pipeline.storage.zarr_consolidated import renew_copies
+from ssi_pipeline.storage.zarr_metadata import Document, edit_attributes, read_attributes
 
 UNCERTAINTY = "uncertainty"
 """Name of the image in the output that says how far off each pixel may be."""
@@ -26,7 +28,7 @@ OWNER = "ssi_pipeline"
 
 
 def create_output(
-    path: Path,
+    path: Path | Store,
     section: OutputConfig,
     volume: Volume,
     dtype: str,
@@ -37,7 +39,7 @@ def create_output(
     provenance: Mapping[str, Any],
     token: str = "",
 ) -> None:
-    """Create the group and the arrays of all levels at ``path``, marked as incomplete. Only the client calls this.
+    """Create the group and the arrays of all levels, marked as incomplete, in a folder or a store of zarr.
 
     Its uncertainty is an image of its own inside, of the full resolution alone. ``token``: of the run, which its state
     folder has as well.
@@ -116,9 +118,7 @@ def read_token(path: Path) -> str | None:
 
 def set_token(path: Path, token: str) -> None:
     """Record in an output of an earlier release to which run it belongs."""
-    group = zarr.open_group(path, mode="r+")
-    ours: Any = group.attrs[OWNER]
-    group.attrs[OWNER] = {**ours, "token": token}
+    _edit_ours(path, lambda ours: {**ours, "token": token})
 
 
 def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
@@ -145,41 +145,39 @@ def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
 
 
 def _has_multiscales(path: Path) -> bool:
-    try:
-        attributes: Any = dict(zarr.open_group(path, mode="r").attrs)
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-    return bool(attributes.get("ome", attributes).get("multiscales"))
+    return has_multiscales(read_attributes(path) or {})
+
+
+def has_multiscales(attributes: Mapping[str, Any]) -> bool:
+    """Tell whether a group's attributes are those of an OME-Zarr image, 0.4 or 0.5."""
+    inner = attributes.get("ome", attributes)
+    return isinstance(inner, Mapping) and bool(inner.get("multiscales"))
 
 
 def _ours(path: Path) -> dict[str, Any]:
-    try:
-        ours: Any = zarr.open_group(path, mode="r").attrs.get(OWNER, {})
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
-    return dict(ours)
+    ours = (read_attributes(path) or {}).get(OWNER, {})
+    return dict(ours) if isinstance(ours, dict) else {}
 
 
 def note_compute(path: Path, compute: Mapping[str, str]) -> None:
     """Record in the output's provenance what it is computed on; writes only what is not there."""
-    group = zarr.open_group(path, mode="r+")
-    ours: Any = group.attrs[OWNER]
-    provenance = ours["provenance"]
+    provenance = _ours(path)["provenance"]
     basis = {**provenance["basis"], "compute": dict(compute)}
     if basis != provenance["basis"]:
-        group.attrs[OWNER] = {**ours, "provenance": {**provenance, "basis": basis}}
+        _edit_ours(path, lambda ours: {**ours, "provenance": {**provenance, "basis": basis}})
 
 
 def set_status(path: Path, status: str) -> None:
     """Record in the output whether it is ``incomplete`` or ``complete``."""
-    group = zarr.open_group(path, mode="r+")
-    ours: Any = group.attrs[OWNER]
-    group.attrs[OWNER] = {**ours, "status": status}
+    _edit_ours(path, lambda ours: {**ours, "status": status})
     renew_copies(path)
 
 
 def set_made_by(path: Path, made_by: Sequence[Mapping[str, Any]]) -> None:
     """Record in the provenance each set of versions that tiles were solved by, and how many."""
-    group = zarr.open_group(path, mode="r+")
-    ours: Any = group.attrs[OWNER]
-    group.attrs[OWNER] = {**ours, "provenance": {**ours.get("provenance", {}), "made_by": list(made_by)}}
+    _edit_ours(path, lambda ours: {**ours, "provenance": {**ours.get("provenance", {}), "made_by": list(made_by)}})
+
+
+def _edit_ours(path: Path, edit: Callable[[Document], Document]) -> None:
+    """Change what the output says of itself; on disk before it gets its name, which zarr's own writer does not do."""
+    edit_attributes(path, lambda found: {**found, OWNER: edit(found[OWNER])})

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssi_pipeline.errors import ConfigError, CorruptDataError
+from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.storage.atomic import write_text
 from ssi_pipeline.storage.lock import Held, look_at_lock
 from ssi_pipeline.storage.state import StatePaths
@@ -119,23 +119,12 @@ def save_count(paths: StatePaths, count: int) -> None:
 
 
 def read_count(paths: StatePaths) -> int | None:
-    """Return into how many parts a run was last cut, None where it never was.
-
-    Raises
-    ------
-    CorruptDataError
-        The file was changed.
-    """
-    file = _count_file(paths)
+    """Return into how many parts a run was last cut, None where it never was, or the file does not say any more."""
     try:
-        count = int(file.read_text())
-        if not 1 <= count <= MOST_PARTS:
-            raise ValueError(f"{count:g}, expected 1 to {MOST_PARTS}")
-        return count
-    except FileNotFoundError:
+        count = int(_count_file(paths).read_text())
+    except (FileNotFoundError, ValueError):
         return None
-    except ValueError as error:
-        raise CorruptDataError(f"{file} holds no number of parts ({error}): remove it") from error
+    return count if 1 <= count <= MOST_PARTS else None
 
 
 def _count_file(paths: StatePaths) -> Path:

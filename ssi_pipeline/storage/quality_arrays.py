@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
@@ -15,7 +16,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from ssi_pipeline.storage.atomic import sync, sync_tree
 from ssi_pipeline.storage.checksums import compressors, with_checksums
+from ssi_pipeline.storage.system_errors import writing
 
 QUALITY = "quality"
 """Name of the group in the output."""
@@ -41,8 +44,17 @@ def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
     """Return one metric on the tile grid (t c z y x), None where it was not written (yet)."""
     try:
         return np.asarray(zarr.open_array(path / QUALITY / name, mode="r")[...], np.float32)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return None
+
+
+def has_all_chunks(path: Path, name: str) -> bool:
+    """Tell whether no file of a metric's array is lost or empty, which would read as NaN without an error."""
+    folder = path / QUALITY / name
+    array = zarr.open_array(folder, mode="r")
+    grid = itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)))
+    files = (folder / array.metadata.encode_chunk_key(cell) for cell in grid)
+    return all(file.is_file() and file.stat().st_size > 0 for file in files)
 
 
 def write_quality(
@@ -54,6 +66,13 @@ def write_quality(
     consolidated, so that over a network one file tells what the group holds. (Those of the whole output are not: its
     status would stand in two places, of which one could be stale.)
     """
+    with writing(path / QUALITY):
+        _write_group(path, metrics, coordinates, attributes)
+
+
+def _write_group(
+    path: Path, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
+) -> None:
     for stale in path.glob(f".{QUALITY}.*.partial"):
         shutil.rmtree(stale)
     zarr_format = zarr.open_group(path, mode="r", use_consolidated=False).metadata.zarr_format
@@ -68,8 +87,10 @@ def write_quality(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part in the Zarr format 3")
         zarr.consolidate_metadata(temporary)
+    sync_tree(temporary)
     shutil.rmtree(path / QUALITY, ignore_errors=True)
     temporary.rename(path / QUALITY)
+    sync(path)
 
 
 def _write(group: zarr.Group, array: QualityArray) -> None:

@@ -93,12 +93,17 @@ class HeadQuality(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordHead(msgspec.Struct, frozen=True, gc=False):
-    """What state and progress need of a ``TaskRecord``; the parser passes over the rest without building it."""
+    """What state and progress need of a ``TaskRecord``; the parser passes over the rest without building it.
+
+    It has every field but what is inside ``quality``, so that a line is a record for both or for none.
+    """
 
     kind: Kind
     index: int
     status: Status
+    attempt: int = 1
     seconds: float = 0.0
+    peak_bytes: int = 0
     host: str = ""
     finished: float = 0.0
     quality: HeadQuality = HeadQuality()
@@ -132,7 +137,9 @@ def head_of(record: TaskRecord) -> RecordHead:
         kind=record.kind,
         index=record.index,
         status=record.status,
+        attempt=record.attempt,
         seconds=record.seconds,
+        peak_bytes=record.peak_bytes,
         host=record.host,
         finished=record.finished,
         quality=HeadQuality(str(record.quality.get("method", "?")), record.stored_bytes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -11,10 +12,14 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import MemoryStore
 
-from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError
 from ssi_pipeline.geometry import Box, Tile, TilePlan
+from ssi_pipeline.storage.system_errors import writing
+from ssi_pipeline.storage.zarr_metadata import Document, difference, read_document, write_document
 
 _REST = ".0.0.0.0"
 """What follows a tile's number in the name of its chunk: nothing is divided along the other axes."""
@@ -47,7 +52,8 @@ class Scratch:
         """Write the layers (layer z y x) on ``tile.valid`` as one whole chunk."""
         chunk = np.zeros(self.array.shape[1:], np.float32)
         chunk[tuple(slice(0, n) for n in layers.shape)] = layers
-        self.array[tile.index] = chunk
+        with writing(self._path(tile.index)):
+            self.array[tile.index] = chunk
 
     def read(self, tile: Tile, box: Box) -> NDArray[np.float32]:
         """Return the layers (layer z y x) on ``box``, which lies inside ``tile.valid``.
@@ -79,7 +85,9 @@ class Scratch:
 
     def release(self, tile: int) -> None:
         """Delete a tile's chunk."""
-        self._path(tile).unlink(missing_ok=True)
+        path = self._path(tile)
+        with writing(path):
+            path.unlink(missing_ok=True)
 
     def _path(self, tile: int) -> Path:
         return self.root / f"{tile}{_REST}"
@@ -87,10 +95,31 @@ class Scratch:
 
 def create_scratch(path: Path, plan: TilePlan, layers: int) -> None:
     """Create the scratch array unless it is there; only the client calls this."""
-    if (path / "zarr.json").exists():
-        return
+    if not (path / "zarr.json").exists():
+        write_scratch_metadata(path, plan, layers)
+
+
+def write_scratch_metadata(path: Path, plan: TilePlan, layers: int) -> None:
+    """Write what says how the scratch is read; tiles that are there stay."""
+    path.mkdir(parents=True, exist_ok=True)
+    write_document(path / "zarr.json", _metadata(plan, layers))
+
+
+def scratch_problem(path: Path, plan: TilePlan, layers: int) -> str | None:
+    """Return what is wrong with the scratch's metadata, None where nothing is, or where there is no scratch."""
+    if not path.is_dir():
+        return None
+    found = read_document(path / "zarr.json")
+    if found is None:
+        return "damaged" if (path / "zarr.json").exists() else "missing"
+    return difference(found, _metadata(plan, layers))
+
+
+def _metadata(plan: TilePlan, layers: int) -> Document:
+    """Return what zarr writes for the array."""
+    made: dict[str, Buffer] = {}
     zarr.create_array(
-        path,
+        MemoryStore(made),
         shape=(plan.n_tiles, layers, *plan.valid_shape),
         chunks=(1, layers, *plan.valid_shape),
         dtype="float32",
@@ -101,11 +130,24 @@ def create_scratch(path: Path, plan: TilePlan, layers: int) -> None:
         # one flat folder: tiles come and go, and would leave empty folders behind
         chunk_key_encoding={"name": "v2", "separator": "."},
     )
+    document: Document = json.loads(made["zarr.json"].to_bytes())
+    return document
 
 
 def open_scratch(path: Path) -> Scratch:
-    """Open the scratch array for reading and writing whole chunks."""
-    return Scratch(zarr.open_array(path, mode="r+"), path)
+    """Open the scratch array for reading and writing whole chunks.
+
+    Raises
+    ------
+    MissingStateError, DamagedStateError
+        Its metadata are not there, or not readable.
+    """
+    if not (path / "zarr.json").exists():
+        raise MissingStateError(f"{path} cannot be opened: its zarr.json is not to be seen from here")
+    try:
+        return Scratch(zarr.open_array(path, mode="r+"), path)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DamagedStateError(f"{path} cannot be opened ({error}): the next start writes its zarr.json") from error
 
 
 def remove_scratch(path: Path) -> None:

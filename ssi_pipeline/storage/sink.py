@@ -12,16 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ssi_pipeline.errors import CorruptDataError, OutputError
+from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, OutputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.storage.checksums import with_checksums
+from ssi_pipeline.storage.system_errors import writing
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,18 @@ class Sink:
         return {}
 
     def _open(self, level: int) -> zarr.Array[Any]:
-        mode = "r+" if self.writable else "r"
-        array = with_checksums(zarr.open_array(self.path / str(level), mode=mode))
-        # a block of zeros is written as well: a missing file means that it was lost. `open_array` passes over `config`
-        return array.with_config({"write_empty_chunks": True})
+        mode: Literal["r", "r+"] = "r+" if self.writable else "r"
+        folder = self.path / str(level)
+        try:
+            # a block of zeros is written as well: a missing file means that it was lost. `open_array` passes over
+            # `config`
+            return with_checksums(zarr.open_array(folder, mode=mode)).with_config({"write_empty_chunks": True})
+        except FileNotFoundError as error:
+            raise MissingStateError(f"{folder} cannot be opened: its metadata are not to be seen from here") from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DamagedStateError(
+                f"{folder} cannot be opened ({error}): the next start writes its metadata"
+            ) from error
 
     def write(self, level: int, t: int, c: int, box: Box, values: NDArray[Any]) -> None:
         """Write one whole shard (or the part of it that is inside the array).
@@ -74,12 +83,14 @@ class Sink:
                 f"expected {array.dtype} values of shape {box.shape}, got {values.dtype} of shape {values.shape}"
             )
         index, squeezed = self._index(t, c, box), values.reshape(self._squeezed(box))
-        try:
-            array[index] = squeezed
-        except (ValueError, RuntimeError, LookupError):
-            # zarr reads a shard before it replaces it, and stumbles over a damaged one: away with that, once
-            self._shard_file(level, t, c, box).unlink(missing_ok=True)
-            array[index] = squeezed
+        file = self.file_of(level, t, c, box)
+        with writing(file):
+            try:
+                array[index] = squeezed
+            except (ValueError, RuntimeError, LookupError):
+                # zarr reads a shard before it replaces it, and stumbles over a damaged one: away with that, once
+                file.unlink(missing_ok=True)
+                array[index] = squeezed
 
     def read(self, level: int, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the values on a box (z y x).
@@ -98,12 +109,13 @@ class Sink:
     def stored_bytes(self, level: int, t: int, c: int, box: Box) -> int:
         """Return the size of the shard's file, 0 where it is missing."""
         try:
-            found = self._shard_file(level, t, c, box).stat()  # one question: over a network each costs its time
+            found = self.file_of(level, t, c, box).stat()  # one question: over a network each costs its time
         except (FileNotFoundError, NotADirectoryError):
             return 0
         return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
-    def _shard_file(self, level: int, t: int, c: int, box: Box) -> Path:
+    def file_of(self, level: int, t: int, c: int, box: Box) -> Path:
+        """Return the file of one shard."""
         cell = dict(zip("zyx", (a // s for a, s in zip(box.start, self.shard, strict=True)), strict=True))
         cell |= {"t": t, "c": c}
         key = "/".join(str(cell[axis]) for axis in self.axes)

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssi_pipeline.errors import CorruptDataError, RunChangedError
+from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, RunChangedError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
@@ -151,7 +151,7 @@ class Context:
 
         Raises
         ------
-        CorruptDataError
+        MissingStateError, DamagedStateError
             Its file is missing, or is not the one that the run was begun with.
         """
         expected = self.document.basis["psf"][c]
@@ -159,9 +159,9 @@ class Context:
             return None
         if c not in self._psfs:
             path = self.paths.psf(c)
-            psf = Psf(np.load(path, allow_pickle=False), self.document.volume.voxel_size_um) if path.exists() else None
+            psf = _load_psf(path, self.document.volume.voxel_size_um)
             if psf is None or psf.digest != expected:
-                raise CorruptDataError(f"{path} is missing or was changed: put it back, or start over with --new")
+                raise DamagedStateError(f"{path} is not the PSF that the run was begun with: the next start writes it")
             self._psfs[c] = psf
         return self._psfs[c]
 
@@ -169,7 +169,7 @@ class Context:
     def _calibrations(self) -> list[ChannelCalibration]:
         from ssi_pipeline.inversion.calibration import ChannelCalibration
 
-        return [ChannelCalibration.from_json(item) for item in json.loads(self.paths.calibration.read_text())]
+        return [ChannelCalibration.from_json(item) for item in _load_list(self.paths.calibration)]
 
     def calibration(self, c: int) -> ChannelCalibration:
         """Return the statistics of a channel; they are there once the calibration tasks are done."""
@@ -189,8 +189,7 @@ class Context:
 
     @cached_property
     def _model_digests(self) -> list[str | None]:
-        digests: list[str | None] = json.loads(self.paths.model_list.read_text())
-        return digests
+        return _load_list(self.paths.model_list)
 
     def start_model(self, c: int) -> Model | None:
         """Return the network of a channel; None where tiles start anew, or where its training failed.
@@ -210,6 +209,30 @@ class Context:
                 raise CorruptDataError(f"{path} is missing or was changed: `ssi run` trains it again")
             self._models[c] = Model.load(path)
         return self._models[c]
+
+
+def _load_psf(path: Path, voxel_size_um: tuple[float, float, float] | None) -> Psf | None:
+    """Return a PSF of the state folder, None where the file is damaged."""
+    if not path.exists():
+        raise MissingStateError(f"{path} is not to be seen from here: the next start writes it")
+    try:
+        values = np.load(path, allow_pickle=False)
+        return Psf(values, voxel_size_um) if isinstance(values, np.ndarray) and values.dtype == np.float32 else None
+    except (ValueError, EOFError, TypeError, MemoryError):  # what numpy raises for a damaged header or a short file
+        return None
+
+
+def _load_list(path: Path) -> list[Any]:
+    """Return what a small file of the state folder lists."""
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MissingStateError(f"{path} is not to be seen from here: the next start writes it") from error
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, list):
+        raise DamagedStateError(f"{path} is damaged: the next start writes it")
+    return document
 
 
 def load_context(spec: RunSpec) -> Context:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import time
 import traceback
@@ -10,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ssi_pipeline.errors import ExecutorError, SsiError, UnfitError
+from ssi_pipeline.errors import DamagedStateError, ExecutorError, MissingStateError, SsiError, UnfitError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.made_from import join_digests
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
+from ssi_pipeline.storage.system_errors import breaks_machine, described, refuses_writes
 from ssi_pipeline.tasks.ability import place_of_worker, require
 from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
@@ -28,15 +28,11 @@ from ssi_pipeline.tasks.worker_log import task_log
 BATCH_SECONDS = 1.0
 """A batch that has taken this long is not gone on with."""
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What the system says when nothing more can be written: nobody's fault but the disk's."""
-
+STOPS_THE_RUN = "stops_the_run"
+"""Key in a failed record's ``quality``: no task can succeed before somebody has done something about it."""
 
 INFRASTRUCTURE = "infrastructure"
 """Key in a failed record's ``quality``: the machine is at fault, not the task."""
-
-BROKEN_MACHINE = (errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
-"""What the system says when a mount or a device of this machine is gone; on another one the task may well succeed."""
 
 BROKEN_GPU = r"(?i)CUDA error: (?!out of memory)|No CUDA GPUs are available|CUDA driver initialization failed"
 """How torch begins when a GPU or its driver has failed; memory that does not suffice is another matter."""
@@ -106,7 +102,8 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         with noted_reads() as digests:
             quality, written = _do(context, job)
         source = join_digests(digests)
-    except Exception as problem:  # the task boundary: recorded, and decided on by the client
+    except Exception as raised:  # the task boundary: recorded, and decided on by the client
+        problem = described(raised) if isinstance(raised, OSError) else raised
         error, trace, quality = _explain(problem), traceback.format_exc(), _consequence(problem)
     record = TaskRecord(
         kind=job.kind,
@@ -139,13 +136,15 @@ def _consequence(problem: Exception) -> dict[str, Any]:
     """What the client has to know of a failure besides its text."""
     if isinstance(problem, UnfitError):
         return {INFRASTRUCTURE: True, UNFIT: True}
-    if isinstance(problem, OSError) and problem.errno in NO_SPACE:
-        return {"no_space": True}
-    if isinstance(problem, ExecutorError) or (isinstance(problem, OSError) and problem.errno in BROKEN_MACHINE):
+    if isinstance(problem, ScratchError):
+        return {"scratch_tile": problem.tile}
+    if isinstance(problem, DamagedStateError) or refuses_writes(problem):
+        return {STOPS_THE_RUN: True}
+    if isinstance(problem, ExecutorError | MissingStateError) or breaks_machine(problem):
         return {INFRASTRUCTURE: True}
     if isinstance(problem, RuntimeError) and re.match(BROKEN_GPU, str(problem)):
         return {INFRASTRUCTURE: True}
-    return {"scratch_tile": problem.tile} if isinstance(problem, ScratchError) else {}
+    return {}
 
 
 _SIMPLE = {

@@ -14,6 +14,7 @@ from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.sink import representable
+from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.tasks.blocks import write_block
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.device import choose_device
@@ -70,7 +71,8 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
         path = context.paths.tile_model(tile.index)
         path.parent.mkdir(parents=True, exist_ok=True)
-        solution.model.save(path)
+        with writing(path):
+            solution.model.save(path)
     quality = _quality(context, tile, measurement, solution, nonfinite) | ({RETRAINED: chosen} if chosen else {})
     unseen = not measurement.observed.any()
     layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)

@@ -39,20 +39,6 @@ def test_killed_between_any_two_lines(tmp_path: Path, blend: int) -> None:
         assert verify(config_of(cut)).good
 
 
-def test_a_lost_or_changed_psf_is_no_identity(tmp_path: Path) -> None:
-    config = make_run(tmp_path, beads((1, 64, 64)), solver="wiener")
-    complete(config)
-    state = config_of(config).state_path
-    for harm in (lambda path: np.save(path, np.ones((1, 3, 3), np.float32) / 9), Path.unlink):
-        harm(state / "psf-c0.npy")
-        image_files(tmp_path / "out.zarr")[0].unlink()
-        outcome = go(config, retry_failed=True)
-        assert not outcome.complete
-        assert any(
-            "psf-c0.npy is missing or was changed" in error for _, error in read_status(config_of(config)).failures
-        )
-
-
 def test_a_lost_shared_network_is_trained_again(tmp_path: Path) -> None:
     tiny = {**TINY, "training": {**TINY["training"], "scope": "shared"}}
     config = make_run(tmp_path, beads((1, 64, 64)), solver="ssi", **tiny)
@@ -189,12 +175,3 @@ def test_values_beyond_float32_fail_their_tile(tmp_path: Path) -> None:
     ((key, error),) = read_status(config_of(config)).failures
     assert key == "solve/0"
     assert "beyond the range of float32" in error
-
-
-def test_a_ledger_line_that_is_no_task_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = make_run(tmp_path, ramp((1, 64, 64)))
-    complete(config)
-    with (config_of(config).state_path / "ledger.jsonl").open("a") as stream:
-        stream.write('{"kind": "foo", "index": 1, "status": "done"}\n')
-    assert main(["status", str(config)]) == 2
-    assert "is no ledger record" in capsys.readouterr().err

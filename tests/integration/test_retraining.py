@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from builders import TINY, beads, complete, config_of, go, hashes, image_files, level, make_run, records
+from damage import Harm, empty
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion import solve
@@ -18,8 +20,8 @@ from ssi_pipeline.quality.alarms import ALARMS
 from ssi_pipeline.run import driver, finish_parts, retraining, run_part, verify
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.retraining import retrained_tiles
-from ssi_pipeline.storage.output import read_quality
 from ssi_pipeline.storage.parts import Part
+from ssi_pipeline.storage.quality_arrays import read_quality
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.second_training import is_better
 from ssi_pipeline.tasks.seeds import seed_for
@@ -64,6 +66,20 @@ def image() -> np.ndarray:
 
 def context_of(config: Path) -> Context:
     return driver.prepare(config_of(config)).context
+
+
+@pytest.mark.parametrize("harm", [empty, Path.unlink])
+def test_a_lost_list_is_made_as_it_was(tmp_path: Path, harm: Harm) -> None:
+    """Not of what came of the second training, after which nothing may stand out any more."""
+    config = make_run(tmp_path, image(), **SETTINGS)
+    good = hashes(complete(config))
+    chosen = config_of(config).state_path / "retrained.json"
+    before = chosen.read_bytes()
+    assert BAD in json.loads(before)["tiles"]
+    harm(chosen)
+    image_files(tmp_path / "out.zarr")[0].unlink()
+    assert hashes(complete(config)) == good
+    assert chosen.read_bytes() == before
 
 
 @pytest.mark.parametrize("blend", [0, 8])

@@ -25,7 +25,7 @@ from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.run import verify
-from ssi_pipeline.storage.output import read_quality
+from ssi_pipeline.storage.quality_arrays import read_quality
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from ssi_pipeline.errors import DamagedStateError, MissingStateError
 from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.scratch import ScratchError
 from ssi_pipeline.tasks import RunSpec
 
 execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name
@@ -28,6 +30,25 @@ execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the modu
 )
 def test_failures_of_a_machine_are_told_from_those_of_a_task(problem: Exception, machine: bool) -> None:
     assert (execute.INFRASTRUCTURE in execute._consequence(problem)) == machine
+
+
+@pytest.mark.parametrize("tile", [errno.EPERM, errno.EIO, errno.ENOSPC])
+def test_the_number_of_a_tile_is_no_errno(tile: int) -> None:
+    """An OSError of two arguments takes the first for one: tile 28 was a full disk once."""
+    assert execute._consequence(ScratchError(tile, "gone")) == {"scratch_tile": tile}
+
+
+@pytest.mark.parametrize(
+    ("problem", "key"),
+    [
+        (OSError(errno.EFBIG, "File too large"), "stops_the_run"),
+        (OSError(errno.EROFS, "Read-only file system"), "stops_the_run"),
+        (DamagedStateError("a PSF"), "stops_the_run"),
+        (MissingStateError("a PSF"), "infrastructure"),
+    ],
+)
+def test_what_no_task_can_help_stops_the_run(problem: Exception, key: str) -> None:
+    assert execute._consequence(problem) == {key: True}
 
 
 def test_a_state_folder_that_cannot_be_read_is_the_machines_fault_and_names_it(tmp_path: Path) -> None:

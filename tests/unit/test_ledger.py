@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.storage.ledger import (
     DONE,
     FAILED,
@@ -22,7 +21,7 @@ from ssi_pipeline.storage.ledger import (
     records_of,
 )
 from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord, head_of
-from ssi_pipeline.storage.tail import LedgerTail
+from ssi_pipeline.storage.tail import LedgerTail, records_and_gaps
 
 SIZES: dict[Kind, int] = {"calibrate": 1, "train": 1, "solve": 5, "stitch": 5, "pyramid": 2}
 
@@ -101,14 +100,53 @@ def test_what_is_no_task_is_refused(change: dict[str, Any]) -> None:
             parse(line)
 
 
-@pytest.mark.parametrize("bad", ['{"kind":"solve","ind', "", "[1]", '{"kind":"solve"}', "\x00\x00"])
-def test_a_bad_line_in_the_middle_is_named_with_its_number(tmp_path: Path, bad: str) -> None:
+UNREADABLE = [
+    '{"kind":"solve","ind',
+    "",
+    "[1]",
+    '{"kind":"solve"}',
+    "\x00\x00",
+    '{"kind":"foo","index":1,"status":"done"}',
+]
+
+
+@pytest.mark.parametrize("bad", UNREADABLE)
+def test_a_line_that_cannot_be_read_is_passed_over_and_counted(tmp_path: Path, bad: str) -> None:
     path = write(tmp_path / "ledger", SOLVED.to_line(), bad, WRITTEN.to_line())
-    for read in (read_records, read_heads):
-        with pytest.raises(CorruptDataError, match=r"line 2 of .* is no ledger record.*restore it"):
-            list(read(path))
-    with pytest.raises(CorruptDataError, match="line 2"):
-        read_state(path, SIZES)
+    assert list(read_records(path)) == [SOLVED, WRITTEN]
+    assert list(read_heads(path)) == [head_of(SOLVED), head_of(WRITTEN)]
+    state = read_state(path, SIZES)
+    assert (state.count("solve", DONE), state.count("stitch", DONE)) == (1, 1)
+    (lines,) = state.unreadable
+    assert str(lines) == f"1 line of {path} cannot be read (line 2)"
+
+
+def test_zeros_take_only_what_was_under_them(tmp_path: Path) -> None:
+    """A page of zeros has no line's end: the next line follows it directly, and is whole."""
+    path = tmp_path / "ledger"
+    zeros = b"\0" * 4096
+    path.write_bytes(SOLVED.to_line().encode() + b"\n" + zeros + WRITTEN.to_line().encode() + b"\n")
+    assert list(read_records(path)) == [SOLVED, WRITTEN]
+    (lines,) = read_state(path, SIZES).unreadable
+    assert (lines.count, lines.first) == (1, [2])
+    assert list(records_and_gaps(path, TaskRecord.from_line)) == [SOLVED, None, WRITTEN]
+
+
+def test_many_unreadable_lines_are_counted_and_the_first_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "ledger", *["?"] * 99)
+    (lines,) = read_state(path, SIZES).unreadable
+    assert str(lines).startswith(f"99 lines of {path} cannot be read (lines 1, 2, 3,")
+    assert str(lines).endswith("10, ...)")
+
+
+@pytest.mark.parametrize(
+    "change", [{"attempt": "x"}, {"peak_bytes": 1.5}, {"quality": {"stored_bytes": "many"}}], ids=str
+)
+def test_a_line_is_a_record_for_all_readers_or_for_none(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = write(tmp_path / "ledger", json.dumps(json.loads(WRITTEN.to_line()) | change), SOLVED.to_line())
+    assert [head.key for head in read_heads(path)] == ["solve/3"]
+    if "quality" not in change:
+        assert list(read_records(path)) == [SOLVED]
 
 
 @pytest.mark.parametrize("torn", ['{"kind":"solve","index":4,"sta', '{"kind":"solve","index":4,"status":"done"}', "{"])
@@ -152,8 +190,8 @@ def test_each_look_goes_on_where_the_last_ended(tmp_path: Path) -> None:
     assert tail.bytes_read == path.stat().st_size
     with path.open("a") as stream:
         stream.write("what\n")
-    with pytest.raises(CorruptDataError, match="line 3"):
-        list(tail.heads())
+    assert list(tail.heads()) == []
+    assert tail.unreadable.first == [3]
 
 
 @pytest.mark.parametrize("change", ["shorter", "gone", "other", "other and longer"])

@@ -1,0 +1,95 @@
+"""The small JSON files of the output, without zarr: read as they are, compared, written so that they survive a crash.
+
+zarr renames a file that it has not synced: after a crash of the machine it may be empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssi_pipeline.storage.atomic import write_text
+from ssi_pipeline.storage.system_errors import described
+
+Document = dict[str, Any]
+
+GROUP_FILES = ("zarr.json", ".zattrs")
+"""Where the attributes of a group are: format 3, format 2."""
+
+
+def read_document(path: Path) -> Document | None:
+    """Return a JSON object, None where the file is missing or holds anything else.
+
+    Raises
+    ------
+    OutputError
+        It is there and the system does not let it be read.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, RecursionError):
+        return None
+    except OSError as problem:
+        raise described(problem, path) from problem
+    return found if isinstance(found, dict) else None
+
+
+def read_attributes(folder: Path) -> Document | None:
+    """Return the attributes of a zarr group, None where what holds them is missing or unreadable."""
+    document = read_document(folder / "zarr.json")
+    if document is not None:
+        attributes = document.get("attributes", {})
+        return attributes if document.get("node_type") == "group" and isinstance(attributes, dict) else None
+    return read_document(folder / ".zattrs")
+
+
+def edit_attributes(folder: Path, edit: Callable[[Document], Document]) -> None:
+    """Replace the attributes of a zarr group that can be read."""
+    path = folder / "zarr.json"
+    document = read_document(path)
+    if document is not None:
+        write_document(path, {**document, "attributes": edit(dict(document.get("attributes", {})))})
+    else:
+        path = folder / ".zattrs"
+        write_document(path, edit(read_document(path) or {}))
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON object as zarr formats it, whole and on disk before it gets its name."""
+    write_text(path, json.dumps(document, indent=2))
+
+
+def is_array(document: Mapping[str, Any]) -> bool:
+    """Tell whether this is the metadata of an array, of format 3 or 2."""
+    return "shape" in document
+
+
+def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
+    """Return in words how an array's metadata differ where that changes what is read; None where they do not.
+
+    Attributes are the user's, and the levels of compressors and their checksums are no matter for a reader.
+    """
+    for key, value in expected.items():
+        if key in _FREE:
+            continue
+        if _essence(found.get(key)) != _essence(value):
+            return f"{key} is {_short(found.get(key))}, expected {_short(value)}"
+    return None
+
+
+_FREE = ("attributes", "dimension_names", "storage_transformers")
+
+
+def _essence(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _essence(inner) for key, inner in value.items() if key not in ("level", "checksum")}
+    return [_essence(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
