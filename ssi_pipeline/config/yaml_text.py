@@ -27,11 +27,12 @@ _TAGS = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge")
 )
 _NUMBERS = frozenset(("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"))
+_TEXT = "tag:yaml.org,2002:str"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 _OTHER_BASE = re.compile(r"[-+]?([0-9_.]+(:[0-9_.]+)+|0[0-9_]+)")
-"""Base 60 and base 8 of YAML 1.1, which nobody means who writes a range or a number with a leading 0."""
+"""YAML 1.1 makes 90 of 1:30 and 15 of 017; who writes a time, a range or a name means neither: they are text."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,10 +67,7 @@ class _Loader(yaml.SafeLoader):
         if node.tag in _NUMBERS and len(value) > _MOST_NUMBER:
             raise ConfigError(f"line {line}: a number of {len(value)} characters: expected at most {_MOST_NUMBER}")
         if node.tag in _NUMBERS and _OTHER_BASE.fullmatch(value):
-            raise ConfigError(
-                f"line {line}: {value[:40]!r} is a number to another base in YAML (1:30 is 90, 017 is 15): write the "
-                "number in full, or quote it if it is text"
-            )
+            node = yaml.ScalarNode(_TEXT, value, node.start_mark, node.end_mark)
         try:
             return super().construct_object(node, deep)  # type: ignore[no-untyped-call, unused-ignore]
         except (ConfigError, yaml.YAMLError):
