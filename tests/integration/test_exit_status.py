@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,15 @@ def test_progress_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     paths_of(config).progress.mkdir()
     next((output / "0" / "c").rglob("2")).unlink()
     assert main(["run", str(config)]) == 0
+
+
+def test_a_screen_on_a_full_disk_stops_nothing(tmp_path: Path) -> None:
+    """As of a job whose log is in a home folder that is full."""
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "ssi_pipeline.cli", "run", str(config)], stderr=full, check=False)
+    assert done.returncode == 0
+    assert main(["verify", str(config)]) == 0
 
 
 def test_a_channel_that_cannot_be_prepared_is_a_failure(tmp_path: Path) -> None:
