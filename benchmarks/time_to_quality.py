@@ -31,7 +31,7 @@ from ssi_pipeline.inversion.network_solver import solve_by_network
 from ssi_pipeline.inversion.problem import Problem, Tile
 from ssi_pipeline.inversion.published import solve_published
 from ssi_pipeline.inversion.solution import Solution
-from ssi_pipeline.inversion.solve import SOLVERS, solve
+from ssi_pipeline.inversion.solve import Solver, solve, solver_of
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
 
@@ -90,7 +90,10 @@ def train(truth: np.ndarray, method: str, seed: int, every: int, changes: Sequen
         def watched(problem: Problem, tile: Tile, seed: int, start: Model | None) -> Solution:
             return solve_by_network(problem, tile, seed, start, recorder.watch)
 
-        with mock.patch.dict(SOLVERS, {"ssi": watched}):
+        def chosen(name: str) -> Solver:
+            return watched if name == "ssi" else solver_of(name)
+
+        with mock.patch("ssi_pipeline.inversion.solve.solver_of", chosen):
             found = solve(posed, psf, calibrate([posed], psf, config), config, seed, "cpu")
     recorder.add(found.steps, lambda: found.estimate)
     facts = {"steps": found.steps, "trainings": found.attempts, "used": found.method, "note": found.note}

@@ -15,9 +15,9 @@ from ssi_pipeline.benchmark.images import find_images, image_digest, read_truth
 from ssi_pipeline.benchmark.methods import Method, choose_methods, configuration
 from ssi_pipeline.benchmark.protocol import benchmark_psf
 from ssi_pipeline.benchmark.rows import Row, RowJob, read_row
-from ssi_pipeline.config import PUBLISHED_SOLVERS, FilePsf
+from ssi_pipeline.config import FilePsf
 from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, SsiError
-from ssi_pipeline.geometry.halo import PUBLISHED_LEAST_SIDE
+from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics.psf import Psf, load_psf
 from ssi_pipeline.storage.made import refuse_foreign
 
@@ -153,10 +153,11 @@ def _checked_digest(path: Path, crop: int | None, psf: NDArray[np.float64], meth
     truth = read_truth(path, crop)
     if any(n < p for n, p in zip(truth.shape, psf.shape, strict=True)):
         raise InputError(f"{path} has {truth.shape} pixels (y x), fewer than the PSF, {psf.shape}: leave it out")
-    published = [m.name for m in methods if m.solver in PUBLISHED_SOLVERS]
-    if published and min(truth.shape) < PUBLISHED_LEAST_SIDE:
-        raise InputError(
-            f"{path} has {truth.shape} pixels (y x), but {published[0]} needs {PUBLISHED_LEAST_SIDE}: "
-            "leave the image or the method out"
-        )
+    for method in methods:
+        least = SOLVERS[method.solver].least_side if method.solver else 1
+        if min(truth.shape) < least:
+            raise InputError(
+                f"{path} has {truth.shape} pixels (y x), but {method.name} needs {least}: "
+                "leave the image or the method out"
+            )
     return image_digest(truth)

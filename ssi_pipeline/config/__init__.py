@@ -19,12 +19,10 @@ from ssi_pipeline.config.model import (
 )
 from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
-from ssi_pipeline.config.rules import PUBLISHED_SOLVERS
 from ssi_pipeline.config.sensor import SensorConfig
 from ssi_pipeline.config.slurm import SlurmConfig
 
 __all__ = [
-    "PUBLISHED_SOLVERS",
     "BoundsConfig",
     "ClassicalConfig",
     "ExecutorConfig",

@@ -7,7 +7,7 @@ letters of the axes as keys, for instance ``{z: 16, y: 256, x: 256}``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
@@ -37,8 +37,14 @@ from ssi_pipeline.config.section import (
     up_to,
 )
 from ssi_pipeline.config.sensor import SensorConfig
+from ssi_pipeline.methods import SOLVERS, Solver
 
 SCHEMA_VERSION: Final = 1
+
+if TYPE_CHECKING:
+    SolverName = str
+else:
+    SolverName = Literal[tuple(SOLVERS)]  # a row there is all that a new solver needs here
 
 
 class InputConfig(Section):
@@ -215,9 +221,7 @@ class RunConfig(Section):
     input: InputConfig
     output: OutputConfig
     psf: Annotated[tuple[PsfConfig, ...], Field(min_length=1)]
-    solver: Literal[
-        "ssi", "wiener", "richardson_lucy", "tv", "tv_cg", "identity", "ssi_published", "ssi_published_unmasked"
-    ] = "ssi"
+    solver: SolverName = "ssi"
     tiling: TilingConfig = TilingConfig()
     normalisation: NormalisationConfig = NormalisationConfig()
     sensor: SensorConfig = SensorConfig()
@@ -231,6 +235,11 @@ class RunConfig(Section):
     on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
     seed: Annotated[NonNegativeInt, up_to(2**63 - 1)] = 0
     _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def method(self) -> Solver:
+        """What is known of the solver beyond its name."""
+        return SOLVERS[self.solver]
 
     @property
     def file(self) -> Path | None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ssi_pipeline.config.model import RunConfig
-
-PUBLISHED_SOLVERS: Final = ("ssi_published", "ssi_published_unmasked")
-"""The solvers that follow the published recipe to the letter."""
 
 
 def refuse_contradictions(config: RunConfig) -> None:
@@ -27,12 +24,12 @@ def refuse_contradictions(config: RunConfig) -> None:
         )
     if config.output.uncertainty == 1:
         raise ValueError("output.uncertainty: 1 prediction disagrees with nothing: expected 0 (no map) or 2 to 256")
-    if config.output.uncertainty and config.solver in ("identity", *PUBLISHED_SOLVERS):
+    if config.output.uncertainty and not config.method.predicts:
         raise ValueError(
             f"output.uncertainty is {config.output.uncertainty}, but solver: {config.solver} makes no predictions to "
             "repeat: expected 0, or another solver"
         )
-    if config.training.retrain and (config.solver != "ssi" or config.training.scope == "shared"):
+    if config.training.retrain and (not config.method.network or config.training.scope == "shared"):
         raise ValueError(
             f"training.retrain: with solver: {config.solver} and training.scope: {config.training.scope} no tile has a "
             "training of its own: expected solver: ssi with scope per_tile or fine_tune, or retrain: false"
@@ -41,7 +38,8 @@ def refuse_contradictions(config: RunConfig) -> None:
         raise ValueError(
             "training.retrain needs the scores of quality.extended: true, by which the better solution is kept"
         )
-    if config.solver in ("tv", "tv_cg") and config.classical.weight == "likelihood":
+    weighs = config.method.tunes and not config.method.counts
+    if weighs and not config.method.likelihood and config.classical.weight == "likelihood":
         raise ValueError(
             f"classical.weight: likelihood is for solver: wiener, a linear filter, but solver is {config.solver}: "
             "expected auto (by the masked loss) or a number"

@@ -108,7 +108,7 @@ def refuse_missing_gpu(config: RunConfig) -> None:
         It has none, or torch cannot use any.
     """
     section = config.executor
-    if config.solver == "identity":
+    if not config.method.computes:
         return  # computes nothing
     asked = section.device == "cuda" or section.gpus is not None
     if not asked or section.kind == "slurm" or section.address is not None:

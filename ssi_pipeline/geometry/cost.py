@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ssi_pipeline.config import PUBLISHED_SOLVERS, NetworkConfig, RunConfig
+from ssi_pipeline.config import NetworkConfig, RunConfig
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.geometry.halo import ITERATIVE
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import Volume
 
@@ -15,10 +14,6 @@ PROCESS_BYTES = 700 * 2**20
 """Resident size of a worker before its first tile (python, torch, dask, zarr), measured 0.45 to 0.6 GiB."""
 
 _FLOAT = 4
-_PUBLISHED_FLOATS = 400
-"""Floats alive per voxel in a training step of the published UNet, measured on 512 x 512."""
-_ITERATE_FLOATS = {"richardson_lucy": 0, "tv": 20, "tv_cg": 20}
-"""Floats per voxel that iterates, their slopes along three axes and spectra take beyond the linear solution."""
 
 _PATCH_2D = 128
 _PATCH_3D = (24, 64, 64)
@@ -72,19 +67,12 @@ def worker_bytes(config: RunConfig, domain_shape: Ints) -> int:
     """Estimate the peak resident bytes of a worker that solves one tile with this domain (z y x)."""
     voxels = math.prod(domain_shape)
     arrays = 16 * _FLOAT * voxels
-    if config.solver == "identity":
-        return PROCESS_BYTES + arrays
-    if config.solver in PUBLISHED_SOLVERS:  # trained on all of its domain at once
-        return PROCESS_BYTES + arrays + _PUBLISHED_FLOATS * _FLOAT * voxels
-    # the impulse test sorts a 5 x 5 window of every voxel in slabs, the Wiener filter works in padded spectra
-    linear = 24 * _FLOAT * voxels
-    if config.solver == "wiener":
-        return PROCESS_BYTES + arrays + linear
-    if config.solver in ITERATIVE:
-        return PROCESS_BYTES + arrays + linear + _ITERATE_FLOATS[config.solver] * _FLOAT * voxels
+    solver = config.method.floats * _FLOAT * voxels
+    if not config.method.network:
+        return PROCESS_BYTES + arrays + solver
     patch = math.prod(patch_shape(config, domain_shape)) * config.training.batch
     per_voxel = _activation_floats(config.network) * _FLOAT
-    return PROCESS_BYTES + arrays + linear + per_voxel * max(voxels, 4 * patch)
+    return PROCESS_BYTES + arrays + solver + per_voxel * max(voxels, 4 * patch)
 
 
 def patch_shape(config: RunConfig, domain_shape: Ints) -> Ints:

@@ -10,8 +10,9 @@ One axis of one tile::
 
 from __future__ import annotations
 
-from ssi_pipeline.config import PUBLISHED_SOLVERS, NetworkConfig, RunConfig
+from ssi_pipeline.config import NetworkConfig, RunConfig
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.methods import PUBLISHED_POOLINGS
 
 REPAIR_RADIUS = 2
 """Impulses are found in a 5 x 5 window , whose median a single one cannot move."""
@@ -23,15 +24,6 @@ _WIENER_REACH = 3
 """Radius of the truncated Wiener kernel in PSF radii; beyond it the kernel of a regularised inverse is small."""
 
 _WIENER_LIMITS = (8, 32)
-
-PUBLISHED_POOLINGS = 4
-
-PUBLISHED_LEAST_SIDE = 2 ** (PUBLISHED_POOLINGS + 1)
-"""Pixels along an axis below which its batch normalisation sees a single pixel at the deepest level."""
-
-
-ITERATIVE = ("richardson_lucy", "tv", "tv_cg")
-"""Solvers without training whose result at a pixel depends, if little, on pixels at any distance."""
 
 
 def network_stride(network: NetworkConfig) -> int:
@@ -78,14 +70,14 @@ def _iterative_reach(config: RunConfig, psf_radius: Ints) -> Ints:
     cut at this halo: docs/classical.md, Tiles.
     """
     wiener, count = wiener_radius(psf_radius), config.classical.iterations
-    if config.solver != "richardson_lucy" or count == "auto":
+    if not config.method.counts or count == "auto":
         return wiener
     return tuple(min(2 * r * count, w) for r, w in zip(psf_radius, wiener, strict=True))
 
 
 def _repair_reach(config: RunConfig) -> Ints:
     """Pixels z y x over which impulses are found and, where the sensor may clip, its bias is undone: in the plane."""
-    clips = config.sensor.kind == "auto" and config.solver != "richardson_lucy"  # which has the sensor in its ratio
+    clips = config.sensor.kind == "auto" and not config.method.knows_sensor
     in_plane = REPAIR_RADIUS + (UNBIAS_RADIUS if clips else 0)
     return 0, in_plane, in_plane
 
@@ -98,20 +90,24 @@ def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
     iterate depend on ever further pixels, ever less: for them it is the smallest halo that is worth its reading.
     """
     spatial = (config.tiling.dimensions == 3, True, True)
+    return tuple(r if on else 0 for r, on in zip(_reach(config, psf_radius), spatial, strict=True))
+
+
+def _reach(config: RunConfig, psf_radius: Ints) -> Ints:
     wiener, repair = wiener_radius(psf_radius), _repair_reach(config)
-    if config.solver == "identity":
-        reach: Ints = (0, 0, 0)
-    elif config.solver == "wiener":
-        reach = tuple(w + r for w, r in zip(wiener, repair, strict=True))
-    elif config.solver in PUBLISHED_SOLVERS:
-        reach = tuple(max(published_radius(), r + 1) for r in psf_radius)
-    elif config.solver in ITERATIVE:
-        # along z, where nothing is repaired, two pixels more: without them stacks are off by half as much again
-        further = (max(r, REPAIR_RADIUS) for r in repair)
-        reach = tuple(w + r for w, r in zip(_iterative_reach(config, psf_radius), further, strict=True))
-    else:
-        net = network_radius(config.network)
-        linear = wiener if config.network.wiener_input else psf_radius
-        widest = (max(net + w, r) for w, r in zip(linear, psf_radius, strict=True))
-        reach = tuple(w + r for w, r in zip(widest, repair, strict=True))
-    return tuple(r if on else 0 for r, on in zip(reach, spatial, strict=True))
+    match config.method.reach:
+        case "nothing":
+            return (0, 0, 0)
+        case "wiener":
+            return tuple(w + r for w, r in zip(wiener, repair, strict=True))
+        case "iterates":
+            # along z, where nothing is repaired, two pixels more: without them stacks are off by half as much again
+            further = (max(r, REPAIR_RADIUS) for r in repair)
+            return tuple(w + r for w, r in zip(_iterative_reach(config, psf_radius), further, strict=True))
+        case "published":
+            return tuple(max(published_radius(), r + 1) for r in psf_radius)
+        case "network":
+            net = network_radius(config.network)
+            linear = wiener if config.network.wiener_input else psf_radius
+            widest = (max(net + w, r) for w, r in zip(linear, psf_radius, strict=True))
+            return tuple(w + r for w, r in zip(widest, repair, strict=True))

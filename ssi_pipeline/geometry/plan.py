@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.boxes import Box, Ints
 from ssi_pipeline.geometry.cost import patch_shape, worker_bytes
-from ssi_pipeline.geometry.halo import ITERATIVE, PUBLISHED_LEAST_SIDE, network_stride, required_halo
+from ssi_pipeline.geometry.halo import network_stride, required_halo
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import AXES, SPATIAL, Volume
 
@@ -48,9 +48,9 @@ def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory
     t, c, z, y, x = (b - a for a, b in roi)
     extent = (z, y, x)
     spatial = (dimensions == 3, True, True)
-    stride = tuple(network_stride(config.network) if on and config.solver == "ssi" else 1 for on in spatial)
+    stride = tuple(network_stride(config.network) if on and config.method.network else 1 for on in spatial)
     halo = _halo(config, psf_radius)
-    pad = tuple(r if on and config.solver != "identity" else 0 for r, on in zip(psf_radius, spatial, strict=True))
+    pad = tuple(r if on and config.method.computes else 0 for r, on in zip(psf_radius, spatial, strict=True))
     reachable = tuple(n + 2 * p for n, p in zip(volume.shape[2:], pad, strict=True))
     automatic = _auto_core(config, extent, halo, reachable, worker_memory)
     core = per_axis(config.tiling.core, automatic, dimensions, 1)
@@ -148,8 +148,8 @@ def _fits(config: RunConfig, core: Ints, halo: Ints, reachable: Ints, memory: in
 def _blend(config: RunConfig, core: Ints, extent: Ints) -> Ints:
     """A sixth of the core where neighbours are solved apart; none where they share one function of finite reach."""
     dimensions = config.tiling.dimensions
-    alone = config.solver in (*ITERATIVE, *PUBLISHED_SOLVERS)
-    apart = alone or (config.solver == "ssi" and config.training.scope != "shared")
+    wanted = config.method.blend
+    apart = wanted == "always" or (wanted == "own networks" and config.training.scope != "shared")
     default = tuple(min(_MAX_BLEND[dimensions], c // 6) if apart else 0 for c in core)
     blend = per_axis(config.tiling.blend, default, dimensions, 0)
     for axis, b, c in zip(SPATIAL, blend, core, strict=True):
@@ -214,7 +214,7 @@ def _refuse_large_psf(plan: TilePlan, psf_radius: Ints) -> None:
 
 def _refuse_small_patch(plan: TilePlan, config: RunConfig) -> None:
     """Refuse training patches in which no pixel has its whole PSF."""
-    if config.solver != "ssi":
+    if not config.method.network:
         return
     patch = patch_shape(config, plan.domain_shape)
     for axis, size, radius in zip(SPATIAL, patch, plan.pad, strict=True):
@@ -226,14 +226,12 @@ def _refuse_small_patch(plan: TilePlan, config: RunConfig) -> None:
 
 
 def _refuse_small_image(plan: TilePlan, config: RunConfig) -> None:
-    """Refuse images that the published network's poolings leave nothing of."""
-    if config.solver not in PUBLISHED_SOLVERS:
-        return
+    """Refuse images that a network's poolings leave nothing of."""
+    least = config.method.least_side
     for axis, size in list(zip(SPATIAL, plan.bounds.shape, strict=True))[3 - plan.dimensions :]:
-        if size < PUBLISHED_LEAST_SIDE:
+        if size < least:
             raise GeometryError(
-                f"the image has {size} pixels along {axis}, but the published network needs {PUBLISHED_LEAST_SIDE}: "
-                "use solver: ssi"
+                f"the image has {size} pixels along {axis}, but the published network needs {least}: use solver: ssi"
             )
 
 

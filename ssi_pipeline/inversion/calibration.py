@@ -139,7 +139,7 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         estimated=dataclasses.replace(found, impulse_share=share),
     )
     knob = _knob(samples, psf, known, config)
-    if config.solver == "ssi":
+    if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_smoother(samples, psf, known, config))
     return dataclasses.replace(known, knob=knob)
 
@@ -166,9 +166,9 @@ def _knob(
     name = calibrated(config)
     if name is None:
         return None
-    if config.solver == "ssi":
+    if config.method.network:
         config = config.model_copy(update={"solver": name})
-    if config.solver == "wiener" and config.classical.weight == "likelihood":
+    if config.method.likelihood and config.classical.weight == "likelihood":
         return found.wiener_weight
     configured = configured_knob(config)
     return choose_knob(samples, psf, found, config).knob if configured is None else configured

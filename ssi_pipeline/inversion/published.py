@@ -18,6 +18,7 @@ only the seed (all chance comes from it) and that pixels never observed carry no
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 
@@ -137,3 +138,7 @@ def _network(tile: PublishedTile, seed: int, device: str) -> PublishedUNet:
     if tile.axes == 2:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
+
+
+solve_published_unmasked = functools.partial(solve_published, masked=False)
+"""The published control without masks."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssi_pipeline.geometry.halo import PUBLISHED_POOLINGS
+from ssi_pipeline.methods import PUBLISHED_POOLINGS
 
 _WIDTH = 8
 

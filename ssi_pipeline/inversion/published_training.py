@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssi_pipeline.errors import GeometryError, TrainingError
-from ssi_pipeline.geometry.halo import PUBLISHED_LEAST_SIDE
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import to_tensor
 from ssi_pipeline.inversion.published_model import PublishedForward
 from ssi_pipeline.inversion.published_network import PublishedUNet
+from ssi_pipeline.methods import PUBLISHED_LEAST_SIDE
 
 PUBLISHED_STREAM = 7
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +13,12 @@ from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.measurement import to_volume
 from ssi_pipeline.inversion.models import Model
 
-Method = Literal["network", "wiener", "richardson_lucy", "tv", "tv_cg", "constant", "identity", "published", "blank"]
-
 
 @dataclass(frozen=True, slots=True)
 class Solution:
     """The estimate of one tile and how it came about.
+
+    ``method``: one of ``methods.RESULTS``.
 
     ``estimate``: float32, z y x, the domain's shape, raw units. ``heldout_*``: mean squared error of
     g f m_V(y) on the held-out pixels V, normalised units squared, None where not measured:
@@ -33,7 +32,7 @@ class Solution:
     """
 
     estimate: NDArray[np.float32]
-    method: Method
+    method: str
     attempts: int = 0
     steps: int = 0
     heldout_before: float | None = None

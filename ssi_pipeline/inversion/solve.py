@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.config import PUBLISHED_SOLVERS, RunConfig
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.blank import tile_is_blank
 from ssi_pipeline.inversion.calibration import ChannelCalibration, tile_weight
 from ssi_pipeline.inversion.classical.solver import classical
@@ -16,25 +16,25 @@ from ssi_pipeline.inversion.classical.table import RIVAL, calibrated
 from ssi_pipeline.inversion.judging import EXCESS, judge
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.models import Model
-from ssi_pipeline.inversion.network_solver import enough_heldout, solve_by_network, train_shared
+from ssi_pipeline.inversion.network_solver import enough_heldout, train_shared
 from ssi_pipeline.inversion.problem import Problem, Tile, heldout_loss, pose, prepare
-from ssi_pipeline.inversion.published import solve_published
-from ssi_pipeline.inversion.solution import Method, Solution, raw_estimate
+from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import Solver
 from ssi_pipeline.inversion.uncertainty import uncertainty
+from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics.psf import Psf
 
-__all__ = ["SOLVERS", "Method", "Solution", "Solver", "solve", "train_shared"]
+__all__ = ["Solution", "Solver", "solve", "solver_of", "train_shared"]
+
+LINEAR = "wiener"
+"""The solver of tiles that are not worth a training, or cannot be judged."""
 
 
-SOLVERS: dict[str, Solver] = {
-    "ssi": solve_by_network,
-    "wiener": classical("wiener"),
-    "richardson_lucy": classical("richardson_lucy"),
-    "tv": classical("tv"),
-    "tv_cg": classical("tv_cg"),
-}
-"""By ``solver`` of the configuration; 'identity', which copies, has no problem to solve."""
+def solver_of(name: str) -> Solver:
+    """Return what solves a posed problem, by the solver's name in the configuration."""
+    row = SOLVERS[name]
+    found: Solver = classical(name) if row.tunes else row.loaded()
+    return found
 
 
 def solve(
@@ -70,36 +70,40 @@ def solve(
     ConfigError
         ``start`` does not fit the configuration, or is missing where the scope needs it.
     """
-    if config.solver == "identity":
-        return Solution(measurement.y, "identity")
+    method = config.method
+    if not method.computes:
+        return Solution(measurement.y, method.result)
     if not measurement.observed.any():
         level = np.full_like(measurement.y, calibration.offset)
         return Solution(level, "constant", note="no finite pixel: filled with the channel's background level")
     if calibration.empty or measurement.is_constant:
         return Solution(_of_constant(measurement, psf, calibration, config, device), "constant")
-    if config.solver in PUBLISHED_SOLVERS:  # it has intensities, noise and masks of its own
-        return solve_published(measurement, psf, config, seed, device, masked=config.solver == "ssi_published")
+    if method.own_recipe:
+        found: Solution = method.loaded()(measurement, psf, config, seed, device)
+        return found
     problem = pose(psf, calibration, config, device)
     tile = prepare(problem, measurement, seed)
-    if config.solver == "ssi" and config.training.scope == "per_tile":
+    if method.network and config.training.scope == "per_tile":
         problem, tile = _with_own_weight(problem, tile, measurement, psf, seed)
     if not enough_heldout(tile):
-        linear = SOLVERS["wiener"](problem, tile, seed, None)
-        note = "" if config.solver == "wiener" else "too few observed pixels to judge a solution by, linear one kept"
+        linear = solver_of(LINEAR)(problem, tile, seed, None)
+        note = (
+            "" if linear.method == method.result else "too few observed pixels to judge a solution by, linear one kept"
+        )
         return _examined(problem, tile, seed, dataclasses.replace(linear, note=note), judged)
     if _trains(config) and config.training.skip_blank and tile_is_blank(problem, tile):
         if config.training.scope != "per_tile":  # the tile's own weight, which for noise alone is a large one
             problem, tile = _with_own_weight(problem, tile, measurement, psf, seed)
-        chosen = dataclasses.replace(SOLVERS["wiener"](problem, tile, seed, None), method="blank")
+        chosen = dataclasses.replace(solver_of(LINEAR)(problem, tile, seed, None), method="blank")
     else:
-        found = SOLVERS[config.solver](problem, tile, seed if training_seed is None else training_seed, start)
-        chosen = _or_rival(problem, tile, seed, found) if config.solver == "ssi" else found
+        chosen = solver_of(config.solver)(problem, tile, seed if training_seed is None else training_seed, start)
+        chosen = _or_rival(problem, tile, seed, chosen) if method.network else chosen
     return _examined(problem, tile, seed, chosen, judged)
 
 
 def _trains(config: RunConfig) -> bool:
     """Whether tiles are trained on one by one."""
-    return config.solver == "ssi" and config.training.scope != "shared"
+    return config.method.network and config.training.scope != "shared"
 
 
 def _examined(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:
@@ -136,7 +140,7 @@ def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solut
     """
     if calibrated(problem.config) is None or problem.calibration.knob is None:
         return found
-    rival = SOLVERS[RIVAL](problem, tile, seed, None)
+    rival = solver_of(RIVAL)(problem, tile, seed, None)
     ours, theirs = found.heldout_after, rival.heldout_after
     if theirs is None or (ours is not None and ours <= theirs):
         return dataclasses.replace(found, rival=rival.estimate)

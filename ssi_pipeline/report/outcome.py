@@ -6,25 +6,13 @@ import math
 
 import numpy as np
 
+from ssi_pipeline.methods import RESULTS
 from ssi_pipeline.redact import redact
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.ranking import alarm_counts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import date, number, scaled, seconds, share, sizes
-from ssi_pipeline.run.finish import METHODS
 from ssi_pipeline.storage.ledger import DONE
-
-_METHOD_NAMES = {
-    "network": "self-supervised network",
-    "wiener": "linear (Wiener) solution",
-    "richardson_lucy": "Richardson-Lucy",
-    "tv": "total variation, primal-dual",
-    "tv_cg": "total variation, conjugate gradients",
-    "constant": "constant tile, nothing to train on",
-    "identity": "copied (identity)",
-    "published": "network by the published recipe",
-    "blank": "noise alone: linear solution, nothing to train on",
-}
 
 
 def headline(facts: RunFacts) -> tuple[str, str]:
@@ -124,17 +112,18 @@ def _rows(facts: RunFacts) -> list[tuple[str, str]]:
 def _solver(facts: RunFacts) -> str:
     config = facts.context.document.config
     scope = config.training.scope.replace("_", " ")
-    return f"ssi, networks {scope}" if config.solver == "ssi" else config.solver
+    return f"{config.solver}, networks {scope}" if config.method.network else config.solver
 
 
 def _methods(facts: RunFacts) -> list[tuple[str, str, str]]:
     codes, done = facts.metrics["method"], facts.metrics["status"] == 1
     found = []
-    for name, code in METHODS.items():
-        count = int(((codes == code) & done).sum())
+    wanted = facts.context.document.config.method.result
+    for result in RESULTS.values():
+        count = int(((codes == result.code) & done).sum())
         if count:
-            text = _METHOD_NAMES.get(name, name)
-            if name == "wiener" and facts.context.document.config.solver != "wiener":
+            text = result.title
+            if result.name == "wiener" and wanted != "wiener":
                 text = "fell back to the linear (Wiener) solution"
             found.append((text, number(count), share(count, facts.tiles_done)))
     return found

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import TilePlan
+from ssi_pipeline.methods import RESULTS
 from ssi_pipeline.quality.alarms import ALARMS, flags
 from ssi_pipeline.run.quality_group import write_quality_group
 from ssi_pipeline.storage.ledger import read_heads, read_records
@@ -18,12 +19,7 @@ from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.second_training import RETRAINED
 
-METHODS = {
-    name: code
-    for code, name in enumerate(
-        ("identity", "network", "wiener", "constant", "richardson_lucy", "tv", "tv_cg", "published", "blank")
-    )
-}
+METHODS = {result.name: result.code for result in RESULTS.values()}
 STATUSES = {"done": 1, "failed": 2, "invalid": 0}
 
 CODES = {

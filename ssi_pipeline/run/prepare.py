@@ -102,7 +102,7 @@ def start_models(config: RunConfig, channels: int) -> list[Path]:
         A file is missing.
     """
     source = config.training.start_from
-    if config.solver != "ssi" or source is None:
+    if not config.method.network or source is None:
         return []
     names = [StatePaths(Path()).shared_model(c).name for c in range(channels)]
     files = [source / name if source.is_dir() else source for name in names]

@@ -7,7 +7,6 @@ from itertools import chain
 from typing import Any
 
 from ssi_pipeline.config import ExecutorConfig, RunConfig
-from ssi_pipeline.config.rules import PUBLISHED_SOLVERS
 from ssi_pipeline.executors import Executor
 from ssi_pipeline.executors.sharing import Device, describe_device, known_device
 from ssi_pipeline.run.unfit import UnfitWorkers
@@ -26,7 +25,7 @@ def device_of(context: Context) -> Device | None:
     Where an earlier release began it, which recorded none, it is that of the tiles that are done.
     """
     section = context.document.config.executor
-    if context.document.config.solver == "identity":
+    if not context.document.config.method.computes:
         return known_device(section)  # computes nothing; what the workers see is for them to say
     if (compute := context.document.compute) is not None:
         return compute.device
@@ -73,7 +72,7 @@ def decide(config: RunConfig, device: Device | None, asked: Sequence[Ability]) -
     ``device``: None leaves it to the workers; one that has a GPU decides for all, as the others can be done without.
     bfloat16 by itself is taken only where all GPUs that were seen compute in it.
     """
-    if config.solver == "identity":
+    if not config.method.computes:
         return Compute("cpu", "float32")  # a copy
     able = [ability for ability in asked if ability.gpu]
     if device is None:
@@ -81,11 +80,11 @@ def decide(config: RunConfig, device: Device | None, asked: Sequence[Ability]) -
             return None
         device = "cuda" if able else "cpu"
     wanted = config.training.precision
-    if config.solver not in ("ssi", *PUBLISHED_SOLVERS):
+    if not config.method.trains:
         return Compute(device, "float32")
     if wanted != "auto":
         return Compute(device, wanted)
-    if config.solver in PUBLISHED_SOLVERS or device == "cpu":
+    if config.method.own_recipe or device == "cpu":
         return Compute(device, "float32")
     if not able:
         return None
@@ -107,8 +106,8 @@ def demanded(earlier: Compute | None, config: RunConfig) -> dict[str, Any]:
     if earlier is None:
         return {}
     device: str = config.executor.device
-    if config.solver == "identity" or device == "auto":
-        device = "cuda" if config.executor.gpus is not None and config.solver != "identity" else earlier.device
+    if not config.method.computes or device == "auto":
+        device = "cuda" if config.executor.gpus is not None and config.method.computes else earlier.device
     return {"compute": {"device": device, "precision": earlier.precision}}
 
 

@@ -144,7 +144,7 @@ class RunDocument:
         compute = compute or self.compute
         if compute is None:
             return self
-        device = "cpu" if self.config.solver == "identity" else compute.device  # a copy needs none
+        device = compute.device if self.config.method.computes else "cpu"  # a copy needs none
         executor = self.config.executor.model_copy(update={"device": device})
         training = self.config.training.model_copy(update={"precision": compute.precision})
         config = self.config.model_copy(update={"executor": executor, "training": training})

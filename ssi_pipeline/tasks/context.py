@@ -183,9 +183,7 @@ class Context:
     def starts_from_model(self) -> bool:
         """Whether tiles share a network, or start from one."""
         training = self.document.config.training
-        return self.document.config.solver == "ssi" and (
-            training.scope != "per_tile" or training.start_from is not None
-        )
+        return self.document.config.method.network and (training.scope != "per_tile" or training.start_from is not None)
 
     @cached_property
     def _model_digests(self) -> list[str | None]:

@@ -163,7 +163,7 @@ def _device(context: Context, job: Job) -> str:
 
 
 def _uses_device(context: Context, job: Job) -> bool:
-    return job.kind in ("solve", "train") and context.document.config.solver != "identity"
+    return job.kind in ("solve", "train") and context.document.config.method.computes
 
 
 def _explain(problem: Exception) -> str:

@@ -16,7 +16,7 @@ ROOT = Path(ssi_pipeline.__file__).parent
 
 LAYERS = (
     ("exit_status", "interrupts"),
-    ("errors", "redact"),
+    ("errors", "redact", "methods"),
     ("config",),
     ("geometry", "tiff"),
     ("physics", "quality"),
@@ -106,6 +106,7 @@ def test_a_wrong_import_would_be_seen() -> None:
     ("module", "heavy"),
     [
         ("errors", "numpy torch dask distributed zarr pydantic"),
+        ("methods", "numpy torch dask distributed zarr pydantic"),
         ("config", "numpy torch dask distributed zarr"),
         ("geometry", "torch dask distributed zarr"),
         ("cli", "torch dask distributed"),

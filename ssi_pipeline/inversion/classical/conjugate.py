@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.given import Given
+from ssi_pipeline.inversion.classical.given import Classical, Given
 from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.classical.variation import (
     PATH_ITERATIONS,
@@ -79,3 +79,6 @@ def _length(slopes: Tensor) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> float:
     return float((a * b).sum(dtype=torch.float64))
+
+
+TV_CG = Classical(solve_tv_cg, tv_cg_path, patience=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -19,6 +20,20 @@ class Given:
 
     repaired: Tensor
     known: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Classical:
+    """A solver with one knob.
+
+    ``solve``: problem, image and knob to the estimate, (z) y x. ``path``: pairs (knob, estimate) for all
+    candidates, from the smoothest to the sharpest, in one pass. ``patience``: candidates in sequence without
+    improvement after which none that is sharper is tried.
+    """
+
+    solve: Callable[[Problem, Given, float], Tensor]
+    path: Callable[[Problem, Given], Iterator[tuple[float, Tensor]]]
+    patience: int
 
 
 def look(problem: Problem, image: Tensor, observed: Tensor) -> Given:

@@ -86,7 +86,7 @@ def choose_knob(
             break
     if not losses:
         return Choice(next(solver.path(problem, _nothing(problem)))[0], (), ())
-    knob = candidates[int(np.argmin(losses))] if solver.counts else _refined(candidates, losses)
+    knob = candidates[int(np.argmin(losses))] if config.method.counts else _refined(candidates, losses)
     return Choice(knob, tuple(candidates), tuple(losses))
 
 

@@ -20,7 +20,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional
 
-from ssi_pipeline.inversion.classical.given import Given
+from ssi_pipeline.inversion.classical.given import Classical, Given
 from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.classical.variation import (
     PATH_ITERATIONS,
@@ -115,3 +115,6 @@ def _squared_differences(size: tuple[int, ...]) -> Tensor:
         along = 2 - 2 * torch.cos(2 * math.pi * frequency(n, dtype=torch.float64))
         total = total + along.reshape([-1 if i == axis else 1 for i in range(len(size))])
     return total
+
+
+TV = Classical(solve_tv, tv_path, patience=2)

@@ -15,7 +15,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.given import Given
+from ssi_pipeline.inversion.classical.given import Classical, Given
 from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.problem import Problem
 
@@ -64,3 +64,6 @@ def richardson_lucy_path(problem: Problem, given: Given) -> Iterator[tuple[float
     """Yield (iterations, estimate) for 1, 2, 3, ...: one run gives all."""
     for count, estimate in enumerate(islice(iterates(problem, given), _MOST_ITERATIONS), start=1):
         yield float(count), estimate
+
+
+RICHARDSON_LUCY = Classical(solve_richardson_lucy, richardson_lucy_path, patience=8)

@@ -13,11 +13,11 @@ from ssi_pipeline.inversion.classical.table import CLASSICAL, knob_of
 from ssi_pipeline.inversion.masking import generator, hide
 from ssi_pipeline.inversion.models import Model
 from ssi_pipeline.inversion.problem import FILL_STREAM, Problem, Tile, heldout_loss
-from ssi_pipeline.inversion.solution import Method, Solution, raw_estimate
+from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import Solver
 
 
-def classical(name: Method) -> Solver:
+def classical(name: str) -> Solver:
     """Return the solver of a name in ``CLASSICAL``.
 
     It runs twice: on the whole tile, and on the tile without its held-out pixels V, for the loss on V. The

@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
-
-from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.inversion.classical.conjugate import solve_tv_cg, tv_cg_path
-from ssi_pipeline.inversion.classical.given import Given
-from ssi_pipeline.inversion.classical.primal_dual import solve_tv, tv_path
-from ssi_pipeline.inversion.classical.richardson_lucy import richardson_lucy_path, solve_richardson_lucy
-from ssi_pipeline.inversion.classical.wiener import solve_wiener, wiener_path
+from ssi_pipeline.inversion.classical.given import Classical
 from ssi_pipeline.inversion.problem import Problem
-from ssi_pipeline.inversion.solution import Method
+from ssi_pipeline.methods import SOLVERS
 
-
-@dataclass(frozen=True, slots=True)
-class Classical:
-    """A solver with one knob.
-
-    ``solve``: problem, image and knob to the estimate, (z) y x. ``path``: pairs (knob, estimate) for all
-    candidates, from the smoothest to the sharpest, in one pass. ``patience``: candidates in sequence without
-    improvement after which none that is sharper is tried. ``counts``: the knob is a whole number.
-    """
-
-    solve: Callable[[Problem, Given, float], Tensor]
-    path: Callable[[Problem, Given], Iterator[tuple[float, Tensor]]]
-    patience: int
-    counts: bool = False
-
-
-CLASSICAL = {
-    "wiener": Classical(solve_wiener, wiener_path, patience=17),  # all of them: they cost little
-    "richardson_lucy": Classical(solve_richardson_lucy, richardson_lucy_path, patience=8, counts=True),
-    "tv": Classical(solve_tv, tv_path, patience=2),
-    "tv_cg": Classical(solve_tv_cg, tv_cg_path, patience=2),
-}
-
+CLASSICAL: dict[str, Classical] = {name: row.loaded() for name, row in SOLVERS.items() if row.tunes}
 
 RIVAL: Final = "tv_cg"
 """The classical solver that the network's estimate of a tile has to beat; the best of them on all data tried."""
 
 
-def calibrated(config: RunConfig) -> Method | None:
+def calibrated(config: RunConfig) -> str | None:
     """Return the classical solver whose knob a channel's calibration chooses: the configured one, or the rival.
 
     A shared network has none: it is there to be quick, and to give in tiles what it gives on the whole.
     """
-    if config.solver == "ssi":
+    if config.method.network:
         return RIVAL if config.training.select == "best" and config.training.scope != "shared" else None
-    return config.solver if config.solver in CLASSICAL else None  # type: ignore[return-value]
+    return config.solver if config.method.tunes else None
 
 
 def configured_knob(config: RunConfig) -> float | None:
     """Return the knob of the configured solver where the configuration sets it, None where it is to be chosen."""
-    set_to = config.classical.iterations if CLASSICAL[config.solver].counts else config.classical.weight
+    set_to = config.classical.iterations if config.method.counts else config.classical.weight
     return None if isinstance(set_to, str) else float(set_to)
 
 

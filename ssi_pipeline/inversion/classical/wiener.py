@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ssi_pipeline.inversion.calibration import filter_radius
-from ssi_pipeline.inversion.classical.given import Given
+from ssi_pipeline.inversion.classical.given import Classical, Given
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.wiener import LinearFilter, wiener_kernel
 
@@ -27,3 +27,6 @@ def wiener_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]
     """Yield (weight, estimate) for each candidate."""
     for weight in _WEIGHTS:
         yield weight, solve_wiener(problem, given, weight)
+
+
+WIENER = Classical(solve_wiener, wiener_path, patience=17)  # all of them: they cost little
