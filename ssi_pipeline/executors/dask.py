@@ -28,7 +28,7 @@ from ssi_pipeline.storage.compute import Compute
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec, execute
 from ssi_pipeline.tasks.ability import Ability
-from ssi_pipeline.tasks.execute import UNFIT
+from ssi_pipeline.tasks.execute import INFRASTRUCTURE
 
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
@@ -143,7 +143,7 @@ class DaskExecutor:
             return self._back(future.key, lost=f"{type(problem).__name__}: {problem}", excused=True)
         for record in records:
             self._hung.note(record)
-            if UNFIT in record.quality:
+            if INFRASTRUCTURE in record.quality:  # whoever is unfit has that mark too
                 self._note_place(record, future)
         return self._back(future.key, records)
 
@@ -258,8 +258,11 @@ class DaskExecutor:
         return bool(self._fit.of(self._workers))
 
     def avoid(self, host: str) -> bool:
-        """Give up a node of the fleet; the workers of other clusters are not ours to choose."""
-        return self._fleet is not None and self._fleet.avoid(host)
+        """Give up a node of the fleet; let the workers rest that a host has on a cluster of others."""
+        if self._fleet is not None:
+            return self._fleet.avoid(host)
+        self._see()
+        return self._fit.rest(host, self._workers)
 
     def withdraw(self) -> None:
         """Cancel the batches that no worker has."""

@@ -13,6 +13,7 @@ from ssi_pipeline.geometry import Box, TilePlan, Volume
 from ssi_pipeline.redact import redact_all
 from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.compute import Compute, compute_of
+from ssi_pipeline.storage.small_files import read_small
 
 ALGORITHM = 4
 """Raised whenever a release computes other values from the same configuration; part of the fingerprint."""
@@ -177,7 +178,7 @@ class RunDocument:
             The file is not what this version of the package writes.
         """
         try:
-            document = json.loads(path.read_text())
+            document = json.loads(read_small(path))
             compute_of(document["basis"])
             return RunDocument(
                 basis=document["basis"],
