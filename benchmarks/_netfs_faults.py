@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -34,9 +35,10 @@ def write_template(folder: Path, tiles: int) -> dict[str, str]:
     folder.mkdir()
     image = np.random.default_rng(0).poisson(200, (1, 32 * tiles, 32 * tiles)).astype(np.uint16)
     zarr.create_array(folder / "in.zarr", data=image, chunks=(1, 64, 64), dimension_names=("z", "y", "x"))
+    shape = {"z": 1, "y": 32, "x": 32}
     document: dict[str, Any] = {
         "input": {"path": "in.zarr"},
-        "output": {"path": "out.zarr", "state": "state", "shard": {"z": 1, "y": 32, "x": 32}, "chunk": {"z": 1, "y": 32, "x": 32}},
+        "output": {"path": "out.zarr", "state": "state", "shard": shape, "chunk": shape},
         "psf": {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}},
         "solver": "wiener",
         "tiling": {"core": 32, "blend": 4},
@@ -63,6 +65,15 @@ class Call:
     process: subprocess.Popen[Any]
     words: Path
     began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Watch it from now on: others may be waited for first."""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        self.process.wait()
+        self.seconds = time.monotonic() - self.began
 
     def end(self) -> int:
         """Return its exit status."""
@@ -73,7 +84,7 @@ class Call:
 
     def kill(self) -> None:
         """SIGKILL to the client: ``nsenter``, which started it, is no more than its parent."""
-        self.host.run("sh", "-c", "kill -KILL $(pgrep -f _netfs_client.py)")
+        self.host.run("sh", "-c", "kill -KILL $(pgrep -f [_]netfs_client.py)")
         self.process.wait(20)
 
     def text(self) -> str:
@@ -152,7 +163,8 @@ class Case:
     def ended(self, call: Call, *expected: int) -> int:
         """Note how a client ended."""
         status = call.end()
-        self.ends.append(f"{status} ({time.monotonic() - call.began:.0f} s)")
+        time.sleep(0.2)  # for whoever watches it
+        self.ends.append(f"{status} ({call.seconds:.0f} s)")
         self.expect(status in expected, f"ended with {status}, expected {expected}: {call.text()[-1500:]}")
         return status
 
@@ -236,15 +248,15 @@ def two_states(case: Case) -> None:
 
 
 def two_states_stale(case: Case) -> None:
-    """As before, the second some seconds later: its host has just listed the folder, and its list may be stale."""
-    _exclude_each_other(case, "other.yaml", 3)
+    """The second some seconds later, with --new: its host has just listed the folder, and its list may be stale."""
+    _exclude_each_other(case, "other.yaml", 3, "run", "--new")
 
 
-def _exclude_each_other(case: Case, config: str, later_s: float) -> None:
+def _exclude_each_other(case: Case, config: str, later_s: float, *arguments: str) -> None:
     case.second.run("ls", "-la", case.path(""))
     calls = [(case.start(case.first, pause=0.5), "run.yaml")]
     time.sleep(later_s)
-    calls.append((case.start(case.second, config=config, pause=0.5), config))
+    calls.append((case.start(case.second, *arguments, config=config, pause=0.5), config))
     ends = [case.ended(call, ExitStatus.COMPLETE, ExitStatus.STOPPED, ExitStatus.REFUSED) for call, _ in calls]
     case.expect(sorted(ends)[0] == 0 and sorted(ends)[1] != 0, f"exactly one must work: {ends}")
     for (call, _), status in zip(calls, ends, strict=True):
@@ -324,7 +336,7 @@ def _keep(case: Case, stack: ExitStack, host: Host, command: list[str]) -> None:
     def stop() -> None:
         """End it, and the program that nsenter started."""
         subprocess.run(
-            host.command("sh", "-c", "kill -KILL $(pgrep -f distributed.cli)"), capture_output=True, check=False
+            host.command("sh", "-c", "kill -KILL $(pgrep -f [d]istributed.cli)"), capture_output=True, check=False
         )
         process.kill()
         process.wait(20)
