@@ -13,15 +13,17 @@ import pytest
 import zarr
 from builders import complete, config_of, contents, make_run, ramp
 
-from ssi_pipeline.errors import MissingStateError
+from ssi_pipeline.errors import MissingStateError, OutputError
 from ssi_pipeline.executors.fit import FitWorkers
 from ssi_pipeline.executors.watch import SeenWorker
 from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.storage import mount
 from ssi_pipeline.storage.atomic import create_whole
 from ssi_pipeline.storage.lease_file import Holder, create
+from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.mount import Mount, make_folder, make_folders
 from ssi_pipeline.storage.mounted_store import mounted
+from ssi_pipeline.storage.output_lock import output_lease
 from ssi_pipeline.storage.process import this_process
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.small_files import read_small
@@ -225,3 +227,17 @@ def test_workers_of_a_host_rest_and_are_tried_again(monkeypatch: pytest.MonkeyPa
     fit.rest("n1", workers)
     now[0] += 61
     assert len(fit.of(workers)) == 1
+
+
+def test_an_output_without_its_state_names_who_works_on_it(tmp_path: Path) -> None:
+    config = make_run(tmp_path, ramp((1, 32, 32)), output={"state": "first"})
+    complete(config)
+    other = make_run(tmp_path, None, output={"state": "second"})
+    with pytest.raises(OutputError, match=r"is an output of ssi, but its state .* is gone"):
+        complete(other)
+    with (
+        run_lock(tmp_path / "first" / "lock", "a run") as lock,
+        output_lease(tmp_path / "out.zarr", tmp_path / "first", lock, "a run"),
+        pytest.raises(OutputError, match=rf"on which another run works \(process {os.getpid()} on .*: a run"),
+    ):
+        complete(other)
