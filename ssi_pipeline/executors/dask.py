@@ -67,6 +67,7 @@ class DaskExecutor:
         fleet: Workers | None = None,
         limit: TimeLimit | None = None,
         closing: Callable[[], None] | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._spec = spec
         self._client = client
@@ -74,6 +75,7 @@ class DaskExecutor:
         self._fleet = fleet
         self._hung = HungWorkers(client, fleet, limit or TimeLimit(None))
         self._closing = closing
+        self._say = say
         self._address = client.scheduler.address if client.scheduler else "?"
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._jobs: dict[Any, tuple[Job, ...]] = {}
@@ -215,8 +217,10 @@ class DaskExecutor:
 
     def _restart_hung(self) -> list[Completed]:
         """Give up tasks that take too long, and restart their workers."""
-        batches = []
-        for hung in self._hung.find(self._workers, {key: jobs[0] for key, jobs in self._jobs.items()}):
+        batches, first = [], {key: jobs[0] for key, jobs in self._jobs.items()}
+        for text in self._hung.slow(self._workers, first):
+            self._say(text)
+        for hung in self._hung.find(self._workers, first):
             self._client.cancel([self._futures[hung.key]], force=True)
             batches.append(self._back(hung.key, lost=hung.why))
             self._hung.restart(hung.worker)

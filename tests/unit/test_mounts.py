@@ -15,7 +15,8 @@ from builders import complete, config_of, contents, make_run, ramp
 
 from ssi_pipeline.errors import MissingStateError, OutputError
 from ssi_pipeline.executors.fit import FitWorkers
-from ssi_pipeline.executors.watch import SeenWorker
+from ssi_pipeline.executors.hung import HungWorkers
+from ssi_pipeline.executors.watch import SeenWorker, TimeLimit
 from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.storage import mount
 from ssi_pipeline.storage.atomic import create_whole
@@ -25,7 +26,7 @@ from ssi_pipeline.storage.mount import Mount, make_folder, make_folders
 from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.output_lock import output_lease
 from ssi_pipeline.storage.process import this_process
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.small_files import read_small
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import RunSpec
@@ -241,3 +242,19 @@ def test_an_output_without_its_state_names_who_works_on_it(tmp_path: Path) -> No
         pytest.raises(OutputError, match=rf"on which another run works \(process {os.getpid()} on .*: a run"),
     ):
         complete(other)
+
+
+def test_a_worker_that_gives_no_result_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("ssi_pipeline.executors.watch.time.monotonic", lambda: now[0])
+    limit = TimeLimit("auto")
+    hung = HungWorkers(None, None, limit)  # type: ignore[arg-type]
+    workers = [SeenWorker("tcp://10.0.0.3:9", "tcp://10.0.0.3:9", 1, ("key",))]
+    jobs: Any = {"key": Job("solve", 3)}
+    for _ in range(3):
+        limit.note(TaskRecord("solve", 0, "done", seconds=2.0))
+    said = []
+    for seconds in (0.0, 59.0, 61.0, 70.0):
+        now[0] = seconds
+        said += hung.slow(workers, jobs)
+    assert said == ["no result of solve/3 from tcp://10.0.0.3:9 for 61 s: does its host, or a mount there, hang?"]
