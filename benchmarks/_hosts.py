@@ -114,8 +114,11 @@ class Host:
         """Switch it off."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, 9)
-        self.process.kill()
-        self.process.wait(20)
+        try:
+            self.process.wait(20)  # it waits for the first process, which would be nobody's child otherwise
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()

@@ -221,7 +221,7 @@ class Gluster(Served):
         """Mount it."""
         options = [f"--volfile-server={self.server.address}", "--volfile-id=vol"]
         options.append(f"--log-file={self.folder / host.name}.log")
-        host.run("glusterfs", *options, str(self.mount_point))
+        _until(lambda: self.is_mounted(host) or host.run("glusterfs", *options, str(self.mount_point)))
         _until(lambda: host.run("sh", "-c", f"mountpoint -q {self.mount_point} && ls {self.mount_point}"))
 
 
