@@ -56,6 +56,7 @@ class Host:
             ["unshare", *apart, "--kill-child=SIGKILL", "sh", "-c", _INIT.format(name=name)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it complains when its child is killed
             text=True,
             start_new_session=True,
         )

@@ -196,7 +196,7 @@ class Gluster(Served):
             if place not in host.run("cat", "/proc/mounts"):
                 host.run("mkdir", "-p", place)
                 host.run("mount", "--bind", str(own / name), place)
-        host.run("glusterd", "-p", "/var/run/gluster/glusterd.pid")
+        host.run("sh", "-c", "pgrep -x glusterd || glusterd -p /var/run/gluster/glusterd.pid")
         _until(lambda: host.run("gluster", "--mode=script", "volume", "list"))
 
     def _make_volume(self) -> None:
