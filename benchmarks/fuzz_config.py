@@ -112,7 +112,7 @@ def _bases(folder: Path) -> dict[str, bytes]:
         values = np.random.default_rng(0).integers(0, 1000, shape, np.uint16)
         zarr.create_array(folder / f"{name}.zarr", data=values, dimension_names=tuple(axes))
     stack = np.random.default_rng(0).integers(0, 1000, (24, 96, 80), np.uint16)
-    tifffile.imwrite(folder / "dapi_widefield.tif", stack, photometric="minisblack")
+    tifffile.imwrite(folder / "stack.tif", stack, photometric="minisblack")
     np.save(folder / "psf.npy", np.outer(np.hanning(9), np.hanning(9)))
     texts = {path.name: path.read_text() for path in WORKFLOWS.glob("*.yaml")} | {"template": template_text()}
     for psf in PSFS:

@@ -35,7 +35,7 @@ def build(folder: Path, tiles: int) -> RunConfig:
     """Write what a run of about ``tiles`` tiles leaves, without the images."""
     folder.mkdir(parents=True, exist_ok=True)
     side = max(2, round(math.sqrt(tiles / CHANNELS / PLANES)))
-    zarr.create_array(
+    image = zarr.create_array(
         folder / "input.zarr",
         shape=(CHANNELS, PLANES, side * SIDE, side * SIDE),
         chunks=(1, 1, 1024, 1024),
@@ -43,6 +43,7 @@ def build(folder: Path, tiles: int) -> RunConfig:
         dimension_names=tuple("czyx"),
         overwrite=True,
     )
+    image[..., :1, :1] = 1  # one chunk a plane: an input without any is refused
     config = RunConfig.model_validate(
         {
             "input": {"path": folder / "input.zarr"},

@@ -43,6 +43,7 @@ def end_well(call: Callable[[], int], folder: Folder, show: Callable[[], bool]) 
     show
         Tells whether to print the traceback of every error, as ``SSI_DEBUG=1`` does.
     """
+    open_closed_streams()
     use_any_terminal()
     try:
         status = call()
@@ -150,6 +151,23 @@ def _reader_is_gone() -> bool:
     os.dup2(nowhere, output)  # Python writes what is left once more when it ends
     os.close(nowhere)
     return True
+
+
+def open_closed_streams() -> None:
+    """Let output go nowhere that was closed (``ssi ... >&-``, some daemons), as the caller wanted it.
+
+    Left closed, the numbers of these streams would be given to the next files that are opened, and whatever a library
+    prints would end up in a ledger.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def use_any_terminal() -> None:

@@ -25,11 +25,15 @@ def flatten(document: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any) -> list[str]:
-    """Return a line ``key: old -> new`` for every leaf that differs."""
+    """Return a line ``key: old -> new`` for every leaf that differs; of lists of one length, what differs in them."""
     before, after = flatten(old), flatten(new)
-    keys = sorted(before.keys() | after.keys())
-    return [
-        f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}"
-        for key in keys
-        if before.get(key) != after.get(key) or (key in before) != (key in after)
-    ]
+    lines: list[str] = []
+    for key in sorted(before.keys() | after.keys()):
+        was, now = before.get(key, "(absent)"), after.get(key, "(absent)")
+        if was == now and (key in before) == (key in after):
+            continue
+        if isinstance(was, list) and isinstance(now, list) and len(was) == len(now) > 1:
+            lines += [f"{key}[{i}]: {a} -> {b}" for i, (a, b) in enumerate(zip(was, now, strict=True)) if a != b]
+        else:
+            lines.append(f"{key}: {was} -> {now}")
+    return lines

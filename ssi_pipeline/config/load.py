@@ -38,6 +38,8 @@ def load_config(path: Path | str) -> RunConfig:
         The file is missing, is no YAML mapping, or does not describe a run.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"configuration {path} is {'a folder' if path.is_dir() else 'no regular file'}: give a file")
     if not path.is_file():
         raise ConfigError(f"configuration {path} not found; `ssi init {path}` writes one to edit")
     return parse_config(read_yaml(path), base=path.parent, name=str(path)).read_from(path.absolute())

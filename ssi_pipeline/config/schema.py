@@ -23,7 +23,7 @@ _TRUTH = f"^(?:{'|'.join(''.join(f'[{c}{c.upper()}]' for c in word) for word in 
 """Without a flag for upper case: editors read patterns as JavaScript does."""
 
 _FIELDS: dict[str, dict[str, Any]] = {
-    "InputConfig.axes": {"pattern": "^t?c?z?yx$"},
+    "InputConfig.axes": {"pattern": r"^(?=.*y)(?=.*x)(?!.*(.).*\1)[tczyx]+$"},
     "ExecutorConfig.dashboard": {"pattern": r"^[^:\s]+:\d{1,5}$"},
     "OnEndConfig.command": {"pattern": r"\S"},
 }
@@ -100,9 +100,19 @@ def _lenient(node: Any, demanded: dict[str, Any]) -> Any:
     if kind == "boolean":
         return _or_else(inner, {"enum": [0, 1]}, {"type": "string", "pattern": _TRUTH})
     if kind in ("integer", "number") and "const" not in inner and "enum" not in inner:
-        inner = {_BOUNDS.get(key, key): value for key, value in inner.items()}
+        inner = _bounded(inner)
         return _or_else(inner, {"type": "string", "pattern": _number_as_text(inner)})
     return inner
+
+
+def _bounded(number: dict[str, Any]) -> dict[str, Any]:
+    """Put bounds into a schema's words; of two that say the same thing the narrower one."""
+    found: dict[str, Any] = {}
+    for key, value in number.items():
+        word = _BOUNDS.get(key, key)
+        narrower = {"minimum": max, "maximum": min}.get(word)
+        found[word] = narrower(found[word], value) if narrower and word in found else value
+    return found
 
 
 def _number_as_text(number: dict[str, Any]) -> str:

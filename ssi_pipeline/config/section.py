@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 SpatialAxis = Literal["z", "y", "x"]
 Axis = Literal["t", "c", "z", "y", "x"]
@@ -24,23 +26,40 @@ _MOST_DIGITS = 64
 """Of a number in quotes: arithmetic with thousands of digits takes its time, and Python does not print them."""
 
 
-def up_to(most: float, least: float = 1e-18) -> AfterValidator:
+@dataclass(frozen=True)
+class UpTo:
+    """The check that ``up_to`` makes, and its word in the JSON schema."""
+
+    most: float
+    least: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic call the check after its own."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Put the bounds into the schema of the number."""
+        found = handler(schema)
+        signed = not {"minimum", "exclusiveMinimum", "gt", "ge"} & set(found)
+        return {**found, "maximum": self.most, **({"minimum": -self.most} if signed else {})}
+
+    def _check(self, value: Any) -> Any:
+        if abs(value) > self.most:
+            raise PydanticCustomError(
+                BEYOND, "{text}", {"text": f"{_number(value)} is beyond reason: at most {_number(self.most)} here"}
+            )
+        if 0 < abs(value) < self.least:
+            text = f"{value:g} is as good as 0: at least {self.least:g} here"
+            raise PydanticCustomError(BEYOND, "{text}", {"text": text})
+        return value
+
+
+def up_to(most: float, least: float = 1e-18) -> UpTo:
     """Refuse numbers beyond reason: they are typing errors, or ask for more than there is of memory or time.
 
     ``most``: of the number without its sign. ``least``: the same, of a number that is not 0.
     """
-
-    def check(value: Any) -> Any:
-        """Return the value; raises where it is beyond reason."""
-        if abs(value) > most:
-            raise PydanticCustomError(
-                BEYOND, "{text}", {"text": f"{_number(value)} is beyond reason: at most {_number(most)} here"}
-            )
-        if 0 < abs(value) < least:
-            raise PydanticCustomError(BEYOND, "{text}", {"text": f"{value:g} is as good as 0: at least {least:g} here"})
-        return value
-
-    return AfterValidator(check)
+    return UpTo(most, least)
 
 
 def _number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ _TAGS = frozenset(
 )
 _NUMBERS = frozenset(("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"))
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
+
+
+_OTHER_BASE = re.compile(r"[-+]?([0-9_.]+(:[0-9_.]+)+|0[0-9_]+)")
+"""Base 60 and base 8 of YAML 1.1, which nobody means who writes a range or a number with a leading 0."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,6 +65,11 @@ class _Loader(yaml.SafeLoader):
             raise ConfigError(f"line {line}: {node.tag[:80]} is no kind of value of a configuration: quote it as text")
         if node.tag in _NUMBERS and len(value) > _MOST_NUMBER:
             raise ConfigError(f"line {line}: a number of {len(value)} characters: expected at most {_MOST_NUMBER}")
+        if node.tag in _NUMBERS and _OTHER_BASE.fullmatch(value):
+            raise ConfigError(
+                f"line {line}: {value[:40]!r} is a number to another base in YAML (1:30 is 90, 017 is 15): write the "
+                "number in full, or quote it if it is text"
+            )
         try:
             return super().construct_object(node, deep)  # type: ignore[no-untyped-call, unused-ignore]
         except (ConfigError, yaml.YAMLError):

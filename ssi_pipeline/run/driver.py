@@ -116,13 +116,13 @@ def run_locked(
     ledger = Ledger(context.paths.ledger, lease.check)
     with ledger, closing(_display(context)) as display, StopRequest() as stop:
         call = Call(context, state, ledger, display, stop)
-        ending.outcome = call.outcome(interrupted=True)
         for note in context.document.notes:
             display.line(f"note: {note}")
         if resumed:
             for line in [describe_resumed(context, state), *describe_other_versions(context.document)]:
                 display.line(line)
         refuse_changed_input(context, display, lambda: stop.requested)
+        ending.outcome = call.outcome(interrupted=True)  # from here on the run has begun; before, it is refused
         _take_back(call, retry_failed)
         finished = False
         try:

@@ -15,6 +15,7 @@ from ssi_pipeline.config import differences
 from ssi_pipeline.errors import InputError, RunChangedError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.storage.earlier_release import in_words_of
 from ssi_pipeline.storage.identity import as_far_as_readable, identity
 from ssi_pipeline.storage.input_stamp import input_stamp
 from ssi_pipeline.storage.ledger import latest_records
@@ -44,22 +45,25 @@ class Comparison:
     """What came of reading again all that was read.
 
     ``changed``: lines on what was made from other pixels, of which ``tiles`` are tiles. ``unreadable``: tiles whose
-    pixels cannot be read now. ``unrecorded``: tiles of a release that kept no digests.
+    pixels cannot be read now. ``unrecorded``: tiles of a release that kept no digests, of an image that may have gaps
+    (NaN) where ``gaps`` says so.
     """
 
     compared: int = 0
     tiles: int = 0
     unreadable: int = 0
     unrecorded: int = 0
+    gaps: bool = False
     changed: list[str] = field(default_factory=list)
 
 
 def compare_input(context: Context, tell: Tell) -> Comparison:
     """Read the input of every solved tile and every prepared channel again, and compare it with what is recorded."""
-    found = Comparison()
+    found = Comparison(gaps=np.dtype(context.document.volume.dtype).kind == "f")
     earlier = {"input": context.document.basis["input"]}
     asked = identity(spec_of(context.document.config.input)).items()
     now = {"input": {key: value for key, value in asked if key in earlier["input"]}}
+    now = in_words_of(earlier, now, context.document.config.input.path)
     found.changed += differences(earlier, as_far_as_readable(earlier, now))
     found.changed += [f"{kind} of channel {c}" for kind, c in _changed_channels(context)]
     ledgers = ledger_paths(context.paths)
@@ -196,6 +200,11 @@ def describe_comparison(found: Comparison) -> list[str]:
         lines.append(
             f"of {found.unrecorded} tiles an earlier release recorded no digest: whether their input changed is unknown"
         )
+        if found.gaps:
+            lines.append(
+                "that release estimated the noise wrongly where many pixels are NaN: if this image has such regions, "
+                "start over with `ssi run --new`"
+            )
     return lines
 
 

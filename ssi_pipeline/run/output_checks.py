@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 from ssi_pipeline.errors import OutputError
-from ssi_pipeline.run.array_checks import refuse_altered_arrays
 from ssi_pipeline.run.output_repair import look_at_output
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
@@ -47,6 +46,9 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
             f"{output} is an output of ssi{by}, but its state {paths.root} is gone, so nothing says what is done: "
             "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
         )
+    if known and not new and not output.parent.is_dir():
+        # before anything is written: the lease of the output lies there, and a mount point must stay empty
+        raise OutputError(f"{output} is gone, and {output.parent} as well (is its disk mounted?)")
     for path in (output, paths.root):
         if not os.access(existing_parent(path), os.W_OK):
             raise OutputError(f"{existing_parent(path)} cannot be written to: choose another output.path")
@@ -72,7 +74,6 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
                 "put the right one back, or start over with `ssi run --new` (both are kept aside)"
             )
         refuse_missing_arrays(output, Context(document, paths).arrays)
-        refuse_altered_arrays(Context(document, paths))
     elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
             f"{output} is gone, but {paths.root} says that parts of it are written: "

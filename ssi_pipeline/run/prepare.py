@@ -16,6 +16,7 @@ from ssi_pipeline.run.input_checks import refuse_large_chunks, refuse_partial_vo
 from ssi_pipeline.run.overlap import refuse_overlap
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.digits import describe_digits
+from ssi_pipeline.storage.earlier_release import in_words_of
 from ssi_pipeline.storage.identity import identity
 from ssi_pipeline.storage.marker import refuse_foreign_folder
 from ssi_pipeline.storage.records import Kind
@@ -117,6 +118,7 @@ def _with_earlier_plan(document: RunDocument) -> RunDocument:
     if not path.exists():
         return document
     earlier = RunDocument.load(path)
+    document = replace(document, basis=in_words_of(earlier.basis, document.basis, document.config.input.path))
     return replace(document, plan=earlier.plan) if earlier.fingerprint == document.fingerprint else document
 
 

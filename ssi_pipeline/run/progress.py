@@ -59,7 +59,16 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.console.print(text, highlight=False, markup=False)
         else:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        """Print a line; one that the screen's file has no room for is dropped: no run fails for its display."""
+        try:
             print(text, file=self._stream, flush=True)
+        except BrokenPipeError:  # whoever read it wants the end
+            raise
+        except OSError:
+            return
 
     def start(self, stage: str, done: int, total: int) -> None:
         """Begin a stage with ``done`` of ``total`` units already there."""
@@ -96,7 +105,7 @@ class ProgressDisplay:
             text = f"{self._stage}: {done} of {self._total} done{_comma(_extra(snapshot))}"
             self.log(text)
             if not self._live:
-                print(text, file=self._stream, flush=True)
+                self._print(text)
         if now >= self._file_due:
             self._file_due = now + _FILE_SECONDS
             with suppress(OSError):  # no run fails for its display: where nothing can be written the ledger says so

@@ -36,7 +36,8 @@ class RunStatus:
     host:process, all that ever finished a task. ``clients``: who works.
     ``image_complete``: every block of every level is written. ``alarms``: tiles for which each was raised, and
     ``flagged`` all that have one, by the arrays that the last finish has written. ``finished``: the output calls
-    itself complete. ``unreadable``: ledgers with lines that cannot be read.
+    itself complete. ``unreadable``: ledgers with lines that cannot be read. ``lost``: blocks are written, and their
+    output is gone.
     """
 
     tiles: int
@@ -59,6 +60,7 @@ class RunStatus:
     flagged: int = 0
     finished: bool = True
     unreadable: tuple[str, ...] = ()
+    lost: bool = False
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -133,6 +135,7 @@ class StatusReader:
             flagged=0 if flag is None else int((flag > 0).sum()),
             finished=read_output_status(self._config.output.path) == "complete",
             unreadable=tuple(str(tail.unreadable) for tail in self._tails.values() if tail.unreadable.count),
+            lost=state.count("stitch", DONE) > 0 and not self._config.output.path.exists(),
             clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
         )
 
@@ -191,6 +194,11 @@ def describe_client(status: RunStatus) -> str:
         shown = "; ".join(status.clients[:_MOST_CLIENTS])
         more = len(status.clients) - _MOST_CLIENTS
         return f"running ({shown}{f'; and {more} more' if more > 0 else ''})" if shown else "running"
+    if status.lost:
+        return (
+            "not running; the output is gone: put it back (is its disk mounted?); where it was deleted, "
+            "`ssi run --recreate-output` makes it again"
+        )
     if status.blocks_done == status.blocks:
         return "not running; all blocks are written" + ("" if status.finished else "; `ssi run` completes the output")
     since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"

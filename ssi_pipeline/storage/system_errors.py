@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssi_pipeline.errors import CorruptDataError, OutputError, SsiError
+from ssi_pipeline.exit_status import ExitStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ BROKEN_MACHINE = dict.fromkeys(
 
 _CAUSES = REFUSED_WRITES | BROKEN_MACHINE
 
+_PASSING = (errno.ENOSPC, errno.EDQUOT, *BROKEN_MACHINE)
+"""Nothing is wrong with what was asked for: the same command goes on when there is space, or the mount is back."""
+
 
 def refuses_writes(problem: BaseException) -> bool:
     """Tell whether nothing more can be written at all."""
@@ -73,6 +77,8 @@ def described(problem: OSError, path: Path | None = None) -> OSError:
     where = f": {place}" if place is not None else ""
     told = OutputError(f"{cause.means} ({problem.strerror}){where}; {cause.do}")
     told.errno = problem.errno
+    if problem.errno in _PASSING:
+        told.exit_status = ExitStatus.STOPPED
     return told
 
 

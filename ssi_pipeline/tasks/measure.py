@@ -81,7 +81,7 @@ def sample_measurements(context: Context, c: int, count: int) -> list[Measuremen
     InputError
         None has.
     """
-    first, further, cells = _sample_places(context, c, count)
+    first, further, cells = sample_places(context, c, count)
     samples = _readable(context, c, first)
     if any(s.observed.any() for s in samples):
         return samples
@@ -103,7 +103,7 @@ def samples_source(context: Context, c: int, count: int) -> str:
     return join_digests(digests)
 
 
-def _sample_places(context: Context, c: int, count: int) -> tuple[list[tuple[int, Box]], list[tuple[int, Box]], int]:
+def sample_places(context: Context, c: int, count: int) -> tuple[list[tuple[int, Box]], list[tuple[int, Box]], int]:
     """Return t and box (z y x) of the samples of a channel, of the next ones to try, and how many there are in all."""
     plan = context.plan
     side = tuple(min(s, n) for s, n in zip(_SAMPLE_SIDE[plan.dimensions], plan.extent, strict=True))

@@ -202,8 +202,6 @@ def test_a_row_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureF
         (["--images", "nowhere"], "is no folder"),
         (["--seeds", "0,0"], "different whole numbers"),
         (["--seeds", "x"], "different whole numbers"),
-        (["--workers", "0"], "--workers is 0"),
-        (["--crop", "-1"], "--crop is -1"),
         (["--crop", "12"], "fewer than the PSF"),
         (["--crop", "20", "--methods", "ssi_published"], "needs 32"),
         (["--set", "training.steps=none"], "training.steps"),
@@ -218,6 +216,17 @@ def test_what_cannot_work_is_refused_before_any_work(
 ) -> None:
     assert main(command(tmp_path, *more)) == 2
     assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("more", [("--workers", "0"), ("--crop", "-1")])
+def test_numbers_out_of_range_are_refused_by_the_parser(
+    tmp_path: Path, more: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command(tmp_path, *more))
+    assert ended.value.code == 2
+    assert f"found '{more[1]}'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -122,6 +122,7 @@ def test_it_learns_how_a_run_ended(tmp_path: Path) -> None:
     config = make_run(tmp_path, ramp((2, 64, 96)), **hooked(tmp_path, DUMP))
     complete(config)
     assert environment(tmp_path / "env.txt") == {
+        "SSI_EXIT_STATUS": "0",
         "SSI_MESSAGE": "complete: 12 of 12 tiles done, 12 solved now",
         "SSI_OUTCOME": "complete",
         "SSI_OUTPUT": str(tmp_path / "out.zarr"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -216,21 +219,35 @@ def test_stopped_by_the_workers(tmp_path: Path) -> None:
 
 
 def test_stopped_by_storage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder stands where the client writes its progress: the system refuses that in the middle of the run."""
+    """A file stands where the client writes the metrics: the system refuses that when the tiles are done."""
     config = make_run(tmp_path, ramp((1, 64, 96)))
     output = complete(config)
     next((output / "0" / "c").rglob("2")).unlink()
-    paths_of(config).progress.mkdir()
-    for options in ([], ["--part", "1/1"]):
-        capsys.readouterr()
-        assert main(["run", str(config), *options]) == 3
-        said = capsys.readouterr().err
-        assert "Is a directory" in said or options
-        (paths_of(config).root / "progress-part-1-of-1.json").mkdir(exist_ok=True)
-    assert "Is a directory" in capsys.readouterr().err + said
-    for folder in paths_of(config).root.glob("progress*.json"):
-        folder.rmdir()
+    shutil.rmtree(output / "quality")
+    (output / "quality").touch()
+    capsys.readouterr()
+    assert main(["run", str(config)]) == 3
+    assert "Not a directory" in capsys.readouterr().err
+    (output / "quality").unlink()
     assert main(["run", str(config)]) == 0
+
+
+def test_progress_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    """A folder stands where the client writes how far it is."""
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    output = complete(config)
+    paths_of(config).progress.mkdir()
+    next((output / "0" / "c").rglob("2")).unlink()
+    assert main(["run", str(config)]) == 0
+
+
+def test_a_screen_on_a_full_disk_stops_nothing(tmp_path: Path) -> None:
+    """As of a job whose log is in a home folder that is full."""
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "ssi_pipeline.cli", "run", str(config)], stderr=full, check=False)
+    assert done.returncode == 0
+    assert main(["verify", str(config)]) == 0
 
 
 def test_a_channel_that_cannot_be_prepared_is_a_failure(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from builders import TINY, beads, complete, config_of, go, hashes, make_run, ram
 from numpy.typing import NDArray
 
 import ssi_pipeline.run.driver as driver
+import ssi_pipeline.storage.zarr_source as zarr_source
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import RunChangedError, StoppedError
 from ssi_pipeline.executors import Completed
@@ -248,6 +250,35 @@ def test_tiles_of_an_earlier_release_are_counted(
     assert f"of {solved} tiles an earlier release recorded no digest" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_run_of_an_earlier_release_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarr_format: Literal[2, 3], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first releases digested the bytes of the metadata files, not what they say: another digest of the same."""
+    image = beads((1, 128, 128)).astype("f4")
+    array = zarr.create_array(tmp_path / "in.zarr", data=image, chunks=(1, 32, 32), zarr_format=zarr_format)
+    metadata = tmp_path / "in.zarr" / ("zarr.json" if zarr_format == 3 else ".zattrs")
+    before = metadata.read_text()
+    config = make_run(tmp_path, None, input={"axes": "zyx"})
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr_source, "_digest", lambda file: hashlib.sha256(file.read_bytes()).hexdigest()[:16])
+        interrupted_after(patch, config, 7)
+    paths = StatePaths(config_of(config).state_path)
+    lines = map(json.loads, paths.ledger.read_text().splitlines())
+    paths.ledger.write_text("".join(f"{json.dumps({k: v for k, v in n.items() if k != 'source'})}\n" for n in lines))
+    paths.input_stamp.unlink()
+    assert not verify_input(config_of(config)).changed
+    array.attrs["of"] = "another image"
+    with pytest.raises(RunChangedError, match=r"input\.metadata\."):
+        go(config)
+    metadata.write_text(before)
+    complete(config)
+    said = capsys.readouterr().err
+    assert "of 7 tiles an earlier release recorded no digest" in said
+    assert "where many pixels are NaN" in said
+    assert main(["verify", "--input", str(config)]) == 0
+
+
 def test_a_damaged_stamp_is_no_stamp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = run_of_64(tmp_path)
     complete(config)
@@ -281,7 +312,7 @@ def test_parts_at_work_leave_the_last_word_to_the_finish(tmp_path: Path, capsys:
     paths = StatePaths(config_of(config).state_path)
     assert run_part(config_of(config), Part(3, 1)).complete
     stamp, before = read_stamp(paths.input_stamp), identity(spec_of(config_of(config).input))
-    ((_, sampled),) = sample_places(open_context(config_of(config)), 0, 1)
+    ((_, sampled),) = sample_places(open_context(config_of(config)), 0, 1)[0]
     x = 400 if sampled.start[1:] == (256, 0) else 20
     change(tmp_path / "in.zarr", [(466, x)])  # a tile of the third part, and of no sample
     assert identity(spec_of(config_of(config).input)) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -175,6 +176,20 @@ def begun(config: Path, terminal: int | None = None) -> None:
             os.read(terminal, 65536)
         time.sleep(0.02)
     raise AssertionError("no tile was solved within 100 s")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_fault_and_no_place_for_our_files(tmp_path: Path, closed: str) -> None:
+    """A ledger that got the number of standard output would hold what libraries print."""
+    config = make_run(tmp_path, ramp((1, 64, 96)))
+    start = "import os, sys; from ssi_pipeline.cli import main; s = main(); os.write(1, b'printed'); sys.exit(s)"
+    for arguments in (["run", str(config)], ["status", str(config)], ["schema"], ["--help"]):
+        words = shlex.join([sys.executable, "-c", start, *arguments])
+        done = subprocess.run(["sh", "-c", f"{words} {closed}"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert not [p for p in files if b"printed" in p.read_bytes()]
 
 
 def test_a_terminal_that_is_closed_stops_a_run_in_order(tmp_path: Path) -> None:

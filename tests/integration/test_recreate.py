@@ -29,6 +29,8 @@ def test_an_output_that_was_deleted_is_made_again(
     shutil.rmtree(tmp_path / "out.zarr")
     with pytest.raises(OutputError, match=r"is gone.*--recreate-output"):
         go(config)
+    assert main(["status", str(config)]) == 4
+    assert "the output is gone" in capsys.readouterr().out  # and not that `ssi run` completes it
     assert main(["run", str(config), "--recreate-output"]) == 0
     assert "is missing: made again" in said(capsys)
     assert hashes(tmp_path / "out.zarr") == good

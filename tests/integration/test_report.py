@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from builders import write_zarr
 from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig
@@ -221,7 +222,7 @@ def test_not_finite_pixels(tmp_path: Path) -> None:
 
 
 def test_constant_image(tmp_path: Path) -> None:
-    zarr.create_array(tmp_path / "in.zarr", shape=(40, 40), dtype="uint8", dimension_names=("y", "x"))
+    write_zarr(tmp_path / "in.zarr", np.full((40, 40), 7, np.uint8), "yx")
     config = configure(tmp_path)
     assert run(config).complete
     assert "constant tile" in read_page(write_report(config)).sections["outcome"]
@@ -326,9 +327,10 @@ def test_refusals(tmp_path: Path) -> None:
 def test_many_tiles(tmp_path: Path) -> None:
     """No row for each tile, maps of bounded size, one pass: 10^5 tiles in seconds and a few MB."""
     side = MANY * 32
-    zarr.create_array(
+    made = zarr.create_array(
         tmp_path / "in.zarr", shape=(2, side, side), chunks=(1, 512, 512), dtype="uint8", dimension_names=tuple("zyx")
     )
+    made[0, :8, :8] = 1  # one chunk: without any, the input is refused
     config = configure(tmp_path)
     context = save_inputs(prepare(config))
     n = context.plan.n_tiles

@@ -190,7 +190,7 @@ def test_only_tiles_that_were_trained_on_are_chosen_those_with_most_alarms(
     flag[..., 20], flag[..., 21], flag[..., 25] = held_out, held_out, saturated
     trainings = np.ones_like(flag)
     trainings[..., 4] = 0  # blank
-    monkeypatch.setattr(retraining, "tile_metrics", lambda _: {"flag": flag, "trainings": trainings})
+    monkeypatch.setattr(retraining, "tile_metrics", lambda *_, **__: {"flag": flag, "trainings": trainings})
     assert retraining.choose_tiles(context) == [3, 9, 20]  # a tenth of thirty; the first of equals
     monkeypatch.setattr(retraining, "tile_metrics", None)
     assert retraining.choose_tiles(context) == [3, 9, 20]  # made once

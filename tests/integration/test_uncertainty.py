@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config import parse_config
-from ssi_pipeline.errors import ConfigError, OutputError
+from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.calibration import calibrate
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.problem import pose, prepare
@@ -103,15 +103,21 @@ def test_a_damaged_block_of_the_map_is_noticed_and_made_again(tmp_path: Path, ha
 
 
 @pytest.mark.parametrize("image", ["", "uncertainty"])
-def test_metadata_without_which_no_viewer_opens_it_are_missed(tmp_path: Path, image: str) -> None:
+def test_metadata_without_which_no_viewer_opens_it_are_missed_and_made_again(tmp_path: Path, image: str) -> None:
     config = make_run(tmp_path, beads((1, 32, 32)), solver="wiener", **MAP)
     made = complete(config)
     attributes = made / image / "zarr.json"
+    good = json.loads(attributes.read_text())
     document = json.loads(attributes.read_text())
     del document["attributes"]["ome"]
     attributes.write_text(json.dumps(document))
-    with pytest.raises(OutputError, match="multiscales"):
-        complete(config)
+    (damage,) = verify(config_of(config)).damage
+    assert "multiscales" in damage
+    complete(config)
+    assert (
+        json.loads(attributes.read_text())["attributes"]["ome"]["multiscales"]
+        == good["attributes"]["ome"]["multiscales"]
+    )
 
 
 def test_verify_says_which_of_the_images_is_harmed(tmp_path: Path) -> None:
@@ -150,12 +156,14 @@ def test_a_tile_without_any_pixel_has_the_range_of_its_channel(tmp_path: Path) -
     np.testing.assert_allclose(found[..., 128:], context.calibration(0).scale, rtol=1e-6)
 
 
-def test_a_lost_map_is_refused_and_not_taken_for_one_never_made(tmp_path: Path) -> None:
+def test_a_lost_map_is_made_again_and_not_taken_for_one_never_made(tmp_path: Path) -> None:
     config = make_run(tmp_path, beads((1, 32, 32)), solver="wiener", **MAP)
     made = complete(config)
+    good = hashes(made / "uncertainty")
     shutil.rmtree(made / "uncertainty")
-    with pytest.raises(OutputError, match="uncertainty"):
-        complete(config)
+    assert not verify(config_of(config)).good
+    complete(config)
+    assert hashes(made / "uncertainty") == good
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -25,6 +25,7 @@ from kill import hashes
 from ssi_pipeline.cli import main
 from ssi_pipeline.cluster.nodes import ask_nodes
 from ssi_pipeline.config import load_config
+from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.storage.ledger import read_records
 
 pytestmark = [
@@ -258,7 +259,7 @@ def test_nodes_whose_torch_has_no_gpu_are_named_and_end_a_run_that_asks_for_one(
 ) -> None:
     """The GPUs are made up, so no worker can: none falls back to the processor by itself."""
     client = Client(case(tmp_path, image, {**executor(), "workers": 2, "device": "auto"}), slurm)
-    assert client.end(200) == 1
+    assert client.end(200) == ExitStatus.STOPPED
     words = client.words.read_text()
     assert "computing on cuda in float32" in words
     assert re.search(r"n[12]:\d+ gets no more work, it cannot compute on cuda in float32: .*torch", words), words

@@ -212,7 +212,7 @@ def test_a_first_start_on_a_gpu_that_is_not_there_is_refused(
         ({"gpus": 1, "kind": "slurm", "workers": 1, "memory_gib": 1}, "slurm.gres and slurm.workers_per_job"),
         ({"gpus": [0, 0]}, "names one twice"),
         ({"gpus": [0, "x"]}, "executor.gpus.1: expected the number of a GPU, or its name GPU-... or MIG-..."),
-        ({"gpus": ["\n0"]}, r"found '\n0'"),
+        ({"gpus": ["\n0"]}, "executor.gpus.0: a text with the character U+000A"),
         ({"gpus": []}, "executor.gpus: expected a whole number above 0 or a list of text, found"),
         ({"gpus": 0}, "found 0"),
     ],

@@ -361,3 +361,9 @@ def test_differences_name_what_changed_and_nothing_else() -> None:
         "none: None -> (absent)",
     ]
     assert differences(old, old) == []
+
+
+def test_of_lists_of_one_length_what_differs_is_named() -> None:
+    old, new = {"content": ["a", "b", "c"]}, {"content": ["a", "x", "c"]}
+    assert differences(old, new) == ["content[1]: b -> x"]
+    assert differences(old, {"content": ["a"]}) == ["content: ['a', 'b', 'c'] -> ['a']"]

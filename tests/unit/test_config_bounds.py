@@ -166,6 +166,9 @@ def test_any_text_is_yaml_or_refused(text: str) -> None:
     [
         ("seed: 2001-99-99", "seed: expected a whole number of at least 0, found '2001-99-99'"),
         ("seed: 0x_", "line 1: '0x_' is no int: quote it if it is text"),
+        ("seed: 1:30", "line 1: '1:30' is a number to another base in YAML"),
+        ("seed: -1:30.5", "line 1: '-1:30.5' is a number to another base in YAML"),
+        ("seed: 017", "line 1: '017' is a number to another base in YAML"),
         ("a: 1\nseed: !!int abc", "line 2: 'abc' is no int"),
         ("seed: " + "9" * 5000, "line 1: a number of 5000 characters: expected at most 64"),
         ("seed: 0x" + "f" * 5000, "line 1: a number of 5002 characters"),
@@ -205,6 +208,14 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="more than 20000 values once all aliases"):
             load_config(path)
         assert time.perf_counter() - started < 2
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    """And `ssi init` could not write it."""
+    with pytest.raises(ConfigError, match="is a folder: give a file"):
+        load_config(tmp_path)
+    with pytest.raises(ConfigError, match="is no regular file"):
+        load_config(Path("/dev/null"))
 
 
 def test_a_folder_may_be_called_like_a_date(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import complete, config_of, go, level, make_run, ramp
+from builders import complete, config_of, level, make_run, ramp
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config import parse_config
-from ssi_pipeline.errors import ConfigError, CorruptDataError, GeometryError, InputError, OutputError
+from ssi_pipeline.errors import ConfigError, GeometryError, InputError
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.physics.psf import load_psf
 from ssi_pipeline.run.complete import describe_missing
@@ -111,16 +111,16 @@ def test_the_most_parts_are_listed_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1" + "0" * 23, "9" * 5000, "two"])
-def test_a_number_of_parts_that_was_changed_is_named(tmp_path: Path, text: str) -> None:
+def test_a_number_of_parts_that_was_changed_counts_as_not_known(tmp_path: Path, text: str) -> None:
+    """The file is a help for messages alone: a damaged one ends no run."""
     paths = StatePaths(tmp_path)
     (tmp_path / "parts").write_text(text)
-    with pytest.raises(CorruptDataError, match="holds no number of parts"):
-        read_count(paths)
+    assert read_count(paths) is None
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("what", ["shape", "chunks", "dtype"])
-def test_an_output_whose_arrays_were_altered_is_refused(
+def test_an_output_whose_arrays_were_altered_is_named_and_made_as_it_was(
     tmp_path: Path, version: str, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = make_run(tmp_path, ramp((2, 64, 96)), output={"ome_zarr": version})
@@ -138,12 +138,10 @@ def test_an_output_whose_arrays_were_altered_is_refused(
     else:
         document["chunks"] = [1, 16, 32]
     file.write_text(json.dumps(document))
-    for command in ("verify", "run"):
-        assert main([command, str(path)]) == 2
-        said = capsys.readouterr().err
-        assert f"array 0 of {output} is not as the run made it: expected uint16 of shape (2, 64, 96)" in said
-    with pytest.raises(OutputError, match="put it back"):
-        go(path)
-    file.write_text(good)
+    assert main(["verify", str(path)]) == 1
+    assert f"{file} is" in " ".join(capsys.readouterr().out.split())
+    assert main(["run", str(path)]) == 0
+    assert f"{file} was" in " ".join(capsys.readouterr().err.split())
+    assert json.loads(file.read_text()) == json.loads(good)
     assert main(["verify", str(path)]) == 0
     np.testing.assert_array_equal(level(output), whole)

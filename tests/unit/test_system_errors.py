@@ -13,6 +13,7 @@ import pytest
 from _faults_storage import no_mounts
 
 from ssi_pipeline.errors import LockedError, OutputError, StoppedError
+from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.storage.atomic import replacing, sync, write_json
 from ssi_pipeline.storage.ledger import Ledger, read_records
 from ssi_pipeline.storage.lock import run_lock
@@ -138,6 +139,23 @@ def test_a_ledger_on_a_full_disk_gives_the_first_reason(tmp_path: Path) -> None:
         with Ledger(path) as ledger:
             ledger.append(TaskRecord("solve", 2, "done"))
         assert [r.index for r in read_records(path)][-1] == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (errno.ENOSPC, ExitStatus.STOPPED),
+        (errno.EDQUOT, ExitStatus.STOPPED),
+        (errno.ESTALE, ExitStatus.STOPPED),
+        (errno.EROFS, ExitStatus.REFUSED),
+        (errno.EACCES, ExitStatus.REFUSED),
+    ],
+)
+def test_what_passes_by_itself_is_worth_another_try_of_the_same_command(number: int, status: ExitStatus) -> None:
+    """Also before a run has begun: a resume on a full disk is no wrong command."""
+    told = described(OSError(number, os.strerror(number)), Path("run.json"))
+    assert isinstance(told, OutputError)
+    assert told.exit_status == status
 
 
 def test_a_ledger_that_cannot_be_closed_is_an_error_where_nothing_else_is(tmp_path: Path) -> None:
