@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from ssi_pipeline.storage.output import UNCERTAINTY, read_token
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.sink import Sink
-from ssi_pipeline.storage.small_files import read_small
+from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.storage.source import Source, open_source, spec_of
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks.mounts import Mounts
@@ -233,7 +232,7 @@ def _load_psf(path: Path, voxel_size_um: tuple[float, float, float] | None) -> P
 def _load_list(path: Path) -> list[Any]:
     """Return what a small file of the state folder lists."""
     try:
-        document = json.loads(read_small(path))
+        document = read_json(path)
     except FileNotFoundError as error:
         raise MissingStateError(f"{path} is not to be seen from here: the next start writes it") from error
     except (ValueError, RecursionError):

@@ -27,7 +27,7 @@ from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.output_lock import output_lease
 from ssi_pipeline.storage.process import this_process
 from ssi_pipeline.storage.records import Job, TaskRecord
-from ssi_pipeline.storage.small_files import read_small
+from ssi_pipeline.storage.small_files import read_json, read_small
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import RunSpec
 from ssi_pipeline.tasks import execute as execute_jobs
@@ -258,3 +258,16 @@ def test_a_worker_that_gives_no_result_is_named_once(monkeypatch: pytest.MonkeyP
         now[0] = seconds
         said += hung.slow(workers, jobs)
     assert said == ["no result of solve/3 from tcp://10.0.0.3:9 for 61 s: does its host, or a mount there, hang?"]
+
+
+def test_a_document_that_a_stale_size_cuts_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, whole = tmp_path / "run.json", b'{"a": "longer than before"}'
+    path.write_bytes(whole)
+    cut = [True]
+    monkeypatch.setattr(Path, "read_bytes", lambda _: whole[:9] if cut[0] else whole)
+    monkeypatch.setattr(os, "chmod", lambda *_: cut.clear() or cut.append(False))
+    assert read_json(path) == {"a": "longer than before"}
+    monkeypatch.undo()
+    path.write_bytes(whole[:9])
+    with pytest.raises(ValueError, match="Unterminated"):
+        read_json(path)
