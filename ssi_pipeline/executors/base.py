@@ -82,7 +82,7 @@ class Executor(Protocol):
         """Give no more work to a worker (host:pid) that cannot do it; tells whether others are there, or may come."""
 
     def avoid(self, host: str) -> bool:
-        """Give no more work to a machine that fails every task; tells whether that can be done here."""
+        """Give no work, for a while or for good, to a machine that fails every task; tells whether that is possible."""
 
     def withdraw(self) -> None:
         """Forget the batches that have not begun, as far as it is known; they do not come back."""

@@ -28,7 +28,7 @@ from ssi_pipeline.storage.compute import Compute
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec, execute
 from ssi_pipeline.tasks.ability import Ability
-from ssi_pipeline.tasks.execute import UNFIT
+from ssi_pipeline.tasks.execute import INFRASTRUCTURE
 
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
@@ -67,6 +67,7 @@ class DaskExecutor:
         fleet: Workers | None = None,
         limit: TimeLimit | None = None,
         closing: Callable[[], None] | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._spec = spec
         self._client = client
@@ -74,6 +75,7 @@ class DaskExecutor:
         self._fleet = fleet
         self._hung = HungWorkers(client, fleet, limit or TimeLimit(None))
         self._closing = closing
+        self._say = say
         self._address = client.scheduler.address if client.scheduler else "?"
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._jobs: dict[Any, tuple[Job, ...]] = {}
@@ -143,7 +145,7 @@ class DaskExecutor:
             return self._back(future.key, lost=f"{type(problem).__name__}: {problem}", excused=True)
         for record in records:
             self._hung.note(record)
-            if UNFIT in record.quality:
+            if INFRASTRUCTURE in record.quality:  # whoever is unfit has that mark too
                 self._note_place(record, future)
         return self._back(future.key, records)
 
@@ -215,8 +217,10 @@ class DaskExecutor:
 
     def _restart_hung(self) -> list[Completed]:
         """Give up tasks that take too long, and restart their workers."""
-        batches = []
-        for hung in self._hung.find(self._workers, {key: jobs[0] for key, jobs in self._jobs.items()}):
+        batches, first = [], {key: jobs[0] for key, jobs in self._jobs.items()}
+        for text in self._hung.slow(self._workers, first):
+            self._say(text)
+        for hung in self._hung.find(self._workers, first):
             self._client.cancel([self._futures[hung.key]], force=True)
             batches.append(self._back(hung.key, lost=hung.why))
             self._hung.restart(hung.worker)
@@ -258,8 +262,11 @@ class DaskExecutor:
         return bool(self._fit.of(self._workers))
 
     def avoid(self, host: str) -> bool:
-        """Give up a node of the fleet; the workers of other clusters are not ours to choose."""
-        return self._fleet is not None and self._fleet.avoid(host)
+        """Give up a node of the fleet; let the workers rest that a host has on a cluster of others."""
+        if self._fleet is not None:
+            return self._fleet.avoid(host)
+        self._see()
+        return self._fit.rest(host, self._workers)
 
     def withdraw(self) -> None:
         """Cancel the batches that no worker has."""

@@ -1,9 +1,13 @@
-"""Which workers of a dask cluster can do a run's work: all are asked before it begins, those that cannot get none."""
+"""Which workers of a dask cluster can do a run's work: all are asked before it begins, those that cannot get none.
+
+A host that fails every task (its mount is gone) rests, for longer each time, and is tried again: mounts come back.
+"""
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +26,8 @@ _STRAGGLER_S = 15.0
 
 _POLL_S = 0.1
 
+_FIRST_REST_S, _LONGEST_REST_S = 60.0, 3600.0
+
 
 class FitWorkers:
     """Remembers which workers are excluded, by address; a process that takes the place of one has another address."""
@@ -29,6 +35,8 @@ class FitWorkers:
     def __init__(self) -> None:
         self._places: dict[str, str] = {}
         self._excluded: set[str] = set()
+        self._resting: dict[str, float] = {}
+        self._rests: Counter[str] = Counter()
 
     def note(self, place: str, addresses: Iterable[str]) -> None:
         """Learn at which address a worker is, of which tasks know host:pid."""
@@ -41,8 +49,19 @@ class FitWorkers:
             self._excluded.add(self._places[place])
 
     def of(self, workers: Iterable[SeenWorker]) -> list[SeenWorker]:
-        """Return those that are not excluded."""
-        return [worker for worker in workers if worker.address not in self._excluded]
+        """Return those that are neither excluded nor resting."""
+        now = time.monotonic()
+        return [w for w in workers if w.address not in self._excluded and self._resting.get(w.address, now) <= now]
+
+    def rest(self, host: str, workers: Sequence[SeenWorker]) -> bool:
+        """Give the workers of a host nothing for a while; tells whether others are there, or else does not."""
+        own = {address for place, address in self._places.items() if place.rpartition(":")[0] == host}
+        if not own or all(worker.address in own for worker in self.of(workers)):
+            return False
+        seconds = min(_FIRST_REST_S * 2.0 ** self._rests[host], _LONGEST_REST_S)
+        self._rests[host] += 1
+        self._resting.update(dict.fromkeys(own, time.monotonic() + seconds))
+        return True
 
     def restriction(self, workers: Sequence[SeenWorker]) -> Mapping[str, Any]:
         """Return the options of dask's ``submit``: none where all may work, as tasks without are queued better."""

@@ -35,6 +35,7 @@ class HungWorkers:
         self._fleet = fleet
         self._limit = limit
         self._clock = Clock()
+        self._named: set[Hashable] = set()
 
     def note(self, record: TaskRecord) -> None:
         """Learn from a finished task how long others may take."""
@@ -49,6 +50,18 @@ class HungWorkers:
                 why = f"no result from {worker.name} after {seconds:.0f} s (limit {limit:.0f} s)"
                 found.append(HungTask(key, worker, why))
         return found
+
+    def slow(self, workers: Iterable[SeenWorker], jobs: Mapping[Hashable, Job]) -> list[str]:
+        """Return a line for each task that takes conspicuously long, once, with the worker that has it."""
+        said = []
+        for key, (worker, seconds) in self._clock.look(workers).items():
+            limit = self._limit.slow(jobs[key].kind) if key in jobs and key not in self._named else None
+            if limit is not None and seconds > limit * (_BOTH_WAYS if jobs[key].both_ways else 1):
+                self._named.add(key)
+                place = worker.name if worker.name == worker.address else f"{worker.name} ({worker.address})"
+                what = f"no result of {jobs[key].key} from {place} for {seconds:.0f} s"
+                said.append(f"{what}: does its host, or a mount there, hang?")
+        return said
 
     def _limit_of(self, job: Job) -> float | None:
         usual = self._limit.of(job.kind)

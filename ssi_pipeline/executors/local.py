@@ -72,7 +72,7 @@ def _start_local(
         fleet, limit = LocalFleet(cluster, workers, say), TimeLimit(section.tile_limit_s)
         patient = dask.config.set({"distributed.deploy.lost-worker-timeout": _PATIENCE})
         closing = partial(patient.__exit__, None, None, None)
-        return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=closing)
+        return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=closing, say=say)
     except (OSError, RuntimeError, TimeoutError) as error:
         if cluster is not None:
             cluster.close(timeout=10)
@@ -87,7 +87,7 @@ def _environments(section: ExecutorConfig, workers: int) -> list[dict[str, str]]
     return [cards.environment(number, os.environ) for number in range(workers)]
 
 
-def open_remote(spec: RunSpec, section: ExecutorConfig) -> DaskExecutor:
+def open_remote(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None] = print) -> DaskExecutor:
     """Use the workers of a running scheduler.
 
     Raises
@@ -108,7 +108,7 @@ def open_remote(spec: RunSpec, section: ExecutorConfig) -> DaskExecutor:
     except TimeoutError as error:
         client.close()
         raise ExecutorError(f"the dask scheduler at {address} has had no worker for 60 s: start some") from error
-    return DaskExecutor(spec, client, limit=TimeLimit(section.tile_limit_s))
+    return DaskExecutor(spec, client, limit=TimeLimit(section.tile_limit_s), say=say)
 
 
 def refuse_open_connection(address: str, allowed: bool) -> None:

@@ -23,5 +23,5 @@ def open_executor(section: ExecutorConfig, spec: RunSpec, say: Callable[[str], N
     from ssi_pipeline.executors.local import open_local, open_remote
 
     if section.address is not None:
-        return open_remote(spec, section)
+        return open_remote(spec, section, say)
     return open_local(spec, section, worker_count(section), worker_memory(section), say)

@@ -66,9 +66,8 @@ def open_slurm(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None
         cluster.close(timeout=10)
         certificate.remove()
         raise
-    return DaskExecutor(
-        spec, client, cluster, fleet=fleet, limit=TimeLimit(section.tile_limit_s), closing=certificate.remove
-    )
+    limit = TimeLimit(section.tile_limit_s)
+    return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=certificate.remove, say=say)
 
 
 def _start_scheduler(section: ExecutorConfig, options: dict[str, Any], certificate: Certificate) -> Any:

@@ -14,6 +14,10 @@ _FLOOR_S = 300.0
 """No automatic limit is shorter: a new worker imports torch from a slow network, a file system pauses for minutes."""
 
 _TIMES_LONGEST = 5.0
+
+_SLOW_FLOOR_S, _SLOW_TIMES = 60.0, 3.0
+"""From when on it is said that a task takes long; most often its host, or a mount there, hangs."""
+
 _ENOUGH = 3
 """Finished tasks of a kind from which the others are judged."""
 
@@ -56,6 +60,12 @@ class TimeLimit:
         if self._count[kind] < _ENOUGH:
             return None
         return max(_FLOOR_S, _TIMES_LONGEST * self._longest[kind])
+
+    def slow(self, kind: str) -> float | None:
+        """Return from when on a task takes conspicuously long; None while too few are known."""
+        if self._count[kind] < _ENOUGH:
+            return None
+        return max(_SLOW_FLOOR_S, _SLOW_TIMES * self._longest[kind])
 
 
 class Clock:

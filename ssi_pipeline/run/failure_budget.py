@@ -83,6 +83,8 @@ class FailureBudget:
 
     def _count_host(self, host: str, why: str) -> None:
         self._hosts[host] += 1
+        if self._hosts[host] == 1:
+            self._say(f"{host} fails, its task is run again: {why}")
         if self._hosts[host] >= _MOST_OF_A_HOST and self._working - {host} and self._avoid(host):
             del self._hosts[host]  # it may come back, and fail again
-            self._say(f"{host} gets no more work, it failed {_MOST_OF_A_HOST} times in a row: {why}")
+            self._say(f"{host} gets no more work for now, it failed {_MOST_OF_A_HOST} times in a row: {why}")

@@ -13,6 +13,7 @@ from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.ledger import read_heads
 from ssi_pipeline.storage.marker import read_marker, refuse_foreign_folder
 from ssi_pipeline.storage.output import read_fingerprint, read_token, refuse_missing_arrays
+from ssi_pipeline.storage.output_lock import holder_of
 from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
@@ -39,8 +40,10 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
         refuse_other_token(output, paths)
     # looked at once more: another part may have begun the run meanwhile, and its document comes before its output
     if output.exists() and not known and not (new or recreate) and not paths.document.exists():
+        at_work = holder_of(output)
+        by = f" on which another run works ({at_work})" if at_work is not None else ""
         raise OutputError(
-            f"{output} is an output of ssi, but its state {paths.root} is gone, so nothing says what is done: "
+            f"{output} is an output of ssi{by}, but its state {paths.root} is gone, so nothing says what is done: "
             "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
         )
     if known and not new and not output.parent.is_dir():

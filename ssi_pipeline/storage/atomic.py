@@ -116,7 +116,8 @@ def create_whole(path: Path, content: bytes) -> bool:
     except FileNotFoundError:
         raise
     except OSError:
-        return _create_without_link(path, content)
+        # SFTP servers call a name that is taken "not permitted"
+        return False if path.exists() else _create_without_link(path, content)
     finally:
         private.unlink(missing_ok=True)
     return True
@@ -125,12 +126,18 @@ def create_whole(path: Path, content: bytes) -> bool:
 def _create_without_link(path: Path, content: bytes) -> bool:
     """For file systems without hard links; a reader may see the file before its content."""
     try:
-        with path.open("xb") as stream:
+        stream = path.open("xb")
+    except FileExistsError:
+        return False
+    except PermissionError:
+        if not path.exists():
+            raise
+        return False
+    try:
+        with stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-    except FileExistsError:
-        return False
     except OSError:
         path.unlink(missing_ok=True)  # this call has made it
         raise

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssi_pipeline.storage.process import Process
+from ssi_pipeline.storage.small_files import read_small
 
 _NOBODY = Process("an unknown machine", "", "", 0, "")
 
@@ -49,7 +50,7 @@ class Holder:
 def read_holder(path: Path) -> Holder | None:
     """Return who holds a lock, None where there is no file."""
     try:
-        return _parse(path.read_bytes())
+        return _parse(read_small(path))
     except FileNotFoundError:
         return None
 
@@ -85,7 +86,10 @@ def _link(private: Path, path: Path, holder: Holder) -> bool:
             raise
         return False  # another client, starting, swept our private file away
     except OSError:
-        return _create_without_link(path, holder)
+        found = read_holder(path)
+        if found is None:
+            return _create_without_link(path, holder)
+        return found.token == holder.token  # SFTP servers call a name that is taken "not permitted"
     return True
 
 
@@ -95,6 +99,11 @@ def _create_without_link(path: Path, holder: Holder) -> bool:
         _write(path, "xb", holder)
     except FileExistsError:
         return False
+    except PermissionError:
+        found = read_holder(path)
+        if found is None:
+            raise
+        return found.token == holder.token  # as above
     return True
 
 

@@ -51,6 +51,8 @@ TIMING = Timing()
 """Six renewals may be late before a lease is lost: file servers pause."""
 
 
+_AGAIN_S = 0.05
+
 _unreleased: set[str] = set()
 """Tokens of locks of this process that could not be removed: nobody holds them, though the process lives."""
 
@@ -189,6 +191,8 @@ def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Cal
                 return
         found = read_holder(path)
         if found is None:
+            # free by now; or, by a cache of names that is seconds old, not yet
+            time.sleep(_AGAIN_S)
             continue
         contested = True
         verdict = _judge(path, found, timing, say)

@@ -16,7 +16,9 @@ from typing import Any
 
 from ssi_pipeline.errors import LockedError, OutputError
 from ssi_pipeline.storage.atomic import create_whole, write_json
+from ssi_pipeline.storage.mount import make_folder
 from ssi_pipeline.storage.output import read_token
+from ssi_pipeline.storage.small_files import read_small
 
 MARKER = "ssi-state.json"
 _PRODUCT = "ssi_pipeline"
@@ -70,7 +72,7 @@ class StateFolder:
 def read_marker(root: Path) -> str | None:
     """Return the token of the run whose state folder this is; None where there is no readable marker."""
     try:
-        document: Any = json.loads((root / MARKER).read_text())
+        document: Any = json.loads(read_small(root / MARKER))
         token = str(document["token"]) if document["made_by"] == _PRODUCT else ""
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -133,11 +135,7 @@ def claim_state_folder(root: Path, output: Path | None = None) -> StateFolder:
 
 def _make_folder(root: Path) -> bool:
     root.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        root.mkdir()
-    except FileExistsError:
-        return False
-    return True
+    return make_folder(root)
 
 
 def _earlier_token(root: Path, output: Path | None) -> str | None:
@@ -163,7 +161,7 @@ def _replace_unreadable(root: Path, token: str) -> None:
 def _is_document(path: Path) -> bool:
     """Tell whether a file is the document of a run of ours."""
     try:
-        document: Any = json.loads(path.read_text())
+        document: Any = json.loads(read_small(path))
         return document.keys() >= _DOCUMENT_KEYS and "algorithm" in document["basis"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

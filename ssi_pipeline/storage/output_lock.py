@@ -24,7 +24,8 @@ from typing import Protocol
 
 from ssi_pipeline.errors import LockedError, OutputError
 from ssi_pipeline.storage.lease_file import Holder, read_holder
-from ssi_pipeline.storage.lock import Lease, Say, clear_stale, run_lock
+from ssi_pipeline.storage.lock import Held as HeldLock
+from ssi_pipeline.storage.lock import Lease, Say, clear_stale, look_at_lock, run_lock
 
 _LEASE = re.compile(r"\..+\.([0-9a-f]{16})\.lease")
 _GUARD = re.compile(r"(lock(?:-part-[0-9]+-of-[0-9]+)?) ([0-9a-f]+)")
@@ -104,6 +105,15 @@ def _refuse_foreign(output: Path, state: Path, say: Say | None) -> None:
             raise LockedError(
                 f"another run works on this output ({holder}): wait for it, or end it; then run the same command again"
             )
+
+
+def holder_of(output: Path) -> HeldLock | None:
+    """Return who seems to work on an output, at once; None where nobody does, or it cannot be told."""
+    try:
+        found = [held for path in _leases(output.resolve()) if (held := look_at_lock(path)) is not None]
+    except OSError:
+        return None
+    return found[0] if found else None
 
 
 def _leases(output: Path) -> list[Path]:

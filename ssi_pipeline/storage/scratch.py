@@ -18,6 +18,7 @@ from zarr.storage import MemoryStore
 
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError
 from ssi_pipeline.geometry import Box, Tile, TilePlan
+from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.storage.zarr_metadata import Document, difference, read_document, write_document
 
@@ -145,7 +146,7 @@ def open_scratch(path: Path) -> Scratch:
     if not (path / "zarr.json").exists():
         raise MissingStateError(f"{path} cannot be opened: its zarr.json is not to be seen from here")
     try:
-        return Scratch(zarr.open_array(path, mode="r+"), path)
+        return Scratch(zarr.open_array(mounted(path, writable=True), mode="r+"), path)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DamagedStateError(f"{path} cannot be opened ({error}): the next start writes its zarr.json") from error
 

@@ -22,6 +22,7 @@ from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStat
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.storage.checksums import with_checksums
+from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.system_errors import writing
 
 
@@ -37,7 +38,7 @@ class Sink:
     @cached_property
     def group(self) -> zarr.Group:
         """The OME-Zarr group."""
-        return zarr.open_group(self.path, mode="r+" if self.writable else "r")
+        return zarr.open_group(mounted(self.path, self.writable), mode="r+" if self.writable else "r")
 
     def level(self, level: int) -> zarr.Array[Any]:
         """Return the array of one pyramid level."""
@@ -55,7 +56,9 @@ class Sink:
         try:
             # a block of zeros is written as well: a missing file means that it was lost. `open_array` passes over
             # `config`
-            return with_checksums(zarr.open_array(folder, mode=mode)).with_config({"write_empty_chunks": True})
+            return with_checksums(zarr.open_array(mounted(folder, self.writable), mode=mode)).with_config(
+                {"write_empty_chunks": True}
+            )
         except FileNotFoundError as error:
             raise MissingStateError(f"{folder} cannot be opened: its metadata are not to be seen from here") from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -111,7 +111,7 @@ def clear_sources() -> None:
 
 
 @functools.lru_cache(maxsize=16)
-def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int], ...]) -> Source:
+def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source:
     # imported here: the formats import this module's neighbours, and `ssi plan` needs one of them only
     path = Path(spec.path)
     if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata") and path.is_file():
@@ -135,7 +135,7 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int], ...]) -> Source:
     return TiffSource(path, spec.level, spec.axes, spec.voxel_size_um)
 
 
-def _stamps(path: Path) -> tuple[tuple[int, int], ...]:
+def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:
     """Change when the file is replaced, so that a source kept open is not read instead of the new one."""
     found = []
     for name in _STAMPED:
@@ -144,7 +144,7 @@ def _stamps(path: Path) -> tuple[tuple[int, int], ...]:
         except OSError:
             continue
         if name or not path.is_dir():
-            found.append((stat.st_mtime_ns, stat.st_size))
+            found.append((stat.st_mtime_ns, stat.st_size, stat.st_dev))
     return tuple(found)
 
 

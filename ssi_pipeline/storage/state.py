@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ssi_pipeline.geometry import Box, TilePlan, Volume
 from ssi_pipeline.redact import redact_all
 from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.compute import Compute, compute_of
+from ssi_pipeline.storage.small_files import read_json
 
 ALGORITHM = 4
 """Raised whenever a release computes other values from the same configuration; part of the fingerprint."""
@@ -177,7 +177,7 @@ class RunDocument:
             The file is not what this version of the package writes.
         """
         try:
-            document = json.loads(path.read_text())
+            document = read_json(path)
             compute_of(document["basis"])
             return RunDocument(
                 basis=document["basis"],

@@ -10,6 +10,7 @@ from typing import Any
 import zarr
 
 from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.ome import ImageMetadata, axis_names, image_document, read_multiscale
 from ssi_pipeline.storage.zarr_codecs import with_checked_frames
 from ssi_pipeline.storage.zarr_hints import refuse_collection, refuse_no_image
@@ -145,7 +146,7 @@ def _list_levels(group: ZarrNode, names: Sequence[str]) -> str:
 
 def _open_array(node: ZarrNode, where: str) -> zarr.Array[Any]:
     try:
-        array = zarr.open_array(str(node.folder), mode="r", zarr_format=node.zarr_format)
+        array = zarr.open_array(mounted(node.folder, writable=False), mode="r", zarr_format=node.zarr_format)
         return with_checked_frames(array)
     except PermissionError:
         raise

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssi_pipeline.storage.atomic import write_text
+from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.storage.system_errors import described
 
 Document = dict[str, Any]
@@ -28,7 +29,7 @@ def read_document(path: Path) -> Document | None:
         It is there and the system does not let it be read.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError):

@@ -6,6 +6,7 @@ from typing import Any
 
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.storage.atomic import file_digest
+from ssi_pipeline.storage.mount import make_folder
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.device import choose_device
@@ -42,6 +43,7 @@ def train_channel(context: Context, job: Job) -> dict[str, Any]:
     except TrainingError as error:
         return {"model": None, "note": str(error)}
     path = context.paths.shared_model(c)
-    path.parent.mkdir(exist_ok=True)
+    context.mounts.check("train")
+    make_folder(path.parent)
     model.save(path)
     return {"model": file_digest(path)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,8 +21,10 @@ from ssi_pipeline.storage.output import UNCERTAINTY, read_token
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.sink import Sink
+from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.storage.source import Source, open_source, spec_of
 from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.tasks.mounts import Mounts
 
 if TYPE_CHECKING:
     from ssi_pipeline.inversion.calibration import ChannelCalibration
@@ -55,6 +56,12 @@ class Context:
 
     document: RunDocument
     paths: StatePaths
+
+    @cached_property
+    def mounts(self) -> Mounts:
+        """Where state folder, output and input were when this was first asked."""
+        config = self.document.config
+        return Mounts.of(self.paths.root, config.output.path, config.input.path)
 
     @property
     def plan(self) -> TilePlan:
@@ -223,7 +230,7 @@ def _load_psf(path: Path, voxel_size_um: tuple[float, float, float] | None) -> P
 def _load_list(path: Path) -> list[Any]:
     """Return what a small file of the state folder lists."""
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path)
     except FileNotFoundError as error:
         raise MissingStateError(f"{path} is not to be seen from here: the next start writes it") from error
     except (ValueError, RecursionError):
@@ -242,13 +249,20 @@ def load_context(spec: RunSpec) -> Context:
         The state folder holds another run than the one asked for.
     """
     stat = StatePaths(Path(spec.state)).document.stat()
-    return _load(spec, (stat.st_mtime_ns, stat.st_ino))
+    return _load(spec, (stat.st_mtime_ns, stat.st_ino, stat.st_dev))
+
+
+def forget_contexts() -> None:
+    """Open all runs anew the next time: a mount was lost, and may come back as another."""
+    _load.cache_clear()
 
 
 @lru_cache(maxsize=4)
-def _load(spec: RunSpec, stamp: tuple[int, int]) -> Context:  # noqa: ARG001 part of the cache's key
+def _load(spec: RunSpec, stamp: tuple[int, int, int]) -> Context:  # noqa: ARG001 part of the cache's key
     paths = StatePaths(Path(spec.state))
     document = RunDocument.load(paths.document)
     if document.fingerprint != spec.fingerprint:
         raise RunChangedError(f"{paths.document} holds run {document.fingerprint}, expected {spec.fingerprint}")
-    return Context(document.settled(spec.compute), paths)
+    context = Context(document.settled(spec.compute), paths)
+    _ = context.mounts  # as they are before anything is read
+    return context

@@ -14,11 +14,12 @@ from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.made_from import join_digests
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
+from ssi_pipeline.storage.source import clear_sources
 from ssi_pipeline.storage.system_errors import breaks_machine, described, refuses_writes
 from ssi_pipeline.tasks.ability import place_of_worker, require
 from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
-from ssi_pipeline.tasks.context import Context, RunSpec, load_context
+from ssi_pipeline.tasks.context import Context, RunSpec, forget_contexts, load_context
 from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak
 from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.solving import solve_tile
@@ -102,9 +103,10 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         with noted_reads() as digests:
             quality, written = _do(context, job)
         source = join_digests(digests)
+        context.mounts.check(job.kind)
     except Exception as raised:  # the task boundary: recorded, and decided on by the client
-        problem = described(raised) if isinstance(raised, OSError) else raised
-        error, trace, quality = _explain(problem), traceback.format_exc(), _consequence(problem)
+        problem = _cause(context, job, raised)
+        error, trace, quality, written = _explain(problem), traceback.format_exc(), _consequence(problem), []
     record = TaskRecord(
         kind=job.kind,
         index=job.index,
@@ -123,6 +125,18 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
     # the tile first: killed between the two lines, a tile without its blocks is done again, one with all
     # of its blocks and no record of its own would never be
     return [record, *written]
+
+
+def _cause(context: Context, job: Job, raised: Exception) -> Exception:
+    """Return why a task failed: where a mount is gone, that is why, whatever the error was."""
+    try:
+        context.mounts.check(job.kind)
+    except OSError as problem:
+        raised = problem
+    if isinstance(raised, MissingStateError):
+        forget_contexts()
+        clear_sources()
+    return described(raised) if isinstance(raised, OSError) else raised
 
 
 def _do(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:

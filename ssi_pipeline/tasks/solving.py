@@ -12,6 +12,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.storage.mount import make_folders
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.storage.sink import representable
 from ssi_pipeline.storage.system_errors import writing
@@ -70,7 +71,8 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         solution = solved(config)
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
         path = context.paths.tile_model(tile.index)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        context.mounts.check("solve")
+        make_folders(path.parent, context.paths.root)
         with writing(path):
             solution.model.save(path)
     quality = _quality(context, tile, measurement, solution, nonfinite) | ({RETRAINED: chosen} if chosen else {})
