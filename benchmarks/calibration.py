@@ -20,6 +20,7 @@ from _common import Row, begin, parser, pictures, say
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ssi_pipeline import methods
 from ssi_pipeline.benchmark.images import image_digest
 from ssi_pipeline.benchmark.methods import Degraded, configuration, measurement
 from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf
@@ -35,7 +36,6 @@ from ssi_pipeline.inversion.classical.table import CLASSICAL
 from ssi_pipeline.inversion.classical.variation import PATH_ITERATIONS, corner, linear_start
 from ssi_pipeline.inversion.problem import Problem, pose, prepare
 from ssi_pipeline.inversion.solution import raw_estimate
-from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
 
@@ -91,7 +91,7 @@ def compare(truth: np.ndarray, solver: str, changes: Sequence[str]) -> Row:
     chosen = {"masked loss": calibration.knob}
     if solver == "wiener":
         chosen["likelihood"] = calibration.wiener_weight
-    if SOLVERS[solver].counts:
+    if methods.SOLVERS[solver].counts:
         curve = until_worse(((k, score(x)) for k, x in CLASSICAL[solver].path(problem, given)), calibration.knob)
     else:
         knobs = sorted({*finer(candidates(solver, problem)), *chosen.values()}, reverse=True)
@@ -170,7 +170,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     return result
 
 
-COUNTS = tuple(name for name, solver in SOLVERS.items() if solver.counts)
+COUNTS = tuple(name for name, solver in methods.SOLVERS.items() if solver.counts)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
