@@ -27,12 +27,13 @@ GAUSSIAN = {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}}
 
 
 def ramp(shape: tuple[int, ...], dtype: str = "uint16", seed: int = 0) -> NDArray[Any]:
-    """Random values over the whole range of an integer dtype; thousands with fractions for floats."""
+    """Random values over the whole range of an integer dtype, as far as it is read; thousands with fractions for floats."""
     rng = np.random.default_rng(seed)
     if np.dtype(dtype).kind == "f":
         return rng.uniform(-3000, 3000, shape).astype(np.float32).astype(dtype)
     info = np.iinfo(dtype)
-    return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+    low, high = max(info.min, -(2**53)), min(info.max, 2**53)  # beyond that inputs are refused
+    return rng.integers(low, high, shape, dtype, endpoint=True)
 
 
 def beads(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint16]:
