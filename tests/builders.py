@@ -27,7 +27,7 @@ GAUSSIAN = {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}}
 
 
 def ramp(shape: tuple[int, ...], dtype: str = "uint16", seed: int = 0) -> NDArray[Any]:
-    """Random values over the whole range of an integer dtype, as far as it is read; thousands with fractions for floats."""
+    """Random values over the range of an integer dtype, as far as it is read; thousands with fractions for floats."""
     rng = np.random.default_rng(seed)
     if np.dtype(dtype).kind == "f":
         return rng.uniform(-3000, 3000, shape).astype(np.float32).astype(dtype)

@@ -17,10 +17,12 @@ def signals_for_the_client_alone() -> Iterator[None]:
     A terminal sends Ctrl-C to all processes of a job. The mask is inherited, also by workers that are
     restarted later; one that has to be killed gets SIGKILL.
     """
-    # multiprocessing's tracker lifts the mask in the thread that starts it: let that not be a worker's
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    # multiprocessing's tracker ignores Ctrl-C and SIGTERM by itself, SIGHUP it has to inherit as blocked
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
     try:
+        # it lifts the mask of the other two in the thread that starts it: let that not be a worker's
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
