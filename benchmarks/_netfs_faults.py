@@ -163,7 +163,7 @@ class Case:
     def ended(self, call: Call, *expected: int) -> int:
         """Note how a client ended."""
         status = call.end()
-        time.sleep(0.2)  # for whoever watches it
+        time.sleep(0.2)  # until the other host sees it
         self.ends.append(f"{status} ({call.seconds:.0f} s)")
         self.expect(status in expected, f"ended with {status}, expected {expected}: {call.text()[-1500:]}")
         return status

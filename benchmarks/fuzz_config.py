@@ -65,7 +65,7 @@ class Hang(BaseException):
 
 @dataclass(slots=True)
 class Tally:
-    """What came of all of them; ``found``: number, what, and details."""
+    """Results of all configurations; ``found``: number, fault, and details."""
 
     ends: Counter[str] = field(default_factory=Counter)
     found: list[tuple[int, str, str]] = field(default_factory=list)

@@ -44,7 +44,7 @@ BATCH_S = 0.3
 
 @dataclass
 class Tally:
-    """What came of the starts of one combination."""
+    """Results of the starts of one combination."""
 
     starts: int = 0
     ends: Counter[str] = field(default_factory=Counter)

@@ -42,7 +42,7 @@ Tell = Callable[[int, int], None]
 
 @dataclass
 class Comparison:
-    """What came of reading again all that was read.
+    """Result of comparing the input with what the tiles were made from.
 
     ``changed``: lines on what was made from other pixels, of which ``tiles`` are tiles. ``unreadable``: tiles whose
     pixels cannot be read now. ``unrecorded``: tiles of a release that kept no digests, of an image that may have gaps

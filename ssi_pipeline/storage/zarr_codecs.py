@@ -79,6 +79,7 @@ class _WholeRanges:
         self._inner = inner
 
     async def get(self, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return the bytes of a range; raises ValueError where the file ends before it does."""
         found = await self._inner.get(prototype, byte_range)
         if isinstance(byte_range, RangeByteRequest) and found is not None:
             wanted = byte_range.end - byte_range.start
