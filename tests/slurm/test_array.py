@@ -12,6 +12,7 @@ import _slurm
 import pytest
 from builders import beads, complete, config_of, hashes, make_run
 
+from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.run import verify
 from ssi_pipeline.storage.parts import Part, part_ledger
 from ssi_pipeline.storage.state import StatePaths
@@ -86,7 +87,7 @@ def test_a_part_that_is_told_to_end_goes_on_later(tmp_path: Path, slurm: _slurm.
     assert ("COMPLETED", "0:0") in states
     finish = submit(slurm, config, "finish.sbatch")
     if ("FAILED", "130:0") in states:  # it was not done before the signal came
-        assert ended(slurm, finish) == {("FAILED", "1:0")}
+        assert ended(slurm, finish) == {("FAILED", f"{ExitStatus.UNFINISHED}:0")}
         said = "".join(p.read_text() for p in config.parent.glob("ssi-finish-*.log"))
         assert "--part 2/2`" in said
         again = submit(slurm, config, "array.sbatch", "--array=2", parts=",SSI_PARTS=2")
