@@ -21,8 +21,9 @@ from ssi_pipeline.inversion.objective import Objective
 from ssi_pipeline.inversion.precision import resolved_precision
 from ssi_pipeline.inversion.unbias import Unbias
 from ssi_pipeline.inversion.wiener import LinearFilter, wiener_kernel
-from ssi_pipeline.physics.forward import Convolution, ForwardModel
+from ssi_pipeline.physics.forward import ForwardModel
 from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.shift_invariant import ShiftInvariantModel
 
 HELDOUT_STREAM, FILL_STREAM = 1, 2
 """Streams of the random numbers that do not depend on the attempt."""
@@ -34,7 +35,6 @@ class Problem:
 
     config: RunConfig
     calibration: ChannelCalibration
-    psf: Tensor
     forward: ForwardModel
     linear: LinearInverse
     objective: Objective
@@ -43,7 +43,7 @@ class Problem:
     @property
     def axes(self) -> int:
         """Number of spatial axes."""
-        return self.psf.ndim
+        return self.forward.axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,7 @@ def pose(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, de
     return Problem(
         config=config,
         calibration=calibration,
-        psf=torch.from_numpy(np.array(values)),
-        forward=ForwardModel(Convolution(values, device), calibration.sensor),
+        forward=ShiftInvariantModel(values, calibration.sensor, device),
         linear=LinearInverse(impulses, Unbias(calibration.sensor, values.ndim, device), LinearFilter(kernel, device)),
         objective=Objective(config, calibration),
         device=device,

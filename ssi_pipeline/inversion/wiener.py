@@ -12,7 +12,7 @@ from scipy import fft
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.physics.forward import Convolution
+from ssi_pipeline.physics.convolution import Convolution
 
 _TAPER = 1 / 3
 """Outer share of the kernel's radius over which it is brought to zero."""

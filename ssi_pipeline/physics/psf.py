@@ -65,6 +65,11 @@ class Psf:
         return bool(np.abs(self.values - flipped).max() <= _SYMMETRY * self.values.max())
 
 
+def psf_digest(values: NDArray[np.float32]) -> str:
+    """Return 16 hexadecimal digits that identify shape and values of a PSF (z) y x; model files hold them."""
+    return hashlib.sha256(str(values.shape).encode() + values.astype("<f4").tobytes()).hexdigest()[:16]
+
+
 def load_psf(
     section: FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf | IdentityPsf,
     voxel_size_um: VoxelSize | None,

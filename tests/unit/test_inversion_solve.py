@@ -19,7 +19,7 @@ from ssi_pipeline.errors import ConfigError, CorruptDataError, TrainingError
 from ssi_pipeline.geometry import required_halo
 from ssi_pipeline.inversion.batches import Batches
 from ssi_pipeline.inversion.calibration import ChannelCalibration, calibrate
-from ssi_pipeline.inversion.inverse import symmetries, through
+from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, unpack
@@ -266,7 +266,7 @@ def test_the_end_is_averaged_over_the_symmetries_of_the_psf() -> None:
         estimates[symmetric] = found.estimate
         problem = pose(gaussian_psf(), calibration, config, "cpu")
         inverse = build_inverse(problem, generator(0), unpack(problem, found.model))
-        flips = symmetries(problem.psf) if symmetric else []
+        flips = problem.forward.symmetries if symmetric else []
         assert len(flips) == (3 if symmetric else 0)  # up and down, left and right, transposed
         y = torch.from_numpy((measurement.y[0] - calibration.offset) / calibration.scale)
         each = []

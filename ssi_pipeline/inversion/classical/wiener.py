@@ -18,7 +18,7 @@ _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 
 def solve_wiener(problem: Problem, given: Given, weight: float) -> Tensor:
     """Return the linear solution, (z) y x; impulses and pixels that were not observed have their repaired value."""
-    values = problem.psf.numpy()
+    values = problem.forward.approximate_psf
     wiener = LinearFilter(wiener_kernel(values, weight, filter_radius(values)), problem.device)
     return wiener(problem.linear.unbias(given.repaired))
 
