@@ -65,13 +65,14 @@ class Tile:
 
 def pose(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
     """Put together forward model, linear inverse and objective of a channel that is not empty."""
-    values = psf_values(psf, config.tiling.dimensions)
+    forward = ShiftInvariantModel(psf_values(psf, config.tiling.dimensions), calibration.sensor, device)
+    values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
     kernel = wiener_kernel(values, calibration.wiener_weight, filter_radius(values))
     return Problem(
         config=config,
         calibration=calibration,
-        forward=ShiftInvariantModel(values, calibration.sensor, device),
+        forward=forward,
         linear=LinearInverse(impulses, Unbias(calibration.sensor, values.ndim, device), LinearFilter(kernel, device)),
         objective=Objective(config, calibration),
         device=device,
