@@ -15,6 +15,7 @@ from scipy.signal import fftconvolve
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.geometry import Tile
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.preview.choose import Chosen
@@ -141,7 +142,7 @@ def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.floa
     for count in _ITERATIONS:
         knob = config.classical.model_copy(update={"iterations": count})
         rival = config.model_copy(update={"solver": "richardson_lucy", "classical": knob})
-        found = solve(measurement, context.psf(tile.c), context.calibration(tile.c), rival, seed, device)
+        found = solve(build_problem(context.psf(tile.c), context.calibration(tile.c), rival, device), measurement, seed)
         loss = found.heldout_after if found.heldout_after is not None else np.inf
         if best is None or loss < best[0]:
             best = loss, count, found.estimate
