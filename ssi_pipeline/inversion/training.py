@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.errors import TrainingError
-from ssi_pipeline.inversion.batches import Batches
+from ssi_pipeline.inversion.batches import Batches, Schedule
 from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.problem import Problem, Tile, apply, autocast, heldout_errors
@@ -71,7 +71,7 @@ class Keeper:
 def train(
     problem: Problem,
     tiles: Sequence[Tile],
-    steps: int,
+    schedule: Schedule,
     seed: int,
     attempt: int,
     start: State | None,
@@ -88,10 +88,10 @@ def train(
     TrainingError
         A loss is not finite.
     """
-    training = problem.config.training
+    training, steps = problem.config.training, schedule.steps
     rng = generator(seed, _TRAINING_STREAM, attempt)
     inverse = build_inverse(problem, rng, start)
-    batches = Batches(problem, tiles, steps, rng)
+    batches = Batches(problem, tiles, schedule, rng)
     optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)
     limit = GradientLimit(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())

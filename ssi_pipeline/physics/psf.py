@@ -79,6 +79,25 @@ class Psf:
         return bool(np.abs(self.values - flipped).max() <= _SYMMETRY * self.values.max())
 
 
+def psf_values(psf: Psf | None, dimensions: int) -> NDArray[np.float32]:
+    """Return the PSF with a tile's spatial axes, (z) y x; a single 1 for None (no blur).
+
+    Raises
+    ------
+    ValueError
+        A tile in 2D with a PSF that has several planes.
+    """
+    if psf is None:
+        return np.ones((1,) * dimensions, dtype=np.float32)
+    if dimensions == 3:
+        values: NDArray[np.float32] = psf.values
+        return values
+    if psf.values.shape[0] != 1:
+        raise ValueError(f"expected a PSF of one plane for tiles in 2D, found {psf.values.shape[0]} planes")
+    plane: NDArray[np.float32] = psf.values[0]
+    return plane
+
+
 def load_psf(
     section: FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf | IdentityPsf,
     voxel_size_um: VoxelSize | None,

@@ -15,15 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.table import CLASSICAL
 from ssi_pipeline.inversion.masking import generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
-from ssi_pipeline.inversion.problem import Problem, pose
-from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.inversion.problem import Problem
+from ssi_pipeline.methods import SOLVERS
 
 _HIDDEN = 0.05
 """Share of the pixels hidden at once: few enough that their neighbours remain."""
@@ -61,21 +59,19 @@ class _Trial:
     """On the pixels that are predicted: hidden, observed and no impulse."""
 
 
-def choose_knob(
-    samples: Sequence[Measurement], psf: Psf | None, calibration: ChannelCalibration, config: RunConfig
-) -> Choice:
-    """Choose the weight, or the number of iterations, of ``config.solver`` by the masked loss.
+def choose_knob(problem: Problem, name: str, samples: Sequence[Measurement]) -> Choice:
+    """Choose the weight, or the number of iterations, of a classical solver by the masked loss.
 
     Parameters
     ----------
+    problem
+        Of the channel, on the CPU; the ``knob`` of its calibration is not read.
+    name
+        Of the solver, in ``CLASSICAL``.
     samples
         Raw parts of the channel; one whole image will do.
-    psf
-        None where there is no blur.
-    calibration
-        Of the channel, not empty; its ``knob`` is not read.
     """
-    solver, problem = CLASSICAL[config.solver], pose(psf, calibration, config, "cpu")
+    solver = CLASSICAL[name]
     trials = list(_trials(problem, samples))
     candidates: list[float] = []
     losses: list[float] = []
@@ -86,7 +82,7 @@ def choose_knob(
             break
     if not losses:
         return Choice(next(solver.path(problem, _nothing(problem)))[0], (), ())
-    knob = candidates[int(np.argmin(losses))] if config.method.counts else _refined(candidates, losses)
+    knob = candidates[int(np.argmin(losses))] if SOLVERS[name].counts else _refined(candidates, losses)
     return Choice(knob, tuple(candidates), tuple(losses))
 
 

@@ -11,20 +11,19 @@ from torch import Tensor
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.table import CLASSICAL, knob_of
 from ssi_pipeline.inversion.masking import generator, hide
-from ssi_pipeline.inversion.models import Model
 from ssi_pipeline.inversion.problem import FILL_STREAM, Problem, Tile, heldout_loss
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
-from ssi_pipeline.inversion.solver import Solver
+from ssi_pipeline.inversion.solver import SolveOptions, Solver
 
 
 def classical(name: str) -> Solver:
     """Return the solver of a name in ``CLASSICAL``.
 
     It runs twice: on the whole tile, and on the tile without its held-out pixels V, for the loss on V. The
-    model to start from is not used.
+    options are those of training: none is used.
     """
 
-    def solver(problem: Problem, tile: Tile, seed: int, start: Model | None = None) -> Solution:  # noqa: ARG001
+    def solver(problem: Problem, tile: Tile, seed: int, options: SolveOptions) -> Solution:  # noqa: ARG001
         """Solve a tile; see ``Solver``."""
         knob, solve = knob_of(problem, name), CLASSICAL[name].solve
 

@@ -26,9 +26,9 @@ def calibrated(config: RunConfig) -> str | None:
     return config.solver if config.method.tunes else None
 
 
-def configured_knob(config: RunConfig) -> float | None:
-    """Return the knob of the configured solver where the configuration sets it, None where it is to be chosen."""
-    set_to = config.classical.iterations if config.method.counts else config.classical.weight
+def configured_knob(config: RunConfig, name: str) -> float | None:
+    """Return a solver's weight, or number of iterations, where the configuration sets it; None: it is to be tuned."""
+    set_to = config.classical.iterations if SOLVERS[name].counts else config.classical.weight
     return None if isinstance(set_to, str) else float(set_to)
 
 
@@ -40,7 +40,7 @@ def knob_of(problem: Problem, name: str) -> float:
     ConfigError
         The channel was calibrated for another solver.
     """
-    configured = configured_knob(problem.config) if name == problem.config.solver else None
+    configured = configured_knob(problem.config, name) if name == problem.config.solver else None
     chosen = problem.calibration.knob if name == calibrated(problem.config) else None
     if configured is None and chosen is None and name == "wiener":
         return problem.calibration.wiener_weight
