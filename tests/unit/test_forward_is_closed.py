@@ -24,9 +24,10 @@ from ssi_pipeline.inversion.classical.richardson_lucy import iterates
 from ssi_pipeline.inversion.classical.variation import huber, hyperbola, linear_start, objective
 from ssi_pipeline.inversion.judging import judge
 from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import pack
 from ssi_pipeline.inversion.problem import Problem, Tile, build_problem, prepare
-from ssi_pipeline.inversion.solve import solver_of
+from ssi_pipeline.inversion.solve import solve, solver_of
 from ssi_pipeline.inversion.solver import AS_CONFIGURED
 from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.methods import SOLVERS
@@ -46,6 +47,7 @@ class Scene:
     truth: torch.Tensor
     varying: Problem
     mean: Problem
+    measurement: Measurement
     tile: Tile
     given: Given
 
@@ -56,6 +58,7 @@ def scene(solver: str, axes: int) -> Scene:
     training = {"steps": 100, "validate_every": 20, "patch": {axis: patch[axis] for axis in "zyx"[-axes:]}}
     training |= {"learning_rate": 5e-3, "precision": "float32", "batch": 2}
     sections = {"masking": {"impulse_sigma": None}, "network": network, "training": training}
+    sections |= {"output": {"path": "b", "uncertainty": 2}}
     config = config_for(solver, tiling={"dimensions": axes}, **sections)
     calibration = dataclasses.replace(PLAIN, noise_sigma=SIGMA, wiener_weight=0.01)
     narrow, wide = gaussian(RADII[axes], 0.7), gaussian(RADII[axes], 2.0)
@@ -67,8 +70,9 @@ def scene(solver: str, axes: int) -> Scene:
     y = truth.clone()
     varying.forward.crop(y).copy_(varying.forward.level(truth))
     y += SIGMA * torch.randn(y.shape, generator=generator(7))
-    tile = prepare(varying, as_measurement(y.numpy()), 0)
-    return Scene(truth, varying, mean, tile, look(varying, tile.y, tile.observed))
+    measurement = as_measurement(y.numpy())
+    tile = prepare(varying, measurement, 0)
+    return Scene(truth, varying, mean, measurement, tile, look(varying, tile.y, tile.observed))
 
 
 def error(problem: Problem, x: torch.Tensor, truth: torch.Tensor) -> float:
@@ -164,11 +168,14 @@ def test_the_truth_is_as_far_from_the_image_as_the_noise(axes: int) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, row in SOLVERS.items() if row.tunes or row.network])
-def test_every_solver_of_the_channel_s_problem_takes_it(name: str) -> None:
-    s = scene(name, 2)
-    problem = dataclasses.replace(s.varying, calibration=dataclasses.replace(s.varying.calibration, knob=2.0))
-    found = solver_of(name)(problem, s.tile, 0, AS_CONFIGURED)
+def test_a_tile_is_solved_and_scored_with_it_by_every_solver(name: str) -> None:
+    s, knob = scene(name, 2), {"richardson_lucy": 10.0, "wiener": 0.01}.get(name, 0.004)
+    problem = dataclasses.replace(s.varying, calibration=dataclasses.replace(s.varying.calibration, knob=knob))
+    found = solve(problem, s.measurement, 0)
     assert np.isfinite(found.estimate).all()
+    assert found.uncertainty is not None
+    assert bool((found.uncertainty > 0).all())
+    assert found.scores.keys() >= {"heldout_excess", "whiteness", "chi2"}
 
 
 OWN_KERNELS = {"inversion/wiener.py", "inversion/published_model.py"}
