@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.table import CLASSICAL, knob_of
-from ssi_pipeline.inversion.masking import generator, hide
-from ssi_pipeline.inversion.problem import FILL_STREAM, Problem, Tile, heldout_loss
+from ssi_pipeline.inversion.masking import Stream, generator, hide
+from ssi_pipeline.inversion.problem import Problem, Tile, heldout_loss
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import SolveOptions, Solver
 
@@ -52,5 +52,5 @@ def classical(name: str) -> Solver:
 
 def without_heldout(problem: Problem, tile: Tile, seed: int) -> Given:
     """Return the tile as a solver sees it that must not know V."""
-    hidden = hide(tile.y, tile.heldout, problem.config.masking, generator(seed, FILL_STREAM), tile.gaps)
+    hidden = hide(tile.y, tile.heldout, problem.config.masking, generator(seed, Stream.FILL), tile.gaps)
     return look(problem, hidden, tile.observed & ~tile.heldout)
