@@ -91,7 +91,8 @@ def file_imports() -> dict[str, set[str]]:
         found[name] = set()
         for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
             if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                asked = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                parts = [f"{node.module}.{alias.name}".removeprefix("ssi_pipeline.") for alias in node.names]
+                asked = [part if part in names else node.module for part in parts]  # a file, or a name in one
             elif isinstance(node, ast.Import):
                 asked = [alias.name for alias in node.names]
             else:

@@ -19,13 +19,13 @@ from ssi_pipeline.inversion.solver import SolveOptions, Solver
 def classical(name: str) -> Solver:
     """Return the solver of a name in ``CLASSICAL``.
 
-    It runs twice: on the whole tile, and on the tile without its held-out pixels V, for the loss on V. The
-    options are those of training: none is used.
+    It runs twice: on the whole tile, and on the tile without its held-out pixels V, for the loss on V.
     """
 
-    def solver(problem: Problem, tile: Tile, seed: int, options: SolveOptions) -> Solution:  # noqa: ARG001
+    def solver(problem: Problem, tile: Tile, seed: int, options: SolveOptions) -> Solution:
         """Solve a tile; see ``Solver``."""
-        knob, solve = knob_of(problem, name), CLASSICAL[name].solve
+        solve = CLASSICAL[name].solve
+        knob = knob_of(problem, name) if options.weight is None else options.weight
 
         def heldout(solve: Callable[[Problem, Given, float], Tensor], knob: float) -> float | None:
             """Return the loss on V of what ``solve`` makes without V; None where it is not finite."""
