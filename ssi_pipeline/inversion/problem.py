@@ -16,7 +16,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.inversion.inverse import Inverse, LinearInverse
-from ssi_pipeline.inversion.masking import draw_heldout, generator, hide
+from ssi_pipeline.inversion.masking import Stream, draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.objective import Objective
 from ssi_pipeline.inversion.precision import resolved_precision
@@ -25,9 +25,6 @@ from ssi_pipeline.inversion.wiener import WienerFilters
 from ssi_pipeline.physics.build_forward import build_forward_model
 from ssi_pipeline.physics.forward import ForwardModel
 from ssi_pipeline.physics.psf import Psf
-
-HELDOUT_STREAM, FILL_STREAM = 1, 2
-"""Streams of the random numbers that do not depend on the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +98,10 @@ def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
     normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
     y = to_tensor(normal.astype(np.float32), axes, problem.device)
     observed = to_tensor(measurement.observed, axes, problem.device)
-    heldout = draw_heldout(tuple(y.shape), masking, generator(seed, HELDOUT_STREAM)).to(problem.device)
+    heldout = draw_heldout(tuple(y.shape), masking, generator(seed, Stream.HELDOUT)).to(problem.device)
     inside = gaps_of(measurement)
     gaps = None if inside is None else to_tensor(inside, axes, problem.device)
-    hidden = hide(y, heldout, masking, generator(seed, FILL_STREAM), gaps)
+    hidden = hide(y, heldout, masking, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
     return Tile(y, observed, usable, heldout, problem.linear(hidden), gaps)
 

@@ -18,6 +18,8 @@ class SolveOptions:
     ----------
     solver
         Its name; None: the configured one.
+    weight
+        Of a classical solver, or its number of iterations; None: as configured or tuned.
     start
         A model: applied as it is with scope 'shared', otherwise the start of training.
     judged
@@ -31,6 +33,7 @@ class SolveOptions:
     """
 
     solver: str | None = None
+    weight: float | None = None
     start: Model | None = None
     judged: tuple[slice, ...] | None = None
     training_seed: int | None = None

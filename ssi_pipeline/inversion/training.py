@@ -12,7 +12,7 @@ from torch import Tensor
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.inversion.batches import Batches, Schedule
 from ssi_pipeline.inversion.inverse import Inverse
-from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.problem import Problem, Tile, apply, autocast, heldout_errors
 from ssi_pipeline.inversion.steady import GradientLimit
 
@@ -21,8 +21,6 @@ _WARM_UP = 0.05
 
 _BETAS = (0.9, 0.99)
 """Of Adam. With a memory of 1000 steps (0.999) for squared gradients, steps after a calm stretch are far too large."""
-
-_TRAINING_STREAM = 3
 
 State = dict[str, Tensor]
 
@@ -89,7 +87,7 @@ def train(
         A loss is not finite.
     """
     training, steps = problem.config.training, schedule.steps
-    rng = generator(seed, _TRAINING_STREAM, attempt)
+    rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
     batches = Batches(problem, tiles, schedule, rng)
     optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)

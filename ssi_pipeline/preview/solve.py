@@ -16,8 +16,8 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.geometry import Tile
 from ssi_pipeline.inversion.measurement import to_tensor, to_volume
-from ssi_pipeline.inversion.problem import Problem, build_problem
-from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.inversion.problem import Problem
+from ssi_pipeline.inversion.solve import SolveOptions, solve
 from ssi_pipeline.preview.choose import Chosen
 from ssi_pipeline.preview.variants import Variant
 from ssi_pipeline.run.channels import ready_channels_here
@@ -25,7 +25,6 @@ from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.run.setup import create_stores, save_inputs
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.tasks import Context, RunSpec, execute
-from ssi_pipeline.tasks.device import choose_device
 from ssi_pipeline.tasks.measure import read_measurement
 from ssi_pipeline.tasks.seeds import seed_for
 
@@ -133,14 +132,11 @@ def _residual(y: NDArray[np.float32], problem: Problem, x: NDArray[np.float32]) 
 
 def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.float32]]:
     """Return the number of iterations and the estimate on the tile's domain."""
-    config = context.document.config
+    problem, seed = context.problem(tile.c), seed_for(context.document.config.seed, "solve", tile.index)
     measurement, _ = read_measurement(context, tile.t, tile.c, tile.domain)
-    seed, device = seed_for(config.seed, "solve", tile.index), choose_device(config.executor.device)
     best: tuple[float, int, NDArray[np.float32]] | None = None
     for count in _ITERATIONS:
-        knob = config.classical.model_copy(update={"iterations": count})
-        rival = config.model_copy(update={"solver": "richardson_lucy", "classical": knob})
-        found = solve(build_problem(context.psf(tile.c), context.calibration(tile.c), rival, device), measurement, seed)
+        found = solve(problem, measurement, seed, SolveOptions("richardson_lucy", weight=count))
         loss = found.heldout_after if found.heldout_after is not None else np.inf
         if best is None or loss < best[0]:
             best = loss, count, found.estimate

@@ -65,12 +65,14 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
 
 def _solve(context: Context, tile: Tile, measurement: Measurement, both_ways: bool) -> tuple[Solution, int]:
     """Return the solution of a tile, and which of two trainings it is of; 0 where one is all that was asked for."""
-    from ssi_pipeline.inversion.solve import SolveOptions, solve  # brings torch: only workers that solve pay for it
+    # these bring torch: only workers that solve pay for it
+    from ssi_pipeline.inversion.classical.table import weight_without_network
+    from ssi_pipeline.inversion.solve import LINEAR, SolveOptions, solve
 
     config, start = context.document.config, context.start_model(tile.c)
-    failed = start is None and context.starts_from_model
-    kept = tile.valid.relative_to(tile.domain.start).slices
-    options = SolveOptions("wiener" if failed else None, start, kept)
+    options = SolveOptions(start=start, judged=tile.valid.relative_to(tile.domain.start).slices)
+    if start is None and context.starts_from_model:
+        options = dataclasses.replace(options, solver=LINEAR, weight=weight_without_network(context.problem(tile.c)))
     seed = seed_for(config.seed, "solve", tile.index)
 
     def solved(step_factor: int = 1, training_seed: int | None = None) -> Solution:

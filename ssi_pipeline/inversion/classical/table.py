@@ -32,6 +32,16 @@ def configured_knob(config: RunConfig, name: str) -> float | None:
     return None if isinstance(set_to, str) else float(set_to)
 
 
+def weight_without_network(problem: Problem) -> float | None:
+    """Return the weight of the linear solution of tiles whose channel's shared training failed.
+
+    The configured or tuned one. The tuned one is the baseline's, of another prior: the channel's ``wiener_weight``
+    would be right. It stays until ``ALGORITHM`` is raised, as results would change.
+    """
+    configured = configured_knob(problem.config, "wiener")
+    return problem.calibration.knob if configured is None else configured
+
+
 def knob_of(problem: Problem, name: str) -> float:
     """Return the knob with which a solver is run: the configured one, or the one that calibration chose.
 
