@@ -23,11 +23,12 @@ from ssi_pipeline.benchmark.methods import configuration
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.blank import is_blank, lone_impulses, tile_is_blank
-from ssi_pipeline.inversion.calibration import calibrate, psf_values
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import pose, prepare
+from ssi_pipeline.inversion.problem import build_problem, prepare
 from ssi_pipeline.physics import Psf
+from ssi_pipeline.physics.psf import psf_values
 
 SHAPES = {"128 x 128": (128, 128), "320 x 320": (320, 320), "24 x 64 x 64": (24, 64, 64)}
 NOISES = {"Gaussian": 0.0, "100 photons": 100.0, "10 photons": 10.0, "2 photons": 2.0}
@@ -108,7 +109,7 @@ def of_stack(path: Path, shape: tuple[int, ...]) -> Row:
     for start in np.ndindex(*(n // s for n, s in zip(stack.shape, shape, strict=True))):
         box = tuple(slice(a * s, (a + 1) * s) for a, s in zip(start, shape, strict=True))
         tiles.append(Measurement(stack[box], np.ones(shape, bool)))
-    problem = pose(psf, calibrate(tiles[:: max(1, len(tiles) // _SAMPLES)], psf, config), config, "cpu")
+    problem = build_problem(psf, calibrate(tiles[:: max(1, len(tiles) // _SAMPLES)], psf, config), config, "cpu")
     found = sum(tile_is_blank(problem, prepare(problem, t, 0)) for t in tiles if not t.is_constant)
     return {"tiles": len(tiles), "blank": found, "constant": sum(t.is_constant for t in tiles)}
 

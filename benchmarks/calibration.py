@@ -27,14 +27,14 @@ from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf
 from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical import primal_dual
 from ssi_pipeline.inversion.classical.conjugate import descend
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.classical.table import CLASSICAL
 from ssi_pipeline.inversion.classical.variation import PATH_ITERATIONS, corner, linear_start
-from ssi_pipeline.inversion.problem import Problem, pose, prepare
+from ssi_pipeline.inversion.problem import Problem, build_problem, prepare
 from ssi_pipeline.inversion.solution import raw_estimate
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
@@ -81,7 +81,7 @@ def compare(truth: np.ndarray, solver: str, changes: Sequence[str]) -> Row:
     started = time.process_time()
     calibration = calibrate([posed], psf, config)
     seconds = time.process_time() - started
-    problem = pose(psf, calibration, config, "cpu")
+    problem = build_problem(psf, calibration, config, "cpu")
     tile = prepare(problem, posed, 0)
     given = look(problem, tile.y, tile.observed)
 

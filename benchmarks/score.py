@@ -27,13 +27,13 @@ from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical.given import look
 from ssi_pipeline.inversion.classical.table import CLASSICAL
 from ssi_pipeline.inversion.judging import Invert, judge
 from ssi_pipeline.inversion.measurement import to_tensor
 from ssi_pipeline.inversion.network_solver import solve_by_network
-from ssi_pipeline.inversion.problem import Problem, Tile, pose, prepare
+from ssi_pipeline.inversion.problem import Problem, Tile, build_problem, prepare
 from ssi_pipeline.inversion.solution import raw_estimate
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.decorrelation import decorrelation_resolution
@@ -92,7 +92,7 @@ def compare(truth: np.ndarray, config: RunConfig, trainings: Sequence[tuple[int,
     counts = Degraded.of(truth, psf.values[0].astype(np.float64)).counts
     posed, inside = measurement(counts, max(psf.radius), network_stride(config.network))
     calibration = calibrate([posed], psf, config)
-    problem = pose(psf, calibration, config, "cpu")
+    problem = build_problem(psf, calibration, config, "cpu")
     tile = prepare(problem, posed, 0)
     found: list[dict[str, Any]] = []
     for name, invert in inverses(problem, tile, trainings):

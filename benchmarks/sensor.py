@@ -23,7 +23,8 @@ from trials import picture
 
 from ssi_pipeline.benchmark.methods import configuration, measurement
 from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf, degrade
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
@@ -90,7 +91,7 @@ def degradation(truth: np.ndarray, psf: Psf, steps: int) -> Iterator[tuple[str, 
             config = configuration(solver, [*changed, f"training.steps={steps}"])
             posed, inside = measurement(y, psf.radius[1], 2 ** (config.network.levels - 1))
             calibration = calibrate([posed], psf, config)
-            estimate: Any = solve(posed, psf, calibration, config, 0, "cpu").estimate[inside] / LEVELS
+            estimate: Any = solve(build_problem(psf, calibration, config, "cpu"), posed, 0).estimate[inside] / LEVELS
             scores.append(psnr(truth, np.clip(estimate, 0, 1).astype(np.float32)))
         yield name, scores[0], scores[1]
 

@@ -25,13 +25,12 @@ from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf
 from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.calibration import calibrate
-from ssi_pipeline.inversion.models import Model
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.network_solver import solve_by_network
-from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.inversion.problem import Problem, Tile, build_problem
 from ssi_pipeline.inversion.published import solve_published
 from ssi_pipeline.inversion.solution import Solution
-from ssi_pipeline.inversion.solve import Solver, solve, solver_of
+from ssi_pipeline.inversion.solve import SolveOptions, Solver, solve, solver_of
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
 
@@ -84,17 +83,19 @@ def train(truth: np.ndarray, method: str, seed: int, every: int, changes: Sequen
 
     recorder = Recorder(score, every if method == "ssi_published" else 1, tell)
     if method == "ssi_published":
-        found = solve_published(posed, psf, config, seed, "cpu", watch=recorder.watch)
+        found = solve_published(
+            build_problem(psf, calibrate([posed], psf, config), config, "cpu"), posed, seed, watch=recorder.watch
+        )
     else:
 
-        def watched(problem: Problem, tile: Tile, seed: int, start: Model | None) -> Solution:
-            return solve_by_network(problem, tile, seed, start, recorder.watch)
+        def watched(problem: Problem, tile: Tile, seed: int, options: SolveOptions) -> Solution:
+            return solve_by_network(problem, tile, seed, options, recorder.watch)
 
         def chosen(name: str) -> Solver:
             return watched if name == "ssi" else solver_of(name)
 
         with mock.patch("ssi_pipeline.inversion.solve.solver_of", chosen):
-            found = solve(posed, psf, calibrate([posed], psf, config), config, seed, "cpu")
+            found = solve(build_problem(psf, calibrate([posed], psf, config), config, "cpu"), posed, seed)
     recorder.add(found.steps, lambda: found.estimate)
     facts = {"steps": found.steps, "trainings": found.attempts, "used": found.method, "note": found.note}
     return {**facts, "psnr": recorder.points[-1][3], "curve": recorder.points}

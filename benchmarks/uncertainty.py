@@ -26,10 +26,10 @@ from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import to_tensor, to_volume
-from ssi_pipeline.inversion.problem import pose, prepare
-from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.inversion.problem import build_problem, prepare
+from ssi_pipeline.inversion.solve import SolveOptions, solve
 from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
@@ -61,11 +61,13 @@ def measure(truth: np.ndarray, config: RunConfig) -> Row:
     posed, inside = measurement(counts, max(psf.radius), network_stride(config.network))
     calibration = calibrate([posed], psf, config)
     started = time.process_time()
-    found = solve(posed, psf, calibration, config, 0, "cpu", judged=(slice(0, 1), *inside[1:]))
+    found = solve(
+        build_problem(psf, calibration, config, "cpu"), posed, 0, SolveOptions(judged=(slice(0, 1), *inside[1:]))
+    )
     seconds = time.process_time() - started
     if found.uncertainty is None or found.invert is None:
         raise SystemExit(f"no uncertainty for {found.method}")
-    problem = pose(psf, calibration, config, "cpu")
+    problem = build_problem(psf, calibration, config, "cpu")
     tile, estimate = prepare(problem, posed, 0), to_tensor(calibration.normalised(found.estimate), problem.axes)
     started = time.process_time()
     alone = uncertainty(problem, tile, found.invert, estimate, [], config.output.uncertainty, 0, risk=0.0)

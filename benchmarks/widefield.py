@@ -27,10 +27,10 @@ from ssi_pipeline.benchmark.methods import METHODS, configuration, measurement
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import MaskingConfig, RunConfig
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.masking import generator, hide
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import Problem, pose
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.physics import Psf, load_psf
 
@@ -110,10 +110,10 @@ def make_row(stack: np.ndarray, config: RunConfig, seed: int) -> Row:
     posed, inside = posed_without(stack, judges, psf, config)
     started = time.process_time()
     calibration = calibrate([posed], psf, config)
-    found = solve(posed, psf, calibration, config, seed, "cpu")
+    found = solve(build_problem(psf, calibration, config, "cpu"), posed, seed)
     seconds = time.process_time() - started
     return {
-        "loss": judged(stack, judges, inside, found.estimate, pose(psf, calibration, config, "cpu")),
+        "loss": judged(stack, judges, inside, found.estimate, build_problem(psf, calibration, config, "cpu")),
         "heldout": found.heldout_after,
         "noise": calibration.noise.variance(float(np.mean((stack - calibration.offset) / calibration.scale))),
         "flux_ratio": float(found.estimate[inside].sum(dtype=np.float64) / stack.sum(dtype=np.float64)),

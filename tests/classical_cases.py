@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig, parse_config
-from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import Problem, pose
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.physics.psf import Psf
 
 PLAIN = ChannelCalibration(0.0, 1.0, 0.05, 0.0, 0.0, 0.1, 0.0)
@@ -65,7 +65,7 @@ def posed(
 ) -> tuple[Problem, Given]:
     """Pose the problem of one image (z) y x, all of it observed; impulses are not looked for."""
     sections = {"masking": {"impulse_sigma": None}, "tiling": {"dimensions": y.ndim}, **sections}
-    problem = pose(psf, calibration, config_for(solver, **sections), "cpu")
+    problem = build_problem(psf, calibration, config_for(solver, **sections), "cpu")
     image = torch.from_numpy(np.asarray(y, np.float32))
     return problem, look(problem, image, torch.ones_like(image, dtype=torch.bool))
 

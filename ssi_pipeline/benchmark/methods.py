@@ -25,6 +25,7 @@ from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
 from ssi_pipeline.physics.psf import Psf
 
@@ -132,7 +133,7 @@ def measurement(counts: NDArray[Any], radius: int | Ints, stride: int) -> tuple[
 
 def run_solver(solver: str, degraded: Degraded, seed: int) -> Restored:
     """Calibrate and solve with one of the pipeline's solvers; calibration counts as training."""
-    from ssi_pipeline.inversion.calibration import calibrate  # brings torch
+    from ssi_pipeline.inversion.calibrate import calibrate  # brings torch
     from ssi_pipeline.inversion.solve import solve
     from ssi_pipeline.tasks.device import choose_device
 
@@ -141,7 +142,7 @@ def run_solver(solver: str, degraded: Degraded, seed: int) -> Restored:
     posed, inside = measurement(degraded.counts, max(psf.radius), network_stride(config.network))
     started = time.perf_counter()
     calibration = calibrate([posed], psf, config)
-    found = solve(posed, psf, calibration, config, seed, choose_device(config.executor.device))
+    found = solve(build_problem(psf, calibration, config, choose_device(config.executor.device)), posed, seed)
     seconds = time.perf_counter() - started
     inference = found.inference_seconds or seconds
     facts = {"used": found.method, "attempts": found.attempts, "steps": found.steps, "note": found.note}

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry.cost import patch_shape
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.inverse import symmetries, through
+from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import draw_mask, hide
 from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.physics.forward import ForwardModel
 
 _LEAST_STEPS = 4
 """Steps with one mask of a small tile: what f is given costs as much to prepare as a step of training."""
@@ -30,28 +32,43 @@ _PATCH_MARGIN = 8
 class Batch:
     """``x``: b 2 (z) y x, channels, flipped. ``y``, ``hidden``: b (z) y x less the PSF's radius, as measured.
 
-    ``unflip`` takes f's output on ``x`` back to the measurement's orientation.
+    ``unflip`` takes f's output on ``x`` back to the measurement's orientation. ``forward``: g of these patches.
     """
 
     x: Tensor
     y: Tensor
     hidden: Tensor
     unflip: Callable[[Tensor], Tensor]
+    forward: ForwardModel
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long is trained: ``steps``, each on ``batch`` patches."""
+
+    steps: int
+    batch: int
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> Schedule:
+        """Return the schedule of a training from the start, as configured."""
+        return cls(training.steps, training.batch)
 
 
 class Batches:
     """Draws batches; every ``masking.refresh`` steps it takes a tile and draws a new mask J for all of it.
 
     Without ``refresh`` a mask serves until as many pixels were drawn as the tile has, but not so long that
-    another tile is seen less than four times in ``steps``; and for four steps at least. Several tiles take turns in an
+    another tile is seen less than four times in all steps; and for four steps at least. Several tiles take turns in an
     order that is shuffled for each round.
     """
 
-    def __init__(self, problem: Problem, tiles: Sequence[Tile], steps: int, rng: torch.Generator) -> None:
+    def __init__(self, problem: Problem, tiles: Sequence[Tile], schedule: Schedule, rng: torch.Generator) -> None:
         self._problem, self._tiles, self._rng = problem, tiles, rng
+        steps, self._batch = schedule.steps, schedule.batch
         self._most = steps // (_ROUNDS * len(tiles)) if len(tiles) > 1 else steps
         self._round: list[int] = []
-        self._symmetries = symmetries(problem.psf) if problem.config.training.augment == "auto" else []
+        self._symmetries = problem.forward.symmetries if problem.config.training.augment == "auto" else []
         self._left = 0
 
     def draw(self) -> Batch:
@@ -59,15 +76,16 @@ class Batches:
         problem, config = self._problem, self._problem.config
         if self._left == 0:
             self._draw_mask()
-            once = self._tile.y.numel() // (config.training.batch * math.prod(self._size))
+            once = self._tile.y.numel() // (self._batch * math.prod(self._size))
             self._left = config.masking.refresh or max(min(once, self._most), _LEAST_STEPS)
         self._left -= 1
-        windows = [self._window() for _ in range(config.training.batch)]
+        windows = [self._window() for _ in range(self._batch)]
         x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b 2 (z) y x
         y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
         hidden = problem.forward.crop(torch.stack([self._judged[w] for w in windows]))
         chosen = [flip for flip in self._symmetries if self._random(2)]
-        return Batch(through(chosen, x), y, hidden, lambda image: through(chosen[::-1], image))
+        forward = problem.forward.at([tuple(s.start for s in w) for w in windows])
+        return Batch(through(chosen, x), y, hidden, lambda image: through(chosen[::-1], image), forward)
 
     def _draw_mask(self) -> None:
         """Hide J and V, then compute everything that f is given from what is left."""

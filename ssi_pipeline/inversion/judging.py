@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.inversion.masking import generator, hide
-from ssi_pipeline.inversion.problem import HELDOUT_STREAM, Problem, Tile
+from ssi_pipeline.inversion.masking import Stream, generator, hide
+from ssi_pipeline.inversion.problem import Problem, Tile
 from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 
@@ -23,8 +23,6 @@ EXCESS = "heldout_excess"
 """Name of the score that estimates E (g f - g x)^2 from hidden pixels."""
 
 _MASKS = 4
-_JUDGE_STREAM, _SPLIT_STREAM = 4, 5
-"""Streams of random numbers of their own: judging changes no estimate."""
 
 _TAU = 0.5
 """Share of the noise's deviation that is added to what f sees; what judges it gets 1 / tau times as much taken away."""
@@ -78,7 +76,7 @@ def judge(
 
 def noise_of(problem: Problem, tile: Tile) -> Noise:
     """Return the noise at the level of the linear solution: the same for all estimates that are compared."""
-    level = problem.forward.convolution(problem.linear(tile.y)[1])
+    level = problem.forward.level(problem.linear(tile.y)[1])
     variance = problem.forward.sensor.variance(level)
     typical = float(variance.median())
     return Noise(variance.clamp(min=max(_FLOOR * typical, 1e-12)), typical > _LEAST_VARIANCE)
@@ -86,7 +84,7 @@ def noise_of(problem: Problem, tile: Tile) -> Noise:
 
 def disjoint_masks(tile: Tile, holdout: float, seed: int) -> Iterator[Tensor]:
     """Yield up to four masks J of a share ``holdout`` of the pixels each; no two share a pixel, the first is V."""
-    drawn = torch.rand(tuple(tile.y.shape), generator=generator(seed, HELDOUT_STREAM))
+    drawn = torch.rand(tuple(tile.y.shape), generator=generator(seed, Stream.HELDOUT))
     for k in range(min(_MASKS, int(1 / holdout))):
         yield ((drawn >= k * holdout) & (drawn < (k + 1) * holdout)).to(tile.y.device)
 
@@ -100,7 +98,7 @@ def heldout_excess(problem: Problem, tile: Tile, invert: Invert, seed: int, nois
         if not bool(judged.any()):
             continue
         expected = float(noise.variance[judged].double().mean()) if noise.known else 0.0
-        hidden = hide(tile.y, mask, masking, generator(seed, _JUDGE_STREAM, k), tile.gaps)
+        hidden = hide(tile.y, mask, masking, generator(seed, Stream.METRICS, k), tile.gaps)
         error = forward(invert(hidden, tile.observed & ~mask)) - forward.crop(tile.y)
         losses.append(float(error[judged].double().square().mean()) - expected)
     return sum(losses) / len(losses) if losses else math.nan
@@ -115,7 +113,7 @@ def _split_risk(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: 
     forward = problem.forward
     deviation = torch.zeros_like(tile.y)
     forward.crop(deviation).copy_(noise.variance.sqrt())
-    extra = deviation * torch.randn(tuple(tile.y.shape), generator=generator(seed, _SPLIT_STREAM)).to(tile.y)
+    extra = deviation * torch.randn(tuple(tile.y.shape), generator=generator(seed, Stream.SPLIT)).to(tile.y)
     error = forward(invert(tile.y + _TAU * extra, tile.observed)) - forward.crop(tile.y - extra / _TAU)
     judged = forward.crop(usable)
     added = (1 + _TAU**-2) * noise.variance[judged].double()

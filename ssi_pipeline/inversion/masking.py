@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,8 +12,33 @@ from torch.nn import functional
 from ssi_pipeline.config import MaskingConfig
 
 
+class Stream(IntEnum):
+    """The streams of random numbers: what one draws changes nothing in another. A number is never given twice.
+
+    Numpy ignores zeros at the end of a seed: (seed, stream) and (seed, stream, 0) are one stream. Where a stream is
+    drawn from as a whole and by index, indices start at 1.
+    """
+
+    HELDOUT = 1
+    """Which pixels judge a tile's solution, V."""
+    FILL = 2
+    """Values in place of V."""
+    TRAINING = 3
+    """A network's first weights, its masks and patches; by attempt."""
+    METRICS = 4
+    """Values in place of the masks by which an estimate is judged; by mask."""
+    SPLIT = 5
+    """Noise that is added to judge an estimate on all pixels."""
+    UNCERTAINTY = 6
+    """Simulated measurements; by repetition."""
+    PUBLISHED = 7
+    """The published recipe: 0 its first weights, 1 its training, 2 its validation pixels."""
+    TUNING = 11
+    """Parts and masks by which a weight is chosen, by number of the part; values in place of these, by mask."""
+
+
 def generator(seed: int, *stream: int) -> torch.Generator:
-    """Return a random generator on the CPU that depends on its arguments alone; zeros at the end do not count."""
+    """Return a random generator on the CPU that depends on its arguments alone; ``stream``: a ``Stream``, an index."""
     state = np.random.SeedSequence((seed, *stream)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)
 

@@ -12,19 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, TrainingError
-from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.batches import Schedule
 from ssi_pipeline.inversion.classical.solver import classical
-from ssi_pipeline.inversion.inverse import symmetries, through
+from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, pack, unpack
-from ssi_pipeline.inversion.problem import Problem, Tile, apply, heldout_errors, heldout_loss, pose, prepare
+from ssi_pipeline.inversion.problem import Problem, Tile, apply, heldout_errors, heldout_loss, prepare
 from ssi_pipeline.inversion.published_training import Watch
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
+from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions
 from ssi_pipeline.inversion.training import State, StateWatch, Trained, build_inverse, train
-from ssi_pipeline.physics.psf import Psf
 
 _FEWEST_HELDOUT = 16
 """Held-out pixels without which no training can be judged."""
@@ -36,18 +35,18 @@ def enough_heldout(tile: Tile) -> bool:
 
 
 def solve_by_network(
-    problem: Problem, tile: Tile, seed: int, start: Model | None = None, watch: Watch | None = None
+    problem: Problem, tile: Tile, seed: int, options: SolveOptions = AS_CONFIGURED, watch: Watch | None = None
 ) -> Solution:
-    """Train f on the tile, from ``start`` where there is one; with scope 'shared' apply ``start`` as it is.
+    """Train f on the tile, from ``options.start`` if given; with scope 'shared' apply that model as it is.
 
     ``watch`` sees each validation of each attempt; it must not change the state of any generator.
 
     Raises
     ------
     ConfigError
-        ``start`` does not fit the configuration, or is missing where the scope needs it.
+        ``options.start`` does not fit the configuration, or is missing where the scope needs it.
     """
-    training = problem.config.training
+    training, start = problem.config.training, options.start
     wiener = heldout_loss(problem, tile, tile.channels[1])
     if start is None and training.scope != "per_tile":
         raise ConfigError(f"training.scope {training.scope} needs a shared model to start from")
@@ -55,18 +54,11 @@ def solve_by_network(
     if state is not None and training.scope == "shared":
         return _apply_shared(problem, tile, state, wiener, start)
     steps = training.fine_tune_steps if training.scope == "fine_tune" else training.steps
-    return _train_or_fall_back(problem, tile, state, steps, wiener, seed, watch)
+    schedule = Schedule(options.step_factor * steps, options.batch or training.batch)
+    return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, watch)
 
 
-def train_shared(
-    measurements: Sequence[Measurement],
-    psf: Psf | None,
-    calibration: ChannelCalibration,
-    config: RunConfig,
-    seed: int,
-    device: str,
-    start: Model | None = None,
-) -> Model:
+def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: int, start: Model | None = None) -> Model:
     """Train one f on several tiles of a channel.
 
     Raises
@@ -75,18 +67,18 @@ def train_shared(
         Every attempt failed, or nothing but constant tiles was given.
     """
     seen = [m for m in measurements if not m.is_constant]
-    if calibration.empty or not seen:
+    if problem.calibration.empty or not seen:
         raise TrainingError("every tile chosen for shared training is constant: there is nothing to learn from")
-    problem = pose(psf, calibration, config, device)
     tiles = [prepare(problem, m, seed + i) for i, m in enumerate(seen)]
     tiles = [tile for tile in tiles if enough_heldout(tile)]
     if not tiles:
         raise TrainingError("no tile chosen for shared training has enough observed pixels")
     wiener = float(torch.cat([heldout_errors(problem, tile, tile.channels[1]) for tile in tiles]).mean())
     state = None if start is None else unpack(problem, start)
-    trained, _, why = _attempts(problem, tiles, state, config.training.steps, wiener, seed)
+    training = problem.config.training
+    trained, _, why = _attempts(problem, tiles, state, Schedule.of(training), wiener, seed)
     if trained is None:
-        raise TrainingError(f"shared training failed {config.training.attempts} times: {why}")
+        raise TrainingError(f"shared training failed {training.attempts} times: {why}")
     return pack(problem, trained.state)
 
 
@@ -94,7 +86,7 @@ def _attempts(
     problem: Problem,
     tiles: Sequence[Tile],
     start: State | None,
-    steps: int,
+    schedule: Schedule,
     wiener: float,
     seed: int,
     watch: StateWatch | None = None,
@@ -103,7 +95,7 @@ def _attempts(
     why = ""
     for attempt in range(1, problem.config.training.attempts + 1):
         try:
-            trained = train(problem, tiles, steps, seed, attempt, start, wiener, watch)
+            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, watch)
             if not trained.after < wiener:
                 raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
             return trained, attempt, ""
@@ -115,7 +107,7 @@ def _attempts(
 
 
 def _train_or_fall_back(
-    problem: Problem, tile: Tile, start: State | None, steps: int, wiener: float, seed: int, watch: Watch | None
+    problem: Problem, tile: Tile, start: State | None, schedule: Schedule, wiener: float, seed: int, watch: Watch | None
 ) -> Solution:
     def with_estimate(step: int, state: State) -> None:
         """Hand on the step and, for who asks for it, the estimate at it."""
@@ -123,11 +115,11 @@ def _train_or_fall_back(
             watch(step, lambda: _network_estimate(problem, tile, state))
 
     started = time.perf_counter()
-    trained, attempts, why = _attempts(problem, [tile], start, steps, wiener, seed, with_estimate)
+    trained, attempts, why = _attempts(problem, [tile], start, schedule, wiener, seed, with_estimate)
     seconds = time.perf_counter() - started
     if trained is None:
         note = f"training failed, linear solution kept: {why}"
-        linear = classical("wiener")(problem, tile, seed, None)
+        linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
     estimate = _network_estimate(problem, tile, trained.state)
     return Solution(
@@ -171,13 +163,13 @@ def _invert(problem: Problem, state: State) -> Callable[[Tensor, Tensor], Tensor
 
 
 def _averaged(problem: Problem, channels: Tensor, state: State) -> Tensor:
-    """Evaluate f, channels 2 x (z) y x to (z) y x, on average over the symmetries of the PSF (``network.symmetric``).
+    """Evaluate f, channels 2 x (z) y x to (z) y x, on average over the symmetries of g (``network.symmetric``).
 
     Under these the inverse sought is the same, and what training left to chance is not.
     """
     config, inverse = problem.config, build_inverse(problem, generator(0), state)
     wanted = config.training.scope != "shared" if config.network.symmetric is None else config.network.symmetric
-    flips = symmetries(problem.psf) if wanted else []
+    flips = problem.forward.symmetries if wanted else []
     total = torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
         total += through(chosen[::-1], apply(inverse, through(chosen, channels)))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.channel import ChannelCalibration
 
 _MIDDLE = 0.5
 """Normalised intensity whose noise weighs the total variation."""

@@ -5,6 +5,7 @@ Letters in shape comments: b batch; (z) y x the tile's spatial axes, two or thre
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,30 +13,31 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.inversion.calibration import ChannelCalibration, filter_radius, psf_values
+from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.inversion.inverse import Inverse, LinearInverse
-from ssi_pipeline.inversion.masking import draw_heldout, generator, hide
+from ssi_pipeline.inversion.masking import Stream, draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.objective import Objective
 from ssi_pipeline.inversion.precision import resolved_precision
 from ssi_pipeline.inversion.unbias import Unbias
-from ssi_pipeline.inversion.wiener import LinearFilter, wiener_kernel
-from ssi_pipeline.physics.forward import Convolution, ForwardModel
+from ssi_pipeline.inversion.wiener import WienerFilters
+from ssi_pipeline.physics.build_forward import build_forward_model
+from ssi_pipeline.physics.forward import ForwardModel
 from ssi_pipeline.physics.psf import Psf
-
-HELDOUT_STREAM, FILL_STREAM = 1, 2
-"""Streams of the random numbers that do not depend on the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is fixed while a tile is solved."""
+    """The inverse problem of a channel on a device: built once, shared by all its tiles and by threads.
+
+    ``filters``: Wiener filters of the PSF by their weight; ``linear`` has that of the calibration.
+    """
 
     config: RunConfig
     calibration: ChannelCalibration
-    psf: Tensor
     forward: ForwardModel
+    filters: WienerFilters
     linear: LinearInverse
     objective: Objective
     device: str
@@ -43,7 +45,7 @@ class Problem:
     @property
     def axes(self) -> int:
         """Number of spatial axes."""
-        return self.psf.ndim
+        return self.forward.axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +65,30 @@ class Tile:
     gaps: Tensor | None = None
 
 
-def pose(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
-    """Put together forward model, linear inverse and objective of a channel that is not empty."""
-    values = psf_values(psf, config.tiling.dimensions)
+def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
+    """Put together forward model, linear inverse and objective of a channel."""
+    forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
+    values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    kernel = wiener_kernel(values, calibration.wiener_weight, filter_radius(values))
+    filters, unbias = WienerFilters(values, device), Unbias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,
         calibration=calibration,
-        psf=torch.from_numpy(np.array(values)),
-        forward=ForwardModel(Convolution(values, device), calibration.sensor),
-        linear=LinearInverse(impulses, Unbias(calibration.sensor, values.ndim, device), LinearFilter(kernel, device)),
+        forward=forward,
+        filters=filters,
+        linear=LinearInverse(impulses, unbias, filters(calibration.wiener_weight)),
         objective=Objective(config, calibration),
         device=device,
+    )
+
+
+def with_weight(problem: Problem, weight: float) -> Problem:
+    """Return the problem with another weight of the linear prior; it shares all else, spectra of the PSF included."""
+    linear = problem.linear
+    return dataclasses.replace(
+        problem,
+        calibration=dataclasses.replace(problem.calibration, wiener_weight=weight),
+        linear=LinearInverse(linear.impulses, linear.unbias, problem.filters(weight)),
     )
 
 
@@ -85,10 +98,10 @@ def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
     normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
     y = to_tensor(normal.astype(np.float32), axes, problem.device)
     observed = to_tensor(measurement.observed, axes, problem.device)
-    heldout = draw_heldout(tuple(y.shape), masking, generator(seed, HELDOUT_STREAM)).to(problem.device)
+    heldout = draw_heldout(tuple(y.shape), masking, generator(seed, Stream.HELDOUT)).to(problem.device)
     inside = gaps_of(measurement)
     gaps = None if inside is None else to_tensor(inside, axes, problem.device)
-    hidden = hide(y, heldout, masking, generator(seed, FILL_STREAM), gaps)
+    hidden = hide(y, heldout, masking, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
     return Tile(y, observed, usable, heldout, problem.linear(hidden), gaps)
 

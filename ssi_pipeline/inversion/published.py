@@ -26,37 +26,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import RunConfig
-from ssi_pipeline.inversion.calibration import psf_values
-from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_volume
 from ssi_pipeline.inversion.precision import published_precision
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.published_model import PublishedForward
 from ssi_pipeline.inversion.published_network import PublishedUNet
 from ssi_pipeline.inversion.published_training import (
-    PUBLISHED_STREAM,
     PublishedTile,
     Watch,
     apply_published,
     train_published,
 )
 from ssi_pipeline.inversion.solution import Solution
-from ssi_pipeline.physics.psf import Psf
 
 
 def solve_published(
-    measurement: Measurement,
-    psf: Psf | None,
-    config: RunConfig,
-    seed: int,
-    device: str,
-    masked: bool = True,
-    watch: Watch | None = None,
+    problem: Problem, measurement: Measurement, seed: int, masked: bool = True, watch: Watch | None = None
 ) -> Solution:
     """Estimate x in one tile's domain by the published recipe.
 
     Parameters
     ----------
+    problem
+        Its PSF, configuration and device: intensities, noise and masks are the recipe's own.
     measurement
         Not constant, axes z y x. Only what was observed is used; what surrounds it is filled in again at the end.
     masked
@@ -78,9 +71,10 @@ def solve_published(
         No validation loss was finite.
     """
     started = time.perf_counter()
+    config, device = problem.config, problem.device
     stretched = _Stretched.of(measurement)
-    tile = PublishedTile.of(stretched.y, measurement.observed[stretched.box], config.tiling.dimensions, seed, device)
-    model = PublishedForward(psf_values(psf, config.tiling.dimensions), device)
+    tile = PublishedTile.of(stretched.y, measurement.observed[stretched.box], problem.axes, seed, device)
+    model = PublishedForward(problem.forward.approximate_psf, device)
     network = _network(tile, seed, device)
 
     def estimate() -> NDArray[np.float32]:
@@ -88,7 +82,7 @@ def solve_published(
         # clamped as before the PSF: what lies outside was never seen by the loss
         return stretched.undone(to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)))
 
-    rng, steps = generator(seed, PUBLISHED_STREAM, 1), config.published.steps
+    rng, steps = generator(seed, Stream.PUBLISHED, 1), config.published.steps
     low_precision = published_precision(config.training.precision) == "bfloat16"
     trace, steps = train_published(network, model, tile, steps, rng, masked, low_precision, watch, estimate)
     trained = time.perf_counter()
@@ -134,7 +128,7 @@ class _Stretched:
 
 
 def _network(tile: PublishedTile, seed: int, device: str) -> PublishedUNet:
-    network = PublishedUNet(tile.axes, generator(seed, PUBLISHED_STREAM, 0)).to(device)
+    network = PublishedUNet(tile.axes, generator(seed, Stream.PUBLISHED, 0)).to(device)
     if tile.axes == 2:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return network

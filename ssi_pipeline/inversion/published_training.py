@@ -14,13 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssi_pipeline.errors import GeometryError, TrainingError
-from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.measurement import to_tensor
 from ssi_pipeline.inversion.published_model import PublishedForward
 from ssi_pipeline.inversion.published_network import PublishedUNet
 from ssi_pipeline.methods import PUBLISHED_LEAST_SIDE
-
-PUBLISHED_STREAM = 7
 
 _LARGEST_SIDE = 1024
 _VALIDATION_SHARE = 0.1
@@ -69,7 +67,7 @@ class PublishedTile:
         part, seen = whole[first], to_tensor(observed, axes, device)[first]
         count = int(_VALIDATION_SHARE * part.numel())
         drawn = torch.randint(
-            part.numel(), (count,), generator=generator(seed, PUBLISHED_STREAM, 2)
+            part.numel(), (count,), generator=generator(seed, Stream.PUBLISHED, 2)
         )  # some twice, as published
         valid = torch.zeros(part.numel(), dtype=torch.bool)
         valid[drawn] = True

@@ -53,11 +53,10 @@ def estimate_sensor(
     rough = estimate_noise(normal, *ends, dark)
     low, high = sensor_limits(seen, _raw(rough, offset, scale))
     # a sensor that is to be treated as linear has clipped all the same
-    clips = config.model_copy(update={"kind": "auto"})
-    used = as_configured(SensorEstimate(0.0, 0.0, 0.0, low, high), clips)
+    clip_low, clip_high = _limit(low, config.low), _limit(high, config.high)
     limits = (
-        -math.inf if used.low is None else (used.low - offset) / scale,
-        math.inf if used.high is None else (used.high - offset) / scale,
+        -math.inf if clip_low is None else (clip_low - offset) / scale,
+        math.inf if clip_high is None else (clip_high - offset) / scale,
     )
     noise = _raw(estimate_noise(normal, *limits, dark, rough), offset, scale)
     return SensorEstimate(noise.dark, noise.alpha, noise.sigma, low, high)

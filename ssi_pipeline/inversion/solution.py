@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.measurement import to_volume
 from ssi_pipeline.inversion.models import Model
 

@@ -10,100 +10,108 @@ from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.blank import tile_is_blank
-from ssi_pipeline.inversion.calibration import ChannelCalibration, tile_weight
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.classical.table import RIVAL, calibrated
 from ssi_pipeline.inversion.judging import EXCESS, judge
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
-from ssi_pipeline.inversion.models import Model
 from ssi_pipeline.inversion.network_solver import enough_heldout, train_shared
-from ssi_pipeline.inversion.problem import Problem, Tile, heldout_loss, pose, prepare
+from ssi_pipeline.inversion.prior_weight import with_own_weight
+from ssi_pipeline.inversion.problem import Problem, Tile, prepare
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
-from ssi_pipeline.inversion.solver import Solver
+from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions, Solver
 from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.methods import SOLVERS
-from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.methods import Solver as SolverRow
 
-__all__ = ["Solution", "Solver", "solve", "solver_of", "train_shared"]
+__all__ = ["Solution", "SolveOptions", "Solver", "solve", "solver_of", "train_shared"]
 
 LINEAR = "wiener"
 """The solver of tiles that are not worth a training, or cannot be judged."""
 
 
 def solver_of(name: str) -> Solver:
-    """Return what solves a posed problem, by the solver's name in the configuration."""
+    """Return what solves a problem, by its name in the configuration."""
     row = SOLVERS[name]
     found: Solver = classical(name) if row.tunes else row.loaded()
     return found
 
 
-def solve(
-    measurement: Measurement,
-    psf: Psf | None,
-    calibration: ChannelCalibration,
-    config: RunConfig,
-    seed: int,
-    device: str,
-    start: Model | None = None,
-    judged: tuple[slice, ...] | None = None,
-    training_seed: int | None = None,
-) -> Solution:
+def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions = AS_CONFIGURED) -> Solution:
     """Estimate x in one tile's domain.
 
     Parameters
     ----------
-    psf
-        None where there is no blur.
+    problem
+        Of the tile's channel, from ``build_problem``.
+    measurement
+        Raw units.
     seed
         Of all chance in this tile; the result depends on the arguments alone.
-    device
-        'cpu', 'cuda' or 'cuda:n'.
-    start
-        A model: applied as it is with scope 'shared', otherwise the start of training.
-    judged
-        The part of the domain, z y x, whose estimate is kept: the scores are of it alone. None: all.
-    training_seed
-        Of the chance in training, instead of ``seed``: what is hidden and what judges stay the same.
 
     Raises
     ------
     ConfigError
-        ``start`` does not fit the configuration, or is missing where the scope needs it.
+        ``options.start`` does not fit the configuration, or is missing where the scope needs it.
     """
-    method = config.method
+    method = SOLVERS[options.solver or problem.config.solver]
     if not method.computes:
         return Solution(measurement.y, method.result)
+    trivial = _without_signal(problem, measurement)
+    if trivial is not None:
+        return trivial
+    if method.own_recipe:
+        found: Solution = method.loaded()(problem, measurement, seed)
+        return found
+    tile = prepare(problem, measurement, seed)
+    if method.network and problem.config.training.scope == "per_tile":
+        problem, tile = with_own_weight(problem, tile, measurement, seed)
+    if not enough_heldout(tile):
+        return _examined(problem, tile, seed, _unjudged(problem, tile, seed, method), options.judged)
+    if _trains(problem.config, method) and problem.config.training.skip_blank and tile_is_blank(problem, tile):
+        if problem.config.training.scope != "per_tile":  # for noise alone its own weight is a large one
+            problem, tile = with_own_weight(problem, tile, measurement, seed)
+        chosen = dataclasses.replace(_linear(problem, tile, seed), method="blank")
+    else:
+        chosen = _solved(problem, tile, seed, method, options)
+    return _examined(problem, tile, seed, chosen, options.judged)
+
+
+def _without_signal(problem: Problem, measurement: Measurement) -> Solution | None:
+    """Return the solution of a tile without observed pixels, or all of one value; None for any other."""
+    calibration = problem.calibration
     if not measurement.observed.any():
         level = np.full_like(measurement.y, calibration.offset)
         return Solution(level, "constant", note="no finite pixel: filled with the channel's background level")
-    if calibration.empty or measurement.is_constant:
-        return Solution(_of_constant(measurement, psf, calibration, config, device), "constant")
-    if method.own_recipe:
-        found: Solution = method.loaded()(measurement, psf, config, seed, device)
-        return found
-    problem = pose(psf, calibration, config, device)
-    tile = prepare(problem, measurement, seed)
-    if method.network and config.training.scope == "per_tile":
-        problem, tile = _with_own_weight(problem, tile, measurement, psf, seed)
-    if not enough_heldout(tile):
-        linear = solver_of(LINEAR)(problem, tile, seed, None)
-        note = (
-            "" if linear.method == method.result else "too few observed pixels to judge a solution by, linear one kept"
-        )
-        return _examined(problem, tile, seed, dataclasses.replace(linear, note=note), judged)
-    if _trains(config) and config.training.skip_blank and tile_is_blank(problem, tile):
-        if config.training.scope != "per_tile":  # the tile's own weight, which for noise alone is a large one
-            problem, tile = _with_own_weight(problem, tile, measurement, psf, seed)
-        chosen = dataclasses.replace(solver_of(LINEAR)(problem, tile, seed, None), method="blank")
-    else:
-        chosen = solver_of(config.solver)(problem, tile, seed if training_seed is None else training_seed, start)
-        chosen = _or_rival(problem, tile, seed, chosen) if method.network else chosen
-    return _examined(problem, tile, seed, chosen, judged)
+    if calibration.empty:  # it has no scale
+        return Solution(measurement.y, "constant")
+    if not measurement.is_constant:
+        return None
+    normal = to_tensor(calibration.normalised(measurement.y), problem.axes, problem.device)
+    return Solution(raw_estimate(calibration, problem.linear(normal)[1]), "constant")
 
 
-def _trains(config: RunConfig) -> bool:
+def _linear(problem: Problem, tile: Tile, seed: int) -> Solution:
+    return solver_of(LINEAR)(problem, tile, seed, AS_CONFIGURED)
+
+
+def _unjudged(problem: Problem, tile: Tile, seed: int, method: SolverRow) -> Solution:
+    """Return the linear solution of a tile with too few observed pixels to judge any by."""
+    linear = _linear(problem, tile, seed)
+    if linear.method == method.result:
+        return linear
+    return dataclasses.replace(linear, note="too few observed pixels to judge a solution by, linear one kept")
+
+
+def _solved(problem: Problem, tile: Tile, seed: int, method: SolverRow, options: SolveOptions) -> Solution:
+    """Return what the solver finds, or its baseline where that predicts the held-out pixels better."""
+    own_seed = seed if options.training_seed is None else options.training_seed
+    found = solver_of(method.name)(problem, tile, own_seed, options)
+    return _or_rival(problem, tile, seed, found) if method.network else found
+
+
+def _trains(config: RunConfig, method: SolverRow) -> bool:
     """Whether tiles are trained on one by one."""
-    return config.method.network and config.training.scope != "shared"
+    return method.network and config.training.scope != "shared"
 
 
 def _examined(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:
@@ -140,7 +148,7 @@ def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solut
     """
     if calibrated(problem.config) is None or problem.calibration.knob is None:
         return found
-    rival = solver_of(RIVAL)(problem, tile, seed, None)
+    rival = solver_of(RIVAL)(problem, tile, seed, AS_CONFIGURED)
     ours, theirs = found.heldout_after, rival.heldout_after
     if theirs is None or (ours is not None and ours <= theirs):
         return dataclasses.replace(found, rival=rival.estimate)
@@ -156,35 +164,3 @@ def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solut
         note="; ".join(filter(None, (found.note, said))),
         rival=found.estimate,
     )
-
-
-def _with_own_weight(
-    problem: Problem, tile: Tile, measurement: Measurement, psf: Psf | None, seed: int
-) -> tuple[Problem, Tile]:
-    """Pose the problem with the tile's own likeliest weight of the linear part.
-
-    A weight below the channel's is taken only where it predicts the held-out pixels better: the likelihood can fail.
-    """
-    calibration = problem.calibration
-    weight = tile_weight(measurement, psf, calibration, problem.config)
-    if weight == calibration.wiener_weight:
-        return problem, tile
-    own = pose(psf, dataclasses.replace(calibration, wiener_weight=weight), problem.config, problem.device)
-    prepared = prepare(own, measurement, seed)
-    sharper = weight < calibration.wiener_weight
-    if sharper and not heldout_loss(own, prepared, prepared.channels[1]) < heldout_loss(
-        problem, tile, tile.channels[1]
-    ):
-        return problem, tile
-    return own, prepared
-
-
-def _of_constant(
-    measurement: Measurement, psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str
-) -> NDArray[np.float32]:
-    """The linear solution, without training; of an empty channel, which has no scale, the measurement itself."""
-    if calibration.empty:
-        return measurement.y
-    problem = pose(psf, calibration, config, device)
-    normal = calibration.normalised(measurement.y)
-    return raw_estimate(calibration, problem.linear(to_tensor(normal, problem.axes, device))[1])

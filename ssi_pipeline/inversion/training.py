@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.errors import TrainingError
-from ssi_pipeline.inversion.batches import Batches
+from ssi_pipeline.inversion.batches import Batches, Schedule
 from ssi_pipeline.inversion.inverse import Inverse
-from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.problem import Problem, Tile, apply, autocast, heldout_errors
 from ssi_pipeline.inversion.steady import GradientLimit
 
@@ -21,8 +21,6 @@ _WARM_UP = 0.05
 
 _BETAS = (0.9, 0.99)
 """Of Adam. With a memory of 1000 steps (0.999) for squared gradients, steps after a calm stretch are far too large."""
-
-_TRAINING_STREAM = 3
 
 State = dict[str, Tensor]
 
@@ -71,7 +69,7 @@ class Keeper:
 def train(
     problem: Problem,
     tiles: Sequence[Tile],
-    steps: int,
+    schedule: Schedule,
     seed: int,
     attempt: int,
     start: State | None,
@@ -88,10 +86,10 @@ def train(
     TrainingError
         A loss is not finite.
     """
-    training = problem.config.training
-    rng = generator(seed, _TRAINING_STREAM, attempt)
+    training, steps = problem.config.training, schedule.steps
+    rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
-    batches = Batches(problem, tiles, steps, rng)
+    batches = Batches(problem, tiles, schedule, rng)
     optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)
     limit = GradientLimit(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
@@ -104,7 +102,7 @@ def train(
         with autocast(problem):
             estimate = inverse(batch.x)  # b (z) y x
         estimate = batch.unflip(estimate.float())
-        data = problem.objective.data(problem.forward(estimate), batch.y, batch.hidden)
+        data = problem.objective.data(batch.forward(estimate), batch.y, batch.hidden)
         loss = data + problem.objective.penalty(estimate, inverse.parameters())
         optimiser.param_groups[0]["lr"] = training.learning_rate * _rate(step, steps)
         optimiser.zero_grad(set_to_none=True)

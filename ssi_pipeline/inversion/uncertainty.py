@@ -26,12 +26,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from ssi_pipeline.inversion.judging import Invert, heldout_excess, noise_of
-from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.problem import Problem, Tile
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA, fwhm, profile_through_peak
-
-_STREAM = 6
-"""Of random numbers of its own: no estimate is changed by asking how certain it is."""
 
 _GREATEST_SCALE = 2.0
 """In small and empty tiles the held-out risk is little but its own scatter."""
@@ -90,7 +87,7 @@ def uncertainty(
     total = scale**2 * squares
     for other in others:
         total += (other - estimate).square()
-    widths = averaging_sigma(problem.psf.cpu().numpy())
+    widths = averaging_sigma(problem.forward.approximate_psf)
     smooth = ndimage.gaussian_filter(total.double().cpu().numpy(), widths, mode="nearest")
     smooth[_unmeasured(problem, tile)] += _spread(tile, estimate) ** 2
     return Uncertainty(torch.from_numpy(np.sqrt(np.maximum(smooth, 0)).astype(np.float32)), scale)
@@ -121,15 +118,15 @@ def _repeated(
     Where nothing was observed y* is drawn as well: what fills the gaps in y is as uncertain as what it was made of.
     """
     forward, sensor = problem.forward, problem.forward.sensor
-    level = forward.convolution(estimate)
+    level = forward.level(estimate)
     deviation, drawn_again = sensor.deviation(level), forward.crop(tile.usable | ~tile.observed)
     squares, risk = torch.zeros_like(estimate), torch.zeros_like(level)
     for k in range(repeats):
-        drawn = torch.randn(tuple(level.shape), generator=generator(seed, _STREAM, k)).to(level)
+        drawn = torch.randn(tuple(level.shape), generator=generator(seed, Stream.UNCERTAINTY, k)).to(level)
         again = tile.y.clone()
         seen = forward.crop(again)  # impulses stay what and where they are
         seen.copy_(torch.where(drawn_again, (level + deviation * drawn).clamp(sensor.low, sensor.high), seen))
         error = invert(again, tile.observed) - estimate
         squares += error.square()
-        risk += forward.convolution(error).square()
+        risk += forward.level(error).square()
     return squares / repeats, risk / repeats

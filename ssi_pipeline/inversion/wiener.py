@@ -5,6 +5,8 @@ A finite kernel makes the tiled result equal the filter on the whole volume, and
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,12 +14,16 @@ from scipy import fft
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.physics.forward import Convolution
+from ssi_pipeline.geometry.halo import wiener_radius
+from ssi_pipeline.physics.convolution import Convolution
 
 _TAPER = 1 / 3
 """Outer share of the kernel's radius over which it is brought to zero."""
 
 _SMALLEST_GRID = 64
+
+_KEPT_FILTERS = 2
+"""Of one PSF: the channel's weight, and the one that a tile, or a step of tuning, is solved with."""
 
 
 class LinearFilter:
@@ -29,6 +35,21 @@ class LinearFilter:
     def __call__(self, image: Tensor) -> Tensor:
         """Filter an image (z) y x."""
         return self._convolution(reflect_pad(image, self._convolution.radius))
+
+
+class WienerFilters:
+    """The Wiener filters of one PSF by their weight; the last ones are kept, with the spectra of their kernels."""
+
+    def __init__(self, psf: NDArray[np.floating], device: str = "cpu") -> None:
+        radius = filter_radius(psf)
+        # safe among threads: two that ask at once may both compute, and get equal filters
+        self._filter = lru_cache(maxsize=_KEPT_FILTERS)(
+            lambda weight: LinearFilter(wiener_kernel(psf, weight, radius), device)
+        )
+
+    def __call__(self, weight: float) -> LinearFilter:
+        """Return the filter with a weight of the prior."""
+        return self._filter(weight)
 
 
 def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDArray[np.float64]:
@@ -54,6 +75,12 @@ def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDA
     kernel = kernel[middle] * _taper(radius)
     result: NDArray[np.float64] = kernel / kernel.sum()
     return result
+
+
+def filter_radius(psf: NDArray[np.floating]) -> tuple[int, ...]:
+    """Return the radius of the Wiener kernel along the axes of a PSF (z) y x."""
+    radius = tuple(n // 2 for n in psf.shape)
+    return wiener_radius((0,) * (3 - len(radius)) + radius)[-len(radius) :]
 
 
 def reflect_pad(image: Tensor, radius: Ints) -> Tensor:

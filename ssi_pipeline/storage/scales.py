@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
-
-if TYPE_CHECKING:
-    from ssi_pipeline.storage.ome import ImageMetadata
+from ssi_pipeline.storage.image_metadata import ImageMetadata
 
 _SMALL = ("yocto", "zepto", "atto", "femto", "pico", "nano", "micro", "milli", "centi", "deci")
 _LARGE = ("hecto", "kilo", "mega", "giga", "tera", "peta", "exa", "zetta", "yotta")

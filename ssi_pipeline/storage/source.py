@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import InputConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
-from ssi_pipeline.storage.ome import ImageMetadata
+from ssi_pipeline.storage.image_metadata import ImageMetadata
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")

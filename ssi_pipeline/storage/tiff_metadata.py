@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from ssi_pipeline.physics.lengths import ome_pixels, positive, tiff_voxel_um
-from ssi_pipeline.storage.ome import ImageMetadata
+from ssi_pipeline.storage.image_metadata import ImageMetadata
 
 _TIMES = {"s": "second", "ms": "millisecond", "min": "minute", "h": "hour"}
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.axes import native_dtype, resolve_axes
-from ssi_pipeline.storage.ome import ImageMetadata, describe_image
+from ssi_pipeline.storage.image_metadata import ImageMetadata
+from ssi_pipeline.storage.ome import describe_image
 from ssi_pipeline.storage.tiff_metadata import read_tiff_metadata
 from ssi_pipeline.storage.tiff_planes import decode_plane, file_of, is_in_one_piece
 from ssi_pipeline.tiff.codec import refuse_codec, refuse_undecodable

@@ -10,8 +10,9 @@ from typing import Any
 import zarr
 
 from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.image_metadata import ImageMetadata
 from ssi_pipeline.storage.mounted_store import mounted
-from ssi_pipeline.storage.ome import ImageMetadata, axis_names, image_document, read_multiscale
+from ssi_pipeline.storage.ome import axis_names, image_document, read_multiscale
 from ssi_pipeline.storage.zarr_codecs import with_checked_frames
 from ssi_pipeline.storage.zarr_hints import refuse_collection, refuse_no_image
 from ssi_pipeline.storage.zarr_node import ZarrNode, read_node

@@ -19,7 +19,8 @@ from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.axes import native_dtype, resolve_axes
 from ssi_pipeline.storage.foreign import HEAD, describe_pointer
-from ssi_pipeline.storage.ome import ImageMetadata, describe_image
+from ssi_pipeline.storage.image_metadata import ImageMetadata
+from ssi_pipeline.storage.ome import describe_image
 from ssi_pipeline.storage.zarr_absent import (
     chunk_files,
     describe_chunks,

@@ -9,14 +9,13 @@ from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.mount import make_folder
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.device import choose_device
 from ssi_pipeline.tasks.measure import sample_measurements, sample_tiles
 from ssi_pipeline.tasks.seeds import seed_for
 
 
 def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
     """Estimate a channel's intensity range, noise and linear solution from a sample."""
-    from ssi_pipeline.inversion.calibration import calibrate
+    from ssi_pipeline.inversion.calibrate import calibrate
 
     config = context.document.config
     samples = sample_measurements(context, job.index, config.normalisation.samples)
@@ -33,12 +32,9 @@ def train_channel(context: Context, job: Job) -> dict[str, Any]:
     config, c = context.document.config, job.index
     try:
         model = train_shared(
+            context.problem(c),
             sample_tiles(context, c, config.training.shared_tiles),
-            context.psf(c),
-            context.calibration(c),
-            config,
             seed_for(config.seed, "shared", c),
-            choose_device(config.executor.device),
         )
     except TrainingError as error:
         return {"model": None, "note": str(error)}

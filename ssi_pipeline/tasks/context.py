@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, RunChangedError
 from ssi_pipeline.geometry import TilePlan
@@ -24,12 +23,17 @@ from ssi_pipeline.storage.sink import Sink
 from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.storage.source import Source, open_source, spec_of
 from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.tasks.device import choose_device
 from ssi_pipeline.tasks.mounts import Mounts
 
 if TYPE_CHECKING:
-    from ssi_pipeline.inversion.calibration import ChannelCalibration
+    from ssi_pipeline.inversion.channel import ChannelCalibration
     from ssi_pipeline.inversion.models import Model
+    from ssi_pipeline.inversion.problem import Problem
 
+
+_MOST_PROBLEMS = 4
+"""Channels whose problem a worker keeps: each holds spectra, about four floats for each voxel of a tile's domain."""
 
 IDENTITY = "identity"
 """Stands for the digest of a PSF where there is no blur."""
@@ -56,6 +60,8 @@ class Context:
 
     document: RunDocument
     paths: StatePaths
+    _problems: dict[int, Problem] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _building: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     @cached_property
     def mounts(self) -> Mounts:
@@ -166,7 +172,9 @@ class Context:
             return None
         if c not in self._psfs:
             path = self.paths.psf(c)
-            psf = _load_psf(path, self.document.volume.voxel_size_um)
+            if not path.exists():
+                raise MissingStateError(f"{path} is not to be seen from here: the next start writes it")
+            psf = Psf.load(path, self.document.volume.voxel_size_um)
             if psf is None or psf.digest != expected:
                 raise DamagedStateError(f"{path} is not the PSF that the run was begun with: the next start writes it")
             self._psfs[c] = psf
@@ -174,13 +182,28 @@ class Context:
 
     @cached_property
     def _calibrations(self) -> list[ChannelCalibration]:
-        from ssi_pipeline.inversion.calibration import ChannelCalibration
+        from ssi_pipeline.inversion.channel import ChannelCalibration
 
         return [ChannelCalibration.from_json(item) for item in _load_list(self.paths.calibration)]
 
     def calibration(self, c: int) -> ChannelCalibration:
         """Return the statistics of a channel; they are there once the calibration tasks are done."""
         return self._calibrations[c]
+
+    def problem(self, c: int) -> Problem:
+        """Return the inverse problem of a channel, built once and shared by its tiles; threads may ask at once."""
+        with self._building:
+            problem = self._problems.pop(c, None) or self._build_problem(c)
+            self._problems[c] = problem  # the last in order: that of the longest ago is the first to go
+            while len(self._problems) > _MOST_PROBLEMS:
+                del self._problems[next(iter(self._problems))]
+        return problem
+
+    def _build_problem(self, c: int) -> Problem:
+        from ssi_pipeline.inversion.problem import build_problem  # brings torch
+
+        config = self.document.config
+        return build_problem(self.psf(c), self.calibration(c), config, choose_device(config.executor.device))
 
     @cached_property
     def _models(self) -> dict[int, Model]:
@@ -214,17 +237,6 @@ class Context:
                 raise CorruptDataError(f"{path} is missing or was changed: `ssi run` trains it again")
             self._models[c] = Model.load(path)
         return self._models[c]
-
-
-def _load_psf(path: Path, voxel_size_um: tuple[float, float, float] | None) -> Psf | None:
-    """Return a PSF of the state folder, None where the file is damaged."""
-    if not path.exists():
-        raise MissingStateError(f"{path} is not to be seen from here: the next start writes it")
-    try:
-        values = np.load(path, allow_pickle=False)
-        return Psf(values, voxel_size_um) if isinstance(values, np.ndarray) and values.dtype == np.float32 else None
-    except (ValueError, EOFError, TypeError, MemoryError):  # what numpy raises for a damaged header or a short file
-        return None
 
 
 def _load_list(path: Path) -> list[Any]:

@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ssi_pipeline.config import RunConfig
 from ssi_pipeline.quality.ranks import SCORED, rank_sum
-from ssi_pipeline.tasks.seeds import seed_for
 
 if TYPE_CHECKING:
     from ssi_pipeline.inversion.solution import Solution
@@ -20,9 +18,7 @@ MORE_STEPS = 2
 """Times as many as the configuration has."""
 
 
-def better_of_two(
-    solve: Callable[[RunConfig, int | None], Solution], config: RunConfig, index: int
-) -> tuple[Solution, int]:
+def better_of_two(solve: Callable[[int, int | None], Solution], training_seed: int) -> tuple[Solution, int]:
     """Solve as always, then with other chance in training and more steps; returns the better one, and its number.
 
     Whatever happens to the second, the first is there.
@@ -30,16 +26,14 @@ def better_of_two(
     Parameters
     ----------
     solve
-        Of a configuration and a seed of the training (None: the usual one). What is hidden from both and what judges
-        them has to be the same.
-    index
-        Of the tile: the seed depends on it and on the run's alone.
+        Of a factor of the steps and a seed of the training (None: the usual one). What is hidden from both and what
+        judges them has to be the same.
+    training_seed
+        Of the second training.
     """
-    first = solve(config, None)
-    steps = {name: MORE_STEPS * getattr(config.training, name) for name in ("steps", "fine_tune_steps")}
-    longer = config.model_copy(update={"training": config.training.model_copy(update=steps)})
+    first = solve(1, None)
     try:
-        second = solve(longer, seed_for(config.seed, "retrain", index))
+        second = solve(MORE_STEPS, training_seed)
     except Exception as problem:  # out of memory, for instance: the first is as good as it was
         said = f"stood out, second training failed: {type(problem).__name__}"
         return dataclasses.replace(first, note="; ".join(filter(None, (first.note, said)))), 1

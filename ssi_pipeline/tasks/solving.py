@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
@@ -18,7 +18,6 @@ from ssi_pipeline.storage.sink import representable
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.tasks.blocks import write_block
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.device import choose_device
 from ssi_pipeline.tasks.measure import read_measurement
 from ssi_pipeline.tasks.memory import with_smaller_batch
 from ssi_pipeline.tasks.second_training import RETRAINED, better_of_two
@@ -40,35 +39,10 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     Returns the tile's metrics and, where the plan needs no blending, the records of the blocks that
     were written directly.
     """
-    from ssi_pipeline.inversion.solve import solve  # brings torch: only workers that solve pay for it
-
     tile = context.plan.tile(job.index)
-    config = context.document.config
-    start = context.start_model(tile.c)
-    if start is None and context.starts_from_model:
-        config = config.model_copy(update={"solver": "wiener"})
     measurement, nonfinite = read_measurement(context, tile.t, tile.c, tile.domain)
-
-    device, kept = choose_device(config.executor.device), tile.valid.relative_to(tile.domain.start)
-    psf, calibration = context.psf(tile.c), context.calibration(tile.c)
-
-    seed = seed_for(config.seed, "solve", tile.index)
-
-    def solved(config: RunConfig, training_seed: int | None = None) -> Solution:
-        """Solve with a configuration, which may be changed to need less memory."""
-
-        def attempt(tried: RunConfig) -> Solution:
-            return solve(
-                measurement, psf, calibration, tried, seed, device, start, kept.slices, training_seed=training_seed
-            )
-
-        return with_smaller_batch(attempt, config)
-
-    chosen = 0
-    if job.both_ways:
-        solution, chosen = better_of_two(solved, config, tile.index)
-    else:
-        solution = solved(config)
+    solution, chosen = _solve(context, tile, measurement, job.both_ways)
+    config = context.document.config
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
         path = context.paths.tile_model(tile.index)
         context.mounts.check("solve")
@@ -87,6 +61,30 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         TaskRecord("stitch", block.index, "done", quality=write_block(context, block, list(values)))
         for block, values in parts
     ]
+
+
+def _solve(context: Context, tile: Tile, measurement: Measurement, both_ways: bool) -> tuple[Solution, int]:
+    """Return the solution of a tile, and which of two trainings it is of; 0 where one is all that was asked for."""
+    # these bring torch: only workers that solve pay for it
+    from ssi_pipeline.inversion.classical.table import weight_without_network
+    from ssi_pipeline.inversion.solve import LINEAR, SolveOptions, solve
+
+    config, start = context.document.config, context.start_model(tile.c)
+    options = SolveOptions(start=start, judged=tile.valid.relative_to(tile.domain.start).slices)
+    if start is None and context.starts_from_model:
+        options = dataclasses.replace(options, solver=LINEAR, weight=weight_without_network(context.problem(tile.c)))
+    seed = seed_for(config.seed, "solve", tile.index)
+
+    def solved(step_factor: int = 1, training_seed: int | None = None) -> Solution:
+        """Solve, with a smaller batch where memory does not suffice."""
+
+        def attempt(batch: int) -> Solution:
+            asked = dataclasses.replace(options, step_factor=step_factor, training_seed=training_seed, batch=batch)
+            return solve(context.problem(tile.c), measurement, seed, asked)
+
+        return with_smaller_batch(attempt, config.training.batch)
+
+    return better_of_two(solved, seed_for(config.seed, "retrain", tile.index)) if both_ways else (solved(), 0)
 
 
 def _layers(context: Context, tile: Tile, solution: Solution, otherwise: float) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ssi_pipeline.cli import main
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.state import StatePaths

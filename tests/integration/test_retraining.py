@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,11 @@ from damage import Harm, empty
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion import solve
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.solution import Solution
+from ssi_pipeline.inversion.solver import SolveOptions
+from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.quality.alarms import ALARMS
 from ssi_pipeline.run import driver, finish_parts, retraining, run_part, verify
 from ssi_pipeline.run.loop import Loop
@@ -49,13 +52,12 @@ def _one_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first training of a tile believes in a wide PSF; the second does not."""
     solved = solve.solve
 
-    def misled(
-        measurement: Any, psf: Any, calibration: Any, config: Any, seed: int, *rest: Any, training_seed: int | None
-    ) -> Solution:
-        if seed == seed_for(0, "solve", BAD) and training_seed is None:
-            wide = psf.values**0.3
-            psf = dataclasses.replace(psf, values=(wide / wide.sum()).astype(np.float32))
-        return solved(measurement, psf, calibration, config, seed, *rest, training_seed=training_seed)
+    def misled(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:
+        if seed == seed_for(0, "solve", BAD) and options.training_seed is None:
+            wide = problem.forward.approximate_psf[None] ** 0.3
+            psf = Psf((wide / wide.sum()).astype(np.float32))
+            problem = build_problem(psf, problem.calibration, problem.config, problem.device)
+        return solved(problem, measurement, seed, options)
 
     monkeypatch.setattr(solve, "solve", misled)
 
@@ -147,10 +149,10 @@ def test_whatever_happens_to_the_second_training_the_first_is_kept(
     before = level(complete(make_run(tmp_path / "plain", image(), **{**SETTINGS, "training": TINY["training"]})))
     solved = solve.solve
 
-    def failing(*arguments: Any, training_seed: int | None) -> Solution:
-        if training_seed is not None:
+    def failing(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:
+        if options.training_seed is not None:
             raise torch.OutOfMemoryError("no memory for twice the steps")
-        return solved(*arguments, training_seed=training_seed)
+        return solved(problem, measurement, seed, options)
 
     monkeypatch.setattr(solve, "solve", failing)
     config = make_run(tmp_path / "again", image(), **SETTINGS)

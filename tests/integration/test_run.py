@@ -32,9 +32,9 @@ from builders import (
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import LockedError, RunChangedError
-from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.models import Model, unpack
-from ssi_pipeline.inversion.problem import apply, pose
+from ssi_pipeline.inversion.problem import apply, build_problem
 from ssi_pipeline.inversion.training import build_inverse
 from ssi_pipeline.run import read_status, verify
 from ssi_pipeline.run.finish import METRICS
@@ -284,7 +284,7 @@ def test_a_shared_network_gives_what_it_gives_on_the_whole_plane(tmp_path: Path)
     paths = StatePaths(config_of(config).state_path)
     context = Context(RunDocument.load(paths.document), paths)
     calibration: ChannelCalibration = context.calibration(0)
-    problem = pose(context.psf(0), calibration, config_of(config), "cpu")
+    problem = build_problem(context.psf(0), calibration, config_of(config), "cpu")
     inverse = build_inverse(
         problem, torch.Generator().manual_seed(0), unpack(problem, Model.load(paths.shared_model(0)))
     )

@@ -18,9 +18,9 @@ from scipy import ndimage
 from ssi_pipeline.cli import main
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
-from ssi_pipeline.inversion.problem import pose, prepare
+from ssi_pipeline.inversion.problem import build_problem, prepare
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.physics.psf import Psf
@@ -136,7 +136,7 @@ def test_where_nothing_was_measured_little_is_known(solver: str) -> None:
     seen[hole] = False
     y = np.where(seen, measurement.y, measurement.y[seen].mean())
     calibration = calibrate([measurement], psf, config)
-    found = solve(Measurement(y.astype(np.float32), seen), psf, calibration, config, 0, "cpu")
+    found = solve(build_problem(psf, calibration, config, "cpu"), Measurement(y.astype(np.float32), seen), 0)
     assert found.uncertainty is not None
     error = np.abs(found.estimate - truth)[hole]
     assert (error > 3 * found.uncertainty[hole]).mean() < 0.1
@@ -207,7 +207,7 @@ def simulated(solver: str, seed: int = 0) -> tuple[NDArray[np.float64], Measurem
 def test_few_errors_exceed_three_times_the_map(solver: str) -> None:
     truth, measurement, psf, config = simulated(solver)
     calibration = calibrate([measurement], psf, config)
-    found = solve(measurement, psf, calibration, config, 0, "cpu")
+    found = solve(build_problem(psf, calibration, config, "cpu"), measurement, 0)
     assert found.uncertainty is not None
     inner = (0, slice(16, -16), slice(16, -16))
     error, typical = np.abs(found.estimate - truth)[inner], found.uncertainty[inner]
@@ -220,9 +220,9 @@ def test_of_a_linear_filter_it_is_what_repeated_measurements_show() -> None:
     """For the Wiener filter the error's mean square is known: measure the estimate itself many times over."""
     _, measurement, psf, config = simulated("wiener")
     calibration = calibrate([measurement], psf, config)
-    found = solve(measurement, psf, calibration, config, 0, "cpu")
+    found = solve(build_problem(psf, calibration, config, "cpu"), measurement, 0)
     assert found.invert is not None
-    problem = pose(psf, calibration, config, "cpu")
+    problem = build_problem(psf, calibration, config, "cpu")
     estimate = to_tensor(calibration.normalised(found.estimate), 2)
     known = uncertainty(problem, prepare(problem, measurement, 0), found.invert, estimate, [], 16, seed=0)
     level_of = ndimage.convolve(found.estimate, psf.values, mode="reflect")
@@ -230,7 +230,9 @@ def test_of_a_linear_filter_it_is_what_repeated_measurements_show() -> None:
     squares = np.zeros(found.estimate.shape)
     for _ in range(30):
         again = rng.poisson(np.maximum(level_of, 0)).astype(np.float32)
-        repeated = solve(Measurement(again, measurement.observed), psf, calibration, without_map(config), 0, "cpu")
+        repeated = solve(
+            build_problem(psf, calibration, without_map(config), "cpu"), Measurement(again, measurement.observed), 0
+        )
         squares += (repeated.estimate - found.estimate) ** 2 / 30
     inner = (0, slice(24, -24), slice(24, -24))
     expected = np.sqrt(squares[inner].mean())

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssi_pipeline.config import RunConfig, parse_config
-from ssi_pipeline.inversion.calibration import ChannelCalibration
+from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import draw_heldout, draw_mask, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import Tile, apply, pose, prepare
+from ssi_pipeline.inversion.problem import Tile, apply, build_problem, prepare
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.tasks.measure import fill_nonfinite
 
@@ -47,7 +47,7 @@ def asymmetric_psf(axes: int) -> Psf:
 @settings(max_examples=6)
 def test_no_hidden_pixel_reaches_the_prediction(axes: int, kind: str, replacement: str, seed: int, wild: float) -> None:
     config = config_for(axes, kind=kind, spacing=2, density=0.3, replacement=replacement, impulse_sigma=1.0)
-    problem = pose(asymmetric_psf(axes), CALIBRATION, config, "cpu")
+    problem = build_problem(asymmetric_psf(axes), CALIBRATION, config, "cpu")
     inverse = Inverse(config.network, axes, generator(seed))
     torch.nn.init.ones_(inverse.network.head.weight)  # type: ignore[union-attr,arg-type]
     shape = (28, 32) if axes == 2 else (6, 20, 24)
@@ -67,7 +67,7 @@ def test_no_hidden_pixel_reaches_the_prediction(axes: int, kind: str, replacemen
 
 def test_what_training_sees_does_not_depend_on_the_heldout_pixels() -> None:
     config = config_for(2)
-    problem = pose(asymmetric_psf(2), CALIBRATION, config, "cpu")
+    problem = build_problem(asymmetric_psf(2), CALIBRATION, config, "cpu")
     y = 500 + 100 * np.random.default_rng(0).standard_normal((1, 40, 40)).astype(np.float32)
     observed = np.ones(y.shape, dtype=bool)
     tile = prepare(problem, Measurement(y, observed), seed=5)
@@ -78,7 +78,7 @@ def test_what_training_sees_does_not_depend_on_the_heldout_pixels() -> None:
 def test_a_visible_pixel_does_reach_the_prediction() -> None:
     """The test above would pass for a constant; this one would not."""
     config = config_for(2)
-    problem = pose(asymmetric_psf(2), CALIBRATION, config, "cpu")
+    problem = build_problem(asymmetric_psf(2), CALIBRATION, config, "cpu")
     y, hidden = torch.rand(40, 40), torch.zeros(40, 40, dtype=torch.bool)
     changed = y.clone()
     changed[20, 20] += 0.05
@@ -92,7 +92,7 @@ def test_a_visible_pixel_does_reach_the_prediction() -> None:
 def test_what_fills_a_gap_does_not_carry_hidden_pixels(axes: int) -> None:
     """NaN pixels are filled when a tile is read, from neighbours that are hidden later on."""
     config = config_for(axes)
-    problem = pose(asymmetric_psf(axes), CALIBRATION, config, "cpu")
+    problem = build_problem(asymmetric_psf(axes), CALIBRATION, config, "cpu")
     shape = (1, 40, 40) if axes == 2 else (6, 24, 24)
     rng = np.random.default_rng(1)
     y = rng.uniform(100, 1000, shape).astype(np.float32)

@@ -11,10 +11,11 @@ import pytest
 from classical_cases import PLAIN, as_measurement, blobs, clipping, config_for, gaussian_psf, measured, posed
 
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical.knob import choose_knob
 from ssi_pipeline.inversion.classical.table import CLASSICAL, knob_of
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
 
 SOLVERS = ["wiener", "richardson_lucy", "tv", "tv_cg"]
@@ -28,7 +29,7 @@ def test_it_is_near_the_best_that_the_truth_would_choose(name: str, axes: int) -
     truth = blobs((56, 56) if axes == 2 else (10, 24, 24))
     y = measured(truth, psf, sigma=noise).clip(0)
     config = config_for(name, tiling={"dimensions": axes}, **QUIET)
-    choice = choose_knob([as_measurement(y)], psf, clipping(noise), config)
+    choice = choose_knob(build_problem(psf, clipping(noise), config, "cpu"), config.solver, [as_measurement(y)])
     problem, given = posed(name, psf, y, clipping(noise), classical={"tv_iterations": 30})
     inner = tuple(slice(r, -r) for r in problem.forward.radius)
 
@@ -50,14 +51,24 @@ def test_more_noise_wants_a_smoother_estimate() -> None:
         for noise in (0.03, 0.2):
             calibration = dataclasses.replace(PLAIN, noise_sigma=noise)
             y = measured(truth, psf, sigma=noise)
-            knobs.append(choose_knob([as_measurement(y)], psf, calibration, config_for(name, **QUIET)).knob)
+            knobs.append(
+                choose_knob(
+                    build_problem(psf, calibration, config_for(name, **QUIET), "cpu"),
+                    config_for(name, **QUIET).solver,
+                    [as_measurement(y)],
+                ).knob
+            )
         assert sign * knobs[0] < sign * knobs[1]
 
 
 def test_samples_too_small_to_tell_still_give_a_knob() -> None:
     psf = gaussian_psf()
     for name in SOLVERS:
-        choice = choose_knob([as_measurement(np.ones((6, 6)))], psf, PLAIN, config_for(name, **QUIET))
+        choice = choose_knob(
+            build_problem(psf, PLAIN, config_for(name, **QUIET), "cpu"),
+            config_for(name, **QUIET).solver,
+            [as_measurement(np.ones((6, 6)))],
+        )
         assert choice.losses == ()
         assert choice.knob > 0
 
@@ -68,12 +79,12 @@ def test_it_is_repeatable_and_unobserved_pixels_decide_nothing() -> None:
     observed = np.ones(y.shape, bool)
     observed[:, :30] = False
     config = config_for("tv", **QUIET)
-    assert choose_knob([Measurement(y, observed)], psf, PLAIN, config) == choose_knob(
-        [Measurement(y, observed)], psf, PLAIN, config
-    )
-    assert choose_knob([Measurement(y, ~observed)], psf, PLAIN, config) != choose_knob(
-        [Measurement(y, observed)], psf, PLAIN, config
-    )
+    assert choose_knob(
+        build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, observed)]
+    ) == choose_knob(build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, observed)])
+    assert choose_knob(
+        build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, ~observed)]
+    ) != choose_knob(build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, observed)])
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -82,7 +93,12 @@ def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it
     sample = as_measurement(measured(blobs((64, 64)), psf, sigma=0.1), (0, 4, 4))
     config = config_for(name)
     found = calibrate([sample], psf, config)
-    assert found.knob == choose_knob([sample], psf, dataclasses.replace(found, knob=None), config).knob
+    assert (
+        found.knob
+        == choose_knob(
+            build_problem(psf, dataclasses.replace(found, knob=None), config, "cpu"), config.solver, [sample]
+        ).knob
+    )
     shared, alone = ({"scope": "shared"}, {"select": "network"})
     assert all(calibrate([sample], psf, config_for("ssi", training=t)).knob is None for t in (shared, alone))
     rival = calibrate([sample], psf, config_for("ssi")).knob
@@ -91,8 +107,8 @@ def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it
     changed = config_for(name, classical=option)
     calibration = calibrate([sample], psf, changed)
     assert calibration.knob == next(iter(option.values()))
-    one = solve(sample, psf, found, config, 0, "cpu")
-    two = solve(sample, psf, calibration, changed, 0, "cpu")
+    one = solve(build_problem(psf, found, config, "cpu"), sample, 0)
+    two = solve(build_problem(psf, calibration, changed, "cpu"), sample, 0)
     assert (one.method, two.method) == (name, name)
     assert not np.array_equal(one.estimate, two.estimate)
     assert one.heldout_after is not None
@@ -109,7 +125,9 @@ def test_the_likelihood_weight_is_what_a_network_would_be_shown_and_is_solved_wi
     assert found.knob == calibrate([sample], psf, config_for("ssi")).wiener_weight
     assert found.knob != calibrate([sample], psf, loss).knob
     given = config_for("wiener", classical={"weight": found.knob})
-    one, two = (solve(sample, psf, calibrate([sample], psf, c), c, 0, "cpu").estimate for c in (likeliest, given))
+    one, two = (
+        solve(build_problem(psf, calibrate([sample], psf, c), c, "cpu"), sample, 0).estimate for c in (likeliest, given)
+    )
     np.testing.assert_array_equal(one, two)
 
 

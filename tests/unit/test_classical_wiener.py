@@ -8,8 +8,8 @@ from classical_cases import blobs, gaussian_psf, measured, posed
 from scipy import fft
 from skimage.restoration import wiener
 
-from ssi_pipeline.inversion.calibration import filter_radius
 from ssi_pipeline.inversion.classical.wiener import solve_wiener
+from ssi_pipeline.inversion.wiener import filter_radius
 
 WEIGHT = 0.1
 

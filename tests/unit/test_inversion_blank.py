@@ -10,10 +10,12 @@ from scipy import ndimage
 from test_inversion_solve import config_for, gaussian_psf, scene
 
 from ssi_pipeline.inversion.blank import is_blank, lone_impulses
-from ssi_pipeline.inversion.calibration import ChannelCalibration, calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
+from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.solve import solve, train_shared
+from ssi_pipeline.inversion.problem import build_problem
+from ssi_pipeline.inversion.solve import SolveOptions, solve, train_shared
 from ssi_pipeline.physics.psf import Psf
 
 SHAPES = {2: (128, 128), 3: (24, 64, 64)}
@@ -135,23 +137,28 @@ def emptiness(shape: tuple[int, ...] = (1, 72, 64)) -> Measurement:
 
 def test_a_blank_tile_takes_the_linear_solution_without_training() -> None:
     psf = gaussian_psf()
-    found = solve(emptiness(), psf, calibrated(psf), config_for(), 0, "cpu")
+    found = solve(build_problem(psf, calibrated(psf), config_for(), "cpu"), emptiness(), 0)
     assert (found.method, found.steps, found.attempts, found.model) == ("blank", 0, 0, None)
     assert found.heldout_after == found.heldout_wiener
     assert {"chi2", "whiteness"} <= set(found.scores)
     assert found.estimate.std() < 0.2 * emptiness().y.std()
-    asked = solve(emptiness(), psf, calibrated(psf), config_for(training={"skip_blank": False}), 0, "cpu")
+    asked = solve(
+        build_problem(psf, calibrated(psf), config_for(training={"skip_blank": False}), "cpu"), emptiness(), 0
+    )
     assert asked.attempts > 0
-    full = solve(scene((1, 72, 64), psf)[0], psf, calibrated(psf), config_for(), 0, "cpu")
+    full = solve(build_problem(psf, calibrated(psf), config_for(), "cpu"), scene((1, 72, 64), psf)[0], 0)
     assert full.attempts > 0
-    linear = solve(emptiness(), psf, calibrated(psf), config_for(solver="wiener"), 0, "cpu")
+    linear = solve(build_problem(psf, calibrated(psf), config_for(solver="wiener"), "cpu"), emptiness(), 0)
     assert linear.method == "wiener"
 
 
 def test_a_shared_network_is_applied_to_blank_tiles_too() -> None:
     psf, config = gaussian_psf(), config_for(training={"scope": "shared"}, network={"symmetric": False})
-    start = train_shared([scene((1, 72, 64), psf)[0]], psf, calibrated(psf), config, 0, "cpu")
-    found = solve(emptiness(), psf, calibrated(psf), config, 0, "cpu", start)
+    start = train_shared(build_problem(psf, calibrated(psf), config, "cpu"), [scene((1, 72, 64), psf)[0]], 0)
+    found = solve(build_problem(psf, calibrated(psf), config, "cpu"), emptiness(), 0, SolveOptions(start=start))
     assert found.method == "network"
     tuned = config.model_copy(update={"training": config.training.model_copy(update={"scope": "fine_tune"})})
-    assert solve(emptiness(), psf, calibrated(psf), tuned, 0, "cpu", start).method == "blank"
+    assert (
+        solve(build_problem(psf, calibrated(psf), tuned, "cpu"), emptiness(), 0, SolveOptions(start=start)).method
+        == "blank"
+    )

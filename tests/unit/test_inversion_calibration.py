@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig, parse_config
-from ssi_pipeline.inversion.calibration import ChannelCalibration, calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
+from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.physics.psf import Psf
 

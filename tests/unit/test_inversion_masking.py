@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import torch
 
 from ssi_pipeline.config import MaskingConfig
-from ssi_pipeline.inversion.masking import draw_heldout, draw_mask, generator, hide
+from ssi_pipeline.inversion import masking
+from ssi_pipeline.inversion.masking import Stream, draw_heldout, draw_mask, generator, hide
 
 
 def test_density_sets_the_share_of_bernoulli_masks() -> None:
@@ -63,3 +67,35 @@ def test_random_and_zeros_fill_with_what_they_say() -> None:
     assert not hide(image, hidden, MaskingConfig(replacement="zeros"), generator(0)).any()
     random = hide(image, hidden, MaskingConfig(replacement="random"), generator(0))
     assert 0 <= float(random.min()) < 0.1 < 0.9 < float(random.max()) <= 1
+
+
+def test_no_two_streams_of_random_numbers_are_equal_and_none_ever_changes() -> None:
+    numbers = {
+        "HELDOUT": 1,
+        "FILL": 2,
+        "TRAINING": 3,
+        "METRICS": 4,
+        "SPLIT": 5,
+        "UNCERTAINTY": 6,
+        "PUBLISHED": 7,
+        "TUNING": 11,
+    }
+    assert {name: int(stream) for name, stream in Stream.__members__.items()} == numbers, "results would change"
+    assert len(set(numbers.values())) == len(numbers)
+    # numpy ignores zeros at the end, so no stream may be number 0
+    draws = {tuple(torch.rand(4, generator=generator(7, stream, k)).tolist()) for stream in Stream for k in (0, 1, 2)}
+    assert len(draws) == 3 * len(numbers)
+    assert torch.equal(torch.rand(4, generator=generator(7, 1)), torch.rand(4, generator=generator(7, 1, 0)))
+
+
+def test_a_stream_gives_the_numbers_that_it_always_gave() -> None:
+    """Numpy guarantees the output of its seed sequence for all releases."""
+    assert generator(5, Stream.TUNING, 3).initial_seed() == 1044810664624981484
+
+
+def test_every_stream_is_taken_from_the_table() -> None:
+    for path in Path(masking.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "generator":
+                streams = [ast.unparse(argument) for argument in call.args[1:2]]
+                assert all(stream.startswith("Stream.") for stream in streams), f"{path}, line {call.lineno}: {streams}"

@@ -13,8 +13,9 @@ from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.cost import worker_bytes
 from ssi_pipeline.geometry.halo import published_radius, required_halo
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.published import solve_published
 from ssi_pipeline.inversion.published_model import PublishedForward, broadened
 from ssi_pipeline.inversion.published_network import PublishedUNet
@@ -40,9 +41,13 @@ def measured(shape: tuple[int, ...] = (1, 48, 56)) -> Measurement:
     return Measurement((100 + 300 * x + 20 * rng.standard_normal(shape)).astype(np.float32), np.ones(shape, bool))
 
 
+def problem_of(measurement: Measurement, psf: Psf, config: RunConfig) -> Problem:
+    return build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+
+
 def solved(solver: str = "ssi_published", seed: int = 0, steps: int = 3) -> Solution:
     measurement, psf, config = measured(), gaussian_psf(), config_for(solver, steps)
-    return solve(measurement, psf, calibrate([measurement], psf, config), config, seed, "cpu")
+    return solve(problem_of(measurement, psf, config), measurement, seed)
 
 
 def test_the_network_is_the_published_one() -> None:
@@ -150,14 +155,24 @@ def test_it_learns() -> None:
         if step in (1, 60):
             estimates.append(estimate())
 
-    found = solve_published(measurement, psf, config_for(steps=60), 0, "cpu", masked=True, watch=watch)
+    found = solve_published(
+        problem_of(measurement, psf, config_for(steps=60)),
+        measurement,
+        0,
+        masked=True,
+        watch=watch,
+    )
     assert seen == list(range(1, 61))
     assert found.trace[-1][2] < 0.5 * found.trace[0][2]
     assert np.corrcoef(found.estimate.ravel(), measurement.y.ravel())[0, 1] > 0.6
     assert all(e.shape == found.estimate.shape for e in estimates)
     assert measurement.y.min() <= found.estimate.min() <= found.estimate.max() <= measurement.y.max()
     # watching changes nothing
-    plain = solve_published(measurement, psf, config_for(steps=60), 0, "cpu")
+    plain = solve_published(
+        problem_of(measurement, psf, config_for(steps=60)),
+        measurement,
+        0,
+    )
     assert plain.estimate.tobytes() == found.estimate.tobytes()
 
 
@@ -168,21 +183,35 @@ def test_what_surrounds_the_image_is_not_used() -> None:
     results = []
     for mode in ("reflect", "constant"):
         outer = Measurement(np.pad(inner.y, pads, mode=mode), observed)  # type: ignore[call-overload]
-        results.append(solve_published(outer, gaussian_psf(), config_for(), 0, "cpu").estimate)
+        results.append(
+            solve_published(
+                problem_of(outer, gaussian_psf(), config_for()),
+                outer,
+                0,
+            ).estimate
+        )
     assert results[0].tobytes() == results[1].tobytes()
     assert results[0][:, 5:-5, 5:-5].tobytes() == solved().estimate.tobytes()
 
 
 def test_three_axes() -> None:
     config = config_for(tiling={"dimensions": 3}, steps=2)
-    found = solve_published(measured((32, 32, 36)), gaussian_psf(3), config, 0, "cpu")
+    found = solve_published(
+        problem_of(measured((32, 32, 36)), gaussian_psf(3), config),
+        measured((32, 32, 36)),
+        0,
+    )
     assert found.estimate.shape == (32, 32, 36)
     assert np.isfinite(found.estimate).all()
 
 
 def test_a_small_image_is_refused() -> None:
     with pytest.raises(GeometryError, match="32 pixels"):
-        solve_published(measured((1, 20, 64)), gaussian_psf(), config_for(), 0, "cpu")
+        solve_published(
+            problem_of(measured((1, 20, 64)), gaussian_psf(), config_for()),
+            measured((1, 20, 64)),
+            0,
+        )
 
 
 def test_the_memory_of_training_on_a_whole_tile_is_counted() -> None:

@@ -13,10 +13,12 @@ import torch
 from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig, SensorConfig, parse_config
-from ssi_pipeline.inversion.calibration import ChannelCalibration, calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
+from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.clipped_spread import MEDIAN_OF_NORMAL, clipped_spread
 from ssi_pipeline.inversion.limits import without_fill
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.sensor import SensorEstimate, estimate_sensor
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.physics.psf import Psf
@@ -200,11 +202,11 @@ def test_no_impulses_by_declaration_means_that_none_is_looked_for_or_repaired() 
     for sensor in ({}, {"impulse_share": 0}):
         config = config_for(solver="wiener", classical={"weight": "likelihood"}, sensor=sensor)
         found = calibrate([sample], psf, config)
-        estimates.append(solve(sample, psf, found, config, 0, "cpu").estimate)
+        estimates.append(solve(build_problem(psf, found, config, "cpu"), sample, 0).estimate)
     assert found.impulse_share == 0
     never = config_for(solver="wiener", classical={"weight": "likelihood"}, masking={"impulse_sigma": None})
     assert found == calibrate([sample], psf, never)
-    np.testing.assert_array_equal(estimates[1], solve(sample, psf, found, never, 0, "cpu").estimate)
+    np.testing.assert_array_equal(estimates[1], solve(build_problem(psf, found, never, "cpu"), sample, 0).estimate)
     # a pixel at 3 that is repaired leaves no bump; one that is kept does, through any smooth filter
     repaired, kept = (float(x[0][y == 3].mean()) for x in estimates)
     assert kept > repaired + 0.1

@@ -17,15 +17,16 @@ from scipy import ndimage
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import ConfigError, CorruptDataError, TrainingError
 from ssi_pipeline.geometry import required_halo
-from ssi_pipeline.inversion.batches import Batches
-from ssi_pipeline.inversion.calibration import ChannelCalibration, calibrate
-from ssi_pipeline.inversion.inverse import symmetries, through
+from ssi_pipeline.inversion.batches import Batches, Schedule
+from ssi_pipeline.inversion.calibrate import calibrate
+from ssi_pipeline.inversion.channel import ChannelCalibration
+from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, unpack
 from ssi_pipeline.inversion.objective import Objective, normalised_bounds
-from ssi_pipeline.inversion.problem import apply, heldout_loss, pose, prepare
-from ssi_pipeline.inversion.solve import Solution, solve, train_shared
+from ssi_pipeline.inversion.problem import apply, build_problem, heldout_loss, prepare
+from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared
 from ssi_pipeline.inversion.training import Keeper, build_inverse, train
 from ssi_pipeline.physics.psf import Psf
 
@@ -77,7 +78,12 @@ def solved(
     shape = (1, 72, 64) if axes == 2 else (16, 32, 32)
     psf = gaussian_psf(axes)
     measurement, _ = scene(shape, psf, sigma)
-    return solve(measurement, psf, calibrate([measurement], psf, config), config, seed, "cpu", start)
+    return solve(
+        build_problem(psf, calibrate([measurement], psf, config), config, "cpu"),
+        measurement,
+        seed,
+        SolveOptions(start=start),
+    )
 
 
 def test_the_network_beats_the_linear_solution_which_beats_the_input() -> None:
@@ -86,8 +92,8 @@ def test_the_network_beats_the_linear_solution_which_beats_the_input() -> None:
     training = {"steps": 200, "validate_every": 25, "batch": 4, "patch": 64, "learning_rate": 5e-3}
     config = config_for(network={"width": 8, "levels": 3}, training=training)
     calibration = calibrate([measurement], psf, config)
-    network = solve(measurement, psf, calibration, config, 0, "cpu")
-    linear = solve(measurement, psf, calibration, config_for(solver="wiener"), 0, "cpu")
+    network = solve(build_problem(psf, calibration, config, "cpu"), measurement, 0)
+    linear = solve(build_problem(psf, calibration, config_for(solver="wiener"), "cpu"), measurement, 0)
 
     def error(estimate: np.ndarray) -> float:
         return float(np.mean((estimate - truth)[0, 8:-8, 8:-8] ** 2))
@@ -131,7 +137,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_happened_before() -> None:
 def test_one_denoises_without_a_psf() -> None:
     config = config_for(network={"width": 8, "levels": 3}, training={"steps": 150, "batch": 4})
     measurement, truth = scene((1, 96, 96), None, sigma=0.2)
-    found = solve(measurement, None, calibrate([measurement], None, config), config, 0, "cpu")
+    found = solve(build_problem(None, calibrate([measurement], None, config), config, "cpu"), measurement, 0)
     assert found.method == "network"
     assert np.mean((found.estimate - truth) ** 2) < 0.6 * np.mean((measurement.y - truth) ** 2)
 
@@ -139,7 +145,7 @@ def test_one_denoises_without_a_psf() -> None:
 def test_the_identity_solver_copies() -> None:
     measurement, _ = scene((1, 20, 20), None)
     config = config_for(solver="identity")
-    found = solve(measurement, None, calibrate([measurement], None, config), config, 0, "cpu")
+    found = solve(build_problem(None, calibrate([measurement], None, config), config, "cpu"), measurement, 0)
     assert found.method == "identity"
     np.testing.assert_array_equal(found.estimate, measurement.y)
 
@@ -149,12 +155,12 @@ def test_constant_tiles_are_not_trained_on() -> None:
     measurement, _ = scene((1, 64, 64), psf)
     calibration = calibrate([measurement], psf, config)
     flat = Measurement(np.full((1, 48, 48), 77.0, np.float32), np.ones((1, 48, 48), bool))
-    found = solve(flat, psf, calibration, config, 0, "cpu")
+    found = solve(build_problem(psf, calibration, config, "cpu"), flat, 0)
     assert found.method == "constant"
     np.testing.assert_allclose(found.estimate, 77.0, rtol=1e-4)
     unseen = Measurement(measurement.y, np.zeros_like(measurement.observed))
-    assert solve(unseen, psf, calibration, config, 0, "cpu").method == "constant"
-    empty = solve(flat, psf, calibrate([flat], psf, config), config, 0, "cpu")
+    assert solve(build_problem(psf, calibration, config, "cpu"), unseen, 0).method == "constant"
+    empty = solve(build_problem(psf, calibrate([flat], psf, config), config, "cpu"), flat, 0)
     assert empty.method == "constant"
     np.testing.assert_array_equal(empty.estimate, flat.y)
 
@@ -164,7 +170,11 @@ def test_too_few_pixels_give_the_linear_solution() -> None:
     measurement, _ = scene((1, 64, 64), psf)
     observed = np.zeros_like(measurement.observed)
     observed[:, 20:28, 20:28] = True
-    found = solve(Measurement(measurement.y, observed), psf, calibrate([measurement], psf, config), config, 0, "cpu")
+    found = solve(
+        build_problem(psf, calibrate([measurement], psf, config), config, "cpu"),
+        Measurement(measurement.y, observed),
+        0,
+    )
     assert found.method == "wiener"
     assert "few" in found.note
 
@@ -180,7 +190,7 @@ def test_a_training_that_diverges_or_does_not_help_leaves_the_linear_solution(ra
     psf = gaussian_psf()
     measurement, _ = scene((1, 72, 64), psf)
     calibration = calibrate([measurement], psf, config_for())  # for the network: its linear solution is the likeliest
-    linear = solve(measurement, psf, calibration, config_for(solver="wiener"), 1, "cpu")
+    linear = solve(build_problem(psf, calibration, config_for(solver="wiener"), "cpu"), measurement, 1)
     assert (found.method, found.attempts) == ("wiener", 3)
     assert "linear solution kept" in found.note
     np.testing.assert_array_equal(found.estimate, linear.estimate)
@@ -191,8 +201,11 @@ def test_patience_stops_early() -> None:
     config = config_for(training=options, network={"residual": False})
     psf = gaussian_psf()
     measurement, _ = scene((1, 72, 64), psf)
-    problem = pose(psf, calibrate([measurement], psf, config), config, "cpu")
-    assert train(problem, [prepare(problem, measurement, 0)], 80, 0, 1, None, math.inf).steps < 80
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+    assert (
+        train(problem, [prepare(problem, measurement, 0)], Schedule.of(config.training), 0, 1, None, math.inf).steps
+        < 80
+    )
 
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
@@ -244,8 +257,8 @@ def _course(config: RunConfig) -> tuple[Any, ...]:
     psf = gaussian_psf()
     measurement, _ = scene((1, 72, 64), psf)
     measurement.y[0, ::17, ::13] = OFFSET + 2 * SCALE  # impulses
-    problem = pose(psf, calibrate([measurement], psf, config), config, "cpu")
-    trained = train(problem, [prepare(problem, measurement, 0)], config.training.steps, 0, 1, None, math.inf)
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+    trained = train(problem, [prepare(problem, measurement, 0)], Schedule.of(config.training), 0, 1, None, math.inf)
     return (*trained.trace[1:], *(p.numpy().tobytes() for p in trained.state.values()))
 
 
@@ -261,12 +274,12 @@ def test_the_end_is_averaged_over_the_symmetries_of_the_psf() -> None:
     for symmetric in (True, False):
         config = config_for(network={"symmetric": symmetric})
         calibration = calibrate([measurement], gaussian_psf(), config)
-        found = solve(measurement, gaussian_psf(), calibration, config, 1, "cpu")
+        found = solve(build_problem(gaussian_psf(), calibration, config, "cpu"), measurement, 1)
         assert found.model is not None
         estimates[symmetric] = found.estimate
-        problem = pose(gaussian_psf(), calibration, config, "cpu")
+        problem = build_problem(gaussian_psf(), calibration, config, "cpu")
         inverse = build_inverse(problem, generator(0), unpack(problem, found.model))
-        flips = symmetries(problem.psf) if symmetric else []
+        flips = problem.forward.symmetries if symmetric else []
         assert len(flips) == (3 if symmetric else 0)  # up and down, left and right, transposed
         y = torch.from_numpy((measurement.y[0] - calibration.offset) / calibration.scale)
         each = []
@@ -293,7 +306,7 @@ def test_the_clipping_sensor_changes_the_estimate() -> None:
     errors = {}
     for sensor in ("auto", "linear"):
         config = config_for(sensor={"kind": sensor}, training={"steps": 80})
-        found = solve(clipped, psf, calibrate([clipped], psf, config), config, 0, "cpu")
+        found = solve(build_problem(psf, calibrate([clipped], psf, config), config, "cpu"), clipped, 0)
         errors[sensor] = float(np.mean((found.estimate - truth) ** 2))
     assert errors["auto"] < errors["linear"]
 
@@ -305,8 +318,8 @@ def test_unobserved_pixels_carry_no_loss() -> None:
     observed = measurement.observed.copy()
     observed[:, :30] = False
     calibration = calibrate([measurement], psf, config)
-    trace = solve(Measurement(measurement.y, observed), psf, calibration, config, 1, "cpu").trace
-    assert trace[1:] != solve(measurement, psf, calibration, config, 1, "cpu").trace[1:]
+    trace = solve(build_problem(psf, calibration, config, "cpu"), Measurement(measurement.y, observed), 1).trace
+    assert trace[1:] != solve(build_problem(psf, calibration, config, "cpu"), measurement, 1).trace[1:]
 
 
 def test_models_survive_the_disk_and_start_other_trainings(tmp_path: Path) -> None:
@@ -342,21 +355,24 @@ def shared_setup(**sections: Any) -> tuple[list[Measurement], Psf, ChannelCalibr
 
 def test_a_shared_network_is_trained_once_and_applied_as_it_is() -> None:
     measurements, psf, calibration, config = shared_setup(training={"scope": "shared"})
-    model = train_shared(measurements, psf, calibration, config, 0, "cpu")
+    model = train_shared(build_problem(psf, calibration, config, "cpu"), measurements, 0)
     assert model.document["calibration"] == calibration.to_json()
-    found = solve(measurements[0], psf, calibration, config, 0, "cpu", model)
+    found = solve(build_problem(psf, calibration, config, "cpu"), measurements[0], 0, SolveOptions(start=model))
     assert (found.method, found.steps) == ("network", 0)
     assert found.heldout_after is not None
-    other = solve(measurements[0], psf, calibration, config, 99, "cpu", model)
+    other = solve(build_problem(psf, calibration, config, "cpu"), measurements[0], 99, SolveOptions(start=model))
     np.testing.assert_array_equal(found.estimate, other.estimate)  # chance has no part in applying it
 
 
 def test_a_shared_network_gives_the_same_in_a_tile_as_on_the_whole() -> None:
     measurements, psf, calibration, config = shared_setup(training={"scope": "shared"})
-    model = train_shared(measurements, psf, calibration, config, 0, "cpu")
+    model = train_shared(build_problem(psf, calibration, config, "cpu"), measurements, 0)
     whole, _ = scene((1, 160, 160), psf, seed=7)
     part = Measurement(whole.y[:, 20:140, 16:150].copy(), whole.observed[:, 20:140, 16:150].copy())
-    one, two = (solve(m, psf, calibration, config, 0, "cpu", model).estimate for m in (whole, part))
+    one, two = (
+        solve(build_problem(psf, calibration, config, "cpu"), m, 0, SolveOptions(start=model)).estimate
+        for m in (whole, part)
+    )
     halo = required_halo(config, psf.radius)[1]
     # float32 arithmetic in another order; SCALE grey values make 1e-5 of the range 0.004
     np.testing.assert_allclose(
@@ -368,22 +384,22 @@ def test_fine_tuning_starts_from_the_shared_network_and_takes_its_own_steps() ->
     measurements, psf, calibration, config = shared_setup(
         training={"scope": "fine_tune", "fine_tune_steps": 8, "learning_rate": 5e-3}
     )
-    model = train_shared(measurements, psf, calibration, config, 0, "cpu")
-    found = solve(measurements[0], psf, calibration, config, 0, "cpu", model)
+    model = train_shared(build_problem(psf, calibration, config, "cpu"), measurements, 0)
+    found = solve(build_problem(psf, calibration, config, "cpu"), measurements[0], 0, SolveOptions(start=model))
     assert found.steps == 8
     assert found.heldout_after < found.heldout_wiener  # type: ignore[operator]
     with pytest.raises(ConfigError, match="scope"):
-        solve(measurements[0], psf, calibration, config, 0, "cpu")
+        solve(build_problem(psf, calibration, config, "cpu"), measurements[0], 0)
 
 
 def test_shared_training_says_why_it_failed() -> None:
     measurements, psf, calibration, config = shared_setup(training={})
     config = at_rate(config, 1e30)
     with pytest.raises(TrainingError, match="2 times"):
-        train_shared(measurements, psf, calibration, config, 0, "cpu")
+        train_shared(build_problem(psf, calibration, config, "cpu"), measurements, 0)
     flat = Measurement(np.zeros((1, 64, 64), np.float32), np.ones((1, 64, 64), bool))
     with pytest.raises(TrainingError, match="constant"):
-        train_shared([flat], psf, calibration, config, 0, "cpu")
+        train_shared(build_problem(psf, calibration, config, "cpu"), [flat], 0)
 
 
 def test_a_patch_smaller_than_the_psf_is_refused() -> None:
@@ -428,11 +444,11 @@ def test_the_cost_of_a_step_is_its_height_where_flat_and_grows_ever_less_at_edge
 def test_a_mask_serves_until_the_tile_was_seen_once() -> None:
     config = config_for(training={"patch": 24, "batch": 2})
     measurement, _ = scene((1, 72, 64), gaussian_psf())
-    problem = pose(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
+    problem = build_problem(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
     tile = prepare(problem, measurement, 0)
     for refresh, period in ((None, 72 * 64 // (2 * 24 * 24)), (3, 3)):
         changed = config_for(training={"patch": 24, "batch": 2}, masking={"refresh": refresh})
-        batches = Batches(dataclasses.replace(problem, config=changed), [tile], 100, generator(0))
+        batches = Batches(dataclasses.replace(problem, config=changed), [tile], Schedule(100, batch=2), generator(0))
         with mock.patch.object(Batches, "_draw_mask", autospec=True, side_effect=Batches._draw_mask) as drawn:
             for _ in range(2 * period + 1):
                 batches.draw()
@@ -442,9 +458,9 @@ def test_a_mask_serves_until_the_tile_was_seen_once() -> None:
 def test_several_tiles_take_turns() -> None:
     config = config_for(training={"patch": 24, "batch": 2})
     measurement, _ = scene((1, 144, 144), gaussian_psf())
-    problem = pose(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
+    problem = build_problem(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
     tiles = [prepare(problem, measurement, seed) for seed in range(5)]
-    batches, order = Batches(problem, tiles, 100, generator(0)), []
+    batches, order = Batches(problem, tiles, Schedule(100, batch=2), generator(0)), []
     for _ in range(100):
         batches.draw()
         order.append(next(i for i, tile in enumerate(tiles) if tile is batches._tile))

@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 from test_inversion_solve import config_for, gaussian_psf, scene
 
-from ssi_pipeline.inversion.calibration import calibrate
+from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.network_solver import solve_by_network
-from ssi_pipeline.inversion.problem import pose, prepare
+from ssi_pipeline.inversion.problem import build_problem, prepare
 
 
 def test_watching_changes_nothing_and_shows_the_estimates() -> None:
     psf, config = gaussian_psf(), config_for()
     measurement, _ = scene((1, 72, 64), psf)
-    problem = pose(psf, calibrate([measurement], psf, config), config, "cpu")
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
     tile = prepare(problem, measurement, 1)
     seen: dict[int, NDArray[np.float32]] = {}
 
     def watch(step: int, estimate: Callable[[], NDArray[np.float32]]) -> None:
         seen[step] = estimate()
 
-    watched, alone = solve_by_network(problem, tile, 1, None, watch), solve_by_network(problem, tile, 1)
+    watched, alone = solve_by_network(problem, tile, 1, watch=watch), solve_by_network(problem, tile, 1)
     assert watched.method == "network"
     assert list(seen) == [step for step, _, _ in watched.trace]
     np.testing.assert_array_equal(watched.estimate, alone.estimate)

@@ -20,8 +20,8 @@ from ssi_pipeline.benchmark import identity
 from ssi_pipeline.benchmark.identity import solver_identity
 from ssi_pipeline.benchmark.methods import configuration
 from ssi_pipeline.benchmark.protocol import LEVELS
-from ssi_pipeline.inversion.calibration import calibrate
-from ssi_pipeline.inversion.problem import pose
+from ssi_pipeline.inversion.calibrate import calibrate
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.physics import Psf
 
 PAIR = {"seed": 1, "changes": ["a=1"]}
@@ -190,7 +190,7 @@ def test_the_loss_is_that_of_the_pixels_that_judge() -> None:
     config = widefield.configured("wiener", ["masking.impulse_sigma=null", "sensor.kind=linear"])
     judges = widefield.draw_judges(stack.shape, 0)
     posed, inside = widefield.posed_without(stack, judges, psf, config)
-    problem = pose(psf, calibrate([posed], psf, config), config, "cpu")
+    problem = build_problem(psf, calibrate([posed], psf, config), config, "cpu")
     level = np.full(posed.y.shape, 300, np.float32)  # the blur of a constant is the constant
     expected = ((300 - stack[judges].astype(np.float64)) / problem.calibration.scale) ** 2
     assert widefield.judged(stack, judges, inside, level, problem) == pytest.approx(expected.mean(), rel=1e-4)

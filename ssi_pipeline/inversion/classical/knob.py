@@ -15,15 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.inversion.calibration import ChannelCalibration
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.table import CLASSICAL
-from ssi_pipeline.inversion.masking import generator, hide
+from ssi_pipeline.inversion.masking import Stream, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
-from ssi_pipeline.inversion.problem import Problem, pose
-from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.inversion.problem import Problem
+from ssi_pipeline.methods import SOLVERS
 
 _HIDDEN = 0.05
 """Share of the pixels hidden at once: few enough that their neighbours remain."""
@@ -36,8 +34,6 @@ _PART = {2: (256, 256), 3: (24, 96, 96)}
 
 _LEAST_HIDDEN = 16
 """Hidden pixels without which nothing can be ranked."""
-
-_STREAM = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +57,19 @@ class _Trial:
     """On the pixels that are predicted: hidden, observed and no impulse."""
 
 
-def choose_knob(
-    samples: Sequence[Measurement], psf: Psf | None, calibration: ChannelCalibration, config: RunConfig
-) -> Choice:
-    """Choose the weight, or the number of iterations, of ``config.solver`` by the masked loss.
+def choose_knob(problem: Problem, name: str, samples: Sequence[Measurement]) -> Choice:
+    """Choose the weight, or the number of iterations, of a classical solver by the masked loss.
 
     Parameters
     ----------
+    problem
+        Of the channel, on the CPU; the ``knob`` of its calibration is not read.
+    name
+        Of the solver, in ``CLASSICAL``.
     samples
         Raw parts of the channel; one whole image will do.
-    psf
-        None where there is no blur.
-    calibration
-        Of the channel, not empty; its ``knob`` is not read.
     """
-    solver, problem = CLASSICAL[config.solver], pose(psf, calibration, config, "cpu")
+    solver = CLASSICAL[name]
     trials = list(_trials(problem, samples))
     candidates: list[float] = []
     losses: list[float] = []
@@ -86,7 +80,7 @@ def choose_knob(
             break
     if not losses:
         return Choice(next(solver.path(problem, _nothing(problem)))[0], (), ())
-    knob = candidates[int(np.argmin(losses))] if config.method.counts else _refined(candidates, losses)
+    knob = candidates[int(np.argmin(losses))] if SOLVERS[name].counts else _refined(candidates, losses)
     return Choice(knob, tuple(candidates), tuple(losses))
 
 
@@ -115,16 +109,16 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
     parts = [part for sample in samples for part in _cut(problem, sample)]
     if not parts:
         return
-    rng = np.random.default_rng(_STREAM)
+    rng = np.random.default_rng(int(Stream.TUNING))
     parts = [parts[i] for i in sorted(rng.choice(len(parts), min(_TRIALS, len(parts)), replace=False))]
     each = -(-_TRIALS // len(parts))
     for number, (y, observed, gaps) in enumerate(parts):
         usable = look(problem, y, observed).known
-        draw = torch.rand(y.shape, generator=generator(number, _STREAM))
+        draw = torch.rand(y.shape, generator=generator(number, Stream.TUNING))
         for index in range(each):
             mask = (draw >= index * _HIDDEN) & (draw < (index + 1) * _HIDDEN)
             # a stream of 0 is the stream of the masks: fills that hide would be the draws that hid
-            image = hide(y, mask, problem.config.masking, generator(number, _STREAM, 1 + index), gaps)
+            image = hide(y, mask, problem.config.masking, generator(number, Stream.TUNING, 1 + index), gaps)
             scored = problem.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
                 yield _Trial(look(problem, image, observed & ~mask), problem.forward.crop(y), scored)

@@ -10,23 +10,22 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.table import CLASSICAL, knob_of
-from ssi_pipeline.inversion.masking import generator, hide
-from ssi_pipeline.inversion.models import Model
-from ssi_pipeline.inversion.problem import FILL_STREAM, Problem, Tile, heldout_loss
+from ssi_pipeline.inversion.masking import Stream, generator, hide
+from ssi_pipeline.inversion.problem import Problem, Tile, heldout_loss
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
-from ssi_pipeline.inversion.solver import Solver
+from ssi_pipeline.inversion.solver import SolveOptions, Solver
 
 
 def classical(name: str) -> Solver:
     """Return the solver of a name in ``CLASSICAL``.
 
-    It runs twice: on the whole tile, and on the tile without its held-out pixels V, for the loss on V. The
-    model to start from is not used.
+    It runs twice: on the whole tile, and on the tile without its held-out pixels V, for the loss on V.
     """
 
-    def solver(problem: Problem, tile: Tile, seed: int, start: Model | None = None) -> Solution:  # noqa: ARG001
+    def solver(problem: Problem, tile: Tile, seed: int, options: SolveOptions) -> Solution:
         """Solve a tile; see ``Solver``."""
-        knob, solve = knob_of(problem, name), CLASSICAL[name].solve
+        solve = CLASSICAL[name].solve
+        knob = knob_of(problem, name) if options.weight is None else options.weight
 
         def heldout(solve: Callable[[Problem, Given, float], Tensor], knob: float) -> float | None:
             """Return the loss on V of what ``solve`` makes without V; None where it is not finite."""
@@ -53,5 +52,5 @@ def classical(name: str) -> Solver:
 
 def without_heldout(problem: Problem, tile: Tile, seed: int) -> Given:
     """Return the tile as a solver sees it that must not know V."""
-    hidden = hide(tile.y, tile.heldout, problem.config.masking, generator(seed, FILL_STREAM), tile.gaps)
+    hidden = hide(tile.y, tile.heldout, problem.config.masking, generator(seed, Stream.FILL), tile.gaps)
     return look(problem, hidden, tile.observed & ~tile.heldout)

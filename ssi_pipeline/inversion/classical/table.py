@@ -26,10 +26,20 @@ def calibrated(config: RunConfig) -> str | None:
     return config.solver if config.method.tunes else None
 
 
-def configured_knob(config: RunConfig) -> float | None:
-    """Return the knob of the configured solver where the configuration sets it, None where it is to be chosen."""
-    set_to = config.classical.iterations if config.method.counts else config.classical.weight
+def configured_knob(config: RunConfig, name: str) -> float | None:
+    """Return a solver's weight, or number of iterations, where the configuration sets it; None: it is to be tuned."""
+    set_to = config.classical.iterations if SOLVERS[name].counts else config.classical.weight
     return None if isinstance(set_to, str) else float(set_to)
+
+
+def weight_without_network(problem: Problem) -> float | None:
+    """Return the weight of the linear solution of tiles whose channel's shared training failed.
+
+    The configured or tuned one. The tuned one is the baseline's, of another prior: the channel's ``wiener_weight``
+    would be right. It stays until ``ALGORITHM`` is raised, as results would change.
+    """
+    configured = configured_knob(problem.config, "wiener")
+    return problem.calibration.knob if configured is None else configured
 
 
 def knob_of(problem: Problem, name: str) -> float:
@@ -40,7 +50,7 @@ def knob_of(problem: Problem, name: str) -> float:
     ConfigError
         The channel was calibrated for another solver.
     """
-    configured = configured_knob(problem.config) if name == problem.config.solver else None
+    configured = configured_knob(problem.config, name) if name == problem.config.solver else None
     chosen = problem.calibration.knob if name == calibrated(problem.config) else None
     if configured is None and chosen is None and name == "wiener":
         return problem.calibration.wiener_weight

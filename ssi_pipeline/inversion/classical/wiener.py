@@ -7,10 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from ssi_pipeline.inversion.calibration import filter_radius
 from ssi_pipeline.inversion.classical.given import Classical, Given
 from ssi_pipeline.inversion.problem import Problem
-from ssi_pipeline.inversion.wiener import LinearFilter, wiener_kernel
 
 _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 """Candidates, two per decade, from the smoothest; a parabola through three finds the least loss between them."""
@@ -18,9 +16,7 @@ _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 
 def solve_wiener(problem: Problem, given: Given, weight: float) -> Tensor:
     """Return the linear solution, (z) y x; impulses and pixels that were not observed have their repaired value."""
-    values = problem.psf.numpy()
-    wiener = LinearFilter(wiener_kernel(values, weight, filter_radius(values)), problem.device)
-    return wiener(problem.linear.unbias(given.repaired))
+    return problem.filters(weight)(problem.linear.unbias(given.repaired))
 
 
 def wiener_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:
