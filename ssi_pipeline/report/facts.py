@@ -178,9 +178,8 @@ def _note(facts: RunFacts, number: int, record: TaskRecord) -> None:
 
 def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
     facts.finished[record.index] = record.finished if record.status == "done" else np.nan
-    note = str(record.quality.get("note") or "")
-    if note:
-        note = without_numbers(note)
+    if record.note:
+        note = without_numbers(record.note)
         facts.notes[note if note in facts.notes or len(facts.notes) < _MOST_NOTES else "other"] += 1
 
 

@@ -85,7 +85,7 @@ def _ready(context: Context, compute: Compute) -> bool:
         if records is None:
             return False
         _refuse_failures([records[c] for c in channels])
-        digests = [records[c].quality["model"] for c in channels]
+        digests = [records[c].model for c in channels]
     write_json(context.paths.model_list, digests)
     return True
 
@@ -93,7 +93,7 @@ def _ready(context: Context, compute: Compute) -> bool:
 def _unusable_models(context: Context) -> list[TaskRecord]:
     found = []
     for c, record in latest_records(context.paths.ledger, "train").items():
-        wanted = record.quality.get("model")
+        wanted = record.model
         if record.status == "done" and wanted and file_digest(context.paths.shared_model(c)) != wanted:
             found.append(TaskRecord("train", c, "invalid", error="the network's file is missing or another one"))
     return found

@@ -86,7 +86,7 @@ class TileMetrics:
             return
         own: dict[str, float | None] = {
             "status": STATUSES[record.status],
-            "method": METHODS.get(record.quality.get("method", "")),
+            "method": METHODS.get(record.method),
             "attempts": record.attempt,
             "seconds": record.seconds,
             "peak_bytes": record.peak_bytes,
@@ -97,7 +97,7 @@ class TileMetrics:
 
     def _note_seams(self, record: TaskRecord) -> None:
         if self._writings_left[record.index] == 1:
-            for tile, square, count in record.quality.get("seams", ()):
+            for tile, square, count in record.seams:
                 self._squares[int(tile)] += square
                 self._voxels[int(tile)] += count
         if self._writings_left[record.index]:  # one that was written since the counting is passed over

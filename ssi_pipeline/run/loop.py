@@ -17,7 +17,6 @@ from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
-from ssi_pipeline.tasks.execute import INFRASTRUCTURE, STOPS_THE_RUN, UNFIT
 
 _BATCH_SECONDS = 0.5
 """Short jobs travel together, so that a round trip to a worker costs little; it is also what a kill may cost."""
@@ -134,22 +133,26 @@ class Loop:
         told = {record.key for record in completed.records}
         if completed.lost is None:
             self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in told)
-        stops = [record for record in completed.records if STOPS_THE_RUN in record.quality]
+        stops = [record for record in completed.records if record.fault == "run"]
         for record in completed.records:
-            if record in stops:
-                continue
-            if UNFIT in record.quality:
-                self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
-                self._retry.append(asked[record.key])
-            elif INFRASTRUCTURE in record.quality and self._budget.machine_is_to_blame(record.key):
-                self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
-                self._retry.append(asked[record.key])
-            elif record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
-                self._retry.append(replace(asked[record.key], attempt=record.attempt + 1))
-            else:
+            if record not in stops and not (record.status == "failed" and self._retried(asked[record.key], record)):
                 self._record(record, stage)
         if stops:
             raise OutputError(f"{stops[0].key} on {stops[0].host}: {stops[0].error}, and run again to resume")
+
+    def _retried(self, job: Job, record: TaskRecord) -> bool:
+        """Queue a failed task again where whose fault that was, or its number of attempts, allows it."""
+        if record.fault == "worker":
+            self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
+            self._retry.append(job)
+        elif record.fault == "machine" and self._budget.machine_is_to_blame(record.key):
+            self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
+            self._retry.append(job)
+        elif record.status == "failed" and record.fault != "scratch" and record.attempt < self._attempts:
+            self._retry.append(replace(job, attempt=record.attempt + 1))
+        else:
+            return False
+        return True
 
     def say(self, text: str) -> None:
         """Tell the user something."""

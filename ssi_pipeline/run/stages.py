@@ -135,8 +135,8 @@ class TileStage:
             self._release.append(record.index)  # goes only if its blocks are written already
         if record.kind == "stitch" and record.status == "done":
             return self._written(record.index)
-        if record.kind == "stitch" and record.status == "failed" and "scratch_tile" in record.quality:
-            return self._solve_again(record.index, int(record.quality["scratch_tile"]))
+        if record.kind == "stitch" and record.failure is not None and record.failure.tile is not None:
+            return self._solve_again(record.index, record.failure.tile)
         return []
 
     def _written(self, index: int) -> list[TaskRecord]:

@@ -111,7 +111,7 @@ def _models(context: Context) -> list[Any] | None:
     if not context.starts_from_model:
         return []
     records = _of_all_channels(context, "train")
-    return None if records is None else [record.quality["model"] for record in records]
+    return None if records is None else [record.model for record in records]
 
 
 def _of_all_channels(context: Context, kind: Kind) -> list[TaskRecord] | None:

@@ -53,7 +53,7 @@ def summarise(context: Context) -> Summary:
 def _method(record: RecordHead) -> int:
     if record.status != "done":
         return 0
-    return METHODS.get(record.quality.method, _OTHER_METHOD - 1) + 1
+    return METHODS.get(record.method, _OTHER_METHOD - 1) + 1
 
 
 def describe_summary(

@@ -71,7 +71,7 @@ class Tally:
         self._seconds += head.seconds
         self._solved += 1
         self._finished[int(head.finished) // _BUCKET_SECONDS] += 1
-        method = head.quality.method
+        method = head.method
         self._method_of[head.index] = self._methods.setdefault(method, len(self._methods) + 1)
 
     @property

@@ -125,7 +125,7 @@ def _digests(context: Context, kind: Kind) -> NDArray[np.bytes_]:
     digests = np.zeros(task_counts(context)[kind], "S16")
     for record in chain.from_iterable(records_of(path, kind) for path in ledger_paths(context.paths)):
         if 0 <= record.index < len(digests):
-            digests[record.index] = record.quality.get("digest") or ""
+            digests[record.index] = record.digest
     return digests
 
 

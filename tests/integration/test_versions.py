@@ -105,7 +105,7 @@ print(execute({spec!r}, [Job("solve", 9)])[0].to_line())
 
     refused = answer(elsewhere)
     assert '"status":"failed"' in refused
-    assert '"infrastructure":true' in refused
+    assert '"failure":{"fault":"machine"' in refused
     assert f"numpy {OTHER}, at the client {installed_versions()['numpy']}" in refused
     assert "give all machines one environment" in refused
     assert '"status":"done"' in answer({**elsewhere, "PYTHONPATH": str(Path(ssi_pipeline.__file__).parents[1])})
