@@ -102,7 +102,8 @@ class TaskRecord:
     @property
     def seams(self) -> Sequence[tuple[int, float, float]]:
         """Of a written block: tile, sum of squared differences from its neighbours, number of voxels."""
-        return self.quality.get("seams", ())
+        found: Sequence[tuple[int, float, float]] = self.quality.get("seams", ())
+        return found
 
     @property
     def method(self) -> str:
