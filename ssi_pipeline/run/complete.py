@@ -10,7 +10,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.run.driver import session_on, work
 from ssi_pipeline.run.hook import end_hook
-from ssi_pipeline.run.ledger_repair import readable_state
+from ssi_pipeline.run.ledger_repair import readable_ledger
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare
@@ -46,7 +46,7 @@ def finish_parts(config: RunConfig, name: str = "run.yaml", say: Callable[[str],
         raise InputError(f"there is no run at {paths.root} yet: start its parts with `{_command(name)} --part k/n`")
     with end_hook(config) as ending, sole_writer(config, "the finish of a run in parts", say) as lease:
         context, _ = start_or_resume(prepared)
-        state = readable_state(context, lease.check)
+        state = readable_ledger(context, lease.check).state
         todo = tiles_to_do(context, state)
         if not todo or context.paths.retrained.exists():  # what is to do since then is the finish's own
             with session_on(prepared, lease, ending, name) as session:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.sharing import refuse_missing_gpu
 from ssi_pipeline.run.alarms import describe_quality
 from ssi_pipeline.run.channels import ready_channels
@@ -145,9 +144,8 @@ def _take_back(session: RunSession, retry_failed: bool) -> None:
 
 
 def _print_summary(session: RunSession, name: str) -> None:
-    """Print the summary; where the ledger cannot be read, that is reported elsewhere."""
-    with suppress(SsiError, OSError):
-        summary = summarise(session.context)
+    summary = summarise(session.tally)
+    with suppress(OSError):  # a screen that is gone
         for line in describe_summary(summary, session.state, session.ledger.seconds, session.lost, name):
             session.display.line(line)
 
@@ -199,7 +197,7 @@ def _complete(session: RunSession, prove: Proof) -> None:
     session.ledger.sync()  # refuses where the lock was lost meanwhile
     for line in describe_quality(write_metrics(context)):
         display.line(line)
-    write_made_by(context)
+    write_made_by(context, session.tally)
     refuse_changed_input(context, display, session.is_asked_to_stop)
     # also where the pyramid is not whole: a bad block below it may be why
     whole = state.count("stitch", DONE) == context.plan.n_blocks

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.run.hook import Ending
-from ssi_pipeline.run.ledger_repair import readable_state
+from ssi_pipeline.run.ledger_repair import readable_ledger
 from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
@@ -20,6 +20,7 @@ from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.stages import forget_failures
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped
+from ssi_pipeline.run.tally import Tally
 from ssi_pipeline.storage.ledger import DONE, FAILED, WRITTEN, Ledger, LedgerState
 from ssi_pipeline.storage.output_lock import Held
 from ssi_pipeline.storage.parts import Part
@@ -72,7 +73,7 @@ class RunSession:
 
     context: Context
     scope: Scope
-    state: LedgerState
+    tally: Tally
     ledger: Ledger
     display: ProgressDisplay
     stop: StopRequest
@@ -80,10 +81,15 @@ class RunSession:
     lost: LostTasks = field(default_factory=LostTasks)
     finished: bool = False
 
+    @property
+    def state(self) -> LedgerState:
+        """What is done by now."""
+        return self.tally.state
+
     def record(self, record: TaskRecord) -> None:
-        """Write a record to the ledger and take it into account."""
+        """Write a record to the ledger and take it into account: the ledger need not be read again."""
         self.ledger.append(record)
-        self.state.note(record)
+        self.tally.note([record])
 
     def take_back(self, record: TaskRecord) -> None:
         """Record that something is not done after all."""
@@ -92,13 +98,13 @@ class RunSession:
     def take_back_missing(self) -> None:
         """Take back the blocks whose files are not there any more."""
         for record in filter(self.scope.owns, forget_missing(self.context, self.state)):
-            self.ledger.append(record)
+            self.record(record)
 
     def take_back_failed(self) -> int:
         """Make failed tiles pending again; returns their number."""
         failed = forget_failures(self.state, self.scope.tiles)
         for record in failed:
-            self.ledger.append(record)
+            self.record(record)
         return len(failed)
 
     def is_asked_to_stop(self) -> bool:
@@ -133,10 +139,10 @@ class RunSession:
 @contextmanager
 def open_session(context: Context, scope: Scope, lease: Held, ending: Ending | None = None) -> Iterator[RunSession]:
     """Read the ledger, repair it where it is damaged, and open what a call writes to. Called under the lock."""
-    state = readable_state(context, lease.check, scope.ledger, scope.owns)
+    tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
     ledger = Ledger(scope.ledger, lease.check)
     with ledger, closing(ProgressDisplay(scope.log, scope.progress)) as display, StopRequest() as stop:
-        yield RunSession(context, scope, state, ledger, display, stop, Ending() if ending is None else ending)
+        yield RunSession(context, scope, tally, ledger, display, stop, Ending() if ending is None else ending)
 
 
 def count_outcome(

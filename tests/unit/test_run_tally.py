@@ -12,7 +12,7 @@ from rich.console import Console
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.run.causes import Cause
-from ssi_pipeline.run.finish import TileMetrics, count_writings
+from ssi_pipeline.run.finish import TileMetrics
 from ssi_pipeline.run.progress import Snapshot
 from ssi_pipeline.run.status import RunStatus, describe_status
 from ssi_pipeline.run.tally import Tally, WorkerTally
@@ -202,7 +202,9 @@ def test_the_seams_of_a_block_written_again_count_once(tmp_path: Path) -> None:
     )
     plan = make_plan(volume, config, (0, 0, 0), 2**34)
     assert (plan.n_tiles, plan.n_blocks) == (2, 2)
-    metrics = TileMetrics(plan, count_writings(path, plan.n_blocks))
+    metrics = TileMetrics(plan)
     for record in read_records(path):
         metrics.note(record)
+    assert not metrics.is_final
+    metrics.add_seams_again(read_records(path))
     assert metrics.on_grid([1.0])["seam"].ravel().tolist() == [2.0, 2.0]
