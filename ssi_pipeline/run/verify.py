@@ -68,14 +68,7 @@ def open_context(config: RunConfig) -> Context:
         raise InputError(f"there is no run at {paths.root} yet: start one with `ssi run`")
     loaded = RunDocument.load(paths.document)
     # output and state may have been moved or copied together since: what counts is where they are now
-    there = loaded.config.model_copy(
-        update={
-            "input": loaded.config.input.model_copy(update={"path": config.input.path}),
-            "output": loaded.config.output.model_copy(
-                update={"path": config.output.path, "state": config.output.state}
-            ),
-        }
-    )
+    there = loaded.config.with_input(config.input.path).with_output(config.output.path, config.output.state)
     return Context(replace(loaded, config=there), paths)
 
 

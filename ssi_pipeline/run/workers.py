@@ -11,7 +11,7 @@ from ssi_pipeline.executors.sharing import describe_idle, own_cards
 from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.session import RunSession
-from ssi_pipeline.run.settle import decide, device_of, placed, save_compute, settle
+from ssi_pipeline.run.settle import decide, device_of, save_compute, settle
 from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.storage.versions import installed_versions
 from ssi_pipeline.tasks import RunSpec
@@ -25,7 +25,7 @@ def workers(session: RunSession) -> Iterator[Loop]:
     """Start the workers; settle what the run is computed on, where that is not known yet."""
     context, display, config = session.context, session.display, session.context.document.config
     device = device_of(context)
-    section = placed(config.executor, device)
+    section = config.executor if device is None else config.executor.resolved(device)
     document = context.document
     compute = document.compute or decide(config, device, [])
     versions = document.version_sets.index(installed_versions())
