@@ -24,8 +24,11 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.run.alarms import describe_quality
 from ssi_pipeline.run.export import export
 from ssi_pipeline.run.finish import tile_metrics, write_metrics
+from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.summary import summarise
+from ssi_pipeline.run.tally import Tally, read_tally
 from ssi_pipeline.run.verify import open_context
+from ssi_pipeline.tasks import Context
 
 CALIBRATION = {
     "offset": 100.0,
@@ -39,10 +42,14 @@ CALIBRATION = {
 STEPS: dict[str, Callable[[RunConfig], object]] = {
     "read metrics, flag tiles": lambda config: tile_metrics(open_context(config)),
     "the same, write arrays, describe": lambda config: describe_quality(write_metrics(open_context(config))),
-    "summary": lambda config: summarise(open_context(config)),
+    "summary": lambda config: summarise(_tally(open_context(config))),
     "export csv": lambda config: export(config, config.state_path / "metrics.csv"),
     "export parquet": lambda config: export(config, config.state_path / "metrics.parquet"),
 }
+
+
+def _tally(context: Context) -> Tally:
+    return read_tally([context.paths.ledger], task_counts(context))
 
 
 def make(folder: Path, tiles: int) -> RunConfig:

@@ -56,6 +56,10 @@ class ExecutorConfig(Section):
     profile: Path | None = None
     slurm: SlurmConfig = SlurmConfig()
 
+    def resolved(self, device: Literal["cpu", "cuda"]) -> ExecutorConfig:
+        """Return the section with the device that ``auto`` left open, as the first start has settled it."""
+        return self.model_copy(update={"device": device})
+
     @model_validator(mode="after")
     def _check(self) -> ExecutorConfig:
         if self.kind != "slurm":

@@ -252,6 +252,23 @@ class RunConfig(Section):
         copy._file = file
         return copy
 
+    def with_input(self, path: Path) -> RunConfig:
+        """Return the configuration of a run whose input lies at another place."""
+        return self.model_copy(update={"input": self.input.model_copy(update={"path": path})})
+
+    def with_output(self, path: Path, state: Path | None = None) -> RunConfig:
+        """Return the configuration of a run that writes to another place."""
+        return self.model_copy(update={"output": self.output.model_copy(update={"path": path, "state": state})})
+
+    def with_core(self, core: dict[SpatialAxis, int]) -> RunConfig:
+        """Return the configuration of a run whose tiles have cores of another size."""
+        return self.model_copy(update={"tiling": self.tiling.model_copy(update={"core": core})})
+
+    def resolved(self, device: Literal["cpu", "cuda"], precision: Literal["float32", "bfloat16"]) -> RunConfig:
+        """Return the configuration with what ``auto`` left open, as the first start has settled it."""
+        training = self.training.model_copy(update={"precision": precision})
+        return self.model_copy(update={"executor": self.executor.resolved(device), "training": training})
+
     @field_validator("psf", mode="before")
     @classmethod
     def _one_psf_for_all(cls, value: Any) -> Any:

@@ -28,7 +28,6 @@ from ssi_pipeline.storage.compute import Compute
 from ssi_pipeline.storage.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec, execute
 from ssi_pipeline.tasks.ability import Ability
-from ssi_pipeline.tasks.execute import INFRASTRUCTURE
 
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
@@ -145,7 +144,7 @@ class DaskExecutor:
             return self._back(future.key, lost=f"{type(problem).__name__}: {problem}", excused=True)
         for record in records:
             self._hung.note(record)
-            if INFRASTRUCTURE in record.quality:  # whoever is unfit has that mark too
+            if record.of_machine:
                 self._note_place(record, future)
         return self._back(future.key, records)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import ConfigError, OutputError
 from ssi_pipeline.preview.choose import choose_tiles
 from ssi_pipeline.preview.sheet import save_sheet
@@ -89,13 +90,10 @@ def _same_tiles(variant: Variant, prepared: Prepared) -> Variant:
         The variant cuts the volume in another way.
     """
     plan = prepared.document.plan
-    core = dict(zip("zyx", plan.core, strict=True))
-    tiling = variant.config.tiling
-    if tiling.core is None:
-        own = {axis: core[axis] for axis in ("zyx" if plan.dimensions == 3 else "yx")}
-        variant = Variant(
-            variant.name, variant.config.model_copy(update={"tiling": tiling.model_copy(update={"core": own})})
-        )
+    if variant.config.tiling.core is None:
+        axes: tuple[SpatialAxis, ...] = ("z", "y", "x") if plan.dimensions == 3 else ("y", "x")
+        core = dict(zip(axes, plan.core[-len(axes) :], strict=True))
+        variant = Variant(variant.name, variant.config.with_core(core))
     found = prepare(variant.config).document.plan
     if (found.core, found.tile_grid) != (plan.core, plan.tile_grid):
         raise ConfigError(

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.geometry import Tile
 from ssi_pipeline.inversion.measurement import to_tensor, to_volume
@@ -54,12 +53,6 @@ class Solved:
     seconds: float
 
 
-def in_folder(config: RunConfig, folder: Path) -> RunConfig:
-    """Return the configuration with another output."""
-    output = config.output.model_copy(update={"path": folder / "preview.zarr", "state": None})
-    return config.model_copy(update={"output": output})
-
-
 def solve_variant(variant: Variant, tiles: Sequence[Chosen], said: Callable[[str], None]) -> list[Solved]:
     """Solve the tiles in this process.
 
@@ -69,7 +62,7 @@ def solve_variant(variant: Variant, tiles: Sequence[Chosen], said: Callable[[str
         A channel cannot be prepared, or a tile fails.
     """
     with tempfile.TemporaryDirectory(prefix="ssi-preview-") as folder:
-        prepared = prepare(in_folder(variant.config, Path(folder)))
+        prepared = prepare(variant.config.with_output(Path(folder, "preview.zarr")))
         context = save_inputs(prepared)
         create_stores(context)
         spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.run.damage import metadata_damage, other_damage
-from ssi_pipeline.run.finish import TileMetrics, count_writings
+from ssi_pipeline.run.finish import TileMetrics
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.reasons import without_numbers
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
+from ssi_pipeline.run.tally import Tally
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, records_of
 from ssi_pipeline.storage.lock import is_locked
 from ssi_pipeline.storage.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.records import KINDS, Kind, RecordHead, TaskRecord
@@ -68,7 +69,7 @@ class RunFacts:
 
     context: Context
     configuration: str
-    state: LedgerState
+    tally: Tally
     running: bool
     calibration: list[dict[str, Any]]
     metrics: dict[str, NDArray[np.float32]]
@@ -77,8 +78,17 @@ class RunFacts:
     totals: dict[Kind, KindTotals]
     damage: list[str] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
-    workers: set[str] = field(default_factory=set)
     notes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def state(self) -> LedgerState:
+        """What is done."""
+        return self.tally.state
+
+    @property
+    def workers(self) -> set[str]:
+        """All processes that ever finished a task, as host:process."""
+        return set(self.tally.workers)
 
     @property
     def tiles_done(self) -> int:
@@ -130,30 +140,30 @@ def _whole_lines(ledgers: Iterable[Path]) -> Iterator[bytes]:
 
 
 def read_facts(context: Context, configuration: str) -> RunFacts:
-    """Read the ledger, twice: how often blocks were written comes first. Memory grows with the tile grid alone."""
+    """Read the ledger once; its blocks again where some were written twice. Memory grows with the tile grid alone."""
     counts = task_counts(context)
-    n_tiles = context.plan.n_tiles
+    tally = Tally(counts)
     facts = RunFacts(
         context=context,
         configuration=configuration,
-        state=LedgerState.empty(counts),
+        tally=tally,
         running=is_locked(context.paths.lock) or bool(working_parts(context.paths)),
         calibration=_read_calibration(context),
         metrics={},
         lines={kind: np.full(size, -1, np.int64) for kind, size in counts.items()},
-        finished=np.full(n_tiles, np.nan),
+        finished=np.full(context.plan.n_tiles, np.nan),
         totals={kind: KindTotals() for kind in KINDS},
     )
     ledgers = ledger_paths(context.paths)
-    writings = np.zeros(counts["stitch"], np.uint16)
-    for path in ledgers:
-        writings += count_writings(path, counts["stitch"])
-    metrics = TileMetrics(context.plan, writings)
+    metrics = TileMetrics(context.plan)
     tails = [LedgerTail(path) for path in ledgers]
     for number, record in enumerate(chain.from_iterable(tail.read(TaskRecord.from_line) for tail in tails)):
         if 0 <= record.index < counts[record.kind]:
+            tally.note([record])
             _note(facts, number, record)
             metrics.note(record)
+    if not metrics.is_final:
+        metrics.add_seams_again(chain.from_iterable(records_of(path, "stitch") for path in ledgers))
     facts.metrics = metrics.on_grid([channel.get("scale", 1.0) for channel in facts.calibration])
     facts.state.unreadable.extend(tail.unreadable for tail in tails if tail.unreadable.count)
     known = facts.metrics if facts.calibration else None
@@ -162,11 +172,8 @@ def read_facts(context: Context, configuration: str) -> RunFacts:
 
 
 def _note(facts: RunFacts, number: int, record: TaskRecord) -> None:
-    facts.state.note(record)
     facts.lines[record.kind][record.index] = number
     facts.clock.note(record)
-    if record.host:
-        facts.workers.add(record.host)
     total = facts.totals[record.kind]
     total.peak_bytes = max(total.peak_bytes, record.peak_bytes)
     if record.status == "done":
@@ -178,9 +185,8 @@ def _note(facts: RunFacts, number: int, record: TaskRecord) -> None:
 
 def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
     facts.finished[record.index] = record.finished if record.status == "done" else np.nan
-    note = str(record.quality.get("note") or "")
-    if note:
-        note = without_numbers(note)
+    if record.note:
+        note = without_numbers(record.note)
         facts.notes[note if note in facts.notes or len(facts.notes) < _MOST_NOTES else "other"] += 1
 
 

@@ -32,7 +32,7 @@ def provenance_section(facts: RunFacts) -> Section:
         ("algorithm", str(document.basis.get("algorithm", "unknown"))),
         ("computed on", str(document.compute or "not settled yet")),
         ("PSF digests", ", ".join(str(digest) for digest in document.basis.get("psf", ()))),
-        *version_rows(made_by(facts.context)),
+        *version_rows(made_by(document, facts.tally)),
         ("state folder", str(facts.context.paths.root)),
     ]
     identity = json.dumps(document.basis.get("input", {}), indent=1)

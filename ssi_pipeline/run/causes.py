@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssi_pipeline.run.reasons import Causes
-from ssi_pipeline.storage.records import Kind, RecordHead
+from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord
 
 _MOST_TEXTS = 200
 _LONGEST = 600
@@ -29,7 +29,7 @@ class Failures:
         self._last: dict[str, str] = {}
         self._any = False
 
-    def note(self, head: RecordHead) -> None:
+    def note(self, head: RecordHead | TaskRecord) -> None:
         """Take one record of a task of the plan into account."""
         failed = head.status == "failed"
         if not (failed or self._any):

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.prepare import start_models
+from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.stages import ListStage, pending
 from ssi_pipeline.storage.atomic import copy_file, file_digest, write_json
 from ssi_pipeline.storage.ledger import DONE, LedgerState, latest_records
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
 from ssi_pipeline.tasks import Context, RunSpec, execute
 
-Compute = Callable[[Kind, Sequence[int]], dict[int, TaskRecord] | None]
-"""Computes tasks of a kind; returns the records of all channels, or None when asked to stop."""
+_TITLES: dict[Kind, str] = {"calibrate": "calibrating channels", "train": "training shared networks"}
 
 
-def ready_channels(context: Context, state: LedgerState, loop: Loop) -> bool:
+def ready_channels(session: RunSession, loop: Loop) -> bool:
     """Calibrate every channel and train what its tiles share; returns False when asked to stop.
 
     A network that is recorded but whose file is gone, or is another, is trained again.
@@ -27,24 +27,20 @@ def ready_channels(context: Context, state: LedgerState, loop: Loop) -> bool:
     ChannelError
         A channel cannot be calibrated: without that no tile can be solved.
     """
+    context, channels = session.context, range(session.context.plan.shape[1])
     for record in _unusable_models(context):
-        loop.take_back(record)
-
-    def compute(kind: Kind, channels: Sequence[int]) -> dict[int, TaskRecord] | None:
-        """Run the tasks of some channels that are to do; returns all records by channel, None when asked to stop."""
-        todo = pending(state, kind, channels)
-        title = "calibrating channels" if kind == "calibrate" else "training shared networks"
-        if todo and not loop.drive(ListStage(kind, todo), kind, title):
-            return None
-        return latest_records(context.paths.ledger, kind)
-
-    finished = _ready(context, compute)
-    for c in range(context.plan.shape[1] if finished else 0):
+        session.take_back(record)
+    for kind in _kinds(context):
+        todo = pending(session.state, kind, channels)
+        if todo and not loop.drive(ListStage(kind, todo), kind, _TITLES[kind]):
+            return False
+        _save(context, kind, latest_records(context.paths.ledger, kind))
+    for c in channels:
         if context.calibration(c).empty:
-            loop.say(
+            session.display.line(
                 f"channel {c} is constant wherever it was sampled (or not finite): expect no more than a copy of it"
             )
-    return finished
+    return True
 
 
 def channels_ready(context: Context, state: LedgerState) -> bool:
@@ -62,38 +58,39 @@ def channels_ready(context: Context, state: LedgerState) -> bool:
 def ready_channels_here(context: Context, spec: RunSpec) -> None:
     """Do the same in this process and without a ledger, for a pilot."""
 
-    def compute(kind: Kind, channels: Sequence[int]) -> dict[int, TaskRecord]:
-        """Run the tasks of some channels; returns their records by channel."""
-        return {c: execute(spec, [Job(kind, c)])[-1] for c in channels}
-
-    _ready(context, compute)
+    for kind in _kinds(context):
+        _save(context, kind, {c: execute(spec, [Job(kind, c)])[-1] for c in range(context.plan.shape[1])})
 
 
-def _ready(context: Context, compute: Compute) -> bool:
-    channels = range(context.plan.shape[1])
-    records = compute("calibrate", channels)
-    if records is None:
-        return False
-    _refuse_failures([records[c] for c in channels])
-    write_json(context.paths.calibration, [records[c].quality for c in channels])
-    digests: list[str | None] = []
+def _kinds(context: Context) -> tuple[Kind, ...]:
+    """Return the kinds of task that a channel needs, in their order."""
+    trains = context.starts_from_model and not context.document.basis["start_from"]
+    return ("calibrate", "train") if trains else ("calibrate",)
+
+
+def _save(context: Context, kind: Kind, found: Mapping[int, TaskRecord]) -> None:
+    """Write what the tasks of one kind have found, for the tiles of all channels."""
+    records = [found[c] for c in range(context.plan.shape[1])]
+    _refuse_failures(records)
+    if kind == "calibrate":
+        write_json(context.paths.calibration, [record.quality for record in records])
+    if kind == _kinds(context)[-1]:
+        write_json(context.paths.model_list, _models(context, records))
+
+
+def _models(context: Context, records: Sequence[TaskRecord]) -> list[str | None]:
+    """Return the digest of the network of each channel, None where its training failed."""
     if context.document.basis["start_from"]:
         digests = _given_models(context)
         _refuse_other_scales(context)
-    elif context.starts_from_model:
-        records = compute("train", channels)
-        if records is None:
-            return False
-        _refuse_failures([records[c] for c in channels])
-        digests = [records[c].quality["model"] for c in channels]
-    write_json(context.paths.model_list, digests)
-    return True
+        return digests
+    return [record.model for record in records] if context.starts_from_model else []
 
 
 def _unusable_models(context: Context) -> list[TaskRecord]:
     found = []
     for c, record in latest_records(context.paths.ledger, "train").items():
-        wanted = record.quality.get("model")
+        wanted = record.model
         if record.status == "done" and wanted and file_digest(context.paths.shared_model(c)) != wanted:
             found.append(TaskRecord("train", c, "invalid", error="the network's file is missing or another one"))
     return found

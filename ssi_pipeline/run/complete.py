@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import InputError
-from ssi_pipeline.run.call import count_outcome
-from ssi_pipeline.run.driver import run_locked
+from ssi_pipeline.run.driver import session_on, work
 from ssi_pipeline.run.hook import end_hook
-from ssi_pipeline.run.ledger_repair import readable_state
+from ssi_pipeline.run.ledger_repair import readable_ledger
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare
+from ssi_pipeline.run.session import count_outcome, whole_run
 from ssi_pipeline.run.setup import start_or_resume
 from ssi_pipeline.run.verify import check_all
 from ssi_pipeline.run.writer import sole_writer
@@ -46,14 +46,17 @@ def finish_parts(config: RunConfig, name: str = "run.yaml", say: Callable[[str],
         raise InputError(f"there is no run at {paths.root} yet: start its parts with `{_command(name)} --part k/n`")
     with end_hook(config) as ending, sole_writer(config, "the finish of a run in parts", say) as lease:
         context, _ = start_or_resume(prepared)
-        state = readable_state(context, lease.check)
+        state = readable_ledger(context, lease.check).state
         todo = tiles_to_do(context, state)
         if not todo or context.paths.retrained.exists():  # what is to do since then is the finish's own
-            return run_locked(prepared, lease, False, ending, name, _unreadable)
-        for line in describe_missing(context, todo, read_count(paths), _command(name)):
-            say(line)
-        ending.outcome = count_outcome(context, state, computed_tiles=0, interrupted=False)
-        return ending.outcome
+            with session_on(prepared, lease, ending, name) as session:
+                session.finished = work(session, _unreadable)
+        else:
+            for line in describe_missing(context, todo, read_count(paths), _command(name)):
+                say(line)
+            ending.outcome = count_outcome(context, whole_run(context), state, computed_tiles=0, interrupted=False)
+    assert ending.outcome is not None
+    return ending.outcome
 
 
 def _command(name: str) -> str:

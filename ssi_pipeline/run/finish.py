@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.methods import RESULTS
 from ssi_pipeline.quality.alarms import ALARMS, flags
 from ssi_pipeline.run.quality_group import write_quality_group
-from ssi_pipeline.storage.ledger import read_heads, read_records
+from ssi_pipeline.storage.ledger import read_records
 from ssi_pipeline.storage.omero import omero_block, set_omero
 from ssi_pipeline.storage.records import TaskRecord
 from ssi_pipeline.tasks import Context
@@ -67,13 +66,13 @@ METRICS: dict[str, str] = {
 class TileMetrics:
     """Every metric as an array over the tiles, filled from the ledger's records in their order.
 
-    Of a tile solved again, and of a block written again, the last record counts: ``writings`` says how many
-    records of each block there are, so that the seams of none have to be kept.
+    Of a tile solved again, and of a block written again, the last record counts. The seams of no block are kept:
+    where one was written again, which is rare, all are added up once more (``add_seams_again``).
     """
 
-    def __init__(self, plan: TilePlan, writings: NDArray[np.uint16]) -> None:
+    def __init__(self, plan: TilePlan) -> None:
         self._plan = plan
-        self._writings_left = writings.copy()
+        self._writings = np.zeros(plan.n_blocks, np.uint16)
         self._squares, self._voxels = np.zeros(plan.n_tiles), np.zeros(plan.n_tiles)
         self._arrays = {name: np.full(plan.n_tiles, np.nan, np.float32) for name in METRICS}
         self._arrays["status"][:] = 0
@@ -81,12 +80,13 @@ class TileMetrics:
     def note(self, record: TaskRecord) -> None:
         """Take one record into account; only tiles and written blocks matter."""
         if record.kind == "stitch" and record.status == "done":
-            self._note_seams(record)
+            self._writings[record.index] += 1
+            self._add_seams(record)
         if record.kind != "solve":
             return
         own: dict[str, float | None] = {
             "status": STATUSES[record.status],
-            "method": METHODS.get(record.quality.get("method", "")),
+            "method": METHODS.get(record.method),
             "attempts": record.attempt,
             "seconds": record.seconds,
             "peak_bytes": record.peak_bytes,
@@ -95,13 +95,27 @@ class TileMetrics:
             value = own[name] if name in own else record.quality.get(name)
             values[record.index] = np.nan if value is None else value
 
-    def _note_seams(self, record: TaskRecord) -> None:
-        if self._writings_left[record.index] == 1:
-            for tile, square, count in record.quality.get("seams", ()):
-                self._squares[int(tile)] += square
-                self._voxels[int(tile)] += count
-        if self._writings_left[record.index]:  # one that was written since the counting is passed over
-            self._writings_left[record.index] -= 1
+    def _add_seams(self, record: TaskRecord) -> None:
+        for tile, square, count in record.seams:
+            self._squares[int(tile)] += square
+            self._voxels[int(tile)] += count
+
+    @property
+    def is_final(self) -> bool:
+        """Whether every block was written once, so that its seams are those of the image."""
+        return bool((self._writings <= 1).all())
+
+    def add_seams_again(self, records: Iterable[TaskRecord]) -> None:
+        """Add up the seams of the last writing of each block alone; ``records``: the same as before."""
+        self._squares[:], self._voxels[:] = 0.0, 0.0
+        left = self._writings.copy()
+        for record in records:
+            if record.kind != "stitch" or record.status != "done" or not 0 <= record.index < len(left):
+                continue
+            if left[record.index] == 1:
+                self._add_seams(record)
+            if left[record.index]:  # one that was written since the first pass is passed over
+                left[record.index] -= 1
 
     def on_grid(self, scales: Sequence[float]) -> dict[str, NDArray[np.float32]]:
         """Return the arrays on the tile grid (t c z y x); ``scales``: intensity scale of each channel that is known."""
@@ -114,23 +128,22 @@ class TileMetrics:
         return grid
 
 
-def count_writings(ledger: Path, n_blocks: int, until: str | None = None) -> NDArray[np.uint16]:
-    """Return how many times each block of the full resolution was written; ``until`` as in ``tile_metrics``."""
-    counts = np.zeros(n_blocks, np.uint16)
-    for head in takewhile(lambda head: until is None or head.error != until, read_heads(ledger)):
-        if head.kind == "stitch" and head.status == "done" and 0 <= head.index < n_blocks:
-            counts[head.index] += 1
-    return counts
-
-
 def tile_metrics(context: Context, until: str | None = None) -> dict[str, NDArray[np.float32]]:
     """Return every metric as an array on the tile grid (t c z y x), NaN where a tile has none.
 
     ``until``: as it was before the first record with this error.
     """
-    metrics = TileMetrics(context.plan, count_writings(context.paths.ledger, context.plan.n_blocks, until))
-    for record in takewhile(lambda record: until is None or record.error != until, read_records(context.paths.ledger)):
+
+    def records() -> Iterator[TaskRecord]:
+        """Yield the records that count."""
+        found = read_records(context.paths.ledger)
+        return takewhile(lambda record: until is None or record.error != until, found)
+
+    metrics = TileMetrics(context.plan)
+    for record in records():
         metrics.note(record)
+    if not metrics.is_final:
+        metrics.add_seams_again(records())
     return metrics.on_grid([context.calibration(c).scale for c in range(context.plan.shape[1])])
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from dataclasses import replace
 
-from ssi_pipeline.errors import ConfigError, SsiError
-from ssi_pipeline.run.call import Call
+from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.run.channels import channels_ready, ready_channels
-from ssi_pipeline.run.driver import workers
 from ssi_pipeline.run.input_check import refuse_changed_input
-from ssi_pipeline.run.ledger_repair import readable_state
 from ssi_pipeline.run.merge import refuse_working, settle_parts
 from ssi_pipeline.run.missing import forget_missing
 from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared
-from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.session import open_session, whole_run
 from ssi_pipeline.run.setup import start_or_resume
-from ssi_pipeline.run.stop import StopRequest
-from ssi_pipeline.run.stopped import as_stopped
+from ssi_pipeline.run.stopped import stopping
 from ssi_pipeline.run.versions import describe_other_versions
+from ssi_pipeline.run.workers import workers
 from ssi_pipeline.run.writer import hold_state
 from ssi_pipeline.storage.lease_file import Holder
-from ssi_pipeline.storage.ledger import Ledger, LedgerState
+from ssi_pipeline.storage.ledger import LedgerState
 from ssi_pipeline.storage.lock import Lease, Say, run_lock
 from ssi_pipeline.storage.output import read_status, set_status
 from ssi_pipeline.storage.output_lock import Leases, output_lease
@@ -83,12 +81,18 @@ def _set_up(prepared: Prepared, part: Part, lease: Lease, ignore_disk: bool) -> 
     alone = parts_with_lock(paths) == [part]
     context, _ = start_or_resume(prepared, sweep=alone)  # what others write at this moment is no leftover
     save_count(paths, part.count)
-    state = readable_state(context, lease.check)
-    _check_input(context, part, alone)
-    _say_incomplete(context, state)
-    if context.document.compute is None or not channels_ready(context, state):
-        context = _ready(context, state, lease, part)
-    return context
+    scope = replace(whole_run(context), log=part_log(paths, part), progress=part_progress(paths, part))
+    with open_session(context, scope, lease) as session:
+        for line in describe_other_versions(context.document):
+            session.display.line(line)
+        refuse_changed_input(context, session.display, session.is_asked_to_stop, alone)
+        _say_incomplete(context, session.state)
+        if context.document.compute is None or not channels_ready(context, session.state):
+            with stopping(), workers(session) as loop:
+                finished = ready_channels(session, loop)
+            if not finished:
+                raise KeyboardInterrupt
+        return session.context
 
 
 def _waiting(say: Say) -> Callable[[Holder], bool]:
@@ -106,34 +110,9 @@ def _waiting(say: Say) -> Callable[[Holder], bool]:
     return wait
 
 
-def _check_input(context: Context, part: Part, alone: bool) -> None:
-    with (
-        closing(ProgressDisplay(part_log(context.paths, part), part_progress(context.paths, part))) as display,
-        StopRequest() as stop,
-    ):
-        for line in describe_other_versions(context.document):
-            display.line(line)
-        refuse_changed_input(context, display, lambda: stop.requested, alone)
-
-
 def _say_incomplete(context: Context, state: LedgerState) -> None:
     """An output that was complete is not any more when its files are gone."""
     output = context.document.config.output.path
     forget_missing(context, state)
     if not state.all_written and read_status(output) != "incomplete":
         set_status(output, "incomplete")
-
-
-def _ready(context: Context, state: LedgerState, lease: Lease, part: Part) -> Context:
-    paths = context.paths
-    display = ProgressDisplay(part_log(paths, part), part_progress(paths, part))
-    with Ledger(paths.ledger, lease.check) as ledger, closing(display), StopRequest() as stop:
-        try:
-            call = Call(context, state, ledger, display, stop)
-            with workers(call) as loop:
-                finished = ready_channels(call.context, state, loop)
-        except (SsiError, OSError) as error:
-            raise as_stopped(error) from error
-    if not finished:
-        raise KeyboardInterrupt
-    return call.context

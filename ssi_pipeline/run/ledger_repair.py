@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.say import say_repaired
+from ssi_pipeline.run.tally import Tally, read_tally
 from ssi_pipeline.run.verify import check_all
 from ssi_pipeline.storage.atomic import replacing
-from ssi_pipeline.storage.ledger import DONE, WRITTEN, LedgerState, keep_damaged, read_states
+from ssi_pipeline.storage.ledger import DONE, WRITTEN, LedgerState, keep_damaged
 from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord
 from ssi_pipeline.storage.tail import records_and_gaps
 from ssi_pipeline.tasks import Context
@@ -27,13 +28,13 @@ from ssi_pipeline.tasks import Context
 _NEVER = -1
 
 
-def readable_state(
+def readable_ledger(
     context: Context,
     guard: Callable[[], None],
     ledger: Path | None = None,
     mine: Callable[[TaskRecord], bool] = lambda _: True,
-) -> LedgerState:
-    """Replay the ledger, and repair it where it has lines that cannot be read. Called under its lock.
+) -> Tally:
+    """Read the ledger, and repair it where it has lines that cannot be read. Called under its lock.
 
     Parameters
     ----------
@@ -45,12 +46,12 @@ def readable_state(
         Tells of a block that may have been taken back whether it is for this ledger to say.
     """
     own = context.paths.ledger if ledger is None else ledger
-    ledgers = [context.paths.ledger] if ledger is None else [context.paths.ledger, ledger]
-    state = read_states(ledgers, task_counts(context))
-    damage = [lines for lines in state.unreadable if lines.path == own]
+    ledgers = list(dict.fromkeys([context.paths.ledger, own]))
+    tally = read_tally(ledgers, task_counts(context))
+    damage = [lines for lines in tally.state.unreadable if lines.path == own]
     if not damage:
-        return state
-    doubtful = [record for record in _doubtful(context, state, ledgers) if mine(record)]
+        return tally
+    doubtful = [record for record in _doubtful(context, tally.state, ledgers) if mine(record)]
     guard()
     copy = keep_damaged(own)
     _rewrite(own, doubtful)
@@ -60,7 +61,7 @@ def readable_state(
             f"{lines}: what they recorded counts as not done; blocks written before were read back, "
             f"{len(doubtful) or 'none'} have to be made again; the damaged ledger is kept as {copy.name}",
         )
-    return read_states(ledgers, task_counts(context))
+    return read_tally(ledgers, task_counts(context))
 
 
 def _rewrite(ledger: Path, more: list[TaskRecord]) -> None:

@@ -9,15 +9,12 @@ from dataclasses import replace
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.executors import Completed, Executor
 from ssi_pipeline.run.failure_budget import FailureBudget
-from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.prepare import WINDOW_PER_SLOT
-from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.stages import Stage
-from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.unfit import UnfitWorkers
-from ssi_pipeline.storage.ledger import DONE, FAILED, Ledger, LedgerState
+from ssi_pipeline.storage.ledger import DONE, FAILED
 from ssi_pipeline.storage.records import Job, Kind, TaskRecord
-from ssi_pipeline.tasks.execute import INFRASTRUCTURE, STOPS_THE_RUN, UNFIT
 
 _BATCH_SECONDS = 0.5
 """Short jobs travel together, so that a round trip to a worker costs little; it is also what a kill may cost."""
@@ -30,67 +27,56 @@ class Loop:
     """Drives the stages of one run through an executor."""
 
     def __init__(
-        self,
-        executor: Executor,
-        ledger: Ledger,
-        state: LedgerState,
-        display: ProgressDisplay,
-        stop: StopRequest,
-        attempts: int,
-        budget: FailureBudget,
-        lost_tasks: LostTasks,
-        unfit: UnfitWorkers,
+        self, session: RunSession, executor: Executor, budget: FailureBudget, unfit: UnfitWorkers, attempts: int
     ) -> None:
+        self._session = session
         self._executor = executor
-        self._ledger = ledger
-        self._state = state
-        self._display = display
-        self._stop = stop
-        self._attempts = attempts
         self._budget = budget
-        self._within = slice(None)
-        self._lost_tasks = lost_tasks
         self._unfit = unfit
+        self._attempts = attempts
+        self._within = slice(None)
+        self._withdrawn = False
         self._retry: deque[Job] = deque()
         self._alone: deque[Job] = deque()
         self._seconds: dict[Kind, float] = {}
 
-    def drive(self, stage: Stage, counted: Kind, title: str, within: slice = slice(None)) -> bool:
-        """Run a stage to its end; ``counted`` is the kind of job that the display counts, ``within`` a range of them.
+    def drive(self, stage: Stage, counted: Kind, title: str) -> bool:
+        """Run a stage to its end; ``counted`` is the kind of job that the display counts.
 
         Returns False when the run was asked to stop before the stage was through.
         """
-        self._within = within
-        total = len(self._state.status[counted][within])
-        self._display.start(title, self._state.count(counted, DONE, within), total)
+        session = self._session
+        self._within = within = session.scope.within if counted == "solve" else slice(None)
+        self._withdrawn = False
+        state, display, stop, ledger = session.state, session.display, session.stop, session.ledger
+        display.start(title, state.count(counted, DONE, within), len(state.status[counted][within]))
         try:
-            return self._drive(stage, counted)
+            while True:
+                self._fill_or_withdraw(stage)
+                if self._executor.pending == 0 or stop.overdue:
+                    return not stop.requested
+                for completed in self._executor.completed(_POLL_SECONDS):
+                    self._take(completed, stage)
+                if ledger.sync_if_due():
+                    stage.synced()
+                self._tell(counted)
         finally:
             self._tell(counted)
-            self._ledger.sync()
+            ledger.sync()
             stage.synced()
-            self._display.finish_stage()
+            display.finish_stage()
 
-    def _drive(self, stage: Stage, counted: Kind) -> bool:
-        said = False
-        while True:
-            if not self._stop.requested:
-                self._fill(stage)
-            elif not said:
-                said = True
-                self._executor.withdraw()
-                self._display.line("stopping: running tiles get some seconds to finish; Ctrl-C again gives them up")
-            if self._executor.pending == 0 or self._stop.overdue:
-                return not self._stop.requested
-            for completed in self._executor.completed(_POLL_SECONDS):
-                self._take(completed, stage)
-            if self._ledger.sync_if_due():
-                stage.synced()
-            self._tell(counted)
+    def _fill_or_withdraw(self, stage: Stage) -> None:
+        if not self._session.stop.requested:
+            self._fill(stage)
+        elif not self._withdrawn:
+            self._withdrawn = True
+            self._executor.withdraw()
+            self._session.display.line("stopping: running tiles get some seconds to finish; Ctrl-C again gives them up")
 
     def _tell(self, counted: Kind) -> None:
-        done, failed = (self._state.count(counted, code, self._within) for code in (DONE, FAILED))
-        self._display.note(done, failed, self._executor.pending)
+        done, failed = (self._session.state.count(counted, code, self._within) for code in (DONE, FAILED))
+        self._session.display.note(done, failed, self._executor.pending)
 
     def _fill(self, stage: Stage) -> None:
         slots = self._executor.slots
@@ -134,30 +120,26 @@ class Loop:
         told = {record.key for record in completed.records}
         if completed.lost is None:
             self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in told)
-        stops = [record for record in completed.records if STOPS_THE_RUN in record.quality]
+        stops = [record for record in completed.records if record.fault == "run"]
         for record in completed.records:
-            if record in stops:
-                continue
-            if UNFIT in record.quality:
-                self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
-                self._retry.append(asked[record.key])
-            elif INFRASTRUCTURE in record.quality and self._budget.machine_is_to_blame(record.key):
-                self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
-                self._retry.append(asked[record.key])
-            elif record.status == "failed" and record.attempt < self._attempts and "scratch_tile" not in record.quality:
-                self._retry.append(replace(asked[record.key], attempt=record.attempt + 1))
-            else:
+            if record not in stops and not (record.status == "failed" and self._retried(asked[record.key], record)):
                 self._record(record, stage)
         if stops:
             raise OutputError(f"{stops[0].key} on {stops[0].host}: {stops[0].error}, and run again to resume")
 
-    def say(self, text: str) -> None:
-        """Tell the user something."""
-        self._display.line(text)
-
-    def take_back(self, record: TaskRecord) -> None:
-        """Record that something is not done after all."""
-        self._append(record)
+    def _retried(self, job: Job, record: TaskRecord) -> bool:
+        """Queue a failed task again where whose fault that was, or its number of attempts, allows it."""
+        if record.fault == "worker":
+            self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
+            self._retry.append(job)
+        elif record.fault == "machine" and self._budget.machine_is_to_blame(record.key):
+            self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
+            self._retry.append(job)
+        elif record.status == "failed" and record.fault != "scratch" and record.attempt < self._attempts:
+            self._retry.append(replace(job, attempt=record.attempt + 1))
+        else:
+            return False
+        return True
 
     def _record(self, record: TaskRecord, stage: Stage) -> None:
         if record.status == "done":
@@ -167,21 +149,17 @@ class Loop:
         if record.status == "done" and record.seconds:
             before = self._seconds.get(record.kind, record.seconds)
             self._seconds[record.kind] = 0.8 * before + 0.2 * record.seconds
-        self._append(record)
+        self._session.record(record)
         for consequence in stage.note(record):
-            self._append(consequence)
+            self._session.record(consequence)
         if record.status == "failed":
-            self._display.line(f"{record.key} failed: {record.error}")
-
-    def _append(self, record: TaskRecord) -> None:
-        self._ledger.append(record)
-        self._state.note(record)
+            self._session.display.line(f"{record.key} failed: {record.error}")
 
     def _take_lost(self, job: Job, why: str, excused: bool, stage: Stage) -> None:
         """A lost worker may have been the job's own fault: its last try is made with nothing else under way."""
-        self._lost_tasks.note(job.key, why, excused)
+        self._session.lost.note(job.key, why, excused)
         if excused and self._budget.machine_is_to_blame(job.key):
-            self._display.line(f"{job.key} lost, to be run again: {why}")
+            self._session.display.line(f"{job.key} lost, to be run again: {why}")
             self._retry.append(job)
             return
         count = self._budget.of_tile(job.key)
@@ -190,5 +168,5 @@ class Loop:
             record = TaskRecord(job.kind, job.index, "failed", job.attempt, finished=time.time(), error=error)
             self._record(record, stage)
             return
-        self._display.line(f"{job.key} lost ({count} of {self._budget.per_tile}), to be tried again: {why}")
+        self._session.display.line(f"{job.key} lost ({count} of {self._budget.per_tile}), to be tried again: {why}")
         (self._alone if self._budget.last_try(job.key) else self._retry).append(job)

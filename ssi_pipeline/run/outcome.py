@@ -45,7 +45,9 @@ class Outcome:
 
 
 def describe_outcome(outcome: Outcome) -> str:
-    """Return the lines that end a run."""
+    """Return the line that ends a run, or a part of it."""
+    if outcome.part is not None:
+        return _describe_part(outcome)
     counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done, {outcome.computed_tiles} solved now"
     if outcome.interrupted:
         return f"stopped: {counts}; nothing is lost: run the same command again to resume"
@@ -57,6 +59,22 @@ def describe_outcome(outcome: Outcome) -> str:
     if outcome.blocks_missing:
         return f"incomplete: {counts}, but {outcome.blocks_missing} blocks could not be written; run again to retry"
     return f"complete: {counts}"
+
+
+def _describe_part(outcome: Outcome) -> str:
+    counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done, {outcome.computed_tiles} solved now"
+    if outcome.interrupted:
+        return f"{outcome.part} stopped: {counts}; nothing is lost: run the same command again to resume"
+    if outcome.tiles_failed:
+        return (
+            f"{outcome.part} incomplete: {counts}; {outcome.tiles_failed} failed; `ssi status` names the causes, "
+            "the same command with --retry-failed tries them again"
+        )
+    if outcome.blocks_missing:
+        return (
+            f"{outcome.part} incomplete: {counts}, but {outcome.blocks_missing} blocks could not be written: run again"
+        )
+    return f"{outcome.part} done: {counts}; when all parts are done, `ssi run --finish` completes the output"
 
 
 def describe_resumed(context: Context, state: LedgerState) -> str:

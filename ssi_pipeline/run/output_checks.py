@@ -11,8 +11,8 @@ from ssi_pipeline.run.output_repair import look_at_output
 from ssi_pipeline.run.prepare import Prepared, existing_parent
 from ssi_pipeline.run.progress import size_of
 from ssi_pipeline.storage.ledger import read_heads
-from ssi_pipeline.storage.marker import read_marker, refuse_foreign_folder
-from ssi_pipeline.storage.output import read_fingerprint, read_token, refuse_missing_arrays
+from ssi_pipeline.storage.marker import other_tokens, refuse_foreign_folder
+from ssi_pipeline.storage.output import read_fingerprint, refuse_missing_arrays
 from ssi_pipeline.storage.output_lock import holder_of
 from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.state import RunDocument, StatePaths
@@ -89,8 +89,8 @@ def refuse_other_token(output: Path, paths: StatePaths) -> None:
     OutputError
         Their tokens differ, though the two runs may be of equal configurations.
     """
-    found, expected = read_token(output), read_marker(paths.root)
-    if found and expected and found != expected:
+    if (tokens := other_tokens(output, paths.root)) is not None:
+        found, expected = tokens
         raise OutputError(
             f"{output} belongs to run {found[:8]}, the state in {paths.root} to run {expected[:8]}: put the right one "
             "back, give the output.state of that run, or start over with `ssi run --new` (both are kept aside)"

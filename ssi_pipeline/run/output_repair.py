@@ -143,7 +143,7 @@ def _compare(context: Context, place: Path, blocks: set[int]) -> Iterator[bool]:
     """Tell of each block that is there and readable whether it has the voxels that are recorded."""
     ledgers = ledger_paths(context.paths)
     digests = {
-        record.index: record.quality.get("digest")
+        record.index: record.digest
         for record in chain.from_iterable(records_of(path, "stitch") for path in ledgers)
         if record.index in blocks and record.status == "done"
     }

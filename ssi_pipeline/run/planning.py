@@ -73,8 +73,7 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
         A tile fails.
     """
     with tempfile.TemporaryDirectory(prefix="ssi-pilot-") as folder:
-        output = config.output.model_copy(update={"path": Path(folder, "pilot.zarr"), "state": None})
-        prepared = prepare(config.model_copy(update={"output": output}))
+        prepared = prepare(config.with_output(Path(folder, "pilot.zarr")))
         context = save_inputs(prepared)
         create_stores(context)
         spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.run.output_repair import Metadata, look_at_output, repair_output
-from ssi_pipeline.storage.marker import read_marker
-from ssi_pipeline.storage.output import read_fingerprint, read_token
+from ssi_pipeline.storage.marker import other_tokens
+from ssi_pipeline.storage.output import read_fingerprint
 from ssi_pipeline.tasks import Context
 
 
@@ -39,8 +39,7 @@ def _is_this_runs(context: Context, metadata: Metadata, say: Callable[[str], Non
     except OutputError:  # its metadata are lost, and nothing proves that it is
         return False
     output = context.document.config.output.path
-    same_run = read_token(output) in (None, read_marker(context.paths.root))
-    return same_run and read_fingerprint(output) == context.document.fingerprint
+    return other_tokens(output, context.paths.root) is None and read_fingerprint(output) == context.document.fingerprint
 
 
 def _put_aside(output: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
-from ssi_pipeline.config import ExecutorConfig, RunConfig
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.executors import Executor
 from ssi_pipeline.executors.sharing import Device, describe_device, known_device
 from ssi_pipeline.run.unfit import UnfitWorkers
@@ -37,11 +37,6 @@ def device_of(context: Context) -> Device | None:
         if seen and "cpu" not in seen:
             return "cuda"
     return known_device(section)
-
-
-def placed(section: ExecutorConfig, device: Device | None) -> ExecutorConfig:
-    """Return the section for a run of which the kind of device is known."""
-    return section if device is None else section.model_copy(update={"device": device})
 
 
 def settle(

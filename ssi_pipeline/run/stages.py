@@ -55,11 +55,11 @@ class TileStage:
     """Tiles in the order of the grid, and each block as soon as all of its tiles are there.
 
     Holds a few bytes a tile and a block; everything else is arithmetic on the plan. The scratch of a tile
-    is deleted when all of its blocks are written and recorded on disk. Given a range of ``tiles``, the others
-    never arrive: blocks that need them are left, and the scratch of their tiles stays.
+    is deleted when all of its blocks are written and recorded on disk. Tiles outside the range of ``tiles`` never
+    arrive: blocks that need them are left, and the scratch of their tiles stays.
     """
 
-    def __init__(self, context: Context, state: LedgerState, tiles: range | None = None) -> None:
+    def __init__(self, context: Context, state: LedgerState, tiles: range) -> None:
         self._context = context
         self._plan = context.plan
         self._tiles = state.status["solve"]
@@ -76,8 +76,7 @@ class TileStage:
         # tiles yet to be chosen for another training need their neighbours once more
         self._keep = context.document.config.output.keep_scratch or not is_chosen(context)
         self._left = frozenset() if self._plan.direct else context.scratch.present()
-        within = range(self._plan.n_tiles) if tiles is None else tiles
-        self._cursor, self._end = within.start, within.stop
+        self._cursor, self._end = tiles.start, tiles.stop
 
     def has_work(self) -> bool:
         """Tell whether there is a job at all, before workers are started for it."""
@@ -135,8 +134,8 @@ class TileStage:
             self._release.append(record.index)  # goes only if its blocks are written already
         if record.kind == "stitch" and record.status == "done":
             return self._written(record.index)
-        if record.kind == "stitch" and record.status == "failed" and "scratch_tile" in record.quality:
-            return self._solve_again(record.index, int(record.quality["scratch_tile"]))
+        if record.kind == "stitch" and record.failure is not None and record.failure.tile is not None:
+            return self._solve_again(record.index, record.failure.tile)
         return []
 
     def _written(self, index: int) -> list[TaskRecord]:
@@ -180,10 +179,10 @@ def pending(state: LedgerState, kind: Kind, indices: Iterable[int]) -> list[int]
     return [index for index in indices if status[index] != DONE]
 
 
-def forget_failures(state: LedgerState, tiles: range | None = None) -> list[TaskRecord]:
-    """Put failed tiles back to do, all or those of a range; returns the records that say so."""
+def forget_failures(state: LedgerState, tiles: range) -> list[TaskRecord]:
+    """Put failed tiles back to do, those of a range; returns the records that say so."""
     failed = [int(index) for index in (state.status["solve"] == FAILED).nonzero()[0]]
-    chosen = [index for index in failed if tiles is None or index in tiles]
+    chosen = [index for index in failed if index in tiles]
     records = [TaskRecord("solve", index, "invalid", error="taken up again") for index in chosen]
     for record in records:
         state.note(record)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,13 @@ from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.run.retraining import was_chosen, write_list
 from ssi_pipeline.storage.atomic import replacing, write_json
-from ssi_pipeline.storage.ledger import latest_records
+from ssi_pipeline.storage.ledger import records_of
 from ssi_pipeline.storage.records import Kind, TaskRecord
 from ssi_pipeline.storage.scratch import scratch_problem, write_scratch_metadata
 from ssi_pipeline.tasks import Context
+
+Latest = Mapping[str, TaskRecord]
+"""Last record of each task, by its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,9 @@ def _nothing() -> None:
 def _from_ledger(context: Context) -> Iterator[Flaw]:
     """Files that hold what the ledger's records say; while these are not all there, the run makes them by itself."""
     paths = context.paths
-    for path, expected in ((paths.calibration, _calibrations(context)), (paths.model_list, _models(context))):
+    latest = {record.key: record for record in records_of(paths.ledger, "calibrate", "train")}
+    calibrations, models = _calibrations(context, latest), _models(context, latest)
+    for path, expected in ((paths.calibration, calibrations), (paths.model_list, models)):
         if expected is None:
             if path.exists() and not _holds_list(path):
                 yield Flaw(path, "damaged", path.unlink)  # its tasks are done again
@@ -94,26 +99,25 @@ def _retrained(context: Context) -> Iterator[Flaw]:
         yield Flaw(path, "damaged", path.unlink)  # no tile was taken back yet: it is chosen again
 
 
-def _calibrations(context: Context) -> list[Any] | None:
-    records = _of_all_channels(context, "calibrate")
+def _calibrations(context: Context, latest: Latest) -> list[Any] | None:
+    records = _of_all_channels(context, "calibrate", latest)
     return None if records is None else [record.quality for record in records]
 
 
-def _models(context: Context) -> list[Any] | None:
+def _models(context: Context, latest: Latest) -> list[Any] | None:
     """Return what ``models.json`` has to hold, None while it is not known."""
-    if _calibrations(context) is None:
+    if _calibrations(context, latest) is None:
         return None
     if context.document.basis["start_from"]:
         return list(context.document.basis["start_from"])
     if not context.starts_from_model:
         return []
-    records = _of_all_channels(context, "train")
-    return None if records is None else [record.quality["model"] for record in records]
+    records = _of_all_channels(context, "train", latest)
+    return None if records is None else [record.model for record in records]
 
 
-def _of_all_channels(context: Context, kind: Kind) -> list[TaskRecord] | None:
-    found = latest_records(context.paths.ledger, kind)
-    records = [found.get(c) for c in range(context.plan.shape[1])]
+def _of_all_channels(context: Context, kind: Kind, latest: Latest) -> list[TaskRecord] | None:
+    records = [latest.get(f"{kind}/{c}") for c in range(context.plan.shape[1])]
     done = [record for record in records if record is not None and record.status == "done"]
     return done if len(done) == len(records) else None
 

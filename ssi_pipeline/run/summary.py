@@ -1,25 +1,18 @@
-"""What a run came to, for the end of its screen and its log: one pass over the ledger, bytes a tile."""
+"""What a run came to, for the end of its screen and its log: from the tally of its ledger."""
 
 from __future__ import annotations
 
 import shlex
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.finish import METHODS
 from ssi_pipeline.run.lost_tasks import LostTasks
-from ssi_pipeline.run.prepare import task_counts
-from ssi_pipeline.run.reasons import Causes
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_heads
-from ssi_pipeline.storage.records import RecordHead
-from ssi_pipeline.tasks import Context
+from ssi_pipeline.run.tally import Tally
+from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
 
 _FEW_TASKS, _MOST_CAUSES, _LONGEST = 3, 5, 160
-_OTHER_METHOD = len(METHODS) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +27,13 @@ class Summary:
     causes: list[tuple[str, int, list[str]]]
 
 
-def summarise(context: Context) -> Summary:
-    """Read the ledger once."""
-    causes = Causes(task_counts(context))
-    seconds: defaultdict[str, float] = defaultdict(float)
-    methods = np.zeros(context.plan.n_tiles, np.uint8)
-    for record in read_heads(context.paths.ledger):
-        causes.note(record)
-        seconds[record.device] += record.seconds
-        if record.kind == "solve" and 0 <= record.index < len(methods):
-            methods[record.index] = _method(record)
-    counts = np.bincount(methods, minlength=_OTHER_METHOD + 1)[1:]
-    names = (*METHODS, "other")
-    by_name = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
-    return Summary(by_name, seconds, causes.found(_FEW_TASKS))
-
-
-def _method(record: RecordHead) -> int:
-    if record.status != "done":
-        return 0
-    return METHODS.get(record.quality.method, _OTHER_METHOD - 1) + 1
+def summarise(tally: Tally) -> Summary:
+    """Return what the tally of a run says; methods that this release does not know are counted together."""
+    counts = tally.methods()
+    known = {name: counts[name] for name in METHODS if name in counts}
+    other = {"other": found} if (found := sum(counts.values()) - sum(known.values())) else {}
+    causes = [(cause.text, cause.count, list(cause.first[:_FEW_TASKS])) for cause in tally.failures.causes()]
+    return Summary({**known, **other}, tally.seconds, causes)
 
 
 def describe_summary(

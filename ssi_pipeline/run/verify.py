@@ -68,14 +68,7 @@ def open_context(config: RunConfig) -> Context:
         raise InputError(f"there is no run at {paths.root} yet: start one with `ssi run`")
     loaded = RunDocument.load(paths.document)
     # output and state may have been moved or copied together since: what counts is where they are now
-    there = loaded.config.model_copy(
-        update={
-            "input": loaded.config.input.model_copy(update={"path": config.input.path}),
-            "output": loaded.config.output.model_copy(
-                update={"path": config.output.path, "state": config.output.state}
-            ),
-        }
-    )
+    there = loaded.config.with_input(config.input.path).with_output(config.output.path, config.output.state)
     return Context(replace(loaded, config=there), paths)
 
 
@@ -125,7 +118,7 @@ def _digests(context: Context, kind: Kind) -> NDArray[np.bytes_]:
     digests = np.zeros(task_counts(context)[kind], "S16")
     for record in chain.from_iterable(records_of(path, kind) for path in ledger_paths(context.paths)):
         if 0 <= record.index < len(digests):
-            digests[record.index] = record.quality.get("digest") or ""
+            digests[record.index] = record.digest
     return digests
 
 

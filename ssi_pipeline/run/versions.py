@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from ssi_pipeline.storage.made_from import tiles_by_versions
+from ssi_pipeline.run.tally import Tally
 from ssi_pipeline.storage.output import set_made_by
-from ssi_pipeline.storage.parts import ledger_paths
 from ssi_pipeline.storage.state import RunDocument
 from ssi_pipeline.storage.versions import describe_change, installed_versions
 from ssi_pipeline.tasks import Context
@@ -31,14 +30,15 @@ def describe_other_versions(document: RunDocument) -> list[str]:
     ]
 
 
-def made_by(context: Context) -> list[MadeBy]:
+def made_by(document: RunDocument, tally: Tally) -> list[MadeBy]:
     """Return the sets of versions that have solved tiles; of a run that has none yet, the first."""
-    sets = context.document.version_sets
-    counts = tiles_by_versions(ledger_paths(context.paths), context.plan.n_tiles, len(sets))
+    sets = document.version_sets
+    counts = tally.tiles_by_versions(len(sets))
     found = [MadeBy(versions, tiles) for versions, tiles in zip(sets, counts, strict=True) if tiles]
     return found or [MadeBy(sets[0], 0)]
 
 
-def write_made_by(context: Context) -> None:
+def write_made_by(context: Context, tally: Tally) -> None:
     """Write them to the provenance of the output."""
-    set_made_by(context.document.config.output.path, [asdict(made) for made in made_by(context)])
+    found = made_by(context.document, tally)
+    set_made_by(context.document.config.output.path, [asdict(made) for made in found])

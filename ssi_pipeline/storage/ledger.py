@@ -175,12 +175,12 @@ def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
     return state
 
 
-def records_of(path: Path, kind: Kind) -> Iterator[TaskRecord]:
-    """Yield the records of one kind in the order of writing; of the others no more than the head is parsed."""
+def records_of(path: Path, *kinds: Kind) -> Iterator[TaskRecord]:
+    """Yield the records of some kinds in the order of writing; of the others no more than the head is parsed."""
 
     def parse(line: bytes) -> TaskRecord | None:
         """Return the record, None where it is of another kind."""
-        return TaskRecord.from_line(line) if RecordHead.from_line(line).kind == kind else None
+        return TaskRecord.from_line(line) if RecordHead.from_line(line).kind in kinds else None
 
     return (record for record in LedgerTail(path).read(parse) if record is not None)
 

@@ -51,16 +51,6 @@ def tile_sources(ledgers: Sequence[Path], n_tiles: int) -> tuple[NDArray[np.byte
     return sources, int(np.count_nonzero(solved & (sources == b"")))
 
 
-def tiles_by_versions(ledgers: Sequence[Path], n_tiles: int, n_sets: int) -> list[int]:
-    """Return how many tiles each set of versions has solved last."""
-    sets = np.full(n_tiles, -1, np.int32)
-    for path in ledgers:
-        for head in read_heads(path):
-            if head.kind == "solve" and head.status == "done" and 0 <= head.index < n_tiles:
-                sets[head.index] = head.versions
-    return [int(np.count_nonzero(sets == i)) for i in range(n_sets)]
-
-
 def read_stamp(path: Path) -> str | None:
     """Return the stamp that ``save_stamp`` wrote; None where there is none, or it cannot be read: it is only a hint."""
     try:

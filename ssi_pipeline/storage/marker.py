@@ -79,6 +79,16 @@ def read_marker(root: Path) -> str | None:
     return token if _TOKEN.fullmatch(token) else None
 
 
+def other_tokens(output: Path, root: Path) -> tuple[str, str] | None:
+    """Return the tokens of an output and of a state folder that belong to different runs; None if they do not.
+
+    Two runs may be of equal configurations: fingerprints do not tell them apart. An output or a folder without a
+    token, as an earlier release left it, passes.
+    """
+    found, expected = read_token(output), read_marker(root)
+    return (found, expected) if found and expected and found != expected else None
+
+
 def refuse_foreign_folder(root: Path) -> None:
     """Refuse a state folder that holds something, but neither a marker nor a run of an earlier release.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import msgspec
@@ -11,7 +12,21 @@ import msgspec
 Kind = Literal["calibrate", "train", "solve", "stitch", "pyramid"]
 Status = Literal["done", "failed", "invalid"]
 
+Fault = Literal["machine", "worker", "run", "scratch"]
+
 KINDS: tuple[Kind, ...] = ("calibrate", "train", "solve", "stitch", "pyramid")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a failed task was not to blame for.
+
+    ``fault``: ``machine``, a retry elsewhere may succeed; ``worker``, it can never compute as the run does, others may;
+    ``run``, no task can succeed before the cause is removed; ``scratch``, a block could not read back ``tile``.
+    """
+
+    fault: Fault
+    tile: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +54,9 @@ class TaskRecord:
     ``seconds``: wall time of the task. ``peak_bytes``: peak resident memory of its process, or peak
     device memory. ``finished``: seconds since 1970. ``quality``: metrics of a tile by name, or what a
     block needs to be verified. ``device``: what computed it. ``source``: digest of the pixels of the input that it
-    was made from, of each box that was read. ``versions``: which of the run's sets of versions made it; both are left
-    out of the line where they say nothing. An ``invalid`` record takes back an earlier ``done``.
+    was made from, of each box that was read. ``versions``: which of the run's sets of versions made it. ``failure``:
+    of a failed task, whose fault that was if not its own. These three are left out of the line where they say nothing.
+    An ``invalid`` record takes back an earlier ``done``.
     """
 
     kind: Kind
@@ -56,6 +72,7 @@ class TaskRecord:
     device: str = ""
     source: str = ""
     versions: int = 0
+    failure: Failure | None = None
 
     @property
     def key(self) -> str:
@@ -67,12 +84,48 @@ class TaskRecord:
         """Size of a written block's file."""
         return int(self.quality.get("stored_bytes", 0))
 
+    @property
+    def fault(self) -> Fault | None:
+        """Whose fault a failure is; None: that of the task, or nothing failed."""
+        return None if self.failure is None else self.failure.fault
+
+    @property
+    def of_machine(self) -> bool:
+        """Whether it failed, and may succeed on another machine or worker."""
+        return self.fault in ("machine", "worker")
+
+    @property
+    def digest(self) -> str:
+        """Digest of a written block's voxels; empty where none is recorded."""
+        return str(self.quality.get("digest") or "")
+
+    @property
+    def seams(self) -> Sequence[tuple[int, float, float]]:
+        """Of a written block: tile, sum of squared differences from its neighbours, number of voxels."""
+        found: Sequence[tuple[int, float, float]] = self.quality.get("seams", ())
+        return found
+
+    @property
+    def method(self) -> str:
+        """What solved a tile."""
+        return str(self.quality.get("method", "?"))
+
+    @property
+    def note(self) -> str:
+        """Remark on how a tile was solved, mostly empty."""
+        return str(self.quality.get("note") or "")
+
+    @property
+    def model(self) -> str | None:
+        """Digest of a channel's network; None where its training failed."""
+        return self.quality.get("model")
+
     def to_line(self) -> str:
         """Return the record as one line of JSON, without the line's end."""
         # not by msgspec, which knows no numpy numbers and makes null of a loss that is NaN
         line = {name: getattr(self, name) for name in _NAMES}
         line |= {name: value for name in _SOMETIMES if (value := getattr(self, name))}
-        return json.dumps(line, separators=(",", ":"))
+        return json.dumps(line, separators=(",", ":"), default=asdict)
 
     @staticmethod
     def from_line(line: str | bytes) -> TaskRecord:
@@ -111,6 +164,7 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
     device: str = ""
     source: str = ""
     versions: int = 0
+    failure: Failure | None = None
 
     @property
     def key(self) -> str:
@@ -121,6 +175,11 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
     def stored_bytes(self) -> int:
         """Size of a written block's file."""
         return self.quality.stored_bytes
+
+    @property
+    def method(self) -> str:
+        """What solved a tile."""
+        return self.quality.method
 
     @staticmethod
     def from_line(line: str | bytes) -> RecordHead:
@@ -142,15 +201,16 @@ def head_of(record: TaskRecord) -> RecordHead:
         peak_bytes=record.peak_bytes,
         host=record.host,
         finished=record.finished,
-        quality=HeadQuality(str(record.quality.get("method", "?")), record.stored_bytes),
+        quality=HeadQuality(record.method, record.stored_bytes),
         error=record.error,
         device=record.device,
         source=record.source,
         versions=record.versions,
+        failure=record.failure,
     )
 
 
-_SOMETIMES = ("source", "versions")
+_SOMETIMES = ("source", "versions", "failure")
 _NAMES = tuple(item.name for item in fields(TaskRecord) if item.name not in _SOMETIMES)
 _RECORD = msgspec.json.Decoder(TaskRecord)
 _HEAD = msgspec.json.Decoder(RecordHead)

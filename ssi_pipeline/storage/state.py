@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ssi_pipeline.config import RunConfig, digest
 from ssi_pipeline.errors import CorruptDataError
@@ -144,11 +144,8 @@ class RunDocument:
         compute = compute or self.compute
         if compute is None:
             return self
-        device = compute.device if self.config.method.computes else "cpu"  # a copy needs none
-        executor = self.config.executor.model_copy(update={"device": device})
-        training = self.config.training.model_copy(update={"precision": compute.precision})
-        config = self.config.model_copy(update={"executor": executor, "training": training})
-        return replace(self.with_compute(compute), config=config)
+        device: Literal["cpu", "cuda"] = compute.device if self.config.method.computes else "cpu"  # a copy needs none
+        return replace(self.with_compute(compute), config=self.config.resolved(device, compute.precision))
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""

@@ -15,8 +15,8 @@ from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.compute import Compute
-from ssi_pipeline.storage.marker import read_marker
-from ssi_pipeline.storage.output import UNCERTAINTY, read_token
+from ssi_pipeline.storage.marker import other_tokens
+from ssi_pipeline.storage.output import UNCERTAINTY
 from ssi_pipeline.storage.records import Kind
 from ssi_pipeline.storage.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.sink import Sink
@@ -118,8 +118,8 @@ class Context:
         return tuple(Sink(path, axes, self.plan.shard, writable) for path in paths)
 
     def _refuse_other_output(self, output: Path) -> None:
-        found, expected = read_token(output), read_marker(self.paths.root)
-        if found and expected and found != expected:
+        if (tokens := other_tokens(output, self.paths.root)) is not None:
+            found, expected = tokens
             raise RunChangedError(
                 f"{output} is another run's by now ({found[:8]}), not that of {self.paths.root} ({expected[:8]})"
             )

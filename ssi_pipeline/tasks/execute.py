@@ -12,7 +12,7 @@ from typing import Any
 from ssi_pipeline.errors import DamagedStateError, ExecutorError, MissingStateError, SsiError, UnfitError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.made_from import join_digests
-from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.records import Failure, Job, TaskRecord
 from ssi_pipeline.storage.scratch import ScratchError
 from ssi_pipeline.storage.source import clear_sources
 from ssi_pipeline.storage.system_errors import breaks_machine, described, refuses_writes
@@ -29,17 +29,8 @@ from ssi_pipeline.tasks.worker_log import task_log
 BATCH_SECONDS = 1.0
 """A batch that has taken this long is not gone on with."""
 
-STOPS_THE_RUN = "stops_the_run"
-"""Key in a failed record's ``quality``: no task can succeed before somebody has done something about it."""
-
-INFRASTRUCTURE = "infrastructure"
-"""Key in a failed record's ``quality``: the machine is at fault, not the task."""
-
 BROKEN_GPU = r"(?i)CUDA error: (?!out of memory)|No CUDA GPUs are available|CUDA driver initialization failed"
 """How torch begins when a GPU or its driver has failed; memory that does not suffice is another matter."""
-
-UNFIT = "unfit"
-"""Key in a failed record's ``quality``: this worker can never do it as the run does, others may."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
 
@@ -60,7 +51,7 @@ def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
     records: list[TaskRecord] = []
     for job in jobs:
         records += [replace(record, versions=spec.versions) for record in _execute_one(context, job)]
-        if time.perf_counter() - started > BATCH_SECONDS or INFRASTRUCTURE in _slowly(records[-1]).quality:
+        if time.perf_counter() - started > BATCH_SECONDS or _slowly(records[-1]).of_machine:
             break
     return records
 
@@ -71,7 +62,7 @@ _failures_in_a_row = 0
 def _slowly(record: TaskRecord) -> TaskRecord:
     """Wait when this machine fails, longer each time: it would swallow the tasks of all others in no time."""
     global _failures_in_a_row
-    _failures_in_a_row = _failures_in_a_row + 1 if INFRASTRUCTURE in record.quality else 0
+    _failures_in_a_row = _failures_in_a_row + 1 if record.of_machine else 0
     if _failures_in_a_row:
         time.sleep(min(_FIRST_PAUSE_S * 2 ** (_failures_in_a_row - 1), _LONGEST_PAUSE_S))
     return record
@@ -86,8 +77,8 @@ def _failed(job: Job, problem: Exception, started: float) -> TaskRecord:
         seconds=round(time.perf_counter() - started, 4),
         host=place_of_worker(),
         finished=round(time.time(), 3),
-        quality={INFRASTRUCTURE: True},
         error=_explain(problem),
+        failure=Failure("machine"),
     )
 
 
@@ -98,7 +89,7 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
     log.begun()
     started = time.perf_counter()
     written: list[TaskRecord] = []
-    error, trace, source = None, "", ""
+    error, trace, source, failure = None, "", "", None
     try:
         with noted_reads() as digests:
             quality, written = _do(context, job)
@@ -106,7 +97,8 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         context.mounts.check(job.kind)
     except Exception as raised:  # the task boundary: recorded, and decided on by the client
         problem = _cause(context, job, raised)
-        error, trace, quality, written = _explain(problem), traceback.format_exc(), _consequence(problem), []
+        error, trace, failure = _explain(problem), traceback.format_exc(), failure_of(problem)
+        quality, written = {}, []
     record = TaskRecord(
         kind=job.kind,
         index=job.index,
@@ -120,6 +112,7 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         error=error,
         device=device.partition(" ")[2] or device,
         source=source,
+        failure=failure,
     )
     log.ended(record, trace)
     # the tile first: killed between the two lines, a tile without its blocks is done again, one with all
@@ -146,19 +139,19 @@ def _do(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
     return solve_tile(context, job) if job.kind == "solve" else (_SIMPLE[job.kind](context, job), [])
 
 
-def _consequence(problem: Exception) -> dict[str, Any]:
-    """What the client has to know of a failure besides its text."""
+def failure_of(problem: Exception) -> Failure | None:
+    """Return whose fault an error is; None: the task's own."""
     if isinstance(problem, UnfitError):
-        return {INFRASTRUCTURE: True, UNFIT: True}
+        return Failure("worker")
     if isinstance(problem, ScratchError):
-        return {"scratch_tile": problem.tile}
+        return Failure("scratch", problem.tile)
     if isinstance(problem, DamagedStateError) or refuses_writes(problem):
-        return {STOPS_THE_RUN: True}
+        return Failure("run")
     if isinstance(problem, ExecutorError | MissingStateError) or breaks_machine(problem):
-        return {INFRASTRUCTURE: True}
+        return Failure("machine")
     if isinstance(problem, RuntimeError) and re.match(BROKEN_GPU, str(problem)):
-        return {INFRASTRUCTURE: True}
-    return {}
+        return Failure("machine")
+    return None
 
 
 _SIMPLE = {

@@ -55,7 +55,7 @@ def test_scratch_that_a_kill_left_is_deleted(tmp_path: Path) -> None:
     assert context.scratch.present() == set(range(7))
     state = read_state(context.paths.ledger, task_counts(context))
     state.status["stitch"][0] = TODO
-    stage = TileStage(context, state)
+    stage = TileStage(context, state, range(context.plan.n_tiles))
     assert list(iter(stage.next_job, None)) == [Job("stitch", 0)]
     stage.synced()
     assert context.scratch.present() == {0, 1, 4, 5}

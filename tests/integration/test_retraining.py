@@ -21,8 +21,8 @@ from ssi_pipeline.inversion.solver import SolveOptions
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.quality.alarms import ALARMS
 from ssi_pipeline.run import driver, finish_parts, retraining, run_part, verify
-from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.retraining import retrained_tiles
+from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.storage.parts import Part
 from ssi_pipeline.storage.quality_arrays import read_quality
 from ssi_pipeline.tasks.context import Context
@@ -117,16 +117,16 @@ def test_a_kill_between_the_choice_and_the_second_training_changes_nothing(
     settings = {**SETTINGS, "tiling": {"core": 32, "blend": blend}}
     good = hashes(complete(make_run(tmp_path / "good", image(), **settings)))
     config = make_run(tmp_path / "killed", image(), **settings)
-    taken_back = Loop.take_back
+    taken_back = RunSession.take_back
     count = iter(range(10**6))
 
-    def killed(self: Loop, record: Any) -> None:
+    def killed(self: RunSession, record: Any) -> None:
         if next(count) == after:
             raise KeyboardInterrupt
         taken_back(self, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "take_back", killed)
+        patch.setattr(RunSession, "take_back", killed)
         assert not go(config).complete
     assert hashes(complete(config)) == good
     assert verify(config_of(config)).good
@@ -170,11 +170,11 @@ def test_a_finish_that_was_killed_while_it_trained_again_goes_on_by_itself(
     for number in (1, 2):
         run_part(config_of(config), Part(2, number), say=lambda _: None)
 
-    def killed(self: Loop, record: Any) -> None:
+    def killed(self: RunSession, record: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "take_back", killed)
+        patch.setattr(RunSession, "take_back", killed)
         assert not finish_parts(config_of(config), say=lambda _: None).complete
     assert finish_parts(config_of(config), say=lambda _: None).complete
     assert hashes(config_of(config).output.path) == good

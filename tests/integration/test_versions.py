@@ -12,7 +12,7 @@ import zarr
 from builders import complete, config_of, go, make_run, ramp, records
 
 import ssi_pipeline
-import ssi_pipeline.run.driver as driver
+import ssi_pipeline.run.workers as workers
 from ssi_pipeline.executors import Completed
 from ssi_pipeline.executors.serial import SerialExecutor
 from ssi_pipeline.report import write_report
@@ -46,7 +46,7 @@ class Killed(SerialExecutor):
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = make_run(folder, ramp((1, 64, 320)))
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "open_executor", lambda _, spec, say: Killed(spec))
+        patch.setattr(workers, "open_executor", lambda _, spec, say: Killed(spec))
         assert go(config).interrupted
     return config
 
@@ -105,7 +105,7 @@ print(execute({spec!r}, [Job("solve", 9)])[0].to_line())
 
     refused = answer(elsewhere)
     assert '"status":"failed"' in refused
-    assert '"infrastructure":true' in refused
+    assert '"failure":{"fault":"machine"' in refused
     assert f"numpy {OTHER}, at the client {installed_versions()['numpy']}" in refused
     assert "give all machines one environment" in refused
     assert '"status":"done"' in answer({**elsewhere, "PYTHONPATH": str(Path(ssi_pipeline.__file__).parents[1])})

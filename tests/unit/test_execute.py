@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ssi_pipeline.errors import DamagedStateError, MissingStateError
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.records import Failure, Fault, Job
 from ssi_pipeline.storage.scratch import ScratchError
 from ssi_pipeline.tasks import RunSpec
 
@@ -29,26 +29,26 @@ execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the modu
     ],
 )
 def test_failures_of_a_machine_are_told_from_those_of_a_task(problem: Exception, machine: bool) -> None:
-    assert (execute.INFRASTRUCTURE in execute._consequence(problem)) == machine
+    assert execute.failure_of(problem) == (Failure("machine") if machine else None)
 
 
 @pytest.mark.parametrize("tile", [errno.EPERM, errno.EIO, errno.ENOSPC])
 def test_the_number_of_a_tile_is_no_errno(tile: int) -> None:
     """An OSError of two arguments takes the first for one: tile 28 was a full disk once."""
-    assert execute._consequence(ScratchError(tile, "gone")) == {"scratch_tile": tile}
+    assert execute.failure_of(ScratchError(tile, "gone")) == Failure("scratch", tile)
 
 
 @pytest.mark.parametrize(
-    ("problem", "key"),
+    ("problem", "fault"),
     [
-        (OSError(errno.EFBIG, "File too large"), "stops_the_run"),
-        (OSError(errno.EROFS, "Read-only file system"), "stops_the_run"),
-        (DamagedStateError("a PSF"), "stops_the_run"),
-        (MissingStateError("a PSF"), "infrastructure"),
+        (OSError(errno.EFBIG, "File too large"), "run"),
+        (OSError(errno.EROFS, "Read-only file system"), "run"),
+        (DamagedStateError("a PSF"), "run"),
+        (MissingStateError("a PSF"), "machine"),
     ],
 )
-def test_what_no_task_can_help_stops_the_run(problem: Exception, key: str) -> None:
-    assert execute._consequence(problem) == {key: True}
+def test_what_no_task_can_help_stops_the_run(problem: Exception, fault: Fault) -> None:
+    assert execute.failure_of(problem) == Failure(fault)
 
 
 def test_a_state_folder_that_cannot_be_read_is_the_machines_fault_and_names_it(tmp_path: Path) -> None:
@@ -56,5 +56,5 @@ def test_a_state_folder_that_cannot_be_read_is_the_machines_fault_and_names_it(t
     (record,) = execute.execute(RunSpec(str(tmp_path / "away"), "x"), jobs)
     assert record.key == "solve/7"
     assert record.status == "failed"
-    assert record.quality == {execute.INFRASTRUCTURE: True}
+    assert record.failure == Failure("machine")
     assert record.host

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ssi_pipeline.storage.ledger import (
     read_state,
     records_of,
 )
-from ssi_pipeline.storage.records import Kind, RecordHead, TaskRecord, head_of
+from ssi_pipeline.storage.records import Failure, Kind, RecordHead, TaskRecord, head_of
 from ssi_pipeline.storage.tail import LedgerTail, records_and_gaps
 
 SIZES: dict[Kind, int] = {"calibrate": 1, "train": 1, "solve": 5, "stitch": 5, "pyramid": 2}
@@ -39,7 +40,7 @@ SOLVED = TaskRecord(
 )
 WRITTEN = TaskRecord("stitch", 2, "done", quality={"digest": "00ff00ff00ff00ff", "stored_bytes": 4321})
 FAILURE = TaskRecord("solve", 1, "failed", error="OSError: [Errno 5] gone")
-ALL = [SOLVED, WRITTEN, FAILURE]
+ALL = [SOLVED, WRITTEN, FAILURE, replace(FAILURE, failure=Failure("machine"))]
 
 
 def write(path: Path, *lines: str, end: str = "\n") -> Path:

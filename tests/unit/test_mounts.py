@@ -32,7 +32,6 @@ from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import RunSpec
 from ssi_pipeline.tasks import execute as execute_jobs
 from ssi_pipeline.tasks.context import load_context
-from ssi_pipeline.tasks.execute import INFRASTRUCTURE
 
 
 def array(folder: Path) -> zarr.Array[Any]:
@@ -194,7 +193,7 @@ class TestWorker:
         monkeypatch.setattr(type(context.source), "read", staticmethod(read))
         (record,) = execute_jobs(run, [Job("solve", 0)])
         assert record.status == "failed"
-        assert INFRASTRUCTURE in record.quality
+        assert record.fault == "machine"
         assert f"{lost} is not to be seen from here" in str(record.error)
         assert not (folder / lost).exists()
         monkeypatch.undo()

@@ -12,13 +12,14 @@ from rich.console import Console
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.run.causes import Cause
-from ssi_pipeline.run.finish import TileMetrics, count_writings
+from ssi_pipeline.run.finish import TileMetrics
 from ssi_pipeline.run.progress import Snapshot
 from ssi_pipeline.run.status import RunStatus, describe_status
-from ssi_pipeline.run.tally import Tally, WorkerTally
+from ssi_pipeline.run.summary import summarise
+from ssi_pipeline.run.tally import Tally, WorkerTally, read_tally
 from ssi_pipeline.run.view import bar_cells, plain_line, recent_hosts, view_rows
 from ssi_pipeline.run.watch import draw, ended
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.ledger import Ledger, read_records
 from ssi_pipeline.storage.records import Kind, TaskRecord, head_of
 
 NOW = 1_790_000_000.0
@@ -78,6 +79,24 @@ def test_portions_add_up() -> None:
     assert parts.failures.causes() == whole.failures.causes()
     assert parts.workers == whole.workers == {"a:1": WorkerTally(50, NOW)}
     assert parts.rate(NOW) == whole.rate(NOW)
+
+
+def test_a_client_that_adds_up_what_it_records_finds_what_a_pass_over_its_ledger_does(tmp_path: Path) -> None:
+    """So the end of a run reads the ledger for the metrics alone, once."""
+    records = [replace(solved(i), device="cpu" if i % 3 else "H100", versions=i % 2) for i in range(40)]
+    records += [replace(solved(7, method="a new one"), versions=1), failed(3, "OSError: gone"), failed(99, "A: x")]
+    path = tmp_path / "ledger"
+    client = Tally(SIZES)
+    with Ledger(path) as ledger:
+        for record in records:
+            ledger.append(record)
+            client.note([record])
+    reread = read_tally([path], SIZES)
+    assert summarise(client) == summarise(reread)
+    assert summarise(reread).methods == {"network": 38, "other": 1}
+    assert summarise(reread).seconds == {"H100": 28.0, "cpu": 52.0, "": 2.0}
+    assert client.tiles_by_versions(2) == reread.tiles_by_versions(2) == [20, 20]
+    assert all((client.state.status[kind] == reread.state.status[kind]).all() for kind in SIZES)
 
 
 def test_failures_are_grouped_by_what_differs_in_more_than_numbers() -> None:
@@ -202,7 +221,9 @@ def test_the_seams_of_a_block_written_again_count_once(tmp_path: Path) -> None:
     )
     plan = make_plan(volume, config, (0, 0, 0), 2**34)
     assert (plan.n_tiles, plan.n_blocks) == (2, 2)
-    metrics = TileMetrics(plan, count_writings(path, plan.n_blocks))
+    metrics = TileMetrics(plan)
     for record in read_records(path):
         metrics.note(record)
+    assert not metrics.is_final
+    metrics.add_seams_again(read_records(path))
     assert metrics.on_grid([1.0])["seam"].ravel().tolist() == [2.0, 2.0]

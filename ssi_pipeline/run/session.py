@@ -1,0 +1,161 @@
+"""One call on a run, or on a part of it: what its steps share, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ssi_pipeline.errors import SsiError
+from ssi_pipeline.run.hook import Ending
+from ssi_pipeline.run.ledger_repair import readable_ledger
+from ssi_pipeline.run.lost_tasks import LostTasks
+from ssi_pipeline.run.missing import forget_missing
+from ssi_pipeline.run.outcome import Outcome
+from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.stages import forget_failures
+from ssi_pipeline.run.stop import StopRequest
+from ssi_pipeline.run.stopped import as_stopped
+from ssi_pipeline.run.tally import Tally
+from ssi_pipeline.storage.ledger import DONE, FAILED, WRITTEN, Ledger, LedgerState
+from ssi_pipeline.storage.output_lock import Held
+from ssi_pipeline.storage.parts import Part
+from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.tasks import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a run one call works on, and the files that it writes meanwhile.
+
+    ``blocks``: by kind, the blocks that it has to write, and may take back.
+    """
+
+    ledger: Path
+    log: Path
+    progress: Path
+    tiles: range
+    blocks: Mapping[Kind, Collection[int]]
+    part: Part | None = None
+
+    @property
+    def within(self) -> slice:
+        """The tiles as a range of an array over all tiles."""
+        return slice(self.tiles.start, self.tiles.stop)
+
+    def owns(self, record: TaskRecord) -> bool:
+        """Tell of a record of a block whether the block is one of these."""
+        return record.index in self.blocks.get(record.kind, ())
+
+    def count_missing(self, state: LedgerState) -> int:
+        """Return the number of these blocks that are not written."""
+        chosen = {kind: np.fromiter(blocks, np.int64, len(blocks)) for kind, blocks in self.blocks.items()}
+        return sum(int((state.status[kind][blocks] != DONE).sum()) for kind, blocks in chosen.items())
+
+
+def whole_run(context: Context) -> Scope:
+    """Return the scope of a call that works on all of a run."""
+    paths, counts = context.paths, task_counts(context)
+    blocks: dict[Kind, Collection[int]] = {kind: range(counts[kind]) for kind in WRITTEN}
+    return Scope(paths.ledger, paths.log, paths.progress, range(counts["solve"]), blocks)
+
+
+@dataclass(slots=True)
+class RunSession:
+    """One call on a run, from the moment that its lock is held and its ledger is open.
+
+    ``finished``: its work was done to the end, whatever came of it. ``ending``: what the call came to.
+    """
+
+    context: Context
+    scope: Scope
+    tally: Tally
+    ledger: Ledger
+    display: ProgressDisplay
+    stop: StopRequest
+    ending: Ending
+    lost: LostTasks = field(default_factory=LostTasks)
+    finished: bool = False
+
+    @property
+    def state(self) -> LedgerState:
+        """What is done by now."""
+        return self.tally.state
+
+    def record(self, record: TaskRecord) -> None:
+        """Write a record to the ledger and take it into account: the ledger need not be read again."""
+        self.ledger.append(record)
+        self.tally.note([record])
+
+    def take_back(self, record: TaskRecord) -> None:
+        """Record that something is not done after all."""
+        self.record(record)
+
+    def take_back_missing(self) -> None:
+        """Take back the blocks whose files are not there any more."""
+        for record in filter(self.scope.owns, forget_missing(self.context, self.state)):
+            self.record(record)
+
+    def take_back_failed(self) -> int:
+        """Make failed tiles pending again; returns their number."""
+        failed = forget_failures(self.state, self.scope.tiles)
+        for record in failed:
+            self.record(record)
+        return len(failed)
+
+    def is_asked_to_stop(self) -> bool:
+        """Tell whether the user wants the call to end."""
+        return self.stop.requested
+
+    def outcome(self) -> Outcome:
+        """Count what is there now."""
+        return count_outcome(self.context, self.scope, self.state, self.ledger.done["solve"], not self.finished)
+
+    @contextmanager
+    def concluding(self) -> Iterator[None]:
+        """Do the work inside; whatever ends it, its outcome is counted.
+
+        Raises
+        ------
+        StoppedError
+            In place of any other error of ours or of the system.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            pass
+        except (SsiError, OSError) as error:
+            stopped = as_stopped(error)
+            self.display.log(str(stopped))  # the caller prints it
+            raise stopped from error
+        finally:
+            self.ending.outcome = self.outcome()
+
+
+@contextmanager
+def open_session(context: Context, scope: Scope, lease: Held, ending: Ending | None = None) -> Iterator[RunSession]:
+    """Read the ledger, repair it where it is damaged, and open what a call writes to. Called under the lock."""
+    tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
+    ledger = Ledger(scope.ledger, lease.check)
+    with ledger, closing(ProgressDisplay(scope.log, scope.progress)) as display, StopRequest() as stop:
+        yield RunSession(context, scope, tally, ledger, display, stop, Ending() if ending is None else ending)
+
+
+def count_outcome(
+    context: Context, scope: Scope, state: LedgerState, computed_tiles: int, interrupted: bool
+) -> Outcome:
+    """Count what a run, or a part of it, has."""
+    return Outcome(
+        state=context.paths.root,
+        tiles=len(scope.tiles),
+        tiles_done=state.count("solve", DONE, scope.within),
+        tiles_failed=state.count("solve", FAILED, scope.within),
+        blocks_missing=scope.count_missing(state),
+        computed_tiles=computed_tiles,
+        interrupted=interrupted,
+        part=scope.part,
+    )

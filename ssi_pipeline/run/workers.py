@@ -1,0 +1,54 @@
+"""The workers of a call: started as the configuration asks, on what the run is computed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from ssi_pipeline.config import ExecutorConfig
+from ssi_pipeline.executors import open_executor
+from ssi_pipeline.executors.sharing import describe_idle, own_cards
+from ssi_pipeline.run.failure_budget import FailureBudget
+from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.session import RunSession
+from ssi_pipeline.run.settle import decide, device_of, save_compute, settle
+from ssi_pipeline.run.unfit import UnfitWorkers
+from ssi_pipeline.storage.versions import installed_versions
+from ssi_pipeline.tasks import RunSpec
+
+_ROUNDS = 10
+"""Times that each of many workers may be lost or fail, with nothing done in between, before the run gives up."""
+
+
+@contextmanager
+def workers(session: RunSession) -> Iterator[Loop]:
+    """Start the workers; settle what the run is computed on, where that is not known yet."""
+    context, display, config = session.context, session.display, session.context.document.config
+    device = device_of(context)
+    section = config.executor if device is None else config.executor.resolved(device)
+    document = context.document
+    compute = document.compute or decide(config, device, [])
+    versions = document.version_sets.index(installed_versions())
+    spec = RunSpec(str(context.paths.root), document.fingerprint, compute, versions)
+    with closing(open_executor(section, spec, display.line)) as executor:
+        what = str(compute) if compute else "a GPU"
+        unfit = UnfitWorkers(executor, what, section.workers or 1, display.line)
+        if compute is None:
+            compute = settle(config, device, executor, unfit, session.is_asked_to_stop)
+            executor.use(compute)
+        session.context = save_compute(context, compute)
+        display.line(f"{_describe_workers(section, executor.slots)}; computing on {compute}")
+        if idle := describe_idle(config.executor, compute.device):
+            display.line(idle)
+        # many workers fail many times at once, when a file system or a partition is away
+        in_a_row = max(section.infrastructure_failures, _ROUNDS * (section.workers or 1))
+        budget = FailureBudget(section.worker_losses, in_a_row, executor.avoid, display.line)
+        yield Loop(session, executor, budget, unfit, section.tile_attempts)
+
+
+def _describe_workers(section: ExecutorConfig, slots: int) -> str:
+    if section.kind == "slurm":
+        return f"up to {section.workers} workers in SLURM jobs, as they come"
+    cards = own_cards(section).names if section.kind == "dask" else ()
+    shared = f" sharing GPU {', '.join(cards)}" if cards else ""
+    return f"{slots} worker(s), {section.kind} executor{shared}"
