@@ -85,7 +85,7 @@ def without(stack: np.ndarray, judges: np.ndarray) -> np.ndarray:
 
 def posed_without(stack: np.ndarray, judges: np.ndarray, psf: Psf, config: RunConfig) -> tuple[Measurement, Any]:
     """Return what a solver is given, padded, and where in it the stack is."""
-    posed, inside = measurement(without(stack, judges), psf.radius, network_stride(config.network))
+    posed, inside = measurement(without(stack, judges), psf.radius, network_stride(config.network.levels))
     posed.observed[inside] &= ~judges
     return posed, inside
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import NormalisationConfig, RunConfig
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.halo import wiener_radius
 from ssi_pipeline.inversion.evidence import WEIGHTS, evidence, likeliest_weight
 from ssi_pipeline.inversion.impulse_share import impulse_share
@@ -21,6 +21,9 @@ from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_bo
 from ssi_pipeline.inversion.sensor import SensorEstimate, as_configured, estimate_sensor
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.sensor import CensoredSensor
+
+_PERCENTILES = (1.0, 99.8)
+"""That become 0 and 1, as StarDist normalises (Schmidt et al. 2018): sparse bright structures keep their range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     psf
         None where there is no blur.
     """
-    offset, scale, minimum = _statistics(samples, config.normalisation)
+    offset, scale, minimum = _statistics(samples)
     if scale == 0:
         return ChannelCalibration(offset, 0.0, 0.0, 0.0, 0.0, 1.0, minimum, empty=True)
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
@@ -174,13 +177,13 @@ def _knob(
     return choose_knob(samples, psf, found, config).knob if configured is None else configured
 
 
-def _statistics(samples: Sequence[Measurement], config: NormalisationConfig) -> tuple[float, float, float]:
+def _statistics(samples: Sequence[Measurement]) -> tuple[float, float, float]:
     """Return (offset, scale, minimum); scale 0 where all is constant."""
     seen = [s.y[s.observed] for s in samples if s.observed.any()]
     if not seen:
         return 0.0, 0.0, 0.0
     values = np.concatenate(seen)
-    low, high = np.percentile(values, [config.low_percentile, config.high_percentile])
+    low, high = np.percentile(values, _PERCENTILES)
     if high <= low:  # nearly empty: a few bright pixels beyond both percentiles
         low, high = values.min(), values.max()
     return float(low), float(high) - float(low), float(values.min())

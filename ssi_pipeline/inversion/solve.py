@@ -91,7 +91,7 @@ def solve(
             "" if linear.method == method.result else "too few observed pixels to judge a solution by, linear one kept"
         )
         return _examined(problem, tile, seed, dataclasses.replace(linear, note=note), judged)
-    if _trains(config) and config.training.skip_blank and tile_is_blank(problem, tile):
+    if _trains(config) and tile_is_blank(problem, tile):
         if config.training.scope != "per_tile":  # the tile's own weight, which for noise alone is a large one
             problem, tile = _with_own_weight(problem, tile, measurement, psf, seed)
         chosen = dataclasses.replace(solver_of(LINEAR)(problem, tile, seed, None), method="blank")

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, WidefieldPsf
-from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.gaussian import gaussian_psf
@@ -24,8 +23,6 @@ VoxelSize = tuple[float, float, float]
 
 _SAME_VOXEL = 0.01
 """Voxel sizes are written by people and rounded; 1 % changes a PSF of 30 pixels by less than a pixel."""
-
-_SYMMETRY = 1e-4
 
 _LARGEST = 1e60
 """Sums of any number of such values, and their products with positions, stay in the range of float64."""
@@ -58,11 +55,6 @@ class Psf:
         """16 hexadecimal digits that identify shape and values."""
         little = np.ascontiguousarray(self.values, dtype="<f4")
         return hashlib.sha256(repr(little.shape).encode() + little.tobytes()).hexdigest()[:16]
-
-    def symmetric(self, axis: SpatialAxis) -> bool:
-        """Tell whether flipping along ``axis`` changes no value by more than 1e-4 of the peak."""
-        flipped = np.flip(self.values, SPATIAL.index(axis))
-        return bool(np.abs(self.values - flipped).max() <= _SYMMETRY * self.values.max())
 
 
 def load_psf(

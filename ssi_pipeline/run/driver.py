@@ -9,6 +9,7 @@ from ssi_pipeline.config import ExecutorConfig, RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors import Executor, open_executor
 from ssi_pipeline.executors.sharing import describe_idle, own_cards, refuse_missing_gpu
+from ssi_pipeline.run import failure_budget
 from ssi_pipeline.run.alarms import describe_quality
 from ssi_pipeline.run.call import Call
 from ssi_pipeline.run.channels import ready_channels
@@ -208,9 +209,9 @@ def workers(call: Call) -> Iterator[Loop]:
         if idle := describe_idle(config.executor, compute.device):
             display.line(idle)
         # many workers fail many times at once, when a file system or a partition is away
-        in_a_row = max(section.infrastructure_failures, _ROUNDS * (section.workers or 1))
-        budget = FailureBudget(section.worker_losses, in_a_row, executor.avoid, display.line)
-        attempts = section.tile_attempts
+        in_a_row = max(failure_budget.INFRASTRUCTURE_FAILURES, _ROUNDS * (section.workers or 1))
+        budget = FailureBudget(failure_budget.WORKER_LOSSES, in_a_row, executor.avoid, display.line)
+        attempts = failure_budget.TILE_ATTEMPTS
         yield Loop(executor, call.ledger, call.state, display, call.stop, attempts, budget, call.lost, unfit)
 
 
