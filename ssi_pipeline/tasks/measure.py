@@ -74,7 +74,7 @@ def fill_nonfinite(y: NDArray[np.float32], finite: NDArray[np.bool_]) -> NDArray
     return np.stack([plane.numpy() for plane in planes]).astype(np.float32)
 
 
-def sample_measurements(context: Context, c: int, count: int = _SAMPLES) -> list[Measurement]:
+def sample_measurements(context: Context, c: int) -> list[Measurement]:
     """Read boxes of moderate size, spread at random over the time points and the volume of a channel.
 
     Where none of them has a finite pixel, further ones are read until one has.
@@ -84,7 +84,7 @@ def sample_measurements(context: Context, c: int, count: int = _SAMPLES) -> list
     InputError
         None has.
     """
-    first, further, cells = sample_places(context, c, count)
+    first, further, cells = sample_places(context, c, _SAMPLES)
     samples = _readable(context, c, first)
     if any(s.observed.any() for s in samples):
         return samples
