@@ -28,7 +28,6 @@ from distributed.chaos import KillWorker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from ssi_pipeline.errors import UnfitError
-from ssi_pipeline.run import failure_budget
 
 
 def environment(**what: Any) -> dict[str, str]:
@@ -43,6 +42,8 @@ def environment(**what: Any) -> dict[str, str]:
 
 async def dask_setup(client: Any) -> None:
     what = json.loads(os.environ.get("SSI_INJECT", "{}"))
+    from ssi_pipeline.run import failure_budget  # not in workers, which this file is sent to
+
     for name in ("worker_losses", "tile_attempts"):
         if name in what:
             setattr(failure_budget, name.upper(), what[name])
