@@ -27,7 +27,6 @@ Row = dict[str, Any]
 
 SHORT_TRAINING = (
     "training.steps=2",
-    "training.validate_every=1",
     "training.attempts=1",
     "training.patch=32",
     "training.batch=1",

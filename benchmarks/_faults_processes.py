@@ -52,8 +52,10 @@ def chaos(bench: Bench, tally: Tally) -> None:
     """Each ends by itself after a random time, in any state."""
     life = max(8.0, 0.5 * bench.undisturbed().seconds)  # on a slow machine none would live until its first tile
     for _ in bench.times(1, 2):
-        case = bench.case(worker_losses=50)
-        call = case.start(chaos=f"{life:.0f} s", sleep=life / 6)  # tiles for twice the life of a worker
+        case = bench.case()
+        call = case.start(
+            chaos=f"{life:.0f} s", sleep=life / 6, worker_losses=50
+        )  # tiles for twice the life of a worker
         tally.ended(call, 0, " lost (")
         tally.times += len(list((case.state / "logs").iterdir())) - WORKERS  # one log for each process that had a task
         tally.judge(case, bench.expected())
@@ -75,9 +77,9 @@ def poison(bench: Bench, tally: Tally) -> None:
     """Each worker that starts it dies; all other tiles are done, it fails with its cause; fixed, `--retry-failed`."""
     for _ in bench.times(1, 2):
         tile = bench.rng.randrange(TILES)
-        case = bench.case(worker_losses=2)
+        case = bench.case()
         tally.times += 1
-        tally.ended(case.start(poison=tile), 1, f"solve/{tile} failed", "3 times")
+        tally.ended(case.start(poison=tile, worker_losses=2), 1, f"solve/{tile} failed", "3 times")
         tally.expect(case.indices("solve", "failed") == [tile], "other tiles failed as well")
         tally.expect(case.done() == TILES - 1, "tiles waited for the one that failed")
         tally.ended(case.start("--retry-failed"), 0)

@@ -9,6 +9,7 @@ dask calls ``dask_setup`` in the client (DASK_DISTRIBUTED__CLIENT__PRELOAD), whi
     {"hang": 7}          the first worker that is given tile 7 never comes back
     {"tell": ["A", "B"]} each worker writes these of its variables (and its node) to the state folder
     {"unfit": "1"}       the workers that see this card cannot compute as the run does; others do, on the processor
+    {"worker_losses": 9} workers that a task may lose, in place of the run's own number; also "tile_attempts"
     {"chaos": "20 s"}    workers die at random (distributed.chaos), so long after their first tile began, on average
 """
 
@@ -41,6 +42,11 @@ def environment(**what: Any) -> dict[str, str]:
 
 async def dask_setup(client: Any) -> None:
     what = json.loads(os.environ.get("SSI_INJECT", "{}"))
+    from ssi_pipeline.run import failure_budget  # not in workers, which this file is sent to
+
+    for name in ("worker_losses", "tile_attempts"):
+        if name in what:
+            setattr(failure_budget, name.upper(), what[name])
     await client.register_plugin(Injection(what), name="injection")
 
 

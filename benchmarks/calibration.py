@@ -77,7 +77,7 @@ def compare(truth: np.ndarray, solver: str, changes: Sequence[str]) -> Row:
     """Return the PSNR with the chosen knob, with the best one, and along the grid."""
     config, psf = configuration(solver, changes), Psf(benchmark_psf()[None].astype(np.float32))
     counts = Degraded.of(truth, psf.values[0].astype(np.float64)).counts
-    posed, inside = measurement(counts, max(psf.radius), network_stride(config.network))
+    posed, inside = measurement(counts, max(psf.radius), network_stride(config.network.levels))
     started = time.process_time()
     calibration = calibrate([posed], psf, config)
     seconds = time.process_time() - started

@@ -29,7 +29,7 @@ from ssi_pipeline.config import load_config
 from ssi_pipeline.run import run
 
 _SHAPES = {2: (2, 48, 96), 3: (16, 32, 48)}
-_TRAINING = {"steps": 8, "fine_tune_steps": 4, "patch": 32, "batch": 1, "validate_every": 4, "attempts": 1}
+_TRAINING = {"steps": 8, "fine_tune_steps": 4, "patch": 32, "batch": 1, "attempts": 1}
 
 
 def cases() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -45,6 +45,9 @@ def cases() -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"ssi-{scope}-{dimensions}d", _case(dimensions, "ssi", 0, scope=scope, shared_tiles=2)
     yield "ssi-network-2d", _case(2, "ssi", 0, select="network")
     yield "ssi-retrain-2d", _case(2, "ssi", 0, retrain=True)
+    yield "ssi-validated-2d", _case(2, "ssi", 0, steps=110, weight_l1=1e-6, weight_l2=1e-5)
+    for replacement in ("zeros", "random"):
+        yield f"ssi-{replacement}-2d", _case(2, "ssi", 0) | {"masking": {"replacement": replacement, "density": 0.1}}
 
 
 def _case(dimensions: int, solver: str, maps: int, **training: Any) -> dict[str, Any]:

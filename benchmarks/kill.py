@@ -88,7 +88,7 @@ def write_case(folder: Path) -> Path:
         "psf": {"kind": "gaussian", "fwhm_px": {"y": 3, "x": 3}},
         "tiling": {"core": {"y": 48, "x": 80}},
         "network": {"width": 4, "levels": 2},
-        "training": {"steps": STEPS, "patch": 32, "batch": 1, "validate_every": 20, "attempts": 1},
+        "training": {"steps": STEPS, "patch": 32, "batch": 1, "attempts": 1},
         "executor": {"kind": "dask", "workers": WORKERS, "memory_gib": 2, "device": "cpu"},
     }
     path = folder / "run.yaml"

@@ -90,7 +90,7 @@ def compare(truth: np.ndarray, config: RunConfig, trainings: Sequence[tuple[int,
     """Return PSNR and metrics of each candidate."""
     psf = Psf(benchmark_psf()[None].astype(np.float32))
     counts = Degraded.of(truth, psf.values[0].astype(np.float64)).counts
-    posed, inside = measurement(counts, max(psf.radius), network_stride(config.network))
+    posed, inside = measurement(counts, max(psf.radius), network_stride(config.network.levels))
     calibration = calibrate([posed], psf, config)
     problem = build_problem(psf, calibration, config, "cpu")
     tile = prepare(problem, posed, 0)

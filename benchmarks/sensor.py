@@ -79,7 +79,7 @@ def sensors() -> Iterator[tuple[str, list[str]]]:
     for factor in FACTORS:
         yield f"sigma x {factor:g}, alpha x {factor:g}", changes(factor, factor, *both)
         yield f"sigma x {factor:g}", changes(1, factor, *both)
-    yield "limits not known", changes(1, 1, "sensor.kind=linear")
+    yield "limits not known", changes(1, 1, "sensor.low=none", "sensor.high=none")
 
 
 def degradation(truth: np.ndarray, psf: Psf, steps: int) -> Iterator[tuple[str, float, float]]:

@@ -73,7 +73,7 @@ def train(truth: np.ndarray, method: str, seed: int, every: int, changes: Sequen
     """Return the curve of one method on one picture."""
     config, psf = configuration(method, changes), Psf(benchmark_psf()[None].astype(np.float32))
     counts = Degraded.of(truth, psf.values[0].astype(np.float64)).counts
-    posed, inside = measurement(counts, max(psf.radius), network_stride(config.network))
+    posed, inside = measurement(counts, max(psf.radius), network_stride(config.network.levels))
 
     def score(estimate: NDArray[np.float32]) -> float:
         return psnr(truth, clipped(estimate[inside] / np.float32(LEVELS)))

@@ -58,7 +58,7 @@ def measure(truth: np.ndarray, config: RunConfig) -> Row:
     """Return the coverage of one picture's map, and of the disagreement alone."""
     psf = Psf(benchmark_psf()[None].astype(np.float32))
     counts = Degraded.of(truth, psf.values[0].astype(np.float64)).counts
-    posed, inside = measurement(counts, max(psf.radius), network_stride(config.network))
+    posed, inside = measurement(counts, max(psf.radius), network_stride(config.network.levels))
     calibration = calibrate([posed], psf, config)
     started = time.process_time()
     found = solve(

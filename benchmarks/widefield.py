@@ -85,7 +85,7 @@ def without(stack: np.ndarray, judges: np.ndarray) -> np.ndarray:
 
 def posed_without(stack: np.ndarray, judges: np.ndarray, psf: Psf, config: RunConfig) -> tuple[Measurement, Any]:
     """Return what a solver is given, padded, and where in it the stack is."""
-    posed, inside = measurement(without(stack, judges), psf.radius, network_stride(config.network))
+    posed, inside = measurement(without(stack, judges), psf.radius, network_stride(config.network.levels))
     posed.observed[inside] &= ~judges
     return posed, inside
 
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seeds", default="0", help="of held-out pixels and training, separated by commas")
     options.add_argument("--steps", type=int, help="of ours, at most; by default the pipeline's")
     options = options.parse_args(arguments)
-    changes = (*SHORT_TRAINING, "training.patch={z: 16, y: 20, x: 20}", "classical.tv_iterations=20")
+    changes = (*SHORT_TRAINING, "training.patch={z: 16, y: 20, x: 20}")
     with begin("widefield", options, {"crop": "14,24,24"}, changes) as study:
         stack = read(options)
         if options.steps is not None:

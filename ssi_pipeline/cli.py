@@ -52,7 +52,7 @@ def _state_folder(options: argparse.Namespace) -> Path | None:
 
 
 def _init(options: argparse.Namespace) -> int:
-    from ssi_pipeline.config.template import template_text
+    from ssi_pipeline.config.template import first_template_text, template_text
 
     path: Path = options.config
     if path.exists():
@@ -60,7 +60,7 @@ def _init(options: argparse.Namespace) -> int:
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist")
     with path.open("x", encoding="utf-8") as stream:  # also where it came to be this moment
-        stream.write(template_text())
+        stream.write(template_text() if options.all else first_template_text())
     _out.print(f"wrote {path}: set input.path, output.path and psf, then `ssi plan {path}`")
     return ExitStatus.COMPLETE
 

@@ -38,6 +38,7 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     init = add("init", "write a commented configuration to edit")
     init.add_argument("config", type=Path, help="the file to write, for instance run.yaml")
+    init.add_argument("--all", action="store_true", help="with all options (default: the ten that are set first)")
     add("schema", "print the JSON schema of a configuration, for editors and checks")
     _add_run(add)
     _add_results(add)

@@ -20,7 +20,7 @@ from ssi_pipeline.storage.records import Kind, TaskRecord
 TINY: dict[str, Any] = {
     "network": {"width": 4, "levels": 2},
     # few steps make a poor network: without a rival it is what the tests want to see at work
-    "training": {"steps": 8, "patch": 32, "batch": 1, "validate_every": 4, "attempts": 1, "select": "network"},
+    "training": {"steps": 8, "patch": 32, "batch": 1, "attempts": 1, "select": "network"},
 }
 SERIAL = {"kind": "serial", "device": "cpu"}
 GAUSSIAN = {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}}

@@ -64,7 +64,8 @@ def posed(
     solver: str, psf: Psf | None, y: NDArray[np.floating], calibration: ChannelCalibration = PLAIN, **sections: Any
 ) -> tuple[Problem, Given]:
     """Pose the problem of one image (z) y x, all of it observed; impulses are not looked for."""
-    sections = {"masking": {"impulse_sigma": None}, "tiling": {"dimensions": y.ndim}, **sections}
+    sensor = {"impulse_share": 0, **sections.get("sensor", {})}
+    sections = {"tiling": {"dimensions": y.ndim}, **sections, "sensor": sensor}
     problem = build_problem(psf, calibration, config_for(solver, **sections), "cpu")
     image = torch.from_numpy(np.asarray(y, np.float32))
     return problem, look(problem, image, torch.ones_like(image, dtype=torch.bool))

@@ -139,7 +139,7 @@ def run_solver(solver: str, degraded: Degraded, seed: int) -> Restored:
 
     config = configuration(solver, degraded.changes)
     psf = Psf(degraded.psf[None].astype(np.float32))
-    posed, inside = measurement(degraded.counts, max(psf.radius), network_stride(config.network))
+    posed, inside = measurement(degraded.counts, max(psf.radius), network_stride(config.network.levels))
     started = time.perf_counter()
     calibration = calibrate([posed], psf, config)
     found = solve(build_problem(psf, calibration, config, choose_device(config.executor.device)), posed, seed)

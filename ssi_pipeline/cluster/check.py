@@ -89,7 +89,7 @@ def _four_tiles(folder: Path, name: str, executor: dict[str, Any]) -> RunConfig:
             "psf": {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}},
             "tiling": {"core": _SIDE},
             "network": {"width": 4, "levels": 2},
-            "training": {"steps": 10, "patch": 32, "batch": 1, "validate_every": 5, "attempts": 1},
+            "training": {"steps": 10, "patch": 32, "batch": 1, "attempts": 1},
             "executor": executor,
         },
         base=folder,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.executors.sharing import asks_for_gpus
 
 HERE = "here"
 """The client, among the places whose versions are compared."""
@@ -66,12 +67,12 @@ def _input(found: dict[str, Any], config: RunConfig) -> Finding:
 
 def _gpu(found: dict[str, Any], config: RunConfig) -> Finding:
     wanted, site = config.executor.device, config.executor.slurm
-    asked = wanted == "cuda" or (wanted == "auto" and (site.gres or site.gpus_per_node))
+    asked = wanted == "cuda" or (wanted == "auto" and asks_for_gpus(config.executor))
     if isinstance(found["gpus"], dict):
         return Finding(False, f"torch on the node: {found['gpus']['error']}")
     if not asked:
         return Finding(True, f"no GPU asked for; torch on the node sees {len(found['gpus'])}")
     text = f"torch on the node sees {len(found['gpus'])} GPUs ({', '.join(found['gpus']) or 'none'})"
     enough = len(found["gpus"]) >= site.workers_per_job
-    hint = "" if enough else f"; expected {site.workers_per_job}, one for each worker of a job: see gres, gpus_per_node"
+    hint = "" if enough else f"; expected {site.workers_per_job}, one for each worker of a job: see slurm.gres"
     return Finding(enough, text + f", CUDA_VISIBLE_DEVICES is {found['visible']}" + hint)

@@ -35,8 +35,7 @@ class ExecutorConfig(Section):
     ``workers_per_gpu``: processes that share one.
     ``profile``: a YAML file with the keys of ``slurm`` that a site's users share.
     ``tile_limit_s``: longest time of one task before its worker is taken for hung; 'auto' follows the others.
-    ``infrastructure_failures``: lost workers and failing nodes in a row, with nothing done in between,
-    that end the run. ``dashboard``: address of dask's dashboard; None: there is none.
+    ``dashboard``: address of dask's dashboard; None: there is none.
     """
 
     kind: Literal["serial", "dask", "slurm"] = "dask"
@@ -48,9 +47,6 @@ class ExecutorConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus: Count | Annotated[tuple[_Gpu, ...], Field(min_length=1, max_length=1024)] | None = None
     workers_per_gpu: Annotated[PositiveInt, up_to(64)] = 1
-    tile_attempts: Count = 2
-    worker_losses: Count = 3
-    infrastructure_failures: Annotated[PositiveInt, up_to(1_000_000_000)] = 100
     tile_limit_s: Seconds | Literal["auto"] | None = "auto"
     dashboard: str | None = None
     profile: Path | None = None

@@ -24,10 +24,6 @@ _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: 
 _BOUNDS = (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "of at most"))
 
 
-_MOVED = {"training.sensor": "sensor.kind"}
-"""Options that were elsewhere in an earlier version."""
-
-
 _FEW = 2
 """Options of one name in several sections that are worth naming all; 'kind' says nothing."""
 
@@ -66,8 +62,6 @@ def _line(place: _Place, item: Any, one_psf: bool) -> str:
             return f"{where}.kind: {_unknown(item['ctx']['tag'], _kinds(place.annotation))}"
         case "union_tag_not_found":
             return f"{where}.kind: missing; expected {_either(map(repr, _kinds(place.annotation)))}"
-        case "extra_forbidden" if where in _MOVED:
-            return f"{where}: unknown key; it is '{_MOVED[where]}' now"
         case "extra_forbidden":
             return f"{where}: unknown key{_hint_for_key(str(place.names[-1]), _locate(item['loc'][:-1]).annotation)}"
         case "beyond_reason":

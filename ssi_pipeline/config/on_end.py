@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -16,7 +16,6 @@ class OnEndConfig(Section):
     """
 
     command: str | None = Field(default=None, exclude=True, repr=False)
-    when: Literal["always", "success", "failure"] = "always"
     timeout_s: Annotated[PositiveInt, up_to(10_000_000)] = 60
 
     @field_validator("command")

@@ -10,12 +10,11 @@ from ssi_pipeline.config.section import Float, NonNegativeFloat, PositiveFloat, 
 
 
 class SensorConfig(Section):
-    """Noise and clipping, in the units of the input; None: estimated for each channel. 'none': does not clip.
+    """Noise and clipping, in the units of the input; None: estimated for each channel. 'none': does not clip there.
 
     ``impulse_share``: 0 says that there are no hot or dead pixels, and that none is to be looked for.
     """
 
-    kind: Literal["auto", "linear"] = "auto"
     offset: Float | None = None
     alpha: NonNegativeFloat | None = None
     sigma: PositiveFloat | None = None
@@ -26,8 +25,11 @@ class SensorConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> SensorConfig:
         limits = [limit for limit in (self.low, self.high) if isinstance(limit, float)]
-        if self.kind == "linear" and limits:
-            raise ValueError("kind: linear never clips, but low or high is a number: leave them out, or set kind: auto")
         if len(limits) == 2 and limits[0] >= limits[1]:
             raise ValueError(f"low is {limits[0]:g} and high is {limits[1]:g}: expected low < high")
         return self
+
+    @property
+    def clips(self) -> bool:
+        """Whether the sensor may clip."""
+        return not self.low == self.high == "none"

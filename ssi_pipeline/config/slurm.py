@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from ssi_pipeline.config.section import PositiveInt, Seconds, Section, up_to
 
@@ -17,7 +17,7 @@ class SlurmConfig(Section):
     """What a job that holds workers asks of SLURM; each job holds ``workers_per_job`` of them, on one node.
 
     ``walltime``: hours:minutes:seconds, or days-hours:minutes:seconds. ``cpus``: cores of one worker; None is
-    ``executor.threads``. ``gres``, ``gpus_per_node``: of one job; one process computes on one GPU.
+    ``executor.threads``. ``gres``: of one job; one process computes on one GPU.
     ``scratch``: a folder on the node for what a worker keeps there. ``interface``: the network interface that
     scheduler and workers listen on, for instance ib0. ``prologue``: lines of shell that are run before a worker starts.
     ``directives``: further lines for sbatch, without ``#SBATCH``.
@@ -26,11 +26,8 @@ class SlurmConfig(Section):
 
     partition: _LINE | None = None
     account: _LINE | None = None
-    qos: _LINE | None = None
-    constraint: _LINE | None = None
     walltime: str = "04:00:00"
     gres: _LINE | None = None
-    gpus_per_node: Annotated[PositiveInt, up_to(1024)] | None = None
     workers_per_job: Annotated[PositiveInt, up_to(4096)] = 1
     cpus: Annotated[PositiveInt, up_to(4096)] | None = None
     prologue: tuple[str, ...] = ()
@@ -58,12 +55,6 @@ class SlurmConfig(Section):
         if _seconds(value) < 60:
             raise ValueError(f"walltime is {value!r}: SLURM counts in minutes, expected at least '00:01:00'")
         return value
-
-    @model_validator(mode="after")
-    def _check(self) -> SlurmConfig:
-        if self.gres is not None and self.gpus_per_node is not None:
-            raise ValueError("gres and gpus_per_node ask for the same thing: keep the one that your site uses")
-        return self
 
     @property
     def walltime_s(self) -> int:

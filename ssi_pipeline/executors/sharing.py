@@ -58,15 +58,16 @@ def known_device(section: ExecutorConfig) -> Device | None:
     if section.device != "auto":
         return section.device
     if section.kind == "slurm":
-        return "cuda" if _asks_for_gpus(section) else None
+        return "cuda" if asks_for_gpus(section) else None
     if section.address is not None:
         return None
     return "cuda" if section.gpus is not None or own_cards(section).names else "cpu"
 
 
-def _asks_for_gpus(section: ExecutorConfig) -> bool:
+def asks_for_gpus(section: ExecutorConfig) -> bool:
+    """Tell whether the jobs of a configuration ask SLURM for GPUs."""
     site = section.slurm
-    if site.gpus_per_node or "gpu" in (site.gres or ""):
+    if "gpu" in (site.gres or ""):
         return True
     asked = (line.strip() for line in site.directives)
     return any(line.startswith(("--gpus", "-G")) or (line.startswith("--gres") and "gpu" in line) for line in asked)

@@ -90,10 +90,7 @@ def quoted_with_variables(text: str) -> str:
 def _directives(section: ExecutorConfig, state: Path) -> list[str]:
     site = section.slurm
     asked = {
-        "qos": site.qos,
-        "constraint": site.constraint,
         "gres": site.gres,
-        "gpus-per-node": site.gpus_per_node,
         "output": f'"{log_pattern(state)}"',
     }
     return [f"--{key}={value}" for key, value in asked.items() if value is not None] + list(site.directives)

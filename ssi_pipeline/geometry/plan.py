@@ -1,18 +1,15 @@
-"""From a volume and a configuration to a plan, or to a clear refusal."""
+"""From a volume and a request to a plan, or to a clear refusal."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-from ssi_pipeline.config import RunConfig
-from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.boxes import Box, Ints
-from ssi_pipeline.geometry.cost import patch_shape, worker_bytes
-from ssi_pipeline.geometry.halo import network_stride, required_halo
+from ssi_pipeline.geometry.request import TileNeeds, TilingRequest
 from ssi_pipeline.geometry.tiles import TilePlan
-from ssi_pipeline.geometry.volume import AXES, SPATIAL, Volume
+from ssi_pipeline.geometry.volume import AXES, SPATIAL, Axis, Volume, per_axis
 
 _MAX_CORE = {2: 1024, 3: 192}
 _CORE_STEP = {2: 64, 3: 16}
@@ -28,38 +25,31 @@ _MEMORY_SHARE = 0.6
 """Part of a worker's memory that a tile may take; the rest is for what the estimate does not see."""
 
 
-def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory: int) -> TilePlan:
+def make_plan(volume: Volume, request: TilingRequest, worker_memory: int) -> TilePlan:
     """Cut a volume into tiles and blocks.
 
     Parameters
     ----------
-    psf_radius
-        Radius of the PSF's support (z y x, pixels); the largest one where channels differ.
     worker_memory
         Bytes that one worker may use.
 
     Raises
     ------
     GeometryError
-        The region, tile, shard or halo asked for is impossible; the message says what would do.
+        The region, tile or shard asked for is impossible; the message says what would do.
     """
-    roi = region_of_interest(volume, config)
-    dimensions = config.tiling.dimensions
+    roi, needs, dimensions = region_of_interest(volume, request.roi), request.needs, request.dimensions
     t, c, z, y, x = (b - a for a, b in roi)
     extent = (z, y, x)
-    spatial = (dimensions == 3, True, True)
-    stride = tuple(network_stride(config.network) if on and config.method.network else 1 for on in spatial)
-    halo = _halo(config, psf_radius)
-    pad = tuple(r if on and config.method.computes else 0 for r, on in zip(psf_radius, spatial, strict=True))
-    reachable = tuple(n + 2 * p for n, p in zip(volume.shape[2:], pad, strict=True))
-    automatic = _auto_core(config, extent, halo, reachable, worker_memory)
-    core = per_axis(config.tiling.core, automatic, dimensions, 1)
-    if config.output.shard is None and config.output.chunk is None:
+    reachable = tuple(n + 2 * p for n, p in zip(volume.shape[2:], needs.pad, strict=True))
+    automatic = _auto_core(request, extent, reachable, worker_memory)
+    core = per_axis(request.core, automatic, dimensions, 1)
+    if request.shard is None and request.chunk is None:
         # no larger than the image, or shards would be as large as what was asked for
         step = _CORE_STEP[dimensions]
         core = tuple(min(c, -(-n // step) * step) for c, n in zip(core, extent, strict=True))
-    blend = _blend(config, core, extent)
-    shard, chunk = _shard_and_chunk(config, core)
+    blend = _blend(request, core, extent)
+    shard, chunk = _shard_and_chunk(request, core)
     origin = tuple(a for a, _ in roi[2:])
     available = Box(tuple(-o for o in origin), tuple(n - o for n, o in zip(volume.shape[2:], origin, strict=True)))
     plan = TilePlan(
@@ -68,25 +58,25 @@ def make_plan(volume: Volume, config: RunConfig, psf_radius: Ints, worker_memory
         bounds=available,
         core=core,
         blend=blend,
-        halo=halo,
-        pad=pad,
-        stride=stride,
+        halo=needs.halo,
+        pad=needs.pad,
+        stride=needs.stride,
         shard=shard,
         chunk=chunk,
     )
     _refuse_many_tiles(plan)
-    _refuse_large_psf(plan, psf_radius)
-    _refuse_small_patch(plan, config)
-    _refuse_small_image(plan, config)
-    _refuse_memory(plan, config, worker_memory)
+    _refuse_large_psf(plan)
+    _refuse_small_patch(plan, needs)
+    _refuse_small_image(plan, needs)
+    _refuse_memory(plan, needs, worker_memory)
     return plan
 
 
-def region_of_interest(volume: Volume, config: RunConfig) -> tuple[tuple[int, int], ...]:
+def region_of_interest(volume: Volume, roi: Mapping[Axis, tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """Return (start, stop) along t c z y x."""
     region = []
     for axis, n in zip(AXES, volume.shape, strict=True):
-        start, stop = config.input.roi.get(axis, (0, n))
+        start, stop = roi.get(axis, (0, n))
         if stop > n:
             raise GeometryError(f"input.roi.{axis} ends at {stop}, but the image has {n} along {axis}")
         region.append((start, stop))
@@ -98,34 +88,12 @@ def region_of_interest(volume: Volume, config: RunConfig) -> tuple[tuple[int, in
     return tuple(region)
 
 
-def per_axis(value: int | Mapping[SpatialAxis, int] | None, default: Ints, dimensions: int, flat: int) -> Ints:
-    """Return z y x from an integer (for all tiled axes), a mapping, or the default; ``flat`` is z in 2D."""
-    if value is None:
-        values = default
-    elif isinstance(value, Mapping):
-        values = tuple(value.get(axis, d) for axis, d in zip(SPATIAL, default, strict=True))
-    else:
-        values = (value, value, value)
-    return values if dimensions == 3 else (flat, *values[1:])
-
-
-def _halo(config: RunConfig, psf_radius: Ints) -> Ints:
-    needed = required_halo(config, psf_radius)
-    asked = per_axis(config.tiling.halo, needed, config.tiling.dimensions, 0)
-    if any(a < n for a, n in zip(asked, needed, strict=True)):
-        raise GeometryError(
-            f"tiling.halo is {_show(asked)}, but the PSF and the network need at least {_show(needed)}; "
-            "a halo can only be enlarged: leave tiling.halo out"
-        )
-    return asked
-
-
-def _auto_core(config: RunConfig, extent: Ints, halo: Ints, reachable: Ints, memory: int) -> Ints:
+def _auto_core(request: TilingRequest, extent: Ints, reachable: Ints, memory: int) -> Ints:
     """The largest core whose tile fits a worker, evened out so that the last tile is no sliver."""
-    dimensions = config.tiling.dimensions
+    dimensions = request.dimensions
     step = _CORE_STEP[dimensions]
     side = _MAX_CORE[dimensions]
-    while side > step and not _fits(config, _even(extent, side, step, dimensions), halo, reachable, memory):
+    while side > step and not _fits(request, _even(extent, side, step, dimensions), reachable, memory):
         side -= step
     return _even(extent, side, step, dimensions)
 
@@ -139,38 +107,35 @@ def _even(extent: Ints, side: int, step: int, dimensions: int) -> Ints:
     return tuple(core) if dimensions == 3 else (1, *core[1:])
 
 
-def _fits(config: RunConfig, core: Ints, halo: Ints, reachable: Ints, memory: int) -> bool:
-    margin = (h + (_MAX_BLEND[config.tiling.dimensions] if h else 0) for h in halo)
+def _fits(request: TilingRequest, core: Ints, reachable: Ints, memory: int) -> bool:
+    margin = (h + (_MAX_BLEND[request.dimensions] if h else 0) for h in request.needs.halo)
     domain = tuple(min(c + 2 * m, n) for c, m, n in zip(core, margin, reachable, strict=True))
-    return worker_bytes(config, domain) <= _MEMORY_SHARE * memory
+    return request.needs.worker_bytes(domain) <= _MEMORY_SHARE * memory
 
 
-def _blend(config: RunConfig, core: Ints, extent: Ints) -> Ints:
+def _blend(request: TilingRequest, core: Ints, extent: Ints) -> Ints:
     """A sixth of the core where neighbours are solved apart; none where they share one function of finite reach."""
-    dimensions = config.tiling.dimensions
-    wanted = config.method.blend
-    apart = wanted == "always" or (wanted == "own networks" and config.training.scope != "shared")
-    default = tuple(min(_MAX_BLEND[dimensions], c // 6) if apart else 0 for c in core)
-    blend = per_axis(config.tiling.blend, default, dimensions, 0)
+    most = _MAX_BLEND[request.dimensions] if request.needs.blended else 0
+    blend = per_axis(request.blend, tuple(min(most, c // 6) for c in core), request.dimensions, 0)
     for axis, b, c in zip(SPATIAL, blend, core, strict=True):
         if 2 * b > c:
             raise GeometryError(f"tiling.blend is {b} along {axis}: at most half of the core, {c // 2}, is possible")
     return tuple(b if n > c else 0 for b, c, n in zip(blend, core, extent, strict=True))
 
 
-def _shard_and_chunk(config: RunConfig, core: Ints) -> tuple[Ints, Ints]:
-    dimensions = config.tiling.dimensions
+def _shard_and_chunk(request: TilingRequest, core: Ints) -> tuple[Ints, Ints]:
+    dimensions = request.dimensions
     chunk_default = tuple(_largest_divisor(c, _MAX_CHUNK[dimensions]) for c in core)
-    if config.output.ome_zarr == "0.4":
+    if not request.sharded:
         # zarr v2 has no shards: the unit of writing is the chunk
-        if config.output.shard is not None:
+        if request.shard is not None:
             raise GeometryError("output.shard needs ome_zarr '0.5': OME-Zarr 0.4 (zarr v2) has no shards; set chunk")
-        chunk = per_axis(config.output.chunk, chunk_default, 3, 1)
+        chunk = per_axis(request.chunk, chunk_default, 3, 1)
         _refuse_indivisible("tiling.core", core, "output.chunk", chunk)
         return chunk, chunk
-    shard = per_axis(config.output.shard, core, 3, 1)
+    shard = per_axis(request.shard, core, 3, 1)
     chunk_default = tuple(_largest_divisor(s, _MAX_CHUNK[dimensions]) for s in shard)
-    chunk = per_axis(config.output.chunk, chunk_default, 3, 1)
+    chunk = per_axis(request.chunk, chunk_default, 3, 1)
     _refuse_indivisible("tiling.core", core, "output.shard", shard)
     _refuse_indivisible("output.shard", shard, "output.chunk", chunk)
     return shard, chunk
@@ -202,21 +167,21 @@ def _refuse_many_tiles(plan: TilePlan) -> None:
             )
 
 
-def _refuse_large_psf(plan: TilePlan, psf_radius: Ints) -> None:
+def _refuse_large_psf(plan: TilePlan) -> None:
     """Refuse a PSF wider than what can be read; ``plan.pad`` is 0 where the PSF is not used."""
-    for axis, radius, size, pad in zip(SPATIAL, psf_radius, plan.bounds.shape, plan.pad, strict=True):
-        if pad and 2 * radius + 1 > size:
+    for axis, radius, size in zip(SPATIAL, plan.pad, plan.bounds.shape, strict=True):
+        if 2 * radius + 1 > size:
             raise GeometryError(
                 f"the PSF spans {2 * radius + 1} pixels along {axis}, more than the image ({size}): "
                 "lower psf.energy, or crop the PSF"
             )
 
 
-def _refuse_small_patch(plan: TilePlan, config: RunConfig) -> None:
+def _refuse_small_patch(plan: TilePlan, needs: TileNeeds) -> None:
     """Refuse training patches in which no pixel has its whole PSF."""
-    if not config.method.network:
+    if needs.patch is None:
         return
-    patch = patch_shape(config, plan.domain_shape)
+    patch = needs.patch.cut(plan.domain_shape)
     for axis, size, radius in zip(SPATIAL, patch, plan.pad, strict=True):
         if size <= 2 * radius:
             raise GeometryError(
@@ -225,9 +190,9 @@ def _refuse_small_patch(plan: TilePlan, config: RunConfig) -> None:
             )
 
 
-def _refuse_small_image(plan: TilePlan, config: RunConfig) -> None:
+def _refuse_small_image(plan: TilePlan, needs: TileNeeds) -> None:
     """Refuse images that a network's poolings leave nothing of."""
-    least = config.method.least_side
+    least = needs.least_side
     for axis, size in list(zip(SPATIAL, plan.bounds.shape, strict=True))[3 - plan.dimensions :]:
         if size < least:
             raise GeometryError(
@@ -235,8 +200,8 @@ def _refuse_small_image(plan: TilePlan, config: RunConfig) -> None:
             )
 
 
-def _refuse_memory(plan: TilePlan, config: RunConfig, memory: int) -> None:
-    needed = worker_bytes(config, plan.domain_shape)
+def _refuse_memory(plan: TilePlan, needs: TileNeeds, memory: int) -> None:
+    needed = needs.worker_bytes(plan.domain_shape)
     if needed > memory:
         raise GeometryError(
             f"a tile of core {_show(plan.core)} needs about {needed / 2**30:.1f} GiB per worker, but there are "

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from ssi_pipeline.config.section import Axis, SpatialAxis
+from ssi_pipeline.geometry.boxes import Ints
+
+SpatialAxis = Literal["z", "y", "x"]
+Axis = Literal["t", "c", "z", "y", "x"]
+
+Sizes = int | Mapping[SpatialAxis, int] | None
+"""Of a tile, as a user gives them: of all tiled axes, by axis, or left to the plan."""
 
 AXES: tuple[Axis, ...] = ("t", "c", "z", "y", "x")
 SPATIAL: tuple[SpatialAxis, ...] = ("z", "y", "x")
@@ -40,3 +48,14 @@ class Volume:
         """Return for instance ``zyx 40 x 201 x 101 uint16``."""
         sizes = " x ".join(str(n) for axis, n in zip(AXES, self.shape, strict=True) if axis in self.axes)
         return f"{self.axes} {sizes} {self.dtype}"
+
+
+def per_axis(value: Sizes, default: Ints, dimensions: int, flat: int) -> Ints:
+    """Return z y x from an integer (for all tiled axes), a mapping, or the default; ``flat`` is z in 2D."""
+    if value is None:
+        values = default
+    elif isinstance(value, Mapping):
+        values = tuple(value.get(axis, d) for axis, d in zip(SPATIAL, default, strict=True))
+    else:
+        values = (value, value, value)
+    return values if dimensions == 3 else (flat, *values[1:])

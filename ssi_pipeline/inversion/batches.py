@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.geometry.cost import patch_shape
 from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import draw_mask, hide
 from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.needs import patch_needs
 from ssi_pipeline.physics.forward import ForwardModel
 
 _LEAST_STEPS = 4
@@ -56,11 +56,11 @@ class Schedule:
 
 
 class Batches:
-    """Draws batches; every ``masking.refresh`` steps it takes a tile and draws a new mask J for all of it.
+    """Draws batches; now and then it takes a tile and draws a new mask J for all of it.
 
-    Without ``refresh`` a mask serves until as many pixels were drawn as the tile has, but not so long that
-    another tile is seen less than four times in all steps; and for four steps at least. Several tiles take turns in an
-    order that is shuffled for each round.
+    A mask serves until as many pixels were drawn as the tile has, but not so long that another tile is seen less
+    than four times in ``steps``; and for four steps at least. Several tiles take turns in an order that is shuffled
+    for each round.
     """
 
     def __init__(self, problem: Problem, tiles: Sequence[Tile], schedule: Schedule, rng: torch.Generator) -> None:
@@ -68,16 +68,16 @@ class Batches:
         steps, self._batch = schedule.steps, schedule.batch
         self._most = steps // (_ROUNDS * len(tiles)) if len(tiles) > 1 else steps
         self._round: list[int] = []
-        self._symmetries = problem.forward.symmetries if problem.config.training.augment == "auto" else []
+        self._symmetries = problem.forward.symmetries
         self._left = 0
 
     def draw(self) -> Batch:
         """Return the next batch."""
-        problem, config = self._problem, self._problem.config
+        problem = self._problem
         if self._left == 0:
             self._draw_mask()
             once = self._tile.y.numel() // (self._batch * math.prod(self._size))
-            self._left = config.masking.refresh or max(min(once, self._most), _LEAST_STEPS)
+            self._left = max(min(once, self._most), _LEAST_STEPS)
         self._left -= 1
         windows = [self._window() for _ in range(self._batch)]
         x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b 2 (z) y x
@@ -120,8 +120,8 @@ def training_patch(problem: Problem, domain: tuple[int, ...]) -> tuple[int, ...]
     ConfigError
         A configured patch (or the domain itself) is not larger than the PSF.
     """
-    size = patch_shape(problem.config, (1,) * (3 - len(domain)) + domain)[-len(domain) :]
-    radius, stride = problem.forward.radius, network_stride(problem.config.network)
+    size = patch_needs(problem.config).cut((1,) * (3 - len(domain)) + domain)[-len(domain) :]
+    radius, stride = problem.forward.radius, network_stride(problem.config.network.levels)
     if problem.config.training.patch is None:
         least = (-(-(3 * r + _PATCH_MARGIN) // stride) * stride for r in radius)
         size = tuple(min(max(s, n), d) for s, n, d in zip(size, least, domain, strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssi_pipeline.config import NormalisationConfig, RunConfig
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.knob import choose_knob
 from ssi_pipeline.inversion.classical.table import calibrated, configured_knob
@@ -20,6 +20,9 @@ from ssi_pipeline.inversion.sensor import as_configured, estimate_sensor
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics.psf import Psf, psf_values
 
+_PERCENTILES = (1.0, 99.8)
+"""That become 0 and 1, as StarDist normalises (Schmidt et al. 2018): sparse bright structures keep their range."""
+
 
 def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig) -> ChannelCalibration:
     """Estimate the constants of a channel from samples of it, without truth.
@@ -31,7 +34,7 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     psf
         None where there is no blur.
     """
-    offset, scale, minimum = _statistics(samples, config.normalisation)
+    offset, scale, minimum = _statistics(samples)
     if scale == 0:
         return ChannelCalibration(offset, 0.0, 0.0, 0.0, 0.0, 1.0, minimum, empty=True)
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
@@ -80,13 +83,13 @@ def _tuned(problem: Problem, samples: Sequence[Measurement]) -> float | None:
     return choose_knob(problem, name, samples).knob if configured is None else configured
 
 
-def _statistics(samples: Sequence[Measurement], config: NormalisationConfig) -> tuple[float, float, float]:
+def _statistics(samples: Sequence[Measurement]) -> tuple[float, float, float]:
     """Return (offset, scale, minimum); scale 0 where all is constant."""
     seen = [s.y[s.observed] for s in samples if s.observed.any()]
     if not seen:
         return 0.0, 0.0, 0.0
     values = np.concatenate(seen)
-    low, high = np.percentile(values, [config.low_percentile, config.high_percentile])
+    low, high = np.percentile(values, _PERCENTILES)
     if high <= low:  # nearly empty: a few bright pixels beyond both percentiles
         low, high = values.min(), values.max()
     return float(low), float(high) - float(low), float(values.min())

@@ -45,14 +45,11 @@ class Inverse(nn.Module):
         self._layout = torch.channels_last if axes == 2 else torch.channels_last_3d
         self.network = build_network(config, axes, rng)
         self.network.to(memory_format=self._layout)  # type: ignore[call-overload]  # missing in torch's stubs
-        self._inputs = 2 if config.wiener_input else 1
-        self._residual = config.residual
 
     def forward(self, channels: Tensor) -> Tensor:
         """Estimate x from the prepared channels."""
-        inputs = channels[:, : self._inputs].contiguous(memory_format=self._layout)
-        correction: Tensor = self.network(inputs)[:, 0]
-        return channels[:, 1] + correction if self._residual else correction
+        correction: Tensor = self.network(channels.contiguous(memory_format=self._layout))[:, 0]
+        return channels[:, 1] + correction
 
 
 def through(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:

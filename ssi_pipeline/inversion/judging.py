@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.inversion.masking import Stream, generator, hide
+from ssi_pipeline.inversion.masking import HOLDOUT, Stream, generator, hide
 from ssi_pipeline.inversion.problem import Problem, Tile
 from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
@@ -82,18 +82,18 @@ def noise_of(problem: Problem, tile: Tile) -> Noise:
     return Noise(variance.clamp(min=max(_FLOOR * typical, 1e-12)), typical > _LEAST_VARIANCE)
 
 
-def disjoint_masks(tile: Tile, holdout: float, seed: int) -> Iterator[Tensor]:
-    """Yield up to four masks J of a share ``holdout`` of the pixels each; no two share a pixel, the first is V."""
+def disjoint_masks(tile: Tile, seed: int) -> Iterator[Tensor]:
+    """Yield up to four masks J of a share ``HOLDOUT`` of the pixels each; no two share a pixel, the first is V."""
     drawn = torch.rand(tuple(tile.y.shape), generator=generator(seed, Stream.HELDOUT))
-    for k in range(min(_MASKS, int(1 / holdout))):
-        yield ((drawn >= k * holdout) & (drawn < (k + 1) * holdout)).to(tile.y.device)
+    for k in range(min(_MASKS, int(1 / HOLDOUT))):
+        yield ((drawn >= k * HOLDOUT) & (drawn < (k + 1) * HOLDOUT)).to(tile.y.device)
 
 
 def heldout_excess(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
     """Mean over J of (g f(m_J y) - y)^2 on J, less the variance of the noise."""
     masking, forward = problem.config.masking, problem.forward
     losses = []
-    for k, mask in enumerate(disjoint_masks(tile, masking.holdout, seed)):
+    for k, mask in enumerate(disjoint_masks(tile, seed)):
         judged = forward.crop(mask & usable)
         if not bool(judged.any()):
             continue

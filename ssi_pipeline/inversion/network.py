@@ -13,6 +13,9 @@ from ssi_pipeline.config import NetworkConfig
 _SLOPE = 0.1
 """Slope of the activation below zero: no unit can die."""
 
+_INPUTS = 2
+"""The repaired image and its Wiener solution."""
+
 _CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -47,38 +50,12 @@ class UNet(nn.Module):
         return result
 
 
-class ConvNet(nn.Module):
-    """``depth`` 3-convolutions at full resolution; maps b x inputs x (z) y x to b x 1 x (z) y x."""
-
-    def __init__(self, axes: int, inputs: int, width: int, depth: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for i in range(depth):
-            layers += [_CONV[axes](width if i else inputs, width, 3, padding=1), nn.LeakyReLU(_SLOPE, inplace=True)]
-        self.body = nn.Sequential(*layers)
-        self.head = _CONV[axes](width, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the network."""
-        result: Tensor = self.head(self.body(x))
-        return result
-
-
-def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> nn.Module:
-    """Build an untrained network for ``axes`` spatial axes.
-
-    With ``residual`` the head starts at zero, so that training starts exactly at the Wiener solution.
-    """
-    inputs = 2 if config.wiener_input else 1
-    network: UNet | ConvNet
+def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> UNet:
+    """Build an untrained network for ``axes`` spatial axes; its head is zero, so that f is the Wiener solution."""
     with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator when they are made
-        if config.kind == "unet":
-            network = UNet(axes, inputs, config.width, config.levels)
-        else:
-            network = ConvNet(axes, inputs, config.width, config.depth)
+        network = UNet(axes, _INPUTS, config.width, config.levels)
     _initialise(network, rng)
-    if config.residual:
-        nn.init.zeros_(network.head.weight)
+    nn.init.zeros_(network.head.weight)
     return network
 
 

@@ -7,13 +7,20 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
 
 _MIDDLE = 0.5
 """Normalised intensity whose noise weighs the total variation."""
+
+
+KNEE = 0.2
+"""Of the variation, in standard deviations of the noise: edges stay, flat regions are smoothed. Measured with other
+knees on five images: docs/experiments.md."""
+
+_BOUNDS_WEIGHT = 0.1
+"""Of the squared distance beyond the soft bounds, as Kobayashi et al. (2020) have it."""
 
 
 class Objective:
@@ -24,19 +31,11 @@ class Objective:
         self._low, self._high = normalised_bounds(config, calibration)
         # the noisier the data, the more the prior decides: the weight of a maximum a posteriori estimate
         self._variation = training.total_variation * calibration.noise.variance(_MIDDLE)
-        knee = training.variation_knee
-        self._knee = None if knee is None else knee * math.sqrt(calibration.noise.variance(_MIDDLE))
+        self._knee = KNEE * math.sqrt(calibration.noise.variance(_MIDDLE))
 
     def data(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> Tensor:
-        """Mean loss over the pixels of J; zero, with zero gradient, where a batch has none."""
-        kind, delta = self._training.loss, self._training.huber_delta
-        if kind == "l2":
-            each = (predicted - measured) ** 2
-        elif kind == "l1":
-            each = (predicted - measured).abs()
-        else:
-            each = functional.huber_loss(predicted, measured, reduction="none", delta=delta)
-        return torch.where(hidden, each, 0.0).sum() / hidden.sum().clamp(min=1)
+        """Mean squared error over the pixels of J; zero, with zero gradient, where a batch has none."""
+        return torch.where(hidden, (predicted - measured) ** 2, 0.0).sum() / hidden.sum().clamp(min=1)
 
     def _cost(self, step: Tensor) -> Tensor:
         """Cost of a step between neighbours: its height; beyond the knee only the logarithm of it.
@@ -44,7 +43,7 @@ class Objective:
         The concave cost of robust statistics and sparse gradients (Geman and Reynolds 1992): flat regions are
         smoothed as by total variation, edges keep their height.
         """
-        if self._knee is None or self._knee == 0:
+        if self._knee == 0:
             return step
         return self._knee * torch.log1p(step / self._knee)
 
@@ -52,10 +51,10 @@ class Objective:
         """Soft bounds and total variation of the estimate (b (z) y x), and the norms of the parameters."""
         training = self._training
         total = estimate.new_zeros(())
-        if training.bounds.weight and math.isfinite(self._low):
-            total = total + training.bounds.weight * (self._low - estimate).clamp(min=0).square().mean()
-        if training.bounds.weight and math.isfinite(self._high):
-            total = total + training.bounds.weight * (estimate - self._high).clamp(min=0).square().mean()
+        if math.isfinite(self._low):
+            total = total + _BOUNDS_WEIGHT * (self._low - estimate).clamp(min=0).square().mean()
+        if math.isfinite(self._high):
+            total = total + _BOUNDS_WEIGHT * (estimate - self._high).clamp(min=0).square().mean()
         if self._variation:
             axes = range(1, estimate.ndim)
             total = total + self._variation * sum(self._cost(estimate.diff(dim=a).abs()).mean() for a in axes)

@@ -98,7 +98,7 @@ def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
     normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
     y = to_tensor(normal.astype(np.float32), axes, problem.device)
     observed = to_tensor(measurement.observed, axes, problem.device)
-    heldout = draw_heldout(tuple(y.shape), masking, generator(seed, Stream.HELDOUT)).to(problem.device)
+    heldout = draw_heldout(tuple(y.shape), generator(seed, Stream.HELDOUT)).to(problem.device)
     inside = gaps_of(measurement)
     gaps = None if inside is None else to_tensor(inside, axes, problem.device)
     hidden = hide(y, heldout, masking, generator(seed, Stream.FILL), gaps)

@@ -53,10 +53,11 @@ def estimate_sensor(
     rough = estimate_noise(normal, *ends, dark)
     low, high = sensor_limits(seen, _raw(rough, offset, scale))
     # a sensor that is to be treated as linear has clipped all the same
-    clip_low, clip_high = _limit(low, config.low), _limit(high, config.high)
+    given = (config.low, config.high) if config.clips else (None, None)
+    used_low, used_high = _limit(low, given[0]), _limit(high, given[1])
     limits = (
-        -math.inf if clip_low is None else (clip_low - offset) / scale,
-        math.inf if clip_high is None else (clip_high - offset) / scale,
+        -math.inf if used_low is None else (used_low - offset) / scale,
+        math.inf if used_high is None else (used_high - offset) / scale,
     )
     noise = _raw(estimate_noise(normal, *limits, dark, rough), offset, scale)
     return SensorEstimate(noise.dark, noise.alpha, noise.sigma, low, high)
@@ -78,8 +79,6 @@ def as_configured(found: SensorEstimate, config: SensorConfig) -> SensorEstimate
     """Return the estimate with what the configuration says in place of what was found."""
     given = {"dark": config.offset, "alpha": config.alpha, "sigma": config.sigma}
     used = dataclasses.replace(found, **{name: value for name, value in given.items() if value is not None})
-    if config.kind == "linear":
-        return dataclasses.replace(used, low=None, high=None)
     return dataclasses.replace(used, low=_limit(found.low, config.low), high=_limit(found.high, config.high))
 
 

@@ -67,7 +67,7 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
         problem, tile = with_own_weight(problem, tile, measurement, seed)
     if not enough_heldout(tile):
         return _examined(problem, tile, seed, _unjudged(problem, tile, seed, method), options.judged)
-    if _trains(problem.config, method) and problem.config.training.skip_blank and tile_is_blank(problem, tile):
+    if _trains(problem.config, method) and tile_is_blank(problem, tile):
         if problem.config.training.scope != "per_tile":  # for noise alone its own weight is a large one
             problem, tile = with_own_weight(problem, tile, measurement, seed)
         chosen = dataclasses.replace(_linear(problem, tile, seed), method="blank")

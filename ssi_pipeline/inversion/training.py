@@ -22,6 +22,17 @@ _WARM_UP = 0.05
 _BETAS = (0.9, 0.99)
 """Of Adam. With a memory of 1000 steps (0.999) for squared gradients, steps after a calm stretch are far too large."""
 
+AVERAGING = 0.98
+"""Of the moving average of the parameters, which is what is kept: a memory of 50 steps, from one validation to the
+next, averages out what single masks and patches do."""
+
+VALIDATE_EVERY = 50
+"""Steps between validations, each of which evaluates f on the whole tile: about as long as a few steps take."""
+
+PATIENCE = 8
+"""Validations without a better state after which training stops: most of the default 500 steps, so that a calm
+stretch before the rate falls ends no training; a flat one of thousands of steps ends early."""
+
 State = dict[str, Tensor]
 
 StateWatch = Callable[[int, State], None]
@@ -109,9 +120,9 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         limit.apply()
         optimiser.step()
-        _update(average, inverse, min(training.ema, step / (step + 9)))
+        _update(average, inverse, min(AVERAGING, step / (step + 9)))
         running += data.detach()
-        if step % training.validate_every and step < steps:
+        if step % VALIDATE_EVERY and step < steps:
             continue
         heldout = kept.offer(average, validate(problem, tiles, inverse, average), step)  # waits for the device
         trace.append((step, float(running) / (step - trace[-1][0]), heldout))
@@ -120,7 +131,7 @@ def train(
             watch(step, average)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
-        if step - kept.step >= training.patience * training.validate_every:
+        if step - kept.step >= PATIENCE * VALIDATE_EVERY:
             break
     return Trained({name: p.cpu() for name, p in kept.state.items()}, trace, trace[-1][0], before, kept.loss)
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, WidefieldPsf
-from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.gaussian import gaussian_psf
@@ -25,8 +24,6 @@ VoxelSize = tuple[float, float, float]
 
 _SAME_VOXEL = 0.01
 """Voxel sizes are written by people and rounded; 1 % changes a PSF of 30 pixels by less than a pixel."""
-
-_SYMMETRY = 1e-4
 
 _LARGEST = 1e60
 """Sums of any number of such values, and their products with positions, stay in the range of float64."""
@@ -72,11 +69,6 @@ class Psf:
         except (ValueError, EOFError, TypeError, MemoryError):  # what numpy raises for a damaged header or a short file
             return None
         return cls(values, voxel_size_um) if isinstance(values, np.ndarray) and values.dtype == np.float32 else None
-
-    def symmetric(self, axis: SpatialAxis) -> bool:
-        """Tell whether flipping along ``axis`` changes no value by more than 1e-4 of the peak."""
-        flipped = np.flip(self.values, SPATIAL.index(axis))
-        return bool(np.abs(self.values - flipped).max() <= _SYMMETRY * self.values.max())
 
 
 def psf_values(psf: Psf | None, dimensions: int) -> NDArray[np.float32]:

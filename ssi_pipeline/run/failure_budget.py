@@ -8,6 +8,15 @@ from collections.abc import Callable
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.storage.records import TaskRecord
 
+TILE_ATTEMPTS = 2
+"""Tries of a task whose failure is its own: what fails twice, with all else well, fails always."""
+
+WORKER_LOSSES = 3
+"""Workers that a task may take with it: preemption hits one task thrice by chance, a task that kills does it always."""
+
+INFRASTRUCTURE_FAILURES = 100
+"""In a row, with nothing done in between, that end a run: nodes that come and go lose far fewer so."""
+
 _MOST_OF_A_HOST = 3
 """Failures in a row on one machine, with others at work, after which it gets no more tasks."""
 
@@ -76,7 +85,7 @@ class FailureBudget:
         if self._row > self._in_a_row:
             raise ExecutorError(
                 f"{self._row} failures of workers or machines in a row, and nothing done in between; the last: {why}; "
-                "mend it and run again to resume (executor.infrastructure_failures, and ten of each worker, are borne)"
+                f"fix the cause and rerun to resume (the limit is {self._in_a_row} in a row)"
             )
         if host is not None:
             self._count_host(host, why)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.errors import SsiError, StoppedError
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.redact import redact, secrets_in
@@ -90,14 +89,8 @@ def end_hook(config: RunConfig) -> Iterator[Ending]:
             raise ending.error from error
         raise
     finally:
-        if ending.outcome is not None and _wanted(config.on_end, ending.word):
+        if ending.outcome is not None and config.on_end.command is not None:
             _tell(config, ending)
-
-
-def _wanted(section: OnEndConfig, word: str) -> bool:
-    if section.command is None:
-        return False
-    return section.when == "always" or (section.when == "success") == (word == "complete")
 
 
 def _tell(config: RunConfig, ending: Ending) -> None:

@@ -113,7 +113,7 @@ def _changed_channels(context: Context) -> Iterator[tuple[str, int]]:
         for c, record in latest_records(context.paths.ledger, kind).items():
             if record.status == "done" and record.source and c < context.plan.shape[1]:
                 if kind == "calibrate":
-                    now = samples_source(context, c, config.normalisation.samples)
+                    now = samples_source(context, c)
                 else:
                     places = training_places(context, c, config.training.shared_tiles)
                     now = source_of(context, [(t, c, _inside(context, box)) for t, box in places])

@@ -11,6 +11,7 @@ from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
+from ssi_pipeline.needs import output_sizes, tiling_request
 from ssi_pipeline.physics.psf import Psf, load_psf
 from ssi_pipeline.run.input_checks import refuse_large_chunks, refuse_partial_voxel_size
 from ssi_pipeline.run.overlap import refuse_overlap
@@ -67,7 +68,8 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
 
         check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
-    plan = make_plan(source.volume, config, radius, worker_memory(config.executor))
+    request = tiling_request(config, radius)
+    plan = make_plan(source.volume, request, worker_memory(config.executor))
     basis = basis_of(
         config,
         identity(spec_of(config.input)),
@@ -77,7 +79,8 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions(), notes)
     if not new:
         document = _with_earlier_plan(document)
-    cost = estimate_cost(document.plan, source.volume, config, window=WINDOW_PER_SLOT * workers)
+    written, window = output_sizes(config, source.volume), WINDOW_PER_SLOT * workers
+    cost = estimate_cost(document.plan, source.volume, written, request.needs, window)
     return Prepared(document, psfs, cost, workers)
 
 
@@ -123,7 +126,7 @@ def _with_earlier_plan(document: RunDocument) -> RunDocument:
 
 
 def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
-    start, stop = region_of_interest(volume, config)[1]
+    start, stop = region_of_interest(volume, config.input.roi)[1]
     channels = stop - start
     if len(config.psf) not in (1, channels):
         raise ConfigError(
@@ -141,7 +144,7 @@ def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
 def _metadata(source: Source, config: RunConfig) -> dict[str, Any]:
     """What the output carries over from the input; channels outside the region of interest are left out."""
     metadata = asdict(source.metadata)
-    start, stop = region_of_interest(source.volume, config)[1]
+    start, stop = region_of_interest(source.volume, config.input.roi)[1]
     omero = metadata.get("omero") or {}
     if isinstance(omero.get("channels"), list):
         metadata["omero"] = {**omero, "channels": omero["channels"][start:stop]}

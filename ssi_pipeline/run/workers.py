@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.executors import open_executor
 from ssi_pipeline.executors.sharing import describe_idle, own_cards
+from ssi_pipeline.run import failure_budget
 from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.session import RunSession
@@ -41,9 +42,9 @@ def workers(session: RunSession) -> Iterator[Loop]:
         if idle := describe_idle(config.executor, compute.device):
             display.line(idle)
         # many workers fail many times at once, when a file system or a partition is away
-        in_a_row = max(section.infrastructure_failures, _ROUNDS * (section.workers or 1))
-        budget = FailureBudget(section.worker_losses, in_a_row, executor.avoid, display.line)
-        yield Loop(session, executor, budget, unfit, section.tile_attempts)
+        in_a_row = max(failure_budget.INFRASTRUCTURE_FAILURES, _ROUNDS * (section.workers or 1))
+        budget = FailureBudget(failure_budget.WORKER_LOSSES, in_a_row, executor.avoid, display.line)
+        yield Loop(session, executor, budget, unfit, failure_budget.TILE_ATTEMPTS)
 
 
 def _describe_workers(section: ExecutorConfig, slots: int) -> str:

@@ -23,6 +23,9 @@ from ssi_pipeline.storage.zarr_metadata import Document, edit_attributes, read_a
 UNCERTAINTY = "uncertainty"
 """Name of the image in the output that says how far off each pixel may be."""
 
+_COMPRESSION_LEVEL = 3
+"""Of zstd: its own default. Noise does not compress any better at higher ones."""
+
 OWNER = "ssi_pipeline"
 """Attribute of the output's group that marks it as ours; holds status and provenance."""
 
@@ -76,7 +79,7 @@ def _create_level(
             shards=on_disk((1, 1, *shard)),
             chunks=on_disk((1, 1, *chunk)),
             dtype=dtype,
-            compressors=compressors(3, section.compression_level),
+            compressors=compressors(3, _COMPRESSION_LEVEL),
             dimension_names=tuple(axes),
         )
     else:
@@ -85,7 +88,7 @@ def _create_level(
             shape=on_disk(shape),
             chunks=on_disk((1, 1, *chunk)),
             dtype=dtype,
-            compressors=compressors(2, section.compression_level),
+            compressors=compressors(2, _COMPRESSION_LEVEL),
             chunk_key_encoding={"name": "v2", "separator": "/"},
             # format 2 has no names of dimensions; this is where xarray keeps them
             attributes={"_ARRAY_DIMENSIONS": list(axes)},

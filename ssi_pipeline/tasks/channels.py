@@ -18,7 +18,7 @@ def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
     from ssi_pipeline.inversion.calibrate import calibrate
 
     config = context.document.config
-    samples = sample_measurements(context, job.index, config.normalisation.samples)
+    samples = sample_measurements(context, job.index)
     return calibrate(samples, context.psf(job.index), config).to_json()
 
 

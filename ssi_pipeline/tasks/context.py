@@ -77,7 +77,7 @@ class Context:
     @cached_property
     def origin(self) -> tuple[int, ...]:
         """First position (t c z y x) of the region of interest in the input."""
-        return tuple(start for start, _ in region_of_interest(self.document.volume, self.document.config))
+        return tuple(start for start, _ in region_of_interest(self.document.volume, self.document.config.input.roi))
 
     @cached_property
     def source(self) -> Source:

@@ -18,6 +18,9 @@ from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.reading import noted_reads, read_input
 from ssi_pipeline.tasks.seeds import seed_for
 
+_SAMPLES = 32
+"""Boxes from which a channel is calibrated: two million pixels in 2D, seven in 3D."""
+
 _MOST_SAMPLES = 1000
 """Of a channel, read in search of a finite pixel: a volume that is filled by a thousandth is found with 63 %."""
 
@@ -71,7 +74,7 @@ def fill_nonfinite(y: NDArray[np.float32], finite: NDArray[np.bool_]) -> NDArray
     return np.stack([plane.numpy() for plane in planes]).astype(np.float32)
 
 
-def sample_measurements(context: Context, c: int, count: int) -> list[Measurement]:
+def sample_measurements(context: Context, c: int) -> list[Measurement]:
     """Read boxes of moderate size, spread at random over the time points and the volume of a channel.
 
     Where none of them has a finite pixel, further ones are read until one has.
@@ -81,7 +84,7 @@ def sample_measurements(context: Context, c: int, count: int) -> list[Measuremen
     InputError
         None has.
     """
-    first, further, cells = sample_places(context, c, count)
+    first, further, cells = sample_places(context, c, _SAMPLES)
     samples = _readable(context, c, first)
     if any(s.observed.any() for s in samples):
         return samples
@@ -96,10 +99,10 @@ def sample_measurements(context: Context, c: int, count: int) -> list[Measuremen
     )
 
 
-def samples_source(context: Context, c: int, count: int) -> str:
+def samples_source(context: Context, c: int) -> str:
     """Return what the task that calibrates a channel would have in its record if it read the input now."""
     with noted_reads() as digests, contextlib.suppress(InputError, CorruptDataError):
-        sample_measurements(context, c, count)
+        sample_measurements(context, c)
     return join_digests(digests)
 
 

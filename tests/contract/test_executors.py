@@ -28,7 +28,7 @@ from ssi_pipeline.config import ExecutorConfig, load_config
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import Completed, Executor, open_executor
 from ssi_pipeline.executors.local import open_local
-from ssi_pipeline.run import read_status, run
+from ssi_pipeline.run import failure_budget, read_status, run
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import RunSpec
@@ -199,13 +199,14 @@ def test_a_killed_worker_is_survived(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_tile_that_kills_its_worker_is_set_aside(tmp_path: Path) -> None:
+def test_a_tile_that_kills_its_worker_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk of the input that decodes to 4 GiB, four times what a worker may use; the others are fine."""
+    monkeypatch.setattr(failure_budget, "WORKER_LOSSES", 1)
     image = ramp((24, 32, 32))
     config = make_run(tmp_path, image)
     complete(config)
     document = yaml.safe_load(config.read_text())
-    document["executor"] = {"kind": "dask", "workers": 1, "memory_gib": 1, "worker_losses": 1, "device": "cpu"}
+    document["executor"] = {"kind": "dask", "workers": 1, "memory_gib": 1, "device": "cpu"}
     config.write_text(yaml.safe_dump(document))
     # plane 0 is none of those that tell inputs apart; the channel is calibrated already
     chunk = tmp_path / "in.zarr" / "c" / "0" / "0" / "0"

@@ -76,7 +76,9 @@ def test_denoise(tmp_path: Path, noise: str) -> None:
     assert f"{noise} noise" in (tmp_path / "summary.md").read_text()
 
 
-def test_widefield(tmp_path: Path) -> None:
+def test_widefield(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("primal_dual", "conjugate"):
+        monkeypatch.setattr(f"ssi_pipeline.inversion.classical.{module}.TV_ITERATIONS", 20)
     stack, output = tmp_path / "stack.tif", tmp_path / "out"
     tifffile.imwrite(stack, widefield.simulated())
     widefield.main(["--short", "--stack", str(stack), "--output", str(output)])

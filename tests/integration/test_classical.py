@@ -48,7 +48,6 @@ def test_a_volume_is_solved_in_tiles_with_a_knob_that_nobody_set(tmp_path: Path,
         tiling=tiling,
         psf=psf,
         output={"dtype": "float32"},
-        classical={"tv_iterations": 10},
     )
     found = level(complete(config))
     seen = image if dimensions == 3 else image[3:5]

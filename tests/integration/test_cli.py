@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import TINY, beads, contents, make_run, ramp
+from builders import TINY, beads, config_of, contents, level, make_run, ramp, write_zarr
 
 from ssi_pipeline.cli import main
 
@@ -20,6 +20,18 @@ def test_init_writes_a_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["init", str(path)]) == 2
     assert "exists" in capsys.readouterr().err
     assert path.read_text() == text
+
+
+def test_the_file_of_init_runs(tmp_path: Path) -> None:
+    """The short form, with two of its commented options switched on."""
+    path = tmp_path / "run.yaml"
+    assert main(["init", str(path)]) == 0
+    text = path.read_text().replace("#solver: ssi", "solver: wiener").replace("#kind: dask", "kind: serial")
+    path.write_text(text)
+    write_zarr(tmp_path / "input.zarr", beads((2, 64, 64)), "zyx")
+    assert main(["run", str(path)]) == 0
+    assert level(tmp_path / "output.zarr").shape == (2, 64, 64)
+    assert [config_of(path).solver, config_of(path).executor.kind] == ["wiener", "serial"]
 
 
 @pytest.mark.parametrize("pilot", [False, True])

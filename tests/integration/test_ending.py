@@ -47,7 +47,7 @@ def environment(path: Path) -> dict[str, str]:
 
 def long_run(folder: Path, image: NDArray[Any], **sections: Any) -> Path:
     """A run whose tiles take long enough to be caught at it."""
-    training = {**TINY["training"], "steps": 100, "validate_every": 100}
+    training = {**TINY["training"], "steps": 100}
     return make_run(folder, image, solver="ssi", network=TINY["network"], training=training, **sections)
 
 
@@ -162,14 +162,6 @@ def test_it_learns_of_a_run_stopped_by_its_user(tmp_path: Path) -> None:
     assert client.returncode == 130, said
     assert environment(tmp_path / "env.txt")["SSI_OUTCOME"] == "interrupted"
     assert "tiles: " in said
-
-
-@pytest.mark.parametrize(("when", "good", "bad"), [("success", True, False), ("failure", False, True)])
-def test_when(tmp_path: Path, when: str, good: bool, bad: bool) -> None:
-    complete(make_run(tmp_path / "good", ramp((2, 64, 96)), **hooked(tmp_path, "touch good.txt", when=when)))
-    go(with_damage(tmp_path / "bad", **hooked(tmp_path, "touch bad.txt", when=when)))
-    assert (tmp_path / "good.txt").exists() == good
-    assert (tmp_path / "bad.txt").exists() == bad
 
 
 def test_a_run_that_is_refused_has_no_end(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from builders import SERIAL, TINY, complete, config_of, go, make_run, ramp, reco
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, RunChangedError, StoppedError
 from ssi_pipeline.executors import open_executor, sharing
-from ssi_pipeline.run import prepare
+from ssi_pipeline.run import failure_budget, prepare
 from ssi_pipeline.run.planning import describe_plan
 from ssi_pipeline.storage.state import RunDocument, StatePaths
 from ssi_pipeline.tasks import RunSpec
@@ -103,7 +103,9 @@ def test_a_worker_that_cannot_is_left_alone_and_no_tile_is_blamed(
     tmp_path: Path, pretended: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SSI_INJECT", json.dumps({"unfit": "1", "sleep": 0.1}))
-    executor = {"kind": "dask", "device": "auto", "gpus": 2, "memory_gib": 1, "tile_attempts": 1, "worker_losses": 1}
+    monkeypatch.setattr(failure_budget, "TILE_ATTEMPTS", 1)
+    monkeypatch.setattr(failure_budget, "WORKER_LOSSES", 1)
+    executor = {"kind": "dask", "device": "auto", "gpus": 2, "memory_gib": 1}
     config = make_run(tmp_path, ramp((3, 96, 96)), solver="wiener", executor=executor, **TILES)
     output = complete(config)
     log = (config_of(config).state_path / "run.log").read_text()

@@ -54,7 +54,7 @@ def test_a_worker_that_hangs_is_replaced(tmp_path: Path, undisturbed: dict[str, 
 
 @pytest.mark.slow
 def test_a_tile_that_kills_its_workers_is_set_aside_last_and_alone(tmp_path: Path) -> None:
-    status, words = disturbed(case(tmp_path, worker_losses=2), poison=5)
+    status, words = disturbed(case(tmp_path), poison=5, worker_losses=2)
     assert status == 1, words
     records = [r for r in read_records(tmp_path / "out.zarr.run" / "ledger.jsonl") if r.kind == "solve"]
     assert {r.index for r in records if r.status == "done"} == set(range(12)) - {5}
@@ -70,7 +70,7 @@ def test_workers_that_die_at_random_change_nothing(tmp_path: Path, undisturbed: 
     for attempt in range(4):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        status, words = disturbed(case(folder, worker_losses=20), chaos="4 s", sleep=0.7)
+        status, words = disturbed(case(folder), chaos="4 s", sleep=0.7, worker_losses=20)
         assert status == 0, words
         assert hashes(folder / "out.zarr") == undisturbed
         if " lost (" in words:
@@ -80,7 +80,7 @@ def test_workers_that_die_at_random_change_nothing(tmp_path: Path, undisturbed: 
 
 @pytest.mark.slow
 def test_a_machine_whose_mount_is_gone_costs_the_tile_no_try(tmp_path: Path, undisturbed: dict[str, str]) -> None:
-    status, words = disturbed(case(tmp_path, tile_attempts=1), stale=5)
+    status, words = disturbed(case(tmp_path), stale=5, tile_attempts=1)
     assert (tmp_path / "out.zarr.run" / "stale").exists()
     assert status == 0, words
     assert hashes(tmp_path / "out.zarr") == undisturbed

@@ -34,7 +34,7 @@ from ssi_pipeline.storage.parts import Part, part_lock
 from ssi_pipeline.storage.records import Job
 from ssi_pipeline.storage.source import spec_of
 from ssi_pipeline.storage.state import StatePaths
-from ssi_pipeline.tasks import RunSpec
+from ssi_pipeline.tasks import RunSpec, measure
 from ssi_pipeline.tasks.measure import sample_places, training_places
 
 SIDE = 512
@@ -306,9 +306,12 @@ def test_parts_of_one_run_see_a_change_of_another_part(tmp_path: Path, capsys: p
     assert finish_parts(config_of(config)).complete
 
 
-def test_parts_at_work_leave_the_last_word_to_the_finish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_at_work_leave_the_last_word_to_the_finish(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What another part is reading just now cannot be compared: the times that are recorded stay the earlier ones."""
-    config = run_of_64(tmp_path, blend=8, normalisation={"samples": 1})
+    monkeypatch.setattr(measure, "_SAMPLES", 1)
+    config = run_of_64(tmp_path, blend=8)
     paths = StatePaths(config_of(config).state_path)
     assert run_part(config_of(config), Part(3, 1)).complete
     stamp, before = read_stamp(paths.input_stamp), identity(spec_of(config_of(config).input))

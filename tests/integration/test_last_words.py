@@ -151,7 +151,7 @@ def test_a_reader_that_goes_away(tmp_path: Path, arguments: list[str]) -> None:
 
 def slow(folder: Path) -> Path:
     """Return a run of five tiles that take some tenths of a second each."""
-    training = {"steps": 60, "validate_every": 60, "patch": 32, "batch": 1, "attempts": 1, "select": "network"}
+    training = {"steps": 60, "patch": 32, "batch": 1, "attempts": 1, "select": "network"}
     network = {"width": 4, "levels": 2}
     executor = {**SERIAL, "threads": 1}
     return make_run(

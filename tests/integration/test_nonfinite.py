@@ -75,12 +75,11 @@ def test_an_image_without_a_finite_pixel_is_refused(tmp_path: Path, capsys: pyte
     assert "channel 0 has no finite pixel (it was read as a whole)" in shown
 
 
-def test_a_small_finite_part_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_small_finite_part_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssi_pipeline.tasks.measure._SAMPLES", 1)
     image = np.full((1, 64, 2048), np.nan, np.float32)
     image[..., 1500:1600] = scene()[1][:, :64, :100]
-    config = make_run(
-        tmp_path, image, solver="wiener", psf=WIDE, tiling={"core": 64}, executor=SERIAL, normalisation={"samples": 1}
-    )
+    config = make_run(tmp_path, image, solver="wiener", psf=WIDE, tiling={"core": 64}, executor=SERIAL)
     found = level(complete(config))
     assert 30 < found[..., 1510:1590].min() < found[..., 1510:1590].max() < 70
     # tiles that saw nothing hold the background level, not 0

@@ -222,7 +222,7 @@ def test_a_tile_with_too_few_steps_is_flagged(tmp_path: Path, monkeypatch: pytes
         return solved(measurement, psf, calibration, config, *rest, **options)
 
     monkeypatch.setattr(solve, "solve", hasty)
-    training = {**TINY["training"], "steps": 100, "validate_every": 25, "batch": 2, "select": "network"}
+    training = {**TINY["training"], "steps": 100, "batch": 2, "select": "network"}
     settings = {**_SETTINGS, "solver": "ssi", "network": TINY["network"], "training": training}
     found = alarms(complete(make_run(tmp_path, scene()[: 4 * CORE, : 4 * CORE], "yx", **settings)))
     # so few that training cannot beat the linear solution leave that in place, and `method` says so
@@ -245,7 +245,7 @@ WRONG = (9, 28, 50)
     ],
 )
 def test_tiles_with_a_psf_that_is_too_wide_are_flagged(tmp_path: Path, solver: str, names: set[str]) -> None:
-    training = {**TINY["training"], "steps": 40, "validate_every": 20, "batch": 2}
+    training = {**TINY["training"], "steps": 40, "batch": 2}
     settings = {**_SETTINGS, "solver": solver, "network": TINY["network"], "training": training}
     config = make_run(tmp_path, scene(), "yx", **settings)
     with wrong_psf(WRONG):

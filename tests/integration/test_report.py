@@ -130,7 +130,7 @@ def configure(root: Path, **changes: Any) -> RunConfig:
         "solver": "wiener",
         "tiling": {"dimensions": 2, "core": 32},
         "network": {"width": 2, "levels": 1},
-        "training": {"steps": 4, "validate_every": 2, "batch": 1},
+        "training": {"steps": 4, "batch": 1},
         "executor": {"kind": "serial", "device": "cpu"},
     }
     for name, value in changes.items():
@@ -164,7 +164,7 @@ def test_complete_run_in_2d(tmp_path: Path) -> None:
 
 def test_a_run_without_training_says_nothing_of_training(tmp_path: Path) -> None:
     write_image(tmp_path / "in.zarr", (40, 64), "yx")
-    config = configure(tmp_path, solver="tv", classical={"weight": 0.05, "tv_iterations": 5})
+    config = configure(tmp_path, solver="tv", classical={"weight": 0.05})
     assert run(config).complete
     page = read_page(write_report(config))
     assert "total variation, primal-dual" in page.sections["outcome"]
@@ -232,10 +232,11 @@ def damage_one_tile(root: Path) -> tuple[RunConfig, Path]:
     """Return a run with one corrupt chunk, away from the one place that the calibration samples."""
     write_image(root / "in.zarr", (512, 512), "yx", chunk=128)
     chunk = root / "in.zarr/c/0/0"
-    return configure(root, tiling={"core": 128}, normalisation={"samples": 1}), chunk
+    return configure(root, tiling={"core": 128}), chunk
 
 
-def test_failure_has_cause_place_and_remedy(tmp_path: Path) -> None:
+def test_failure_has_cause_place_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssi_pipeline.tasks.measure._SAMPLES", 1)
     config, chunk = damage_one_tile(tmp_path)
     chunk.write_bytes(b"no chunk")
     assert not run(config).complete

@@ -428,7 +428,7 @@ def test_another_executor_is_no_change(tmp_path: Path) -> None:
     config = make_run(tmp_path, ramp((1, 40, 40)))
     complete(config)
     threads = min(2, len(os.sched_getaffinity(0)))  # more than the machine lends would be refused
-    change(config, executor={"tile_attempts": 5, "threads": threads, "workers": 7})
+    change(config, executor={"tile_limit_s": 900, "threads": threads, "workers": 7})
     assert go(config).complete
 
 

@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
     "solver": "ssi",
     "network": TINY["network"],
     # long enough to be killed in the middle
-    "training": {**TINY["training"], "steps": 60, "validate_every": 60},
+    "training": {**TINY["training"], "steps": 60},
     "tiling": BLENDED,
     "executor": SERIAL,
     "output": {"keep_scratch": True},

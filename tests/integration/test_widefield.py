@@ -20,7 +20,7 @@ def test_plan_run_verify_report(tmp_path: Path) -> None:
     shutil.copy(STACK, tmp_path / "stack.tif")
     document = yaml.safe_load((ROOT / "workflows" / "widefield-stack.yaml").read_text())
     # the workflow's own geometry and PSF; few steps of a small network, quality is not the question here
-    document["training"] = {"steps": 2, "batch": 1, "validate_every": 1}
+    document["training"] = {"steps": 2, "batch": 1}
     document["network"] = {"width": 2, "levels": 2}
     document["executor"] = {"kind": "serial", "device": "cpu"}
     config = tmp_path / "run.yaml"

@@ -57,7 +57,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
 
 
 def slow_run(folder: Path, state: Path, **sections: Any) -> Path:
-    training = {**TINY["training"], "steps": 40, "validate_every": 40}
+    training = {**TINY["training"], "steps": 40}
     return make_run(
         folder,
         ramp((4, 64, 64)),

@@ -271,7 +271,9 @@ def test_nodes_whose_torch_has_no_gpu_are_named_and_end_a_run_that_asks_for_one(
 def test_the_script_is_printed_as_it_is_submitted(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = case(tmp_path, image, executor(qos="normal", constraint="a100", prologue=["module load cuda"]))
+    config = case(
+        tmp_path, image, executor(directives=["--qos=normal", "--constraint=a100"], prologue=["module load cuda"])
+    )
     assert main(["cluster", "script", str(config)]) == 0
     text = capsys.readouterr().out
     for line in ("#SBATCH -p main", "#SBATCH -t 00:10:00", "#SBATCH --gres=gpu:2", "#SBATCH --qos=normal"):

@@ -61,7 +61,7 @@ def test_another_device_is_refused_where_a_solver_runs_on_it(kept: Options, monk
 
 def test_another_configuration_or_precision_is_refused(kept: Options) -> None:
     assert "a.ssi.0 (configuration, precision)" in refused(kept, "training.precision=bfloat16")
-    assert "a.wiener (configuration)" in refused(kept, "classical.tv_iterations=7")
+    assert "a.wiener (configuration)" in refused(kept, "classical.weight=7")
 
 
 def test_precision_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_every_option_of_a_solver_is_in_its_identity() -> None:
         return solver_identity(configuration("ssi", changes), "cpu")["configuration"]
 
     assert of("executor.device=cpu") == of()
-    changes = ("masking.density=0.3", "sensor.sigma=3", "normalisation.samples=3", "training.bounds.weight=1")
+    changes = ("masking.density=0.3", "sensor.sigma=3", "network.width=3", "training.bounds.upper=1")
     assert len({of(), *map(of, changes)}) == 1 + len(changes)
     other = RunConfig.model_validate({**configuration("ssi").model_dump(), "output": {"path": "elsewhere"}})
     assert solver_identity(other, "cpu") == solver_identity(configuration("ssi"), "cpu")

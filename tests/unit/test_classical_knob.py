@@ -19,7 +19,7 @@ from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
 
 SOLVERS = ["wiener", "richardson_lucy", "tv", "tv_cg"]
-QUIET = {"masking": {"impulse_sigma": None}}
+QUIET = {"sensor": {"impulse_share": 0}}
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -30,7 +30,7 @@ def test_it_is_near_the_best_that_the_truth_would_choose(name: str, axes: int) -
     y = measured(truth, psf, sigma=noise).clip(0)
     config = config_for(name, tiling={"dimensions": axes}, **QUIET)
     choice = choose_knob(build_problem(psf, clipping(noise), config, "cpu"), config.solver, [as_measurement(y)])
-    problem, given = posed(name, psf, y, clipping(noise), classical={"tv_iterations": 30})
+    problem, given = posed(name, psf, y, clipping(noise))
     inner = tuple(slice(r, -r) for r in problem.forward.radius)
 
     def error(knob: float) -> float:

@@ -7,10 +7,11 @@ import torch
 from classical_cases import blobs, clipping, config_for, gaussian_psf, measured, posed
 
 from ssi_pipeline.geometry import Volume, make_plan
-from ssi_pipeline.geometry.cost import worker_bytes
-from ssi_pipeline.geometry.halo import UNBIAS_RADIUS, required_halo
+from ssi_pipeline.geometry.halo import UNBIAS_RADIUS
+from ssi_pipeline.inversion.classical import conjugate, primal_dual
 from ssi_pipeline.inversion.classical.given import Given
 from ssi_pipeline.inversion.classical.table import CLASSICAL
+from ssi_pipeline.needs import required_halo, tiling_request
 
 GIB = 2**30
 NOISE = 0.1
@@ -44,13 +45,16 @@ def largest_difference(name: str, knob: float, axes: int, short: int) -> float:
     psf, calibration = gaussian_psf(axes), clipping(NOISE)
     shape = (90, 92) if axes == 2 else (32, 64, 64)
     y = measured(blobs(shape), psf, sigma=NOISE).clip(0)
-    problem, given = posed(name, psf, y, calibration, classical={"tv_iterations": 40})
+    problem, given = posed(name, psf, y, calibration)
     z, *plane = required_halo(problem.config, psf.radius)
     halo = (z, *(h - short for h in plane))[3 - axes :]
     cut = tuple(slice(n // 8, n - n // 8 + 1) for n in shape)
     tile = Given(given.repaired[cut].contiguous(), given.known[cut].contiguous())
-    whole = CLASSICAL[name].solve(problem, given, knob)[cut]
-    part = CLASSICAL[name].solve(problem, tile, knob)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (primal_dual, conjugate):
+            patch.setattr(module, "TV_ITERATIONS", 40)  # those of the tolerances
+        whole = CLASSICAL[name].solve(problem, given, knob)[cut]
+        part = CLASSICAL[name].solve(problem, tile, knob)
     off = (part - whole)[tuple(slice(h, -h) for h in halo)].abs()
     assert off.numel() > 100
     return float(off.max()) / NOISE
@@ -76,11 +80,10 @@ def test_an_exact_reach_is_taken_where_it_is_the_smaller_one() -> None:
 @pytest.mark.parametrize("solver", ["richardson_lucy", "tv", "tv_cg"])
 def test_tiles_of_iterative_solvers_are_blended_and_padded(solver: str) -> None:
     volume = Volume("yx", (1, 1, 1, 4000, 4000), "uint16")
-    config = config_for(solver)
-    plan = make_plan(volume, config, (0, 4, 4), 8 * GIB)
+    request, linear = (tiling_request(config_for(name), (0, 4, 4)) for name in (solver, "wiener"))
+    plan = make_plan(volume, request, 8 * GIB)
     assert all(b > 0 for b in plan.blend[1:])
     assert plan.pad == (0, 4, 4)
     assert plan.stride == (1, 1, 1)
-    linear = config_for("wiener")
-    assert not any(make_plan(volume, linear, (0, 4, 4), 8 * GIB).blend)
-    assert worker_bytes(config, plan.domain_shape) >= worker_bytes(linear, plan.domain_shape)
+    assert not any(make_plan(volume, linear, 8 * GIB).blend)
+    assert request.needs.worker_bytes(plan.domain_shape) >= linear.needs.worker_bytes(plan.domain_shape)

@@ -58,7 +58,7 @@ def test_clipping_is_noticed_and_the_option_switches_it_off() -> None:
     y = np.clip(measured(blurred(), 0.001, 0.1), 0, 1)
     found = calibrate([as_sample(y)], gaussian_psf(), config_for())
     assert (found.clip_low, found.clip_high) == (0.0, 1.0)
-    linear = calibrate([as_sample(y)], gaussian_psf(), config_for(sensor={"kind": "linear"}))
+    linear = calibrate([as_sample(y)], gaussian_psf(), config_for(sensor={"low": "none", "high": "none"}))
     assert (linear.clip_low, linear.clip_high) == (None, None)
     assert linear.sensor.is_linear
 
@@ -74,14 +74,13 @@ def test_impulses_are_counted() -> None:
     y[np.random.default_rng(2).random(y.shape) < 0.02] = 3.0
     found = calibrate([as_sample(y)], gaussian_psf(), config_for())
     assert 0.018 < found.impulse_share < 0.03
-    assert calibrate([as_sample(y)], gaussian_psf(), config_for(masking={"impulse_sigma": None})).impulse_share == 0
+    assert calibrate([as_sample(y)], gaussian_psf(), config_for(sensor={"impulse_share": 0})).impulse_share == 0
 
 
-def test_percentiles_act() -> None:
+def test_percentiles_become_0_and_1() -> None:
     y = measured(blurred(), 0.0, 0.02)
-    for key, name, value in (("low_percentile", "offset", 10.0), ("high_percentile", "scale", 90.0)):
-        changed = calibrate([as_sample(y)], None, config_for(normalisation={key: value}))
-        assert getattr(changed, name) != getattr(calibrate([as_sample(y)], None, config_for()), name)
+    found = calibrate([as_sample(y)], None, config_for())
+    assert (found.offset, found.offset + found.scale) == pytest.approx(tuple(np.percentile(y, [1, 99.8])))
 
 
 def test_pixels_that_were_not_observed_count_for_nothing() -> None:

@@ -11,8 +11,7 @@ from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import GeometryError
-from ssi_pipeline.geometry.cost import worker_bytes
-from ssi_pipeline.geometry.halo import published_radius, required_halo
+from ssi_pipeline.geometry.halo import published_radius
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
@@ -21,6 +20,7 @@ from ssi_pipeline.inversion.published_model import PublishedForward, broadened
 from ssi_pipeline.inversion.published_network import PublishedUNet
 from ssi_pipeline.inversion.published_training import PublishedTile, density_at, hide_by_zeros
 from ssi_pipeline.inversion.solve import Solution, solve
+from ssi_pipeline.needs import required_halo, tile_needs
 from ssi_pipeline.physics.psf import Psf
 
 
@@ -215,6 +215,6 @@ def test_a_small_image_is_refused() -> None:
 
 
 def test_the_memory_of_training_on_a_whole_tile_is_counted() -> None:
-    small, large = (worker_bytes(config_for(), (1, n, n)) for n in (256, 1024))
+    small, large = (tile_needs(config_for(), (0, 3, 3)).worker_bytes((1, n, n)) for n in (256, 1024))
     assert large - small > 1.2e9
-    assert worker_bytes(config_for("wiener"), (1, 1024, 1024)) < large
+    assert tile_needs(config_for("wiener"), (0, 3, 3)).worker_bytes((1, 1024, 1024)) < large

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -16,7 +15,8 @@ from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import ConfigError, CorruptDataError, TrainingError
-from ssi_pipeline.geometry import required_halo
+from ssi_pipeline.inversion import objective as objective_module
+from ssi_pipeline.inversion import training
 from ssi_pipeline.inversion.batches import Batches, Schedule
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
@@ -28,18 +28,25 @@ from ssi_pipeline.inversion.objective import Objective, normalised_bounds
 from ssi_pipeline.inversion.problem import apply, build_problem, heldout_loss, prepare
 from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared
 from ssi_pipeline.inversion.training import Keeper, build_inverse, train
+from ssi_pipeline.needs import required_halo
+from ssi_pipeline.physics import shift_invariant
 from ssi_pipeline.physics.psf import Psf
 
 OFFSET, SCALE = 50.0, 400.0
 QUICK = {
     "steps": 24,
-    "validate_every": 8,
     "batch": 2,
     "patch": 40,
     "learning_rate": 5e-3,
     "select": "network",  # what is tested here is the network; its rival has tests of its own at the end
     "precision": "float32",  # also where the processor has bfloat16
 }
+
+
+@pytest.fixture(autouse=True)
+def validations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validate more often than each 50 steps: these trainings are short."""
+    monkeypatch.setattr(training, "VALIDATE_EVERY", 8)
 
 
 def config_for(**sections: Any) -> RunConfig:
@@ -86,11 +93,12 @@ def solved(
     )
 
 
-def test_the_network_beats_the_linear_solution_which_beats_the_input() -> None:
+def test_the_network_beats_the_linear_solution_which_beats_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "VALIDATE_EVERY", 25)
     psf = gaussian_psf()
     measurement, truth = scene((1, 128, 128), psf)
-    training = {"steps": 200, "validate_every": 25, "batch": 4, "patch": 64, "learning_rate": 5e-3}
-    config = config_for(network={"width": 8, "levels": 3}, training=training)
+    options = {"steps": 200, "batch": 4, "patch": 64, "learning_rate": 5e-3}
+    config = config_for(network={"width": 8, "levels": 3}, training=options)
     calibration = calibrate([measurement], psf, config)
     network = solve(build_problem(psf, calibration, config, "cpu"), measurement, 0)
     linear = solve(build_problem(psf, calibration, config_for(solver="wiener"), "cpu"), measurement, 0)
@@ -104,11 +112,11 @@ def test_the_network_beats_the_linear_solution_which_beats_the_input() -> None:
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_a_solution_has_the_domain_s_shape_and_a_full_account(axes: int) -> None:
+def test_a_solution_has_the_domain_s_shape_and_a_full_account(axes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shift_invariant, "_symmetries", lambda _: [])  # what is returned is what validation saw
     config = config_for(
         tiling={"dimensions": axes},
         training={"patch": {"z": 12, "y": 28, "x": 28}, "steps": 48, "learning_rate": 2e-3},
-        network={"symmetric": False},
     )
     found = solved(config, axes=axes, sigma=0.3)  # noise enough for a small network to better the linear solution
     assert found.estimate.shape == ((1, 72, 64) if axes == 2 else (16, 32, 32))
@@ -185,8 +193,11 @@ def at_rate(config: RunConfig, rate: float) -> RunConfig:
 
 
 @pytest.mark.parametrize("rate", [1e30, 30.0])
-def test_a_training_that_diverges_or_does_not_help_leaves_the_linear_solution(rate: float) -> None:
-    found = solved(at_rate(config_for(training={"attempts": 3, "ema": 0.0}), rate))
+def test_a_training_that_diverges_or_does_not_help_leaves_the_linear_solution(
+    rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "AVERAGING", 0.0)
+    found = solved(at_rate(config_for(training={"attempts": 3}), rate))
     psf = gaussian_psf()
     measurement, _ = scene((1, 72, 64), psf)
     calibration = calibrate([measurement], psf, config_for())  # for the network: its linear solution is the likeliest
@@ -196,9 +207,10 @@ def test_a_training_that_diverges_or_does_not_help_leaves_the_linear_solution(ra
     np.testing.assert_array_equal(found.estimate, linear.estimate)
 
 
-def test_patience_stops_early() -> None:
-    options = {"learning_rate": 1.0, "ema": 0.0, "patience": 1, "attempts": 1, "steps": 80}
-    config = config_for(training=options, network={"residual": False})
+def test_patience_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "AVERAGING", 0.0)
+    monkeypatch.setattr(training, "PATIENCE", 1)
+    config = config_for(training={"learning_rate": 1.0, "attempts": 1, "steps": 80})
     psf = gaussian_psf()
     measurement, _ = scene((1, 72, 64), psf)
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
@@ -209,48 +221,47 @@ def test_patience_stops_early() -> None:
 
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
-    ("masking", {"kind": "grid"}),
-    ("masking", {"kind": "grid", "spacing": 4}),
     ("masking", {"density": 0.3}),
     ("masking", {"replacement": "zeros"}),
     ("masking", {"replacement": "random"}),
-    ("masking", {"holdout": 0.1}),
-    ("masking", {"refresh": 1}),
-    ("masking", {"impulse_sigma": 1.0}),
-    ("network", {"kind": "conv"}),
-    ("network", {"kind": "conv", "depth": 3}),
     ("network", {"width": 5}),
     ("network", {"levels": 1}),
-    ("network", {"residual": False}),
-    ("network", {"residual": False, "wiener_input": False}),
     ("training", {"steps": 16}),
     ("training", {"patch": 48}),
     ("training", {"batch": 3}),
     ("training", {"learning_rate": 1e-3}),
-    ("training", {"ema": 0.5}),
-    ("training", {"loss": "l1"}),
-    ("training", {"loss": "huber"}),
-    ("training", {"loss": "huber", "huber_delta": 0.02}),
     ("training", {"weight_l1": 1e-3}),
     ("training", {"weight_l2": 1e-2}),
     ("training", {"total_variation": 0.5}),
-    ("training", {"variation_knee": 2.0}),
-    ("training", {"variation_knee": None}),
-    ("training", {"bounds": {"upper": 100.0, "weight": 10.0}}),
-    ("training", {"bounds": {"lower": 200.0, "weight": 10.0}}),
-    ("training", {"bounds": {"lower": 200.0, "weight": 1.0}}),
-    ("training", {"augment": "none"}),
-    ("training", {"validate_every": 3}),
+    ("training", {"bounds": {"upper": 100.0}}),
+    ("training", {"bounds": {"lower": 200.0}}),
     ("training", {"precision": "bfloat16"}),
+    ("sensor", {"impulse_share": 0}),
+]
+
+CONSTANTS: list[tuple[str, float]] = [
+    ("masking.HOLDOUT", 0.1),
+    ("training.AVERAGING", 0.5),
+    ("training.VALIDATE_EVERY", 3),
+    ("objective.KNEE", 2.0),
+    ("objective._BOUNDS_WEIGHT", 10.0),
 ]
 
 
 @pytest.fixture(scope="module")
 def trainings() -> dict[str, tuple[Any, ...]]:
     """What training makes of every set of options, by its text: its course, and the best parameters."""
-    return {str((section, options)): _course(config_for(**{section: options})) for section, options in OPTIONS} | {
-        "default": _course(config_for())
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "VALIDATE_EVERY", 8)
+        made = {str((section, options)): _course(config_for(**{section: options})) for section, options in OPTIONS}
+        made["default"] = _course(config_for())
+    for name, value in CONSTANTS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "VALIDATE_EVERY", 8)
+            patch.setattr(f"ssi_pipeline.inversion.{name}", value)
+            bounded = {"bounds": {"upper": 100.0}} if "BOUNDS" in name else {}
+            made[str((name, value))] = _course(config_for(training=bounded))
+    return made
 
 
 def _course(config: RunConfig) -> tuple[Any, ...]:
@@ -262,17 +273,19 @@ def _course(config: RunConfig) -> tuple[Any, ...]:
     return (*trained.trace[1:], *(p.numpy().tobytes() for p in trained.state.values()))
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=str)
-def test_every_option_changes_the_training(option: tuple[str, dict[str, Any]], trainings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("option", [*OPTIONS, *CONSTANTS], ids=str)
+def test_every_option_and_constant_changes_the_training(option: tuple[str, Any], trainings: dict[str, Any]) -> None:
     name = str(option)
     assert all(trainings[name] != other for key, other in trainings.items() if key != name)
 
 
-def test_the_end_is_averaged_over_the_symmetries_of_the_psf() -> None:
+def test_the_end_is_averaged_over_the_symmetries_of_the_psf(monkeypatch: pytest.MonkeyPatch) -> None:
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     estimates = {}
     for symmetric in (True, False):
-        config = config_for(network={"symmetric": symmetric})
+        if not symmetric:
+            monkeypatch.setattr(shift_invariant, "_symmetries", lambda _: [])
+        config = config_for()
         calibration = calibrate([measurement], gaussian_psf(), config)
         found = solve(build_problem(gaussian_psf(), calibration, config, "cpu"), measurement, 1)
         assert found.model is not None
@@ -304,10 +317,10 @@ def test_the_clipping_sensor_changes_the_estimate() -> None:
     measurement, truth = scene((1, 96, 96), psf, sigma=0.2)
     clipped = Measurement(np.clip(measurement.y, OFFSET, OFFSET + SCALE), measurement.observed)
     errors = {}
-    for sensor in ("auto", "linear"):
-        config = config_for(sensor={"kind": sensor}, training={"steps": 80})
+    for name, sensor in (("auto", {}), ("linear", {"low": "none", "high": "none"})):
+        config = config_for(sensor=sensor, training={"steps": 80})
         found = solve(build_problem(psf, calibrate([clipped], psf, config), config, "cpu"), clipped, 0)
-        errors[sensor] = float(np.mean((found.estimate - truth) ** 2))
+        errors[name] = float(np.mean((found.estimate - truth) ** 2))
     assert errors["auto"] < errors["linear"]
 
 
@@ -322,8 +335,9 @@ def test_unobserved_pixels_carry_no_loss() -> None:
     assert trace[1:] != solve(build_problem(psf, calibration, config, "cpu"), measurement, 1).trace[1:]
 
 
-def test_models_survive_the_disk_and_start_other_trainings(tmp_path: Path) -> None:
-    config = config_for(network={"symmetric": False})
+def test_models_survive_the_disk_and_start_other_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shift_invariant, "_symmetries", lambda _: [])  # the loss of a start is that of f alone
+    config = config_for()
     first = solved(config)
     assert first.model is not None
     path = tmp_path / "tile.pt"
@@ -422,18 +436,21 @@ def test_the_latest_state_that_cannot_be_told_from_the_best_is_kept() -> None:
     assert (keeper.step, keeper.loss) == (5, pytest.approx(2.4))
 
 
-def test_the_cost_of_a_step_is_its_height_where_flat_and_grows_ever_less_at_edges() -> None:
+def test_the_cost_of_a_step_is_its_height_where_flat_and_grows_ever_less_at_edges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     costs = {}
-    for knee in (None, 0.2, 2.0):
-        config = config_for(training={"variation_knee": knee, "bounds": {"weight": 0.0}})
+    for knee in (0.0, 0.2, 2.0):
+        monkeypatch.setattr(objective_module, "KNEE", knee)
+        config = config_for(training={"bounds": {"lower": None}})
         calibration = calibrate([measurement], gaussian_psf(), config)
         objective, noise = Objective(config, calibration), calibration.noise.variance(0.5)
         # one edge along x in 9 steps, nothing along y
         heights = (1e-4, 0.1, 1.0, 2.0)
         edges = [torch.cat([torch.zeros(1, 8, 5), torch.full((1, 8, 5), h)], dim=2) for h in heights]
         costs[knee] = [9 * float(objective.penalty(edge, [])) / noise for edge in edges]
-    small, low, high, twice = costs[None]
+    small, low, high, twice = costs[0.0]
     assert (small, low, high, twice) == pytest.approx((1e-4, 0.1, 1.0, 2.0), rel=1e-5)  # total variation
     for knee in (0.2, 2.0):
         assert costs[knee][0] == pytest.approx(small, rel=0.01)
@@ -446,13 +463,11 @@ def test_a_mask_serves_until_the_tile_was_seen_once() -> None:
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     problem = build_problem(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
     tile = prepare(problem, measurement, 0)
-    for refresh, period in ((None, 72 * 64 // (2 * 24 * 24)), (3, 3)):
-        changed = config_for(training={"patch": 24, "batch": 2}, masking={"refresh": refresh})
-        batches = Batches(dataclasses.replace(problem, config=changed), [tile], Schedule(100, batch=2), generator(0))
-        with mock.patch.object(Batches, "_draw_mask", autospec=True, side_effect=Batches._draw_mask) as drawn:
-            for _ in range(2 * period + 1):
-                batches.draw()
-        assert drawn.call_count == 3
+    batches, period = Batches(problem, [tile], Schedule(100, batch=2), generator(0)), 72 * 64 // (2 * 24 * 24)
+    with mock.patch.object(Batches, "_draw_mask", autospec=True, side_effect=Batches._draw_mask) as drawn:
+        for _ in range(2 * period + 1):
+            batches.draw()
+    assert drawn.call_count == 3
 
 
 def test_several_tiles_take_turns() -> None:
@@ -480,9 +495,10 @@ def test_the_dark_level_that_is_configured_is_the_lower_bound() -> None:
     assert bounds == pytest.approx([0.0, 20.0], abs=1e-3)
 
 
-def test_a_network_that_predicts_worse_than_its_rival_gives_way_to_it() -> None:
+def test_a_network_that_predicts_worse_than_its_rival_gives_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps on a scene of flat regions, which total variation was made for; the note says why."""
-    short = {"steps": 2, "validate_every": 1}
+    monkeypatch.setattr(training, "VALIDATE_EVERY", 1)
+    short = {"steps": 2}
     ours = solved(config_for(training={**short, "select": "network"}))
     best = solved(config_for(training={**short, "select": "best"}))
     rival = solved(config_for(solver="tv_cg"))

@@ -17,9 +17,8 @@ ROOT = Path(ssi_pipeline.__file__).parent
 LAYERS = (
     ("exit_status", "interrupts"),
     ("errors", "redact", "methods"),
-    ("config",),
-    ("geometry", "tiff"),
-    ("physics", "quality"),
+    ("config", "geometry", "tiff"),
+    ("physics", "quality", "needs"),
     ("inversion", "stitch", "storage"),
     ("executors", "tasks"),
     ("run", "progress"),
@@ -157,6 +156,7 @@ def test_a_wrong_import_would_be_seen() -> None:
     assert allowed("cli", "report")
     assert not allowed("report", "cli")
     assert not allowed("geometry", "storage")
+    assert not allowed("geometry", "config")
     assert not allowed("storage", "inversion")
 
 

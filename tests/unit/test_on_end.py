@@ -27,13 +27,12 @@ def complaint(**sections: Any) -> str:
 def test_it_is_off_by_default_and_may_be_left_empty() -> None:
     for document in (MINIMAL, {**MINIMAL, "on_end": None}):
         on_end = parse_config(document).on_end
-        assert (on_end.command, on_end.when, on_end.timeout_s) == (None, "always", 60)
+        assert (on_end.command, on_end.timeout_s) == (None, 60)
 
 
 def test_mistakes_are_explained() -> None:
     assert "on_end.command: is empty: expected a shell command" in complaint(on_end={"command": " "})
     assert "on_end.comand: unknown key; did you mean 'command'?" in complaint(on_end={"comand": "x"})
-    assert "on_end.when: expected 'always', 'success' or 'failure'" in complaint(on_end={"when": "never"})
     assert "on_end.timeout_s: expected a whole number above 0, found 0" in complaint(on_end={"timeout_s": 0})
 
 
@@ -44,7 +43,7 @@ def test_a_wrong_command_is_shown_without_its_secret() -> None:
 
 
 def test_it_is_in_no_dump_and_not_in_the_fingerprint() -> None:
-    with_it = parse_config({**MINIMAL, "on_end": {"command": COMMAND, "when": "failure"}})
+    with_it = parse_config({**MINIMAL, "on_end": {"command": COMMAND, "timeout_s": 5}})
     assert with_it.on_end.command == COMMAND
     assert COMMAND not in with_it.model_dump_json() + repr(with_it) + str(with_it.on_end)
     without = parse_config(MINIMAL)

@@ -9,6 +9,7 @@ import pytest
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry import TilePlan, Volume, make_plan
+from ssi_pipeline.needs import tiling_request
 
 VOLUME = Volume("zyx", (1, 1, 20, 200, 300), "uint16")
 GIB = 2**30
@@ -26,7 +27,7 @@ def config(**sections: Any) -> RunConfig:
 
 
 def plan(psf_radius: tuple[int, int, int] = (2, 2, 2), memory: int = 8 * GIB, **sections: Any) -> TilePlan:
-    return make_plan(VOLUME, config(**sections), psf_radius, memory)
+    return make_plan(VOLUME, tiling_request(config(**sections), psf_radius), memory)
 
 
 def refusal(psf_radius: tuple[int, int, int] = (2, 2, 2), memory: int = 8 * GIB, **sections: Any) -> str:
@@ -38,14 +39,6 @@ def refusal(psf_radius: tuple[int, int, int] = (2, 2, 2), memory: int = 8 * GIB,
 def test_a_region_beyond_the_image() -> None:
     message = refusal(input={"path": "i", "roi": {"y": [0, 201]}})
     assert message == "input.roi.y ends at 201, but the image has 200 along y"
-
-
-def test_a_halo_that_is_too_small() -> None:
-    needed = plan().halo
-    message = refusal(tiling={"halo": needed[1] - 1})
-    assert f"need at least {{z: 0, y: {needed[1]}, x: {needed[2]}}}" in message
-    assert "leave tiling.halo out" in message
-    assert plan(tiling={"halo": needed[1]}).halo == needed
 
 
 def test_a_blend_of_more_than_half_the_core() -> None:
@@ -79,9 +72,9 @@ def test_shards_in_a_format_that_has_none() -> None:
 @pytest.mark.parametrize("solver", ["ssi_published", "ssi_published_unmasked"])
 def test_an_image_that_the_poolings_of_the_published_network_leave_nothing_of(solver: str) -> None:
     enough, small = (Volume("yx", (1, 1, 1, 200, size), "uint16") for size in (32, 31))
-    assert make_plan(enough, config(solver=solver), (0, 2, 2), 8 * GIB).extent[2] == 32
+    assert make_plan(enough, tiling_request(config(solver=solver), (0, 2, 2)), 8 * GIB).extent[2] == 32
     with pytest.raises(GeometryError) as caught:
-        make_plan(small, config(solver=solver), (0, 2, 2), 8 * GIB)
+        make_plan(small, tiling_request(config(solver=solver), (0, 2, 2)), 8 * GIB)
     assert str(caught.value) == "the image has 31 pixels along x, but the published network needs 32: use solver: ssi"
     # a small region of a large image is read with what surrounds it
     assert plan(solver=solver, input={"path": "i", "roi": {"x": [10, 41]}}).extent[2] == 31
@@ -111,7 +104,9 @@ def test_a_tile_that_fits_no_worker() -> None:
 
 def test_less_memory_makes_smaller_tiles() -> None:
     large = Volume("yx", (1, 1, 1, 4000, 4000), "uint16")
-    cores = [make_plan(large, config(), (0, 2, 2), int(memory * GIB)).core[1] for memory in (1.5, 4, 32)]
+    cores = [
+        make_plan(large, tiling_request(config(), (0, 2, 2)), int(memory * GIB)).core[1] for memory in (1.5, 4, 32)
+    ]
     assert cores == sorted(cores)
     assert cores[0] < cores[-1]
 
@@ -121,4 +116,4 @@ def test_a_patch_smaller_than_the_psf_is_refused() -> None:
     with pytest.raises(
         GeometryError, match=r"the PSF spans 41 pixels along y, a training patch 32: raise training\.patch"
     ):
-        make_plan(volume, config(training={"patch": 32}), (0, 20, 20), 8 * GIB)
+        make_plan(volume, tiling_request(config(training={"patch": 32}), (0, 20, 20)), 8 * GIB)

@@ -16,6 +16,11 @@ from ssi_pipeline.physics import Psf, load_psf
 RNG = np.random.default_rng(7)
 
 
+def symmetric(psf: Psf, axis: str) -> bool:
+    """Tell whether flipping along an axis changes no value by more than 1e-4 of the peak."""
+    return bool(np.abs(psf.values - np.flip(psf.values, "zyx".index(axis))).max() <= 1e-4 * psf.values.max())
+
+
 def from_array(folder: Path, values: np.ndarray, dimensions: int = 2, voxel=None, **options: Any) -> Psf:
     path = folder / "psf.npy"
     np.save(path, values)
@@ -54,9 +59,9 @@ def test_orientation_is_kept(tmp_path):
     assert psf.values.shape == (1, 3, 5)
     assert psf.values[0, 0, 4] == pytest.approx(0.25)
     assert psf.values[0, 1, 2] == pytest.approx(0.75)
-    assert not psf.symmetric("x")
-    assert not psf.symmetric("y")
-    assert psf.symmetric("z")
+    assert not symmetric(psf, "x")
+    assert not symmetric(psf, "y")
+    assert symmetric(psf, "z")
 
 
 def test_off_centre_peak_is_centred_without_losing_light(tmp_path):
@@ -209,7 +214,7 @@ def test_gaussian_has_the_width_asked_for():
         positions = np.arange(len(profile)) - psf.radius[axis]
         # integration over a pixel adds its own variance, 1/12; the cut at 4.5 sigma loses less than 1e-3 of it
         assert (profile * positions**2).sum() == pytest.approx((fwhm / 2.3548) ** 2 + 1 / 12, rel=1e-3)
-    assert all(psf.symmetric(axis) for axis in ("z", "y", "x"))
+    assert all(symmetric(psf, axis) for axis in ("z", "y", "x"))
 
 
 def test_gaussian_in_micrometres_follows_the_voxel_size():
@@ -244,7 +249,7 @@ def test_the_computed_widefield_psf_is_that_of_its_objective() -> None:
     psf = load_psf(section, (1.0, 0.1, 0.1), 3)
     assert psf is not None
     assert psf.radius == (3, 40, 40)
-    assert all(psf.symmetric(axis) for axis in ("z", "y", "x"))
+    assert all(symmetric(psf, axis) for axis in ("z", "y", "x"))
     # first dark ring of the Airy disc at 0.61 wavelength / NA = 0.46 um: pixels 4 and 5 of 0.1 um
     profile = psf.values[3, 40, 40:] / psf.values[3, 40, 40]
     assert 4 <= int(np.argmin(profile[:7])) <= 5

@@ -14,10 +14,16 @@ from ssi_pipeline.config import GibsonLanniPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.physics import load_psf
 from ssi_pipeline.physics.gibson_lanni import gibson_lanni_intensity
+from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.pupil import pupil_intensity
 
 OIL: dict[str, Any] = {"numerical_aperture": 1.3, "wavelength_um": 0.5, "support_um": {"z": 1.0, "y": 1.0, "x": 1.0}}
 RADIUS = np.linspace(0, 3, 40)
+
+
+def symmetric(psf: Psf, axis: str) -> bool:
+    """Tell whether flipping along an axis changes no value by more than 1e-4 of the peak."""
+    return bool(np.abs(psf.values - np.flip(psf.values, "zyx".index(axis))).max() <= 1e-4 * psf.values.max())
 
 
 def section(**changes: Any) -> GibsonLanniPsf:
@@ -81,9 +87,9 @@ def test_a_sample_that_does_not_match_makes_it_asymmetric_along_z() -> None:
     assert matched is not None
     assert deep is not None
     assert matched.radius == (5, 10, 10)
-    assert matched.symmetric("z")
-    assert not deep.symmetric("z")
-    assert deep.symmetric("x")
+    assert symmetric(matched, "z")
+    assert not symmetric(deep, "z")
+    assert symmetric(deep, "x")
 
 
 def test_what_cannot_be_is_refused() -> None:

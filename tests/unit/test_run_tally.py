@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.geometry import Volume, make_plan
+from ssi_pipeline.needs import tiling_request
 from ssi_pipeline.run.causes import Cause
 from ssi_pipeline.run.finish import TileMetrics
 from ssi_pipeline.run.progress import Snapshot
@@ -219,7 +220,7 @@ def test_the_seams_of_a_block_written_again_count_once(tmp_path: Path) -> None:
             "tiling": {"dimensions": 2, "core": 64, "blend": 4},
         }
     )
-    plan = make_plan(volume, config, (0, 0, 0), 2**34)
+    plan = make_plan(volume, tiling_request(config, (0, 0, 0)), 2**34)
     assert (plan.n_tiles, plan.n_blocks) == (2, 2)
     metrics = TileMetrics(plan)
     for record in read_records(path):

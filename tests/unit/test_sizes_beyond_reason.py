@@ -15,6 +15,7 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.errors import ConfigError, GeometryError, InputError
 from ssi_pipeline.geometry import Volume, make_plan
+from ssi_pipeline.needs import tiling_request
 from ssi_pipeline.physics.psf import load_psf
 from ssi_pipeline.run.complete import describe_missing
 from ssi_pipeline.run.verify import open_context
@@ -39,15 +40,15 @@ def config(psf: dict[str, Any] | None = None, **sections: Any) -> Any:
 def test_an_image_of_no_size_that_there_is_is_refused(axes: str, shape: Any, says: str) -> None:
     started = time.perf_counter()
     with pytest.raises(GeometryError, match=says):
-        make_plan(Volume(axes, shape, "uint16"), config(), (0, 1, 1), 2**34)
+        make_plan(Volume(axes, shape, "uint16"), tiling_request(config(), (0, 1, 1)), 2**34)
     assert time.perf_counter() - started < 2
 
 
 def test_tiles_of_one_pixel_are_refused_where_they_are_too_many() -> None:
     volume = Volume("zyx", (1, 1, 100, 4096, 4096), "uint16")
     with pytest.raises(GeometryError, match=r"tiling\.core \{z: 1, y: 1, x: 1\} cuts .* into 1677721600 pieces"):
-        make_plan(volume, config(tiling={"core": 1}), (0, 1, 1), 2**34)
-    assert make_plan(volume, config(tiling={"core": 64}), (0, 1, 1), 2**34).n_tiles == 100 * 64**2
+        make_plan(volume, tiling_request(config(tiling={"core": 1}), (0, 1, 1)), 2**34)
+    assert make_plan(volume, tiling_request(config(tiling={"core": 64}), (0, 1, 1)), 2**34).n_tiles == 100 * 64**2
 
 
 @pytest.mark.parametrize("value", [1e300, 1e308, 5e-324, -1e308, np.inf, np.nan])

@@ -57,9 +57,9 @@ def test_a_row_of_another_solver_or_algorithm_is_refused(tmp_path: Path, monkeyp
 
 
 def test_the_short_form_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
-    options = parser("text").parse_args(["--short", "training.ema=0"])
+    options = parser("text").parse_args(["--short", "training.learning_rate=0.01"])
     with begin("x", options, {"crop": 20, "only": "camera"}, ["training.steps=2"]) as study:
-        assert options.changes == ["training.steps=2", "training.ema=0"]  # the user's come last, and win
+        assert options.changes == ["training.steps=2", "training.learning_rate=0.01"]  # the user's come last, and win
         assert [(name, truth.shape) for name, truth in pictures(options)] == [("camera", (20, 20))]
         study.finish("A study", [])
         kept = study.folder
@@ -187,7 +187,7 @@ def test_the_pixels_that_judge_are_seen_by_no_solver() -> None:
 
 def test_the_loss_is_that_of_the_pixels_that_judge() -> None:
     stack, psf = widefield.simulated().astype(np.float32), Psf(np.full((3, 3, 3), 1 / 27, np.float32))
-    config = widefield.configured("wiener", ["masking.impulse_sigma=null", "sensor.kind=linear"])
+    config = widefield.configured("wiener", ["sensor.impulse_share=0", "sensor.low=none", "sensor.high=none"])
     judges = widefield.draw_judges(stack.shape, 0)
     posed, inside = widefield.posed_without(stack, judges, psf, config)
     problem = build_problem(psf, calibrate([posed], psf, config), config, "cpu")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
+from ssi_pipeline.cli import main
 from ssi_pipeline.config import (
     FilePsf,
     GaussianPsf,
@@ -20,15 +22,19 @@ from ssi_pipeline.config import (
     load_config,
     parse_config,
 )
-from ssi_pipeline.config.template import template_text
+from ssi_pipeline.config.template import first_template_text, template_text
 
 OPTION = re.compile(r"^( *)#([a-z_0-9]+:(?: .*)?)$")
 """A commented option: no space after the '#', which prose has."""
 
 
-def uncommented() -> str:
-    """The template with every option switched on; lines keep their numbers."""
-    return "\n".join(OPTION.sub(r"\1\2", line) for line in template_text().splitlines())
+MOST_OPTIONS = 80
+"""More than that nobody can choose among; a kind of PSF counts as one."""
+
+
+def uncommented(text: str | None = None) -> str:
+    """A template (by default that of all options) with every option switched on; lines keep their numbers."""
+    return "\n".join(OPTION.sub(r"\1\2", line) for line in (text or template_text()).splitlines())
 
 
 def keys_and_lines(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -115,3 +121,40 @@ def test_every_kind_of_psf_is_shown_with_all_its_options(model: type[BaseModel])
     for key, field in model.model_fields.items():
         if not field.is_required() and key != "fwhm_px":
             assert section[key] == field.default, f"template.yaml shows psf ({kind}) {key}: {section[key]!r}"
+
+
+def test_there_are_few_options() -> None:
+    names = [name for name, _, _ in sections(RunConfig)]
+    assert len(names) <= MOST_OPTIONS, f"{len(names)} options: {', '.join(names)}"
+
+
+def first_options() -> dict[str, Any]:
+    """The options of the short form by name, all switched on; a PSF, or a value by axis, is one."""
+    found = {}
+    for name, value in yaml.safe_load(uncommented(first_template_text())).items():
+        inner = {name: value} if name in ("psf", "solver") else {f"{name}.{key}": v for key, v in value.items()}
+        found.update(inner)
+    return found
+
+
+def test_the_short_form_has_ten_options_with_what_the_long_one_says_of_them() -> None:
+    shown = first_options()
+    assert len(shown) == 10
+    full = yaml.safe_load(uncommented())
+    full["psf"] = yaml.safe_load(template_text())["psf"]
+    for name, value in shown.items():
+        place: Any = full
+        for key in name.split("."):
+            place = place[key]
+        assert value == place, name
+
+
+def test_the_short_and_the_long_form_are_the_same_configuration(tmp_path: Path) -> None:
+    made = []
+    for extra in ([], ["--all"]):
+        path = tmp_path / "run.yaml"
+        assert main(["init", str(path), *extra]) == 0
+        made.append(load_config(path))
+        path.unlink()
+    assert made[0] == made[1]
+    assert parse_config(yaml.safe_load(uncommented(first_template_text()))).solver == "ssi"

@@ -16,6 +16,7 @@ from ssi_pipeline.inversion.classical.given import Classical, Given
 from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.classical.variation import (
     PATH_ITERATIONS,
+    TV_ITERATIONS,
     data_term,
     differences_adjoint,
     linear_start,
@@ -60,9 +61,9 @@ def descend(problem: Problem, given: Given, weight: float, x: Tensor) -> Iterato
 
 
 def solve_tv_cg(problem: Problem, given: Given, weight: float) -> Tensor:
-    """Return the estimate after ``classical.tv_iterations``, (z) y x."""
+    """Return the estimate after ``TV_ITERATIONS``, (z) y x."""
     start = linear_start(problem, given)
-    return after(descend(problem, given, weight, start), problem.config.classical.tv_iterations)
+    return after(descend(problem, given, weight, start), TV_ITERATIONS)
 
 
 def tv_cg_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:

@@ -24,6 +24,7 @@ from ssi_pipeline.inversion.classical.given import Classical, Given
 from ssi_pipeline.inversion.classical.iterates import after
 from ssi_pipeline.inversion.classical.variation import (
     PATH_ITERATIONS,
+    TV_ITERATIONS,
     corner,
     data_term,
     differences_adjoint,
@@ -72,8 +73,8 @@ def iterate(problem: Problem, given: Given, weight: float, start: Iterate, corne
 
 
 def solve_tv(problem: Problem, given: Given, weight: float) -> Tensor:
-    """Return the estimate after ``classical.tv_iterations``, (z) y x."""
-    iterations = problem.config.classical.tv_iterations
+    """Return the estimate after ``TV_ITERATIONS``, (z) y x."""
+    iterations = TV_ITERATIONS
     return after(iterate(problem, given, weight, begin(problem, given), corner(problem)), iterations)[0]
 
 

@@ -32,6 +32,9 @@ _CORNER = 0.6
 """Corner of Huber's function in standard deviations of the noise, for each pixel: smaller slopes are no edges. Measured
 on seven crops (docs/classical.md): twice as much changes 0.1 dB or less, a third costs 1 dB on a smooth scene."""
 
+TV_ITERATIONS = 50
+"""From the linear estimate; the objective is then within 0.01 % of its minimum (docs/classical.md)."""
+
 PATH_ITERATIONS = 15
 """Iterations for each candidate: each starts from the estimate of the one before, the first from the linear one."""
 
@@ -81,23 +84,6 @@ def data_term(problem: Problem, given: Given) -> DataTerm:
     """Return the data term of an image, on the pixels that are predicted."""
     crop = problem.forward.crop
     return DataTerm(crop(given.repaired), crop(given.known), problem.forward.sensor)
-
-
-def huber(slopes: Tensor, corner: float) -> Tensor:
-    """Return h(|D x|) = |D x| - corner / 2, below the corner |D x|^2 / (2 corner); ``slopes`` has its axes first."""
-    length = torch.linalg.vector_norm(slopes, dim=0)
-    return torch.where(length > corner, length - corner / 2, length.square() / (2 * corner or 1.0))
-
-
-def hyperbola(slopes: Tensor, smoothing: float) -> Tensor:
-    """Return h(|D x|) = sqrt(|D x|^2 + smoothing^2); ``slopes`` has its axes first."""
-    return torch.sqrt(slopes.square().sum(0) + smoothing**2)
-
-
-def objective(problem: Problem, given: Given, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]) -> float:
-    """Return E(x), ``lengths`` giving h(|D x|) of D x. Waits for the device."""
-    variation = float(lengths(slopes_of(given)(x).double()).sum())
-    return data_term(problem, given).value(problem.forward.level(x)) + weight * variation
 
 
 def linear_start(problem: Problem, given: Given) -> Tensor:

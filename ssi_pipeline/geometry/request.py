@@ -1,0 +1,90 @@
+"""What a plan is made from, in numbers: what the solver needs of a tile, and the sizes that a user asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.geometry.volume import Axis, Sizes
+
+PROCESS_BYTES = 700 * 2**20
+"""Resident size of a worker before its first tile (python, torch, dask, zarr), measured 0.45 to 0.6 GiB."""
+
+_PATCHES_ALIVE = 4
+"""Patches of a batch whose activations memory holds: forward and backward keep what one evaluation drops."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchNeeds:
+    """A training patch (z y x, in multiples of the stride), the patches of a batch, and activations.
+
+    ``bytes_per_voxel``: activations alive in one pass without gradients.
+    """
+
+    shape: Ints
+    batch: int
+    bytes_per_voxel: int
+
+    def cut(self, domain: Ints) -> Ints:
+        """Return the shape of a patch inside a domain (z y x)."""
+        return tuple(min(p, d) for p, d in zip(self.shape, domain, strict=True))
+
+    def bytes(self, domain: Ints) -> int:
+        """Return the activations of a training step, or of the evaluation of a domain, whichever are more."""
+        return self.bytes_per_voxel * max(math.prod(domain), _PATCHES_ALIVE * math.prod(self.cut(domain)) * self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class TileNeeds:
+    """What a solver needs of one tile; lengths are z y x, pixels.
+
+    Attributes
+    ----------
+    halo
+        Smallest halo for which a tile's core equals the same inverse on the whole volume.
+    pad
+        Radius of the PSF, by which the domain exceeds the image.
+    stride
+        Shifts by multiples of it commute with the inverse.
+    blended
+        Neighbours are solved apart, so that they are blended unless the user says otherwise.
+    least_side
+        Pixels along each tiled axis that an image needs.
+    bytes_per_voxel
+        Memory of the tile and of its solution, without a network's activations.
+    patch
+        Training patches; None without training on patches.
+    """
+
+    halo: Ints
+    pad: Ints = (0, 0, 0)
+    stride: Ints = (1, 1, 1)
+    blended: bool = False
+    least_side: int = 1
+    bytes_per_voxel: int = 0
+    patch: PatchNeeds | None = None
+
+    def worker_bytes(self, domain: Ints) -> int:
+        """Estimate the peak resident bytes of a worker that solves one tile with this domain (z y x)."""
+        activations = 0 if self.patch is None else self.patch.bytes(domain)
+        return PROCESS_BYTES + self.bytes_per_voxel * math.prod(domain) + activations
+
+
+@dataclass(frozen=True, slots=True)
+class TilingRequest:
+    """How a volume is to be cut: the solver's needs and the user's sizes, None where the plan chooses.
+
+    ``dimensions``: spatial axes that a tile spans. ``roi``: start and stop by axis. ``sharded``: chunks can be
+    grouped in one file (zarr v3).
+    """
+
+    dimensions: int
+    needs: TileNeeds
+    roi: Mapping[Axis, tuple[int, int]] = field(default_factory=dict)
+    core: Sizes = None
+    blend: Sizes = None
+    shard: Sizes = None
+    chunk: Sizes = None
+    sharded: bool = True

@@ -1,0 +1,132 @@
+"""The numbers that the geometry takes, from a configuration, its solver's row and the extent of its PSF."""
+
+from __future__ import annotations
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.geometry.cost import OutputSizes
+from ssi_pipeline.geometry.halo import (
+    REPAIR_RADIUS,
+    UNBIAS_RADIUS,
+    network_radius,
+    network_stride,
+    published_radius,
+    wiener_radius,
+)
+from ssi_pipeline.geometry.request import PatchNeeds, TileNeeds, TilingRequest
+from ssi_pipeline.geometry.volume import Volume, per_axis
+
+_FLOAT = 4
+_TILE_FLOATS = 16
+"""Per voxel of a domain: the tile as it is read, normalised, masked, solved and judged."""
+
+_ACTIVATIONS = 6
+"""Floats per voxel and channel of the first level, alive in one pass without gradients; deeper levels add a third."""
+
+_PATCH = {2: (1, 128, 128), 3: (24, 64, 64)}
+
+
+def tiling_request(config: RunConfig, psf_radius: Ints) -> TilingRequest:
+    """Return how a configuration asks for a volume to be cut; ``psf_radius``: z y x, the largest of all channels."""
+    tiling, output = config.tiling, config.output
+    return TilingRequest(
+        dimensions=tiling.dimensions,
+        needs=tile_needs(config, psf_radius),
+        roi=config.input.roi,
+        core=tiling.core,
+        blend=tiling.blend,
+        shard=output.shard,
+        chunk=output.chunk,
+        sharded=output.ome_zarr != "0.4",
+    )
+
+
+def tile_needs(config: RunConfig, psf_radius: Ints) -> TileNeeds:
+    """Return what the configuration's solver needs of a tile."""
+    method, spatial = config.method, _spatial(config)
+    own = method.blend == "own networks" and config.training.scope != "shared"
+    return TileNeeds(
+        halo=required_halo(config, psf_radius),
+        pad=tuple(r if on and method.computes else 0 for r, on in zip(psf_radius, spatial, strict=True)),
+        stride=_stride(config) if method.network else (1, 1, 1),
+        blended=method.blend == "always" or own,
+        least_side=method.least_side,
+        bytes_per_voxel=(_TILE_FLOATS + method.floats) * _FLOAT,
+        patch=patch_needs(config) if method.network else None,
+    )
+
+
+def patch_needs(config: RunConfig) -> PatchNeeds:
+    """Return the training patch of a configuration, in multiples of the network's stride."""
+    dimensions = config.tiling.dimensions
+    asked = per_axis(config.training.patch, _PATCH[dimensions], dimensions, 1)
+    shape = tuple(-(-p // s) * s for p, s in zip(asked, _stride(config), strict=True))
+    return PatchNeeds(shape, config.training.batch, config.network.width * _ACTIVATIONS * _FLOAT)
+
+
+def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
+    """Smallest halo (z y x) for which a tile's core equals the same inverse on the whole volume.
+
+    The inverse repairs impulses, undoes the sensor's bias, applies the Wiener kernel, then the network. The
+    PSF itself is needed in training, where the loss on the core reads f one PSF radius around it. Solvers that
+    iterate depend on ever further pixels, ever less: for them it is the smallest halo that is worth its reading.
+    """
+    return tuple(r if on else 0 for r, on in zip(_reach(config, psf_radius), _spatial(config), strict=True))
+
+
+def output_sizes(config: RunConfig, volume: Volume) -> OutputSizes:
+    """Return what is written of each voxel."""
+    return OutputSizes(
+        itemsize=volume.itemsize if config.output.dtype == "input" else _FLOAT,
+        uncertainty=config.output.uncertainty > 0,
+        pyramid=config.output.pyramid,
+        keeps_scratch=config.output.keep_scratch or config.training.retrain,
+    )
+
+
+def _spatial(config: RunConfig) -> tuple[bool, bool, bool]:
+    """Whether tiles span z, y and x."""
+    return config.tiling.dimensions == 3, True, True
+
+
+def _stride(config: RunConfig) -> Ints:
+    return tuple(network_stride(config.network.levels) if on else 1 for on in _spatial(config))
+
+
+def _reach(config: RunConfig, psf_radius: Ints) -> Ints:
+    wiener, repair = wiener_radius(psf_radius), _repair_reach(config)
+    match config.method.reach:
+        case "nothing":
+            return (0, 0, 0)
+        case "wiener":
+            return tuple(w + r for w, r in zip(wiener, repair, strict=True))
+        case "iterates":
+            # along z, where nothing is repaired, two pixels more: without them stacks are off by half as much again
+            further = (max(r, REPAIR_RADIUS) for r in repair)
+            return tuple(w + r for w, r in zip(_iterative_reach(config, psf_radius), further, strict=True))
+        case "published":
+            return tuple(max(published_radius(), r + 1) for r in psf_radius)
+        case "network":
+            net = network_radius(config.network.levels)
+            widest = (max(net + w, r) for w, r in zip(wiener, psf_radius, strict=True))
+            return tuple(w + r for w, r in zip(widest, repair, strict=True))
+
+
+def _iterative_reach(config: RunConfig, psf_radius: Ints) -> Ints:
+    """Distance over which an iterative solver's dependence on the measurement fades; exact where that is less.
+
+    The first iterates of Richardson-Lucy reach two PSF radii each. All converge towards an inverse whose
+    kernel is no wider than the Wiener filter's, from where those of total variation start. Measured on tiles
+    cut at this halo: docs/classical.md, Tiles.
+    """
+    wiener, count = wiener_radius(psf_radius), config.classical.iterations
+    if not config.method.counts or count == "auto":
+        return wiener
+    return tuple(min(2 * r * count, w) for r, w in zip(psf_radius, wiener, strict=True))
+
+
+def _repair_reach(config: RunConfig) -> Ints:
+    """Pixels z y x over which impulses are found and, where the sensor may clip, its bias is undone: in the plane."""
+    clips = config.sensor.clips and not config.method.knows_sensor
+    in_plane = REPAIR_RADIUS + (UNBIAS_RADIUS if clips else 0)
+    return 0, in_plane, in_plane
