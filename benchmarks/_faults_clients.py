@@ -51,7 +51,7 @@ def six_clients(bench: Bench, tally: Tally) -> None:
 
 
 def other_clock(bench: Bench, tally: Tally) -> None:
-    """Right time, then an hour ahead, then an hour behind; the clients' clock, their workers keep the right time."""
+    """Correct time, then an hour ahead, then an hour behind; the client's clock only, workers keep the correct time."""
     for _ in bench.times(1, 2):
         case = bench.case()
         for number, shift in enumerate((0, _HOUR, -_HOUR)):

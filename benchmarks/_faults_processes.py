@@ -32,7 +32,7 @@ def killed_workers(bench: Bench, tally: Tally) -> None:
 
 
 def killed_clients(bench: Bench, tally: Tally) -> None:
-    """In turn at random moments from its start on, and soon after it recorded a tile; some ten kills a run."""
+    """Alternately at random moments after its start, and soon after it recorded a tile; about ten kills a run."""
     expected, count = bench.expected("ssi"), len(bench.times(2, 50))
     case = bench.case("ssi")
     while tally.times < count:
@@ -49,7 +49,7 @@ def killed_clients(bench: Bench, tally: Tally) -> None:
 
 
 def chaos(bench: Bench, tally: Tally) -> None:
-    """Each ends by itself after some time on average, whatever it does."""
+    """Each ends by itself after a random time, in any state."""
     life = max(8.0, 0.5 * bench.undisturbed().seconds)  # on a slow machine none would live until its first tile
     for _ in bench.times(1, 2):
         case = bench.case(worker_losses=50)
@@ -60,7 +60,7 @@ def chaos(bench: Bench, tally: Tally) -> None:
 
 
 def stopped_worker(bench: Bench, tally: Tally) -> None:
-    """In the middle of a tile; beyond `tile_limit_s` it is replaced within the run."""
+    """In the middle of a tile; after `tile_limit_s` it is replaced within the run."""
     for _ in bench.times(1, 2):
         case = bench.case(tile_limit_s=10)
         call = case.start(sleep=1)
@@ -72,7 +72,7 @@ def stopped_worker(bench: Bench, tally: Tally) -> None:
 
 
 def poison(bench: Bench, tally: Tally) -> None:
-    """Each worker that begins it dies; all others are done, it fails with its cause; mended, `--retry-failed`."""
+    """Each worker that starts it dies; all other tiles are done, it fails with its cause; fixed, `--retry-failed`."""
     for _ in bench.times(1, 2):
         tile = bench.rng.randrange(TILES)
         case = bench.case(worker_losses=2)
@@ -85,7 +85,7 @@ def poison(bench: Bench, tally: Tally) -> None:
 
 
 def killed_scheduler(bench: Bench, tally: Tally) -> None:
-    """One that was started by hand; the run stops in order and goes on with another scheduler."""
+    """A manually started one; the run stops in order and resumes with another scheduler."""
     for _ in bench.times(1, 2):
         case = bench.case()
         with _cluster(case, "first") as (address, scheduler):

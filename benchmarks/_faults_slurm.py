@@ -29,7 +29,7 @@ def _end(bench: Bench, tally: Tally, case: Case, call: Call) -> None:
 
 
 def cancelled_job(bench: Bench, tally: Tally) -> None:
-    """Its tiles under way are run again, on nobody's account."""
+    """Its running tiles are repeated, and the loss counts against no tile."""
     with _slurm.slurm() as cluster:
         for _ in bench.times(1, 2):
             case = _case(bench)
@@ -42,7 +42,7 @@ def cancelled_job(bench: Bench, tally: Tally) -> None:
 
 
 def requeued_job(bench: Bench, tally: Tally) -> None:
-    """As a preempting partition does it."""
+    """As a preempting partition does."""
     with _slurm.slurm() as cluster:
         for _ in bench.times(1, 2):
             case = _case(bench)
@@ -56,7 +56,7 @@ def requeued_job(bench: Bench, tally: Tally) -> None:
 
 
 def short_walltime(bench: Bench, tally: Tally) -> None:
-    """Counted are the jobs that ended by it; a tile of a fifth of it may be cut, and is run again."""
+    """Counts the jobs that it ended; a tile of a fifth of it may be cut, and is repeated."""
     with _slurm.slurm() as cluster:
         case = _case(bench, walltime="00:01:00")
         call = _start(case, cluster, sleep=12)
@@ -67,7 +67,7 @@ def short_walltime(bench: Bench, tally: Tally) -> None:
 
 
 def silent_controller(bench: Bench, tally: Tally) -> None:
-    """It answers nobody, tiles go on."""
+    """It does not answer, tiles continue."""
     with _slurm.slurm() as cluster:
         for _ in bench.times(1, 2):
             case = _case(bench)
@@ -81,7 +81,7 @@ def silent_controller(bench: Bench, tally: Tally) -> None:
 
 
 def killed_client(bench: Bench, tally: Tally) -> None:
-    """Its jobs are cancelled by the next one."""
+    """The next client cancels its jobs."""
     with _slurm.slurm() as cluster:
         for _ in bench.times(1, 2):
             case = _case(bench)

@@ -34,7 +34,7 @@ _HARMS: tuple[Callable[[Path], None], ...] = (_truncate, _empty, Path.unlink, _f
 
 
 def harmed_blocks(bench: Bench, tally: Tally) -> None:
-    """Of a finished run, one block each; `ssi verify` finds these, `ssi run` writes these again, and no others."""
+    """One block each of a finished run; `ssi verify` finds these, `ssi run` writes these again, and no others."""
     case = bench.case()
     tally.ended(case.start(), 0)
     for _ in bench.times(1, 5):
@@ -80,7 +80,7 @@ def torn_ledger(bench: Bench, tally: Tally) -> None:
 
 
 def full_disk(bench: Bench, tally: Tally) -> None:
-    """In the middle of the run, or before its first tile (status 2); the run says so, and goes on with more space."""
+    """In the middle of the run, or before its first tile (status 2); the run reports it and resumes with more space."""
     without = bench.undisturbed()
     for number in bench.times(1, 5):
         folder = bench.new_folder()
@@ -96,7 +96,7 @@ def full_disk(bench: Bench, tally: Tally) -> None:
 
 
 def read_only_scratch(bench: Bench, tally: Tally) -> None:
-    """A bind mount of it, remounted; the run stops in order, and goes on when it is writable again."""
+    """A bind mount of it, remounted; the run stops in order, and resumes when it is writable again."""
     for _ in bench.times(1, 3):
         case = bench.case()
         call = case.start(sleep=0.7)

@@ -262,21 +262,21 @@ def report(runs: list[Finished], command: str) -> str:
     counts = Counter(kill.victim for run in runs for kill in run.kills)
     good_runs = sum(run.same and run.sound for run in runs)
     lines = [
-        "# Killed and resumed",
+        "# Killed at random moments and resumed",
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, "
         f"`{command}`. A volume of {TILES} tiles on {WORKERS} dask workers; SIGKILL at random moments; the same",
-        "command again until the run is complete; then every file of every level is compared with that of a run",
-        "that nobody disturbed, `ssi verify` reads all of it, and no partly written file may be left.",
+        "command again until the run is complete; then every file of every level is compared with that of an",
+        "undisturbed run, `ssi verify` reads all of it, and no partly written file may be left.",
         "",
         f"- {counts['client']} clients and {counts['worker']} workers killed in {len(runs)} runs",
-        f"- runs equal to the undisturbed one to the byte, and sound: {good_runs} of {len(runs)}",
+        f"- runs byte-identical to the undisturbed one, and sound: {good_runs} of {len(runs)}",
         f"- tiles recorded as solved that were solved again: {sum(run.again for run in runs)}",
         f"- tiles stored but not yet recorded when the client died, solved again: {sum(r.unrecorded for r in runs)}",
-        f"- batches lost with a worker and run again: {sum(run.lost for run in runs)}",
+        f"- batches lost with a worker and repeated: {sum(run.lost for run in runs)}",
         "",
-        "What is under way at a kill may be lost: a batch for each worker, which is one tile, or half a second",
-        "of tiles that are shorter than that.",
+        "A kill may lose the running batch of each worker, which is one tile, or half a second",
+        "of shorter tiles.",
         "",
         "| run | killed | s after start | tiles recorded | stored, not recorded | image afterwards |",
         "|---|---|---|---|---|---|",

@@ -184,14 +184,14 @@ def report(chains: list[Chain], command: str, seed: int) -> str:
     good = sum(c.good for c in chains)
     return "\n".join(
         [
-            "# Killed in every phase",
+            "# Killed in every phase and resumed",
             "",
             f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, `{command}`, seed {seed}.",
             "SIGKILL of the client and its workers within a quarter of a second after the first sign of a phase; the",
             "same command resumes.",
             "",
             f"- {sum(counts.values())} kills in {len(chains)} runs",
-            f"- runs that ended with 0, equal to the undisturbed one to the byte, and sound: {good} of {len(chains)}",
+            f"- runs that ended with 0, byte-identical to the undisturbed one, and sound: {good} of {len(chains)}",
             "",
             "| killed in | serial | dask, 2 workers |",
             "|---|---|---|",

@@ -4,7 +4,7 @@
     python benchmarks/overhead.py --short  60 tiles on 2 local workers, writes nothing
 
 A tile sleeps for 0.2 s and does nothing else, so that neither its work nor the number of cores is measured. The wall
-time is from the first tile begun to the last one ended, by the ledger's records. What is not inside solves is told
+time is from the first tile started to the last one ended, by the ledger's records. What is not inside solves is told
 apart for each worker: late (its first tile begins after that of the first worker), between (from the end of one
 tile to the beginning of the next), idle (nothing left to do for it while others end).
 """
@@ -144,15 +144,15 @@ def measure_slurm(tiles: int) -> Overhead:
 def report(rows: list[Overhead], notes: list[str]) -> str:
     """Return docs/overhead.md."""
     lines = [
-        "# What orchestration costs",
+        "# Overhead of orchestration",
         "",
         f"{time.strftime('%Y-%m-%d')}, `python benchmarks/overhead.py`, {os.cpu_count()} cores, "
         f"load {os.getloadavg()[1]:.1f}, {psutil.virtual_memory().total / 2**30:.0f} GiB.",
         f"Tiles that sleep for {SECONDS} s and do nothing else, through `ssi run`. Wall time is from the first tile",
-        "begun to the last one ended, by the ledger's records. The ratio is (wall time x workers) / sum of the times",
+        "started to the last one ended, by the ledger's records. The ratio is (wall time x workers) / sum of the times",
         f"inside solves; the goal is at most {GOAL}. What is not inside solves, as a share of what is: *late*, workers",
-        "whose first tile begins after that of the first worker; *between*, from the end of a tile to the beginning of",
-        "the next on the same worker; *idle*, nothing left to do while others end.",
+        "whose first tile starts after that of the first worker; *between*, from the end of a tile to the beginning of",
+        "the next on the same worker; *idle*, no pending tile while others end.",
         "",
         "| executor | workers | tiles | wall (s) | ratio | late | between | idle | ratio without late |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -13,9 +13,10 @@ from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry.cost import patch_shape
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.inverse import symmetries, through
+from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import draw_mask, hide
 from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.physics.forward import ForwardModel
 
 _LEAST_STEPS = 4
 """Steps with one mask of a small tile: what f is given costs as much to prepare as a step of training."""
@@ -31,13 +32,14 @@ _PATCH_MARGIN = 8
 class Batch:
     """``x``: b 2 (z) y x, channels, flipped. ``y``, ``hidden``: b (z) y x less the PSF's radius, as measured.
 
-    ``unflip`` takes f's output on ``x`` back to the measurement's orientation.
+    ``unflip`` takes f's output on ``x`` back to the measurement's orientation. ``forward``: g of these patches.
     """
 
     x: Tensor
     y: Tensor
     hidden: Tensor
     unflip: Callable[[Tensor], Tensor]
+    forward: ForwardModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Batches:
         steps, self._batch = schedule.steps, schedule.batch
         self._most = steps // (_ROUNDS * len(tiles)) if len(tiles) > 1 else steps
         self._round: list[int] = []
-        self._symmetries = symmetries(problem.psf) if problem.config.training.augment == "auto" else []
+        self._symmetries = problem.forward.symmetries if problem.config.training.augment == "auto" else []
         self._left = 0
 
     def draw(self) -> Batch:
@@ -82,7 +84,8 @@ class Batches:
         y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
         hidden = problem.forward.crop(torch.stack([self._judged[w] for w in windows]))
         chosen = [flip for flip in self._symmetries if self._random(2)]
-        return Batch(through(chosen, x), y, hidden, lambda image: through(chosen[::-1], image))
+        forward = problem.forward.at([tuple(s.start for s in w) for w in windows])
+        return Batch(through(chosen, x), y, hidden, lambda image: through(chosen[::-1], image), forward)
 
     def _draw_mask(self) -> None:
         """Hide J and V, then compute everything that f is given from what is left."""

@@ -49,8 +49,8 @@ def tile_is_blank(problem: Problem, tile: Tile) -> bool:
     Impulses are left out only if the tile does not pass with them: of the skewed noise of few photons the test for
     impulses takes the upper tail, here more and there less, and what it leaves is no longer independent.
     """
-    y, observed, usable, psf = (t.cpu().numpy() for t in (tile.y, tile.observed, tile.usable, problem.psf))
-    noise = problem.calibration.noise
+    y, observed, usable = (t.cpu().numpy() for t in (tile.y, tile.observed, tile.usable))
+    noise, psf = problem.calibration.noise, problem.forward.approximate_psf
     if is_blank(y, observed, noise, psf):
         return True
     return is_blank(y, observed & ~lone_impulses(y, observed, usable, noise), noise, psf)

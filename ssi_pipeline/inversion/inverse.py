@@ -55,24 +55,6 @@ class Inverse(nn.Module):
         return channels[:, 1] + correction if self._residual else correction
 
 
-def symmetries(kernel: Tensor) -> list[Callable[[Tensor], Tensor]]:
-    """Return the symmetries of a PSF (z) y x as functions of an image's last axes, each its own inverse.
-
-    Only under these is the inverse of a mirrored image the mirrored inverse. Flips along the axes
-    along which the PSF is symmetric, and the transposition y x where that leaves it unchanged.
-    """
-    tolerance = 1e-3 * float(kernel.max())
-    axes = range(-kernel.ndim, 0)
-    found: list[Callable[[Tensor], Tensor]] = []
-    for axis in axes:
-        if float((kernel.flip(axis) - kernel).abs().max()) <= tolerance:
-            found.append(lambda image, axis=axis: image.flip(axis))  # type: ignore[misc]
-    square = kernel.shape[-1] == kernel.shape[-2]
-    if square and float((kernel.mT - kernel).abs().max()) <= tolerance:
-        found.append(lambda image: image.mT)
-    return found
-
-
 def through(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:
     """Apply functions one after the other."""
     for function in functions:

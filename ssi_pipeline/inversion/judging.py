@@ -76,7 +76,7 @@ def judge(
 
 def noise_of(problem: Problem, tile: Tile) -> Noise:
     """Return the noise at the level of the linear solution: the same for all estimates that are compared."""
-    level = problem.forward.convolution(problem.linear(tile.y)[1])
+    level = problem.forward.level(problem.linear(tile.y)[1])
     variance = problem.forward.sensor.variance(level)
     typical = float(variance.median())
     return Noise(variance.clamp(min=max(_FLOOR * typical, 1e-12)), typical > _LEAST_VARIANCE)

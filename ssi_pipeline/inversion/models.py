@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -79,12 +78,11 @@ def pack(problem: Problem, state: dict[str, torch.Tensor]) -> Model:
     document = {
         "network": problem.config.network.model_dump(mode="json"),
         "axes": problem.axes,
-        "psf_digest": psf_digest(problem.psf.numpy()),
+        "psf_digest": problem.forward.digest,
         "calibration": problem.calibration.to_json(),
     }
-    return Model(
-        {name: p.detach().cpu().numpy().copy() for name, p in state.items()}, document, problem.psf.numpy().copy()
-    )
+    arrays = {name: p.detach().cpu().numpy().copy() for name, p in state.items()}
+    return Model(arrays, document, problem.forward.approximate_psf.copy())
 
 
 def unpack(problem: Problem, model: Model) -> dict[str, torch.Tensor]:
@@ -114,8 +112,3 @@ def refuse_other_network(model: Model, network: NetworkConfig, axes: int) -> Non
                 f"the model to start from has {key} {model.document.get(key)}, the configuration says {value}: "
                 "make them equal, or leave training.start_from out"
             )
-
-
-def psf_digest(psf: NDArray[np.float32]) -> str:
-    """Return a digest of the shape and values of a PSF (z) y x."""
-    return hashlib.sha256(str(psf.shape).encode() + psf.astype("<f4").tobytes()).hexdigest()[:16]

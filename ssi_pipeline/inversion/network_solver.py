@@ -15,7 +15,7 @@ from torch import Tensor
 from ssi_pipeline.errors import ConfigError, TrainingError
 from ssi_pipeline.inversion.batches import Schedule
 from ssi_pipeline.inversion.classical.solver import classical
-from ssi_pipeline.inversion.inverse import symmetries, through
+from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, pack, unpack
@@ -163,13 +163,13 @@ def _invert(problem: Problem, state: State) -> Callable[[Tensor, Tensor], Tensor
 
 
 def _averaged(problem: Problem, channels: Tensor, state: State) -> Tensor:
-    """Evaluate f, channels 2 x (z) y x to (z) y x, on average over the symmetries of the PSF (``network.symmetric``).
+    """Evaluate f, channels 2 x (z) y x to (z) y x, on average over the symmetries of g (``network.symmetric``).
 
     Under these the inverse sought is the same, and what training left to chance is not.
     """
     config, inverse = problem.config, build_inverse(problem, generator(0), state)
     wanted = config.training.scope != "shared" if config.network.symmetric is None else config.network.symmetric
-    flips = symmetries(problem.psf) if wanted else []
+    flips = problem.forward.symmetries if wanted else []
     total = torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
         total += through(chosen[::-1], apply(inverse, through(chosen, channels)))

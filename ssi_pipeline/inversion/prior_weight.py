@@ -29,7 +29,7 @@ def tile_weight(problem: Problem, measurement: Measurement) -> float:
     to 3.7 dB). The weight is one of 33 steps decided by all pixels: broad enough not to betray a hidden one.
     """
     normal = Measurement(problem.calibration.normalised(measurement.y), measurement.observed)
-    likelihood = _log_likelihood(normal, problem.psf.numpy(), problem.linear.impulses)
+    likelihood = _log_likelihood(normal, problem.forward.approximate_psf, problem.linear.impulses)
     return likeliest_weight(likelihood) if likelihood.any() else problem.calibration.wiener_weight
 
 

@@ -22,8 +22,9 @@ from ssi_pipeline.inversion.objective import Objective
 from ssi_pipeline.inversion.precision import resolved_precision
 from ssi_pipeline.inversion.unbias import Unbias
 from ssi_pipeline.inversion.wiener import WienerFilters
-from ssi_pipeline.physics.forward import Convolution, ForwardModel
-from ssi_pipeline.physics.psf import Psf, psf_values
+from ssi_pipeline.physics.build_forward import build_forward_model
+from ssi_pipeline.physics.forward import ForwardModel
+from ssi_pipeline.physics.psf import Psf
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,6 @@ class Problem:
 
     config: RunConfig
     calibration: ChannelCalibration
-    psf: Tensor
     forward: ForwardModel
     filters: WienerFilters
     linear: LinearInverse
@@ -45,7 +45,7 @@ class Problem:
     @property
     def axes(self) -> int:
         """Number of spatial axes."""
-        return self.psf.ndim
+        return self.forward.axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,14 @@ class Tile:
 
 def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
     """Put together forward model, linear inverse and objective of a channel."""
-    values = psf_values(psf, config.tiling.dimensions)
+    forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
+    values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
     filters, unbias = WienerFilters(values, device), Unbias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,
         calibration=calibration,
-        psf=torch.from_numpy(np.array(values)),
-        forward=ForwardModel(Convolution(values, device), calibration.sensor),
+        forward=forward,
         filters=filters,
         linear=LinearInverse(impulses, unbias, filters(calibration.wiener_weight)),
         objective=Objective(config, calibration),

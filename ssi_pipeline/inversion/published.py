@@ -74,7 +74,7 @@ def solve_published(
     config, device = problem.config, problem.device
     stretched = _Stretched.of(measurement)
     tile = PublishedTile.of(stretched.y, measurement.observed[stretched.box], problem.axes, seed, device)
-    model = PublishedForward(problem.psf.numpy(), device)
+    model = PublishedForward(problem.forward.approximate_psf, device)
     network = _network(tile, seed, device)
 
     def estimate() -> NDArray[np.float32]:

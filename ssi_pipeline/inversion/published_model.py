@@ -8,7 +8,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from ssi_pipeline.physics.forward import Convolution
+from ssi_pipeline.physics.convolution import Convolution
 
 _BROADEN = np.array([[0.095, 0.14, 0.095], [0.14, 0.2, 0.14], [0.095, 0.14, 0.095]])
 _BROADEN_OUTER = np.array([[0.095, 0.095, 0.095], [0.095, 0.14, 0.095], [0.095, 0.095, 0.095]])

@@ -102,7 +102,7 @@ def train(
         with autocast(problem):
             estimate = inverse(batch.x)  # b (z) y x
         estimate = batch.unflip(estimate.float())
-        data = problem.objective.data(problem.forward(estimate), batch.y, batch.hidden)
+        data = problem.objective.data(batch.forward(estimate), batch.y, batch.hidden)
         loss = data + problem.objective.penalty(estimate, inverse.parameters())
         optimiser.param_groups[0]["lr"] = training.learning_rate * _rate(step, steps)
         optimiser.zero_grad(set_to_none=True)

@@ -87,7 +87,7 @@ def uncertainty(
     total = scale**2 * squares
     for other in others:
         total += (other - estimate).square()
-    widths = averaging_sigma(problem.psf.cpu().numpy())
+    widths = averaging_sigma(problem.forward.approximate_psf)
     smooth = ndimage.gaussian_filter(total.double().cpu().numpy(), widths, mode="nearest")
     smooth[_unmeasured(problem, tile)] += _spread(tile, estimate) ** 2
     return Uncertainty(torch.from_numpy(np.sqrt(np.maximum(smooth, 0)).astype(np.float32)), scale)
@@ -118,7 +118,7 @@ def _repeated(
     Where nothing was observed y* is drawn as well: what fills the gaps in y is as uncertain as what it was made of.
     """
     forward, sensor = problem.forward, problem.forward.sensor
-    level = forward.convolution(estimate)
+    level = forward.level(estimate)
     deviation, drawn_again = sensor.deviation(level), forward.crop(tile.usable | ~tile.observed)
     squares, risk = torch.zeros_like(estimate), torch.zeros_like(level)
     for k in range(repeats):
@@ -128,5 +128,5 @@ def _repeated(
         seen.copy_(torch.where(drawn_again, (level + deviation * drawn).clamp(sensor.low, sensor.high), seen))
         error = invert(again, tile.observed) - estimate
         squares += error.square()
-        risk += forward.convolution(error).square()
+        risk += forward.level(error).square()
     return squares / repeats, risk / repeats

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.halo import wiener_radius
-from ssi_pipeline.physics.forward import Convolution
+from ssi_pipeline.physics.convolution import Convolution
 
 _TAPER = 1 / 3
 """Outer share of the kernel's radius over which it is brought to zero."""

@@ -1,98 +1,132 @@
-"""The forward model g: convolution with the PSF, then the mean of what the sensor reports.
+"""The forward model g as everything above it sees it: what the microscope records, on average, of an estimate x.
 
-Only pixels whose whole PSF lies inside the array are predicted ("valid"), so nothing is invented at
-borders: an array of n pixels along an axis gives n - 2 r, where r is the PSF's radius.
+    g(x) = mu(B x)      B: optics, linear. mu: the mean of what the sensor reports of a level.
+
+Masks, networks, solvers and metrics know no more of optics than this protocol, so a PSF that varies
+over the field or with depth is another implementation of it and nothing else.
+Intensities are in a channel's normalised units; images have the axes (z) y x last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor
-from torch.nn import functional
 
+from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.physics.sensor import CensoredSensor
 
-__all__ = ["CensoredSensor", "Convolution", "ForwardModel"]
+Symmetry = Callable[[Tensor], Tensor]
+"""Maps an image's last axes, (z) y x, to themselves; it is its own inverse."""
 
 
-class Convolution:
-    """Valid, true convolution (not correlation) over the last axes, through FFT.
+class ForwardModel(Protocol):
+    """g on the pixels that an array determines; inherit from it to get the methods that follow from the others.
 
-    Parameters
+    Light reaches a pixel from up to ``radius`` pixels away. An estimate of n pixels along an axis therefore gives
+    n - 2 radius predictions: data at the border of a tile are cut out of a larger scene, and padding would invent it.
+
+    Attributes
     ----------
-    kernel
-        Odd along every axis; its middle is the origin. Two or three axes, (z) y x.
-    device
-        Where the transfer function lives; it is computed once for each shape.
+    radius
+        Pixels along (z) y x by which the prediction is smaller at each end: the largest extent of the PSF.
+    sensor
+        Mean, standard deviation, variance and limits of the report of each level B x.
+    symmetries
+        Flips and transpositions with B(s(x)) = s(B(x)) for every x. None where the PSF varies along their axis.
+    approximate_psf
+        One shift-invariant PSF, float32, axes (z) y x, odd sizes, sum 1, that stands for B where an approximation will
+        do: linear starts, the tests for signal and impulses, widths, the check of a given model. Exact only if the PSF
+        varies nowhere. Predictions, data terms and losses never use it.
+    digest
+        16 hexadecimal digits that identify B.
     """
 
-    def __init__(self, kernel: NDArray[np.floating], device: str = "cpu") -> None:
-        if any(n % 2 == 0 for n in kernel.shape):
-            raise ValueError(f"expected a kernel with odd sizes, found {kernel.shape}")
-        self.radius = tuple(n // 2 for n in kernel.shape)
-        self._kernel = torch.from_numpy(np.array(kernel, dtype=np.float64)).to(device)
-        self._transfer: dict[tuple[int, ...], Tensor] = {}
+    radius: Ints
+    sensor: CensoredSensor
+    symmetries: Sequence[Symmetry]
+    approximate_psf: NDArray[np.float32]
+    digest: str
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """Convolve ``image`` (any leading axes, then the kernel's axes, float32)."""
-        if not any(self.radius):
-            return image * self._kernel.to(image.dtype).reshape(())
-        axes = tuple(range(-len(self.radius), 0))
-        shape = tuple(image.shape[axis] for axis in axes)
-        # the wrap-around of a circular convolution of n points reaches only the 2 r points that are dropped
-        size = tuple(next_fast_len(n, real=True) for n in shape)
-        spectrum = torch.fft.rfftn(image, s=size, dim=axes) * self._transfer_function(size)
-        full = torch.fft.irfftn(spectrum, s=size, dim=axes)
-        window = tuple(slice(2 * r, n) for r, n in zip(self.radius, shape, strict=True))
-        valid: Tensor = full[(..., *window)]
-        return valid
+    def level(self, estimate: Tensor) -> Tensor:
+        """Return B x, the expected level before the sensor.
+
+        Parameters
+        ----------
+        estimate
+            Any leading axes, then (z) y x with n pixels along each axis; float32.
+
+        Returns
+        -------
+        level
+            The same leading axes, then n - 2 radius pixels along each axis; differentiable.
+        """
+        ...
 
     def adjoint(self, image: Tensor) -> Tensor:
-        """Apply the transpose: an array of the predicted pixels to one of the estimate's, n to n + 2 r along each axis.
+        """Return B* y, n to n + 2 radius pixels along each axis: <B x, y> = <x, B* y> for all x and y."""
+        ...
 
-        <g(x), y> = <x, adjoint(y)> for all x and y: the full correlation with the kernel.
+    def at(self, origins: Sequence[Ints]) -> ForwardModel:
+        """Return the model of a batch of windows: what an estimate b (z) y x cut out at b places is recorded as.
+
+        Parameters
+        ----------
+        origins
+            The first pixel of each window, (z) y x, counted from the first pixel that this model describes.
         """
-        if not any(self.radius):
-            return image * self._kernel.to(image.dtype).reshape(())
-        axes = tuple(range(-len(self.radius), 0))
-        shape = tuple(image.shape[axis] + 2 * r for axis, r in zip(axes, self.radius, strict=True))
-        size = tuple(next_fast_len(n, real=True) for n in shape)
-        margins = [m for r, n, s in zip(self.radius, shape, size, strict=True) for m in (2 * r, s - n)]
-        # the pixels lie where ``__call__`` cuts them out; torch counts margins from the last axis
-        placed = functional.pad(image, [m for i in range(len(axes), 0, -1) for m in margins[2 * i - 2 : 2 * i]])
-        spectrum = torch.fft.rfftn(placed, dim=axes) * self._transfer_function(size).conj()
-        full = torch.fft.irfftn(spectrum, s=size, dim=axes)
-        whole: Tensor = full[(..., *(slice(0, n) for n in shape))]
-        return whole
+        ...
 
-    def _transfer_function(self, size: tuple[int, ...]) -> Tensor:
-        if size not in self._transfer:
-            spectrum = torch.fft.rfftn(self._kernel, s=size)
-            self._transfer[size] = spectrum.to(torch.complex64)
-        return self._transfer[size]
+    def power_bound(self, size: Ints) -> Tensor:
+        """Return the spectrum of a circular operator that is nowhere smaller than B* B; preconditioners need it.
 
+        Parameters
+        ----------
+        size
+            Of a grid (z) y x that holds the estimate.
 
-class ForwardModel:
-    """g: from the estimate x to the expected measurement, in one tile's normalised units."""
-
-    def __init__(self, convolution: Convolution, sensor: CensoredSensor) -> None:
-        self.convolution = convolution
-        self.sensor = sensor
-
-    @property
-    def radius(self) -> tuple[int, ...]:
-        """Pixels that the prediction is smaller than the estimate at each end of each axis."""
-        return self.convolution.radius
+        Returns
+        -------
+        bound
+            p, float64, as ``rfftn`` of the grid orders it: |B x|^2 <= <x, F^-1 p F x> for every x.
+        """
+        ...
 
     def __call__(self, estimate: Tensor) -> Tensor:
-        """Predict the measurement on the pixels whose PSF fits into ``estimate`` (... (z) y x)."""
-        return self.sensor(self.convolution(estimate))
+        """Predict the measurement g(x), ... (z) y x, on the pixels whose light lies inside ``estimate``."""
+        return self.sensor(self.level(estimate))
+
+    @property
+    def axes(self) -> int:
+        """Number of spatial axes."""
+        return len(self.radius)
 
     def crop(self, image: Tensor) -> Tensor:
-        """Cut an array that is aligned with an estimate to the pixels that are predicted."""
-        for axis, r in enumerate(self.radius, start=-len(self.radius)):
+        """Cut an array that is aligned with an estimate to the pixels that are predicted; a view."""
+        for axis, r in enumerate(self.radius, start=-self.axes):
             image = image.narrow(axis, r, image.shape[axis] - 2 * r)
         return image
+
+    def filtered_adjoint(self, image: Tensor, force: Tensor, response: Tensor, size: Ints) -> tuple[Tensor, Tensor]:
+        """Return c = F^-1 response F (B* image + force) and its level B c.
+
+        Preconditioned solvers repeat this. A model whose B is a product of spectra does it in fewer FFTs.
+
+        Parameters
+        ----------
+        image
+            On the pixels that are predicted, (z) y x.
+        force
+            On the pixels of the estimate, (z) y x.
+        response
+            Of a circular filter, as ``rfftn`` of a grid of ``size`` orders it.
+        size
+            Of the grid, no smaller than ``force``.
+        """
+        spectrum = torch.fft.rfftn(self.adjoint(image) + force, s=size) * response
+        change = torch.fft.irfftn(spectrum, s=size)[tuple(slice(0, n) for n in force.shape)]
+        return change, self.level(change)

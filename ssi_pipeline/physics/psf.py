@@ -6,7 +6,8 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,19 @@ class Psf:
         """16 hexadecimal digits that identify shape and values."""
         little = np.ascontiguousarray(self.values, dtype="<f4")
         return hashlib.sha256(repr(little.shape).encode() + little.tobytes()).hexdigest()[:16]
+
+    def save(self, stream: BinaryIO) -> None:
+        """Write the values as workers read them."""
+        np.save(stream, self.values)
+
+    @classmethod
+    def load(cls, path: Path, voxel_size_um: VoxelSize | None) -> Psf | None:
+        """Read what ``save`` wrote; None where the file is damaged."""
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, TypeError, MemoryError):  # what numpy raises for a damaged header or a short file
+            return None
+        return cls(values, voxel_size_um) if isinstance(values, np.ndarray) and values.dtype == np.float32 else None
 
     def symmetric(self, axis: SpatialAxis) -> bool:
         """Tell whether flipping along ``axis`` changes no value by more than 1e-4 of the peak."""
@@ -125,6 +139,11 @@ def load_psf(
         )
     values = _centred(values, section.center, where)
     return Psf(_finish(values, section.energy), _known_size(known, voxel_size_um))
+
+
+def psf_digest(values: NDArray[np.float32]) -> str:
+    """Return 16 hexadecimal digits that identify shape and values of a PSF (z) y x; model files hold them."""
+    return hashlib.sha256(str(values.shape).encode() + values.astype("<f4").tobytes()).hexdigest()[:16]
 
 
 def _refuse_other_sampling(known: Mapping[str, float], image_um: VoxelSize | None, dimensions: int, where: str) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.geometry import Tile
+from ssi_pipeline.inversion.measurement import to_tensor, to_volume
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solve import SolveOptions, solve
-from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.preview.choose import Chosen
 from ssi_pipeline.preview.variants import Variant
 from ssi_pipeline.run.channels import ready_channels_here
@@ -90,7 +91,7 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
     estimate = _estimate(context, tile)
     iterations, rival = _richardson_lucy(context, tile)
     valid = measurement.y[tile.valid.relative_to(tile.domain.start).slices]
-    residual = _residual(valid, context.psf(tile.c), estimate)
+    residual = _residual(valid, context.problem(tile.c), estimate)
     core = tile.core.relative_to(tile.valid.start).slices
     middle = (tile.core.stop[0] - tile.core.start[0]) // 2
 
@@ -120,15 +121,13 @@ def _estimate(context: Context, tile: Tile) -> NDArray[np.float32]:
     return np.asarray(context.scratch.read(tile, tile.valid)[0])
 
 
-def _residual(y: NDArray[np.float32], psf: Psf | None, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return y - g x; NaN within the PSF's radius of the edges, beyond which the estimate is not kept."""
-    if psf is None:
-        return y - x
-    inside = tuple(slice(r, n - r) for r, n in zip(psf.radius, x.shape, strict=True))
-    residual = np.full_like(x, np.nan)
-    if all(n > 2 * r for r, n in zip(psf.radius, x.shape, strict=True)):
-        residual[inside] = y[inside] - fftconvolve(x, psf.values, mode="valid")
-    return residual
+def _residual(y: NDArray[np.float32], problem: Problem, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return y less the level of x; NaN within the PSF's radius of the edges, beyond which the estimate is not kept."""
+    forward, estimate = problem.forward, to_tensor(x, problem.axes, problem.device)
+    blurred = torch.full_like(estimate, torch.nan)
+    if all(n > 2 * r for n, r in zip(estimate.shape, forward.radius, strict=True)):
+        forward.crop(blurred).copy_(forward.level(estimate))
+    return y - to_volume(blurred)
 
 
 def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.float32]]:

@@ -14,8 +14,8 @@ from ssi_pipeline.errors import ConfigError, CorruptDataError, InputError
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import generator
-from ssi_pipeline.inversion.models import Model, psf_digest, refuse_other_network
-from ssi_pipeline.physics.psf import Psf, psf_values
+from ssi_pipeline.inversion.models import Model, refuse_other_network
+from ssi_pipeline.physics.psf import Psf, psf_digest, psf_values
 
 _SAME_PSF = 1e-4
 """Of the peak: a formula that is evaluated on another machine differs in its last digits, float32 has seven."""

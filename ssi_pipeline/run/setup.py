@@ -111,7 +111,7 @@ def save_inputs(prepared: Prepared) -> Context:
     claim_state_folder(context.paths.root)
     for c, psf in enumerate(prepared.psfs):
         if psf is not None:
-            save_psf(context.paths.psf(c), psf.values)
+            save_psf(context.paths.psf(c), psf)
     prepared.document.save(context.paths.document)
     return context
 

@@ -9,9 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.run.retraining import was_chosen, write_list
@@ -51,10 +48,10 @@ def state_flaws(context: Context, psfs: Sequence[Psf | None] = ()) -> Iterator[F
             yield Flaw(context.scratch_path / "zarr.json", problem, remake)
 
 
-def save_psf(path: Path, values: NDArray[np.float32]) -> None:
+def save_psf(path: Path, psf: Psf) -> None:
     """Write a PSF as workers read it, whole or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, values)
+        psf.save(stream)
 
 
 def _psfs(context: Context, psfs: Sequence[Psf | None]) -> Iterator[Flaw]:
@@ -63,8 +60,8 @@ def _psfs(context: Context, psfs: Sequence[Psf | None]) -> Iterator[Flaw]:
             context.psf(c)
         except CorruptDataError:
             path = context.paths.psf(c)
-            values = psfs[c] if c < len(psfs) else None
-            remake = partial(save_psf, path, values.values) if values is not None else _nothing
+            psf = psfs[c] if c < len(psfs) else None
+            remake = partial(save_psf, path, psf) if psf is not None else _nothing
             yield Flaw(path, "damaged" if path.exists() else "missing", remake)
 
 

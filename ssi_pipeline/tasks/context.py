@@ -8,8 +8,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, RunChangedError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
@@ -174,7 +172,9 @@ class Context:
             return None
         if c not in self._psfs:
             path = self.paths.psf(c)
-            psf = _load_psf(path, self.document.volume.voxel_size_um)
+            if not path.exists():
+                raise MissingStateError(f"{path} is not to be seen from here: the next start writes it")
+            psf = Psf.load(path, self.document.volume.voxel_size_um)
             if psf is None or psf.digest != expected:
                 raise DamagedStateError(f"{path} is not the PSF that the run was begun with: the next start writes it")
             self._psfs[c] = psf
@@ -237,17 +237,6 @@ class Context:
                 raise CorruptDataError(f"{path} is missing or was changed: `ssi run` trains it again")
             self._models[c] = Model.load(path)
         return self._models[c]
-
-
-def _load_psf(path: Path, voxel_size_um: tuple[float, float, float] | None) -> Psf | None:
-    """Return a PSF of the state folder, None where the file is damaged."""
-    if not path.exists():
-        raise MissingStateError(f"{path} is not to be seen from here: the next start writes it")
-    try:
-        values = np.load(path, allow_pickle=False)
-        return Psf(values, voxel_size_um) if isinstance(values, np.ndarray) and values.dtype == np.float32 else None
-    except (ValueError, EOFError, TypeError, MemoryError):  # what numpy raises for a damaged header or a short file
-        return None
 
 
 def _load_list(path: Path) -> list[Any]:

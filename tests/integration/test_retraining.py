@@ -54,7 +54,7 @@ def _one_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def misled(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:
         if seed == seed_for(0, "solve", BAD) and options.training_seed is None:
-            wide = problem.psf.numpy()[None] ** 0.3
+            wide = problem.forward.approximate_psf[None] ** 0.3
             psf = Psf((wide / wide.sum()).astype(np.float32))
             problem = build_problem(psf, problem.calibration, problem.config, problem.device)
         return solved(problem, measurement, seed, options)

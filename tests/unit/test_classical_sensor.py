@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 
 from ssi_pipeline.inversion.classical.censored import DataTerm
 from ssi_pipeline.inversion.classical.table import CLASSICAL
-from ssi_pipeline.physics.forward import CensoredSensor
+from ssi_pipeline.physics.sensor import CensoredSensor
 
 SENSOR = CensoredSensor(alpha=0.01, sigma=0.1, low=0.0, high=1.0)
 LEVELS = torch.linspace(-6, 7, 500)

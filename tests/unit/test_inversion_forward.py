@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy import signal
 
-from ssi_pipeline.physics.forward import CensoredSensor, Convolution, ForwardModel
+from ssi_pipeline.physics.convolution import Convolution
+from ssi_pipeline.physics.sensor import CensoredSensor
+from ssi_pipeline.physics.shift_invariant import ShiftInvariantModel
 
 
 @pytest.mark.parametrize(("kernel", "image"), [((5, 3), (17, 20)), ((3, 5, 7), (9, 12, 19)), ((1, 5, 5), (4, 11, 13))])
@@ -56,7 +58,7 @@ def test_even_kernels_are_refused() -> None:
 def test_crop_aligns_the_measurement_with_the_prediction() -> None:
     delta = np.zeros((5, 3), dtype=np.float32)
     delta[2, 1] = 1
-    model = ForwardModel(Convolution(delta), CensoredSensor(0, 0))
+    model = ShiftInvariantModel(delta, CensoredSensor(0, 0))
     x = torch.rand(1, 12, 9)
     torch.testing.assert_close(model(x), model.crop(x), rtol=0, atol=1e-6)
 

@@ -20,7 +20,7 @@ from ssi_pipeline.geometry import required_halo
 from ssi_pipeline.inversion.batches import Batches, Schedule
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.inverse import symmetries, through
+from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.models import Model, unpack
@@ -279,7 +279,7 @@ def test_the_end_is_averaged_over_the_symmetries_of_the_psf() -> None:
         estimates[symmetric] = found.estimate
         problem = build_problem(gaussian_psf(), calibration, config, "cpu")
         inverse = build_inverse(problem, generator(0), unpack(problem, found.model))
-        flips = symmetries(problem.psf) if symmetric else []
+        flips = problem.forward.symmetries if symmetric else []
         assert len(flips) == (3 if symmetric else 0)  # up and down, left and right, transposed
         y = torch.from_numpy((measurement.y[0] - calibration.offset) / calibration.scale)
         each = []

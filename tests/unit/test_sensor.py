@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ssi_pipeline.physics.forward import CensoredSensor as FromForward
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 INF = math.inf
@@ -29,10 +28,6 @@ def moments(sensor: CensoredSensor, z: float) -> tuple[float, float]:
     parts += [(stats.norm.sf(b), sensor.high, 0.0)] * math.isfinite(b)
     mean = sum(p * m for p, m, _ in parts)
     return mean, sum(p * (v + (m - mean) ** 2) for p, m, v in parts)
-
-
-def test_the_name_is_still_where_it_was() -> None:
-    assert FromForward is CensoredSensor
 
 
 @pytest.mark.parametrize("limits", LIMITS)

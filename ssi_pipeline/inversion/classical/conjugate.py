@@ -35,20 +35,20 @@ _TINY = 1e-30
 
 def descend(problem: Problem, given: Given, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates, (z) y x, after 1, 2, 3, ... iterations, without end."""
-    convolution, term = problem.forward.convolution, data_term(problem, given)
+    forward, term = problem.forward, data_term(problem, given)
     differences = slopes_of(given)
-    level, slopes = convolution(x), differences(x)
+    level, slopes = forward.level(x), differences(x)
     gradient = direction = torch.zeros_like(x)
     size = 0.0
     while True:
         variation = differences_adjoint(weight * slopes / _length(slopes))
-        new = convolution.adjoint(term.slope(level)) + variation
+        new = forward.adjoint(term.slope(level)) + variation
         beta = max(_dot(new, new - gradient) / size, 0.0) if size else 0.0
         direction = beta * direction - new
         if _dot(direction, new) >= 0:  # no descent: start again
             direction = -new
         gradient, size = new, _dot(new, new)
-        level_change, slope_change = convolution(direction), differences(direction)
+        level_change, slope_change = forward.level(direction), differences(direction)
         for _ in range(_LINE_STEPS):
             length = _length(slopes)
             fall = _dot(term.slope(level), level_change) + weight * _dot(slopes / length, slope_change)

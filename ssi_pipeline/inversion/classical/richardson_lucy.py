@@ -45,12 +45,12 @@ def iterates(problem: Problem, given: Given) -> Iterator[Tensor]:
     """Yield the estimates, (z) y x, normalised, after 1, 2, 3, ... iterations, without end."""
     forward, dark = problem.forward, dark_level(problem)
     seen = forward.crop(given.repaired - dark).clamp(min=0)
-    share = forward.convolution.adjoint(torch.ones_like(seen))
+    share = forward.adjoint(torch.ones_like(seen))
     inside = share > _LEAST_SHARE
     x = torch.full_like(given.repaired, _START - dark)
     while True:
         predicted = (forward(x + dark) - dark).clamp(min=_SMALL)
-        update = forward.convolution.adjoint(seen / predicted).clamp(min=0) / share
+        update = forward.adjoint(seen / predicted).clamp(min=0) / share
         x = x * torch.where(inside, update, torch.ones_like(update))
         yield x + dark
 

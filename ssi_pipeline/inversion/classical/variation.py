@@ -97,7 +97,7 @@ def hyperbola(slopes: Tensor, smoothing: float) -> Tensor:
 def objective(problem: Problem, given: Given, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]) -> float:
     """Return E(x), ``lengths`` giving h(|D x|) of D x. Waits for the device."""
     variation = float(lengths(slopes_of(given)(x).double()).sum())
-    return data_term(problem, given).value(problem.forward.convolution(x)) + weight * variation
+    return data_term(problem, given).value(problem.forward.level(x)) + weight * variation
 
 
 def linear_start(problem: Problem, given: Given) -> Tensor:
