@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.given import Given, look
+from ssi_pipeline.inversion.classical.variation import data_term, slopes_of
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.physics.psf import Psf
@@ -73,3 +76,20 @@ def posed(
 
 def clipping(sigma: float, low: float | None = 0.0, high: float | None = None) -> ChannelCalibration:
     return dataclasses.replace(PLAIN, noise_sigma=sigma, clip_low=low, clip_high=high)
+
+
+def huber(slopes: Tensor, corner: float) -> Tensor:
+    """Return h(|D x|) = |D x| - corner / 2, below the corner |D x|^2 / (2 corner); ``slopes`` has its axes first."""
+    length = torch.linalg.vector_norm(slopes, dim=0)
+    return torch.where(length > corner, length - corner / 2, length.square() / (2 * corner or 1.0))
+
+
+def hyperbola(slopes: Tensor, smoothing: float) -> Tensor:
+    """Return h(|D x|) = sqrt(|D x|^2 + smoothing^2); ``slopes`` has its axes first."""
+    return torch.sqrt(slopes.square().sum(0) + smoothing**2)
+
+
+def objective(problem: Problem, given: Given, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]) -> float:
+    """Return E(x), ``lengths`` giving h(|D x|) of D x. Waits for the device."""
+    variation = float(lengths(slopes_of(given)(x).double()).sum())
+    return data_term(problem, given).value(problem.forward.level(x)) + weight * variation

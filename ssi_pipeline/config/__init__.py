@@ -3,7 +3,10 @@
 from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.fingerprint import differences, digest, flatten
 from ssi_pipeline.config.load import load_config, parse_config
-from ssi_pipeline.config.model import (
+from ssi_pipeline.config.model import RunConfig
+from ssi_pipeline.config.on_end import OnEndConfig
+from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.sections import (
     BoundsConfig,
     ClassicalConfig,
     InputConfig,
@@ -12,12 +15,9 @@ from ssi_pipeline.config.model import (
     OutputConfig,
     PublishedConfig,
     QualityConfig,
-    RunConfig,
     TilingConfig,
     TrainingConfig,
 )
-from ssi_pipeline.config.on_end import OnEndConfig
-from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.config.sensor import SensorConfig
 from ssi_pipeline.config.slurm import SlurmConfig
 

@@ -10,18 +10,27 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 import torch
-from classical_cases import PLAIN, as_measurement, blobs, clipping, gaussian_psf, measured, posed
+from classical_cases import (
+    PLAIN,
+    as_measurement,
+    blobs,
+    clipping,
+    gaussian_psf,
+    huber,
+    hyperbola,
+    measured,
+    objective,
+    posed,
+)
 from scipy import ndimage, optimize, signal, stats
 from skimage.restoration import denoise_tv_chambolle
 
 from ssi_pipeline.inversion.classical import conjugate, primal_dual
 from ssi_pipeline.inversion.classical.given import Given
 from ssi_pipeline.inversion.classical.variation import (
-    data_term,
     differences,
     differences_adjoint,
     linear_start,
-    slopes_of,
 )
 from ssi_pipeline.inversion.problem import Problem
 
@@ -98,25 +107,6 @@ def reference(
     return float(
         optimize.minimize(value, y.ravel().astype(np.float64), jac=True, options=options, method="L-BFGS-B").fun
     )
-
-
-def huber(slopes: torch.Tensor, corner: float) -> torch.Tensor:
-    """Return h(|D x|) = |D x| - corner / 2, below the corner |D x|^2 / (2 corner); ``slopes`` has its axes first."""
-    length = torch.linalg.vector_norm(slopes, dim=0)
-    return torch.where(length > corner, length - corner / 2, length.square() / (2 * corner or 1.0))
-
-
-def hyperbola(slopes: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Return h(|D x|) = sqrt(|D x|^2 + smoothing^2); ``slopes`` has its axes first."""
-    return torch.sqrt(slopes.square().sum(0) + smoothing**2)
-
-
-def objective(
-    problem: Problem, given: Given, x: torch.Tensor, weight: float, lengths: Callable[[torch.Tensor], torch.Tensor]
-) -> float:
-    """Return E(x), ``lengths`` giving h(|D x|) of D x. Waits for the device."""
-    variation = float(lengths(slopes_of(given)(x).double()).sum())
-    return data_term(problem, given).value(problem.forward.convolution(x)) + weight * variation
 
 
 def case(axes: int, clipped: bool) -> tuple[Problem, Given, np.ndarray, np.ndarray, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from classical_cases import PLAIN, as_measurement, blobs, config_for
+from classical_cases import PLAIN, as_measurement, blobs, config_for, huber, hyperbola, objective
 from scipy import ndimage
 from varying_model import VaryingModel, gaussian
 
@@ -21,7 +21,7 @@ from ssi_pipeline.inversion.blank import tile_is_blank
 from ssi_pipeline.inversion.classical import conjugate, primal_dual
 from ssi_pipeline.inversion.classical.given import Given, look
 from ssi_pipeline.inversion.classical.richardson_lucy import iterates
-from ssi_pipeline.inversion.classical.variation import huber, hyperbola, linear_start, objective
+from ssi_pipeline.inversion.classical.variation import linear_start
 from ssi_pipeline.inversion.judging import judge
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement

@@ -1,0 +1,164 @@
+"""The sections of a run configuration as frozen pydantic models.
+
+Lengths are in pixels unless the name ends in ``_um`` (micrometres). Mappings over axes use the
+letters of the axes as keys, for instance ``{z: 16, y: 256, x: 256}``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ssi_pipeline.config.section import (
+    Axis,
+    Count,
+    Float,
+    Int,
+    Margin,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Pixels,
+    Position,
+    PositiveFloat,
+    PositiveInt,
+    RawPositive,
+    Section,
+    SpatialAxis,
+    Steps,
+    Stop,
+    VoxelSize,
+    up_to,
+)
+
+
+class InputConfig(Section):
+    """The measurement y."""
+
+    path: Path
+    level: Annotated[NonNegativeInt, up_to(100)] = 0
+    axes: str | None = None
+    voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
+    roi: dict[Axis, tuple[Position, Stop]] = Field(default_factory=dict)
+    nonfinite: Literal["mask", "fail"] = "mask"
+
+    @model_validator(mode="after")
+    def _check(self) -> InputConfig:
+        for axis, (start, stop) in self.roi.items():
+            if start >= stop:
+                raise ValueError(f"roi.{axis} is [{start}, {stop}]: expected start < stop")
+        if self.axes is not None:
+            once = len(set(self.axes)) == len(self.axes)
+            if not (once and {"y", "x"} <= set(self.axes) <= set("tczyx")):
+                raise ValueError(
+                    f"axes is {self.axes!r}: expected y and x, and some of t, c and z, each once, in the file's order"
+                )
+        return self
+
+
+class OutputConfig(Section):
+    """The estimate x, as OME-Zarr."""
+
+    path: Path
+    ome_zarr: Literal["0.4", "0.5"] = "0.5"
+    dtype: Literal["input", "float32"] = "input"
+    shard: dict[SpatialAxis, Pixels] | None = None
+    chunk: dict[SpatialAxis, Pixels] | None = None
+    pyramid: bool = True
+    uncertainty: Annotated[Int, Field(ge=0, le=256)] = 0
+    state: Path | None = None
+    keep_scratch: bool = False
+
+    @field_validator("path")
+    @classmethod
+    def _named(cls, path: Path) -> Path:
+        if not path.name:
+            raise ValueError(f"{path} is no place for an output: expected a name, for instance output.zarr")
+        return path
+
+    @field_validator("ome_zarr", mode="before")
+    @classmethod
+    def _version_is_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, float) else value  # YAML reads 0.5 without quotes as a number
+
+
+class TilingConfig(Section):
+    """How the volume is cut. ``dimensions`` is the number of spatial axes that a tile spans."""
+
+    dimensions: Literal[2, 3] = 2
+    core: Pixels | dict[SpatialAxis, Pixels] | None = None
+    blend: Margin | dict[SpatialAxis, Margin] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> TilingConfig:
+        for name in ("core", "blend"):
+            value = getattr(self, name)
+            if self.dimensions == 2 and isinstance(value, dict) and value.get("z", 0) > (name == "core"):
+                raise ValueError(f"{name} has z, but tiles are 2D: leave z out, or set tiling.dimensions: 3")
+        return self
+
+
+class MaskingConfig(Section):
+    """The masks m_J."""
+
+    density: Annotated[Float, Field(gt=0, le=0.5)] = 0.25
+    replacement: Literal["neighbours", "random", "zeros"] = "neighbours"
+
+
+class NetworkConfig(Section):
+    """The inverse f: a UNet that corrects the Wiener solution."""
+
+    width: Annotated[PositiveInt, up_to(4096)] = 8
+    levels: Annotated[Int, Field(ge=1, le=5)] = 3
+
+
+class BoundsConfig(Section):
+    """Soft bounds on f's output, in the units of the input; 'auto' is 0 where no pixel is negative."""
+
+    lower: Float | Literal["auto"] | None = "auto"
+    upper: Float | None = None
+
+
+class TrainingConfig(Section):
+    """How f is trained. Rates and weights act on normalised intensities."""
+
+    scope: Literal["per_tile", "shared", "fine_tune"] = "per_tile"
+    steps: Steps = 500
+    fine_tune_steps: Steps = 60
+    shared_tiles: Count = 16
+    patch: Pixels | dict[SpatialAxis, Pixels] | None = None
+    batch: Count = 8
+    learning_rate: Annotated[RawPositive, up_to(100)] = 4e-3
+    weight_l1: NonNegativeFloat = 0.0
+    weight_l2: NonNegativeFloat = 0.0
+    total_variation: NonNegativeFloat = 1.0
+    bounds: BoundsConfig = BoundsConfig()
+    attempts: Count = 2
+    select: Literal["best", "network"] = "best"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    retrain: bool = False
+    keep_models: bool = False
+    start_from: Path | None = None
+
+
+class PublishedConfig(Section):
+    """The published recipe; everything else about it is fixed."""
+
+    steps: Steps = 3000
+
+
+class ClassicalConfig(Section):
+    """The knob of the solvers that need no training; 'auto' chooses it by the masked loss on samples of the channel.
+
+    ``weight: likelihood``: of ``wiener`` alone, the weight of greatest marginal likelihood.
+    """
+
+    weight: PositiveFloat | Literal["auto", "likelihood"] = "auto"
+    iterations: Steps | Literal["auto"] = "auto"
+
+
+class QualityConfig(Section):
+    """What is measured of each tile. Nothing here changes what is computed."""
+
+    extended: bool = True
