@@ -23,7 +23,7 @@ from kill import TILES, hashes, ledger_of, solved, write_case
 
 from ssi_pipeline.config import load_config
 from ssi_pipeline.run import verify
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.state.ledger import read_records
 
 SSI = (sys.executable, "-m", "ssi_pipeline.cli")
 SHARD = {"z": 1, "y": 48, "x": 80}

@@ -87,7 +87,7 @@ class Injection(WorkerPlugin):
 
 
 def _play_gpus(execute: Any, broken: str) -> None:
-    solving: Any = importlib.import_module("ssi_pipeline.tasks.solving")
+    solving: Any = importlib.import_module("ssi_pipeline.tasks.solve_tile")
 
     def require(compute: Any) -> None:
         if os.environ.get("CUDA_VISIBLE_DEVICES") == broken:

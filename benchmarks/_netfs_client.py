@@ -16,7 +16,7 @@ from typing import Any
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.executors import serial
-from ssi_pipeline.storage import lock
+from ssi_pipeline.storage.state import lock
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import Any
 
-from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.context import Context
 
 WHO = f"{socket.gethostname()}:{os.getpid()}"

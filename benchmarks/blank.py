@@ -22,11 +22,11 @@ from scipy import signal
 from ssi_pipeline.benchmark.methods import configuration
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.inversion.blank import is_blank, lone_impulses, tile_is_blank
+from ssi_pipeline.inversion.assess.signal_test import is_blank, lone_impulses, tile_is_blank
 from ssi_pipeline.inversion.calibrate import calibrate
-from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem, prepare
+from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.physics.psf import psf_values
 

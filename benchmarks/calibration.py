@@ -28,12 +28,12 @@ from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.calibrate import calibrate
-from ssi_pipeline.inversion.classical import primal_dual
-from ssi_pipeline.inversion.classical.conjugate import descend
-from ssi_pipeline.inversion.classical.given import Given, look
+from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
 from ssi_pipeline.inversion.classical.iterates import after
-from ssi_pipeline.inversion.classical.table import CLASSICAL
-from ssi_pipeline.inversion.classical.variation import PATH_ITERATIONS, corner, linear_start
+from ssi_pipeline.inversion.classical.observation import Given, look
+from ssi_pipeline.inversion.classical.registry import CLASSICAL
+from ssi_pipeline.inversion.classical.tv import PATH_ITERATIONS, corner, linear_start
+from ssi_pipeline.inversion.classical.tv_conjugate_gradient import descend
 from ssi_pipeline.inversion.problem import Problem, build_problem, prepare
 from ssi_pipeline.inversion.solution import raw_estimate
 from ssi_pipeline.physics import Psf

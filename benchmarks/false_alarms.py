@@ -27,9 +27,9 @@ from ssi_pipeline.config import GaussianPsf, RunConfig, parse_config
 from ssi_pipeline.inversion import solve
 from ssi_pipeline.physics import load_psf
 from ssi_pipeline.quality.alarms import names_of
+from ssi_pipeline.results.finish import tile_metrics
 from ssi_pipeline.run import run
-from ssi_pipeline.run.finish import tile_metrics
-from ssi_pipeline.run.verify import open_context
+from ssi_pipeline.tasks.opening import open_context
 
 PICTURES = "camera,hubble_deep_field,gravel,moon,brick"
 """Bright, dark and sparse, textured, of low contrast, regular."""

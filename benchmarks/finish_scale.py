@@ -21,14 +21,13 @@ import zarr
 from report_scale import build
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.run.alarms import describe_quality
-from ssi_pipeline.run.export import export
-from ssi_pipeline.run.finish import tile_metrics, write_metrics
-from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.results.alarms import describe_quality
+from ssi_pipeline.results.export import export
+from ssi_pipeline.results.finish import tile_metrics, write_metrics
+from ssi_pipeline.results.ledger_summary import Tally, read_tally
 from ssi_pipeline.run.summary import summarise
-from ssi_pipeline.run.tally import Tally, read_tally
-from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.opening import open_context, task_counts
 
 CALIBRATION = {
     "offset": 100.0,

@@ -45,10 +45,10 @@ import zarr
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.physics.psf_file import read_psf_file
-from ssi_pipeline.run.output_checks import check_output
+from ssi_pipeline.run.checks.output_checks import check_output
 from ssi_pipeline.run.planning import describe_plan
 from ssi_pipeline.run.prepare import prepare
-from ssi_pipeline.storage.source import clear_sources
+from ssi_pipeline.storage.inputs.source import clear_sources
 from ssi_pipeline.tiff.directories import read_directories
 
 LIMIT_S = 10

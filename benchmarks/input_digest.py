@@ -23,10 +23,10 @@ import zarr
 import ssi_pipeline.tasks.reading as reading
 from ssi_pipeline.config import load_config
 from ssi_pipeline.run import run
-from ssi_pipeline.run.verify_input import verify_input
-from ssi_pipeline.storage.input_stamp import input_stamp
-from ssi_pipeline.storage.ledger import read_records
-from ssi_pipeline.storage.source import SourceSpec, open_source
+from ssi_pipeline.run.checks.verify_input import verify_input
+from ssi_pipeline.storage.inputs.input_stamp import input_stamp
+from ssi_pipeline.storage.inputs.source import SourceSpec, open_source
+from ssi_pipeline.storage.state.ledger import read_records
 
 CORE = 256
 

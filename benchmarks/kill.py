@@ -31,7 +31,7 @@ from scipy import ndimage
 
 from ssi_pipeline.config import load_config
 from ssi_pipeline.run import verify
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.state.ledger import read_records
 
 WORKERS = 2
 TILES = 24

@@ -31,8 +31,8 @@ import psutil
 import yaml
 import zarr
 
-from ssi_pipeline.storage.ledger import read_records
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state.ledger import read_records
+from ssi_pipeline.storage.state.records import TaskRecord
 
 SECONDS = 0.2
 GOAL = 1.05

@@ -27,8 +27,8 @@ import zarr
 
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.run import run
-from ssi_pipeline.storage.ledger import read_heads, read_state
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.ledger import read_heads, read_state
 
 SIDE = 64
 

@@ -27,12 +27,12 @@ from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.halo import network_stride
+from ssi_pipeline.inversion.assess.blind_metrics import Invert, judge
 from ssi_pipeline.inversion.calibrate import calibrate
-from ssi_pipeline.inversion.classical.given import look
-from ssi_pipeline.inversion.classical.table import CLASSICAL
-from ssi_pipeline.inversion.judging import Invert, judge
+from ssi_pipeline.inversion.classical.observation import look
+from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.measurement import to_tensor
-from ssi_pipeline.inversion.network_solver import solve_by_network
+from ssi_pipeline.inversion.network.solver import solve_by_network
 from ssi_pipeline.inversion.problem import Problem, Tile, build_problem, prepare
 from ssi_pipeline.inversion.solution import raw_estimate
 from ssi_pipeline.physics import Psf

@@ -20,9 +20,9 @@ import torch
 from ssi_pipeline.benchmark.images import read_truth
 from ssi_pipeline.benchmark.methods import Degraded, run_solver
 from ssi_pipeline.benchmark.protocol import benchmark_psf
+from ssi_pipeline.benchmark.richardson_lucy import richardson_lucy
 from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.config import GaussianPsf
-from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
 from ssi_pipeline.physics import load_psf
 from ssi_pipeline.quality.reference import psnr
 

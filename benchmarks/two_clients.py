@@ -36,8 +36,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.config import load_config
 from ssi_pipeline.executors import serial
 from ssi_pipeline.exit_status import ExitStatus
+from ssi_pipeline.results.status import read_status
 from ssi_pipeline.run import verify
-from ssi_pipeline.run.status import read_status
 
 BATCH_S = 0.3
 
@@ -159,7 +159,7 @@ def _client(arguments: list[str], words: str, go: str) -> None:
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["two_clients", "torch", "ssi_pipeline.run", "ssi_pipeline.tasks.solving"])
+_CONTEXT.set_forkserver_preload(["two_clients", "torch", "ssi_pipeline.run", "ssi_pipeline.tasks.solve_tile"])
 
 
 def meet(case: Case, combination: Combination, tally: Tally, expected: dict[str, str]) -> None:

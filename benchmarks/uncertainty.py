@@ -26,11 +26,11 @@ from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.halo import network_stride
+from ssi_pipeline.inversion.assess.uncertainty import uncertainty
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import to_tensor, to_volume
 from ssi_pipeline.inversion.problem import build_problem, prepare
 from ssi_pipeline.inversion.solve import SolveOptions, solve
-from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
 

@@ -73,7 +73,7 @@ def _schema(options: argparse.Namespace) -> int:  # noqa: ARG001 it has none
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from ssi_pipeline.run.output_checks import check_output
+    from ssi_pipeline.run.checks.output_checks import check_output
     from ssi_pipeline.run.planning import describe_plan, time_from_ledger, time_from_pilot
     from ssi_pipeline.run.prepare import prepare
 
@@ -115,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _run_in_parts(options: argparse.Namespace) -> int:
     from ssi_pipeline.run import finish_parts, run_part
-    from ssi_pipeline.storage.parts import parse_part
+    from ssi_pipeline.storage.state.parts import parse_part
 
     if options.part is not None and options.finish:
         raise ConfigError("--part and --finish exclude each other: finish when all parts are done")
@@ -134,8 +134,8 @@ def _run_in_parts(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from ssi_pipeline.run.status import describe_status, read_status
-    from ssi_pipeline.run.watch import watch
+    from ssi_pipeline.results.status import describe_status, read_status
+    from ssi_pipeline.results.watch import watch
 
     config = load_config(options.config)
     if options.watch:
@@ -153,7 +153,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from ssi_pipeline.run.verify import verify
+    from ssi_pipeline.run.checks.verify import verify
 
     same = _verify_input(options) if options.input else True
     result = verify(load_config(options.config))
@@ -181,7 +181,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _verify_input(options: argparse.Namespace) -> bool:
-    from ssi_pipeline.run.verify_input import describe_input, verify_input
+    from ssi_pipeline.run.checks.verify_input import describe_input, verify_input
 
     found = verify_input(load_config(options.config))
     for line in describe_input(found):
@@ -200,7 +200,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ssi_pipeline.run.export import export
+    from ssi_pipeline.results.export import export
 
     tiles = export(load_config(options.config), options.output)
     _out.print(f"wrote {options.output}: {tiles} tiles")

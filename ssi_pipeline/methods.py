@@ -109,7 +109,7 @@ _ROWS = (
     Solver(
         "ssi",
         "network",
-        f"{_INVERSION}.network_solver:solve_by_network",
+        f"{_INVERSION}.network.solver:solve_by_network",
         reach="network",
         blend="own networks",
         trains=True,
@@ -132,11 +132,11 @@ _ROWS = (
         knows_sensor=True,
         **_ITERATES,
     ),
-    Solver("tv", "tv", f"{_CLASSICAL}.primal_dual:TV", floats=LINEAR_FLOATS + _SLOPES, **_ITERATES),
-    Solver("tv_cg", "tv_cg", f"{_CLASSICAL}.conjugate:TV_CG", floats=LINEAR_FLOATS + _SLOPES, **_ITERATES),
+    Solver("tv", "tv", f"{_CLASSICAL}.tv_chambolle_pock:TV", floats=LINEAR_FLOATS + _SLOPES, **_ITERATES),
+    Solver("tv_cg", "tv_cg", f"{_CLASSICAL}.tv_conjugate_gradient:TV_CG", floats=LINEAR_FLOATS + _SLOPES, **_ITERATES),
     Solver("identity", "identity", "", reach="nothing", blend="never", floats=0, computes=False),
-    Solver("ssi_published", load=f"{_INVERSION}.published:solve_published", **_PUBLISHED),
-    Solver("ssi_published_unmasked", load=f"{_INVERSION}.published:solve_published_unmasked", **_PUBLISHED),
+    Solver("ssi_published", load=f"{_INVERSION}.kobayashi2020.solve:solve_published", **_PUBLISHED),
+    Solver("ssi_published_unmasked", load=f"{_INVERSION}.kobayashi2020.solve:solve_published_unmasked", **_PUBLISHED),
 )
 
 SOLVERS: dict[str, Solver] = {row.name: row for row in _ROWS}

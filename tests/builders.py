@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig, load_config
 from ssi_pipeline.run import Outcome, run
-from ssi_pipeline.storage.ledger import read_records
-from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.state.ledger import read_records
+from ssi_pipeline.storage.state.records import Kind, TaskRecord
 
 TINY: dict[str, Any] = {
     "network": {"width": 4, "levels": 2},

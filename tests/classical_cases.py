@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.classical.given import Given, look
-from ssi_pipeline.inversion.classical.variation import data_term, slopes_of
+from ssi_pipeline.inversion.classical.observation import Given, look
+from ssi_pipeline.inversion.classical.tv import data_term, slopes_of
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.physics.psf import Psf

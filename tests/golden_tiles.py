@@ -21,7 +21,7 @@ from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solution import Solution
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.methods import SOLVERS
-from ssi_pipeline.storage.state import ALGORITHM
+from ssi_pipeline.storage.state.document import ALGORITHM
 
 FILE = Path(__file__).with_name("golden_tiles.json")
 

@@ -13,7 +13,7 @@ from rich.table import Column
 from ssi_pipeline.benchmark.rows import Row, RowJob
 from ssi_pipeline.benchmark.runner import Told
 from ssi_pipeline.benchmark.setup import Benchmark
-from ssi_pipeline.run.progress import duration
+from ssi_pipeline.words import duration
 
 
 @contextmanager

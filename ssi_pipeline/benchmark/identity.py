@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ssi_pipeline.config import RunConfig, digest
-from ssi_pipeline.storage.state import ALGORITHM
+from ssi_pipeline.storage.state.document import ALGORITHM
 from ssi_pipeline.tasks.device import choose_device
 
 
@@ -34,7 +34,7 @@ def solver_identity(config: RunConfig | None, device: str | None = None) -> dict
 def _precision(config: RunConfig, kind: str) -> str:
     if not config.method.trains:
         return "float32"
-    from ssi_pipeline.inversion.precision import published_precision, resolved_precision  # brings torch
+    from ssi_pipeline.inversion.network.precision import published_precision, resolved_precision  # brings torch
 
     if config.method.own_recipe:
         return published_precision(config.training.precision)

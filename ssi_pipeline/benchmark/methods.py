@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.benchmark.protocol import LEVELS, blur, degrade
+from ssi_pipeline.benchmark.richardson_lucy import richardson_lucy
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.config.yaml_text import parse_yaml
 from ssi_pipeline.errors import ConfigError
@@ -26,7 +27,6 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem
-from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
 from ssi_pipeline.physics.psf import Psf
 
 _FIXED = ("schema_version", "input", "output", "psf", "solver", "tiling", "seed")

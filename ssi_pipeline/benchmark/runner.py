@@ -14,7 +14,7 @@ from ssi_pipeline.benchmark.setup import MADE, Benchmark
 from ssi_pipeline.benchmark.worker import begin, make
 from ssi_pipeline.executors.signals import signals_for_the_client_alone
 from ssi_pipeline.run.stop import StopRequest
-from ssi_pipeline.storage.made import note
+from ssi_pipeline.storage.state.made import note
 
 _TICK_SECONDS = 1.0
 

@@ -19,7 +19,7 @@ from ssi_pipeline.config import FilePsf
 from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, SsiError
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics.psf import Psf, load_psf
-from ssi_pipeline.storage.made import refuse_foreign
+from ssi_pipeline.storage.state.made import refuse_foreign
 
 
 @dataclass(frozen=True, slots=True)

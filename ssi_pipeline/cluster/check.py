@@ -18,8 +18,8 @@ from ssi_pipeline.cluster.probe import TOKEN, versions
 from ssi_pipeline.cluster.script import require_slurm
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import SsiError
-from ssi_pipeline.executors import slurm_commands as slurm
-from ssi_pipeline.executors.slurm_job import require_jobqueue
+from ssi_pipeline.executors.slurm import commands as slurm
+from ssi_pipeline.executors.slurm.job import require_jobqueue
 from ssi_pipeline.run import run, verify
 
 _CONNECT_S = 180.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.executors.sharing import asks_for_gpus
+from ssi_pipeline.executors.gpus.sharing import asks_for_gpus
 
 HERE = "here"
 """The client, among the places whose versions are compared."""

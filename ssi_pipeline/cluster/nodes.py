@@ -14,8 +14,8 @@ from typing import Any
 from ssi_pipeline.cluster.probe import TOKEN
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ExecutorError
-from ssi_pipeline.executors import slurm_commands as slurm
-from ssi_pipeline.executors.slurm_job import job_options, log_pattern, nodes_script, quoted_with_variables
+from ssi_pipeline.executors.slurm import commands as slurm
+from ssi_pipeline.executors.slurm.job import job_options, log_pattern, nodes_script, quoted_with_variables
 
 _START_S = 180.0
 """A job that has not started by then will not soon."""

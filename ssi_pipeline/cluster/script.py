@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.executors.slurm_job import job_options, job_script, require_jobqueue
+from ssi_pipeline.executors.slurm.job import job_options, job_script, require_jobqueue
 
 
 def script_text(config: RunConfig) -> str:

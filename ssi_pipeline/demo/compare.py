@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
+from ssi_pipeline.benchmark.richardson_lucy import richardson_lucy
 from ssi_pipeline.quality.reference import psnr, ssim
 
 MOST_ITERATIONS = 30

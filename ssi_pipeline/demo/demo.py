@@ -23,7 +23,7 @@ from ssi_pipeline.demo.volume import truth, write_input
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.report import write_report
 from ssi_pipeline.run import run
-from ssi_pipeline.storage.made import note, refuse_foreign
+from ssi_pipeline.storage.state.made import note, refuse_foreign
 
 _NAMES = ("input.zarr", "psf.npy", "run.yaml", "output.zarr", "output.zarr.run", "before-after.png")
 """All that the demo writes to its folder, and removes when it is run again."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ssi_pipeline.storage.compute import Compute
-from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.state.compute import Compute
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.ability import Ability
 
 

@@ -22,10 +22,10 @@ from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.base import Completed, Workers
 from ssi_pipeline.executors.fit import FitWorkers
 from ssi_pipeline.executors.hung import HungWorkers
-from ssi_pipeline.executors.slurm_commands import SlurmUnreachableError
+from ssi_pipeline.executors.slurm.commands import SlurmUnreachableError
 from ssi_pipeline.executors.watch import SeenWorker, TimeLimit, observe
-from ssi_pipeline.storage.compute import Compute
-from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.state.compute import Compute
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec, execute
 from ssi_pipeline.tasks.ability import Ability
 

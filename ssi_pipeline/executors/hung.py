@@ -10,7 +10,7 @@ from distributed import Client
 
 from ssi_pipeline.executors.base import Workers
 from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit
-from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 
 _RESTART_TIMEOUT = 30
 

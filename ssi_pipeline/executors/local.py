@@ -14,12 +14,12 @@ from distributed import Client, Security
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, ExecutorError
-from ssi_pipeline.executors.card_cluster import start_card_cluster
-from ssi_pipeline.executors.cards import hidden_cards
 from ssi_pipeline.executors.dask import DaskExecutor
+from ssi_pipeline.executors.dask_settings import dashboard_address, scheduler_settings, worker_settings
+from ssi_pipeline.executors.gpus.cluster import start_card_cluster
+from ssi_pipeline.executors.gpus.sharing import own_cards
+from ssi_pipeline.executors.gpus.visible import hidden_cards
 from ssi_pipeline.executors.local_fleet import LocalFleet
-from ssi_pipeline.executors.settings import dashboard_address, scheduler_settings, worker_settings
-from ssi_pipeline.executors.sharing import own_cards
 from ssi_pipeline.executors.signals import signals_for_the_client_alone
 from ssi_pipeline.executors.watch import TimeLimit
 from ssi_pipeline.tasks import RunSpec

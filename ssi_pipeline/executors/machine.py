@@ -9,7 +9,7 @@ import psutil
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.executors.sharing import own_cards
+from ssi_pipeline.executors.gpus.sharing import own_cards
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 

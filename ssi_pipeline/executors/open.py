@@ -13,7 +13,7 @@ from ssi_pipeline.tasks import RunSpec
 def open_executor(section: ExecutorConfig, spec: RunSpec, say: Callable[[str], None] = print) -> Executor:
     """Start, or connect to, the workers that the configuration names; ``say`` is told what happens to them."""
     if section.kind == "slurm":
-        from ssi_pipeline.executors.slurm import open_slurm
+        from ssi_pipeline.executors.slurm.cluster import open_slurm
 
         return open_slurm(spec, section, say)
     if section.kind == "serial":

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ssi_pipeline.executors.base import Completed
-from ssi_pipeline.storage.compute import Compute
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.state.compute import Compute
+from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import RunSpec, execute
 from ssi_pipeline.tasks.ability import Ability, ability
 

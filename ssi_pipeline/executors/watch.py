@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state.records import TaskRecord
 
 _FLOOR_S = 300.0
 """No automatic limit is shorter: a new worker imports torch from a slow network, a file system pauses for minutes."""

@@ -9,14 +9,14 @@ import numpy as np
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.classical.knob import choose_knob
-from ssi_pipeline.inversion.classical.table import calibrated, configured_knob
-from ssi_pipeline.inversion.impulse_share import impulse_share
-from ssi_pipeline.inversion.impulses import ImpulseTest, point_source_kappa
+from ssi_pipeline.inversion.classical.registry import calibrated, configured_knob
+from ssi_pipeline.inversion.classical.tuning import choose_knob
+from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.prior_weight import channel_weight
 from ssi_pipeline.inversion.problem import Problem, build_problem
-from ssi_pipeline.inversion.sensor import as_configured, estimate_sensor
+from ssi_pipeline.inversion.sensor.estimate import as_configured, estimate_sensor
+from ssi_pipeline.inversion.sensor.impulse_share import impulse_share
+from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics.psf import Psf, psf_values
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.inversion.impulses import NoiseModel
-from ssi_pipeline.inversion.sensor import SensorEstimate
+from ssi_pipeline.inversion.sensor.estimate import SensorEstimate
+from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.impulses import ImpulseTest, point_source_kappa
-from ssi_pipeline.inversion.inverse import Inverse, LinearInverse
+from ssi_pipeline.inversion.linear.inverse import LinearInverse
+from ssi_pipeline.inversion.linear.wiener import WienerFilters
 from ssi_pipeline.inversion.masking import Stream, draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
-from ssi_pipeline.inversion.objective import Objective
-from ssi_pipeline.inversion.precision import resolved_precision
-from ssi_pipeline.inversion.unbias import Unbias
-from ssi_pipeline.inversion.wiener import WienerFilters
+from ssi_pipeline.inversion.network.inverse import Inverse
+from ssi_pipeline.inversion.network.loss import Objective
+from ssi_pipeline.inversion.network.precision import resolved_precision
+from ssi_pipeline.inversion.sensor.clipping_bias import Unbias
+from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.physics.build_forward import build_forward_model
 from ssi_pipeline.physics.forward import ForwardModel
 from ssi_pipeline.physics.psf import Psf

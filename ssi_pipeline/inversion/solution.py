@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.measurement import to_volume
-from ssi_pipeline.inversion.models import Model
+from ssi_pipeline.inversion.network.checkpoint import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.inversion.blank import tile_is_blank
+from ssi_pipeline.inversion.assess.blind_metrics import EXCESS, judge
+from ssi_pipeline.inversion.assess.signal_test import tile_is_blank
+from ssi_pipeline.inversion.assess.uncertainty import uncertainty
+from ssi_pipeline.inversion.classical.registry import RIVAL, calibrated
 from ssi_pipeline.inversion.classical.solver import classical
-from ssi_pipeline.inversion.classical.table import RIVAL, calibrated
-from ssi_pipeline.inversion.judging import EXCESS, judge
+from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
-from ssi_pipeline.inversion.network_solver import enough_heldout, train_shared
-from ssi_pipeline.inversion.prior_weight import with_own_weight
+from ssi_pipeline.inversion.network.solver import enough_heldout, train_shared
 from ssi_pipeline.inversion.problem import Problem, Tile, prepare
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions, Solver
-from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.methods import Solver as SolverRow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ssi_pipeline.inversion.models import Model
+from ssi_pipeline.inversion.network.checkpoint import Model
 from ssi_pipeline.inversion.problem import Problem, Tile
 from ssi_pipeline.inversion.solution import Solution
 

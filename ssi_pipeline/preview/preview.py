@@ -19,7 +19,7 @@ from ssi_pipeline.preview.variants import Variant, make_variants
 from ssi_pipeline.run.planning import describe_plan, estimate_time
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.storage.atomic import write_text
-from ssi_pipeline.storage.made import note, refuse_foreign
+from ssi_pipeline.storage.state.made import note, refuse_foreign
 
 SHEET, TABLE, PLAN = "contact-sheet.png", "tiles.csv", "plan.txt"
 

@@ -21,7 +21,7 @@ from ssi_pipeline.report.drawing import (
     new_figure,
     scale_bar,
 )
-from ssi_pipeline.report.tiles import spectra
+from ssi_pipeline.report.sections.tiles import spectra
 
 _COLUMNS = 6
 _MOST_PIXELS = 512

@@ -20,11 +20,11 @@ from ssi_pipeline.inversion.solve import SolveOptions, solve
 from ssi_pipeline.preview.choose import Chosen
 from ssi_pipeline.preview.variants import Variant
 from ssi_pipeline.run.channels import ready_channels_here
+from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import prepare
-from ssi_pipeline.run.setup import create_stores, save_inputs
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import Context, RunSpec, execute
-from ssi_pipeline.tasks.measure import read_measurement
+from ssi_pipeline.tasks.read_measurement import read_measurement
 from ssi_pipeline.tasks.seeds import seed_for
 
 Plane = NDArray[np.float32]

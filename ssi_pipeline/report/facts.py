@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.run.damage import metadata_damage, other_damage
-from ssi_pipeline.run.finish import TileMetrics
-from ssi_pipeline.run.prepare import task_counts
-from ssi_pipeline.run.reasons import without_numbers
-from ssi_pipeline.run.tally import Tally
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, records_of
-from ssi_pipeline.storage.lock import is_locked
-from ssi_pipeline.storage.parts import ledger_paths, working_parts
-from ssi_pipeline.storage.records import KINDS, Kind, RecordHead, TaskRecord
-from ssi_pipeline.storage.tail import LedgerTail
+from ssi_pipeline.results.failure_reasons import without_numbers
+from ssi_pipeline.results.finish import TileMetrics
+from ssi_pipeline.results.ledger_summary import Tally
+from ssi_pipeline.run.repair.damage import metadata_damage, other_damage
+from ssi_pipeline.storage.state.ledger import DONE, FAILED, LedgerState, records_of
+from ssi_pipeline.storage.state.lock import is_locked
+from ssi_pipeline.storage.state.parts import ledger_paths, working_parts
+from ssi_pipeline.storage.state.records import KINDS, Kind, RecordHead, TaskRecord
+from ssi_pipeline.storage.state.tail import LedgerTail
 from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.opening import task_counts
 
 _MOST_NOTES = 100
 """Different notes that are counted; a run has a handful, numbers in them set aside."""

@@ -9,25 +9,25 @@ from pathlib import Path
 from ssi_pipeline import __version__
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import OutputError, SsiError
-from ssi_pipeline.report.calibration import calibration_section
 from ssi_pipeline.report.drawing import drawing_style
-from ssi_pipeline.report.explorer import explorer_section
 from ssi_pipeline.report.facts import RunFacts, read_facts
-from ssi_pipeline.report.failures import failures_section
-from ssi_pipeline.report.heldout import heldout_section
-from ssi_pipeline.report.maps import maps_section
-from ssi_pipeline.report.outcome import headline, outcome_section
-from ssi_pipeline.report.pictures import pictures_section
-from ssi_pipeline.report.provenance import provenance_section
-from ssi_pipeline.report.psfs import psf_section
-from ssi_pipeline.report.seams import seams_section
 from ssi_pipeline.report.section import Section, render
-from ssi_pipeline.report.tiles import tiles_section
-from ssi_pipeline.report.timing import timing_section
+from ssi_pipeline.report.sections.calibration import calibration_section
+from ssi_pipeline.report.sections.explorer import explorer_section
+from ssi_pipeline.report.sections.failures import failures_section
+from ssi_pipeline.report.sections.heldout import heldout_section
+from ssi_pipeline.report.sections.maps import maps_section
+from ssi_pipeline.report.sections.outcome import headline, outcome_section
+from ssi_pipeline.report.sections.pictures import pictures_section
+from ssi_pipeline.report.sections.provenance import provenance_section
+from ssi_pipeline.report.sections.psfs import psf_section
+from ssi_pipeline.report.sections.seams import seams_section
+from ssi_pipeline.report.sections.tiles import tiles_section
+from ssi_pipeline.report.sections.timing import timing_section
 from ssi_pipeline.report.words import date
-from ssi_pipeline.run.verify import open_context
 from ssi_pipeline.storage.atomic import write_text
-from ssi_pipeline.storage.made import note, refuse_foreign
+from ssi_pipeline.storage.state.made import note, refuse_foreign
+from ssi_pipeline.tasks.opening import open_context
 
 _GENERATOR, _HEAD_BYTES = b'<meta name="generator" content="ssi_pipeline">', 1024
 """Stands in the first lines of every report."""

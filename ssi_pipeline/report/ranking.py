@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.grids import badness
-from ssi_pipeline.run.finish import METRICS
+from ssi_pipeline.results.finish import METRICS
 
 _VERDICTS = ("heldout_excess",)
 _FLAG = "flag"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.report.facts import RunFacts
-from ssi_pipeline.storage.ledger import DONE
+from ssi_pipeline.storage.state.ledger import DONE
 
 MOST_PIXELS = 512
 _PIECE = 64

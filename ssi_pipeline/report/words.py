@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ssi_pipeline.geometry.volume import AXES
-from ssi_pipeline.run.progress import duration
+from ssi_pipeline.words import duration
 
 
 def number(value: float) -> str:

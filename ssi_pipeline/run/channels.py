@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
-from ssi_pipeline.run.loop import Loop
 from ssi_pipeline.run.prepare import start_models
+from ssi_pipeline.run.scheduling import Loop
 from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.stages import ListStage, pending
 from ssi_pipeline.storage.atomic import copy_file, file_digest, write_json
-from ssi_pipeline.storage.ledger import DONE, LedgerState, latest_records
-from ssi_pipeline.storage.records import Job, Kind, TaskRecord
+from ssi_pipeline.storage.state.ledger import DONE, LedgerState, latest_records
+from ssi_pipeline.storage.state.records import Job, Kind, TaskRecord
 from ssi_pipeline.tasks import Context, RunSpec, execute
 
 _TITLES: dict[Kind, str] = {"calibrate": "calibrating channels", "train": "training shared networks"}
@@ -116,7 +116,7 @@ def _given_models(context: Context) -> list[str | None]:
 
 
 def _refuse_other_scales(context: Context) -> None:
-    from ssi_pipeline.run.given_models import refuse_other_scale  # brings torch: only with training.start_from
+    from ssi_pipeline.run.start_models import refuse_other_scale  # brings torch: only with training.start_from
 
     for c in range(context.plan.shape[1]):
         refuse_other_scale(context.paths.shared_model(c), context.calibration(c), c)

@@ -6,32 +6,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.executors.sharing import refuse_missing_gpu
-from ssi_pipeline.run.alarms import describe_quality
+from ssi_pipeline.executors.gpus.sharing import refuse_missing_gpu
+from ssi_pipeline.results.alarms import describe_quality
+from ssi_pipeline.results.finish import write_display, write_metrics
+from ssi_pipeline.results.quality_check import quality_problem
+from ssi_pipeline.results.versions import describe_other_versions, write_made_by
 from ssi_pipeline.run.channels import ready_channels
-from ssi_pipeline.run.finish import write_display, write_metrics
-from ssi_pipeline.run.hook import Ending, end_hook
-from ssi_pipeline.run.input_check import refuse_changed_input
-from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.checks.input_check import refuse_changed_input
+from ssi_pipeline.run.checks.output_checks import check_output
+from ssi_pipeline.run.create import put_aside, start_or_resume
+from ssi_pipeline.run.on_end import Ending, end_hook
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
-from ssi_pipeline.run.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, prepare
-from ssi_pipeline.run.quality_check import quality_problem
 from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
 from ssi_pipeline.run.say import say_repaired
+from ssi_pipeline.run.scheduling import Loop
 from ssi_pipeline.run.session import RunSession, open_session, whole_run
-from ssi_pipeline.run.setup import put_aside, start_or_resume
 from ssi_pipeline.run.stages import ListStage, TileStage, pending
 from ssi_pipeline.run.summary import describe_summary, summarise
-from ssi_pipeline.run.versions import describe_other_versions, write_made_by
 from ssi_pipeline.run.workers import workers
 from ssi_pipeline.run.writer import hold_state, sole_writer, until_refused
-from ssi_pipeline.storage.ledger import DONE, LedgerState
-from ssi_pipeline.storage.output import read_status, set_status
-from ssi_pipeline.storage.output_lock import Held, Leases
-from ssi_pipeline.storage.records import TaskRecord
-from ssi_pipeline.storage.scratch import remove_scratch
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.outputs.output import read_status, set_status
+from ssi_pipeline.storage.outputs.output_lock import Held, Leases
+from ssi_pipeline.storage.outputs.scratch import remove_scratch
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.ledger import DONE, LedgerState
+from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.tasks import Context
 
 Proof = Callable[[Context, LedgerState], Sequence[TaskRecord]]

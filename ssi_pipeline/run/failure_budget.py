@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from ssi_pipeline.errors import ExecutorError
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state.records import TaskRecord
 
 TILE_ATTEMPTS = 2
 """Tries of a task whose failure is its own: what fails twice, with all else well, fails always."""

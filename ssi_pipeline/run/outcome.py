@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssi_pipeline.exit_status import ExitStatus
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
-from ssi_pipeline.storage.parts import Part
+from ssi_pipeline.storage.state.ledger import DONE, FAILED, LedgerState
+from ssi_pipeline.storage.state.parts import Part
 from ssi_pipeline.tasks import Context
 
 

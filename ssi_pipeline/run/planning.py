@@ -16,16 +16,16 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.run.channels import ready_channels_here
+from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import Prepared, prepare
-from ssi_pipeline.run.progress import duration, size_of
 from ssi_pipeline.run.settle import describe_compute
-from ssi_pipeline.run.setup import create_stores, save_inputs
-from ssi_pipeline.storage.ledger import read_heads
-from ssi_pipeline.storage.parts import ledger_paths
-from ssi_pipeline.storage.records import Job
-from ssi_pipeline.storage.scales import describe_voxel_size
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.outputs.scales import describe_voxel_size
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.ledger import read_heads
+from ssi_pipeline.storage.state.parts import ledger_paths
+from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.words import duration, size_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,16 @@ from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.needs import output_sizes, tiling_request
 from ssi_pipeline.physics.psf import Psf, load_psf
-from ssi_pipeline.run.input_checks import refuse_large_chunks, refuse_partial_voxel_size
-from ssi_pipeline.run.overlap import refuse_overlap
+from ssi_pipeline.run.checks.input_checks import refuse_large_chunks, refuse_partial_voxel_size
+from ssi_pipeline.run.checks.overlap import refuse_overlap
 from ssi_pipeline.storage.atomic import file_digest
-from ssi_pipeline.storage.digits import describe_digits
-from ssi_pipeline.storage.earlier_release import in_words_of
-from ssi_pipeline.storage.identity import identity
-from ssi_pipeline.storage.marker import refuse_foreign_folder
-from ssi_pipeline.storage.records import Kind
-from ssi_pipeline.storage.source import Source, open_source, spec_of
-from ssi_pipeline.storage.state import RunDocument, StatePaths, basis_of
-from ssi_pipeline.storage.versions import installed_versions
+from ssi_pipeline.storage.inputs.digits import describe_digits
+from ssi_pipeline.storage.inputs.identity import identity
+from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths, basis_of
+from ssi_pipeline.storage.state.earlier_release import in_words_of
+from ssi_pipeline.storage.state.marker import refuse_foreign_folder
+from ssi_pipeline.storage.state.versions import installed_versions
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.context import IDENTITY
 
@@ -64,7 +63,7 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     if models := start_models(config, len(psfs)):
-        from ssi_pipeline.run.given_models import check_given_models  # brings torch: only with training.start_from
+        from ssi_pipeline.run.start_models import check_given_models  # brings torch: only with training.start_from
 
         check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
@@ -82,18 +81,6 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     written, window = output_sizes(config, source.volume), WINDOW_PER_SLOT * workers
     cost = estimate_cost(document.plan, source.volume, written, request.needs, window)
     return Prepared(document, psfs, cost, workers)
-
-
-def task_counts(context: Context) -> dict[Kind, int]:
-    """Return the number of tasks of each kind that a run has."""
-    channels = context.plan.shape[1]
-    return {
-        "calibrate": channels,
-        "train": channels,
-        "solve": context.plan.n_tiles,
-        "stitch": context.plan.n_blocks,
-        "pyramid": context.pyramid.total_blocks,
-    }
 
 
 def start_models(config: RunConfig, channels: int) -> list[Path]:

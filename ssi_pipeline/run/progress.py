@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -14,27 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ssi_pipeline.redact import redact
+from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.system_errors import writing
+from ssi_pipeline.words import duration, per_time
 
 _LINE_SECONDS = 15.0
 _FILE_SECONDS = 2.0
 _RATE_SECONDS = 600.0
 """The rate is taken over the last ten minutes: workers come and go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """State of a run at one moment; ``rate`` in units a second, ``left_s`` in seconds, None while unknown."""
-
-    stage: str
-    done: int
-    total: int
-    failed: int
-    running: int
-    rate: float | None
-    left_s: float | None
-    time: float
 
 
 class ProgressDisplay:
@@ -142,44 +130,6 @@ def stamped(text: str) -> str:
     """Return the lines of a text as they stand in ``run.log``."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     return "".join(f"{stamp} {line}\n" for line in text.splitlines())
-
-
-def read_snapshot(path: Path) -> Snapshot | None:
-    """Return what a running client last wrote, None where there is nothing to read."""
-    import json
-
-    try:
-        return Snapshot(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def duration(seconds: float) -> str:
-    """Return for instance ``42 s``, ``3 min 10 s`` or ``2 h 5 min``."""
-    total = round(seconds)
-    if total < 60:
-        return f"{total} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60} s"
-    if total < 100 * 3600:
-        return f"{total // 3600} h {total % 3600 // 60} min"
-    return f"{total // 86400} d {total % 86400 // 3600} h"
-
-
-def size_of(count: int) -> str:
-    """Return a number of bytes with a unit that makes it readable."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} B"
-
-
-def per_time(rate: float) -> str:
-    """Return a rate in the unit that makes it a readable number."""
-    for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
-        if rate * seconds >= 1:
-            return f"{rate * seconds:.1f} / {unit}"
-    return f"{rate * 86400:.1f} / day"
 
 
 def _extra(snapshot: Snapshot) -> str:

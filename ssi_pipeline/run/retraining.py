@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.quality.alarms import alarms_per_tile
-from ssi_pipeline.run.finish import tile_metrics
+from ssi_pipeline.results.finish import tile_metrics
 from ssi_pipeline.storage.atomic import write_json
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState, read_heads, records_of
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state.ledger import DONE, FAILED, LedgerState, read_heads, records_of
+from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.second_training import RETRAINED
+from ssi_pipeline.tasks.retraining import RETRAINED
 
 MENDABLE = ("held-out", "gain", "whiteness", "r2r", "chi2", "background", "seam", "steps")
 """Alarms that another training may silence; a saturated or hot pixel stays what it is."""

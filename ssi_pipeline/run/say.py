@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.progress import stamped
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.state.document import StatePaths
 
 
 def say_repaired(paths: StatePaths, text: str) -> None:

@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from ssi_pipeline.errors import SsiError
-from ssi_pipeline.run.hook import Ending
-from ssi_pipeline.run.ledger_repair import readable_ledger
+from ssi_pipeline.results.ledger_summary import Tally
 from ssi_pipeline.run.lost_tasks import LostTasks
-from ssi_pipeline.run.missing import forget_missing
+from ssi_pipeline.run.on_end import Ending
 from ssi_pipeline.run.outcome import Outcome
-from ssi_pipeline.run.prepare import task_counts
 from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.repair.ledger_repair import readable_ledger
+from ssi_pipeline.run.repair.missing import forget_missing
 from ssi_pipeline.run.stages import forget_failures
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped
-from ssi_pipeline.run.tally import Tally
-from ssi_pipeline.storage.ledger import DONE, FAILED, WRITTEN, Ledger, LedgerState
-from ssi_pipeline.storage.output_lock import Held
-from ssi_pipeline.storage.parts import Part
-from ssi_pipeline.storage.records import Kind, TaskRecord
+from ssi_pipeline.storage.outputs.output_lock import Held
+from ssi_pipeline.storage.state.ledger import DONE, FAILED, WRITTEN, Ledger, LedgerState
+from ssi_pipeline.storage.state.parts import Part
+from ssi_pipeline.storage.state.records import Kind, TaskRecord
 from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.opening import task_counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.executors import Executor
-from ssi_pipeline.executors.sharing import Device, describe_device, known_device
+from ssi_pipeline.executors.gpus.sharing import Device, describe_device, known_device
 from ssi_pipeline.run.unfit import UnfitWorkers
-from ssi_pipeline.storage.compute import Compute
-from ssi_pipeline.storage.ledger import read_heads
-from ssi_pipeline.storage.output import note_compute
-from ssi_pipeline.storage.parts import ledger_paths
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.outputs.output import note_compute
+from ssi_pipeline.storage.state.compute import Compute
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.ledger import read_heads
+from ssi_pipeline.storage.state.parts import ledger_paths
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.ability import Ability
 

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from ssi_pipeline.run.retraining import is_chosen, retrained_tiles
-from ssi_pipeline.storage.ledger import DONE, FAILED, TODO, LedgerState
-from ssi_pipeline.storage.records import Job, Kind, TaskRecord
+from ssi_pipeline.storage.state.ledger import DONE, FAILED, TODO, LedgerState
+from ssi_pipeline.storage.state.records import Job, Kind, TaskRecord
 from ssi_pipeline.tasks import Context
 
 _UNKNOWN = -1

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ssi_pipeline.redact import redact
-from ssi_pipeline.run.finish import METHODS
+from ssi_pipeline.results.finish import METHODS
+from ssi_pipeline.results.ledger_summary import Tally
 from ssi_pipeline.run.lost_tasks import LostTasks
-from ssi_pipeline.run.tally import Tally
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
+from ssi_pipeline.storage.state.ledger import DONE, FAILED, LedgerState
 
 _FEW_TASKS, _MOST_CAUSES, _LONGEST = 3, 5, 160
 

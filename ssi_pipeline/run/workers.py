@@ -7,14 +7,14 @@ from contextlib import closing, contextmanager
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.executors import open_executor
-from ssi_pipeline.executors.sharing import describe_idle, own_cards
+from ssi_pipeline.executors.gpus.sharing import describe_idle, own_cards
 from ssi_pipeline.run import failure_budget
 from ssi_pipeline.run.failure_budget import FailureBudget
-from ssi_pipeline.run.loop import Loop
+from ssi_pipeline.run.scheduling import Loop
 from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.settle import decide, device_of, save_compute, settle
 from ssi_pipeline.run.unfit import UnfitWorkers
-from ssi_pipeline.storage.versions import installed_versions
+from ssi_pipeline.storage.state.versions import installed_versions
 from ssi_pipeline.tasks import RunSpec
 
 _ROUNDS = 10

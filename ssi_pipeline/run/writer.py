@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import LockedError, LockLostError, OutputError, SsiError
-from ssi_pipeline.run.merge import settle_parts
-from ssi_pipeline.storage.lease_file import Holder
-from ssi_pipeline.storage.lock import Lease, Say, run_lock
-from ssi_pipeline.storage.marker import StateFolder, claim_state_folder
-from ssi_pipeline.storage.output_lock import Leases, output_lease
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.run.array_merge import settle_parts
+from ssi_pipeline.storage.outputs.output_lock import Leases, output_lease
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.lease_file import Holder
+from ssi_pipeline.storage.state.lock import Lease, Say, run_lock
+from ssi_pipeline.storage.state.marker import StateFolder, claim_state_folder
 
 _TRIES = 10
 

@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass
 
 from ssi_pipeline.errors import UnfitError
-from ssi_pipeline.storage.compute import Compute
+from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.tasks.worker_log import host_name
 
 
@@ -56,7 +56,7 @@ def _gpu() -> tuple[str, bool]:
     """Return the name of this process's GPU, and whether it computes in bfloat16."""
     import torch
 
-    from ssi_pipeline.inversion.precision import resolved_precision
+    from ssi_pipeline.inversion.network.precision import resolved_precision
 
     if torch.version.cuda is None and torch.version.hip is None:
         raise UnfitError("torch is built without CUDA")

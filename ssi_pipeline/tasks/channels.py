@@ -7,9 +7,9 @@ from typing import Any
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.mount import make_folder
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.measure import sample_measurements, sample_tiles
+from ssi_pipeline.tasks.read_measurement import sample_measurements, sample_tiles
 from ssi_pipeline.tasks.seeds import seed_for
 
 

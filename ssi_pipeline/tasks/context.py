@@ -14,21 +14,21 @@ from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.atomic import file_digest
-from ssi_pipeline.storage.compute import Compute
-from ssi_pipeline.storage.marker import other_tokens
-from ssi_pipeline.storage.output import UNCERTAINTY
-from ssi_pipeline.storage.records import Kind
-from ssi_pipeline.storage.scratch import Scratch, open_scratch
-from ssi_pipeline.storage.sink import Sink
+from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
+from ssi_pipeline.storage.outputs.output import UNCERTAINTY
+from ssi_pipeline.storage.outputs.scratch import Scratch, open_scratch
+from ssi_pipeline.storage.outputs.sink import Sink
 from ssi_pipeline.storage.small_files import read_json
-from ssi_pipeline.storage.source import Source, open_source, spec_of
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.state.compute import Compute
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.marker import other_tokens
+from ssi_pipeline.storage.state.records import Kind
 from ssi_pipeline.tasks.device import choose_device
 from ssi_pipeline.tasks.mounts import Mounts
 
 if TYPE_CHECKING:
     from ssi_pipeline.inversion.channel import ChannelCalibration
-    from ssi_pipeline.inversion.models import Model
+    from ssi_pipeline.inversion.network.checkpoint import Model
     from ssi_pipeline.inversion.problem import Problem
 
 
@@ -230,7 +230,7 @@ class Context:
         if not self.starts_from_model or self._model_digests[c] is None:
             return None
         if c not in self._models:
-            from ssi_pipeline.inversion.models import Model
+            from ssi_pipeline.inversion.network.checkpoint import Model
 
             path = self.paths.shared_model(c)
             if file_digest(path) != self._model_digests[c]:

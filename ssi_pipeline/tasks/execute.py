@@ -11,20 +11,20 @@ from typing import Any
 
 from ssi_pipeline.errors import DamagedStateError, ExecutorError, MissingStateError, SsiError, UnfitError
 from ssi_pipeline.redact import redact
-from ssi_pipeline.storage.made_from import join_digests
-from ssi_pipeline.storage.records import Failure, Job, TaskRecord
-from ssi_pipeline.storage.scratch import ScratchError
-from ssi_pipeline.storage.source import clear_sources
+from ssi_pipeline.storage.inputs.source import clear_sources
+from ssi_pipeline.storage.outputs.scratch import ScratchError
+from ssi_pipeline.storage.state.made_from import join_digests
+from ssi_pipeline.storage.state.records import Failure, Job, TaskRecord
 from ssi_pipeline.storage.system_errors import breaks_machine, described, refuses_writes
 from ssi_pipeline.tasks.ability import place_of_worker, require
-from ssi_pipeline.tasks.blocks import stitch_block, write_pyramid_block
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
 from ssi_pipeline.tasks.context import Context, RunSpec, forget_contexts, load_context
 from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak
 from ssi_pipeline.tasks.reading import noted_reads
-from ssi_pipeline.tasks.solving import solve_tile
+from ssi_pipeline.tasks.solve_tile import solve_tile
 from ssi_pipeline.tasks.versions import refuse_other_versions
 from ssi_pipeline.tasks.worker_log import task_log
+from ssi_pipeline.tasks.write_block import stitch_block, write_pyramid_block
 
 BATCH_SECONDS = 1.0
 """A batch that has taken this long is not gone on with."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ssi_pipeline.errors import MissingStateError
 from ssi_pipeline.storage.mount import Mount
-from ssi_pipeline.storage.records import Kind
+from ssi_pipeline.storage.state.records import Kind
 
 _READ_INPUT: tuple[Kind, ...] = ("calibrate", "train", "solve")
 _WRITE_OUTPUT: tuple[Kind, ...] = ("stitch", "pyramid")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box
-from ssi_pipeline.storage.made_from import UNREADABLE_READ, join_digests, pixel_digest
+from ssi_pipeline.storage.state.made_from import UNREADABLE_READ, join_digests, pixel_digest
 from ssi_pipeline.tasks.context import Context
 
 # of the thread: on a cluster that somebody else started several tasks may share a process

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ssi_pipeline.errors import ExecutorError
-from ssi_pipeline.storage.state import RunDocument
-from ssi_pipeline.storage.versions import installed_versions, other_computing_versions
+from ssi_pipeline.storage.state.document import RunDocument
+from ssi_pipeline.storage.state.versions import installed_versions, other_computing_versions
 from ssi_pipeline.tasks.context import RunSpec
 
 

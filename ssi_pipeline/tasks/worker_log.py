@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ssi_pipeline.redact import redact
-from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.context import Context
 
 _MOST_RUNS = 4

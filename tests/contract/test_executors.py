@@ -29,8 +29,8 @@ from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import Completed, Executor, open_executor
 from ssi_pipeline.executors.local import open_local
 from ssi_pipeline.run import failure_budget, read_status, run
-from ssi_pipeline.storage.records import Job
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import RunSpec
 
 PLACES = ["serial", "dask-1", "dask-2", "address"]

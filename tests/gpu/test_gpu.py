@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from builders import TINY, beads, complete, config_of, make_run, records
 
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 
 torch = pytest.importorskip("torch")
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from distributed import Client, Scheduler, Worker
 
-from ssi_pipeline.executors.certificates import Certificate
+from ssi_pipeline.executors.slurm.certificates import Certificate
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from builders import complete, config_of, level, make_run, records
 from scipy import ndimage
 
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from ssi_pipeline.cli import main
 from ssi_pipeline.report import write_report
 from ssi_pipeline.run import run
-from ssi_pipeline.storage.lock import is_locked
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.lock import is_locked
 
 SSI = [sys.executable, "-m", "ssi_pipeline.cli"]
 DUMP = "env | grep ^SSI_ | sort > env.txt"

@@ -30,11 +30,11 @@ from ssi_pipeline.errors import (
     StoppedError,
     TrainingError,
 )
-from ssi_pipeline.executors.slurm_commands import SlurmRefusedError, SlurmUnreachableError
+from ssi_pipeline.executors.slurm.commands import SlurmRefusedError, SlurmUnreachableError
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.run.stopped import as_stopped
-from ssi_pipeline.storage.lock import run_lock
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.lock import run_lock
 
 READERS = ("status", "verify", "report")
 

@@ -12,7 +12,7 @@ import overhead
 import pytest
 from _faults import Bench, Tally, end_processes
 
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state.records import TaskRecord
 
 FAULTS = {fault.name: fault for fault in faults.FAULTS}
 

@@ -30,7 +30,7 @@ from builders import (
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import StoppedError
-from ssi_pipeline.inversion.models import Model
+from ssi_pipeline.inversion.network.checkpoint import Model
 from ssi_pipeline.run import run
 
 IMAGE = beads((1, 64, 64))

@@ -23,10 +23,11 @@ from builders import SERIAL, TINY, complete, config_of, go, make_run, ramp, reco
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, RunChangedError, StoppedError
-from ssi_pipeline.executors import open_executor, sharing
+from ssi_pipeline.executors import open_executor
+from ssi_pipeline.executors.gpus import sharing
 from ssi_pipeline.run import failure_budget, prepare
 from ssi_pipeline.run.planning import describe_plan
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.tasks import RunSpec
 
 TILES: dict[str, Any] = {"tiling": {"core": {"y": 32, "x": 48}}}
@@ -239,7 +240,7 @@ def test_a_run_of_an_earlier_release_goes_on_where_its_tiles_were_computed(
 
 def test_a_part_finds_what_the_first_one_settled(tmp_path: Path) -> None:
     from ssi_pipeline.run import finish_parts, run_part
-    from ssi_pipeline.storage.parts import Part
+    from ssi_pipeline.storage.state.parts import Part
 
     config = make_run(tmp_path, ramp((1, 64, 96)), solver="wiener", executor={**SERIAL, "device": "auto"}, **TILES)
     first = run_part(config_of(config), Part(2, 1))

@@ -13,7 +13,7 @@ import pytest
 from builders import complete, make_run, ramp
 from kill import hashes
 
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.state.ledger import read_records
 
 WORKERS = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 

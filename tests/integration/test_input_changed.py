@@ -19,23 +19,24 @@ from builders import TINY, beads, complete, config_of, go, hashes, make_run, ram
 from numpy.typing import NDArray
 
 import ssi_pipeline.run.workers as workers
-import ssi_pipeline.storage.zarr_source as zarr_source
+import ssi_pipeline.storage.inputs.zarr_source as zarr_source
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import RunChangedError, StoppedError
 from ssi_pipeline.executors import Completed
 from ssi_pipeline.executors.serial import SerialExecutor
 from ssi_pipeline.run import finish_parts, run_part
-from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.run.verify_input import verify_input
-from ssi_pipeline.storage.identity import identity
-from ssi_pipeline.storage.lock import run_lock
-from ssi_pipeline.storage.made_from import pixel_digest, read_stamp
-from ssi_pipeline.storage.parts import Part, part_lock
-from ssi_pipeline.storage.records import Job
-from ssi_pipeline.storage.source import spec_of
-from ssi_pipeline.storage.state import StatePaths
-from ssi_pipeline.tasks import RunSpec, measure
-from ssi_pipeline.tasks.measure import sample_places, training_places
+from ssi_pipeline.run.checks.verify_input import verify_input
+from ssi_pipeline.storage.inputs.identity import identity
+from ssi_pipeline.storage.inputs.source import spec_of
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.lock import run_lock
+from ssi_pipeline.storage.state.made_from import pixel_digest, read_stamp
+from ssi_pipeline.storage.state.parts import Part, part_lock
+from ssi_pipeline.storage.state.records import Job
+from ssi_pipeline.tasks import RunSpec
+from ssi_pipeline.tasks import read_measurement as measure
+from ssi_pipeline.tasks.opening import open_context
+from ssi_pipeline.tasks.read_measurement import sample_places, training_places
 
 SIDE = 512
 PATCHES = ((200, 72), (20, 100))

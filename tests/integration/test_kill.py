@@ -17,7 +17,7 @@ import pytest
 from builders import complete, config_of, hashes, make_run, ramp
 
 from ssi_pipeline.run import verify
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.state.ledger import read_records
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "kill.py"
 

@@ -38,7 +38,9 @@ def test_a_fault_of_ours_says_so_and_where_all_about_it_is(
     capsys.readouterr()
     secret = "s3cr3tValue0123456789"
     monkeypatch.setattr(
-        sys.modules["ssi_pipeline.run.verify"], "check_all", breaks(ZeroDivisionError(f"https://me:{secret}@host/x"))
+        sys.modules["ssi_pipeline.run.checks.verify"],
+        "check_all",
+        breaks(ZeroDivisionError(f"https://me:{secret}@host/x")),
     )
     assert main(["verify", str(config)]) == 70
     said = capsys.readouterr().err

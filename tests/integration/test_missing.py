@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from builders import complete, config_of, image_files, make_run, ramp
 
-from ssi_pipeline.run import missing
-from ssi_pipeline.run.prepare import task_counts
+from ssi_pipeline.run.repair import missing
 from ssi_pipeline.run.stages import TileStage
-from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.ledger import DONE, TODO, read_state
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.state.ledger import DONE, TODO, read_state
+from ssi_pipeline.storage.state.records import Job
+from ssi_pipeline.tasks.opening import open_context, task_counts
 
 
 @pytest.mark.parametrize("fast_seconds", [0.0, 10.0], ids=["threads", "one after the other"])

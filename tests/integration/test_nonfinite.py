@@ -15,8 +15,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.physics.psf import Psf
-from ssi_pipeline.storage.state import StatePaths
-from ssi_pipeline.tasks.measure import fill_nonfinite
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.tasks.read_measurement import fill_nonfinite
 
 
 def scene(n: int = 128) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -76,7 +76,7 @@ def test_an_image_without_a_finite_pixel_is_refused(tmp_path: Path, capsys: pyte
 
 
 def test_a_small_finite_part_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssi_pipeline.tasks.measure._SAMPLES", 1)
+    monkeypatch.setattr("ssi_pipeline.tasks.read_measurement._SAMPLES", 1)
     image = np.full((1, 64, 2048), np.nan, np.float32)
     image[..., 1500:1600] = scene()[1][:, :64, :100]
     config = make_run(tmp_path, image, solver="wiener", psf=WIDE, tiling={"core": 64}, executor=SERIAL)

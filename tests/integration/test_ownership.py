@@ -26,13 +26,13 @@ from ssi_pipeline.config import load_config
 from ssi_pipeline.demo.demo import prepare_demo
 from ssi_pipeline.errors import LockedError, LockLostError, OutputError, RunChangedError
 from ssi_pipeline.run import finish_parts, run_part, verify
-from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.lock import run_lock
-from ssi_pipeline.storage.made import LIST
-from ssi_pipeline.storage.marker import MARKER, claim_state_folder, read_marker
-from ssi_pipeline.storage.output import OWNER, read_token
-from ssi_pipeline.storage.output_lock import output_lease
-from ssi_pipeline.storage.parts import Part
+from ssi_pipeline.storage.outputs.output import OWNER, read_token
+from ssi_pipeline.storage.outputs.output_lock import output_lease
+from ssi_pipeline.storage.state.lock import run_lock
+from ssi_pipeline.storage.state.made import LIST
+from ssi_pipeline.storage.state.marker import MARKER, claim_state_folder, read_marker
+from ssi_pipeline.storage.state.parts import Part
+from ssi_pipeline.tasks.opening import open_context
 
 IMAGE = ramp((1, 40, 40))
 

@@ -15,20 +15,19 @@ import pytest
 import zarr
 from builders import TINY, beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
 
-import ssi_pipeline.storage.lock as lock
+import ssi_pipeline.storage.state.lock as lock
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, InputError, LockedError
+from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import finish_parts, run_part, verify
-from ssi_pipeline.run.complete import describe_missing, tiles_to_do
-from ssi_pipeline.run.part import own_blocks
-from ssi_pipeline.run.prepare import task_counts
-from ssi_pipeline.run.status import describe_status, read_status
-from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.ledger import read_records, read_state
-from ssi_pipeline.storage.lock import run_lock
-from ssi_pipeline.storage.marker import MARKER, claim_state_folder
-from ssi_pipeline.storage.parts import Part, ledger_paths, parse_part, part_ledger, part_lock
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.run.array_finish import describe_missing, tiles_to_do
+from ssi_pipeline.run.array_task import own_blocks
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.ledger import read_records, read_state
+from ssi_pipeline.storage.state.lock import run_lock
+from ssi_pipeline.storage.state.marker import MARKER, claim_state_folder
+from ssi_pipeline.storage.state.parts import Part, ledger_paths, parse_part, part_ledger, part_lock
+from ssi_pipeline.tasks.opening import open_context, task_counts
 
 SCRIPTS = Path(__file__).parents[2] / "cluster"
 
@@ -159,7 +158,7 @@ def test_machines_whose_clocks_differ_by_two_hours(tmp_path: Path) -> None:
 import sys, time
 now, shift = time.time, int(sys.argv[3])
 time.time = lambda: now() + shift
-import ssi_pipeline.storage.process as process
+import ssi_pipeline.storage.state.process as process
 from ssi_pipeline.cli import main
 process._where = lambda: (f"boot-{shift}", "pid:[1]")
 sys.exit(main(["run", sys.argv[1], "--part", sys.argv[2]]))
@@ -304,9 +303,9 @@ def test_a_finish_killed_while_it_merges(tmp_path: Path, moment: str) -> None:
     code = f"""
 import os, signal, sys
 from pathlib import Path
-import ssi_pipeline.storage.ledger as ledger
+import ssi_pipeline.storage.state.ledger as ledger
 from ssi_pipeline.cli import main
-from ssi_pipeline.storage.ledger import Ledger
+from ssi_pipeline.storage.state.ledger import Ledger
 calls, before = [], {moment}
 def killed(*arguments):
     before(*arguments)
@@ -383,7 +382,7 @@ def test_a_suspended_part_stops_when_another_took_its_records(tmp_path: Path, mo
     monkeypatch.setattr(lock, "TIMING", short)
     code = f"""
 import sys
-import ssi_pipeline.storage.lock as lock
+import ssi_pipeline.storage.state.lock as lock
 from ssi_pipeline.cli import main
 lock.TIMING = lock.{short!r}
 sys.exit(main(["run", sys.argv[1], "--part", "1/2"]))

@@ -12,7 +12,7 @@ from builders import beads, complete, config_of, go, hashes, level, make_run, re
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.report import write_report
-from ssi_pipeline.run.finish import METHODS
+from ssi_pipeline.results.finish import METHODS
 
 
 @pytest.fixture(autouse=True)

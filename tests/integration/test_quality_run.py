@@ -22,8 +22,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion import solve
 from ssi_pipeline.quality.alarms import names_of
-from ssi_pipeline.run.export import COLUMNS
-from ssi_pipeline.tasks import solving
+from ssi_pipeline.results.export import COLUMNS
+from ssi_pipeline.tasks import solve_tile as solving
 
 EXTENDED = {"heldout_excess", "whiteness", "chi2", "r2r_risk", "background", "frc_before", "decorrelation_after"}
 

@@ -15,11 +15,11 @@ from damage import BLENDED, HARMS, copied, cut_ledger, empty, ledger_of, said, w
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import OutputError
+from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import finish_parts, run_part, verify
-from ssi_pipeline.run.status import describe_status, read_status
-from ssi_pipeline.storage.ledger import read_records
-from ssi_pipeline.storage.output import read_status as read_output_status
-from ssi_pipeline.storage.parts import Part
+from ssi_pipeline.storage.outputs.output import read_status as read_output_status
+from ssi_pipeline.storage.state.ledger import read_records
+from ssi_pipeline.storage.state.parts import Part
 
 
 @pytest.fixture(scope="module")

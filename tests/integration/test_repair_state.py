@@ -17,8 +17,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import DamagedStateError, MissingStateError
 from ssi_pipeline.report import write_report
 from ssi_pipeline.run import verify
-from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.quality_arrays import read_quality
+from ssi_pipeline.storage.outputs.quality_arrays import read_quality
+from ssi_pipeline.tasks.opening import open_context
 
 
 @pytest.fixture(scope="module")

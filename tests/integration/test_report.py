@@ -24,16 +24,16 @@ from ssi_pipeline.report import write_report
 from ssi_pipeline.report.drawing import round_below
 from ssi_pipeline.report.facts import read_facts
 from ssi_pipeline.report.grids import planes
-from ssi_pipeline.report.pictures import detail_corner
-from ssi_pipeline.report.seams import seams_section, worst_border
+from ssi_pipeline.report.sections.pictures import detail_corner
+from ssi_pipeline.report.sections.seams import seams_section, worst_border
 from ssi_pipeline.report.words import scaled, share
+from ssi_pipeline.results.finish import METRICS
 from ssi_pipeline.run import prepare, run
-from ssi_pipeline.run.finish import METRICS
-from ssi_pipeline.run.setup import save_inputs
-from ssi_pipeline.run.verify import open_context
-from ssi_pipeline.storage.lock import run_lock
-from ssi_pipeline.storage.records import TaskRecord
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.run.create import save_inputs
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.lock import run_lock
+from ssi_pipeline.storage.state.records import TaskRecord
+from ssi_pipeline.tasks.opening import open_context
 
 SECTIONS = [
     "outcome",
@@ -236,7 +236,7 @@ def damage_one_tile(root: Path) -> tuple[RunConfig, Path]:
 
 
 def test_failure_has_cause_place_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssi_pipeline.tasks.measure._SAMPLES", 1)
+    monkeypatch.setattr("ssi_pipeline.tasks.read_measurement._SAMPLES", 1)
     config, chunk = damage_one_tile(tmp_path)
     chunk.write_bytes(b"no chunk")
     assert not run(config).complete

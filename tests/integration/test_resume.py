@@ -15,9 +15,9 @@ import ssi_pipeline.run.workers as workers
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.executors.serial import SerialExecutor
+from ssi_pipeline.results.status import read_status
 from ssi_pipeline.run import verify
-from ssi_pipeline.run.status import read_status
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.state.records import Job
 
 
 @pytest.mark.parametrize("blend", [0, 8])

@@ -23,10 +23,10 @@ from ssi_pipeline.quality.alarms import ALARMS
 from ssi_pipeline.run import driver, finish_parts, retraining, run_part, verify
 from ssi_pipeline.run.retraining import retrained_tiles
 from ssi_pipeline.run.session import RunSession
-from ssi_pipeline.storage.parts import Part
-from ssi_pipeline.storage.quality_arrays import read_quality
+from ssi_pipeline.storage.outputs.quality_arrays import read_quality
+from ssi_pipeline.storage.state.parts import Part
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.second_training import is_better
+from ssi_pipeline.tasks.retraining import is_better
 from ssi_pipeline.tasks.seeds import seed_for
 
 BAD = 6

@@ -33,18 +33,18 @@ from builders import (
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import LockedError, RunChangedError
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.models import Model, unpack
+from ssi_pipeline.inversion.network.checkpoint import Model, unpack
+from ssi_pipeline.inversion.network.training import build_inverse
 from ssi_pipeline.inversion.problem import apply, build_problem
-from ssi_pipeline.inversion.training import build_inverse
+from ssi_pipeline.results.finish import METRICS
 from ssi_pipeline.run import read_status, verify
-from ssi_pipeline.run.finish import METRICS
-from ssi_pipeline.storage.ledger import latest_records
-from ssi_pipeline.storage.lock import run_lock
-from ssi_pipeline.storage.marker import claim_state_folder
-from ssi_pipeline.storage.quality_arrays import TILE_DIMENSIONS
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.ledger import latest_records
+from ssi_pipeline.storage.state.lock import run_lock
+from ssi_pipeline.storage.state.marker import claim_state_folder
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.measure import read_measurement
+from ssi_pipeline.tasks.read_measurement import read_measurement
 
 DASK = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 

@@ -22,7 +22,7 @@ import yaml
 from builders import SERIAL, TINY, beads, complete, hashes, make_run, write_zarr
 from damage import BLENDED
 
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.state.ledger import read_records
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 

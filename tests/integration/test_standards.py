@@ -13,8 +13,8 @@ import zarr
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.quality.alarms import ALARMS
-from ssi_pipeline.run.finish import METHODS, METRICS
-from ssi_pipeline.storage.quality_arrays import TILE_DIMENSIONS
+from ssi_pipeline.results.finish import METHODS, METRICS
+from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS
 from tests.builders import beads, complete, image_files, make_run
 from tests.validators.outputs import write_ome
 

@@ -18,15 +18,15 @@ from scipy import ndimage
 from ssi_pipeline.cli import main
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.inversion.assess.uncertainty import uncertainty
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.problem import build_problem, prepare
 from ssi_pipeline.inversion.solve import solve
-from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.run import verify
-from ssi_pipeline.storage.quality_arrays import read_quality
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.outputs.quality_arrays import read_quality
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.tasks import Context
 
 MAP = {"output": {"uncertainty": 4}}

@@ -16,8 +16,8 @@ import ssi_pipeline.run.workers as workers
 from ssi_pipeline.executors import Completed
 from ssi_pipeline.executors.serial import SerialExecutor
 from ssi_pipeline.report import write_report
-from ssi_pipeline.storage.state import RunDocument, StatePaths
-from ssi_pipeline.storage.versions import installed_versions, other_computing_versions
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.versions import installed_versions, other_computing_versions
 from ssi_pipeline.tasks import RunSpec
 
 OTHER = "0.0.1"
@@ -95,7 +95,7 @@ def test_a_worker_with_other_versions_takes_no_task(
     spec = RunSpec(str(paths.root), RunDocument.load(paths.document).fingerprint)
     code = f"""
 from ssi_pipeline.tasks import RunSpec, execute
-from ssi_pipeline.storage.records import Job
+from ssi_pipeline.storage.state.records import Job
 print(execute({spec!r}, [Job("solve", 9)])[0].to_line())
 """
 

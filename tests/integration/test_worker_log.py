@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from builders import complete, config_of, go, make_run, ramp, records
 
-from ssi_pipeline.storage.records import Job
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import RunSpec, execute, load_context
 from ssi_pipeline.tasks.worker_log import task_log, worker_name
 

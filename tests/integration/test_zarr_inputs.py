@@ -21,12 +21,12 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.prepare import prepare
-from ssi_pipeline.storage.axes import AXES
-from ssi_pipeline.storage.identity import identity
-from ssi_pipeline.storage.output import set_status
-from ssi_pipeline.storage.source import SourceSpec, clear_sources, open_source
-from ssi_pipeline.storage.zarr_chunks import ChunkFiles
-from ssi_pipeline.storage.zarr_source import ZarrSource
+from ssi_pipeline.storage.inputs.axes import AXES
+from ssi_pipeline.storage.inputs.identity import identity
+from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source
+from ssi_pipeline.storage.inputs.zarr_chunks import ChunkFiles
+from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
+from ssi_pipeline.storage.outputs.output import set_status
 
 RNG = np.random.default_rng(11)
 STACK = RNG.integers(0, 60000, (9, 40, 48), dtype=np.uint16)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import draw_heldout, draw_mask, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.problem import Tile, apply, build_problem, prepare
 from ssi_pipeline.physics.psf import Psf
-from ssi_pipeline.tasks.measure import fill_nonfinite
+from ssi_pipeline.tasks.read_measurement import fill_nonfinite
 
 CALIBRATION = ChannelCalibration(100.0, 1000.0, 50.0, 0.5, 0.01, 0.1, 0.0, clip_low=0.0, clip_high=4095.0)
 

@@ -20,8 +20,8 @@ from ssi_pipeline.geometry import Box, TilePlan, Volume
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import plan_pyramid
 from ssi_pipeline.stitch import _weight, blend_block
-from ssi_pipeline.storage.output import create_output
-from ssi_pipeline.storage.sink import Sink
+from ssi_pipeline.storage.outputs.output import create_output
+from ssi_pipeline.storage.outputs.sink import Sink
 
 FEW = settings(max_examples=40)
 
@@ -64,7 +64,7 @@ def plans(draw: st.DrawFn) -> TilePlan:
 
 
 def fill(volume: NDArray[np.float32], domain: Box, bounds: Box) -> NDArray[np.float32]:
-    """Read a domain as tasks/measure.py does: what the image has, then reflection."""
+    """Read a domain as tasks/read_measurement.py does: what the image has, then reflection."""
     inside = domain.intersect(bounds)
     width = [(i - d, e - s) for d, i, s, e in zip(domain.start, inside.start, inside.stop, domain.stop, strict=True)]
     return np.pad(volume[inside.relative_to(bounds.start).slices], width, mode="reflect")

@@ -14,8 +14,8 @@ from builders import beads, complete, config_of, hashes, make_run
 
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.run import verify
-from ssi_pipeline.storage.parts import Part, part_ledger
-from ssi_pipeline.storage.state import StatePaths
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.parts import Part, part_ledger
 
 pytestmark = [
     pytest.mark.slurm,

@@ -26,7 +26,7 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.cluster.nodes import ask_nodes
 from ssi_pipeline.config import load_config
 from ssi_pipeline.exit_status import ExitStatus
-from ssi_pipeline.storage.ledger import read_records
+from ssi_pipeline.storage.state.ledger import read_records
 
 pytestmark = [
     pytest.mark.slurm,

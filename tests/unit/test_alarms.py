@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ssi_pipeline.quality.alarms import ALARMS, count_alarms, flags, names_of
-from ssi_pipeline.run.alarms import describe_quality, psf_doubts
-from ssi_pipeline.run.finish import METHODS
+from ssi_pipeline.results.alarms import describe_quality, psf_doubts
+from ssi_pipeline.results.finish import METHODS
 
 GRID = (1, 2, 1, 20, 25)
 

@@ -9,7 +9,7 @@ import pytest
 from golden_tiles import FILE, differ, tile_of
 
 from ssi_pipeline.methods import SOLVERS
-from ssi_pipeline.storage.state import ALGORITHM
+from ssi_pipeline.storage.state.document import ALGORITHM
 
 KEPT: dict[str, Any] = json.loads(FILE.read_text())
 
@@ -25,7 +25,7 @@ def test_the_kept_results_are_of_this_algorithm_and_of_every_solver() -> None:
 def test_results_change_only_with_the_algorithm(solver: str) -> None:
     found, kept = tile_of(solver), KEPT["tiles"][solver]
     assert not differ(found, kept), (
-        f"the result of {solver} changed: raise ALGORITHM in ssi_pipeline/storage/state.py, {RECORD}\n"
+        f"the result of {solver} changed: raise ALGORITHM in ssi_pipeline/storage/state/document.py, {RECORD}\n"
         f"found    {found}\nexpected {kept}"
     )
 

@@ -12,8 +12,8 @@ from scipy import ndimage
 from ssi_pipeline.benchmark.images import find_images, read_truth
 from ssi_pipeline.benchmark.methods import METHODS, Degraded
 from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf, blur, degrade
+from ssi_pipeline.benchmark.richardson_lucy import richardson_lucy
 from ssi_pipeline.benchmark.rows import measure
-from ssi_pipeline.inversion.richardson_lucy import richardson_lucy
 
 SHARED = Path(__file__).parents[3] / "shared" / "benchmark"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the published images do not lie beside the repository")

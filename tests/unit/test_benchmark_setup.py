@@ -17,8 +17,8 @@ from ssi_pipeline.benchmark.rows import Row
 from ssi_pipeline.benchmark.setup import Options, set_up
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, RunChangedError
-from ssi_pipeline.inversion import precision
-from ssi_pipeline.inversion.precision import resolved_precision
+from ssi_pipeline.inversion.network import precision
+from ssi_pipeline.inversion.network.precision import resolved_precision
 from ssi_pipeline.storage.atomic import write_json
 
 

@@ -13,12 +13,19 @@ from builders import make_run, ramp
 
 from ssi_pipeline.config import ExecutorConfig, load_config, parse_config
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.executors import cards, sharing
-from ssi_pipeline.executors.cards import hidden_cards, visible_cards
+from ssi_pipeline.executors.gpus import sharing
+from ssi_pipeline.executors.gpus import visible as cards
+from ssi_pipeline.executors.gpus.sharing import (
+    describe_device,
+    describe_idle,
+    known_device,
+    own_cards,
+    refuse_missing_gpu,
+)
+from ssi_pipeline.executors.gpus.visible import hidden_cards, visible_cards
 from ssi_pipeline.executors.machine import worker_count
-from ssi_pipeline.executors.sharing import describe_device, describe_idle, known_device, own_cards, refuse_missing_gpu
-from ssi_pipeline.executors.slurm_job import job_script
-from ssi_pipeline.executors.worker_preload import choose_gpu
+from ssi_pipeline.executors.slurm.job import job_script
+from ssi_pipeline.executors.slurm.worker_preload import choose_gpu
 
 FOUR = "\n".join(f"GPU {n}: NVIDIA H100 80GB HBM3 (UUID: GPU-0000000{n}-aaaa)" for n in range(4))
 DIVIDED = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5c89852c)
@@ -256,7 +263,7 @@ def test_a_plan_says_the_device_without_torch(tmp_path: Path) -> None:
 
 def test_a_job_of_processors_hides_the_cards() -> None:
     pytest.importorskip("dask_jobqueue")
-    from ssi_pipeline.executors.slurm_job import job_options
+    from ssi_pipeline.executors.slurm.job import job_options
 
     for device, hidden in (("cpu", True), ("auto", False)):
         section = ExecutorConfig(kind="slurm", workers=1, memory_gib=1, device=device)

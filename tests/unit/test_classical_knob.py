@@ -12,8 +12,8 @@ from classical_cases import PLAIN, as_measurement, blobs, clipping, config_for, 
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.calibrate import calibrate
-from ssi_pipeline.inversion.classical.knob import choose_knob
-from ssi_pipeline.inversion.classical.table import CLASSICAL, knob_of
+from ssi_pipeline.inversion.classical.registry import CLASSICAL, knob_of
+from ssi_pipeline.inversion.classical.tuning import choose_knob
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve

@@ -8,8 +8,8 @@ import torch
 from classical_cases import PLAIN, blobs, clipping, gaussian_psf, measured, posed
 from scipy import ndimage, stats
 
-from ssi_pipeline.inversion.classical.censored import DataTerm
-from ssi_pipeline.inversion.classical.table import CLASSICAL
+from ssi_pipeline.inversion.classical.censored_likelihood import DataTerm
+from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 SENSOR = CensoredSensor(alpha=0.01, sigma=0.1, low=0.0, high=1.0)

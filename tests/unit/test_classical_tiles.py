@@ -8,9 +8,10 @@ from classical_cases import blobs, clipping, config_for, gaussian_psf, measured,
 
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.geometry.halo import UNBIAS_RADIUS
-from ssi_pipeline.inversion.classical import conjugate, primal_dual
-from ssi_pipeline.inversion.classical.given import Given
-from ssi_pipeline.inversion.classical.table import CLASSICAL
+from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
+from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
+from ssi_pipeline.inversion.classical.observation import Given
+from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.needs import required_halo, tiling_request
 
 GIB = 2**30

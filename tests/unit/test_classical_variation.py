@@ -25,9 +25,10 @@ from classical_cases import (
 from scipy import ndimage, optimize, signal, stats
 from skimage.restoration import denoise_tv_chambolle
 
-from ssi_pipeline.inversion.classical import conjugate, primal_dual
-from ssi_pipeline.inversion.classical.given import Given
-from ssi_pipeline.inversion.classical.variation import (
+from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
+from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
+from ssi_pipeline.inversion.classical.observation import Given
+from ssi_pipeline.inversion.classical.tv import (
     differences,
     differences_adjoint,
     linear_start,

@@ -9,7 +9,7 @@ from scipy import fft
 from skimage.restoration import wiener
 
 from ssi_pipeline.inversion.classical.wiener import solve_wiener
-from ssi_pipeline.inversion.wiener import filter_radius
+from ssi_pipeline.inversion.linear.wiener import filter_radius
 
 WEIGHT = 0.1
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ssi_pipeline.errors import DamagedStateError, MissingStateError
-from ssi_pipeline.storage.records import Failure, Fault, Job
-from ssi_pipeline.storage.scratch import ScratchError
+from ssi_pipeline.storage.outputs.scratch import ScratchError
+from ssi_pipeline.storage.state.records import Failure, Fault, Job
 from ssi_pipeline.tasks import RunSpec
 
 execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name

@@ -8,7 +8,7 @@ from ssi_pipeline.errors import ConfigError, ExecutorError
 from ssi_pipeline.executors.local import refuse_open_connection
 from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit
 from ssi_pipeline.run.failure_budget import FailureBudget
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state.records import TaskRecord
 
 
 def done(index: int = 0, host: str = "n1", seconds: float = 1.0) -> TaskRecord:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ssi_pipeline.errors import ExecutorError
-from ssi_pipeline.executors import fleet as module
-from ssi_pipeline.executors.fleet import Fleet, name_of_job
-from ssi_pipeline.executors.slurm_commands import QueuedJob, SlurmRefusedError, SlurmUnreachableError
-from ssi_pipeline.executors.worker_preload import choose_gpu, last_begin
+from ssi_pipeline.executors.slurm import fleet as module
+from ssi_pipeline.executors.slurm.commands import QueuedJob, SlurmRefusedError, SlurmUnreachableError
+from ssi_pipeline.executors.slurm.fleet import Fleet, name_of_job
+from ssi_pipeline.executors.slurm.worker_preload import choose_gpu, last_begin
 
 
 class Queue:

@@ -16,20 +16,21 @@ from scipy import ndimage
 from varying_model import VaryingModel, gaussian
 
 import ssi_pipeline
-from ssi_pipeline.inversion.batches import Batches, Schedule
-from ssi_pipeline.inversion.blank import tile_is_blank
-from ssi_pipeline.inversion.classical import conjugate, primal_dual
-from ssi_pipeline.inversion.classical.given import Given, look
+from ssi_pipeline.inversion.assess.blind_metrics import judge
+from ssi_pipeline.inversion.assess.signal_test import tile_is_blank
+from ssi_pipeline.inversion.assess.uncertainty import uncertainty
+from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
+from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
+from ssi_pipeline.inversion.classical.observation import Given, look
 from ssi_pipeline.inversion.classical.richardson_lucy import iterates
-from ssi_pipeline.inversion.classical.variation import linear_start
-from ssi_pipeline.inversion.judging import judge
+from ssi_pipeline.inversion.classical.tv import linear_start
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.models import pack
+from ssi_pipeline.inversion.network.batches import Batches, Schedule
+from ssi_pipeline.inversion.network.checkpoint import pack
 from ssi_pipeline.inversion.problem import Problem, Tile, build_problem, prepare
 from ssi_pipeline.inversion.solve import solve, solver_of
 from ssi_pipeline.inversion.solver import AS_CONFIGURED
-from ssi_pipeline.inversion.uncertainty import uncertainty
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics.psf import Psf
 
@@ -178,16 +179,16 @@ def test_a_tile_is_solved_and_scored_with_it_by_every_solver(name: str) -> None:
     assert found.scores.keys() >= {"heldout_excess", "whiteness", "chi2"}
 
 
-OWN_KERNELS = {"inversion/wiener.py", "inversion/published_model.py"}
+OWN_KERNELS = {"inversion/linear/wiener.py", "inversion/kobayashi2020/forward.py"}
 """Filters with a kernel of their own, and the published recipe."""
 
 APPROXIMATE = {
     "inversion/problem.py",  # impulses, linear part
-    "inversion/prior_weight.py",
-    "inversion/blank.py",
-    "inversion/uncertainty.py",
-    "inversion/models.py",
-    "inversion/published.py",
+    "inversion/linear/prior_weight.py",
+    "inversion/assess/signal_test.py",
+    "inversion/assess/uncertainty.py",
+    "inversion/network/checkpoint.py",
+    "inversion/kobayashi2020/solve.py",
 }
 """Who may take the PSF for shift-invariant: linear starts, tests for signal, widths, the file of a model, and the
 published recipe, which has a forward model of its own."""

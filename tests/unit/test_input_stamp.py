@@ -13,8 +13,8 @@ import pytest
 import tifffile
 from builders import ramp, write_zarr
 
-from ssi_pipeline.storage.input_stamp import input_stamp
-from ssi_pipeline.storage.source import SourceSpec, open_source
+from ssi_pipeline.storage.inputs.input_stamp import input_stamp
+from ssi_pipeline.storage.inputs.source import SourceSpec, open_source
 
 
 def stamp(path: Path) -> str:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from test_inversion_solve import config_for, gaussian_psf, scene
 
-from ssi_pipeline.inversion.blank import is_blank, lone_impulses
+from ssi_pipeline.inversion.assess.signal_test import is_blank, lone_impulses
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem
+from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.inversion.solve import SolveOptions, solve, train_shared
 from ssi_pipeline.physics.psf import Psf
 

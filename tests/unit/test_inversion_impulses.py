@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ssi_pipeline.inversion.impulses import ImpulseTest, NoiseModel, point_source_kappa, window_quartiles
+from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, NoiseModel, point_source_kappa, window_quartiles
 
 NOISE = NoiseModel(alpha=0.001, sigma=0.1)
 

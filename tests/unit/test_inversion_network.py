@@ -7,9 +7,9 @@ import torch
 
 from ssi_pipeline.config import NetworkConfig
 from ssi_pipeline.geometry import network_radius, network_stride
-from ssi_pipeline.inversion.inverse import Inverse
 from ssi_pipeline.inversion.masking import generator
-from ssi_pipeline.inversion.network import UNet, build_network
+from ssi_pipeline.inversion.network.architectures import UNet, build_network
+from ssi_pipeline.inversion.network.inverse import Inverse
 
 CONFIGS = [NetworkConfig(width=2, levels=levels) for levels in (1, 2, 3, 4)]
 

@@ -13,12 +13,12 @@ from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.halo import published_radius
 from ssi_pipeline.inversion.calibrate import calibrate
+from ssi_pipeline.inversion.kobayashi2020.forward import PublishedForward, broadened
+from ssi_pipeline.inversion.kobayashi2020.network import PublishedUNet
+from ssi_pipeline.inversion.kobayashi2020.solve import solve_published
+from ssi_pipeline.inversion.kobayashi2020.training import PublishedTile, density_at, hide_by_zeros
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
-from ssi_pipeline.inversion.published import solve_published
-from ssi_pipeline.inversion.published_model import PublishedForward, broadened
-from ssi_pipeline.inversion.published_network import PublishedUNet
-from ssi_pipeline.inversion.published_training import PublishedTile, density_at, hide_by_zeros
 from ssi_pipeline.inversion.solve import Solution, solve
 from ssi_pipeline.needs import required_halo, tile_needs
 from ssi_pipeline.physics.psf import Psf

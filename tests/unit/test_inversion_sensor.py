@@ -15,14 +15,14 @@ from scipy import ndimage
 from ssi_pipeline.config import RunConfig, SensorConfig, parse_config
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.clipped_spread import MEDIAN_OF_NORMAL, clipped_spread
-from ssi_pipeline.inversion.limits import without_fill
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem
-from ssi_pipeline.inversion.sensor import SensorEstimate, estimate_sensor
+from ssi_pipeline.inversion.sensor.clipped_spread import MEDIAN_OF_NORMAL, clipped_spread
+from ssi_pipeline.inversion.sensor.estimate import SensorEstimate, estimate_sensor
+from ssi_pipeline.inversion.sensor.saturation import without_fill
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.physics.psf import Psf
-from ssi_pipeline.report.calibration import with_estimates
+from ssi_pipeline.report.sections.calibration import with_estimates
 
 BENCHMARK = Path(__file__).parents[3] / "shared" / "benchmark"
 

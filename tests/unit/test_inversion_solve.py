@@ -15,19 +15,19 @@ from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import ConfigError, CorruptDataError, TrainingError
-from ssi_pipeline.inversion import objective as objective_module
-from ssi_pipeline.inversion import training
-from ssi_pipeline.inversion.batches import Batches, Schedule
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.inverse import through
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.models import Model, unpack
-from ssi_pipeline.inversion.objective import Objective, normalised_bounds
+from ssi_pipeline.inversion.network import loss as objective_module
+from ssi_pipeline.inversion.network import training
+from ssi_pipeline.inversion.network.batches import Batches, Schedule
+from ssi_pipeline.inversion.network.checkpoint import Model, unpack
+from ssi_pipeline.inversion.network.inverse import through
+from ssi_pipeline.inversion.network.loss import Objective, normalised_bounds
+from ssi_pipeline.inversion.network.training import Keeper, build_inverse, train
 from ssi_pipeline.inversion.problem import apply, build_problem, heldout_loss, prepare
 from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared
-from ssi_pipeline.inversion.training import Keeper, build_inverse, train
 from ssi_pipeline.needs import required_halo
 from ssi_pipeline.physics import shift_invariant
 from ssi_pipeline.physics.psf import Psf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ssi_pipeline.inversion.steady import GradientLimit
+from ssi_pipeline.inversion.network.gradient_clipping import GradientLimit
 
 
 def lengths(given: list[float]) -> list[float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssi_pipeline.inversion.unbias import Unbias
+from ssi_pipeline.inversion.sensor.clipping_bias import Unbias
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 LIMITS = [(0.0, 1.0), (0.0, math.inf), (-math.inf, 1.0)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from test_inversion_solve import config_for, gaussian_psf, scene
 
 from ssi_pipeline.inversion.calibrate import calibrate
-from ssi_pipeline.inversion.network_solver import solve_by_network
+from ssi_pipeline.inversion.network.solver import solve_by_network
 from ssi_pipeline.inversion.problem import build_problem, prepare
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ssi_pipeline.inversion.evidence import WEIGHTS, evidence, likeliest_weight
-from ssi_pipeline.inversion.wiener import LinearFilter, filter_radius, reflect_pad, wiener_kernel
+from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, evidence, likeliest_weight
+from ssi_pipeline.inversion.linear.wiener import LinearFilter, filter_radius, reflect_pad, wiener_kernel
 
 
 def gaussian(sigma: float, axes: int, half: int = 5) -> np.ndarray:

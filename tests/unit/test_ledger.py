@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssi_pipeline.storage.ledger import (
+from ssi_pipeline.storage.state.ledger import (
     DONE,
     FAILED,
     Ledger,
@@ -21,8 +21,8 @@ from ssi_pipeline.storage.ledger import (
     read_state,
     records_of,
 )
-from ssi_pipeline.storage.records import Failure, Kind, RecordHead, TaskRecord, head_of
-from ssi_pipeline.storage.tail import LedgerTail, records_and_gaps
+from ssi_pipeline.storage.state.records import Failure, Kind, RecordHead, TaskRecord, head_of
+from ssi_pipeline.storage.state.tail import LedgerTail, records_and_gaps
 
 SIZES: dict[Kind, int] = {"calibrate": 1, "train": 1, "solve": 5, "stitch": 5, "pyramid": 2}
 

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import pytest
 
-import ssi_pipeline.storage.lock as lock
+import ssi_pipeline.storage.state.lock as lock
 from ssi_pipeline.errors import LockedError, LockLostError
-from ssi_pipeline.storage.lease_file import Holder, create, is_being_moved, is_held, read_holder, remove, renew
-from ssi_pipeline.storage.lock import Timing, clear_stale, is_locked, look_at_lock, run_lock
-from ssi_pipeline.storage.process import Process, state_of, this_process
+from ssi_pipeline.storage.state.lease_file import Holder, create, is_being_moved, is_held, read_holder, remove, renew
+from ssi_pipeline.storage.state.lock import Timing, clear_stale, is_locked, look_at_lock, run_lock
+from ssi_pipeline.storage.state.process import Process, state_of, this_process
 
 SHORT = Timing(renew=0.1, stale=2.0, settle=0.2, poll=0.02, trust=0.02)
 
 PROLOGUE = f"""
 import sys, time
 from pathlib import Path
-import ssi_pipeline.storage.lock as lock, ssi_pipeline.storage.process as process
+import ssi_pipeline.storage.state.lock as lock, ssi_pipeline.storage.state.process as process
 from ssi_pipeline.errors import LockedError, LockLostError
-from ssi_pipeline.storage.ledger import Ledger
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state.ledger import Ledger
+from ssi_pipeline.storage.state.records import TaskRecord
 lock.TIMING = lock.{SHORT!r}
 path = Path(sys.argv[1])
 """

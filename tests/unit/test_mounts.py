@@ -20,15 +20,15 @@ from ssi_pipeline.executors.watch import SeenWorker, TimeLimit
 from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.storage import mount
 from ssi_pipeline.storage.atomic import create_whole
-from ssi_pipeline.storage.lease_file import Holder, create
-from ssi_pipeline.storage.lock import run_lock
 from ssi_pipeline.storage.mount import Mount, make_folder, make_folders
 from ssi_pipeline.storage.mounted_store import mounted
-from ssi_pipeline.storage.output_lock import output_lease
-from ssi_pipeline.storage.process import this_process
-from ssi_pipeline.storage.records import Job, TaskRecord
+from ssi_pipeline.storage.outputs.output_lock import output_lease
 from ssi_pipeline.storage.small_files import read_json, read_small
-from ssi_pipeline.storage.state import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.lease_file import Holder, create
+from ssi_pipeline.storage.state.lock import run_lock
+from ssi_pipeline.storage.state.process import this_process
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec
 from ssi_pipeline.tasks import execute as execute_jobs
 from ssi_pipeline.tasks.context import load_context

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssi_pipeline.storage.omero import omero_block
+from ssi_pipeline.storage.outputs.omero import omero_block
 
 
 def block(found: Any, channels: int = 2, dtype: str = "uint16", axes: str = "cyx", **options: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.storage.state import basis_of
+from ssi_pipeline.storage.state.document import basis_of
 
 MINIMAL: dict[str, Any] = {
     "input": {"path": "in.zarr"},

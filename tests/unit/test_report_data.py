@@ -8,13 +8,13 @@ from typing import cast
 import numpy as np
 import pytest
 
-from ssi_pipeline.report.explorer import quantised
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.grids import coarsen
 from ssi_pipeline.report.ranking import alarm_counts, alarms_of, shown_metrics, worst_median_best
-from ssi_pipeline.report.seams import border_ratio
+from ssi_pipeline.report.sections.explorer import quantised
+from ssi_pipeline.report.sections.seams import border_ratio
 from ssi_pipeline.report.spectrum import radial_power
-from ssi_pipeline.run.finish import METRICS
+from ssi_pipeline.results.finish import METRICS
 
 
 def test_a_coarse_cell_keeps_the_worst_and_channels_apart() -> None:

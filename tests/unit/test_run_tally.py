@@ -12,16 +12,16 @@ from rich.console import Console
 from ssi_pipeline.config import parse_config
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.needs import tiling_request
-from ssi_pipeline.run.causes import Cause
-from ssi_pipeline.run.finish import TileMetrics
-from ssi_pipeline.run.progress import Snapshot
-from ssi_pipeline.run.status import RunStatus, describe_status
+from ssi_pipeline.results.failures import Cause
+from ssi_pipeline.results.finish import TileMetrics
+from ssi_pipeline.results.ledger_summary import Tally, WorkerTally, read_tally
+from ssi_pipeline.results.snapshot import Snapshot
+from ssi_pipeline.results.status import RunStatus, describe_status
+from ssi_pipeline.results.status_display import bar_cells, plain_line, recent_hosts, view_rows
+from ssi_pipeline.results.watch import draw, ended
 from ssi_pipeline.run.summary import summarise
-from ssi_pipeline.run.tally import Tally, WorkerTally, read_tally
-from ssi_pipeline.run.view import bar_cells, plain_line, recent_hosts, view_rows
-from ssi_pipeline.run.watch import draw, ended
-from ssi_pipeline.storage.ledger import Ledger, read_records
-from ssi_pipeline.storage.records import Kind, TaskRecord, head_of
+from ssi_pipeline.storage.state.ledger import Ledger, read_records
+from ssi_pipeline.storage.state.records import Kind, TaskRecord, head_of
 
 NOW = 1_790_000_000.0
 SIZES: dict[Kind, int] = {"calibrate": 1, "train": 1, "solve": 1000, "stitch": 1000, "pyramid": 2}

@@ -9,11 +9,11 @@ import pytest
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Volume
-from ssi_pipeline.storage.axes import AxisMap
-from ssi_pipeline.storage.image_metadata import ImageMetadata
-from ssi_pipeline.storage.multiscales import multiscales
-from ssi_pipeline.storage.ome import describe_image, read_multiscale
-from ssi_pipeline.storage.scales import describe_voxel_size
+from ssi_pipeline.storage.inputs.axes import AxisMap
+from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+from ssi_pipeline.storage.outputs.multiscales import multiscales
+from ssi_pipeline.storage.outputs.ome import describe_image, read_multiscale
+from ssi_pipeline.storage.outputs.scales import describe_voxel_size
 
 AXES = AxisMap("tczyx", (2, 2, 3, 8, 8))
 

@@ -10,7 +10,7 @@ from ssi_pipeline.config import parse_config
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.run.settle import decide, demanded
 from ssi_pipeline.run.unfit import UnfitWorkers
-from ssi_pipeline.storage.compute import Compute, compute_of
+from ssi_pipeline.storage.state.compute import Compute, compute_of
 from ssi_pipeline.tasks.ability import Ability
 
 NONE = Ability("n1:1", problem="torch sees no GPU")

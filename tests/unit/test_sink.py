@@ -10,7 +10,7 @@ import zarr
 
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.geometry import Box
-from ssi_pipeline.storage.sink import Sink
+from ssi_pipeline.storage.outputs.sink import Sink
 
 SHAPE, SHARD = (2, 12, 20), (1, 8, 8)
 

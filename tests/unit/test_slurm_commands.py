@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ssi_pipeline.executors import slurm_commands as slurm
-from ssi_pipeline.executors.slurm_commands import SlurmRefusedError, SlurmUnreachableError
+from ssi_pipeline.executors.slurm import commands as slurm
+from ssi_pipeline.executors.slurm.commands import SlurmRefusedError, SlurmUnreachableError
 
 Program = Callable[[str, str], None]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ssi_pipeline.results.failure_reasons import Causes, normalised
 from ssi_pipeline.run.lost_tasks import LostTasks
-from ssi_pipeline.run.reasons import Causes, normalised
 from ssi_pipeline.run.summary import Summary, describe_summary
-from ssi_pipeline.storage.ledger import DONE, FAILED, LedgerState
-from ssi_pipeline.storage.records import KINDS, TaskRecord
+from ssi_pipeline.storage.state.ledger import DONE, FAILED, LedgerState
+from ssi_pipeline.storage.state.records import KINDS, TaskRecord
 
 
 def failed(index: int, error: str, kind: Any = "solve") -> TaskRecord:

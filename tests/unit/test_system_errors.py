@@ -15,9 +15,9 @@ from _faults_storage import no_mounts
 from ssi_pipeline.errors import LockedError, OutputError, StoppedError
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.storage.atomic import replacing, sync, write_json
-from ssi_pipeline.storage.ledger import Ledger, read_records
-from ssi_pipeline.storage.lock import run_lock
-from ssi_pipeline.storage.records import TaskRecord
+from ssi_pipeline.storage.state.ledger import Ledger, read_records
+from ssi_pipeline.storage.state.lock import run_lock
+from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.storage.system_errors import breaks_machine, described, refuses_writes, writing
 
 

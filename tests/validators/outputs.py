@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 import zarr
 
-from ssi_pipeline.run.finish import METRICS
+from ssi_pipeline.results.finish import METRICS
 from tests.builders import beads, complete, make_run, ramp
 
 VERSIONS = ("0.5", "0.4")

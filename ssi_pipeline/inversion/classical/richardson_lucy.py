@@ -15,8 +15,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.given import Classical, Given
 from ssi_pipeline.inversion.classical.iterates import after
+from ssi_pipeline.inversion.classical.observation import Classical, Given
 from ssi_pipeline.inversion.problem import Problem
 
 _MOST_ITERATIONS = 200

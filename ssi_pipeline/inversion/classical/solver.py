@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.given import Given, look
-from ssi_pipeline.inversion.classical.table import CLASSICAL, knob_of
+from ssi_pipeline.inversion.classical.observation import Given, look
+from ssi_pipeline.inversion.classical.registry import CLASSICAL, knob_of
 from ssi_pipeline.inversion.masking import Stream, generator, hide
 from ssi_pipeline.inversion.problem import Problem, Tile, heldout_loss
 from ssi_pipeline.inversion.solution import Solution, raw_estimate

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.given import Classical, Given
+from ssi_pipeline.inversion.classical.observation import Classical, Given
 from ssi_pipeline.inversion.problem import Problem
 
 _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))

@@ -1,0 +1,1 @@
+"""GPUs of one machine: which are visible, and which worker uses which."""

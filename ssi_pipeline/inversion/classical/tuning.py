@@ -1,0 +1,155 @@
+"""Choose the one knob of a classical solver without truth, by the masked self-supervised loss.
+
+Some pixels V of a sample are hidden, the solver sees the rest, and its estimate x has to predict them:
+mean over V of (mu(g x) - y)^2. This ranks estimates as their distance to the noise-free measurement does,
+because V's noise is in none of them (Batson and Royer 2019, J-invariant calibration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.inversion.classical.observation import Given, look
+from ssi_pipeline.inversion.classical.registry import CLASSICAL
+from ssi_pipeline.inversion.masking import Stream, generator, hide
+from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
+from ssi_pipeline.inversion.problem import Problem
+from ssi_pipeline.methods import SOLVERS
+
+_HIDDEN = 0.05
+"""Share of the pixels hidden at once: few enough that their neighbours remain."""
+
+_TRIALS = 4
+"""Masks, each on a part of its own where there are enough."""
+
+_PART = {2: (256, 256), 3: (24, 96, 96)}
+"""Most pixels of a part along its axes: four cost seconds."""
+
+_LEAST_HIDDEN = 16
+"""Hidden pixels without which nothing can be ranked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A knob, and what it was chosen from.
+
+    ``candidates``: in the order tried, from the smoothest estimate. ``losses``: of each, normalised units
+    squared. Both are empty where the samples are too small to tell.
+    """
+
+    knob: float
+    candidates: tuple[float, ...]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    given: Given
+    y: Tensor
+    hidden: Tensor
+    """On the pixels that are predicted: hidden, observed and no impulse."""
+
+
+def choose_knob(problem: Problem, name: str, samples: Sequence[Measurement]) -> Choice:
+    """Choose the weight, or the number of iterations, of a classical solver by the masked loss.
+
+    Parameters
+    ----------
+    problem
+        Of the channel, on the CPU; the ``knob`` of its calibration is not read.
+    name
+        Of the solver, in ``CLASSICAL``.
+    samples
+        Raw parts of the channel; one whole image will do.
+    """
+    solver = CLASSICAL[name]
+    trials = list(_trials(problem, samples))
+    candidates: list[float] = []
+    losses: list[float] = []
+    for step in zip(*(solver.path(problem, trial.given) for trial in trials), strict=False):
+        candidates.append(step[0][0])
+        losses.append(_loss(problem, trials, [estimate for _, estimate in step]))
+        if len(losses) - 1 - int(np.argmin(losses)) >= solver.patience:
+            break
+    if not losses:
+        return Choice(next(solver.path(problem, _nothing(problem)))[0], (), ())
+    knob = candidates[int(np.argmin(losses))] if SOLVERS[name].counts else _refined(candidates, losses)
+    return Choice(knob, tuple(candidates), tuple(losses))
+
+
+def _loss(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor]) -> float:
+    """Mean squared error over the hidden pixels of all trials."""
+    total, count = 0.0, 0
+    for trial, estimate in zip(trials, estimates, strict=True):
+        error = (problem.forward(estimate) - trial.y)[trial.hidden]
+        total, count = total + float(error.double().square().sum()), count + error.numel()
+    return total / count
+
+
+def _refined(candidates: Sequence[float], losses: Sequence[float]) -> float:
+    """The least of a parabola through the best candidate and its neighbours, over the logarithm of the knob."""
+    best = int(np.argmin(losses))
+    if best in (0, len(losses) - 1):
+        return candidates[best]
+    before, least, after = losses[best - 1 : best + 2]
+    shift = 0.5 * (before - after) / max(before - 2 * least + after, 1e-30)
+    ratio = candidates[best + 1] / candidates[best]
+    return float(candidates[best] * ratio ** min(max(shift, -0.5), 0.5))
+
+
+def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial]:
+    """Draw at least four masks over the parts; those on one part are disjoint."""
+    parts = [part for sample in samples for part in _cut(problem, sample)]
+    if not parts:
+        return
+    rng = np.random.default_rng(int(Stream.TUNING))
+    parts = [parts[i] for i in sorted(rng.choice(len(parts), min(_TRIALS, len(parts)), replace=False))]
+    each = -(-_TRIALS // len(parts))
+    for number, (y, observed, gaps) in enumerate(parts):
+        usable = look(problem, y, observed).known
+        draw = torch.rand(y.shape, generator=generator(number, Stream.TUNING))
+        for index in range(each):
+            mask = (draw >= index * _HIDDEN) & (draw < (index + 1) * _HIDDEN)
+            # a stream of 0 is the stream of the masks: fills that hide would be the draws that hid
+            image = hide(y, mask, problem.config.masking, generator(number, Stream.TUNING, 1 + index), gaps)
+            scored = problem.forward.crop(mask & usable)
+            if int(scored.sum()) >= _LEAST_HIDDEN:
+                yield _Trial(look(problem, image, observed & ~mask), problem.forward.crop(y), scored)
+
+
+def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Cut a sample into equal parts, normalised, (z) y x, that are large enough for the PSF: y, observed, gaps.
+
+    What surrounds the observed pixels is padding and left out, unless less than half of what remains along an
+    axis could then be predicted.
+    """
+    box, radius = observed_box(sample), problem.forward.radius
+    if any(s.stop - s.start < 4 * r for s, r in zip(box[-len(radius) :], radius, strict=True)):
+        box = (slice(None),) * 3
+    normal = problem.calibration.normalised(sample.y[box])
+    y, observed = to_tensor(normal, problem.axes), to_tensor(sample.observed[box], problem.axes)
+    inside = gaps_of(sample)
+    gaps = None if inside is None else to_tensor(inside[box], problem.axes)
+    spans = [_spans(n, most) for n, most in zip(y.shape, _PART[problem.axes], strict=True)]
+    for window in product(*spans):
+        part = y[window]
+        if all(n > 2 * r for n, r in zip(part.shape, radius, strict=True)):
+            yield part, observed[window], None if gaps is None else gaps[window]
+
+
+def _spans(n: int, most: int) -> list[slice]:
+    edges: Ints = tuple(int(e) for e in np.linspace(0, n, -(-n // most) + 1))
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def _nothing(problem: Problem) -> Given:
+    """An image of one PSF's extent, for the candidates alone."""
+    zeros = torch.zeros(tuple(2 * r + 3 for r in problem.forward.radius))
+    return Given(zeros, torch.ones_like(zeros, dtype=torch.bool))

@@ -1,0 +1,1 @@
+"""The linear inverse: a Wiener filter and the choice of its regularisation weight."""

@@ -1,0 +1,1 @@
+"""The trained inverse: architecture, loss, training loop and checkpoints."""

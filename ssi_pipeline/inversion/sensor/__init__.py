@@ -1,0 +1,1 @@
+"""The sensor: noise, saturation and impulses, estimated from samples of a channel."""

@@ -1,0 +1,194 @@
+"""The spread of the noise at each intensity: flat places of the samples, gathered in bins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.sensor.impulses import window_quartiles
+
+Floats = NDArray[np.floating]
+Deviation = Callable[[Floats], Floats]
+
+_SMOOTHING = 2.5
+"""Pixels: the mean over such a Gaussian has 0.11 of the noise, and a slope over it is seen at a fifth of the noise."""
+
+_WIDTH = (0, _SMOOTHING, _SMOOTHING)
+
+_OUTLIER = 3.5
+"""Standard deviations off the local median: one normal pixel in 2000, and few impulses that are nearer."""
+
+_FEW_COUNTS = 2
+"""Steps of the data that are no outlier: counts of few photons are skewed, three are common where the mean is 0.5."""
+
+_FLATTEST = 0.4
+"""Share of the pixels of a bin that is used: those with the least slope around them."""
+
+_SCATTERED = 0.25
+"""Of the observed pixels, the share of whole 3 x 3 windows below which gaps are scattered (15 % at random)."""
+
+_LEAST_LINES = 400
+"""Residuals along lines below which differences of two pixels are used: of three in a line there are too few."""
+
+_BINS = 12
+_LEAST_PIXELS = 150
+"""A bin with fewer tells a spread no better than to 10 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseBins:
+    """For each bin: mean report, median absolute residual, its root mean square, pixels, share of clipped pixels.
+
+    ``step``: between the values that the data can take; 0 where they are not on a grid.
+    """
+
+    mean: NDArray[np.float64]
+    median: NDArray[np.float64]
+    square: NDArray[np.float64]
+    pixels: NDArray[np.float64]
+    clipped: NDArray[np.float64]
+    step: float
+
+    def __len__(self) -> int:
+        return self.mean.size
+
+    def where(self, use: NDArray[np.bool_]) -> NoiseBins:
+        """Return some of the bins."""
+        return _bins(np.stack([self.mean, self.median, self.square, self.pixels, self.clipped])[:, use], self.step)
+
+
+def _bins(columns: NDArray[np.float64], step: float) -> NoiseBins:
+    mean, median, square, pixels, clipped = columns
+    return NoiseBins(mean, median, square, pixels, clipped, step)
+
+
+def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: tuple[float, float]) -> NoiseBins:
+    """Return bins of equal counts and bins of equal widths, of pixels whose surroundings are flat and observed.
+
+    Parameters
+    ----------
+    samples
+        Normalised.
+    deviation
+        Standard deviation of the noise at each level, by which outliers are told and left out; None keeps them.
+    limits
+        Reports at or beyond these count as clipped; infinite where there is no limit.
+    """
+    samples = [s for s in samples if min(s.y.shape[1:]) >= 3 and s.observed.any()]
+    step = min((_step(s.y[s.observed]) for s in samples), default=0.0)
+    parts = [_read(s, deviation, step) for s in samples]
+    if not parts or not sum(part[0].size for part in parts):
+        return _bins(np.zeros((5, 0)), step)
+    mean, slope, residual, raw = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(mean, kind="stable")
+    mean, slope, residual, raw = mean[order], slope[order], residual[order], raw[order]
+    rows = []
+    for part in _slices(mean):
+        count = max(int(_FLATTEST * (part.stop - part.start)), 1)
+        flat = part.start + np.argpartition(slope[part], count - 1)[:count]
+        clipped = float(np.mean((raw[flat] <= limits[0]) | (raw[flat] >= limits[1])))
+        left = residual[flat].astype(np.float64)
+        rows.append((mean[flat].mean(), np.median(np.abs(left)), np.sqrt(np.mean(left**2)), flat.size, clipped))
+    return _bins(np.array(rows, dtype=np.float64).T, step)
+
+
+def _slices(ascending: Floats) -> list[slice]:
+    """Bins by counts, and by widths (a sparse scene has nearly all its pixels in the background)."""
+    count = ascending.size
+    by_count = np.linspace(0, count, _BINS + 1).astype(int)
+    edges = np.linspace(ascending[0], ascending[-1], _BINS + 1)[1:-1]
+    by_width = np.searchsorted(ascending, edges)
+    cuts = np.unique(np.concatenate([by_count, by_width]))
+    least = min(_LEAST_PIXELS / _FLATTEST, count / 2)
+    kept = [0]
+    for cut in cuts[1:-1]:
+        if cut - kept[-1] >= least and count - cut >= least:
+            kept.append(int(cut))
+    return [slice(a, b) for a, b in zip(kept, [*kept[1:], count], strict=True)]
+
+
+def _read(sample: Measurement, deviation: Deviation | None, step: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return local mean, slope, residual and raw value of the pixels whose 3 x 3 window can be used, each flat."""
+    good, (y, mean) = sample.observed, _fill(sample.y.astype(np.float32), sample.observed)
+    if deviation is not None:
+        median = window_quartiles(torch.from_numpy(y))[1].numpy()
+        good = good & (np.abs(y - median) <= _OUTLIER * deviation(np.maximum(mean, median)) + _FEW_COUNTS * step)
+        mean = _fill(y, good)[1]
+    filled = np.where(good, y, mean)
+    # odd filters: their noise is uncorrelated with that of the even residual, so choosing by slope does not bias it
+    slope = ndimage.gaussian_filter(filled, _WIDTH, order=(0, 1, 0)) ** 2
+    slope += ndimage.gaussian_filter(filled, _WIDTH, order=(0, 0, 1)) ** 2
+    if float(_whole_windows(sample.observed).sum()) < _SCATTERED * float(sample.observed.sum()):
+        return _read_lines(y, mean, slope, good, step)
+    use = _whole_windows(good)
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    return mean[inner][use], slope[inner][use], _residual(y, step)[use], y[inner][use]
+
+
+def _read_lines(
+    y: Floats, mean: Floats, slope: Floats, good: NDArray[np.bool_], step: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the same where gaps leave few whole windows: of pixels with good neighbours along y or x.
+
+    Second differences of three pixels, or first ones of two, over the norm of their weights: for white noise their
+    standard deviation is that of the noise, as for the whole windows.
+    """
+    found = [_along(y, mean, slope, good, axis, (1, -2, 1)) for axis in (1, 2)]
+    if sum(part[0].size for part in found) < _LEAST_LINES:
+        found = [_along(y, mean, slope, good, axis, (1, -1)) for axis in (1, 2)]
+    mean, slope, residual, raw = (np.concatenate(column) for column in zip(*found, strict=True))
+    jitter = (step / 6) * (np.random.default_rng(0).random(residual.shape) - 0.5)
+    return mean, slope, residual + jitter, raw
+
+
+def _along(
+    y: Floats, mean: Floats, slope: Floats, good: NDArray[np.bool_], axis: int, weights: tuple[int, ...]
+) -> tuple[Floats, Floats, Floats, Floats]:
+    n = y.shape[axis] - len(weights) + 1
+    shifted = [[slice(None)] * axis + [slice(k, k + n)] for k in range(len(weights))]
+    use = np.logical_and.reduce([good[tuple(at)] for at in shifted])
+    norm = math.sqrt(sum(w * w for w in weights))
+    residual = sum(w * y[tuple(at)] for w, at in zip(weights, shifted, strict=True)) / norm
+    middle = tuple(shifted[len(weights) // 2])
+    return mean[middle][use], slope[middle][use], np.asarray(residual)[use], y[middle][use]
+
+
+def _fill(y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return the image with the local mean of good pixels in place of the others, and that mean."""
+    weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), _WIDTH), 1e-6)
+    mean: Floats = ndimage.gaussian_filter(np.where(good, y, 0), _WIDTH) / weight
+    return np.where(good, y, mean), mean
+
+
+def _residual(y: Floats, step: float) -> Floats:
+    """Return second differences along y and x over 6 (Immerkaer 1996), z (y - 2) (x - 2).
+
+    Values on a grid are spread over the sixth of a step that each residual stands for, else their median
+    would be one of a few numbers.
+    """
+    along = y[:, :, 2:] - 2 * y[:, :, 1:-1] + y[:, :, :-2]
+    residual = (along[:, 2:] - 2 * along[:, 1:-1] + along[:, :-2]) / 6
+    return residual + (step / 6) * (np.random.default_rng(0).random(residual.shape) - 0.5)
+
+
+def _step(y: Floats) -> float:
+    """Return the smallest difference between values: their step on a grid, next to nothing where there is none."""
+    values = np.unique(y)
+    return float(np.diff(values).min()) if values.size > 1 else 0.0
+
+
+def _whole_windows(good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of which the whole 3 x 3 window is good, z (y - 2) (x - 2)."""
+    height, width = good.shape[1] - 2, good.shape[2] - 2
+    whole = np.ones((good.shape[0], height, width), dtype=bool)
+    for dy in range(3):
+        for dx in range(3):
+            whole &= good[:, dy : dy + height, dx : dx + width]
+    return whole

@@ -1,0 +1,1 @@
+"""What a run has done, read from its ledger and output: status, failures, metrics, export."""

@@ -1,0 +1,147 @@
+"""Every metric of every tile as a table, for programs that read no zarr: CSV, or Parquet where pyarrow is there."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import ConfigError, InputError, OutputError
+from ssi_pipeline.quality.alarms import names_of
+from ssi_pipeline.results.finish import METHODS, METRICS, STATUSES, tile_metrics
+from ssi_pipeline.storage.atomic import replacing
+from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.opening import open_context
+
+_AXES = "tczyx"
+_WORDS = {"status": {0: "todo", **{code: word for word, code in STATUSES.items() if code}}}
+_WORDS["method"] = {code: name for name, code in METHODS.items()}
+
+COLUMNS = ("tile", *(f"grid_{a}" for a in _AXES), *(f"start_{a}" for a in "zyx"), *METRICS, "alarms")
+"""``start_*``: first voxel of the tile's core in the output. ``alarms``: names of those in ``flag``."""
+
+_HEAD_BYTES, _FOOT_BYTES = 256, 1 << 20
+"""Of an existing table: enough for the first names, and for the footer of all columns."""
+
+_ROWS = 10_000
+"""Written at a time: a million tiles as Python's objects take gigabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One value a tile: integers, or float32 with NaN where there is none; with ``words``, places in these."""
+
+    name: str
+    values: NDArray[Any]
+    words: tuple[str | None, ...] = ()
+
+
+def export(config: RunConfig, path: Path) -> int:
+    """Write the table of a run, finished or not; returns the number of tiles.
+
+    In Parquet, ``tile``, ``grid_*`` and ``start_*`` are int64, metrics float32 with nulls, the others strings.
+
+    Raises
+    ------
+    ConfigError
+        The name ends in neither .csv nor .parquet, or pyarrow is not installed.
+    OutputError
+        The file exists and is no such table.
+    InputError
+        There is no run, or nothing is calibrated yet.
+    """
+    write = {".csv": _write_csv, ".parquet": _write_parquet}.get(path.suffix.lower())
+    if write is None:
+        raise ConfigError(f"--output {path}: expected a name that ends in .csv or .parquet")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output {path}: the folder {path.parent} does not exist")
+    _refuse_foreign(path)
+    context = open_context(config)
+    if not context.paths.calibration.exists():
+        raise InputError(f"{context.paths.root} has no metrics yet: `ssi run` has solved nothing")
+    write(path, _columns(context))
+    return context.plan.n_tiles
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse to replace a file that is no table of ours: its names stand at the start, or at the end (Parquet)."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+            stream.seek(max(0, path.stat().st_size - _FOOT_BYTES))
+            ours = head.startswith(",".join(COLUMNS[:6]).encode()) or _is_parquet(head, stream.read())
+    except FileNotFoundError:
+        return
+    if not ours:
+        raise OutputError(f"--output {path} exists and is no table of ssi: give another name, or move it away")
+
+
+def _is_parquet(head: bytes, foot: bytes) -> bool:
+    return head.startswith(b"PAR1") and all(name.encode() in foot for name in COLUMNS)
+
+
+def _columns(context: Context) -> list[Column]:
+    """Return the columns in the order of ``COLUMNS``."""
+    metrics, plan = tile_metrics(context), context.plan
+    tiles = np.arange(plan.n_tiles)
+    grid = np.unravel_index(tiles, plan.tile_grid)
+    places = [Column(f"grid_{axis}", position) for axis, position in zip(_AXES, grid, strict=True)]
+    starts = [
+        Column(f"start_{axis}", position * core)
+        for axis, position, core in zip(_AXES[2:], grid[2:], plan.core, strict=True)
+    ]
+    own = [_metric(name, metrics[name].reshape(-1)) for name in METRICS]
+    flags, which = np.unique(np.nan_to_num(metrics["flag"].reshape(-1)), return_inverse=True)
+    alarms = Column("alarms", which, tuple(" ".join(names_of(float(flag))) for flag in flags))
+    return [Column("tile", tiles), *places, *starts, *own, alarms]
+
+
+def _metric(name: str, values: NDArray[np.float32]) -> Column:
+    if name not in _WORDS:
+        return Column(name, values)
+    words = (*(word for _, word in sorted(_WORDS[name].items())), None)
+    return Column(name, np.nan_to_num(values, nan=len(words) - 1).astype(np.int64), words)
+
+
+def _write_csv(path: Path, columns: list[Column]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for first in range(0, len(columns[0].values), _ROWS):
+            table.writerows(zip(*(_cells(column, slice(first, first + _ROWS)) for column in columns), strict=True))
+
+
+def _cells(column: Column, rows: slice) -> list[Any]:
+    """Return some rows as Python's values; None where there is none."""
+    values: list[Any] = column.values[rows].tolist()
+    if column.words:
+        return [column.words[code] for code in values]
+    if column.values.dtype.kind == "i":
+        return values
+    whole = column.name != "flux_ratio"  # a ratio that happens to be 1 is no count
+    return [
+        None if value != value else int(value) if whole and value.is_integer() else f"{value:.7g}" for value in values
+    ]
+
+
+def _write_parquet(path: Path, columns: list[Column]) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise ConfigError(
+            f"--output {path}: Parquet needs pyarrow, which is not installed: `pip install pyarrow`, or give a .csv"
+        ) from None
+    arrays = {
+        column.name: pyarrow.array(column.words, pyarrow.string()).take(pyarrow.array(column.values))
+        if column.words
+        else pyarrow.array(column.values, mask=np.isnan(column.values))
+        for column in columns
+    }
+    with replacing(path) as temporary:
+        parquet.write_table(pyarrow.table(arrays), temporary)

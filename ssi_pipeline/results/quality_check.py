@@ -1,0 +1,37 @@
+"""Are the metrics under ``quality/`` those that the ledger has? They are made again from it where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.results.finish import METRICS
+from ssi_pipeline.storage.outputs.quality_arrays import has_all_chunks, read_quality
+from ssi_pipeline.tasks import Context
+
+_MOST_NAMES = 4
+
+
+def quality_problem(context: Context, metrics: Mapping[str, NDArray[np.float32]] | None = None) -> str | None:
+    """Return what is wrong with the metrics in a complete output, None where nothing is.
+
+    Without ``metrics``, what the ledger says (by name, on the tile grid), only what is lost or unreadable is seen.
+    """
+    bad = dict(_problems(context, metrics))
+    if not bad:
+        return None
+    names = ", ".join(list(bad)[:_MOST_NAMES]) + (", ..." if len(bad) > _MOST_NAMES else "")
+    kinds = " or ".join(dict.fromkeys(bad.values()))
+    return f"{context.document.config.output.path / 'quality'}: {len(bad)} of {len(METRICS)} metrics {kinds} ({names})"
+
+
+def _problems(context: Context, metrics: Mapping[str, NDArray[np.float32]] | None) -> Iterator[tuple[str, str]]:
+    output = context.document.config.output.path
+    for name in METRICS:
+        values = read_quality(output, name)
+        if values is None or values.shape != context.plan.tile_grid or not has_all_chunks(output, name):
+            yield name, "lost or unreadable"
+        elif metrics is not None and not np.array_equal(values, metrics[name], equal_nan=True):
+            yield name, "unlike the ledger"

@@ -1,0 +1,205 @@
+"""Where a run stands, from its ledger and the client's last words; imports neither torch nor dask."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.quality.alarms import count_alarms
+from ssi_pipeline.results.alarms import describe_alarms
+from ssi_pipeline.results.failures import Cause
+from ssi_pipeline.results.ledger_summary import Tally, WorkerTally
+from ssi_pipeline.results.snapshot import Snapshot, read_snapshot
+from ssi_pipeline.storage.outputs.output import read_status as read_output_status
+from ssi_pipeline.storage.outputs.quality_arrays import read_quality
+from ssi_pipeline.storage.state.ledger import DONE, FAILED
+from ssi_pipeline.storage.state.lock import look_at_lock
+from ssi_pipeline.storage.state.parts import ledger_paths, working_parts
+from ssi_pipeline.storage.state.tail import LedgerTail
+from ssi_pipeline.tasks.opening import open_context, task_counts
+from ssi_pipeline.words import duration, per_time
+
+_MOST_FAILURES = 20
+_MOST_CAUSES = 10
+_MOST_CLIENTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """Where a run stands.
+
+    ``live`` is there while a client works. ``failures``: key and message of the last tasks that failed,
+    ``causes``: all of them by cause. ``rate``: tiles a second lately, by the ledger. ``workers`` by
+    host:process, all that ever finished a task. ``clients``: who works.
+    ``image_complete``: every block of every level is written. ``alarms``: tiles for which each was raised, and
+    ``flagged`` all that have one, by the arrays that the last finish has written. ``finished``: the output calls
+    itself complete. ``unreadable``: ledgers with lines that cannot be read. ``lost``: blocks are written, and their
+    output is gone.
+    """
+
+    tiles: int
+    tiles_done: int
+    tiles_failed: int
+    blocks: int
+    blocks_done: int
+    mean_tile_seconds: float | None
+    last_finished: float | None
+    live: Snapshot | None
+    running: bool
+    failures: tuple[tuple[str, str], ...]
+    methods: dict[str, int]
+    causes: tuple[Cause, ...]
+    rate: float | None
+    workers: dict[str, WorkerTally]
+    image_complete: bool
+    clients: tuple[str, ...] = ()
+    alarms: dict[str, int] = field(default_factory=dict)
+    flagged: int = 0
+    finished: bool = True
+    unreadable: tuple[str, ...] = ()
+    lost: bool = False
+
+    @property
+    def seconds_since_last(self) -> float | None:
+        """Time since a task last finished."""
+        return None if self.last_finished is None else time.time() - self.last_finished
+
+    @property
+    def under_way(self) -> int:
+        """Tiles that the client has handed out."""
+        running = self.live.running if self.live else 0
+        return min(running, self.tiles - self.tiles_done - self.tiles_failed)
+
+    @property
+    def todo(self) -> int:
+        """Tiles that nobody has begun."""
+        return self.tiles - self.tiles_done - self.tiles_failed - self.under_way
+
+
+def read_status(config: RunConfig) -> RunStatus:
+    """Return where the run of a configuration stands; reads the ledger once.
+
+    Raises
+    ------
+    InputError, CorruptDataError
+        There is no run, or its state cannot be read.
+    """
+    return StatusReader(config).look()
+
+
+class StatusReader:
+    """Follows one run: each look reads only what the ledger has got since the last one."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._open()
+
+    def _open(self) -> None:
+        self._context = open_context(self._config)
+        self._tails: dict[Path, LedgerTail] = {}
+        self._tally = Tally(task_counts(self._context))
+
+    def look(self) -> RunStatus:
+        """Return where the run stands now; one that was started over in between is read from its start."""
+        ledgers = ledger_paths(self._context.paths)
+        # a part's ledger that is gone was merged into the run's own
+        if any(tail.replaced() or path not in ledgers for path, tail in self._tails.items()):
+            self._open()
+        paths, plan, tally = self._context.paths, self._context.plan, self._tally
+        # before the ledger: the last records of a client that ends in between are seen
+        client, parts = look_at_lock(paths.lock), working_parts(paths)
+        for path in ledgers:
+            tally.note(self._tails.setdefault(path, LedgerTail(path)).heads())
+        state = tally.state
+        flag = None if client is not None or parts else read_quality(self._config.output.path, "flag")
+        return RunStatus(
+            tiles=plan.n_tiles,
+            tiles_done=state.count("solve", DONE),
+            tiles_failed=state.count("solve", FAILED),
+            blocks=plan.n_blocks,
+            blocks_done=state.count("stitch", DONE),
+            mean_tile_seconds=tally.mean_tile_seconds,
+            last_finished=tally.last_finished or None,
+            live=read_snapshot(paths.progress) if client is not None else None,
+            running=client is not None or bool(parts),
+            failures=tally.failures.last()[-_MOST_FAILURES:],
+            methods=tally.methods(),
+            causes=tally.failures.causes(),
+            rate=tally.rate(time.time()),
+            workers=tally.workers,
+            image_complete=state.all_written,
+            alarms={} if flag is None else count_alarms(flag),
+            flagged=0 if flag is None else int((flag > 0).sum()),
+            finished=read_output_status(self._config.output.path) == "complete",
+            unreadable=tuple(str(tail.unreadable) for tail in self._tails.values() if tail.unreadable.count),
+            lost=state.count("stitch", DONE) > 0 and not self._config.output.path.exists(),
+            clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
+        )
+
+
+def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str, str]]:
+    """Return the rows that `ssi status` prints; ``config``: the file to name in commands."""
+    rows = [
+        ("tiles", describe_tiles(status)),
+        ("blocks", f"{status.blocks_done} of {status.blocks} written"),
+    ]
+    if status.methods:
+        rows.append(("solved by", ", ".join(f"{name} {count}" for name, count in sorted(status.methods.items()))))
+    if status.mean_tile_seconds is not None:
+        rows.append(("time a tile", f"{status.mean_tile_seconds:.1f} s"))
+    if status.live is not None and status.live.rate:
+        left = "" if status.live.left_s is None else f", {duration(status.live.left_s)} left"
+        rows.append(("rate", f"{per_time(status.live.rate)} ({status.live.stage}){left}"))
+    rows.append(("client", describe_client(status)))
+    rows.extend(("damaged", f"{lines}; `ssi run` repairs it") for lines in status.unreadable)
+    if status.alarms:
+        rows.append(("alarms", describe_alarms(status.flagged, status.tiles, status.alarms)))
+    return [*rows, *_failure_rows(status, config)]
+
+
+def describe_tiles(status: RunStatus) -> str:
+    """Return the numbers of tiles by what came of them."""
+    return f"{status.tiles_done} done, {status.under_way} under way, {status.tiles_failed} failed, {status.todo} to do"
+
+
+def _failure_rows(status: RunStatus, config: str) -> list[tuple[str, str]]:
+    """Return the causes, each under the first task that failed of it, and the way on."""
+    if not status.causes:
+        return []
+    rows = [(f"{cause.first[0]} failed", describe_cause(cause)) for cause in status.causes[:_MOST_CAUSES]]
+    if len(status.causes) > _MOST_CAUSES:
+        rows.append(("", f"and {len(status.causes) - _MOST_CAUSES} other causes: `ssi report` lists more"))
+    return [*rows, ("way on", retry_command(config))]
+
+
+def describe_cause(cause: Cause) -> str:
+    """Return a cause, with the first of the other tasks that failed of it."""
+    if cause.count == 1:
+        return cause.text
+    more = ", ..." if cause.count > len(cause.first) else ""
+    return f"{cause.text} ({cause.count} in all: {', '.join(cause.first)}{more})"
+
+
+def retry_command(config: str) -> str:
+    """Return what to do about failures."""
+    return f"remove the cause, then `ssi run {shlex.quote(config)} --retry-failed`"
+
+
+def describe_client(status: RunStatus) -> str:
+    """Return whether somebody works on the run, and what resumes it."""
+    if status.running:
+        shown = "; ".join(status.clients[:_MOST_CLIENTS])
+        more = len(status.clients) - _MOST_CLIENTS
+        return f"running ({shown}{f'; and {more} more' if more > 0 else ''})" if shown else "running"
+    if status.lost:
+        return (
+            "not running; the output is gone: put it back (is its disk mounted?); where it was deleted, "
+            "`ssi run --recreate-output` makes it again"
+        )
+    if status.blocks_done == status.blocks:
+        return "not running; all blocks are written" + ("" if status.finished else "; `ssi run` completes the output")
+    since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"
+    return f"not running{since}; `ssi run` resumes"

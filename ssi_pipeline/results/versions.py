@@ -1,0 +1,44 @@
+"""Which versions of this package and of what it computes with have made an output."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from ssi_pipeline.results.ledger_summary import Tally
+from ssi_pipeline.storage.outputs.output import set_made_by
+from ssi_pipeline.storage.state.document import RunDocument
+from ssi_pipeline.storage.state.versions import describe_change, installed_versions
+from ssi_pipeline.tasks import Context
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """A set of versions by name, and the number of tiles that were solved by it."""
+
+    versions: dict[str, str]
+    tiles: int
+
+
+def describe_other_versions(document: RunDocument) -> list[str]:
+    """Return lines on versions that differ from those that the run was begun with; none where all are equal."""
+    change = describe_change(document.versions, installed_versions())
+    if not change:
+        return []
+    return [
+        f"this run was begun with other versions: {change}. Tiles solved from here on may differ in their last digits; "
+        "the provenance of the output lists all versions, and the tiles of each"
+    ]
+
+
+def made_by(document: RunDocument, tally: Tally) -> list[MadeBy]:
+    """Return the sets of versions that have solved tiles; of a run that has none yet, the first."""
+    sets = document.version_sets
+    counts = tally.tiles_by_versions(len(sets))
+    found = [MadeBy(versions, tiles) for versions, tiles in zip(sets, counts, strict=True) if tiles]
+    return found or [MadeBy(sets[0], 0)]
+
+
+def write_made_by(context: Context, tally: Tally) -> None:
+    """Write them to the provenance of the output."""
+    found = made_by(context.document, tally)
+    set_made_by(context.document.config.output.path, [asdict(made) for made in found])

@@ -1,0 +1,1 @@
+"""Checks of input, output and state before and after a run."""

@@ -1,0 +1,53 @@
+"""What can be said against an input before the volume is cut: chunks that no worker can hold, half of a voxel size."""
+
+from __future__ import annotations
+
+from ssi_pipeline.config import GaussianPsf, GibsonLanniPsf, RunConfig, WidefieldPsf
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.executors.machine import worker_memory
+from ssi_pipeline.geometry.volume import SPATIAL
+from ssi_pipeline.storage.inputs.source import Source
+from ssi_pipeline.words import size_of
+
+
+def refuse_large_chunks(source: Source, config: RunConfig) -> None:
+    """Refuse an image whose chunks do not fit a worker: one is decoded whole, whatever is read of it.
+
+    Raises
+    ------
+    InputError
+        A chunk is larger than the memory of a worker.
+    """
+    size = int(getattr(source, "chunk_bytes", 0))  # formats without chunks have none
+    limit = worker_memory(config.executor)
+    if size > limit:
+        raise InputError(
+            f"input {config.input.path} is stored in chunks of {size_of(size)}, which are decoded whole; a worker has "
+            f"{size_of(limit)}: raise executor.memory_gib, use fewer workers, or store the image in smaller chunks"
+        )
+
+
+def refuse_partial_voxel_size(source: Source, config: RunConfig) -> None:
+    """Refuse a PSF in micrometres where the image states some of the voxel's sides: names those that it lacks.
+
+    Raises
+    ------
+    InputError
+        A side is needed and unknown, while another is known.
+    """
+    volume, metadata = source.volume, source.metadata
+    if volume.voxel_size_um is not None or not any(_needs_size(psf) for psf in config.psf):
+        return
+    in_um = [a for a in SPATIAL if a in metadata.scale and metadata.axes_units.get(a) == "micrometer"]
+    lacking = [a for a in SPATIAL if a in volume.axes and a not in in_um]
+    if in_um and lacking:
+        known = ", ".join(f"{axis} {metadata.scale[axis]:g}" for axis in in_um)
+        raise InputError(
+            f"the PSF needs the voxel size; input {config.input.path} states {known} um, and not {', '.join(lacking)}: "
+            f"set input.voxel_size_um, e.g. {{{lacking[0]}: 0.5}} (sides left out stay those of the image)"
+        )
+
+
+def _needs_size(psf: object) -> bool:
+    in_um = isinstance(psf, GaussianPsf) and psf.fwhm_um is not None
+    return in_um or isinstance(psf, (WidefieldPsf, GibsonLanniPsf))

@@ -1,0 +1,139 @@
+"""Is everything that the ledger calls done really there? Cheaply at every start, to the last bit on request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import CorruptDataError, LockedError, OutputError
+from ssi_pipeline.run.checks.output_checks import refuse_other_output
+from ssi_pipeline.run.repair.damage import ledger_metrics, metadata_damage, other_damage
+from ssi_pipeline.run.repair.missing import block_place
+from ssi_pipeline.run.writer import sole_writer
+from ssi_pipeline.storage.outputs.output import set_status
+from ssi_pipeline.storage.outputs.sink import Sink
+from ssi_pipeline.storage.state.ledger import DONE, Ledger, LedgerState, read_states, records_of
+from ssi_pipeline.storage.state.lock import is_locked
+from ssi_pipeline.storage.state.parts import ledger_paths, working_parts
+from ssi_pipeline.storage.state.records import Kind, TaskRecord
+from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.opening import open_context, task_counts
+from ssi_pipeline.tasks.write_block import block_digest
+
+_AT_ONCE = 1024
+"""Blocks handed to the reading threads at a time, so that a million of them never wait in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Blocks looked at, those not written yet, what is wrong with the others, and with the run's small files.
+
+    ``unread``: blocks that could not be looked at, because the metadata of the output are damaged.
+    """
+
+    blocks: int
+    missing: int
+    problems: tuple[str, ...]
+    recorded: bool
+    damage: tuple[str, ...] = ()
+    unread: int = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether every block is there, readable, and as recorded, and so is everything beside the image."""
+        return not (self.problems or self.missing or self.damage)
+
+
+def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) -> Verification:
+    """Read every written block of every level and compare it with the ledger.
+
+    What is wrong is recorded, so that the next ``ssi run`` computes it again; while a run is going on it is
+    only reported. ``tell`` receives the number of blocks read, and their total.
+    """
+    context = open_context(config)
+    state = read_states(ledger_paths(context.paths), task_counts(context))
+    total = sum(len(state.status[kind]) for kind in ("stitch", "pyramid"))
+    unreadable = metadata_damage(context)
+    if unreadable:
+        return Verification(total, 0, (), True, (*unreadable, *other_damage(context, state)), total)
+    refuse_other_output(context.document, context.paths)
+    damage = other_damage(context, state, ledger_metrics(context))
+    problems: list[tuple[TaskRecord, str]] = []
+    checked = 0
+    for kind, index, problem in check_all(context, state):
+        checked += 1
+        if tell is not None:
+            tell(checked, total)
+        if problem:
+            problems.append((TaskRecord(kind, index, "invalid", error=problem), problem))
+    recorded = _record(context, [record for record, _ in problems])
+    return Verification(total, total - checked, tuple(text for _, text in problems), recorded, tuple(damage))
+
+
+def check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:
+    """Read every block that is called done; yields its kind and index, and what is wrong with it."""
+    images = context.open_sinks(writable=False)
+    kinds: tuple[Kind, ...] = ("stitch", "pyramid")
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for kind in kinds:
+            sinks, digests = images if kind == "stitch" else images[:1], _digests(context, kind)
+            check = partial(_check, context, sinks, kind, digests)
+            done = [int(index) for index in (state.status[kind] == DONE).nonzero()[0]]
+            for first in range(0, len(done), _AT_ONCE):
+                chosen = done[first : first + _AT_ONCE]
+                found = threads.map(check, chosen)
+                yield from ((kind, index, problem) for index, problem in zip(chosen, found, strict=True))
+
+
+def _digests(context: Context, kind: Kind) -> NDArray[np.bytes_]:
+    """Return the digest of every written block, 16 bytes each, empty where none is recorded."""
+    digests = np.zeros(task_counts(context)[kind], "S16")
+    for record in chain.from_iterable(records_of(path, kind) for path in ledger_paths(context.paths)):
+        if 0 <= record.index < len(digests):
+            digests[record.index] = record.digest
+    return digests
+
+
+def _check(context: Context, sinks: Sequence[Sink], kind: Kind, digests: NDArray[np.bytes_], index: int) -> str | None:
+    level, t, c, box = block_place(context, kind, index)
+    where = f"{kind}/{index} (level {level}, t {t}, c {c}, zyx {box.start} to {box.stop})"
+    layers = []
+    for sink in sinks:
+        if sink.stored_bytes(level, t, c, box) == 0:
+            return f"{where}: its file in {sink.path} is missing or empty"
+        try:
+            layers.append(sink.read(level, t, c, box))
+        except CorruptDataError as error:
+            return f"{where}: cannot be read in {sink.path}: {error.__cause__ or error}"
+    good = block_digest(layers) == digests[index].decode()
+    return None if good else f"{where}: its voxels are not those that were written"
+
+
+def _record(context: Context, records: list[TaskRecord]) -> bool:
+    """Write what was found to the ledger, if no run is going on."""
+    if not records:
+        return True
+    if is_locked(context.paths.lock) or working_parts(context.paths):
+        return False
+    with ExitStack() as stack:
+        try:
+            # merges what parts recorded earlier, or it would count as later
+            lease = stack.enter_context(sole_writer(context.document.config, "a verification"))
+        except (LockedError, OutputError):  # somebody works on it, or it is on a disk that may only be read
+            return False
+        ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))
+        for record in records:
+            ledger.append(record)
+        path: Path = context.document.config.output.path
+        set_status(path, "incomplete")
+    return True

@@ -1,0 +1,1 @@
+"""Repair of damaged or missing files of a run."""

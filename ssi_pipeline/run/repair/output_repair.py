@@ -1,0 +1,167 @@
+"""Metadata of the output that are lost or damaged: told from what is not ours, and made again from the run.
+
+The image is in its shards; what says how to read them is known from the run's document and plan. Where the group
+itself is unreadable, nothing in it says whose output it is: then voxels that are there have to be those recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from ssi_pipeline.errors import CorruptDataError, OutputError
+from ssi_pipeline.run.repair.missing import block_place
+from ssi_pipeline.storage.atomic import write_bytes
+from ssi_pipeline.storage.outputs.output import OWNER, UNCERTAINTY, has_multiscales, read_fingerprint
+from ssi_pipeline.storage.outputs.sink import Sink
+from ssi_pipeline.storage.outputs.zarr_metadata import (
+    GROUP_FILES,
+    difference,
+    is_array,
+    read_attributes,
+    read_document,
+    write_document,
+)
+from ssi_pipeline.storage.state.ledger import DONE, read_states, records_of
+from ssi_pipeline.storage.state.parts import ledger_paths
+from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.opening import task_counts
+from ssi_pipeline.tasks.write_block import block_digest
+
+Metadata = Mapping[str, bytes]
+"""Every metadata file of an output, by its path in it, as a new run writes it."""
+
+_PROOFS = 16
+"""Blocks that are read to tell whose output it is; they are spread over the image, as its background proves little."""
+
+
+def look_at_output(output: Path, arrays: tuple[str, ...]) -> Literal["absent", "ours", "damaged", "foreign"]:
+    """Tell what is at the place of an output with these arrays; a damaged one may turn out to be another run's."""
+    if not output.exists():
+        return "absent"
+    if not output.is_dir():
+        return "foreign"
+    if isinstance((read_attributes(output) or {}).get(OWNER), dict):
+        return "ours"
+    root = read_document(output / "zarr.json") or {}
+    if "node_type" in root or (output / ".zarray").exists() or read_document(output / ".zattrs"):
+        return "foreign"
+    levels = {Path(name).parts[0] for name in arrays}
+    names = {entry.name for entry in output.iterdir() if not entry.name.startswith(".")}
+    return "damaged" if names & levels and names <= levels | {"quality", "zarr.json"} else "foreign"
+
+
+def damaged_metadata(output: Path, metadata: Metadata) -> dict[str, str]:
+    """Return the files of an output's metadata that are not as they have to be, each with what is wrong."""
+    found = ((name, _problem(output / name, json.loads(content))) for name, content in metadata.items())
+    return {name: problem for name, problem in found if problem is not None}
+
+
+def _problem(file: Path, expected: dict[str, Any]) -> str | None:
+    document = read_document(file)
+    if document is None:
+        if not file.exists():
+            return "missing" if expected else None
+        return f"unreadable ({file.stat().st_size} bytes)"
+    if is_array(expected):
+        return difference(document, expected)
+    if document.get("node_type") != expected.get("node_type"):
+        return f"no metadata of a group ({document.get('node_type')})"
+    wanted = expected.get("attributes", expected)
+    if has_multiscales(wanted) and not has_multiscales(document.get("attributes", document)):
+        return "without what makes it an OME-Zarr image (multiscales)"
+    return None
+
+
+def repair_output(context: Context, metadata: Metadata, say: Callable[[str], None]) -> None:
+    """Write the metadata of this run's output again where they are damaged; what can be read of them is kept.
+
+    Raises
+    ------
+    OutputError
+        The group cannot be read, and the voxels do not show that the output is this run's.
+    """
+    output, fingerprint = context.document.config.output.path, context.document.fingerprint
+    place = look_at_output(output, context.arrays)
+    if place not in ("ours", "damaged") or (place == "ours" and read_fingerprint(output) != fingerprint):
+        return  # there is nothing, or nothing of this run: said where that is refused
+    damage = damaged_metadata(output, metadata)
+    if not damage:
+        return
+    if place == "damaged":
+        _prove(context, metadata)
+    # the group last: before that, whoever looks sees an output that is not whole
+    for name in sorted(damage, key=lambda name: name in GROUP_FILES):
+        (output / name).parent.mkdir(exist_ok=True)
+        _write(output / name, metadata[name])
+        say(f"{output / name} was {damage[name]}: written again")
+
+
+def _write(file: Path, content: bytes) -> None:
+    found, expected = read_document(file), json.loads(content)
+    if found is None:
+        write_bytes(file, content)
+    elif is_array(expected):
+        kept = {"attributes": found["attributes"]} if isinstance(found.get("attributes"), dict) else {}
+        write_document(file, {**expected, **kept})
+    else:
+        write_document(file, _under(found, expected))
+
+
+def _under(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was found, with what is expected where it has nothing."""
+    kept = {key: value for key, value in found.items() if value not in (None, [], {}) or key not in expected}
+    both = {key: _under(kept[key], value) for key, value in expected.items() if isinstance(value, dict) and key in kept}
+    return {**expected, **kept, **both, **{key: expected[key] for key in ("node_type",) if key in expected}}
+
+
+def _prove(context: Context, metadata: Metadata) -> None:
+    output = context.document.config.output.path
+    same = other = 0
+    with tempfile.TemporaryDirectory(prefix="ssi-proof-") as folder:
+        place = Path(folder, output.name)
+        for name, content in metadata.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(content)
+        done = (read_states(ledger_paths(context.paths), task_counts(context)).status["stitch"] == DONE).nonzero()[0]
+        chosen = {int(done[i * len(done) // _PROOFS]) for i in range(_PROOFS)} if len(done) else set()
+        for verdict in _compare(context, place, chosen):
+            same, other = same + verdict, other + (not verdict)
+    if len(done) and same <= other:
+        raise OutputError(
+            f"{output} has lost its metadata, and the voxels there are not those that {context.paths.root} recorded "
+            f"(of {len(chosen)} blocks {same} are the same, {other} others): put the right output back, or start over "
+            "with `ssi run --new` (both are kept aside)"
+        )
+
+
+def _compare(context: Context, place: Path, blocks: set[int]) -> Iterator[bool]:
+    """Tell of each block that is there and readable whether it has the voxels that are recorded."""
+    ledgers = ledger_paths(context.paths)
+    digests = {
+        record.index: record.digest
+        for record in chain.from_iterable(records_of(path, "stitch") for path in ledgers)
+        if record.index in blocks and record.status == "done"
+    }
+    real = context.open_sinks(writable=False)
+    copies = tuple(Sink(path, real[0].axes, real[0].shard, False) for path in (place, place / UNCERTAINTY)[: len(real)])
+    for index in sorted(digests):
+        level, t, c, box = block_place(context, "stitch", index)
+        layers = []
+        for sink, copy in zip(real, copies, strict=True):
+            link = copy.file_of(level, t, c, box)
+            target = sink.path / link.relative_to(copy.path)
+            if not target.is_file():
+                break
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target.resolve())
+            try:
+                layers.append(copy.read(level, t, c, box))
+            except CorruptDataError:
+                break
+        if len(layers) == len(copies):
+            yield block_digest(layers) == digests[index]

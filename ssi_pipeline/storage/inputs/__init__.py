@@ -1,0 +1,1 @@
+"""Reading the measurement: zarr, OME-Zarr and TIFF."""

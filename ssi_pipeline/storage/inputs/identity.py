@@ -1,0 +1,80 @@
+"""What makes two inputs the same, cheap enough to ask at every start."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.geometry import Box
+from ssi_pipeline.storage.inputs.source import Source, SourceSpec, open_source
+
+SAMPLES = 8
+"""Regions of pixels that are looked at; enough to notice another acquisition, too few to cost time."""
+
+_REGION = 64
+UNREADABLE = "unreadable"
+"""Stands for the digest of a region that cannot be read."""
+
+
+def identity(spec: SourceSpec) -> dict[str, Any]:
+    """Return a JSON document that tells inputs apart, for the run's fingerprint.
+
+    It holds the path, level, shape, dtype, axes and voxel size, digests of the metadata, and a digest of
+    each of up to 8 regions of 1 x 64 x 64 pixels (``unreadable`` where a chunk is corrupt: that
+    concerns a tile and not the run). It holds no times: a copy of the input is the same input.
+
+    Raises
+    ------
+    InputError
+        The source cannot be opened.
+    """
+    source = open_source(spec)
+    volume = source.volume
+    return {
+        "path": spec.path,
+        "level": spec.level,
+        "axes": volume.axes,
+        "shape": list(volume.shape),
+        "dtype": volume.dtype,
+        "voxel_size_um": list(volume.voxel_size_um) if volume.voxel_size_um else None,
+        **source.stamp(),
+        "content": [_digest(source, t, c, box) for t, c, box in regions(volume.shape)],
+    }
+
+
+def as_far_as_readable(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Pass over regions of the input that could not be read then, or cannot now: damage that is mended is no change.
+
+    Both are documents with an identity under ``input``.
+    """
+    before, after = earlier["input"]["content"], now["input"]["content"]
+    if len(before) != len(after):
+        return now
+    content = [b if UNREADABLE in (b, a) else a for b, a in zip(before, after, strict=True)]
+    return {**now, "input": {**now["input"], "content": content}}
+
+
+def regions(shape: tuple[int, int, int, int, int]) -> list[tuple[int, int, Box]]:
+    """Return up to 8 regions (t, c, z y x box), spread over the planes, and over y and x along diagonals."""
+    planes = shape[0] * shape[1] * shape[2]
+    found = []
+    for i in range(SAMPLES):
+        t, rest = divmod((2 * i + 1) * planes // (2 * SAMPLES), shape[1] * shape[2])
+        c, z = divmod(rest, shape[2])
+        # 3 and 5 are coprime to 8, so no two samples share a row or a column
+        shares = (3 * i % SAMPLES, 5 * i % SAMPLES)
+        corner = [max(0, n - _REGION) * share // (SAMPLES - 1) for n, share in zip(shape[3:], shares, strict=True)]
+        start = (z, *corner)
+        stop = tuple(min(a + n, m) for a, n, m in zip(start, (1, _REGION, _REGION), shape[2:], strict=True))
+        found.append((t, c, Box(start, stop)))
+    return list(dict.fromkeys(found))
+
+
+def _digest(source: Source, t: int, c: int, box: Box) -> str:
+    try:
+        values = source.read(t, c, box)
+    except CorruptDataError:
+        return UNREADABLE
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    return hashlib.sha256(little.tobytes()).hexdigest()[:16]

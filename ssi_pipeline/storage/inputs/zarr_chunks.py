@@ -1,0 +1,152 @@
+"""Which chunk files of a zarr array are there: zarr reads an absent one as the fill value without a word."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ssi_pipeline.storage.inputs.zarr_node import METADATA_FILES
+
+_SECONDS = 5.0
+"""Time to list all files of an array; 10^6 take one second on a local disk. Beyond it a sample is looked up."""
+
+_SAMPLE = 2000
+"""Files looked up where listing takes too long: a share of a half is known to 2 %."""
+
+_LISTED_FOR_EXAMPLE = 10_000
+"""Files looked at for one that is there under another name."""
+
+_LAYOUTS: tuple[tuple[Literal["c", ""], Literal["/", "."]], ...] = (("c", "/"), ("c", "."), ("", "/"), ("", "."))
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How many chunk files there are: ``present`` of ``looked_up``, of ``total``.
+
+    ``outside``: a chunk file, or a folder of them, that lies beyond the stated shape; None where none was seen.
+    """
+
+    present: int
+    looked_up: int
+    total: int
+    outside: Path | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether none is absent, as far as looked."""
+        return self.present == self.looked_up
+
+    def describe_absent(self) -> str:
+        """Return how many are absent, in words."""
+        absent = self.looked_up - self.present
+        if self.looked_up == self.total:
+            return f"{absent} of {self.total} chunk files are absent"
+        share = 100 * absent / self.looked_up
+        return f"about {share:.3g} % of {self.total} chunk files are absent ({absent} of {self.looked_up} looked up)"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFiles:
+    """Where the files of an array lie: ``prefix`` is ``c`` or empty, ``grid`` the number of files along each axis."""
+
+    folder: Path
+    grid: tuple[int, ...]
+    prefix: Literal["c", ""]
+    separator: Literal["/", "."]
+
+    @classmethod
+    def of(cls, folder: Path, grid: Sequence[int], first_key: str) -> ChunkFiles:
+        """Return the layout of an array with two axes or more from the key of its first chunk."""
+        prefix: Literal["c", ""] = "c" if first_key.startswith("c") else ""
+        return cls(folder, tuple(grid), prefix, "/" if "/" in first_key else ".")
+
+    def name(self, cell: Sequence[int]) -> str:
+        """Return the name of one chunk's file, relative to the array's folder."""
+        return self.separator.join([*([self.prefix] if self.prefix else []), *map(str, cell)])
+
+    def file(self, cell: Sequence[int]) -> Path:
+        """Return the file of one chunk."""
+        return self.folder / self.name(cell)
+
+    def first(self) -> Path | None:
+        """Return the first chunk file that listing the folder comes upon, None where there is none."""
+        return next((Path(path) for path, inside in self._entries() if inside), None)
+
+    def count(self, seconds: float = _SECONDS) -> Presence:
+        """Count the files that are there, or look up a sample where that takes longer than ``seconds``."""
+        total, limit = math.prod(self.grid), time.monotonic() + seconds
+        present, outside = 0, None
+        for path, inside in self._entries():
+            present += inside
+            outside = outside if inside else Path(path)
+            if present % 1000 == 0 and time.monotonic() > limit:
+                return self._sample(total, outside)
+        return Presence(present, total, total, outside)
+
+    def _sample(self, total: int, outside: Path | None) -> Presence:
+        chance = random.Random(0)  # always the same ones: a second look says the same
+        cells = [tuple(chance.randrange(n) for n in self.grid) for _ in range(_SAMPLE)]
+        return Presence(sum(self.file(cell).is_file() for cell in cells), _SAMPLE, total, outside)
+
+    def _entries(self) -> Iterator[tuple[str, bool]]:
+        """Yield every chunk file, and whether it lies inside of the grid; of a folder outside only its own name."""
+        if self.separator == "/":
+            yield from self._below(self.folder / self.prefix if self.prefix else self.folder, 0)
+            return
+        for entry in _scan(self.folder):
+            prefix, *parts = entry.name.split(".") if self.prefix else ("", *entry.name.split("."))
+            is_key = prefix == self.prefix and len(parts) == len(self.grid) and all(map(_is_number, parts))
+            if is_key and entry.is_file():
+                yield entry.path, all(int(p) < n for p, n in zip(parts, self.grid, strict=True))
+
+    def _below(self, folder: Path, axis: int) -> Iterator[tuple[str, bool]]:
+        last = axis == len(self.grid) - 1
+        for entry in _scan(folder):
+            if not _is_number(entry.name):
+                continue
+            inside = int(entry.name) < self.grid[axis]
+            if inside and not last:
+                yield from self._below(Path(entry.path), axis + 1)
+            elif entry.is_file() if last else entry.is_dir():
+                yield entry.path, inside
+
+    def elsewhere(self) -> ChunkFiles | None:
+        """Return the layout under which chunk files are there, other than this one; None where there is none."""
+        others = (ChunkFiles(self.folder, self.grid, prefix, separator) for prefix, separator in _LAYOUTS)
+        return next((other for other in others if other != self and other.first() is not None), None)
+
+    def example(self) -> Path | None:
+        """Return any file that is no metadata, or a link to nothing; None where there is neither."""
+        walk = itertools.islice(
+            (Path(root, name) for root, _, names in os.walk(self.folder) for name in sorted(names)), _LISTED_FOR_EXAMPLE
+        )
+        return next((file for file in walk if file.name not in METADATA_FILES), None)
+
+
+def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) < 20 and str(int(name)) == name
+
+
+def dangling_link(file: Path, folder: Path) -> Path | None:
+    """Return the link to nothing that keeps a file from being there, at it or between it and ``folder``."""
+    for path in (file, *file.parents):
+        if path == folder:
+            return None
+        if path.is_symlink() and not path.exists():
+            return path
+    return None

@@ -1,0 +1,78 @@
+"""Consolidated metadata: copies of all metadata in one file, which nothing keeps up to date.
+
+Zarr asks them first. An array that was resized or rewritten since is then read as it once was, without a word; here
+each node's own metadata are read, and where the copies say something else that is said.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.errors import ZarrUserWarning
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.inputs.foreign import read_json
+from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
+
+_FILE = ".zmetadata"
+
+
+def describe_stale_copies(group: ZarrNode, array: ZarrNode) -> str | None:
+    """Return the note on consolidated metadata in a group that differ from its own or from its array's; else None."""
+    name = os.path.relpath(array.folder, group.folder).replace(os.sep, "/")
+    try:
+        found = list(_differences(group, array, name))
+    except InputError as error:
+        return f"{error}; each array's own metadata are used"
+    if not found:
+        return None
+    return (
+        f"the consolidated metadata in {group.folder} are not those of its arrays ({'; '.join(found[:3])}): they are "
+        "stale, and each array's own metadata are used. Other programs may read them: consolidate anew"
+    )
+
+
+def renew_copies(group: Path) -> None:
+    """Consolidate an output anew if somebody has consolidated it: its status changes, and arrays are added to it."""
+    node = read_node(group, str(group))
+    if node is None or not ("consolidated_metadata" in node.document or (group / _FILE).is_file()):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)  # that format 3 does not specify them: they are there already
+        zarr.consolidate_metadata(group, zarr_format=node.zarr_format)
+
+
+def _differences(group: ZarrNode, array: ZarrNode, name: str) -> Iterator[str]:
+    if group.zarr_format == 3:
+        inner = group.document.get("consolidated_metadata")
+        copies = inner.get("metadata") if isinstance(inner, Mapping) else None
+        yield from _compare(copies, name, array.document)
+        return
+    file = group.folder / _FILE
+    if not file.is_file():
+        return
+    copies = read_json(file, str(group.folder)).get("metadata")
+    yield from _compare(copies, f"{name}/.zarray", array.document)
+    yield from _compare(copies, ".zattrs", group.attributes)
+
+
+def _compare(copies: Any, key: str, own: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(copies, Mapping):
+        return
+    copy = copies.get(key)
+    if not isinstance(copy, Mapping):
+        yield f"{key} is not in them"
+        return
+    for entry in sorted(copy.keys() & own.keys()):
+        if copy[entry] != own[entry]:
+            yield f"{entry} of {key}: {_cut(copy[entry])} there, {_cut(own[entry])} in its own"
+
+
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "..."

@@ -1,0 +1,122 @@
+"""What to give instead of a folder that is no image: always something that is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.inputs.zarr_node import NODE_FILES, ZarrNode, read_node
+from ssi_pipeline.storage.outputs.ome import image_document
+
+_SHOWN = 3
+_LOOKED_AT = 1000
+"""Members of a group that are looked at for a hint; plates have at most 1536 wells."""
+
+
+def refuse_collection(node: ZarrNode, where: str) -> None:
+    """Refuse plates, wells and bioformats2raw folders, naming an image inside that exists.
+
+    Raises
+    ------
+    InputError
+        The group is a collection of images and not an image.
+    """
+    document = image_document(node.attributes)
+    if "plate" in document:
+        kind, inside = "a plate", _images_of_plate(node.folder, document)
+    elif "well" in document:
+        kind, inside = "a well", _listed_images(node.folder, document)
+    elif "bioformats2raw.layout" in document and "multiscales" not in document:
+        kind, inside = "a collection written by bioformats2raw", _series(node.folder)
+    else:
+        return
+    raise InputError(f"{where} is {kind}, not one image; {_advice(inside)}")
+
+
+def refuse_no_image(node: ZarrNode, where: str) -> None:
+    """Refuse a group without an OME-Zarr image, naming an image or an array inside that exists.
+
+    Raises
+    ------
+    InputError
+        Always.
+    """
+    members = [member for path in _member_folders(node.folder) if (member := _node(path)) is not None]
+    images = [m.folder for m in members if m.kind == "group" and "multiscales" in image_document(m.attributes)]
+    arrays = [m.folder for m in members if m.kind == "array"]
+    groups = [m.folder for m in members if m.kind == "group"]
+    if images:
+        raise InputError(f"{where} is a zarr group without an OME-Zarr image of its own; {_advice(images)}")
+    if arrays:
+        raise InputError(
+            f"{where} is a zarr group without OME-Zarr metadata; give an array inside, e.g. {_show(arrays)}"
+        )
+    hint = f"; it holds the groups {_show(groups)}, give an image inside" if groups else ", and holds no image"
+    raise InputError(f"{where} is a zarr group without an OME-Zarr image{hint}")
+
+
+def _images_of_plate(folder: Path, document: Mapping[str, Any]) -> list[Path]:
+    found: list[Path] = []
+    for well in _paths(document["plate"], "wells", folder):
+        node = _node(well)
+        if node is not None:
+            found += _listed_images(well, image_document(node.attributes))
+        if len(found) >= _SHOWN:
+            break
+    return found
+
+
+def _listed_images(folder: Path, document: Mapping[str, Any]) -> list[Path]:
+    listed = [path for path in _paths(document.get("well"), "images", folder) if _is_node(path)]
+    return listed or [path for path in _member_folders(folder) if _node(path) is not None]
+
+
+def _series(folder: Path) -> list[Path]:
+    """Images that ``OME/`` lists, or that the folder holds."""
+    ome = _node(folder / "OME")
+    names = image_document(ome.attributes).get("series") if ome is not None else None
+    listed = [folder / str(name) for name in names] if isinstance(names, list) else []
+    listed = [path for path in listed if _is_node(path)]
+    return listed or [path for path in _member_folders(folder) if path.name != "OME"]
+
+
+def _paths(section: Any, name: str, folder: Path) -> Iterator[Path]:
+    entries = section.get(name) if isinstance(section, Mapping) else None
+    for entry in entries[:_LOOKED_AT] if isinstance(entries, list) else []:
+        if isinstance(entry, Mapping) and entry.get("path"):
+            yield folder / str(entry["path"])
+
+
+def _member_folders(folder: Path) -> list[Path]:
+    """Return the nodes directly inside a folder, in the order of their names, numbers as numbers."""
+    with os.scandir(folder) as entries:
+        found = [Path(e.path) for _, e in zip(range(_LOOKED_AT), entries, strict=False) if e.is_dir()]
+    nodes = [path for path in found if _is_node(path)]
+    return sorted(
+        nodes, key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, path)
+    )
+
+
+def _is_node(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in NODE_FILES)
+
+
+def _node(folder: Path) -> ZarrNode | None:
+    try:
+        return read_node(folder, str(folder))
+    except (InputError, OSError):  # it is no good as a hint
+        return None
+
+
+def _advice(inside: list[Path]) -> str:
+    if not inside:
+        return "no image is found inside"
+    return f"give the image inside as input.path, e.g. {_show(inside)}"
+
+
+def _show(paths: list[Path]) -> str:
+    more = f" ({len(paths)} in all)" if len(paths) > _SHOWN else ""
+    return " or ".join(str(path) for path in paths[:_SHOWN]) + more

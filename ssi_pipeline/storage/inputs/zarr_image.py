@@ -1,0 +1,167 @@
+"""Find the array to read in a zarr folder, and what is known of its axes and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import zarr
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.inputs.zarr_codecs import with_checked_frames
+from ssi_pipeline.storage.inputs.zarr_hints import refuse_collection, refuse_no_image
+from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
+from ssi_pipeline.storage.inputs.zarr_parents import find_listing, refuse_incomplete_output
+from ssi_pipeline.storage.mounted_store import mounted
+from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+from ssi_pipeline.storage.outputs.ome import axis_names, image_document, read_multiscale
+
+
+@dataclass(frozen=True, slots=True)
+class ZarrImage:
+    """One array, its axes in its own order (or None), and what the OME-Zarr metadata say of it.
+
+    ``node``: the array's own metadata. ``group``: the image that lists it, None for a bare array.
+    ``ours``: it belongs to a complete output of this package, which leaves no chunk out.
+    """
+
+    array: zarr.Array[Any]
+    node: ZarrNode
+    group: ZarrNode | None
+    axes: list[str] | None
+    metadata: ImageMetadata
+    ours: bool
+    notes: tuple[str, ...] = ()
+
+
+def find_image(path: Path, level: int, where: str) -> ZarrImage:
+    """Return the array of one level of the image, or the array, in a folder.
+
+    Metadata are read from each node's own files, never from consolidated ones.
+
+    Raises
+    ------
+    InputError
+        There is none, its metadata cannot be read, or a run of this package has not finished it.
+    """
+    node = read_node(path, where)
+    if node is None:
+        raise InputError(f"{where} has no metadata of zarr")
+    ours = refuse_incomplete_output(node, where)
+    if node.kind == "group":
+        refuse_collection(node, where)
+        return _image_in_group(node, image_document(node.attributes), level, ours, where)
+    return _array(node, level, ours, where)
+
+
+def _array(node: ZarrNode, level: int, ours: bool, where: str) -> ZarrImage:
+    listing = find_listing(node.folder, where)
+    if level:
+        inside = f"; its image is {listing.group.folder}: give that, with level: {level}" if listing else ""
+        raise InputError(f"{where} is one array without resolution levels; leave input.level out{inside}")
+    if listing is None:
+        array = _open_array(node, where)
+        return ZarrImage(array, node, None, _own_axes(node, array.ndim), ImageMetadata(), ours)
+    found = _level(node, listing.document, listing.level, listing.group, ours, where)
+    note = f"read as level {listing.level} of {listing.group.folder}, which gives axes, scale and channels"
+    return replace(found, notes=(note, *found.notes))
+
+
+def _image_in_group(group: ZarrNode, document: Mapping[str, Any], level: int, ours: bool, where: str) -> ZarrImage:
+    names = _datasets(document)
+    if names is None:
+        refuse_no_image(group, where)
+    assert names is not None
+    if level >= len(names):
+        raise InputError(f"{where} has no level {level}; levels: {_list_levels(group, names)}. Set input.level")
+    node = _member(group, names[level], where)
+    if node is None or node.kind != "array":
+        raise InputError(f"{where} lists level {level} as {names[level]!r}, but there is no such array")
+    found = _level(node, document, level, group, ours, where)
+    more = len(document["multiscales"]) - 1
+    if not more:
+        return found
+    note = f"{group.folder} describes {more + 1} multiscale images; the first one is read. For another, give its array"
+    return replace(found, notes=(note, *found.notes))
+
+
+def _level(
+    node: ZarrNode, document: Mapping[str, Any], level: int, group: ZarrNode, ours: bool, where: str
+) -> ZarrImage:
+    if "image-label" in document:
+        raise InputError(
+            f"{where} is a label image ({group.folder} has image-label): its pixels are names of objects, not "
+            "intensities. Give the image that it labels"
+        )
+    array = _open_array(node, where)
+    try:
+        names = axis_names(document["multiscales"][0])
+        if names is None and array.ndim == 5:
+            names = list("tczyx")  # OME-Zarr 0.1 and 0.2 had exactly these
+        if names is not None and len(names) != array.ndim:
+            raise InputError(f"{where} names {len(names)} axes, but its level {level} has {array.ndim} dimensions")
+        metadata = read_multiscale(document, level, names or [])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where} has malformed OME-Zarr metadata: {type(error).__name__}: {error}") from error
+    notes = () if names is not None else (_unknown_axes(group, document),)
+    return ZarrImage(array, node, group, names, metadata, ours, notes)
+
+
+def _unknown_axes(group: ZarrNode, document: Mapping[str, Any]) -> str:
+    version = document.get("version", document["multiscales"][0].get("version", "unknown"))
+    return (
+        f"the OME-Zarr metadata of {group.folder} (version {version}) name no axes that are known here: scale and "
+        "units are not taken from them; give input.voxel_size_um"
+    )
+
+
+def _datasets(document: Mapping[str, Any]) -> list[str] | None:
+    try:
+        return [str(dataset["path"]) for dataset in document["multiscales"][0]["datasets"]]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _member(group: ZarrNode, name: str, where: str) -> ZarrNode | None:
+    inside = PurePosixPath(name.strip("/"))
+    if ".." in inside.parts:
+        raise InputError(f"{where} lists an array outside of itself, {name!r}: give that array as input.path")
+    return read_node(group.folder / inside, where)
+
+
+def _list_levels(group: ZarrNode, names: Sequence[str]) -> str:
+    shown = []
+    for i, name in enumerate(names[:20]):
+        try:
+            node = _member(group, name, name)
+        except InputError:
+            node = None
+        there = node is not None and node.kind == "array"
+        shown.append(f"{i} ({' x '.join(map(str, node.document['shape'])) if node and there else 'missing'})")
+    return ", ".join(shown)
+
+
+def _open_array(node: ZarrNode, where: str) -> zarr.Array[Any]:
+    try:
+        array = zarr.open_array(mounted(node.folder, writable=False), mode="r", zarr_format=node.zarr_format)
+        return with_checked_frames(array)
+    except PermissionError:
+        raise
+    except Exception as error:  # zarr raises KeyError, ValueError, TypeError and its own for what it does not know
+        text = " ".join(str(error).split())[:500]
+        raise InputError(f"{where} is no readable zarr: {node.folder}: {type(error).__name__}: {text}") from error
+
+
+def _own_axes(node: ZarrNode, ndim: int) -> list[str] | None:
+    """Axis names of a bare array: ``dimension_names`` of format 3, xarray's attribute of format 2."""
+    if node.zarr_format == 3:
+        names: Any = node.document.get("dimension_names")
+    else:
+        names = node.attributes.get("_ARRAY_DIMENSIONS")
+    if not isinstance(names, (list, tuple)) or len(names) != ndim or not all(names):
+        return None
+    return [str(name) for name in names]

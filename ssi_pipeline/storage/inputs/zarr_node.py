@@ -1,0 +1,128 @@
+"""One group or array of a zarr hierarchy, as its own metadata files describe it; checked before zarr sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.inputs.foreign import read_json
+
+NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
+"""Any of them makes a folder a node; the first one found counts, as in zarr."""
+
+METADATA_FILES = (*NODE_FILES, ".zattrs")
+
+MOST_VOXELS = 2**60
+"""An exbivoxel: more than any file system holds; a shape beyond it is damage."""
+
+_DIMENSIONS = 32  # numpy's own limit for a long time; no image has more
+
+
+@dataclass(frozen=True, slots=True)
+class ZarrNode:
+    """A group or an array: its folder, format, kind, metadata document and attributes."""
+
+    folder: Path
+    zarr_format: Literal[2, 3]
+    kind: Literal["group", "array"]
+    document: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+
+def read_node(folder: Path, where: str) -> ZarrNode | None:
+    """Return the node in a folder, None where the folder has no metadata of zarr.
+
+    Consolidated metadata are not asked: they are a copy that may be older than what it copies.
+
+    Raises
+    ------
+    InputError
+        The metadata are damaged, or state what cannot be; names the file.
+    """
+    name = next((name for name in NODE_FILES if (folder / name).is_file()), None)
+    if name is None:
+        return None
+    document = read_json(folder / name, where)
+    file = folder / name
+    if name == "zarr.json":
+        kind, attributes = _kind_of(document, file, where), document.get("attributes", {})
+    else:
+        kind = "array" if name == ".zarray" else "group"
+        extra = folder / ".zattrs"
+        attributes = read_json(extra, where) if extra.is_file() else {}
+    if not isinstance(attributes, dict):
+        raise InputError(f"{where} is no readable zarr: the attributes in {file} are no JSON object")
+    if kind == "array":
+        _check_array(document, file, where)
+    return ZarrNode(folder, 3 if name == "zarr.json" else 2, kind, document, attributes)
+
+
+def _kind_of(document: Mapping[str, Any], file: Path, where: str) -> Literal["group", "array"]:
+    version, kind = document.get("zarr_format"), document.get("node_type")
+    if version != 3:
+        raise InputError(f"{where} is no readable zarr: {file} states zarr_format {version!r}, expected 3")
+    if kind == "array" or kind == "group":
+        if kind == "group" and "shape" in document:
+            raise InputError(f"{where} is no readable zarr: {file} states node_type 'group', but describes an array")
+        return "array" if kind == "array" else "group"
+    raise InputError(f"{where} is no readable zarr: {file} states node_type {kind!r}, expected 'array' or 'group'")
+
+
+def _check_array(document: Mapping[str, Any], file: Path, where: str) -> None:
+    shape = document.get("shape")
+    if not _are_lengths(shape, 0):
+        raise _impossible(where, file, "shape", shape, "whole numbers that are not negative")
+    assert isinstance(shape, list)
+    for name, chunk in _chunk_shapes(document):
+        if not _are_lengths(chunk, 1) or len(chunk) != len(shape):
+            raise _impossible(where, file, name, chunk, f"{len(shape)} whole numbers from 1 on")
+    if math.prod(shape) > MOST_VOXELS:
+        raise InputError(
+            f"{where} is no readable zarr: {file} states the shape {_short(shape)}, more voxels than any disk holds: "
+            "the metadata are damaged"
+        )
+
+
+def _chunk_shapes(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return name and value of every chunk shape in the document: of the grid, and of chunks inside shards."""
+    if document.get("zarr_format") != 3:
+        return [("chunks", document.get("chunks"))]
+    shapes: list[tuple[str, Any]] = []
+    grid = document.get("chunk_grid")
+    if isinstance(grid, dict) and grid.get("name") == "regular":
+        shapes.append(("chunk_shape", _configured(grid)))
+    codecs = document.get("codecs")
+    for codec in codecs if isinstance(codecs, list) else []:
+        if isinstance(codec, dict) and codec.get("name") == "sharding_indexed":
+            shapes.append(("chunk_shape of the shards", _configured(codec)))
+    return shapes
+
+
+def _configured(part: Mapping[str, Any]) -> Any:
+    configuration = part.get("configuration")
+    return configuration.get("chunk_shape") if isinstance(configuration, dict) else None
+
+
+def _are_lengths(value: Any, least: int) -> bool:
+    if not isinstance(value, list) or not 1 <= len(value) <= _DIMENSIONS:
+        return False
+    return all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in value)
+
+
+def _impossible(where: str, file: Path, name: str, value: Any, expected: str) -> InputError:
+    return InputError(f"{where} is no readable zarr: {file} states {name} {_short(value)}, expected {expected}")
+
+
+def _short(value: Any) -> str:
+    """Cut what may be a damaged file's worth of digits; a list is cut before it becomes text."""
+    if isinstance(value, list):
+        value = value[:8]
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python writes
+        return "with a number of thousands of digits"
+    return text if len(text) <= 120 else text[:120] + "..."

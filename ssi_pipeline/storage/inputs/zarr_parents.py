@@ -1,0 +1,108 @@
+"""What the groups above an array or image say of it: its OME-Zarr metadata, and whether a run is still writing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
+from ssi_pipeline.storage.outputs.ome import image_document
+from ssi_pipeline.storage.outputs.output import OWNER
+
+_LEVELS_UP = 5
+"""Groups above that are looked at: collection, series or well, image, and the arrays' folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The group whose multiscales list an array, the entry that does (alone, as a document), and the level."""
+
+    group: ZarrNode
+    document: Mapping[str, Any]
+    level: int
+
+
+def find_listing(folder: Path, where: str) -> Listing | None:
+    """Return the image, in a group above, that lists an array as one of its levels.
+
+    Raises
+    ------
+    InputError
+        The metadata of a group above are damaged: whether they list it cannot be known.
+    """
+    for group, name in _groups_above(folder, where):
+        document = image_document(group.attributes)
+        entries = document.get("multiscales")
+        for entry in entries if isinstance(entries, list) else []:
+            names = _dataset_names(entry)
+            if name in names:
+                return Listing(group, {**document, "multiscales": [entry]}, names.index(name))
+    return None
+
+
+def refuse_incomplete_output(node: ZarrNode, where: str) -> bool:
+    """Refuse an output of this package, or what is inside one, whose run is not finished; tells whether it is one.
+
+    Raises
+    ------
+    InputError
+        The output says that it is incomplete.
+    """
+    above = [group for group, _ in _groups_above(node.folder, where)]
+    for group in (node, *above):
+        ours = group.attributes.get(OWNER)
+        if not isinstance(ours, Mapping) or "status" not in ours:
+            continue
+        if ours["status"] != "complete":
+            raise InputError(_incomplete(group.folder, ours, where))
+        return True
+    return False
+
+
+def _incomplete(output: Path, ours: Mapping[str, Any], where: str) -> str:
+    made_of = ours.get("provenance")
+    source = made_of.get("input_path") if isinstance(made_of, Mapping) else None
+    which = f"the configuration that made it of {source}" if source else "the configuration that made it"
+    state = output.with_name(output.name + ".run")
+    found = f" (its state is in {state})" if (state / "run.json").is_file() else ""
+    return (
+        f"{where} is an output of ssi that is {ours['status']!s}: what is not written yet would be read as 0. Finish "
+        f"it first: `ssi run CONFIG.yaml` with {which} and whose output.path is {output}{found}; for a copy, "
+        "finish the original and copy it again"
+    )
+
+
+def _groups_above(folder: Path, where: str) -> Iterator[tuple[ZarrNode, str]]:
+    """Yield the groups above a folder, nearest first, each with the folder's name inside it.
+
+    A link is followed as well: the array that it points to may lie in an image.
+    """
+    seen = set()
+    for path in dict.fromkeys((folder.absolute(), folder.resolve())):
+        for parent in list(path.parents)[:_LEVELS_UP]:
+            name = path.relative_to(parent).as_posix()
+            if (parent, name) in seen:
+                continue
+            seen.add((parent, name))
+            node = _read(parent, where)
+            if node is not None and node.kind == "group":
+                yield node, name
+
+
+def _read(folder: Path, where: str) -> ZarrNode | None:
+    try:
+        return read_node(folder, where)
+    except PermissionError:  # somebody else's folder, far above
+        return None
+    except InputError as error:
+        raise InputError(f"{error} (a group above the input; it would tell axes and scale)") from error
+
+
+def _dataset_names(entry: Any) -> list[str]:
+    datasets = entry.get("datasets") if isinstance(entry, Mapping) else None
+    if not isinstance(datasets, list):
+        return []
+    return [str(d.get("path", "")).strip("/") if isinstance(d, Mapping) else "" for d in datasets]

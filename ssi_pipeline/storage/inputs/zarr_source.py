@@ -1,0 +1,170 @@
+"""OME-Zarr 0.4 and 0.5 images, and bare zarr arrays (formats 2 and 3), in a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.geometry import Box, Volume
+from ssi_pipeline.storage.inputs.axes import native_dtype, resolve_axes
+from ssi_pipeline.storage.inputs.foreign import HEAD, describe_pointer
+from ssi_pipeline.storage.inputs.zarr_absent import (
+    chunk_files,
+    describe_chunks,
+    refuse_absent_chunks,
+    refuse_pointers,
+)
+from ssi_pipeline.storage.inputs.zarr_chunks import dangling_link
+from ssi_pipeline.storage.inputs.zarr_consolidated import describe_stale_copies
+from ssi_pipeline.storage.inputs.zarr_image import find_image
+from ssi_pipeline.storage.inputs.zarr_node import METADATA_FILES
+from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+from ssi_pipeline.storage.outputs.ome import describe_image
+
+
+class ZarrSource:
+    """One resolution level of an OME-Zarr image, or one zarr array.
+
+    Parameters
+    ----------
+    path
+        Folder of the image or array.
+    level
+        Index of the resolution level; 0 for an array.
+    axes
+        What the user says the axes are, or None.
+    voxel_size_um
+        What the user says the voxel size is (z y x, 0 where not given), or None.
+    """
+
+    def __init__(
+        self, path: Path, level: int, axes: str | None, voxel_size_um: tuple[float, float, float] | None
+    ) -> None:
+        self._root = path
+        where = f"input {path}"
+        self._image = image = find_image(path, level, where)
+        self._array, self._folder = image.array, image.node.folder
+        dtype = native_dtype(np.dtype(self._array.dtype), where)
+        self._axes = resolve_axes(self._array.shape, image.axes, axes, where)
+        self.volume: Volume
+        self.metadata: ImageMetadata
+        self.volume, self.metadata = describe_image(self._axes, image.axes, dtype, image.metadata, voxel_size_um, where)
+        self._files = chunk_files(self._array, self._folder)
+        refuse_absent_chunks(self._files, self._array, where)
+        refuse_pointers(self._files, where)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes in memory of one chunk: the least that is decoded at once."""
+        return int(np.prod(self._array.chunks, dtype=object)) * self._array.dtype.itemsize
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the image: absent chunks, stale metadata, where the scale is from.
+
+        Computed when asked for: counting the chunk files of a large image takes seconds, and workers do not ask.
+        """
+        image = self._image
+        stale = describe_stale_copies(image.group, image.node) if image.group is not None else None
+        chunks = describe_chunks(self._files, self._array)
+        if chunks and image.ours:
+            chunks.append("this is a complete output of ssi, which leaves no chunk out: see `ssi verify`")
+        return (*image.notes, *([stale] if stale is not None else []), *chunks)
+
+    def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
+        """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
+
+        Raises
+        ------
+        ValueError
+            The box is not inside the image.
+        CorruptDataError
+            A chunk cannot be decoded; names it. A chunk that does not exist is the fill value.
+        """
+        wanted = self._axes.box(t, c, box)
+        self._refuse_bad_files(wanted)
+        try:
+            values = np.asarray(self._array[wanted.slices])
+        except Exception as error:  # codecs raise anything
+            raise self._name_corrupt_chunk(wanted, error) from error
+        return self._axes.to_zyx(values)
+
+    def stamp(self) -> dict[str, Any]:
+        """Return digests of the metadata files of the image and of the array."""
+        folders = {self._root, self._folder, *([self._image.group.folder] if self._image.group else [])}
+        found = sorted(f for folder in folders for name in METADATA_FILES if (f := folder / name).is_file())
+        return {"metadata": {os.path.relpath(file, self._root): _digest(file) for file in found}}
+
+    def files(self) -> list[Path]:
+        """Return the folder of the array, which has all chunks."""
+        return [self._folder]
+
+    def _refuse_bad_files(self, wanted: Box) -> None:
+        """Refuse what zarr would read as the fill value: empty files, and folders or dead links in place of files."""
+        for cell in _cells(wanted, self._array.shards or self._array.chunks):
+            file = self._files.file(cell)
+            wrong = self._what_is_wrong(file)
+            if wrong is not None:
+                raise CorruptDataError(f"chunk {cell} of {self._folder} {wrong} ({file}): copy the input again")
+
+    def _what_is_wrong(self, file: Path) -> str | None:
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            link = dangling_link(file, self._folder)
+            if link is not None:
+                return f"is a link to nothing, {link}"
+            return "is absent from a complete output of ssi, which leaves none out" if self._image.ours else None
+        except OSError as error:
+            return f"cannot be looked up: {error.strerror}"
+        if not stat.S_ISREG(found.st_mode):
+            return "is no regular file"
+        return None if found.st_size else "is an empty file"
+
+    def _name_corrupt_chunk(self, wanted: Box, error: Exception) -> CorruptDataError:
+        chunks = self._array.chunks
+        per_file = tuple(f // c for f, c in zip(self._array.shards or chunks, chunks, strict=True))
+        for cell in _cells(wanted, chunks):
+            start = tuple(i * n for i, n in zip(cell, chunks, strict=True))
+            part = Box(start, tuple(a + n for a, n in zip(start, chunks, strict=True))).intersect(wanted)
+            try:
+                self._array[part.slices]
+            except Exception as cause:  # as above: whatever the codec raises
+                file = self._files.file(tuple(i // n for i, n in zip(cell, per_file, strict=True)))
+                why = _pointer(file) or f"{type(cause).__name__}: {cause}"
+                return CorruptDataError(f"chunk {cell} of {self._folder} cannot be read ({file}): {why}")
+        return CorruptDataError(f"{self._folder}, box {wanted.start} to {wanted.stop}: {type(error).__name__}: {error}")
+
+
+def _cells(box: Box, step: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    yield from itertools.product(
+        *(range(a // s, (b - 1) // s + 1) for a, b, s in zip(box.start, box.stop, step, strict=True))
+    )
+
+
+def _pointer(file: Path) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            found = describe_pointer(opened.read(HEAD))
+    except OSError:
+        return None
+    return f"it {found}" if found else None
+
+
+def _digest(file: Path) -> str:
+    """Digest what a metadata file says, without the copies of others' metadata: to consolidate changes no image."""
+    document = json.loads(file.read_bytes())
+    document.pop("consolidated_metadata", None)
+    data = json.dumps(document, sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Writing the estimate: the OME-Zarr output, its metadata, and the scratch of tiles."""

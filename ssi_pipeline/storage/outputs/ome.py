@@ -1,0 +1,89 @@
+"""OME-Zarr metadata as images have it: read, and reduced to what can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.geometry import Volume
+from ssi_pipeline.geometry.volume import SPATIAL
+from ssi_pipeline.storage.inputs.axes import AxisMap
+from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+from ssi_pipeline.storage.outputs.scales import believable
+
+
+def image_document(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the OME part of a group's attributes: 0.5 has it under ``ome``, 0.4 at the top."""
+    inner = attributes.get("ome")
+    return inner if isinstance(inner, Mapping) else attributes
+
+
+def axis_names(multiscale: Mapping[str, Any]) -> list[str] | None:
+    """Return the axis letters of a multiscale image: by type for time and channel, else by name."""
+    axes = multiscale.get("axes")
+    if not isinstance(axes, list):
+        return None
+    names = []
+    for axis in axes:
+        kind = axis.get("type") if isinstance(axis, Mapping) else None
+        name = str(axis.get("name", "")) if isinstance(axis, Mapping) else str(axis)
+        names.append({"time": "t", "channel": "c"}.get(str(kind), name.lower()))
+    return names
+
+
+def read_multiscale(document: Mapping[str, Any], level: int, names: Sequence[str]) -> ImageMetadata:
+    """Return units, scale and translation of one level; ``names`` are the axes in the file's order.
+
+    The transformations of the level come first, then those of the whole image (OME-Zarr 0.4 and 0.5).
+    """
+    multiscale = document["multiscales"][0]
+    scale, shift = [1.0] * len(names), [0.0] * len(names)
+    stated = False
+    for part in (multiscale["datasets"][level], multiscale):
+        for transform in part.get("coordinateTransformations") or ():
+            values = transform.get(transform.get("type"))
+            if not isinstance(values, list) or len(values) != len(names):
+                continue  # 'identity', or a path to an array, which no writer in use makes
+            stated = True
+            if transform["type"] == "scale":
+                scale = [s * float(v) for s, v in zip(scale, values, strict=True)]
+                shift = [s * float(v) for s, v in zip(shift, values, strict=True)]
+            elif transform["type"] == "translation":
+                shift = [s + float(v) for s, v in zip(shift, values, strict=True)]
+    axes = multiscale.get("axes") or []
+    units = {n: str(a["unit"]) for n, a in zip(names, axes, strict=False) if isinstance(a, Mapping) and a.get("unit")}
+    omero = document.get("omero")
+    return ImageMetadata(
+        axes_units=units,
+        scale=dict(zip(names, scale, strict=True)) if stated else {},
+        translation={n: s for n, s in zip(names, shift, strict=True) if s},
+        omero=omero if isinstance(omero, Mapping) else {},
+    ).in_micrometres()
+
+
+def describe_image(
+    axes: AxisMap,
+    found: Sequence[str] | None,
+    dtype: str,
+    metadata: ImageMetadata,
+    asked_um: tuple[float, float, float] | None,
+    where: str,
+) -> tuple[Volume, ImageMetadata]:
+    """Return the volume and what is to be carried over; metadata of axes that the user renamed are dropped.
+
+    Raises
+    ------
+    InputError
+        The user gave a voxel size that lacks an axis which the file does not know either, or an axis runs backwards.
+    """
+    same = axes.axes if found is None else [a for a, f in zip(axes.names, found, strict=False) if a == f.lower()]
+    given = [axis for axis, size in zip(SPATIAL, asked_um or (), strict=False) if size]
+    kept = believable(metadata.only("".join(same)), given, where).with_voxel_size(asked_um).only(axes.axes)
+    size = kept.voxel_size_um(axes.axes)
+    if asked_um is not None and size is None:
+        lacking = [axis for axis in SPATIAL if axis in axes.axes and axis not in kept.scale]
+        raise InputError(f"{where}: input.voxel_size_um lacks {', '.join(lacking) or 'an axis'}; give z, y and x")
+    names = kept.channel_names
+    names = names if len(names) == axes.shape[1] else ()
+    return Volume(axes.axes, axes.shape, dtype, size, names), kept

@@ -1,0 +1,120 @@
+"""The group ``quality/`` of an output: metrics on the tile grid, as arrays that xarray opens as one dataset."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ssi_pipeline.storage.atomic import sync, sync_tree
+from ssi_pipeline.storage.outputs.checksums import compressors, with_checksums
+from ssi_pipeline.storage.system_errors import writing
+
+QUALITY = "quality"
+"""Name of the group in the output."""
+
+TILE_DIMENSIONS = ("tile_t", "tile_c", "tile_z", "tile_y", "tile_x")
+"""Dimensions of the tile grid. The image's own names would say that there are as many tiles as voxels."""
+
+_LEVEL = 3
+"""Of zstd's compression; all of it is a few megabytes at a million tiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityArray:
+    """One array of the group: its values, the names of its dimensions, and what it says of itself."""
+
+    name: str
+    values: NDArray[Any]
+    dimensions: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
+    """Return one metric on the tile grid (t c z y x), None where it was not written (yet)."""
+    try:
+        return np.asarray(zarr.open_array(path / QUALITY / name, mode="r")[...], np.float32)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+        return None
+
+
+def has_all_chunks(path: Path, name: str) -> bool:
+    """Tell whether no file of a metric's array is lost or empty, which would read as NaN without an error."""
+    folder = path / QUALITY / name
+    array = zarr.open_array(folder, mode="r")
+    grid = itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)))
+    files = (folder / array.metadata.encode_chunk_key(cell) for cell in grid)
+    return all(file.is_file() and file.stat().st_size > 0 for file in files)
+
+
+def write_quality(
+    path: Path, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
+) -> None:
+    """Write the group anew. Only the client calls this.
+
+    It is made under another name and then renamed: it is there as a whole or not at all. Its metadata are also
+    consolidated, so that over a network one file tells what the group holds. (Those of the whole output are not: its
+    status would stand in two places, of which one could be stale.)
+    """
+    with writing(path / QUALITY):
+        _write_group(path, metrics, coordinates, attributes)
+
+
+def _write_group(
+    path: Path, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
+) -> None:
+    for stale in path.glob(f".{QUALITY}.*.partial"):
+        shutil.rmtree(stale)
+    zarr_format = zarr.open_group(path, mode="r", use_consolidated=False).metadata.zarr_format
+    temporary = path / f".{QUALITY}.{os.getpid()}.partial"
+    # CF's place for coordinates that are no dimension
+    others = " ".join(a.name for a in coordinates if a.dimensions != (a.name,))
+    group = zarr.create_group(
+        temporary, zarr_format=zarr_format, attributes={**attributes, **({"coordinates": others} if others else {})}
+    )
+    for array in (*coordinates, *metrics):
+        _write(group, array)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part in the Zarr format 3")
+        zarr.consolidate_metadata(temporary)
+    sync_tree(temporary)
+    shutil.rmtree(path / QUALITY, ignore_errors=True)
+    temporary.rename(path / QUALITY)
+    sync(path)
+
+
+def _write(group: zarr.Group, array: QualityArray) -> None:
+    three = group.metadata.zarr_format == 3
+    names = {} if three else {"_ARRAY_DIMENSIONS": list(array.dimensions)}
+    created = group.create_array(
+        array.name,
+        shape=array.values.shape,
+        chunks=_chunks(array.values.shape),
+        dtype=array.values.dtype,
+        # of format 2 xarray takes the fill value for a missing one: it must not be the position of a tile
+        fill_value=float("nan") if array.values.dtype.kind == "f" else -1,
+        compressors=compressors(group.metadata.zarr_format, _LEVEL),
+        dimension_names=array.dimensions if three else None,
+        attributes={**array.attributes, **names},
+    )
+    # all-NaN chunks are written as well: a missing file means that it was lost
+    with_checksums(created).with_config({"write_empty_chunks": True})[...] = array.values
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Halve the longest axis until a chunk has a million values: a file a metric, also where all tiles are in a row."""
+    chunks = list(shape)
+    while math.prod(chunks) > 2**20:
+        longest = chunks.index(max(chunks))
+        chunks[longest] = -(-chunks[longest] // 2)
+    return tuple(chunks)

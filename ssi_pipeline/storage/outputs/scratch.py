@@ -1,0 +1,156 @@
+"""Scratch: the layers of each tile on its valid box, one chunk a tile, until its blocks are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.abc.buffer import Buffer
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import MemoryStore
+
+from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError
+from ssi_pipeline.geometry import Box, Tile, TilePlan
+from ssi_pipeline.storage.mounted_store import mounted
+from ssi_pipeline.storage.outputs.zarr_metadata import Document, difference, read_document, write_document
+from ssi_pipeline.storage.system_errors import writing
+
+_REST = ".0.0.0.0"
+"""What follows a tile's number in the name of its chunk: nothing is divided along the other axes."""
+
+
+class ScratchError(CorruptDataError):
+    """The scratch of one tile is missing or unreadable; the tile has to be solved again."""
+
+    def __init__(self, tile: int, reason: str) -> None:
+        super().__init__(tile, reason)
+        self.tile = tile
+
+    def __str__(self) -> str:
+        """Name the tile and the reason."""
+        return f"scratch of tile {self.tile} cannot be used: {self.args[1]}"
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """float32, axes tile, layer, z, y, x; a tile's valid box lies at the start of its chunk, the rest is 0.
+
+    Layers are the estimate and, where it is asked for, its uncertainty. The fill value is NaN and layers are finite, so
+    that a missing chunk cannot be taken for data.
+    """
+
+    array: zarr.Array[Any]
+    root: Path
+
+    def write(self, tile: Tile, layers: NDArray[np.float32]) -> None:
+        """Write the layers (layer z y x) on ``tile.valid`` as one whole chunk."""
+        chunk = np.zeros(self.array.shape[1:], np.float32)
+        chunk[tuple(slice(0, n) for n in layers.shape)] = layers
+        with writing(self._path(tile.index)):
+            self.array[tile.index] = chunk
+
+    def read(self, tile: Tile, box: Box) -> NDArray[np.float32]:
+        """Return the layers (layer z y x) on ``box``, which lies inside ``tile.valid``.
+
+        Raises
+        ------
+        ScratchError
+            The chunk is missing, empty or fails its checksum.
+        """
+        z, y, x = box.relative_to(tile.valid.start).slices
+        try:
+            values = np.asarray(self.array[tile.index, :, z, y, x], np.float32)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise ScratchError(tile.index, str(error)) from error
+        if not np.isfinite(values).all():
+            raise ScratchError(tile.index, "its chunk is missing or not finite")
+        return values
+
+    def has(self, tile: int) -> bool:
+        """Tell whether a tile's chunk is there and not empty."""
+        path = self._path(tile)
+        return path.is_file() and path.stat().st_size > 0
+
+    def present(self) -> frozenset[int]:
+        """Return the tiles whose chunk is there, by one listing: cheaper than a question for each of a million."""
+        with os.scandir(self.root) as entries:
+            names = (entry.name.removesuffix(_REST) for entry in entries)
+            return frozenset(int(name) for name in names if name.isdecimal())
+
+    def release(self, tile: int) -> None:
+        """Delete a tile's chunk."""
+        path = self._path(tile)
+        with writing(path):
+            path.unlink(missing_ok=True)
+
+    def _path(self, tile: int) -> Path:
+        return self.root / f"{tile}{_REST}"
+
+
+def create_scratch(path: Path, plan: TilePlan, layers: int) -> None:
+    """Create the scratch array unless it is there; only the client calls this."""
+    if not (path / "zarr.json").exists():
+        write_scratch_metadata(path, plan, layers)
+
+
+def write_scratch_metadata(path: Path, plan: TilePlan, layers: int) -> None:
+    """Write what says how the scratch is read; tiles that are there stay."""
+    path.mkdir(parents=True, exist_ok=True)
+    write_document(path / "zarr.json", _metadata(plan, layers))
+
+
+def scratch_problem(path: Path, plan: TilePlan, layers: int) -> str | None:
+    """Return what is wrong with the scratch's metadata, None where nothing is, or where there is no scratch."""
+    if not path.is_dir():
+        return None
+    found = read_document(path / "zarr.json")
+    if found is None:
+        return "damaged" if (path / "zarr.json").exists() else "missing"
+    return difference(found, _metadata(plan, layers))
+
+
+def _metadata(plan: TilePlan, layers: int) -> Document:
+    """Return what zarr writes for the array."""
+    made: dict[str, Buffer] = {}
+    zarr.create_array(
+        MemoryStore(made),
+        shape=(plan.n_tiles, layers, *plan.valid_shape),
+        chunks=(1, layers, *plan.valid_shape),
+        dtype="float32",
+        fill_value=float("nan"),
+        # fast and checksummed: scratch is read back once, soon
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
+        dimension_names=("tile", "layer", "z", "y", "x"),
+        # one flat folder: tiles come and go, and would leave empty folders behind
+        chunk_key_encoding={"name": "v2", "separator": "."},
+    )
+    document: Document = json.loads(made["zarr.json"].to_bytes())
+    return document
+
+
+def open_scratch(path: Path) -> Scratch:
+    """Open the scratch array for reading and writing whole chunks.
+
+    Raises
+    ------
+    MissingStateError, DamagedStateError
+        Its metadata are not there, or not readable.
+    """
+    if not (path / "zarr.json").exists():
+        raise MissingStateError(f"{path} cannot be opened: its zarr.json is not to be seen from here")
+    try:
+        return Scratch(zarr.open_array(mounted(path, writable=True), mode="r+"), path)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DamagedStateError(f"{path} cannot be opened ({error}): the next start writes its zarr.json") from error
+
+
+def remove_scratch(path: Path) -> None:
+    """Delete the scratch array when no block needs it any more."""
+    shutil.rmtree(path, ignore_errors=True)

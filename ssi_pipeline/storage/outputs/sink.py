@@ -1,0 +1,164 @@
+"""The output: a sharded, compressed and checksummed OME-Zarr image, written shard by shard.
+
+Only the client creates arrays and writes metadata. A task owns whole shards, writes each with one
+assignment, and is refused anything else: two writers of one shard lose data silently.
+"""
+
+from __future__ import annotations
+
+import math
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, OutputError
+from ssi_pipeline.geometry import Box
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.storage.mounted_store import mounted
+from ssi_pipeline.storage.outputs.checksums import with_checksums
+from ssi_pipeline.storage.system_errors import writing
+
+
+@dataclass(frozen=True)
+class Sink:
+    """An opened output. ``axes`` are those on disk; positions are given as t, c and a box z y x."""
+
+    path: Path
+    axes: str
+    shard: Ints
+    writable: bool
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The OME-Zarr group."""
+        return zarr.open_group(mounted(self.path, self.writable), mode="r+" if self.writable else "r")
+
+    def level(self, level: int) -> zarr.Array[Any]:
+        """Return the array of one pyramid level."""
+        if level not in self._levels:
+            self._levels[level] = self._open(level)
+        return self._levels[level]
+
+    @cached_property
+    def _levels(self) -> dict[int, zarr.Array[Any]]:
+        return {}
+
+    def _open(self, level: int) -> zarr.Array[Any]:
+        mode: Literal["r", "r+"] = "r+" if self.writable else "r"
+        folder = self.path / str(level)
+        try:
+            # a block of zeros is written as well: a missing file means that it was lost. `open_array` passes over
+            # `config`
+            return with_checksums(zarr.open_array(mounted(folder, self.writable), mode=mode)).with_config(
+                {"write_empty_chunks": True}
+            )
+        except FileNotFoundError as error:
+            raise MissingStateError(f"{folder} cannot be opened: its metadata are not to be seen from here") from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DamagedStateError(
+                f"{folder} cannot be opened ({error}): the next start writes its metadata"
+            ) from error
+
+    def write(self, level: int, t: int, c: int, box: Box, values: NDArray[Any]) -> None:
+        """Write one whole shard (or the part of it that is inside the array).
+
+        Raises
+        ------
+        OutputError
+            The box is not exactly one shard, or the values do not have its shape and the array's dtype.
+        """
+        array = self.level(level)
+        extent = self._extent(array)
+        for a, b, s, n in zip(box.start, box.stop, self.shard, extent, strict=True):
+            if a % s or b != min(a + s, n):
+                raise OutputError(
+                    f"{box} is not one shard of shape {self.shard} in {extent}: refused, data could be lost"
+                )
+        if values.shape != box.shape or values.dtype != array.dtype:
+            raise OutputError(
+                f"expected {array.dtype} values of shape {box.shape}, got {values.dtype} of shape {values.shape}"
+            )
+        index, squeezed = self._index(t, c, box), values.reshape(self._squeezed(box))
+        file = self.file_of(level, t, c, box)
+        with writing(file):
+            try:
+                array[index] = squeezed
+            except (ValueError, RuntimeError, LookupError):
+                # zarr reads a shard before it replaces it, and stumbles over a damaged one: away with that, once
+                file.unlink(missing_ok=True)
+                array[index] = squeezed
+
+    def read(self, level: int, t: int, c: int, box: Box) -> NDArray[Any]:
+        """Return the values on a box (z y x).
+
+        Raises
+        ------
+        CorruptDataError
+            A chunk fails its checksum or cannot be decoded.
+        """
+        try:
+            values = np.asarray(self.level(level)[self._index(t, c, box)])
+        except (ValueError, OSError, RuntimeError) as error:
+            raise CorruptDataError(f"level {level}, t {t}, c {c}, {box} of {self.path}: {error}") from error
+        return values.reshape(box.shape)
+
+    def stored_bytes(self, level: int, t: int, c: int, box: Box) -> int:
+        """Return the size of the shard's file, 0 where it is missing."""
+        try:
+            found = self.file_of(level, t, c, box).stat()  # one question: over a network each costs its time
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+    def file_of(self, level: int, t: int, c: int, box: Box) -> Path:
+        """Return the file of one shard."""
+        cell = dict(zip("zyx", (a // s for a, s in zip(box.start, self.shard, strict=True)), strict=True))
+        cell |= {"t": t, "c": c}
+        key = "/".join(str(cell[axis]) for axis in self.axes)
+        prefix = "c/" if self.level(level).metadata.zarr_format == 3 else ""
+        return self.path / str(level) / f"{prefix}{key}"
+
+    def _index(self, t: int, c: int, box: Box) -> tuple[int | slice, ...]:
+        by_axis: dict[str, int | slice] = {"t": t, "c": c, **dict(zip("zyx", box.slices, strict=True))}
+        return tuple(by_axis[axis] for axis in self.axes)
+
+    def _squeezed(self, box: Box) -> Ints:
+        return tuple(n for axis, n in zip("zyx", box.shape, strict=True) if axis in self.axes)
+
+    def _extent(self, array: zarr.Array[Any]) -> Ints:
+        sizes = dict(zip(self.axes, array.shape, strict=True))
+        return tuple(sizes.get(axis, 1) for axis in "zyx")
+
+
+def stored_together(sinks: Sequence[Sink], level: int, t: int, c: int, box: Box) -> int:
+    """Return the size of one shard's files in all of these images, 0 where one of them is missing."""
+    sizes = [sink.stored_bytes(level, t, c, box) for sink in sinks]
+    return sum(sizes) if all(sizes) else 0
+
+
+def to_dtype(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Convert estimates to the output's dtype: rounded and clipped to its range, never rescaled."""
+    target = np.dtype(dtype)
+    if target.kind == "f":
+        limit = np.finfo(target).max
+        return np.asarray(np.clip(values, -limit, limit).astype(target))
+    low, high = representable(dtype)
+    return np.asarray(np.clip(np.rint(np.asarray(values, np.float64)), low, high).astype(target))
+
+
+def representable(dtype: str) -> tuple[float, float]:
+    """Return the lowest and the highest value of a dtype as floats that convert back without overflow."""
+    target = np.dtype(dtype)
+    if target.kind == "f":
+        return float(np.finfo(target).min), float(np.finfo(target).max)
+    info = np.iinfo(target)
+    high = float(info.max)
+    # the largest 64-bit integers have no float64 of their own: take the next one below
+    return float(info.min), high if int(high) <= info.max else math.nextafter(high, 0.0)

@@ -1,0 +1,215 @@
+"""The ledger: append-only JSON lines with one writer, the truth about what is done.
+
+Every record is flushed as it is written and synced to disk about once a second, so a killed
+client loses nothing and a lost machine at most the last second, whose tasks are then done again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.storage.atomic import copy_file, sync
+from ssi_pipeline.storage.state.records import Kind, RecordHead, TaskRecord
+from ssi_pipeline.storage.state.tail import LedgerTail, UnreadableLines
+from ssi_pipeline.storage.system_errors import writing
+
+TODO, DONE, FAILED = 0, 1, 2
+_CODES = {"done": DONE, "failed": FAILED, "invalid": TODO}
+_SYNC_SECONDS = 1.0
+WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
+"""Kinds of task that write the image."""
+
+
+class Ledger:
+    """Append records; open it only under the run lock. ``done`` counts those of finished tasks by kind.
+
+    ``guard`` is called before anything is written and raises where the lock has been lost meanwhile.
+    ``seconds``: the time of all tasks recorded since it was opened, by device.
+
+    A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
+    task was not recorded, so it is done again.
+    """
+
+    def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
+        guard()
+        self._path, self._guard = path, guard
+        with writing(path):
+            fresh = not path.exists()
+            _cut_torn_line(path)
+            self._stream = path.open("ab")
+            if fresh:
+                sync(path.parent)
+        self._synced = time.monotonic()
+        self.done: Counter[Kind] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def __enter__(self) -> Ledger:
+        """Return self."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        """Sync and close; what was written stays written, also where the lock is lost.
+
+        Where the file system fails now it has failed before, if an error is on its way: that one says why.
+        """
+        try:
+            with writing(self._path):
+                try:
+                    os.fsync(self._stream.fileno())
+                finally:
+                    self._stream.close()
+        except OSError:
+            if kind is None:
+                raise
+
+    def append(self, record: TaskRecord) -> None:
+        """Write one record and flush it to the operating system."""
+        self._guard()
+        with writing(self._path):
+            self._stream.write(record.to_line().encode() + b"\n")
+            self._stream.flush()
+        self.done[record.kind] += record.status == "done"
+        self.seconds[record.device] += record.seconds
+
+    def append_gap(self) -> None:
+        """Write a line that is no record, in place of one that could not be read where it came from."""
+        self._guard()
+        with writing(self._path):
+            self._stream.write(b'{"unreadable":true}\n')
+            self._stream.flush()
+
+    def sync_if_due(self) -> bool:
+        """Sync to disk when the last time is a second ago; tell whether it was done."""
+        due = time.monotonic() - self._synced >= _SYNC_SECONDS
+        if due:
+            self.sync()
+        return due
+
+    def sync(self) -> None:
+        """Force what was appended to disk."""
+        self._guard()
+        with writing(self._path):
+            os.fsync(self._stream.fileno())
+        self._synced = time.monotonic()
+
+
+def read_records(path: Path) -> Iterator[TaskRecord]:
+    """Yield all records in the order of writing, without a torn last line and without lines that cannot be read."""
+    return LedgerTail(path).read(TaskRecord.from_line)
+
+
+def read_heads(path: Path) -> Iterator[RecordHead]:
+    """Yield the same records as ``read_records``, of each only what state and progress need: several times as fast."""
+    return LedgerTail(path).heads()
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """What the ledger says in arrays of a few bytes a task, whatever the number of its records.
+
+    ``status``: TODO, DONE or FAILED by kind and index; the last record of a task counts.
+    ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index.
+    ``unreadable``: the ledgers that have lines which are no records.
+    """
+
+    status: dict[Kind, NDArray[np.uint8]]
+    stored_bytes: dict[Kind, NDArray[np.int64]]
+    unreadable: list[UnreadableLines] = field(default_factory=list)
+
+    @staticmethod
+    def empty(sizes: dict[Kind, int]) -> LedgerState:
+        """Return the state of a plan with ``sizes`` tasks of each kind, none of them done."""
+        return LedgerState(
+            status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
+            stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in WRITTEN},
+        )
+
+    def note(self, record: TaskRecord | RecordHead) -> None:
+        """Take one record into account; one of a task that the plan does not have is passed over."""
+        status = self.status[record.kind]
+        if not 0 <= record.index < len(status):
+            return
+        status[record.index] = _CODES[record.status]
+        if record.kind in self.stored_bytes:
+            self.stored_bytes[record.kind][record.index] = record.stored_bytes
+
+    def count(self, kind: Kind, code: int, within: slice = slice(None)) -> int:
+        """Return the number of tasks of one kind with one status, of all or of those ``within`` a range."""
+        return int(np.count_nonzero(self.status[kind][within] == code))
+
+    @property
+    def all_written(self) -> bool:
+        """Whether every block of every level is written."""
+        return all(bool((self.status[kind] == DONE).all()) for kind in WRITTEN)
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether every block is written and every tile has a record; a tile may have lost its own to damage."""
+        return self.all_written and bool((self.status["solve"] != TODO).all())
+
+
+def read_state(path: Path, sizes: dict[Kind, int]) -> LedgerState:
+    """Replay the ledger for a plan with ``sizes`` tasks of each kind."""
+    return read_states([path], sizes)
+
+
+def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
+    """Replay several ledgers of one run, one after the other."""
+    state = LedgerState.empty(sizes)
+    for path in paths:
+        tail = LedgerTail(path)
+        for head in tail.heads():
+            state.note(head)
+        tail.note_zeros_at_end()
+        if tail.unreadable.count:
+            state.unreadable.append(tail.unreadable)
+    return state
+
+
+def records_of(path: Path, *kinds: Kind) -> Iterator[TaskRecord]:
+    """Yield the records of some kinds in the order of writing; of the others no more than the head is parsed."""
+
+    def parse(line: bytes) -> TaskRecord | None:
+        """Return the record, None where it is of another kind."""
+        return TaskRecord.from_line(line) if RecordHead.from_line(line).kind in kinds else None
+
+    return (record for record in LedgerTail(path).read(parse) if record is not None)
+
+
+def latest_records(path: Path, kind: Kind) -> dict[int, TaskRecord]:
+    """Return the last record of every task of one kind, by index; for kinds of few tasks."""
+    return {record.index: record for record in records_of(path, kind)}
+
+
+def keep_damaged(path: Path) -> Path:
+    """Copy a ledger that has lines which cannot be read; returns the copy's path."""
+    copy = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    copy_file(path, copy)
+    return copy
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("r+b") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        step = position = min(size, 1 << 16)
+        while True:
+            stream.seek(size - position)
+            newline = stream.read(step).rfind(b"\n")
+            if newline >= 0:
+                stream.truncate(size - position + newline + 1)
+                return
+            if position == size:
+                stream.truncate(0)
+                return
+            position = min(size, position + step)

@@ -1,0 +1,40 @@
+"""Open the run of a configuration, and count its tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.records import Kind
+from ssi_pipeline.tasks.context import Context
+
+
+def open_context(config: RunConfig) -> Context:
+    """Open the run that a configuration's output belongs to.
+
+    Raises
+    ------
+    InputError
+        Nothing has been run there yet.
+    """
+    paths = StatePaths(config.state_path)
+    if not paths.document.exists():
+        raise InputError(f"there is no run at {paths.root} yet: start one with `ssi run`")
+    loaded = RunDocument.load(paths.document)
+    # output and state may have been moved or copied together since: what counts is where they are now
+    there = loaded.config.with_input(config.input.path).with_output(config.output.path, config.output.state)
+    return Context(replace(loaded, config=there), paths)
+
+
+def task_counts(context: Context) -> dict[Kind, int]:
+    """Return the number of tasks of each kind that a run has."""
+    channels = context.plan.shape[1]
+    return {
+        "calibrate": channels,
+        "train": channels,
+        "solve": context.plan.n_tiles,
+        "stitch": context.plan.n_blocks,
+        "pyramid": context.pyramid.total_blocks,
+    }

@@ -1,0 +1,170 @@
+"""Solve one tile: read, invert, measure, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.errors import TrainingError
+from ssi_pipeline.geometry import Box, Tile
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.storage.mount import make_folders
+from ssi_pipeline.storage.outputs.sink import representable
+from ssi_pipeline.storage.state.records import Job, TaskRecord
+from ssi_pipeline.storage.system_errors import writing
+from ssi_pipeline.tasks.context import Context
+from ssi_pipeline.tasks.memory import with_smaller_batch
+from ssi_pipeline.tasks.read_measurement import read_measurement
+from ssi_pipeline.tasks.retraining import RETRAINED, better_of_two
+from ssi_pipeline.tasks.seeds import seed_for
+from ssi_pipeline.tasks.write_block import write_block
+
+if TYPE_CHECKING:
+    from ssi_pipeline.inversion.solve import Solution
+
+_TRACE_POINTS = 16
+"""Points of a training curve that the ledger keeps: enough for a picture, small at a million tiles."""
+
+_FEWEST_SATURATED = 8
+"""Of photon counts two to four pixels often share the highest: in a small tile that was a share to be alarmed at."""
+
+
+def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
+    """Solve one tile and store its estimate.
+
+    Returns the tile's metrics and, where the plan needs no blending, the records of the blocks that
+    were written directly.
+    """
+    tile = context.plan.tile(job.index)
+    measurement, nonfinite = read_measurement(context, tile.t, tile.c, tile.domain)
+    solution, chosen = _solve(context, tile, measurement, job.both_ways)
+    config = context.document.config
+    if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
+        path = context.paths.tile_model(tile.index)
+        context.mounts.check("solve")
+        make_folders(path.parent, context.paths.root)
+        with writing(path):
+            solution.model.save(path)
+    quality = _quality(context, tile, measurement, solution, nonfinite) | ({RETRAINED: chosen} if chosen else {})
+    unseen = not measurement.observed.any()
+    layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)
+    if not context.plan.direct:
+        context.scratch.write(tile, layers)
+        return quality, []
+    blocks = [context.plan.block(index) for index in context.plan.blocks_of(tile)]
+    parts = [(block, layers[(slice(None), *block.write.relative_to(tile.valid.start).slices)]) for block in blocks]
+    return quality, [
+        TaskRecord("stitch", block.index, "done", quality=write_block(context, block, list(values)))
+        for block, values in parts
+    ]
+
+
+def _solve(context: Context, tile: Tile, measurement: Measurement, both_ways: bool) -> tuple[Solution, int]:
+    """Return the solution of a tile, and which of two trainings it is of; 0 where one is all that was asked for."""
+    # these bring torch: only workers that solve pay for it
+    from ssi_pipeline.inversion.classical.registry import weight_without_network
+    from ssi_pipeline.inversion.solve import LINEAR, SolveOptions, solve
+
+    config, start = context.document.config, context.start_model(tile.c)
+    options = SolveOptions(start=start, judged=tile.valid.relative_to(tile.domain.start).slices)
+    if start is None and context.starts_from_model:
+        options = dataclasses.replace(options, solver=LINEAR, weight=weight_without_network(context.problem(tile.c)))
+    seed = seed_for(config.seed, "solve", tile.index)
+
+    def solved(step_factor: int = 1, training_seed: int | None = None) -> Solution:
+        """Solve, with a smaller batch where memory does not suffice."""
+
+        def attempt(batch: int) -> Solution:
+            asked = dataclasses.replace(options, step_factor=step_factor, training_seed=training_seed, batch=batch)
+            return solve(context.problem(tile.c), measurement, seed, asked)
+
+        return with_smaller_batch(attempt, config.training.batch)
+
+    return better_of_two(solved, seed_for(config.seed, "retrain", tile.index)) if both_ways else (solved(), 0)
+
+
+def _layers(context: Context, tile: Tile, solution: Solution, otherwise: float) -> NDArray[np.float32]:
+    """Return what is kept of a tile (layer z y x), on its valid box: the estimate, and its uncertainty if asked for.
+
+    ``otherwise``: the uncertainty where nothing was inverted.
+
+    Raises
+    ------
+    TrainingError
+        There are values that are not finite.
+    """
+    layers = [solution.estimate]
+    if context.uncertain:
+        known = solution.uncertainty
+        layers.append(np.full_like(solution.estimate, otherwise) if known is None else known)
+    inside = tile.valid.relative_to(tile.domain.start).slices
+    kept = np.stack([layer[inside] for layer in layers])
+    if not np.isfinite(kept).all():
+        raise TrainingError(f"the estimate ({solution.method}) has values that are NaN or infinite")
+    return kept
+
+
+def _quality(
+    context: Context, tile: Tile, measurement: Measurement, solution: Solution, nonfinite: int
+) -> dict[str, Any]:
+    def core(values: NDArray[Any]) -> NDArray[Any]:
+        """Return the core's part of values on the tile's domain, z y x."""
+        box: Box = tile.core.relative_to(tile.domain.start)
+        return np.asarray(values[box.slices])
+
+    x, y = core(solution.estimate), core(measurement.y)
+    low, high = representable(context.dtype)
+    flux = float(y.sum(dtype=np.float64))
+    return {
+        "method": solution.method,
+        "heldout_before": solution.heldout_before,
+        "heldout_after": solution.heldout_after,
+        "heldout_wiener": solution.heldout_wiener,
+        "steps": solution.steps,
+        "trainings": solution.attempts,
+        "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux else None,
+        # half a unit is rounded, not clipped
+        "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))),
+        "saturated_share": _saturated_share(y),
+        "nonfinite": nonfinite,
+        **_short(solution.scores | (_resolutions(context, x, y) if context.document.config.quality.extended else {})),
+        "trace": _thin(solution.trace),
+        "note": solution.note,
+    }
+
+
+def _saturated_share(y: NDArray[np.float32]) -> float:
+    """Return the share of voxels that have the highest value; 0 where they are no more than chance brings together."""
+    count = int(np.count_nonzero(y == y.max()))
+    return count / y.size if count >= _FEWEST_SATURATED else 0.0
+
+
+def _resolutions(context: Context, x: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
+    """Return the resolution of measurement and estimate by both measures, um where the voxel size is known."""
+    # scipy.fft brings half a second of imports that a client without work does not need
+    from ssi_pipeline.quality.decorrelation import decorrelation_resolution
+    from ssi_pipeline.quality.resolution import ring_correlation_resolution
+
+    voxel = context.document.volume.voxel_size_um
+    pixel = math.sqrt(voxel[1] * voxel[2]) if voxel is not None and voxel[1] > 0 and voxel[2] > 0 else 1.0
+    measures = {"frc": ring_correlation_resolution, "decorrelation": decorrelation_resolution}
+    images = {"before": y, "after": x}
+    found = {f"{m}_{when}": measure(image) for m, measure in measures.items() for when, image in images.items()}
+    return {name: pixel * value for name, value in found.items() if math.isfinite(value)}
+
+
+def _short(scores: dict[str, float]) -> dict[str, float]:
+    """Return values with as many digits as mean something: the ledger has a line for each of a million tiles."""
+    return {name: float(f"{value:.5g}") for name, value in scores.items()}
+
+
+def _thin(trace: list[tuple[int, float, float]]) -> list[list[float]]:
+    """Keep a few points, the first and the last among them, with as many digits as a plot shows."""
+    if len(trace) > _TRACE_POINTS:
+        chosen = np.linspace(0, len(trace) - 1, _TRACE_POINTS).round().astype(int)
+        trace = [trace[i] for i in chosen]
+    return [[step, float(f"{loss:.5g}"), float(f"{heldout:.5g}")] for step, loss, heldout in trace]

@@ -1,0 +1,72 @@
+"""Write blocks: from the scratch of their tiles, from one tile directly, or from the finer pyramid level."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.geometry import Block
+from ssi_pipeline.geometry.pyramid import PyramidBlock
+from ssi_pipeline.stitch import blend_block
+from ssi_pipeline.storage.outputs.sink import stored_together, to_dtype
+from ssi_pipeline.storage.state.records import Job
+from ssi_pipeline.tasks.context import Context
+
+
+def block_digest(layers: Sequence[NDArray[Any]]) -> str:
+    """Return 16 hexadecimal digits of the voxels' bytes, as the ledger keeps them to verify a block."""
+    found = hashlib.blake2b(digest_size=8)
+    for values in layers:
+        found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
+
+
+def write_block(context: Context, block: Block, layers: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Convert the estimate (and its uncertainty), write, and return what is needed to verify the block."""
+    dtypes = (context.dtype, "float32")[: context.layers]
+    converted = [to_dtype(values, dtype) for values, dtype in zip(layers, dtypes, strict=True)]
+    for sink, values in zip(context.sinks, converted, strict=True):
+        sink.write(0, block.t, block.c, block.write, values)
+    stored = stored_together(context.sinks, 0, block.t, block.c, block.write)
+    return {"digest": block_digest(converted), "stored_bytes": stored}
+
+
+def stitch_block(context: Context, job: Job) -> dict[str, Any]:
+    """Blend the tiles of a block and write it; the seams are returned tile by tile."""
+    block = context.plan.block(job.index)
+    tiles = [context.plan.tile(index) for index in block.tiles]
+    parts = [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
+    layers = [
+        blend_block(block.write, [(tile, values[i]) for tile, values in parts], context.plan.blend)
+        for i in range(context.layers)
+    ]
+    quality = write_block(context, block, [blended for blended, _ in layers])
+    _, seams = layers[0]
+    return quality | {"seams": [[seam.tile, seam.squares, seam.voxels] for seam in seams]}
+
+
+def write_pyramid_block(context: Context, job: Job) -> dict[str, Any]:
+    """Average the finer level into one block of a pyramid level."""
+    block = context.pyramid.block(job.index)
+    finer = context.sink.read(block.level - 1, block.t, block.c, block.read)
+    coarse = to_dtype(downsample(finer, block), context.dtype)
+    context.sink.write(block.level, block.t, block.c, block.write, coarse)
+    stored = context.sink.stored_bytes(block.level, block.t, block.c, block.write)
+    return {"digest": block_digest([coarse]), "stored_bytes": stored}
+
+
+def downsample(finer: NDArray[Any], block: PyramidBlock) -> NDArray[np.float64]:
+    """Return means over cells of ``block.factor`` voxels; cells cut by the border average what they have."""
+    edges = [np.arange(0, n, f) for n, f in zip(finer.shape, block.factor, strict=True)]
+    total = finer.astype(np.float64)
+    for axis, starts in enumerate(edges):
+        sums = np.add.reduceat(total, starts, axis=axis)
+        counts = np.diff(np.append(starts, finer.shape[axis]))
+        shape = [1, 1, 1]
+        shape[axis] = len(counts)
+        total = sums / counts.reshape(shape)
+    return total
