@@ -25,7 +25,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.assess.signal_test import is_blank, lone_impulses, tile_is_blank
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import build_problem, prepare
+from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, NoiseModel, point_source_kappa
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.physics.psf import psf_values
@@ -110,7 +110,7 @@ def of_stack(path: Path, shape: tuple[int, ...]) -> Row:
         box = tuple(slice(a * s, (a + 1) * s) for a, s in zip(start, shape, strict=True))
         tiles.append(Measurement(stack[box], np.ones(shape, bool)))
     problem = build_problem(psf, calibrate(tiles[:: max(1, len(tiles) // _SAMPLES)], psf, config), config, "cpu")
-    found = sum(tile_is_blank(problem, prepare(problem, t, 0)) for t in tiles if not t.is_constant)
+    found = sum(tile_is_blank(problem, make_tile_tensors(problem, t, 0)) for t in tiles if not t.is_constant)
     return {"tiles": len(tiles), "blank": found, "constant": sum(t.is_constant for t in tiles)}
 
 

@@ -27,13 +27,13 @@ from ssi_pipeline.benchmark.rows import clipped
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.assess.blind_metrics import Invert, judge
+from ssi_pipeline.inversion.assess.blind_metrics import Invert, blind_metrics_of
 from ssi_pipeline.inversion.calibrate import calibrate
-from ssi_pipeline.inversion.classical.observation import look
+from ssi_pipeline.inversion.classical.observation import observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.measurement import to_tensor
 from ssi_pipeline.inversion.network.solver import solve_by_network
-from ssi_pipeline.inversion.problem import Problem, Tile, build_problem, prepare
+from ssi_pipeline.inversion.problem import Problem, TileTensors, build_problem, make_tile_tensors
 from ssi_pipeline.inversion.solution import raw_estimate
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.decorrelation import decorrelation_resolution
@@ -66,13 +66,15 @@ PICKERS: dict[str, Sequence[str]] = {
 }
 
 
-def inverses(problem: Problem, tile: Tile, trainings: Sequence[tuple[int, int]]) -> Iterator[tuple[str, Invert]]:
+def inverses(problem: Problem, tile: TileTensors, trainings: Sequence[tuple[int, int]]) -> Iterator[tuple[str, Invert]]:
     """Yield the name and the inverse of each candidate."""
-    for name, knobs in KNOBS.items():
-        for knob in knobs:
+    for name, weights in KNOBS.items():
+        for weight in weights:
             yield (
-                f"{name} {knob:g}",
-                lambda image, observed, n=name, k=knob: CLASSICAL[n].solve(problem, look(problem, image, observed), k),
+                f"{name} {weight:g}",
+                lambda image, observed, n=name, k=weight: CLASSICAL[n].solve(
+                    problem, observe(problem, image, observed), k
+                ),
             )
     for steps, seed in trainings:
         found = solve_by_network(with_steps(problem, steps), tile, seed)
@@ -93,13 +95,13 @@ def compare(truth: np.ndarray, config: RunConfig, trainings: Sequence[tuple[int,
     posed, inside = measurement(counts, max(psf.radius), network_stride(config.network.levels))
     calibration = calibrate([posed], psf, config)
     problem = build_problem(psf, calibration, config, "cpu")
-    tile = prepare(problem, posed, 0)
+    tile = make_tile_tensors(problem, posed, 0)
     found: list[dict[str, Any]] = []
     for name, invert in inverses(problem, tile, trainings):
         estimate = raw_estimate(calibration, invert(tile.y, tile.observed))
         normal = to_tensor(calibration.normalised(estimate), problem.axes)
         started = time.process_time()
-        scores = judge(problem, tile, invert, normal, 0)
+        scores = blind_metrics_of(problem, tile, invert, normal, 0)
         seconds = time.process_time() - started
         image = clipped(estimate[inside] / np.float32(LEVELS))
         found.append({"name": name, "psnr": psnr(truth, image), "seconds": seconds, **scores, **resolutions(image)})
@@ -178,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows, trainings = [], ((2, 0),) if options.short else TRAININGS
         config = configuration("ssi", [*options.changes, *FIXED])
         for name, truth in pictures(options):
-            setup = {"image": image_digest(truth), "trainings": trainings, "knobs": KNOBS}
+            setup = {"image": image_digest(truth), "trainings": trainings, "weights": KNOBS}
             row = study.row(name, setup, lambda t=truth: compare(t, config, trainings), config)
             rows.append({"image": name, **row})
             correlation, loss = judged(row["candidates"], SCORED)

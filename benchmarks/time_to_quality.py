@@ -28,7 +28,7 @@ from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.kobayashi2020.solve import solve_published
 from ssi_pipeline.inversion.network.solver import solve_by_network
-from ssi_pipeline.inversion.problem import Problem, Tile, build_problem
+from ssi_pipeline.inversion.problem import Problem, TileTensors, build_problem
 from ssi_pipeline.inversion.solution import Solution
 from ssi_pipeline.inversion.solve import SolveOptions, Solver, solve, solver_of
 from ssi_pipeline.physics import Psf
@@ -88,7 +88,7 @@ def train(truth: np.ndarray, method: str, seed: int, every: int, changes: Sequen
         )
     else:
 
-        def watched(problem: Problem, tile: Tile, seed: int, options: SolveOptions) -> Solution:
+        def watched(problem: Problem, tile: TileTensors, seed: int, options: SolveOptions) -> Solution:
             return solve_by_network(problem, tile, seed, options, recorder.watch)
 
         def chosen(name: str) -> Solver:

@@ -29,7 +29,7 @@ from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import to_tensor, to_volume
-from ssi_pipeline.inversion.problem import build_problem, prepare
+from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
 from ssi_pipeline.inversion.solve import SolveOptions, solve
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
@@ -68,7 +68,10 @@ def measure(truth: np.ndarray, config: RunConfig) -> Row:
     if found.uncertainty is None or found.invert is None:
         raise SystemExit(f"no uncertainty for {found.method}")
     problem = build_problem(psf, calibration, config, "cpu")
-    tile, estimate = prepare(problem, posed, 0), to_tensor(calibration.normalised(found.estimate), problem.axes)
+    tile, estimate = (
+        make_tile_tensors(problem, posed, 0),
+        to_tensor(calibration.normalised(found.estimate), problem.axes),
+    )
     started = time.process_time()
     alone = uncertainty(problem, tile, found.invert, estimate, [], config.output.uncertainty, 0, risk=0.0)
     repeating = time.process_time() - started

@@ -2,7 +2,7 @@
 
 The stack is one tile, posed as workflows/widefield-stack.yaml says: a computed PSF, 3D. Before anything else pixels are
 drawn from the seed, the same for all solvers, that nobody sees: they count as not observed and have the mean of their
-neighbours, in the calibration too. (The held-out pixels V of a tile will not do: knobs, the end of a training and
+neighbours, in the calibration too. (The held-out pixels V of a tile will not do: weights, the end of a training and
 falling back are decided by V.) The loss is the mean of (mu(g x) - y)^2 over them in normalised units squared,
 impulses left out; below it, what no estimate can predict, is the noise.
 
@@ -119,7 +119,7 @@ def make_row(stack: np.ndarray, config: RunConfig, seed: int) -> Row:
         "flux_ratio": float(found.estimate[inside].sum(dtype=np.float64) / stack.sum(dtype=np.float64)),
         "seconds": seconds,
         "used": found.method,
-        "knob": calibration.knob,
+        "weight": calibration.weight,
         "likeliest_weight": calibration.wiener_weight,
         "steps": found.steps,
         "trainings": found.attempts,

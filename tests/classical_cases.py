@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.classical.observation import Given, look
+from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.tv import data_term, slopes_of
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
@@ -65,13 +65,13 @@ def as_measurement(y: NDArray[np.floating], pad: tuple[int, ...] = (0, 0, 0)) ->
 
 def posed(
     solver: str, psf: Psf | None, y: NDArray[np.floating], calibration: ChannelCalibration = PLAIN, **sections: Any
-) -> tuple[Problem, Given]:
+) -> tuple[Problem, Observation]:
     """Pose the problem of one image (z) y x, all of it observed; impulses are not looked for."""
     sensor = {"impulse_share": 0, **sections.get("sensor", {})}
     sections = {"tiling": {"dimensions": y.ndim}, **sections, "sensor": sensor}
     problem = build_problem(psf, calibration, config_for(solver, **sections), "cpu")
     image = torch.from_numpy(np.asarray(y, np.float32))
-    return problem, look(problem, image, torch.ones_like(image, dtype=torch.bool))
+    return problem, observe(problem, image, torch.ones_like(image, dtype=torch.bool))
 
 
 def clipping(sigma: float, low: float | None = 0.0, high: float | None = None) -> ChannelCalibration:
@@ -89,7 +89,9 @@ def hyperbola(slopes: Tensor, smoothing: float) -> Tensor:
     return torch.sqrt(slopes.square().sum(0) + smoothing**2)
 
 
-def objective(problem: Problem, given: Given, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]) -> float:
+def objective(
+    problem: Problem, observation: Observation, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]
+) -> float:
     """Return E(x), ``lengths`` giving h(|D x|) of D x. Waits for the device."""
-    variation = float(lengths(slopes_of(given)(x).double()).sum())
-    return data_term(problem, given).value(problem.forward.level(x)) + weight * variation
+    variation = float(lengths(slopes_of(observation)(x).double()).sum())
+    return data_term(problem, observation).value(problem.forward.level(x)) + weight * variation

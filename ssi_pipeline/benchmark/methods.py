@@ -146,8 +146,8 @@ def run_solver(solver: str, degraded: Degraded, seed: int) -> Restored:
     seconds = time.perf_counter() - started
     inference = found.inference_seconds or seconds
     facts = {"used": found.method, "attempts": found.attempts, "steps": found.steps, "note": found.note}
-    if (knob := calibration.to_json().get("knob")) is not None:
-        facts["knob"] = knob
+    if (weight := calibration.to_json().get("weight")) is not None:
+        facts["weight"] = weight
     return Restored(found.estimate[inside] / np.float32(LEVELS), seconds - inference, inference, facts)
 
 

@@ -15,7 +15,7 @@ from ssi_pipeline.benchmark.setup import Benchmark
 from ssi_pipeline.benchmark.tables import Sheet, failure_sheet, image_sheet, quality_sheet, seed_sheet, time_sheet
 from ssi_pipeline.storage.atomic import write_json, write_text
 
-_FACTS = ("used", "attempts", "steps", "knob", "note")
+_FACTS = ("used", "attempts", "steps", "weight", "note")
 
 
 def write_outputs(benchmark: Benchmark, rows: Sequence[Row]) -> list[Path]:

@@ -76,7 +76,7 @@ def quality_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
 
 
 def time_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
-    """Return mean seconds of training and of inference; choosing a knob from the data counts as training."""
+    """Return mean seconds of training and of inference; choosing a weight from the data counts as training."""
     lines = []
     for m in methods:
         own = [r for r in good(rows) if r.method == m.name]

@@ -149,7 +149,7 @@ class PublishedConfig(Section):
 
 
 class ClassicalConfig(Section):
-    """The knob of the solvers that need no training; 'auto' chooses it by the masked loss on samples of the channel.
+    """The regularisation weight of solvers without training, or their number of iterations; 'auto': by the masked loss.
 
     ``weight: likelihood``: of ``wiener`` alone, the weight of greatest marginal likelihood.
     """

@@ -9,8 +9,8 @@ import numpy as np
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.classical.registry import calibrated, configured_knob
-from ssi_pipeline.inversion.classical.tuning import choose_knob
+from ssi_pipeline.inversion.classical.registry import calibrated, configured_weight
+from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
@@ -54,10 +54,10 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         estimated=dataclasses.replace(found, impulse_share=share),
     )
     problem = build_problem(psf, known, config, "cpu")
-    knob = _tuned(problem, samples)
+    tuned = _tuned(problem, samples)
     if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_smoother(problem, samples))
-    return dataclasses.replace(known, knob=knob)
+    return dataclasses.replace(known, weight=tuned)
 
 
 def _smoother(problem: Problem, samples: Sequence[Measurement]) -> float:
@@ -67,8 +67,8 @@ def _smoother(problem: Problem, samples: Sequence[Measurement]) -> float:
     where the spectrum of the data is not that of its model: on a widefield stack in 3D it chose .002, with
     which hidden pixels were predicted 60 times worse than with the masked loss's .3.
     """
-    likeliest, by_loss = problem.calibration.wiener_weight, choose_knob(problem, "wiener", samples)
-    return max(likeliest, by_loss.knob) if by_loss.losses else likeliest
+    likeliest, by_loss = problem.calibration.wiener_weight, tune(problem, "wiener", samples)
+    return max(likeliest, by_loss.weight) if by_loss.losses else likeliest
 
 
 def _tuned(problem: Problem, samples: Sequence[Measurement]) -> float | None:
@@ -79,8 +79,8 @@ def _tuned(problem: Problem, samples: Sequence[Measurement]) -> float | None:
         return None
     if SOLVERS[name].likelihood and config.classical.weight == "likelihood":
         return problem.calibration.wiener_weight
-    configured = configured_knob(config, name)
-    return choose_knob(problem, name, samples).knob if configured is None else configured
+    configured = configured_weight(config, name)
+    return tune(problem, name, samples).weight if configured is None else configured
 
 
 def _statistics(samples: Sequence[Measurement]) -> tuple[float, float, float]:

@@ -24,7 +24,7 @@ class ChannelCalibration:
     intensity above it. ``impulse_share``: share of pixels that are impulses. ``wiener_weight``: of the
     Laplacian prior. ``minimum``: smallest raw value. ``clip_low``, ``clip_high``: raw levels at which
     the sensor clips, None where it does not. ``empty``: nothing to see, every sample is constant.
-    ``knob``: weight or number of iterations of the configured classical solver, or of the network's baseline, in
+    ``weight``: weight or number of iterations of the configured classical solver, or of the network's baseline, in
     normalised units; None where there is neither. ``dark``: raw, None is ``offset``. ``estimated``: what the
     samples say of the sensor, whatever the configuration says.
     """
@@ -39,7 +39,7 @@ class ChannelCalibration:
     clip_low: float | None = None
     clip_high: float | None = None
     empty: bool = False
-    knob: float | None = None
+    weight: float | None = None
     dark: float | None = None
     estimated: SensorEstimate | None = None
 

@@ -21,7 +21,7 @@ from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.loss import Objective
 from ssi_pipeline.inversion.network.precision import resolved_precision
-from ssi_pipeline.inversion.sensor.clipping_bias import Unbias
+from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.physics.build_forward import build_forward_model
 from ssi_pipeline.physics.forward import ForwardModel
@@ -50,7 +50,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class TileTensors:
     """One measurement in normalised units, (z) y x.
 
     ``observed``: False in padding and at pixels that were not finite. ``usable``: observed and no impulse.
@@ -71,7 +71,7 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    filters, unbias = WienerFilters(values, device), Unbias(calibration.sensor, values.ndim, device)
+    filters, unbias = WienerFilters(values, device), ClippingBias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,
         calibration=calibration,
@@ -93,7 +93,7 @@ def with_weight(problem: Problem, weight: float) -> Problem:
     )
 
 
-def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
+def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> TileTensors:
     """Normalise a measurement and draw its held-out pixels V from the seed."""
     masking, axes = problem.config.masking, problem.axes
     normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
@@ -104,10 +104,10 @@ def prepare(problem: Problem, measurement: Measurement, seed: int) -> Tile:
     gaps = None if inside is None else to_tensor(inside, axes, problem.device)
     hidden = hide(y, heldout, masking, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
-    return Tile(y, observed, usable, heldout, problem.linear(hidden), gaps)
+    return TileTensors(y, observed, usable, heldout, problem.linear(hidden), gaps)
 
 
-def heldout_errors(problem: Problem, tile: Tile, estimate: Tensor) -> Tensor:
+def heldout_errors(problem: Problem, tile: TileTensors, estimate: Tensor) -> Tensor:
     """Squared errors of g(estimate) at the usable pixels of V, flat, float64, in normalised units squared.
 
     ``estimate``, (z) y x, must come from m_V(y). Waits for the device.
@@ -117,7 +117,7 @@ def heldout_errors(problem: Problem, tile: Tile, estimate: Tensor) -> Tensor:
     return error[forward.crop(tile.heldout & tile.usable)].double().square()
 
 
-def heldout_loss(problem: Problem, tile: Tile, estimate: Tensor) -> float:
+def heldout_loss(problem: Problem, tile: TileTensors, estimate: Tensor) -> float:
     """Mean of ``heldout_errors``; NaN where V has no usable pixel."""
     return float(heldout_errors(problem, tile, estimate).mean())
 

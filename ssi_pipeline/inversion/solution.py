@@ -27,8 +27,9 @@ class Solution:
     ``note``: why it is not what was asked for, or empty. ``training_seconds``: of all attempts;
     ``inference_seconds``: of the estimate that was returned. ``invert``: what made the estimate, of a normalised
     image and where it was observed, both (z) y x; None where there is no such function. ``scores``: what ``judge``
-    says of the estimate, by name. ``rival``: the estimate that was not taken, where two were compared. ``uncertainty``:
-    the typical error of each pixel, as ``estimate``; None where it was not asked for, 0 where nothing was inverted.
+    says of the estimate, by name. ``baseline``: the estimate that was not taken, where two were compared.
+    ``uncertainty``: the typical error of each pixel, as ``estimate``; None where it was not asked for, 0 where
+    nothing was inverted.
     """
 
     estimate: NDArray[np.float32]
@@ -45,7 +46,7 @@ class Solution:
     inference_seconds: float = 0.0
     invert: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
     scores: dict[str, float] = field(default_factory=dict)
-    rival: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    baseline: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     uncertainty: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.inversion.assess.blind_metrics import EXCESS, judge
+from ssi_pipeline.inversion.assess.blind_metrics import EXCESS, blind_metrics_of
 from ssi_pipeline.inversion.assess.signal_test import tile_is_blank
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
-from ssi_pipeline.inversion.classical.registry import RIVAL, calibrated
+from ssi_pipeline.inversion.classical.registry import BASELINE, calibrated
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.network.solver import enough_heldout, train_shared
-from ssi_pipeline.inversion.problem import Problem, Tile, prepare
+from ssi_pipeline.inversion.problem import Problem, TileTensors, make_tile_tensors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions, Solver
 from ssi_pipeline.methods import SOLVERS
@@ -62,7 +62,7 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
     if method.own_recipe:
         found: Solution = method.loaded()(problem, measurement, seed)
         return found
-    tile = prepare(problem, measurement, seed)
+    tile = make_tile_tensors(problem, measurement, seed)
     if method.network and problem.config.training.scope == "per_tile":
         problem, tile = with_own_weight(problem, tile, measurement, seed)
     if not enough_heldout(tile):
@@ -90,11 +90,11 @@ def _without_signal(problem: Problem, measurement: Measurement) -> Solution | No
     return Solution(raw_estimate(calibration, problem.linear(normal)[1]), "constant")
 
 
-def _linear(problem: Problem, tile: Tile, seed: int) -> Solution:
+def _linear(problem: Problem, tile: TileTensors, seed: int) -> Solution:
     return solver_of(LINEAR)(problem, tile, seed, AS_CONFIGURED)
 
 
-def _unjudged(problem: Problem, tile: Tile, seed: int, method: SolverRow) -> Solution:
+def _unjudged(problem: Problem, tile: TileTensors, seed: int, method: SolverRow) -> Solution:
     """Return the linear solution of a tile with too few observed pixels to judge any by."""
     linear = _linear(problem, tile, seed)
     if linear.method == method.result:
@@ -102,11 +102,11 @@ def _unjudged(problem: Problem, tile: Tile, seed: int, method: SolverRow) -> Sol
     return dataclasses.replace(linear, note="too few observed pixels to judge a solution by, linear one kept")
 
 
-def _solved(problem: Problem, tile: Tile, seed: int, method: SolverRow, options: SolveOptions) -> Solution:
+def _solved(problem: Problem, tile: TileTensors, seed: int, method: SolverRow, options: SolveOptions) -> Solution:
     """Return what the solver finds, or its baseline where that predicts the held-out pixels better."""
     own_seed = seed if options.training_seed is None else options.training_seed
     found = solver_of(method.name)(problem, tile, own_seed, options)
-    return _or_rival(problem, tile, seed, found) if method.network else found
+    return _or_baseline(problem, tile, seed, found) if method.network else found
 
 
 def _trains(config: RunConfig, method: SolverRow) -> bool:
@@ -114,7 +114,9 @@ def _trains(config: RunConfig, method: SolverRow) -> bool:
     return method.network and config.training.scope != "shared"
 
 
-def _examined(problem: Problem, tile: Tile, seed: int, found: Solution, judged: tuple[slice, ...] | None) -> Solution:
+def _examined(
+    problem: Problem, tile: TileTensors, seed: int, found: Solution, judged: tuple[slice, ...] | None
+) -> Solution:
     """Return the solution with its scores and its uncertainty, as far as asked for; the estimate stays as it is."""
     config = problem.config
     if found.invert is None or not (config.quality.extended or config.output.uncertainty):
@@ -123,10 +125,10 @@ def _examined(problem: Problem, tile: Tile, seed: int, found: Solution, judged: 
     inside = np.zeros(found.estimate.shape, bool)
     inside[judged or ...] = True
     window = to_tensor(inside, problem.axes, problem.device)
-    scores = judge(problem, tile, found.invert, estimate, seed, window) if config.quality.extended else {}
+    scores = blind_metrics_of(problem, tile, found.invert, estimate, seed, window) if config.quality.extended else {}
     if not config.output.uncertainty:
         return dataclasses.replace(found, scores=scores)
-    others = [problem.linear(tile.y)[1]] + ([] if found.rival is None else [_normal(problem, found.rival)])
+    others = [problem.linear(tile.y)[1]] + ([] if found.baseline is None else [_normal(problem, found.baseline)])
     known = uncertainty(
         problem, tile, found.invert, estimate, others, config.output.uncertainty, seed, window, scores.get(EXCESS)
     )
@@ -140,27 +142,27 @@ def _normal(problem: Problem, estimate: NDArray[np.float32]) -> Tensor:
     return to_tensor(problem.calibration.normalised(estimate), problem.axes, problem.device)
 
 
-def _or_rival(problem: Problem, tile: Tile, seed: int, found: Solution) -> Solution:
-    """Return the classical rival's solution where it predicts the held-out pixels better than what was found.
+def _or_baseline(problem: Problem, tile: TileTensors, seed: int, found: Solution) -> Solution:
+    """Return the classical baseline's solution where it predicts the held-out pixels better than what was found.
 
     Neither has seen them, and both are judged on the same ones. On smooth images of low contrast a trained network
     is worse than smoothed total variation, by up to 3.4 dB.
     """
-    if calibrated(problem.config) is None or problem.calibration.knob is None:
+    if calibrated(problem.config) is None or problem.calibration.weight is None:
         return found
-    rival = solver_of(RIVAL)(problem, tile, seed, AS_CONFIGURED)
-    ours, theirs = found.heldout_after, rival.heldout_after
+    baseline = solver_of(BASELINE)(problem, tile, seed, AS_CONFIGURED)
+    ours, theirs = found.heldout_after, baseline.heldout_after
     if theirs is None or (ours is not None and ours <= theirs):
-        return dataclasses.replace(found, rival=rival.estimate)
-    said = f"{found.method} held-out loss {ours:.4g}, of {RIVAL} {theirs:.4g}" if ours is not None else ""
+        return dataclasses.replace(found, baseline=baseline.estimate)
+    said = f"{found.method} held-out loss {ours:.4g}, of {BASELINE} {theirs:.4g}" if ours is not None else ""
     return dataclasses.replace(
         found,
-        estimate=rival.estimate,
-        method=rival.method,
+        estimate=baseline.estimate,
+        method=baseline.method,
         heldout_after=theirs,
         model=None,
-        inference_seconds=rival.inference_seconds,
-        invert=rival.invert,
+        inference_seconds=baseline.inference_seconds,
+        invert=baseline.invert,
         note="; ".join(filter(None, (found.note, said))),
-        rival=found.estimate,
+        baseline=found.estimate,
     )

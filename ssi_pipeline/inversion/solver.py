@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ssi_pipeline.inversion.network.checkpoint import Model
-from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.inversion.solution import Solution
 
 
@@ -43,6 +47,9 @@ class SolveOptions:
 
 AS_CONFIGURED = SolveOptions()
 
+OnValidation = Callable[[int, Callable[[], NDArray[np.float32]]], None]
+"""Called after each validation with the steps so far and a function that gives the present estimate (z y x, raw)."""
+
 
 class Solver(Protocol):
     """Estimates x in a tile that is not constant and has observed pixels enough to judge the result by.
@@ -50,5 +57,5 @@ class Solver(Protocol):
     The result depends on the arguments alone; all chance comes from ``seed``.
     """
 
-    def __call__(self, problem: Problem, tile: Tile, seed: int, options: SolveOptions) -> Solution:
+    def __call__(self, problem: Problem, tile: TileTensors, seed: int, options: SolveOptions) -> Solution:
         """Return the estimate on the tile's domain, and its held-out loss."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
 from ssi_pipeline.run.prepare import start_models
-from ssi_pipeline.run.scheduling import Loop
+from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.stages import ListStage, pending
 from ssi_pipeline.storage.atomic import copy_file, file_digest, write_json
@@ -17,7 +17,7 @@ from ssi_pipeline.tasks import Context, RunSpec, execute
 _TITLES: dict[Kind, str] = {"calibrate": "calibrating channels", "train": "training shared networks"}
 
 
-def ready_channels(session: RunSession, loop: Loop) -> bool:
+def ready_channels(session: RunSession, loop: Scheduler) -> bool:
     """Calibrate every channel and train what its tiles share; returns False when asked to stop.
 
     A network that is recorded but whose file is gone, or is another, is trained again.
@@ -29,7 +29,7 @@ def ready_channels(session: RunSession, loop: Loop) -> bool:
     """
     context, channels = session.context, range(session.context.plan.shape[1])
     for record in _unusable_models(context):
-        session.take_back(record)
+        session.invalidate(record)
     for kind in _kinds(context):
         todo = pending(session.state, kind, channels)
         if todo and not loop.drive(ListStage(kind, todo), kind, _TITLES[kind]):

@@ -15,12 +15,12 @@ from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.checks.input_check import refuse_changed_input
 from ssi_pipeline.run.checks.output_checks import check_output
 from ssi_pipeline.run.create import put_aside, start_or_resume
-from ssi_pipeline.run.on_end import Ending, end_hook
+from ssi_pipeline.run.on_end import RunEnd, end_hook
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
 from ssi_pipeline.run.say import say_repaired
-from ssi_pipeline.run.scheduling import Loop
+from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession, open_session, whole_run
 from ssi_pipeline.run.stages import ListStage, TileStage, pending
 from ssi_pipeline.run.summary import describe_summary, summarise
@@ -106,7 +106,7 @@ def _start_over(
 def session_on(
     prepared: Prepared,
     lease: Held,
-    ending: Ending,
+    ending: RunEnd,
     name: str,
     retry_failed: bool = False,
     recreate: bool = False,
@@ -122,7 +122,7 @@ def session_on(
                 display.line(line)
         refuse_changed_input(context, display, session.is_asked_to_stop)
         ending.outcome = session.outcome()  # from here on the run has begun; before, it is refused
-        _take_back(session, retry_failed)
+        _invalidate(session, retry_failed)
         try:
             with session.concluding():
                 yield session
@@ -134,11 +134,11 @@ def session_on(
         display.line(describe_outcome(outcome))
 
 
-def _take_back(session: RunSession, retry_failed: bool) -> None:
+def _invalidate(session: RunSession, retry_failed: bool) -> None:
     """Put back what is not there any more, what is flagged, and what failed, when asked to."""
     session.take_back_missing()
     for record in take_back_flagged(session.context, session.state):
-        session.take_back(record)
+        session.invalidate(record)
     if retry_failed and (failed := session.take_back_failed()):
         session.display.line(f"{failed} failed tiles are taken up again")
 
@@ -168,7 +168,7 @@ def work(session: RunSession, prove: Proof = lambda *_: []) -> bool:
     return True
 
 
-def _tiles_and_levels(session: RunSession, loop: Loop) -> bool:
+def _tiles_and_levels(session: RunSession, loop: Scheduler) -> bool:
     context, state = session.context, session.state
     if not loop.drive(TileStage(context, state, session.scope.tiles), "solve", "tiles"):
         return False
@@ -182,7 +182,7 @@ def _tiles_and_levels(session: RunSession, loop: Loop) -> bool:
         count = len(choose_tiles(context))
         session.display.line(f"tiles that stand out and are trained once more: {count or 'none'}")
         for record in take_back_flagged(context, state):
-            session.take_back(record)
+            session.invalidate(record)
         return _tiles_and_levels(session, loop)
     for level in range(1, context.pyramid.n_levels):
         todo = pending(state, "pyramid", context.pyramid.indices(level))
@@ -203,7 +203,7 @@ def _complete(session: RunSession, prove: Proof) -> None:
     whole = state.count("stitch", DONE) == context.plan.n_blocks
     for record in prove(context, state) if whole else []:
         display.line(f"{record.error}; run again to mend it")
-        session.take_back(record)
+        session.invalidate(record)
     if state.all_written:
         session.ledger.sync()
         write_display(context)

@@ -34,7 +34,7 @@ _KILL_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Ending:
+class RunEnd:
     """How a run ended, filled in on the way; ``outcome`` is there once it has begun."""
 
     outcome: Outcome | None = None
@@ -71,7 +71,7 @@ class Ending:
 
 
 @contextmanager
-def end_hook(config: RunConfig) -> Iterator[Ending]:
+def end_hook(config: RunConfig) -> Iterator[RunEnd]:
     """Run the configured command on leaving, however that happens, if the run had begun.
 
     Raises
@@ -79,7 +79,7 @@ def end_hook(config: RunConfig) -> Iterator[Ending]:
     StoppedError
         In place of any other error of ours or of the system, if the run had begun.
     """
-    ending = Ending()
+    ending = RunEnd()
     try:
         yield ending
     except BaseException as error:
@@ -93,7 +93,7 @@ def end_hook(config: RunConfig) -> Iterator[Ending]:
             _tell(config, ending)
 
 
-def _tell(config: RunConfig, ending: Ending) -> None:
+def _tell(config: RunConfig, ending: RunEnd) -> None:
     """Run the command; say in a line how it went, and keep its last words in the log."""
     command = config.on_end.command or ""
     log: IO[str] | None = None
@@ -115,7 +115,7 @@ def _tell(config: RunConfig, ending: Ending) -> None:
             log.write(stamped("\n".join(lines)))
 
 
-def _environment(config: RunConfig, ending: Ending) -> dict[str, str]:
+def _environment(config: RunConfig, ending: RunEnd) -> dict[str, str]:
     outcome = ending.outcome
     own: dict[str, Any] = {
         "SSI_OUTCOME": ending.word,

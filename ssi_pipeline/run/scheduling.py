@@ -23,7 +23,7 @@ _MOST_IN_BATCH = 64
 _POLL_SECONDS = 0.2
 
 
-class Loop:
+class Scheduler:
     """Drives the stages of one run through an executor."""
 
     def __init__(

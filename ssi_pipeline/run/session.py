@@ -12,7 +12,7 @@ import numpy as np
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.results.ledger_summary import Tally
 from ssi_pipeline.run.lost_tasks import LostTasks
-from ssi_pipeline.run.on_end import Ending
+from ssi_pipeline.run.on_end import RunEnd
 from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.repair.ledger_repair import readable_ledger
@@ -77,7 +77,7 @@ class RunSession:
     ledger: Ledger
     display: ProgressDisplay
     stop: StopRequest
-    ending: Ending
+    ending: RunEnd
     lost: LostTasks = field(default_factory=LostTasks)
     finished: bool = False
 
@@ -91,7 +91,7 @@ class RunSession:
         self.ledger.append(record)
         self.tally.note([record])
 
-    def take_back(self, record: TaskRecord) -> None:
+    def invalidate(self, record: TaskRecord) -> None:
         """Record that something is not done after all."""
         self.record(record)
 
@@ -137,12 +137,12 @@ class RunSession:
 
 
 @contextmanager
-def open_session(context: Context, scope: Scope, lease: Held, ending: Ending | None = None) -> Iterator[RunSession]:
+def open_session(context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None) -> Iterator[RunSession]:
     """Read the ledger, repair it where it is damaged, and open what a call writes to. Called under the lock."""
     tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
     ledger = Ledger(scope.ledger, lease.check)
     with ledger, closing(ProgressDisplay(scope.log, scope.progress)) as display, StopRequest() as stop:
-        yield RunSession(context, scope, tally, ledger, display, stop, Ending() if ending is None else ending)
+        yield RunSession(context, scope, tally, ledger, display, stop, RunEnd() if ending is None else ending)
 
 
 def count_outcome(

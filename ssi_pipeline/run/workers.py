@@ -10,7 +10,7 @@ from ssi_pipeline.executors import open_executor
 from ssi_pipeline.executors.gpus.sharing import describe_idle, own_cards
 from ssi_pipeline.run import failure_budget
 from ssi_pipeline.run.failure_budget import FailureBudget
-from ssi_pipeline.run.scheduling import Loop
+from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.settle import decide, device_of, save_compute, settle
 from ssi_pipeline.run.unfit import UnfitWorkers
@@ -22,7 +22,7 @@ _ROUNDS = 10
 
 
 @contextmanager
-def workers(session: RunSession) -> Iterator[Loop]:
+def workers(session: RunSession) -> Iterator[Scheduler]:
     """Start the workers; settle what the run is computed on, where that is not known yet."""
     context, display, config = session.context, session.display, session.context.document.config
     device = device_of(context)
@@ -44,7 +44,7 @@ def workers(session: RunSession) -> Iterator[Loop]:
         # many workers fail many times at once, when a file system or a partition is away
         in_a_row = max(failure_budget.INFRASTRUCTURE_FAILURES, _ROUNDS * (section.workers or 1))
         budget = FailureBudget(failure_budget.WORKER_LOSSES, in_a_row, executor.avoid, display.line)
-        yield Loop(session, executor, budget, unfit, failure_budget.TILE_ATTEMPTS)
+        yield Scheduler(session, executor, budget, unfit, failure_budget.TILE_ATTEMPTS)
 
 
 def _describe_workers(section: ExecutorConfig, slots: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import LockedError, LockLostError, OutputError, SsiError
-from ssi_pipeline.run.array_merge import settle_parts
+from ssi_pipeline.run.array.merge import settle_parts
 from ssi_pipeline.storage.outputs.output_lock import Leases, output_lease
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.lease_file import Holder

@@ -1,4 +1,4 @@
-"""Open the run of a configuration, and count its tasks."""
+"""Open the run of a configuration; count its tasks, and find the place of its blocks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import InputError
+from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.records import Kind
 from ssi_pipeline.tasks.context import Context
@@ -38,3 +39,12 @@ def task_counts(context: Context) -> dict[Kind, int]:
         "stitch": context.plan.n_blocks,
         "pyramid": context.pyramid.total_blocks,
     }
+
+
+def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int, Box]:
+    """Return level, t, c and box (z y x) of a written block."""
+    if kind == "stitch":
+        block = context.plan.block(index)
+        return 0, block.t, block.c, block.write
+    coarse = context.pyramid.block(index)
+    return coarse.level, coarse.t, coarse.c, coarse.write

@@ -28,7 +28,8 @@ from ssi_pipeline.config import ExecutorConfig, load_config
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import Completed, Executor, open_executor
 from ssi_pipeline.executors.local import open_local
-from ssi_pipeline.run import failure_budget, read_status, run
+from ssi_pipeline.results import read_status
+from ssi_pipeline.run import failure_budget, run
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import RunSpec

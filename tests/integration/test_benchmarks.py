@@ -77,7 +77,7 @@ def test_denoise(tmp_path: Path, noise: str) -> None:
 
 
 def test_widefield(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("primal_dual", "conjugate"):
+    for module in ("tv_chambolle_pock", "tv_conjugate_gradient"):
         monkeypatch.setattr(f"ssi_pipeline.inversion.classical.{module}.TV_ITERATIONS", 20)
     stack, output = tmp_path / "stack.tif", tmp_path / "out"
     tifffile.imwrite(stack, widefield.simulated())

@@ -35,7 +35,9 @@ def sharpness(image: np.ndarray[Any, Any]) -> float:
 
 @pytest.mark.parametrize("solver", ["wiener", "richardson_lucy", "tv", "tv_cg"])
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_a_volume_is_solved_in_tiles_with_a_knob_that_nobody_set(tmp_path: Path, solver: str, dimensions: int) -> None:
+def test_a_volume_is_solved_in_tiles_with_a_weight_chosen_by_the_masked_loss(
+    tmp_path: Path, solver: str, dimensions: int
+) -> None:
     image = spots()
     tiling = {"dimensions": dimensions, "core": {"y": 32, "x": 32} | ({"z": 8} if dimensions == 3 else {})}
     psf = {"kind": "gaussian", "fwhm_px": {"z": 1.5, "y": 3.0, "x": 3.0}}
@@ -59,4 +61,4 @@ def test_a_volume_is_solved_in_tiles_with_a_knob_that_nobody_set(tmp_path: Path,
     assert found.sum(dtype=float) == pytest.approx(seen.sum(dtype=float), rel=0.03)
     assert sharpness(found) > sharpness(seen)
     paths = StatePaths(config_of(config).state_path)
-    assert Context(RunDocument.load(paths.document), paths).calibration(0).knob > 0  # type: ignore[operator]
+    assert Context(RunDocument.load(paths.document), paths).calibration(0).weight > 0  # type: ignore[operator]

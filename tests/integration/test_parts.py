@@ -20,8 +20,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, InputError, LockedError
 from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import finish_parts, run_part, verify
-from ssi_pipeline.run.array_finish import describe_missing, tiles_to_do
-from ssi_pipeline.run.array_task import own_blocks
+from ssi_pipeline.run.array.finish import describe_missing, tiles_to_do
+from ssi_pipeline.run.array.task import own_blocks
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import read_records, read_state
 from ssi_pipeline.storage.state.lock import run_lock

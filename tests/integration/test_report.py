@@ -169,7 +169,7 @@ def test_a_run_without_training_says_nothing_of_training(tmp_path: Path) -> None
     page = read_page(write_report(config))
     assert "total variation, primal-dual" in page.sections["outcome"]
     assert "trainings repeated" not in page.sections["outcome"]
-    assert "knob" in page.sections["calibration"]
+    assert "weight" in page.sections["calibration"]
     assert "than the linear solution" in page.sections["heldout"]
     assert any(
         label == "Held-out loss of the estimate of every tile against the linear solution" for label in page.labels

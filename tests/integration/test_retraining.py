@@ -117,7 +117,7 @@ def test_a_kill_between_the_choice_and_the_second_training_changes_nothing(
     settings = {**SETTINGS, "tiling": {"core": 32, "blend": blend}}
     good = hashes(complete(make_run(tmp_path / "good", image(), **settings)))
     config = make_run(tmp_path / "killed", image(), **settings)
-    taken_back = RunSession.take_back
+    taken_back = RunSession.invalidate
     count = iter(range(10**6))
 
     def killed(self: RunSession, record: Any) -> None:
@@ -126,7 +126,7 @@ def test_a_kill_between_the_choice_and_the_second_training_changes_nothing(
         taken_back(self, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunSession, "take_back", killed)
+        patch.setattr(RunSession, "invalidate", killed)
         assert not go(config).complete
     assert hashes(complete(config)) == good
     assert verify(config_of(config)).good
@@ -174,7 +174,7 @@ def test_a_finish_that_was_killed_while_it_trained_again_goes_on_by_itself(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunSession, "take_back", killed)
+        patch.setattr(RunSession, "invalidate", killed)
         assert not finish_parts(config_of(config), say=lambda _: None).complete
     assert finish_parts(config_of(config), say=lambda _: None).complete
     assert hashes(config_of(config).output.path) == good

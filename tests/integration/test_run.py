@@ -36,8 +36,9 @@ from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.network.checkpoint import Model, unpack
 from ssi_pipeline.inversion.network.training import build_inverse
 from ssi_pipeline.inversion.problem import apply, build_problem
+from ssi_pipeline.results import read_status
 from ssi_pipeline.results.finish import METRICS
-from ssi_pipeline.run import read_status, verify
+from ssi_pipeline.run import verify
 from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.ledger import latest_records

@@ -15,7 +15,7 @@ from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.masking import draw_heldout, draw_mask, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.inverse import Inverse
-from ssi_pipeline.inversion.problem import Tile, apply, build_problem, prepare
+from ssi_pipeline.inversion.problem import TileTensors, apply, build_problem, make_tile_tensors
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.tasks.read_measurement import fill_nonfinite
 
@@ -69,9 +69,9 @@ def test_what_training_sees_does_not_depend_on_the_heldout_pixels() -> None:
     problem = build_problem(asymmetric_psf(2), CALIBRATION, config, "cpu")
     y = 500 + 100 * np.random.default_rng(0).standard_normal((1, 40, 40)).astype(np.float32)
     observed = np.ones(y.shape, dtype=bool)
-    tile = prepare(problem, Measurement(y, observed), seed=5)
+    tile = make_tile_tensors(problem, Measurement(y, observed), seed=5)
     y[0][tile.heldout.numpy()] = 3000
-    assert torch.equal(tile.channels, prepare(problem, Measurement(y, observed), seed=5).channels)
+    assert torch.equal(tile.channels, make_tile_tensors(problem, Measurement(y, observed), seed=5).channels)
 
 
 def test_a_visible_pixel_does_reach_the_prediction() -> None:
@@ -97,8 +97,8 @@ def test_what_fills_a_gap_does_not_carry_hidden_pixels(axes: int) -> None:
     y = rng.uniform(100, 1000, shape).astype(np.float32)
     finite = rng.random(shape) < 0.6
 
-    def tile_of(y: np.ndarray) -> Tile:
-        return prepare(problem, Measurement(fill_nonfinite(y, finite), finite), seed=5)
+    def tile_of(y: np.ndarray) -> TileTensors:
+        return make_tile_tensors(problem, Measurement(fill_nonfinite(y, finite), finite), seed=5)
 
     first = tile_of(y)
     assert first.gaps is not None

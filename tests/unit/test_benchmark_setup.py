@@ -97,7 +97,7 @@ def test_the_likeliest_weight_is_a_row_of_its_own() -> None:
     changed = dataclasses.replace(plain, changes=("classical.weight=7",))
     again = METHODS["wiener_likelihood"].restore(changed, 0)
     np.testing.assert_array_equal(again.estimate, found["wiener_likelihood"].estimate)
-    assert METHODS["wiener"].restore(changed, 0).facts["knob"] == 7
+    assert METHODS["wiener"].restore(changed, 0).facts["weight"] == 7
 
 
 def test_the_likeliest_weight_for_all_rows_is_refused_where_a_solver_has_none(kept: Options) -> None:

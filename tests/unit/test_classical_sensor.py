@@ -80,8 +80,8 @@ def test_unbiasing_is_the_identity_without_clipping_and_looks_at_its_image_alone
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-@pytest.mark.parametrize(("name", "knob"), [("wiener", 0.3), ("richardson_lucy", 6), ("tv", 0.03), ("tv_cg", 0.03)])
-def test_a_clipped_background_is_restored_darker_by_who_knows_the_sensor(name: str, knob: float, axes: int) -> None:
+@pytest.mark.parametrize(("name", "weight"), [("wiener", 0.3), ("richardson_lucy", 6), ("tv", 0.03), ("tv_cg", 0.03)])
+def test_a_clipped_background_is_restored_darker_by_who_knows_the_sensor(name: str, weight: float, axes: int) -> None:
     psf = gaussian_psf(axes)
     truth = blobs((64, 64) if axes == 2 else (16, 40, 40), scale=6.0)
     dark = ndimage.binary_erosion(truth == 0, iterations=3)  # further from anything bright than the PSF blurs
@@ -90,6 +90,6 @@ def test_a_clipped_background_is_restored_darker_by_who_knows_the_sensor(name: s
     errors = {}
     for kind, calibration in (("known", clipping(0.15)), ("unknown", PLAIN)):
         problem, given = posed(name, psf, y, calibration)
-        x = CLASSICAL[name].solve(problem, given, knob).numpy()
+        x = CLASSICAL[name].solve(problem, given, weight).numpy()
         errors[kind] = abs(float(x[..., *inner][dark[..., *inner]].mean()))
     assert errors["known"] < 0.6 * errors["unknown"]

@@ -10,7 +10,7 @@ from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.geometry.halo import UNBIAS_RADIUS
 from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
 from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
-from ssi_pipeline.inversion.classical.observation import Given
+from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.needs import required_halo, tiling_request
 
@@ -24,16 +24,16 @@ that is required, 1.7e-5 and more with one that is 6 pixels short."""
 
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize(
-    ("name", "knob", "tolerance"),
+    ("name", "weight", "tolerance"),
     [("wiener", 0.5, FLOAT32), ("richardson_lucy", 5, 0.02), ("tv", 0.03, 0.05), ("tv_cg", 0.03, 0.2)],
 )
-def test_a_tile_s_core_is_that_of_the_whole(name: str, knob: float, tolerance: float, axes: int) -> None:
+def test_a_tile_s_core_is_that_of_the_whole(name: str, weight: float, tolerance: float, axes: int) -> None:
     """Tolerances in units of the noise.
 
     The Wiener filter's reach is finite, that of the correction for a clipping sensor included: only rounding is left.
     Total variation flattens regions of any size, and its iterations end before the minimum.
     """
-    assert largest_difference(name, knob, axes, 0) < tolerance
+    assert largest_difference(name, weight, axes, 0) < tolerance
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -41,21 +41,21 @@ def test_a_halo_without_the_reach_of_the_sensor_s_correction_is_told_apart_from_
     assert largest_difference("wiener", 0.5, axes, UNBIAS_RADIUS) > 1.5 * FLOAT32
 
 
-def largest_difference(name: str, knob: float, axes: int, short: int) -> float:
+def largest_difference(name: str, weight: float, axes: int, short: int) -> float:
     """In a tile's core, to the whole, in units of the noise; ``short``: pixels y x that the halo lacks."""
     psf, calibration = gaussian_psf(axes), clipping(NOISE)
     shape = (90, 92) if axes == 2 else (32, 64, 64)
     y = measured(blobs(shape), psf, sigma=NOISE).clip(0)
-    problem, given = posed(name, psf, y, calibration)
+    problem, observation = posed(name, psf, y, calibration)
     z, *plane = required_halo(problem.config, psf.radius)
     halo = (z, *(h - short for h in plane))[3 - axes :]
     cut = tuple(slice(n // 8, n - n // 8 + 1) for n in shape)
-    tile = Given(given.repaired[cut].contiguous(), given.known[cut].contiguous())
+    tile = Observation(observation.repaired[cut].contiguous(), observation.known[cut].contiguous())
     with pytest.MonkeyPatch.context() as patch:
         for module in (primal_dual, conjugate):
             patch.setattr(module, "TV_ITERATIONS", 40)  # those of the tolerances
-        whole = CLASSICAL[name].solve(problem, given, knob)[cut]
-        part = CLASSICAL[name].solve(problem, tile, knob)
+        whole = CLASSICAL[name].solve(problem, observation, weight)[cut]
+        part = CLASSICAL[name].solve(problem, tile, weight)
     off = (part - whole)[tuple(slice(h, -h) for h in halo)].abs()
     assert off.numel() > 100
     return float(off.max()) / NOISE
@@ -68,11 +68,11 @@ def test_an_exact_reach_is_taken_where_it_is_the_smaller_one() -> None:
     assert required_halo(one, radius)[1] < required_halo(auto, radius)[1]
     psf = gaussian_psf()
     y = measured(blobs((80, 80)), psf).clip(0)
-    problem, given = posed("richardson_lucy", psf, y, classical={"iterations": 1})
+    problem, observation = posed("richardson_lucy", psf, y, classical={"iterations": 1})
     halo = required_halo(problem.config, psf.radius)[1]
-    whole = CLASSICAL["richardson_lucy"].solve(problem, given, 1)[10:70, 10:70]
+    whole = CLASSICAL["richardson_lucy"].solve(problem, observation, 1)[10:70, 10:70]
     part = CLASSICAL["richardson_lucy"].solve(
-        problem, Given(given.repaired[10:70, 10:70], given.known[10:70, 10:70]), 1
+        problem, Observation(observation.repaired[10:70, 10:70], observation.known[10:70, 10:70]), 1
     )
     # float32 FFTs of different sizes
     torch.testing.assert_close(part[halo:-halo, halo:-halo], whole[halo:-halo, halo:-halo], rtol=0, atol=1e-5)

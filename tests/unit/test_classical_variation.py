@@ -27,7 +27,7 @@ from skimage.restoration import denoise_tv_chambolle
 
 from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
 from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
-from ssi_pipeline.inversion.classical.observation import Given
+from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.classical.tv import (
     differences,
     differences_adjoint,
@@ -37,7 +37,7 @@ from ssi_pipeline.inversion.problem import Problem
 
 SIGMA = 0.1
 
-Solve = Callable[[Problem, Given, float], torch.Tensor]
+Solve = Callable[[Problem, Observation, float], torch.Tensor]
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (4, 6, 5)])
@@ -58,9 +58,9 @@ def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> Non
     least from below: (|y|^2 - |y - D* u|^2) / 2.
     """
     y, weight = measured(blobs(shape), None, sigma=SIGMA), 0.2
-    problem, given = posed("tv", None, y)
+    problem, observation = posed("tv", None, y)
     expected = denoise_tv_chambolle(y.astype(np.float64), weight=weight, eps=1e-12, max_num_iter=1000)
-    iterates = primal_dual.iterate(problem, given, weight, primal_dual.begin(problem, given), corner=0)
+    iterates = primal_dual.iterate(problem, observation, weight, primal_dual.begin(problem, observation), corner=0)
     found, _, dual = next(islice(iterates, 500, None))
     exact = torch.from_numpy(y.astype(np.float64))
     u = dual.double() / (torch.linalg.vector_norm(dual.double(), dim=0) / weight).clamp(min=1)
@@ -110,21 +110,21 @@ def reference(
     )
 
 
-def case(axes: int, clipped: bool) -> tuple[Problem, Given, np.ndarray, np.ndarray, float]:
+def case(axes: int, clipped: bool) -> tuple[Problem, Observation, np.ndarray, np.ndarray, float]:
     psf = gaussian_psf(axes, skew=0.4)
     y = measured(blobs((20, 21) if axes == 2 else (6, 12, 13)), psf, sigma=SIGMA)
     y = np.maximum(np.round(256 * y) / 256, 0).astype(np.float32) if clipped else y  # the steps of a camera
-    problem, given = posed("tv", psf, y, clipping(SIGMA) if clipped else PLAIN)
+    problem, observation = posed("tv", psf, y, clipping(SIGMA) if clipped else PLAIN)
     kernel = (psf.values if axes == 3 else psf.values[0]).astype(np.float64)
-    return problem, given, y, kernel, 0.0 if clipped else -np.inf
+    return problem, observation, y, kernel, 0.0 if clipped else -np.inf
 
 
 @pytest.mark.parametrize(("axes", "clipped"), [(2, False), (2, True), (3, True)])
 def test_conjugate_gradients_end_at_the_minimum_and_always_descend(axes: int, clipped: bool) -> None:
-    problem, given, y, kernel, low = case(axes, clipped)
+    problem, observation, y, kernel, low = case(axes, clipped)
     weight, eps = 0.03, conjugate.SMOOTHING
-    estimates = islice(conjugate.descend(problem, given, weight, linear_start(problem, given)), 300)
-    values = [objective(problem, given, x, weight, lambda d: hyperbola(d, eps)) for x in estimates]
+    estimates = islice(conjugate.descend(problem, observation, weight, linear_start(problem, observation)), 300)
+    values = [objective(problem, observation, x, weight, lambda d: hyperbola(d, eps)) for x in estimates]
     # float32 sums of about 1000 terms: equal values differ in the seventh digit
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(values))
     assert values[-1] == pytest.approx(reference(y, kernel, weight, low, smoothing=eps), rel=1e-4)
@@ -132,28 +132,28 @@ def test_conjugate_gradients_end_at_the_minimum_and_always_descend(axes: int, cl
 
 @pytest.mark.parametrize(("axes", "clipped"), [(2, False), (2, True), (3, True)])
 def test_the_primal_dual_method_ends_at_the_minimum(axes: int, clipped: bool) -> None:
-    problem, given, y, kernel, low = case(axes, clipped)
+    problem, observation, y, kernel, low = case(axes, clipped)
     weight, corner = 0.03, 0.06
-    start = primal_dual.begin(problem, given)
+    start = primal_dual.begin(problem, observation)
 
     def value(x: torch.Tensor) -> float:
-        return objective(problem, given, x, weight, lambda d: huber(d, corner))
+        return objective(problem, observation, x, weight, lambda d: huber(d, corner))
 
-    estimates = [x for x, *_ in islice(primal_dual.iterate(problem, given, weight, start, corner), 200)]
+    estimates = [x for x, *_ in islice(primal_dual.iterate(problem, observation, weight, start, corner), 200)]
     least = reference(y, kernel, weight, low, corner=corner)
     assert value(estimates[14]) < value(start[0])
-    # what one candidate of the path is given, and the default; measured: 0.5 and 1.4 %, 0.005 %
+    # what one candidate of the path is observation, and the default; measured: 0.5 and 1.4 %, 0.005 %
     assert value(estimates[14]) < least * 1.02
     assert value(estimates[49]) == pytest.approx(least, rel=2e-4)
     assert value(estimates[-1]) == pytest.approx(least, rel=1e-6)
 
 
 def test_without_a_corner_it_ends_at_the_minimum_of_total_variation() -> None:
-    problem, given, y, kernel, low = case(2, clipped=True)
+    problem, observation, y, kernel, low = case(2, clipped=True)
     weight, smoothing = 0.03, 1e-4
-    iterates = primal_dual.iterate(problem, given, weight, primal_dual.begin(problem, given), corner=0)
+    iterates = primal_dual.iterate(problem, observation, weight, primal_dual.begin(problem, observation), corner=0)
     x, *_ = next(islice(iterates, 500, None))
-    found = objective(problem, given, x, weight, lambda d: hyperbola(d, 0.0))
+    found = objective(problem, observation, x, weight, lambda d: hyperbola(d, 0.0))
     least = reference(y, kernel, weight, low, smoothing=smoothing)
     # the smoothing raises each of the N slopes by at most itself
     assert least - weight * smoothing * y.size < found * (1 + 1e-5)
@@ -163,19 +163,22 @@ def test_without_a_corner_it_ends_at_the_minimum_of_total_variation() -> None:
 def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
     psf = gaussian_psf()
     y = measured(blobs((30, 30)), psf)
-    problem, given = posed("tv", psf, y)
-    known, other = given.known.clone(), given.repaired.clone()
+    problem, observation = posed("tv", psf, y)
+    known, other = observation.known.clone(), observation.repaired.clone()
     known[12:15, 12:15] = False
     other[12:15, 12:15] = 9.0
-    first = primal_dual.begin(problem, given)
+    first = primal_dual.begin(problem, observation)
 
     def after_ten(image: torch.Tensor, seen: torch.Tensor) -> list[torch.Tensor]:
-        look = Given(image, seen)
+        look = Observation(image, seen)
         x, *_ = next(islice(primal_dual.iterate(problem, look, 0.02, first, 0.06), 10, None))
         return [x, next(islice(conjugate.descend(problem, look, 0.02, first[0]), 10, None))]
 
     for one, two, full in zip(
-        after_ten(given.repaired, known), after_ten(other, known), after_ten(given.repaired, given.known), strict=True
+        after_ten(observation.repaired, known),
+        after_ten(other, known),
+        after_ten(observation.repaired, observation.known),
+        strict=True,
     ):
         assert torch.equal(one, two)
         assert not torch.equal(one, full)
@@ -189,7 +192,9 @@ def test_a_scene_that_ends_at_the_border_of_the_image_stays_bright_there(solve: 
     noisy = blurred + sigma * np.random.default_rng(1).standard_normal(blurred.shape)
     tile = as_measurement(noisy, (0, 4, 4))
     problem, _ = posed("tv", psf, tile.y[0])
-    found = solve(problem, Given(torch.from_numpy(tile.y[0]), torch.from_numpy(tile.observed[0])), 0.03)[4:-4, 4:-4]
+    found = solve(problem, Observation(torch.from_numpy(tile.y[0]), torch.from_numpy(tile.observed[0])), 0.03)[
+        4:-4, 4:-4
+    ]
     for ring in (found[0], found[-1], found[:, 0], found[:, -1]):
         assert abs(float(ring.mean()) - 1) < sigma
 

@@ -16,19 +16,19 @@ from scipy import ndimage
 from varying_model import VaryingModel, gaussian
 
 import ssi_pipeline
-from ssi_pipeline.inversion.assess.blind_metrics import judge
+from ssi_pipeline.inversion.assess.blind_metrics import blind_metrics_of
 from ssi_pipeline.inversion.assess.signal_test import tile_is_blank
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
 from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
 from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
-from ssi_pipeline.inversion.classical.observation import Given, look
+from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.richardson_lucy import iterates
 from ssi_pipeline.inversion.classical.tv import linear_start
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.checkpoint import pack
-from ssi_pipeline.inversion.problem import Problem, Tile, build_problem, prepare
+from ssi_pipeline.inversion.problem import Problem, TileTensors, build_problem, make_tile_tensors
 from ssi_pipeline.inversion.solve import solve, solver_of
 from ssi_pipeline.inversion.solver import AS_CONFIGURED
 from ssi_pipeline.methods import SOLVERS
@@ -49,16 +49,16 @@ class Scene:
     varying: Problem
     mean: Problem
     measurement: Measurement
-    tile: Tile
-    given: Given
+    tile: TileTensors
+    observation: Observation
 
 
 def scene(solver: str, axes: int) -> Scene:
     """A blurred, noisy image (z) y x; sharp at its first pixels along the first axis, blurred at its last."""
     network, patch = {"width": 4, "levels": 2}, {"z": 12, "y": 24, "x": 24}
-    training = {"steps": 100, "validate_every": 20, "patch": {axis: patch[axis] for axis in "zyx"[-axes:]}}
+    training = {"steps": 100, "patch": {axis: patch[axis] for axis in "zyx"[-axes:]}}
     training |= {"learning_rate": 5e-3, "precision": "float32", "batch": 2}
-    sections = {"masking": {"impulse_sigma": None}, "network": network, "training": training}
+    sections = {"sensor": {"impulse_share": 0}, "network": network, "training": training}
     sections |= {"output": {"path": "b", "uncertainty": 2}}
     config = config_for(solver, tiling={"dimensions": axes}, **sections)
     calibration = dataclasses.replace(PLAIN, noise_sigma=SIGMA, wiener_weight=0.01)
@@ -72,8 +72,8 @@ def scene(solver: str, axes: int) -> Scene:
     varying.forward.crop(y).copy_(varying.forward.level(truth))
     y += SIGMA * torch.randn(y.shape, generator=generator(7))
     measurement = as_measurement(y.numpy())
-    tile = prepare(varying, measurement, 0)
-    return Scene(truth, varying, mean, measurement, tile, look(varying, tile.y, tile.observed))
+    tile = make_tile_tensors(varying, measurement, 0)
+    return Scene(truth, varying, mean, measurement, tile, observe(varying, tile.y, tile.observed))
 
 
 def error(problem: Problem, x: torch.Tensor, truth: torch.Tensor) -> float:
@@ -86,10 +86,10 @@ def test_richardson_lucy_explains_the_image_and_comes_nearer_to_the_truth(axes: 
     s = scene("richardson_lucy", axes)
     residuals, found = [], {}
     for name, problem in (("varying", s.varying), ("mean", s.mean)):
-        for x in islice(iterates(problem, s.given), 20):
+        for x in islice(iterates(problem, s.observation), 20):
             found[name] = x
             if name == "varying":
-                residuals.append(error(problem, s.varying.forward(x), s.varying.forward.crop(s.given.repaired)))
+                residuals.append(error(problem, s.varying.forward(x), s.varying.forward.crop(s.observation.repaired)))
     assert all(b < a for a, b in pairwise(residuals))
     assert error(s.varying, found["varying"], s.truth) < 0.9 * error(s.varying, found["mean"], s.truth)
 
@@ -98,15 +98,17 @@ def test_richardson_lucy_explains_the_image_and_comes_nearer_to_the_truth(axes: 
 def test_both_methods_of_total_variation_end_at_their_minimum(axes: int) -> None:
     """They share level and adjoint, not more: each is the judge of the other's objective."""
     s, weight, corner, smoothing = scene("tv", axes), 0.004, 0.01, conjugate.SMOOTHING
-    start = primal_dual.begin(s.varying, s.given)
-    tv, *_ = next(islice(primal_dual.iterate(s.varying, s.given, weight, start, corner), 300, None))
-    steps = list(islice(conjugate.descend(s.varying, s.given, weight, linear_start(s.varying, s.given)), 300))
+    start = primal_dual.begin(s.varying, s.observation)
+    tv, *_ = next(islice(primal_dual.iterate(s.varying, s.observation, weight, start, corner), 300, None))
+    steps = list(
+        islice(conjugate.descend(s.varying, s.observation, weight, linear_start(s.varying, s.observation)), 300)
+    )
 
     def by_huber(x: torch.Tensor) -> float:
-        return objective(s.varying, s.given, x, weight, lambda d: huber(d, corner))
+        return objective(s.varying, s.observation, x, weight, lambda d: huber(d, corner))
 
     def by_hyperbola(x: torch.Tensor) -> float:
-        return objective(s.varying, s.given, x, weight, lambda d: hyperbola(d, smoothing))
+        return objective(s.varying, s.observation, x, weight, lambda d: hyperbola(d, smoothing))
 
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(map(by_hyperbola, steps)))
     assert by_huber(tv) < by_huber(steps[-1]) < by_huber(steps[0])
@@ -119,7 +121,7 @@ def test_both_methods_of_total_variation_end_at_their_minimum(axes: int) -> None
 @pytest.mark.parametrize("solver", ["tv", "tv_cg"])
 def test_total_variation_comes_nearer_to_the_truth_than_with_the_mean_psf(solver: str, axes: int) -> None:
     s, solve = scene(solver, axes), {"tv": primal_dual.solve_tv, "tv_cg": conjugate.solve_tv_cg}[solver]
-    varying, mean = (error(p, solve(p, s.given, 0.004), s.truth) for p in (s.varying, s.mean))
+    varying, mean = (error(p, solve(p, s.observation, 0.004), s.truth) for p in (s.varying, s.mean))
     assert varying < 0.8 * mean
 
 
@@ -150,9 +152,9 @@ def test_a_network_is_trained_and_judged() -> None:
     assert found.invert is not None
     assert other.invert is not None
     estimate = found.invert(s.tile.y, s.tile.observed)
-    scores = judge(s.varying, s.tile, found.invert, estimate, 0)
+    scores = blind_metrics_of(s.varying, s.tile, found.invert, estimate, 0)
     assert scores.keys() >= {"heldout_excess", "r2r_risk", "whiteness", "chi2"}
-    of_mean = judge(s.varying, s.tile, other.invert, other.invert(s.tile.y, s.tile.observed), 0)
+    of_mean = blind_metrics_of(s.varying, s.tile, other.invert, other.invert(s.tile.y, s.tile.observed), 0)
     assert scores["heldout_excess"] < 0.95 * of_mean["heldout_excess"]  # measured: 0.87
     known = uncertainty(s.varying, s.tile, found.invert, estimate, [], 2, 0)
     assert bool((known.deviation > 0).all())
@@ -162,7 +164,7 @@ def test_a_network_is_trained_and_judged() -> None:
 @pytest.mark.parametrize("axes", [2, 3])
 def test_the_truth_is_as_far_from_the_image_as_the_noise(axes: int) -> None:
     s = scene("wiener", axes)
-    chi2 = [judge(p, s.tile, lambda *_: s.truth, s.truth, 0)["chi2"] for p in (s.varying, s.mean)]
+    chi2 = [blind_metrics_of(p, s.tile, lambda *_: s.truth, s.truth, 0)["chi2"] for p in (s.varying, s.mean)]
     assert chi2[0] == pytest.approx(1, abs=0.15)
     assert chi2[1] > 1.5
     assert not tile_is_blank(s.varying, s.tile)
@@ -170,8 +172,8 @@ def test_the_truth_is_as_far_from_the_image_as_the_noise(axes: int) -> None:
 
 @pytest.mark.parametrize("name", [name for name, row in SOLVERS.items() if row.tunes or row.network])
 def test_a_tile_is_solved_and_scored_with_it_by_every_solver(name: str) -> None:
-    s, knob = scene(name, 2), {"richardson_lucy": 10.0, "wiener": 0.01}.get(name, 0.004)
-    problem = dataclasses.replace(s.varying, calibration=dataclasses.replace(s.varying.calibration, knob=knob))
+    s, weight = scene(name, 2), {"richardson_lucy": 10.0, "wiener": 0.01}.get(name, 0.004)
+    problem = dataclasses.replace(s.varying, calibration=dataclasses.replace(s.varying.calibration, weight=weight))
     found = solve(problem, s.measurement, 0)
     assert np.isfinite(found.estimate).all()
     assert found.uncertainty is not None

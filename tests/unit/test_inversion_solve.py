@@ -23,10 +23,10 @@ from ssi_pipeline.inversion.network import loss as objective_module
 from ssi_pipeline.inversion.network import training
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, unpack
-from ssi_pipeline.inversion.network.inverse import through
+from ssi_pipeline.inversion.network.inverse import compose
 from ssi_pipeline.inversion.network.loss import Objective, normalised_bounds
-from ssi_pipeline.inversion.network.training import Keeper, build_inverse, train
-from ssi_pipeline.inversion.problem import apply, build_problem, heldout_loss, prepare
+from ssi_pipeline.inversion.network.training import BestState, build_inverse, train
+from ssi_pipeline.inversion.problem import apply, build_problem, heldout_loss, make_tile_tensors
 from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared
 from ssi_pipeline.needs import required_halo
 from ssi_pipeline.physics import shift_invariant
@@ -38,7 +38,7 @@ QUICK = {
     "batch": 2,
     "patch": 40,
     "learning_rate": 5e-3,
-    "select": "network",  # what is tested here is the network; its rival has tests of its own at the end
+    "select": "network",  # what is tested here is the network; its baseline has tests of its own at the end
     "precision": "float32",  # also where the processor has bfloat16
 }
 
@@ -215,7 +215,9 @@ def test_patience_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
     measurement, _ = scene((1, 72, 64), psf)
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
     assert (
-        train(problem, [prepare(problem, measurement, 0)], Schedule.of(config.training), 0, 1, None, math.inf).steps
+        train(
+            problem, [make_tile_tensors(problem, measurement, 0)], Schedule.of(config.training), 0, 1, None, math.inf
+        ).steps
         < 80
     )
 
@@ -241,10 +243,10 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 
 CONSTANTS: list[tuple[str, float]] = [
     ("masking.HOLDOUT", 0.1),
-    ("training.AVERAGING", 0.5),
-    ("training.VALIDATE_EVERY", 3),
-    ("objective.KNEE", 2.0),
-    ("objective._BOUNDS_WEIGHT", 10.0),
+    ("network.training.AVERAGING", 0.5),
+    ("network.training.VALIDATE_EVERY", 3),
+    ("network.loss.KNEE", 2.0),
+    ("network.loss._BOUNDS_WEIGHT", 10.0),
 ]
 
 
@@ -269,7 +271,9 @@ def _course(config: RunConfig) -> tuple[Any, ...]:
     measurement, _ = scene((1, 72, 64), psf)
     measurement.y[0, ::17, ::13] = OFFSET + 2 * SCALE  # impulses
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
-    trained = train(problem, [prepare(problem, measurement, 0)], Schedule.of(config.training), 0, 1, None, math.inf)
+    trained = train(
+        problem, [make_tile_tensors(problem, measurement, 0)], Schedule.of(config.training), 0, 1, None, math.inf
+    )
     return (*trained.trace[1:], *(p.numpy().tobytes() for p in trained.state.values()))
 
 
@@ -299,13 +303,13 @@ def test_the_end_is_averaged_over_the_symmetries_of_the_psf(monkeypatch: pytest.
         for bits in itertools.product((False, True), repeat=len(flips)):
             chosen = [flip for flip, on in zip(flips, bits, strict=True) if on]
             # f of the flipped image, all of it computed anew: the linear part has the same symmetries
-            each.append(through(chosen[::-1], apply(inverse, problem.linear(through(chosen, y)))))
+            each.append(compose(chosen[::-1], apply(inverse, problem.linear(compose(chosen, y)))))
         expected = torch.stack(each).mean(0).numpy() * calibration.scale + calibration.offset
         heldout = [
-            through(chosen[::-1], apply(inverse, through(chosen, prepare(problem, measurement, 1).channels)))
+            compose(chosen[::-1], apply(inverse, compose(chosen, make_tile_tensors(problem, measurement, 1).channels)))
             for chosen in (list(c) for n in range(len(flips) + 1) for c in itertools.combinations(flips, n))
         ]
-        judged = heldout_loss(problem, prepare(problem, measurement, 1), torch.stack(heldout).mean(0))
+        judged = heldout_loss(problem, make_tile_tensors(problem, measurement, 1), torch.stack(heldout).mean(0))
         assert found.heldout_after == pytest.approx(judged, rel=1e-5)  # of what is returned
         # float32 through two filters and a network, on values up to SCALE
         np.testing.assert_allclose(found.estimate[0], expected, rtol=0, atol=1e-4 * SCALE)
@@ -425,7 +429,7 @@ def test_the_latest_state_that_cannot_be_told_from_the_best_is_kept() -> None:
     errors = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
     wobble = torch.tensor([0.4, -0.4, 0.4, -0.4], dtype=torch.float64)
     state = {"w": torch.zeros(1)}
-    keeper = Keeper(state, errors + 1, ceiling=2.9)
+    keeper = BestState(state, errors + 1, ceiling=2.9)
     keeper.offer(state, errors, 1)
     keeper.offer(state, errors + wobble + 0.1, 2)  # higher by less than the standard error, 0.23
     assert keeper.step == 2
@@ -462,7 +466,7 @@ def test_a_mask_serves_until_the_tile_was_seen_once() -> None:
     config = config_for(training={"patch": 24, "batch": 2})
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     problem = build_problem(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
-    tile = prepare(problem, measurement, 0)
+    tile = make_tile_tensors(problem, measurement, 0)
     batches, period = Batches(problem, [tile], Schedule(100, batch=2), generator(0)), 72 * 64 // (2 * 24 * 24)
     with mock.patch.object(Batches, "_draw_mask", autospec=True, side_effect=Batches._draw_mask) as drawn:
         for _ in range(2 * period + 1):
@@ -474,7 +478,7 @@ def test_several_tiles_take_turns() -> None:
     config = config_for(training={"patch": 24, "batch": 2})
     measurement, _ = scene((1, 144, 144), gaussian_psf())
     problem = build_problem(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
-    tiles = [prepare(problem, measurement, seed) for seed in range(5)]
+    tiles = [make_tile_tensors(problem, measurement, seed) for seed in range(5)]
     batches, order = Batches(problem, tiles, Schedule(100, batch=2), generator(0)), []
     for _ in range(100):
         batches.draw()
@@ -501,18 +505,18 @@ def test_a_network_that_predicts_worse_than_its_rival_gives_way_to_it(monkeypatc
     short = {"steps": 2}
     ours = solved(config_for(training={**short, "select": "network"}))
     best = solved(config_for(training={**short, "select": "best"}))
-    rival = solved(config_for(solver="tv_cg"))
+    baseline = solved(config_for(solver="tv_cg"))
     assert ours.heldout_after is not None
     assert best.heldout_after is not None
     assert best.method == "tv_cg"
     assert best.heldout_after < ours.heldout_after
-    np.testing.assert_array_equal(best.estimate, rival.estimate)
+    np.testing.assert_array_equal(best.estimate, baseline.estimate)
     assert "held-out loss" in best.note
     assert best.steps == ours.steps
 
 
 def test_a_network_that_predicts_better_is_kept_as_it_is() -> None:
-    """The rival is given a hopeless weight."""
+    """The baseline is given a hopeless weight."""
     hopeless = {"classical": {"weight": 1e3}}
     ours = solved(config_for(training={"select": "network"}))
     kept = solved(config_for(training={"select": "best"}, **hopeless))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from ssi_pipeline.inversion.network.gradient_clipping import GradientLimit
+from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
 
 
 def lengths(given: list[float]) -> list[float]:
     """Lengths of the gradients after the limit."""
     p = torch.nn.Parameter(torch.zeros(3))
-    limit, found = GradientLimit([p], "cpu"), []
+    limit, found = AdaptiveGradientClip([p], "cpu"), []
     for length in given:
         p.grad = torch.tensor([0.0, length, 0.0])
         limit.apply()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssi_pipeline.inversion.sensor.clipping_bias import Unbias
+from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 LIMITS = [(0.0, 1.0), (0.0, math.inf), (-math.inf, 1.0)]
@@ -17,7 +17,7 @@ LIMITS = [(0.0, 1.0), (0.0, math.inf), (-math.inf, 1.0)]
 @pytest.mark.parametrize("axes", [2, 3])
 def test_without_limits_it_is_the_image(axes: int) -> None:
     image = torch.rand((4, 20, 20)[-axes:])
-    assert Unbias(CensoredSensor(0.01, 0.1), axes)(image) is image
+    assert ClippingBias(CensoredSensor(0.01, 0.1), axes)(image) is image
 
 
 @pytest.mark.parametrize(("low", "high"), LIMITS)
@@ -26,13 +26,13 @@ def test_a_constant_mean_report_becomes_its_level(low: float, high: float, alpha
     sensor = CensoredSensor(alpha, 0.1, low, high)
     for level in np.linspace(max(low, -0.5), min(high, 1.5), 40):
         report = float(sensor(torch.tensor(level, dtype=torch.float64)))
-        found = float(Unbias(sensor, 2)(torch.full((20, 20), report)).mean())
+        found = float(ClippingBias(sensor, 2)(torch.full((20, 20), report)).mean())
         # the table's error, and float32 through the mean; mu' is a half at a limit, so errors double
         assert found == pytest.approx(level, abs=5e-6)
 
 
 def test_a_mean_that_no_level_has_counts_as_the_nearest() -> None:
-    unbias = Unbias(CensoredSensor(0.0, 0.1, 0.0, 1.0), 2)
+    unbias = ClippingBias(CensoredSensor(0.0, 0.1, 0.0, 1.0), 2)
     assert float(unbias(torch.zeros(20, 20)).mean()) == pytest.approx(0.0, abs=1e-6)
     assert float(unbias(torch.ones(20, 20)).mean()) == pytest.approx(1.0, abs=1e-6)
 
@@ -44,4 +44,4 @@ def test_a_dark_background_gets_its_mean_back(axes: int) -> None:
     sensor = CensoredSensor(0.0, 0.1, 0.0)
     assert float(y.mean()) > 0.035  # 0.1 / sqrt(2 pi)
     # means below that of level 0 cannot go lower: half of the error of the mean around a pixel (0.006) stays
-    assert abs(float(Unbias(sensor, axes)(y).mean())) < 0.01
+    assert abs(float(ClippingBias(sensor, axes)(y).mean())) < 0.01

@@ -10,14 +10,14 @@ from test_inversion_solve import config_for, gaussian_psf, scene
 
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.network.solver import solve_by_network
-from ssi_pipeline.inversion.problem import build_problem, prepare
+from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
 
 
 def test_watching_changes_nothing_and_shows_the_estimates() -> None:
     psf, config = gaussian_psf(), config_for()
     measurement, _ = scene((1, 72, 64), psf)
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
-    tile = prepare(problem, measurement, 1)
+    tile = make_tile_tensors(problem, measurement, 1)
     seen: dict[int, NDArray[np.float32]] = {}
 
     def watch(step: int, estimate: Callable[[], NDArray[np.float32]]) -> None:

@@ -80,11 +80,11 @@ def test_the_grid_is_twice_as_fine() -> None:
 
 def test_what_a_choice_loses() -> None:
     row = calibration.judged([(4.0, 20.0), (2.0, 23.0), (1.0, 22.5)], {"masked loss": 1.0, "likelihood": 2.0})
-    assert (row["best_knob"], row["best_psnr"]) == (2, 23)
-    assert row["choices"]["masked loss"] == {"knob": 1, "psnr": 22.5, "loss_db": 0.5}
+    assert (row["best_weight"], row["best_psnr"]) == (2, 23)
+    assert row["choices"]["masked loss"] == {"weight": 1, "psnr": 22.5, "loss_db": 0.5}
     assert row["choices"]["likelihood"]["loss_db"] == 0
     other = {**calibration.judged([(2.0, 21.0), (1.0, 20.0)], {"masked loss": 1.0}), "image": "b"}
-    other["choices"]["likelihood"] = {"knob": 2.0, "psnr": 21.0, "loss_db": 0.0}
+    other["choices"]["likelihood"] = {"weight": 2.0, "psnr": 21.0, "loss_db": 0.0}
     rows = [{"solver": "wiener", "seconds": 1.0, **r} for r in ({**row, "image": "a"}, other)]
     means, each = calibration.sheets(rows)
     assert means.lines[0] == ["wiener", "masked loss", "21.25", "22.00", "0.75", "1.00 (b)", "1.0"]

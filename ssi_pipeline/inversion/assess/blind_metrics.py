@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.inversion.masking import HOLDOUT, Stream, generator, hide
-from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 
@@ -43,8 +43,8 @@ class Noise:
 
 
 @torch.no_grad()
-def judge(
-    problem: Problem, tile: Tile, invert: Invert, estimate: Tensor, seed: int, inside: Tensor | None = None
+def blind_metrics_of(
+    problem: Problem, tile: TileTensors, invert: Invert, estimate: Tensor, seed: int, inside: Tensor | None = None
 ) -> dict[str, float]:
     """Return the metrics of an estimate, by name; those that cannot be told are left out.
 
@@ -74,7 +74,7 @@ def judge(
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def noise_of(problem: Problem, tile: Tile) -> Noise:
+def noise_of(problem: Problem, tile: TileTensors) -> Noise:
     """Return the noise at the level of the linear solution: the same for all estimates that are compared."""
     level = problem.forward.level(problem.linear(tile.y)[1])
     variance = problem.forward.sensor.variance(level)
@@ -82,14 +82,16 @@ def noise_of(problem: Problem, tile: Tile) -> Noise:
     return Noise(variance.clamp(min=max(_FLOOR * typical, 1e-12)), typical > _LEAST_VARIANCE)
 
 
-def disjoint_masks(tile: Tile, seed: int) -> Iterator[Tensor]:
+def disjoint_masks(tile: TileTensors, seed: int) -> Iterator[Tensor]:
     """Yield up to four masks J of a share ``HOLDOUT`` of the pixels each; no two share a pixel, the first is V."""
     drawn = torch.rand(tuple(tile.y.shape), generator=generator(seed, Stream.HELDOUT))
     for k in range(min(_MASKS, int(1 / HOLDOUT))):
         yield ((drawn >= k * HOLDOUT) & (drawn < (k + 1) * HOLDOUT)).to(tile.y.device)
 
 
-def heldout_excess(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
+def heldout_excess(
+    problem: Problem, tile: TileTensors, invert: Invert, seed: int, noise: Noise, usable: Tensor
+) -> float:
     """Mean over J of (g f(m_J y) - y)^2 on J, less the variance of the noise."""
     masking, forward = problem.config.masking, problem.forward
     losses = []
@@ -104,7 +106,7 @@ def heldout_excess(problem: Problem, tile: Tile, invert: Invert, seed: int, nois
     return sum(losses) / len(losses) if losses else math.nan
 
 
-def _split_risk(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
+def _split_risk(problem: Problem, tile: TileTensors, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
     """R2R (Pang et al. 2021): f sees y + tau s N and is judged by y - s N / tau, whose errors are independent.
 
     E (g f(y1) - y2)^2 = E (g f(y1) - g x)^2 + s^2 (1 + 1 / tau^2); the latter is taken away. Unlike the
@@ -120,7 +122,9 @@ def _split_risk(problem: Problem, tile: Tile, invert: Invert, seed: int, noise: 
     return float((error[judged].double().square() - added).mean())
 
 
-def _residual_scores(problem: Problem, tile: Tile, estimate: Tensor, noise: Noise, window: Tensor) -> dict[str, float]:
+def _residual_scores(
+    problem: Problem, tile: TileTensors, estimate: Tensor, noise: Noise, window: Tensor
+) -> dict[str, float]:
     forward = problem.forward
     measured = forward.crop(tile.y)
     residual = _numpy((measured - forward(estimate)) / noise.variance.sqrt())

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 
 Array = NDArray[np.float32]
@@ -43,7 +43,7 @@ _FEWEST = 256
 """Pixels without which nothing is called blank."""
 
 
-def tile_is_blank(problem: Problem, tile: Tile) -> bool:
+def tile_is_blank(problem: Problem, tile: TileTensors) -> bool:
     """Return whether a tile holds noise alone, and maybe impulses.
 
     Impulses are left out only if the tile does not pass with them: of the skewed noise of few photons the test for

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.assess.blind_metrics import Invert, heldout_excess, noise_of
 from ssi_pipeline.inversion.masking import Stream, generator
-from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA, fwhm, profile_through_peak
 
 _GREATEST_SCALE = 2.0
@@ -48,7 +48,7 @@ class Uncertainty:
 @torch.no_grad()
 def uncertainty(
     problem: Problem,
-    tile: Tile,
+    tile: TileTensors,
     invert: Invert,
     estimate: Tensor,
     others: Sequence[Tensor],
@@ -93,12 +93,12 @@ def uncertainty(
     return Uncertainty(torch.from_numpy(np.sqrt(np.maximum(smooth, 0)).astype(np.float32)), scale)
 
 
-def _unmeasured(problem: Problem, tile: Tile) -> NDArray[np.bool_]:
+def _unmeasured(problem: Problem, tile: TileTensors) -> NDArray[np.bool_]:
     """Return where nothing was observed, or only that the level is beyond what the sensor can report."""
     return np.asarray((~tile.observed | (tile.y >= problem.forward.sensor.high)).cpu().numpy())
 
 
-def _spread(tile: Tile, estimate: Tensor) -> float:
+def _spread(tile: TileTensors, estimate: Tensor) -> float:
     """Return the standard deviation of the estimate where something was observed; the channel's range where nothing."""
     seen = estimate[tile.observed]
     return float(seen.double().std()) if seen.numel() > 1 else 1.0
@@ -111,7 +111,7 @@ def averaging_sigma(psf: NDArray[np.floating]) -> tuple[float, ...]:
 
 
 def _repeated(
-    problem: Problem, tile: Tile, invert: Invert, estimate: Tensor, repeats: int, seed: int
+    problem: Problem, tile: TileTensors, invert: Invert, estimate: Tensor, repeats: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Return the mean squares of f(y*) - x and, on the pixels that g predicts, of what is left of it behind the PSF.
 

@@ -11,7 +11,7 @@ from ssi_pipeline.inversion.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Observation:
     """One image in normalised units, (z) y x.
 
     ``repaired``: the image with the median in place of each impulse. ``known``: True where the image was
@@ -24,19 +24,19 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Classical:
-    """A solver with one knob.
+    """A solver with one weight.
 
-    ``solve``: problem, image and knob to the estimate, (z) y x. ``path``: pairs (knob, estimate) for all
+    ``solve``: problem, image and weight to the estimate, (z) y x. ``path``: pairs (weight, estimate) for all
     candidates, from the smoothest to the sharpest, in one pass. ``patience``: candidates in sequence without
     improvement after which none that is sharper is tried.
     """
 
-    solve: Callable[[Problem, Given, float], Tensor]
-    path: Callable[[Problem, Given], Iterator[tuple[float, Tensor]]]
+    solve: Callable[[Problem, Observation, float], Tensor]
+    path: Callable[[Problem, Observation], Iterator[tuple[float, Tensor]]]
     patience: int
 
 
-def look(problem: Problem, image: Tensor, observed: Tensor) -> Given:
+def observe(problem: Problem, image: Tensor, observed: Tensor) -> Observation:
     """Find and repair the impulses of an image; all is computed from this image alone."""
     repaired = problem.linear.impulses.repair(image)
-    return Given(repaired, observed & (repaired == image))
+    return Observation(repaired, observed & (repaired == image))

@@ -1,4 +1,4 @@
-"""Richardson-Lucy (Richardson 1972, Lucy 1974) for a sensor that may clip; its knob is the number of iterations.
+"""Richardson-Lucy (Richardson 1972, Lucy 1974) for a sensor that may clip; its weight is the number of iterations.
 
     x <- x g*(y / mu(g x)) / g*(1)
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.classical.iterates import after
-from ssi_pipeline.inversion.classical.observation import Classical, Given
+from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.problem import Problem
 
 _MOST_ITERATIONS = 200
@@ -41,13 +41,13 @@ def dark_level(problem: Problem) -> float:
     return calibration.normalise(min(calibration.minimum, 0.0) if offset is None else offset)
 
 
-def iterates(problem: Problem, given: Given) -> Iterator[Tensor]:
+def iterates(problem: Problem, observation: Observation) -> Iterator[Tensor]:
     """Yield the estimates, (z) y x, normalised, after 1, 2, 3, ... iterations, without end."""
     forward, dark = problem.forward, dark_level(problem)
-    seen = forward.crop(given.repaired - dark).clamp(min=0)
+    seen = forward.crop(observation.repaired - dark).clamp(min=0)
     share = forward.adjoint(torch.ones_like(seen))
     inside = share > _LEAST_SHARE
-    x = torch.full_like(given.repaired, _START - dark)
+    x = torch.full_like(observation.repaired, _START - dark)
     while True:
         predicted = (forward(x + dark) - dark).clamp(min=_SMALL)
         update = forward.adjoint(seen / predicted).clamp(min=0) / share
@@ -55,14 +55,14 @@ def iterates(problem: Problem, given: Given) -> Iterator[Tensor]:
         yield x + dark
 
 
-def solve_richardson_lucy(problem: Problem, given: Given, iterations: float) -> Tensor:
+def solve_richardson_lucy(problem: Problem, observation: Observation, iterations: float) -> Tensor:
     """Return the estimate after a number of iterations, (z) y x."""
-    return after(iterates(problem, given), round(iterations))
+    return after(iterates(problem, observation), round(iterations))
 
 
-def richardson_lucy_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:
+def richardson_lucy_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (iterations, estimate) for 1, 2, 3, ...: one run gives all."""
-    for count, estimate in enumerate(islice(iterates(problem, given), _MOST_ITERATIONS), start=1):
+    for count, estimate in enumerate(islice(iterates(problem, observation), _MOST_ITERATIONS), start=1):
         yield float(count), estimate
 
 

@@ -1,4 +1,4 @@
-"""Choose the one knob of a classical solver without truth, by the masked self-supervised loss.
+"""Choose the one weight of a classical solver without truth, by the masked self-supervised loss.
 
 Some pixels V of a sample are hidden, the solver sees the rest, and its estimate x has to predict them:
 mean over V of (mu(g x) - y)^2. This ranks estimates as their distance to the noise-free measurement does,
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.inversion.classical.observation import Given, look
+from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.masking import Stream, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
@@ -38,32 +38,32 @@ _LEAST_HIDDEN = 16
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A knob, and what it was chosen from.
+    """A weight, and what it was chosen from.
 
     ``candidates``: in the order tried, from the smoothest estimate. ``losses``: of each, normalised units
     squared. Both are empty where the samples are too small to tell.
     """
 
-    knob: float
+    weight: float
     candidates: tuple[float, ...]
     losses: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    given: Given
+    observation: Observation
     y: Tensor
     hidden: Tensor
     """On the pixels that are predicted: hidden, observed and no impulse."""
 
 
-def choose_knob(problem: Problem, name: str, samples: Sequence[Measurement]) -> Choice:
+def tune(problem: Problem, name: str, samples: Sequence[Measurement]) -> Choice:
     """Choose the weight, or the number of iterations, of a classical solver by the masked loss.
 
     Parameters
     ----------
     problem
-        Of the channel, on the CPU; the ``knob`` of its calibration is not read.
+        Of the channel, on the CPU; the ``weight`` of its calibration is not read.
     name
         Of the solver, in ``CLASSICAL``.
     samples
@@ -73,15 +73,15 @@ def choose_knob(problem: Problem, name: str, samples: Sequence[Measurement]) -> 
     trials = list(_trials(problem, samples))
     candidates: list[float] = []
     losses: list[float] = []
-    for step in zip(*(solver.path(problem, trial.given) for trial in trials), strict=False):
+    for step in zip(*(solver.path(problem, trial.observation) for trial in trials), strict=False):
         candidates.append(step[0][0])
         losses.append(_loss(problem, trials, [estimate for _, estimate in step]))
         if len(losses) - 1 - int(np.argmin(losses)) >= solver.patience:
             break
     if not losses:
         return Choice(next(solver.path(problem, _nothing(problem)))[0], (), ())
-    knob = candidates[int(np.argmin(losses))] if SOLVERS[name].counts else _refined(candidates, losses)
-    return Choice(knob, tuple(candidates), tuple(losses))
+    weight = candidates[int(np.argmin(losses))] if SOLVERS[name].counts else _refined(candidates, losses)
+    return Choice(weight, tuple(candidates), tuple(losses))
 
 
 def _loss(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor]) -> float:
@@ -94,7 +94,7 @@ def _loss(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor
 
 
 def _refined(candidates: Sequence[float], losses: Sequence[float]) -> float:
-    """The least of a parabola through the best candidate and its neighbours, over the logarithm of the knob."""
+    """The least of a parabola through the best candidate and its neighbours, over the logarithm of the weight."""
     best = int(np.argmin(losses))
     if best in (0, len(losses) - 1):
         return candidates[best]
@@ -113,7 +113,7 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
     parts = [parts[i] for i in sorted(rng.choice(len(parts), min(_TRIALS, len(parts)), replace=False))]
     each = -(-_TRIALS // len(parts))
     for number, (y, observed, gaps) in enumerate(parts):
-        usable = look(problem, y, observed).known
+        usable = observe(problem, y, observed).known
         draw = torch.rand(y.shape, generator=generator(number, Stream.TUNING))
         for index in range(each):
             mask = (draw >= index * _HIDDEN) & (draw < (index + 1) * _HIDDEN)
@@ -121,7 +121,7 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
             image = hide(y, mask, problem.config.masking, generator(number, Stream.TUNING, 1 + index), gaps)
             scored = problem.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
-                yield _Trial(look(problem, image, observed & ~mask), problem.forward.crop(y), scored)
+                yield _Trial(observe(problem, image, observed & ~mask), problem.forward.crop(y), scored)
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
@@ -149,7 +149,7 @@ def _spans(n: int, most: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def _nothing(problem: Problem) -> Given:
+def _nothing(problem: Problem) -> Observation:
     """An image of one PSF's extent, for the candidates alone."""
     zeros = torch.zeros(tuple(2 * r + 3 for r in problem.forward.radius))
-    return Given(zeros, torch.ones_like(zeros, dtype=torch.bool))
+    return Observation(zeros, torch.ones_like(zeros, dtype=torch.bool))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.classical.censored_likelihood import DataTerm
-from ssi_pipeline.inversion.classical.observation import Given
+from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.problem import Problem
 
 _WEIGHTS = tuple(float(w) for w in np.logspace(0.25, -2.0, 10))
@@ -57,16 +57,16 @@ def differences_adjoint(p: Tensor) -> Tensor:
     return out
 
 
-def slopes_of(given: Given) -> Callable[[Tensor], Tensor]:
+def slopes_of(observation: Observation) -> Callable[[Tensor], Tensor]:
     """Return D for a tile, x to D x: the border of the image may be an edge, no difference is taken across it.
 
     The border is that of the smallest box that holds all known pixels. Beyond it the light that reaches the image
     is estimated, but not bound to what is inside: a scene may end there.
     """
     across: list[tuple[int, int]] = []
-    for axis, n in enumerate(given.known.shape):
-        others = [a for a in range(given.known.ndim) if a != axis]
-        (inside,) = torch.nonzero(given.known.sum(others) > 0, as_tuple=True)
+    for axis, n in enumerate(observation.known.shape):
+        others = [a for a in range(observation.known.ndim) if a != axis]
+        (inside,) = torch.nonzero(observation.known.sum(others) > 0, as_tuple=True)
         if len(inside):
             across += [(axis, i) for i in (int(inside[0]) - 1, int(inside[-1])) if 0 <= i < n - 1]
 
@@ -80,16 +80,16 @@ def slopes_of(given: Given) -> Callable[[Tensor], Tensor]:
     return slopes
 
 
-def data_term(problem: Problem, given: Given) -> DataTerm:
+def data_term(problem: Problem, observation: Observation) -> DataTerm:
     """Return the data term of an image, on the pixels that are predicted."""
     crop = problem.forward.crop
-    return DataTerm(crop(given.repaired), crop(given.known), problem.forward.sensor)
+    return DataTerm(crop(observation.repaired), crop(observation.known), problem.forward.sensor)
 
 
-def linear_start(problem: Problem, given: Given) -> Tensor:
+def linear_start(problem: Problem, observation: Observation) -> Tensor:
     """Return the Wiener solution, from which the iterations start."""
     wiener = problem.linear.wiener
-    return wiener(problem.linear.unbias(given.repaired))
+    return wiener(problem.linear.unbias(observation.repaired))
 
 
 def weights(problem: Problem) -> Iterator[float]:

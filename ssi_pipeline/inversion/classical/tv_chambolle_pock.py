@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.classical.iterates import after
-from ssi_pipeline.inversion.classical.observation import Classical, Given
+from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.tv import (
     PATH_ITERATIONS,
     TV_ITERATIONS,
@@ -47,16 +47,18 @@ Iterate = tuple[Tensor, Tensor, Tensor]
 """x, (z) y x; p on the pixels that are predicted; u, its axes first."""
 
 
-def begin(problem: Problem, given: Given) -> Iterate:
+def begin(problem: Problem, observation: Observation) -> Iterate:
     """Return the linear solution, and the duals that fit it."""
-    x = linear_start(problem, given)
-    slope = data_term(problem, given).slope(problem.forward.level(x))
+    x = linear_start(problem, observation)
+    slope = data_term(problem, observation).slope(problem.forward.level(x))
     return x, slope, x.new_zeros((x.ndim, *x.shape))
 
 
-def iterate(problem: Problem, given: Given, weight: float, start: Iterate, corner: float) -> Iterator[Iterate]:
+def iterate(
+    problem: Problem, observation: Observation, weight: float, start: Iterate, corner: float
+) -> Iterator[Iterate]:
     """Yield (x, p, u) after 1, 2, 3, ... iterations, without end; h is Huber's function, |.| for ``corner`` 0."""
-    term, differences = data_term(problem, given), slopes_of(given)
+    term, differences = data_term(problem, observation), slopes_of(observation)
     x, p, u = start
     slope_step = weight / _EDGE
     size = tuple(int(next_fast_len(n, real=True)) for n in x.shape)
@@ -72,17 +74,17 @@ def iterate(problem: Problem, given: Given, weight: float, start: Iterate, corne
         yield x, p, u
 
 
-def solve_tv(problem: Problem, given: Given, weight: float) -> Tensor:
+def solve_tv(problem: Problem, observation: Observation, weight: float) -> Tensor:
     """Return the estimate after ``TV_ITERATIONS``, (z) y x."""
     iterations = TV_ITERATIONS
-    return after(iterate(problem, given, weight, begin(problem, given), corner(problem)), iterations)[0]
+    return after(iterate(problem, observation, weight, begin(problem, observation), corner(problem)), iterations)[0]
 
 
-def tv_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:
+def tv_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate; each starts from the one before."""
-    state = begin(problem, given)
+    state = begin(problem, observation)
     for weight in weights(problem):
-        state = after(iterate(problem, given, weight, state, corner(problem)), PATH_ITERATIONS)
+        state = after(iterate(problem, observation, weight, state, corner(problem)), PATH_ITERATIONS)
         yield weight, state[0]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.classical.iterates import after
-from ssi_pipeline.inversion.classical.observation import Classical, Given
+from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.tv import (
     PATH_ITERATIONS,
     TV_ITERATIONS,
@@ -34,10 +34,10 @@ _LINE_STEPS = 3
 _TINY = 1e-30
 
 
-def descend(problem: Problem, given: Given, weight: float, x: Tensor) -> Iterator[Tensor]:
+def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates, (z) y x, after 1, 2, 3, ... iterations, without end."""
-    forward, term = problem.forward, data_term(problem, given)
-    differences = slopes_of(given)
+    forward, term = problem.forward, data_term(problem, observation)
+    differences = slopes_of(observation)
     level, slopes = forward.level(x), differences(x)
     gradient = direction = torch.zeros_like(x)
     size = 0.0
@@ -60,17 +60,17 @@ def descend(problem: Problem, given: Given, weight: float, x: Tensor) -> Iterato
         yield x
 
 
-def solve_tv_cg(problem: Problem, given: Given, weight: float) -> Tensor:
+def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Tensor:
     """Return the estimate after ``TV_ITERATIONS``, (z) y x."""
-    start = linear_start(problem, given)
-    return after(descend(problem, given, weight, start), TV_ITERATIONS)
+    start = linear_start(problem, observation)
+    return after(descend(problem, observation, weight, start), TV_ITERATIONS)
 
 
-def tv_cg_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:
+def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate."""
-    x = linear_start(problem, given)
+    x = linear_start(problem, observation)
     for weight in weights(problem):
-        x = after(descend(problem, given, weight, x), PATH_ITERATIONS)
+        x = after(descend(problem, observation, weight, x), PATH_ITERATIONS)
         yield weight, x
 
 

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.observation import Classical, Given
+from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.problem import Problem
 
 _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 """Candidates, two per decade, from the smoothest; a parabola through three finds the least loss between them."""
 
 
-def solve_wiener(problem: Problem, given: Given, weight: float) -> Tensor:
+def solve_wiener(problem: Problem, observation: Observation, weight: float) -> Tensor:
     """Return the linear solution, (z) y x; impulses and pixels that were not observed have their repaired value."""
-    return problem.filters(weight)(problem.linear.unbias(given.repaired))
+    return problem.filters(weight)(problem.linear.unbias(observation.repaired))
 
 
-def wiener_path(problem: Problem, given: Given) -> Iterator[tuple[float, Tensor]]:
+def wiener_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate."""
     for weight in _WEIGHTS:
-        yield weight, solve_wiener(problem, given, weight)
+        yield weight, solve_wiener(problem, observation, weight)
 
 
 WIENER = Classical(solve_wiener, wiener_path, patience=17)  # all of them: they cost little

@@ -30,7 +30,6 @@ from ssi_pipeline.inversion.kobayashi2020.forward import PublishedForward
 from ssi_pipeline.inversion.kobayashi2020.network import PublishedUNet
 from ssi_pipeline.inversion.kobayashi2020.training import (
     PublishedTile,
-    Watch,
     apply_published,
     train_published,
 )
@@ -39,10 +38,11 @@ from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_vol
 from ssi_pipeline.inversion.network.precision import published_precision
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution
+from ssi_pipeline.inversion.solver import OnValidation
 
 
 def solve_published(
-    problem: Problem, measurement: Measurement, seed: int, masked: bool = True, watch: Watch | None = None
+    problem: Problem, measurement: Measurement, seed: int, masked: bool = True, watch: OnValidation | None = None
 ) -> Solution:
     """Estimate x in one tile's domain by the published recipe.
 

@@ -18,6 +18,7 @@ from ssi_pipeline.inversion.kobayashi2020.forward import PublishedForward
 from ssi_pipeline.inversion.kobayashi2020.network import PublishedUNet
 from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.measurement import to_tensor
+from ssi_pipeline.inversion.solver import OnValidation
 from ssi_pipeline.methods import PUBLISHED_LEAST_SIDE
 
 _LARGEST_SIDE = 1024
@@ -30,9 +31,6 @@ _PATIENCE = 300
 _RATE_PATIENCE, _RATE_FACTOR = 150, 0.9
 
 _TRACE_EVERY = 25
-
-Watch = Callable[[int, Callable[[], NDArray[np.float32]]], None]
-"""Called after each validation with the steps so far and a function that gives today's estimate (z y x, raw)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def train_published(
     rng: torch.Generator,
     masked: bool,
     low_precision: bool,
-    watch: Watch | None,
+    watch: OnValidation | None,
     estimate: Callable[[], NDArray[np.float32]],
 ) -> tuple[list[tuple[int, float, float]], int]:
     """Train in place and leave the weights of the least validation loss; returns the trace and the steps made.

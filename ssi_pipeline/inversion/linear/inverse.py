@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.linear.wiener import LinearFilter
-from ssi_pipeline.inversion.sensor.clipping_bias import Unbias
+from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class LinearInverse:
     """The part of f that is not trained: impulse repair, the sensor's bias, then the calibrated Wiener filter."""
 
-    def __init__(self, impulses: ImpulseTest, unbias: Unbias, wiener: LinearFilter) -> None:
+    def __init__(self, impulses: ImpulseTest, unbias: ClippingBias, wiener: LinearFilter) -> None:
         self.impulses = impulses
         self.unbias = unbias
         self.wiener = wiener

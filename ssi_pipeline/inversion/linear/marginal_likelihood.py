@@ -22,7 +22,7 @@ _LOWEST = 3
 _LEAST_PIXELS = 256
 
 
-def evidence(image: NDArray[np.floating], psf: NDArray[np.floating]) -> NDArray[np.float64]:
+def marginal_likelihood_of(image: NDArray[np.floating], psf: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the log likelihood of each of ``WEIGHTS`` for one sample; zeros where it is too small to tell.
 
     Parameters

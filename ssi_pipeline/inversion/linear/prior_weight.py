@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, evidence, likeliest_weight
+from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, likeliest_weight, marginal_likelihood_of
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
-from ssi_pipeline.inversion.problem import Problem, Tile, heldout_loss, prepare, with_weight
+from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss, make_tile_tensors, with_weight
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
 
@@ -33,7 +33,9 @@ def tile_weight(problem: Problem, measurement: Measurement) -> float:
     return likeliest_weight(likelihood) if likelihood.any() else problem.calibration.wiener_weight
 
 
-def with_own_weight(problem: Problem, tile: Tile, measurement: Measurement, seed: int) -> tuple[Problem, Tile]:
+def with_own_weight(
+    problem: Problem, tile: TileTensors, measurement: Measurement, seed: int
+) -> tuple[Problem, TileTensors]:
     """Return problem and tile with the tile's own likeliest weight of the linear part.
 
     A weight below the channel's is taken only where it predicts the held-out pixels better: the likelihood can fail.
@@ -42,13 +44,13 @@ def with_own_weight(problem: Problem, tile: Tile, measurement: Measurement, seed
     if weight == channels:
         return problem, tile
     own = with_weight(problem, weight)
-    prepared = prepare(own, measurement, seed)
+    prepared = make_tile_tensors(own, measurement, seed)
     if weight < channels and not _linear_loss(own, prepared) < _linear_loss(problem, tile):
         return problem, tile
     return own, prepared
 
 
-def _linear_loss(problem: Problem, tile: Tile) -> float:
+def _linear_loss(problem: Problem, tile: TileTensors) -> float:
     return heldout_loss(problem, tile, tile.channels[1])
 
 
@@ -63,4 +65,4 @@ def _log_likelihood(sample: Measurement, psf: NDArray[np.float32], impulses: Imp
         level = torch.from_numpy(repaired[gaps.reshape(repaired.shape)])
         drawn = np.random.default_rng(0).standard_normal(level.shape).astype(np.float32)
         repaired[gaps.reshape(repaired.shape)] += impulses.noise.deviation(level).numpy() * drawn
-    return evidence(repaired[observed_box(sample)[-psf.ndim :]], psf)
+    return marginal_likelihood_of(repaired[observed_box(sample)[-psf.ndim :]], psf)

@@ -13,8 +13,8 @@ from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.masking import draw_mask, hide
-from ssi_pipeline.inversion.network.inverse import through
-from ssi_pipeline.inversion.problem import Problem, Tile
+from ssi_pipeline.inversion.network.inverse import compose
+from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.needs import patch_needs
 from ssi_pipeline.physics.forward import ForwardModel
 
@@ -63,7 +63,9 @@ class Batches:
     for each round.
     """
 
-    def __init__(self, problem: Problem, tiles: Sequence[Tile], schedule: Schedule, rng: torch.Generator) -> None:
+    def __init__(
+        self, problem: Problem, tiles: Sequence[TileTensors], schedule: Schedule, rng: torch.Generator
+    ) -> None:
         self._problem, self._tiles, self._rng = problem, tiles, rng
         steps, self._batch = schedule.steps, schedule.batch
         self._most = steps // (_ROUNDS * len(tiles)) if len(tiles) > 1 else steps
@@ -85,7 +87,7 @@ class Batches:
         hidden = problem.forward.crop(torch.stack([self._judged[w] for w in windows]))
         chosen = [flip for flip in self._symmetries if self._random(2)]
         forward = problem.forward.at([tuple(s.start for s in w) for w in windows])
-        return Batch(through(chosen, x), y, hidden, lambda image: through(chosen[::-1], image), forward)
+        return Batch(compose(chosen, x), y, hidden, lambda image: compose(chosen[::-1], image), forward)
 
     def _draw_mask(self) -> None:
         """Hide J and V, then compute everything that f is given from what is left."""

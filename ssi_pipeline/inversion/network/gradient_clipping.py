@@ -17,7 +17,7 @@ _FIRST = 10
 """Steps whose plain mean starts the usual length; they are not limited (the rate is still low)."""
 
 
-class GradientLimit:
+class AdaptiveGradientClip:
     """Shortens gradients longer than twice their running mean; nothing waits for the device."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], device: str) -> None:

@@ -35,7 +35,7 @@ class Inverse(nn.Module):
         return channels[:, 1] + correction
 
 
-def through(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:
+def compose(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:
     """Apply functions one after the other."""
     for function in functions:
         image = function(image)

@@ -14,28 +14,31 @@ from torch import Tensor
 
 from ssi_pipeline.errors import ConfigError, TrainingError
 from ssi_pipeline.inversion.classical.solver import classical
-from ssi_pipeline.inversion.kobayashi2020.training import Watch
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.batches import Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
-from ssi_pipeline.inversion.network.inverse import through
-from ssi_pipeline.inversion.network.training import State, StateWatch, Trained, build_inverse, train
-from ssi_pipeline.inversion.problem import Problem, Tile, apply, heldout_errors, heldout_loss, prepare
+from ssi_pipeline.inversion.network.inverse import compose
+from ssi_pipeline.inversion.network.training import OnState, State, Trained, build_inverse, train
+from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, heldout_errors, heldout_loss, make_tile_tensors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
-from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions
+from ssi_pipeline.inversion.solver import AS_CONFIGURED, OnValidation, SolveOptions
 
 _FEWEST_HELDOUT = 16
 """Held-out pixels without which no training can be judged."""
 
 
-def enough_heldout(tile: Tile) -> bool:
+def enough_heldout(tile: TileTensors) -> bool:
     """Whether there are pixels enough to judge a solution by."""
     return int((tile.heldout & tile.usable).sum()) >= _FEWEST_HELDOUT
 
 
 def solve_by_network(
-    problem: Problem, tile: Tile, seed: int, options: SolveOptions = AS_CONFIGURED, watch: Watch | None = None
+    problem: Problem,
+    tile: TileTensors,
+    seed: int,
+    options: SolveOptions = AS_CONFIGURED,
+    watch: OnValidation | None = None,
 ) -> Solution:
     """Train f on the tile, from ``options.start`` if given; with scope 'shared' apply that model as it is.
 
@@ -69,7 +72,7 @@ def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: in
     seen = [m for m in measurements if not m.is_constant]
     if problem.calibration.empty or not seen:
         raise TrainingError("every tile chosen for shared training is constant: there is nothing to learn from")
-    tiles = [prepare(problem, m, seed + i) for i, m in enumerate(seen)]
+    tiles = [make_tile_tensors(problem, m, seed + i) for i, m in enumerate(seen)]
     tiles = [tile for tile in tiles if enough_heldout(tile)]
     if not tiles:
         raise TrainingError("no tile chosen for shared training has enough observed pixels")
@@ -84,12 +87,12 @@ def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: in
 
 def _attempts(
     problem: Problem,
-    tiles: Sequence[Tile],
+    tiles: Sequence[TileTensors],
     start: State | None,
     schedule: Schedule,
     wiener: float,
     seed: int,
-    watch: StateWatch | None = None,
+    watch: OnState | None = None,
 ) -> tuple[Trained | None, int, str]:
     """Train until an attempt ends better than the Wiener solution; returns it, the attempts made, the last failure."""
     why = ""
@@ -107,7 +110,13 @@ def _attempts(
 
 
 def _train_or_fall_back(
-    problem: Problem, tile: Tile, start: State | None, schedule: Schedule, wiener: float, seed: int, watch: Watch | None
+    problem: Problem,
+    tile: TileTensors,
+    start: State | None,
+    schedule: Schedule,
+    wiener: float,
+    seed: int,
+    watch: OnValidation | None,
 ) -> Solution:
     def with_estimate(step: int, state: State) -> None:
         """Hand on the step and, for who asks for it, the estimate at it."""
@@ -138,7 +147,7 @@ def _train_or_fall_back(
     )
 
 
-def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, model: Model | None) -> Solution:
+def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
     heldout = heldout_loss(problem, tile, _averaged(problem, tile.channels, state))
     return Solution(
         estimate=_network_estimate(problem, tile, state),
@@ -152,7 +161,7 @@ def _apply_shared(problem: Problem, tile: Tile, state: State, wiener: float, mod
     )
 
 
-def _network_estimate(problem: Problem, tile: Tile, state: State) -> NDArray[np.float32]:
+def _network_estimate(problem: Problem, tile: TileTensors, state: State) -> NDArray[np.float32]:
     """Apply f to the whole image: nothing is hidden at inference."""
     return raw_estimate(problem.calibration, _averaged(problem, problem.linear(tile.y), state))
 
@@ -172,5 +181,5 @@ def _averaged(problem: Problem, channels: Tensor, state: State) -> Tensor:
     flips = problem.forward.symmetries if config.training.scope != "shared" else []
     total = torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
-        total += through(chosen[::-1], apply(inverse, through(chosen, channels)))
+        total += compose(chosen[::-1], apply(inverse, compose(chosen, channels)))
     return total.div_(2 ** len(flips))

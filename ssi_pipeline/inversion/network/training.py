@@ -12,9 +12,9 @@ from torch import Tensor
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
-from ssi_pipeline.inversion.network.gradient_clipping import GradientLimit
+from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
 from ssi_pipeline.inversion.network.inverse import Inverse
-from ssi_pipeline.inversion.problem import Problem, Tile, apply, autocast, heldout_errors
+from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, autocast, heldout_errors
 
 _WARM_UP = 0.05
 """Share of the steps over which the rate rises; then it falls along half a cosine."""
@@ -35,7 +35,7 @@ stretch before the rate falls ends no training; a flat one of thousands of steps
 
 State = dict[str, Tensor]
 
-StateWatch = Callable[[int, State], None]
+OnState = Callable[[int, State], None]
 """Called at each validation with the steps so far and the averaged parameters; it must leave both as they are."""
 
 
@@ -54,7 +54,7 @@ class Trained:
     after: float
 
 
-class Keeper:
+class BestState:
     """Keeps the latest parameters that the held-out pixels cannot tell from the best ones.
 
     A few thousand noisy pixels rank states of one training poorly: the least loss is often an early
@@ -79,13 +79,13 @@ class Keeper:
 
 def train(
     problem: Problem,
-    tiles: Sequence[Tile],
+    tiles: Sequence[TileTensors],
     schedule: Schedule,
     seed: int,
     attempt: int,
     start: State | None,
     ceiling: float,
-    watch: StateWatch | None = None,
+    watch: OnState | None = None,
 ) -> Trained:
     """Train f on one or several tiles, by Adam on the masked loss.
 
@@ -102,9 +102,9 @@ def train(
     inverse = build_inverse(problem, rng, start)
     batches = Batches(problem, tiles, schedule, rng)
     optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)
-    limit = GradientLimit(inverse.parameters(), problem.device)
+    limit = AdaptiveGradientClip(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
-    kept = Keeper(average, validate(problem, tiles, inverse, average), ceiling)
+    kept = BestState(average, validate(problem, tiles, inverse, average), ceiling)
     before, trace, running = kept.loss, [(0, math.nan, kept.loss)], torch.zeros((), device=problem.device)
     if watch is not None:
         watch(0, average)
@@ -144,7 +144,7 @@ def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = 
     return inverse.to(problem.device)
 
 
-def validate(problem: Problem, tiles: Sequence[Tile], inverse: Inverse, state: State) -> Tensor:
+def validate(problem: Problem, tiles: Sequence[TileTensors], inverse: Inverse, state: State) -> Tensor:
     """Return the squared errors on the held-out pixels of all tiles with the parameters ``state``; f's are put back."""
     current = _copy(inverse.state_dict())
     inverse.load_state_dict(state)

@@ -22,7 +22,7 @@ _FAR = 8.0
 """Deviations from a limit beyond which clipping changes the mean by nothing that float32 holds."""
 
 
-class Unbias:
+class ClippingBias:
     """Shifts each pixel by what clipping took from, or added to, the mean around it.
 
     With b a Gaussian mean of the image over the plane y x, the result is y + mu^-1(b) - b, mu being the

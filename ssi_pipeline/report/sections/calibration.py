@@ -18,7 +18,7 @@ EXPLAINED = {
     "noise_alpha": "growth of the noise variance per unit of raw intensity (photon noise; camera gain)",
     "impulse_share": "share of pixels that are hot or dead; they are repaired and carry no loss",
     "wiener_weight": "weight of the smoothness prior in the linear solution; larger is smoother",
-    "knob": "weight, or number of iterations, of the solver; chosen by the masked loss unless configured",
+    "weight": "weight, or number of iterations, of the solver; chosen by the masked loss unless configured",
     "minimum": "smallest raw value seen; where it is not negative, the estimate is kept from going below 0",
     "clip_low": "raw level at which the sensor clips dark pixels",
     "clip_high": "raw level at which the sensor saturates",

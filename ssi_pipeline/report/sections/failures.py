@@ -14,9 +14,9 @@ from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number, place
 from ssi_pipeline.results.failure_reasons import without_numbers
-from ssi_pipeline.run.repair.missing import block_place
 from ssi_pipeline.storage.state.ledger import FAILED
 from ssi_pipeline.storage.state.records import Kind, TaskRecord
+from ssi_pipeline.tasks.opening import block_place
 
 _MOST_ROWS = 50
 _MOST_CAUSES = 20

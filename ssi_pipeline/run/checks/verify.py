@@ -18,7 +18,6 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, LockedError, OutputError
 from ssi_pipeline.run.checks.output_checks import refuse_other_output
 from ssi_pipeline.run.repair.damage import ledger_metrics, metadata_damage, other_damage
-from ssi_pipeline.run.repair.missing import block_place
 from ssi_pipeline.run.writer import sole_writer
 from ssi_pipeline.storage.outputs.output import set_status
 from ssi_pipeline.storage.outputs.sink import Sink
@@ -27,7 +26,7 @@ from ssi_pipeline.storage.state.lock import is_locked
 from ssi_pipeline.storage.state.parts import ledger_paths, working_parts
 from ssi_pipeline.storage.state.records import Kind, TaskRecord
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.opening import open_context, task_counts
+from ssi_pipeline.tasks.opening import block_place, open_context, task_counts
 from ssi_pipeline.tasks.write_block import block_digest
 
 _AT_ONCE = 1024

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.outputs.sink import stored_together
 from ssi_pipeline.storage.state.ledger import DONE, WRITTEN, LedgerState
 from ssi_pipeline.storage.state.records import Kind, TaskRecord
 from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.opening import block_place
 
 _THREADS = 32
 """A network file system answers a question for a file's size in about a millisecond, and many at a time."""
@@ -65,12 +65,3 @@ def _stored_sizes(
     for more in map(sizes, parts) if fast else threads.map(sizes, parts):
         found += more
     return np.array(found, np.int64)
-
-
-def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int, Box]:
-    """Return level, t, c and box (z y x) of a written block."""
-    if kind == "stitch":
-        block = context.plan.block(index)
-        return 0, block.t, block.c, block.write
-    coarse = context.pyramid.block(index)
-    return coarse.level, coarse.t, coarse.c, coarse.write

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssi_pipeline.errors import CorruptDataError, OutputError
-from ssi_pipeline.run.repair.missing import block_place
 from ssi_pipeline.storage.atomic import write_bytes
 from ssi_pipeline.storage.outputs.output import OWNER, UNCERTAINTY, has_multiscales, read_fingerprint
 from ssi_pipeline.storage.outputs.sink import Sink
@@ -29,7 +28,7 @@ from ssi_pipeline.storage.outputs.zarr_metadata import (
 from ssi_pipeline.storage.state.ledger import DONE, read_states, records_of
 from ssi_pipeline.storage.state.parts import ledger_paths
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.opening import task_counts
+from ssi_pipeline.tasks.opening import block_place, task_counts
 from ssi_pipeline.tasks.write_block import block_digest
 
 Metadata = Mapping[str, bytes]

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.executors.gpus.sharing import refuse_missing_gpu
 from ssi_pipeline.geometry import TilePlan
-from ssi_pipeline.run.array_join import join, refuse_executor
+from ssi_pipeline.run.array.join import join, refuse_executor
 from ssi_pipeline.run.checks.output_checks import check_output
 from ssi_pipeline.run.outcome import Outcome, describe_outcome
 from ssi_pipeline.run.prepare import prepare

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.results.versions import describe_other_versions
-from ssi_pipeline.run.array_merge import refuse_working, settle_parts
+from ssi_pipeline.run.array.merge import refuse_working, settle_parts
 from ssi_pipeline.run.channels import channels_ready, ready_channels
 from ssi_pipeline.run.checks.input_check import refuse_changed_input
 from ssi_pipeline.run.checks.output_checks import check_output

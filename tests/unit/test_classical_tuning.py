@@ -1,4 +1,4 @@
-"""The knob of a classical solver: chosen without truth near the best, from hidden pixels alone, or as configured."""
+"""The weight of a classical solver: chosen without truth near the best, from hidden pixels alone, or as configured."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from classical_cases import PLAIN, as_measurement, blobs, clipping, config_for, 
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.calibrate import calibrate
-from ssi_pipeline.inversion.classical.registry import CLASSICAL, knob_of
-from ssi_pipeline.inversion.classical.tuning import choose_knob
+from ssi_pipeline.inversion.classical.registry import CLASSICAL, weight_of
+from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
@@ -29,48 +29,48 @@ def test_it_is_near_the_best_that_the_truth_would_choose(name: str, axes: int) -
     truth = blobs((56, 56) if axes == 2 else (10, 24, 24))
     y = measured(truth, psf, sigma=noise).clip(0)
     config = config_for(name, tiling={"dimensions": axes}, **QUIET)
-    choice = choose_knob(build_problem(psf, clipping(noise), config, "cpu"), config.solver, [as_measurement(y)])
+    choice = tune(build_problem(psf, clipping(noise), config, "cpu"), config.solver, [as_measurement(y)])
     problem, given = posed(name, psf, y, clipping(noise))
     inner = tuple(slice(r, -r) for r in problem.forward.radius)
 
-    def error(knob: float) -> float:
-        x = CLASSICAL[name].solve(problem, given, knob).numpy()
+    def error(weight: float) -> float:
+        x = CLASSICAL[name].solve(problem, given, weight).numpy()
         return float(np.mean((x - truth)[inner] ** 2))
 
     assert len(choice.candidates) == len(choice.losses) > 3
     assert all(math.isfinite(loss) for loss in choice.losses)
-    best = min(error(knob) for knob in choice.candidates[:14])
+    best = min(error(weight) for weight in choice.candidates[:14])
     # half a decibel
-    assert error(choice.knob) < 1.12 * best
+    assert error(choice.weight) < 1.12 * best
 
 
 def test_more_noise_wants_a_smoother_estimate() -> None:
     psf, truth = gaussian_psf(), blobs((72, 72))
     for name, sign in (("wiener", 1), ("richardson_lucy", -1), ("tv", 1)):
-        knobs = []
+        weights = []
         for noise in (0.03, 0.2):
             calibration = dataclasses.replace(PLAIN, noise_sigma=noise)
             y = measured(truth, psf, sigma=noise)
-            knobs.append(
-                choose_knob(
+            weights.append(
+                tune(
                     build_problem(psf, calibration, config_for(name, **QUIET), "cpu"),
                     config_for(name, **QUIET).solver,
                     [as_measurement(y)],
-                ).knob
+                ).weight
             )
-        assert sign * knobs[0] < sign * knobs[1]
+        assert sign * weights[0] < sign * weights[1]
 
 
-def test_samples_too_small_to_tell_still_give_a_knob() -> None:
+def test_samples_too_small_to_tell_still_give_a_weight() -> None:
     psf = gaussian_psf()
     for name in SOLVERS:
-        choice = choose_knob(
+        choice = tune(
             build_problem(psf, PLAIN, config_for(name, **QUIET), "cpu"),
             config_for(name, **QUIET).solver,
             [as_measurement(np.ones((6, 6)))],
         )
         assert choice.losses == ()
-        assert choice.knob > 0
+        assert choice.weight > 0
 
 
 def test_it_is_repeatable_and_unobserved_pixels_decide_nothing() -> None:
@@ -79,12 +79,12 @@ def test_it_is_repeatable_and_unobserved_pixels_decide_nothing() -> None:
     observed = np.ones(y.shape, bool)
     observed[:, :30] = False
     config = config_for("tv", **QUIET)
-    assert choose_knob(
+    assert tune(build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, observed)]) == tune(
         build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, observed)]
-    ) == choose_knob(build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, observed)])
-    assert choose_knob(
-        build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, ~observed)]
-    ) != choose_knob(build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, observed)])
+    )
+    assert tune(build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, ~observed)]) != tune(
+        build_problem(psf, PLAIN, config, "cpu"), config.solver, [Measurement(y, observed)]
+    )
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -94,19 +94,19 @@ def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it
     config = config_for(name)
     found = calibrate([sample], psf, config)
     assert (
-        found.knob
-        == choose_knob(
-            build_problem(psf, dataclasses.replace(found, knob=None), config, "cpu"), config.solver, [sample]
-        ).knob
+        found.weight
+        == tune(
+            build_problem(psf, dataclasses.replace(found, weight=None), config, "cpu"), config.solver, [sample]
+        ).weight
     )
     shared, alone = ({"scope": "shared"}, {"select": "network"})
-    assert all(calibrate([sample], psf, config_for("ssi", training=t)).knob is None for t in (shared, alone))
-    rival = calibrate([sample], psf, config_for("ssi")).knob
-    assert rival == calibrate([sample], psf, config_for("tv_cg")).knob
+    assert all(calibrate([sample], psf, config_for("ssi", training=t)).weight is None for t in (shared, alone))
+    rival = calibrate([sample], psf, config_for("ssi")).weight
+    assert rival == calibrate([sample], psf, config_for("tv_cg")).weight
     option: dict[str, Any] = {"iterations": 3} if name == "richardson_lucy" else {"weight": 0.07}
     changed = config_for(name, classical=option)
     calibration = calibrate([sample], psf, changed)
-    assert calibration.knob == next(iter(option.values()))
+    assert calibration.weight == next(iter(option.values()))
     one = solve(build_problem(psf, found, config, "cpu"), sample, 0)
     two = solve(build_problem(psf, calibration, changed, "cpu"), sample, 0)
     assert (one.method, two.method) == (name, name)
@@ -114,7 +114,7 @@ def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it
     assert one.heldout_after is not None
     assert one.heldout_after < 1.1 * two.heldout_after  # type: ignore[operator]
     other = {"weight": 0.07} if name == "richardson_lucy" else {"iterations": 3}
-    assert calibrate([sample], psf, config_for(name, classical=other)).knob == found.knob
+    assert calibrate([sample], psf, config_for(name, classical=other)).weight == found.weight
 
 
 def test_the_likelihood_weight_is_what_a_network_would_be_shown_and_is_solved_with() -> None:
@@ -122,9 +122,9 @@ def test_the_likelihood_weight_is_what_a_network_would_be_shown_and_is_solved_wi
     sample = as_measurement(measured(blobs((64, 64)), psf, sigma=0.1), (0, 4, 4))
     likeliest, loss = (config_for("wiener", classical={"weight": choice}) for choice in ("likelihood", "auto"))
     found = calibrate([sample], psf, likeliest)
-    assert found.knob == calibrate([sample], psf, config_for("ssi")).wiener_weight
-    assert found.knob != calibrate([sample], psf, loss).knob
-    given = config_for("wiener", classical={"weight": found.knob})
+    assert found.weight == calibrate([sample], psf, config_for("ssi")).wiener_weight
+    assert found.weight != calibrate([sample], psf, loss).weight
+    given = config_for("wiener", classical={"weight": found.weight})
     one, two = (
         solve(build_problem(psf, calibrate([sample], psf, c), c, "cpu"), sample, 0).estimate for c in (likeliest, given)
     )
@@ -136,5 +136,5 @@ def test_a_channel_calibrated_for_another_solver_is_refused() -> None:
     y = measured(blobs((40, 40)), psf)
     problem, _ = posed("tv", psf, y)
     with pytest.raises(ConfigError, match="not calibrated for solver: tv"):
-        knob_of(problem, "tv")
-    assert knob_of(problem, "wiener") == PLAIN.wiener_weight  # what a network falls back to
+        weight_of(problem, "tv")
+    assert weight_of(problem, "wiener") == PLAIN.wiener_weight  # what a network falls back to
