@@ -1,6 +1,6 @@
 """A small tile of each solver as a few numbers: they guard the number ``ALGORITHM``.
 
-    python tests/golden_tiles.py       after ``ALGORITHM`` was raised: writes the numbers that belong to it
+    python tests/golden_tiles.py       after ``ALGORITHM`` was raised, or a solver was added: writes its numbers
 
 Bytes differ between processors and versions of torch, so what is kept is statistics, compared with a tolerance.
 """
@@ -75,7 +75,17 @@ def differ(found: dict[str, Any], kept: dict[str, Any]) -> bool:
     return bool(found["method"] != kept["method"] or change > TOLERANCE * kept["scale"])
 
 
-if __name__ == "__main__":
-    tiles = {name: tile_of(name) for name in SOLVERS}
+def record() -> None:
+    """Write the numbers of what is new or changed; those that differ by rounding alone stay."""
+    kept = json.loads(FILE.read_text())
+    found = {name: tile_of(name) for name in SOLVERS}
+    changed = [name for name, tile in found.items() if name in kept["tiles"] and differ(tile, kept["tiles"][name])]
+    if changed and kept["algorithm"] == ALGORITHM:
+        raise SystemExit(f"the results of {', '.join(changed)} changed: raise ALGORITHM first")
+    tiles = {name: tile if name in changed else kept["tiles"].get(name, tile) for name, tile in found.items()}
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(tile)}" for name, tile in tiles.items())
     FILE.write_text(f'{{\n "algorithm": {ALGORITHM},\n "tiles": {{\n{lines}\n }}\n}}\n')
+
+
+if __name__ == "__main__":
+    record()

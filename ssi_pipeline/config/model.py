@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 
 from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.on_end import OnEndConfig
-from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.psf import PsfConfig
 from ssi_pipeline.config.section import (
     NonNegativeInt,
     Section,
@@ -116,7 +116,7 @@ class RunConfig(Section):
         """Folder of the ledger, scratch, models and logs: ``output.state``, or the output's name + '.run'."""
         return self.output.state or self.output.path.with_name(self.output.path.name + ".run")
 
-    def psf_of(self, channel: int) -> FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf | IdentityPsf:
+    def psf_of(self, channel: int) -> PsfConfig:
         """Return the PSF section of a channel, given by its index in the output; one section serves all."""
         return self.psf[channel if len(self.psf) > 1 else 0]
 

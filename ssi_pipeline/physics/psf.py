@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, WidefieldPsf
+from ssi_pipeline.config import GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.gaussian import gaussian_psf
@@ -91,7 +91,7 @@ def psf_values(psf: Psf | None, dimensions: int) -> NDArray[np.float32]:
 
 
 def load_psf(
-    section: FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf | IdentityPsf,
+    section: PsfConfig,
     voxel_size_um: VoxelSize | None,
     dimensions: Literal[2, 3],
 ) -> Psf | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import scale
 import score
+import structure
 import tifffile
 import time_to_quality
 import two_clients
@@ -151,6 +153,16 @@ def test_the_pick_of_two_trainings() -> None:
     bad = {**good, "psnr": 19.0, "heldout_excess": 2.0, "whiteness": 2.0, "r2r_risk": 0.5}
     (line, _) = score.of_two_trainings([{"candidates": [bad, good]}]).lines
     assert line[1:] == ["1 of 1", "0.00", "0.50", "0.00"]
+
+
+def test_structure() -> None:
+    found = structure.main(["--short"])
+    assert found["circles of imports, files in each"] == "0"
+    assert found["copies of a configuration with other values, outside config/"] == "0"
+    assert int(found["options"]) <= 80
+    frames, files = (int(n) for n in re.findall(r"\d+", found["frames from ssi run to the first convolution"]))
+    assert files < frames < 25
+    assert structure.circles({"a": {"b"}, "b": {"a"}, "c": {"a"}}) == [2]
 
 
 def test_scale_with_the_work_left_out() -> None:

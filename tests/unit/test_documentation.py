@@ -5,16 +5,23 @@ from __future__ import annotations
 import ast
 import os
 import re
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
+from classical_cases import PLAIN, blobs, config_for, gaussian_psf, measured
 
 from ssi_pipeline.config import parse_config
+from ssi_pipeline.inversion.classical.observation import Observation
+from ssi_pipeline.inversion.problem import build_problem
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     ROOT / "workflows" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
@@ -53,6 +60,21 @@ def test_the_index_has_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_the_solver_of_contributing_explains_the_image_better_with_each_iteration() -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(source, names)
+    psf = gaussian_psf()
+    problem = build_problem(psf, PLAIN, config_for("wiener", sensor={"impulse_share": 0}), "cpu")
+    image = torch.from_numpy(measured(blobs((48, 48)), psf))
+    observation = Observation(image, torch.ones_like(image, dtype=torch.bool))
+    seen = problem.forward.crop(image)
+    found = [x for _, x in islice(names["LANDWEBER"].path(problem, observation), 5)]
+    losses = [float((problem.forward.level(x) - seen).square().mean()) for x in found]
+    assert losses == sorted(losses, reverse=True)
+    assert torch.equal(names["LANDWEBER"].solve(problem, observation, 5), found[-1])
 
 
 def test_both_examples_of_the_readme_are_one_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,6 @@ LAYERS = (
     ("preview", "benchmark", "cluster"),
     ("demo", "parser", "last_words"),
     ("cli",),
-    ("__main__",),
 )
 """From the bottom up. The package's own __init__ is below all: it has the version and imports nothing."""
 
@@ -106,6 +106,16 @@ def allowed(importer: str, what: str) -> bool:
 def test_every_module_has_a_layer() -> None:
     strangers = sorted({top_of(path) for path in modules()} - RANK.keys() - {"__init__"})
     assert not strangers, f"{strangers}: say in which layer they are, in LAYERS of {__file__}"
+
+
+def test_every_layer_names_what_exists() -> None:
+    assert set(RANK) == {top_of(path) for path in modules()} - {"__init__"}
+
+
+def test_the_picture_of_the_layers_is_this_table() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    boxes = re.findall(r'^    L\d+\["(.*)"\]$', page, re.MULTILINE)
+    assert [tuple(box.split(" · ")) for box in boxes] == list(reversed(LAYERS))
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))

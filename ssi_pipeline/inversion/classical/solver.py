@@ -14,6 +14,7 @@ from ssi_pipeline.inversion.masking import Stream, generator, hide
 from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import SolveOptions, Solver
+from ssi_pipeline.methods import SOLVERS
 
 
 def classical(name: str) -> Solver:
@@ -40,7 +41,7 @@ def classical(name: str) -> Solver:
         return Solution(
             estimate=estimate,
             inference_seconds=time.perf_counter() - started,
-            method=name,
+            method=SOLVERS[name].result,
             heldout_before=after,
             heldout_after=after,
             heldout_wiener=wiener,
