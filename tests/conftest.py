@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read when torch and numpy's BLAS are first imported
+
+# under nohup, SIGHUP would be ignored in all that the tests start too; a handler goes on ignoring it here alone
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # derandomised: the same examples on every machine; no deadline: shared machines pause
 settings.register_profile("bounded", max_examples=60, deadline=None, derandomize=True)
