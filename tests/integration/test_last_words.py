@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -121,18 +120,25 @@ def test_what_stands_in_brackets_is_no_markup(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().out == f"wrote {report}\n"
 
 
+ALL_COMMANDS = """
+import sys
+from ssi_pipeline.cli import main
+
+_, config, preview = sys.argv
+for command in ("plan", "run", "run", "status", "verify", "report"):
+    assert main([command, config]) == 0
+assert main(["preview", config, "--tiles", "1", "--output", preview]) == 0
+"""
+"""In one process: its streams and its arguments are what is asked about, and one import of torch is enough."""
+
+
 def test_a_terminal_that_knows_ascii_alone(tmp_path: Path) -> None:
     """The strictest there is: neither Python's UTF-8 mode nor another locale helps."""
     folder = tmp_path / "µm ☃"
     config = make_run(folder, ramp((1, 64, 96)))
     environment = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX"}
-    commands = [[command, str(config)] for command in ("plan", "run", "run", "status", "verify", "report")]
-    commands.append(["preview", str(config), "--tiles", "1", "--output", str(folder / "p")])
-    # in one process: its streams are what is asked about, and one import of torch is enough
-    each = "import json, sys; from ssi_pipeline.cli import main; assert not any(map(main, json.load(sys.stdin)))"
     done = subprocess.run(
-        [sys.executable, "-c", each],
-        input=json.dumps(commands).encode(),
+        [sys.executable, "-c", ALL_COMMANDS, str(config), str(folder / "p")],
         env={**os.environ, **environment},
         capture_output=True,
         check=False,

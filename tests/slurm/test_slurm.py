@@ -179,15 +179,16 @@ def test_a_killed_client_is_simply_started_again(
 
 
 def test_a_controller_that_does_not_answer_stops_nothing(
-    tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
 ) -> None:
-    client = Client(case(tmp_path, image, executor()), slurm, sleep=2)
+    client = Client(case(tmp_path, image, executor()), slurm, sleep=2, tell=["CUDA_VISIBLE_DEVICES"])
     client.wait_for(lambda: len(client.solved) >= 2)
     slurm.stop_controller()
     client.wait_for(lambda: len(client.solved) >= 8)
     slurm.resume_controller()
     assert client.end() == 0
     assert hashes(tmp_path / "out.zarr") == serial
+    assert {gpu for _, gpu in seen(tmp_path)} == {"-1"}  # jobs on processors see no GPU, whatever SLURM gave them
 
 
 def test_jobs_that_fail_before_their_workers_report_end_the_run_with_their_last_words(
@@ -251,12 +252,6 @@ def test_a_site_that_leaves_the_variable_unset_has_its_gpus_shared_out_all_the_s
     client = Client(config, slurm, sleep=2, tell=["CUDA_VISIBLE_DEVICES"])
     assert client.end() == 0, client.words.read_text()
     assert set(seen(tmp_path)) == {(node, gpu) for node in ("n1", "n2") for gpu in ("0", "1")}
-
-
-def test_jobs_on_processors_see_no_gpu(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
-    client = Client(case(tmp_path, image, executor(), solver="identity"), slurm, sleep=1, tell=["CUDA_VISIBLE_DEVICES"])
-    assert client.end() == 0, client.words.read_text()
-    assert {gpu for _, gpu in seen(tmp_path)} == {"-1"}
 
 
 def test_nodes_whose_torch_has_no_gpu_are_named_and_end_a_run_that_asks_for_one(
