@@ -2,8 +2,8 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
-# test modules that run at the same time; many of them start workers of their own
-JOBS ?= 2
+# test modules that run at the same time, on two cores: some wait for SLURM, a walltime or a network file system
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -20,8 +20,8 @@ help:  ## list the targets
 demo: $(STAMP)  ## solve an embedded example and compare with its truth
 	$(BIN)/ssi demo --output demo-output
 
-test: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+test: $(STAMP)  ## run all tests; SSI_LONG=1 make test: the long form, with more repetitions
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 validators: $(VALIDATORS)/.installed  ## install the libraries with which the tests open our outputs
 

@@ -25,11 +25,16 @@ from ssi_pipeline.benchmark.images import read_truth
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import GaussianPsf, RunConfig, parse_config
 from ssi_pipeline.inversion import solve
+from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.problem import Problem, build_problem
+from ssi_pipeline.inversion.solution import Solution
+from ssi_pipeline.inversion.solver import SolveOptions
 from ssi_pipeline.physics import load_psf
 from ssi_pipeline.quality.alarms import names_of
 from ssi_pipeline.results.finish import tile_metrics
 from ssi_pipeline.run import run
 from ssi_pipeline.tasks.opening import open_context
+from ssi_pipeline.tasks.seeds import seed_for
 
 PICTURES = "camera,hubble_deep_field,gravel,moon,brick"
 """Bright, dark and sparse, textured, of low contrast, regular."""
@@ -72,13 +77,15 @@ def measured(name: str, light: str, side: int, seed: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def wrong_psf(tiles: Sequence[int]) -> Iterator[None]:
-    """Solve the tiles of these places in the order of solving with a PSF ``WIDER`` times as wide."""
+    """Solve these tiles with a PSF ``WIDER`` times as wide, in runs with the seed 0."""
     width = WIDTH * WIDER
     wide = load_psf(GaussianPsf(kind="gaussian", fwhm_px={"y": width, "x": width}), None, 2)
-    solved, count = solve.solve, iter(range(10**9))
+    solved, wrong = solve.solve, {seed_for(0, "solve", index) for index in tiles}
 
-    def sabotaged(measurement: Any, psf: Any, *rest: Any, **options: Any) -> Any:
-        return solved(measurement, wide if next(count) in tiles else psf, *rest, **options)
+    def sabotaged(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:
+        if seed in wrong:  # not the n-th call: a tile that is tried again would shift the others
+            problem = build_problem(wide, problem.calibration, problem.config, problem.device)
+        return solved(problem, measurement, seed, options)
 
     with mock.patch.object(solve, "solve", sabotaged):
         yield

@@ -74,7 +74,7 @@ class Finished:
         return sum(kill.unrecorded for kill in self.kills if kill.victim == "client")
 
 
-def write_case(folder: Path) -> Path:
+def write_case(folder: Path, **training: object) -> Path:
     """Write a noisy, blurred volume of 24 tiles and its configuration; returns the configuration."""
     rng = np.random.default_rng(0)
     points = np.zeros((2, 96, 480))
@@ -88,7 +88,7 @@ def write_case(folder: Path) -> Path:
         "psf": {"kind": "gaussian", "fwhm_px": {"y": 3, "x": 3}},
         "tiling": {"core": {"y": 48, "x": 80}},
         "network": {"width": 4, "levels": 2},
-        "training": {"steps": STEPS, "patch": 32, "batch": 1, "attempts": 1},
+        "training": {"steps": STEPS, "patch": 32, "batch": 1, "attempts": 1, **training},
         "executor": {"kind": "dask", "workers": WORKERS, "memory_gib": 2, "device": "cpu"},
     }
     path = folder / "run.yaml"

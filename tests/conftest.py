@@ -1,15 +1,30 @@
-"""What all tests share: one thread for each numerical library, so that tests do not fight over cores."""
+"""What all tests share: one thread for each numerical library, so that tests do not fight over cores; the long form."""
 
 from __future__ import annotations
 
 import os
+import signal
 
+import pytest
 from hypothesis import settings
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read when torch and numpy's BLAS are first imported
 
+# under nohup, SIGHUP would be ignored in all that the tests start too; a handler goes on ignoring it here alone
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
+
 # derandomised: the same examples on every machine; no deadline: shared machines pause
 settings.register_profile("bounded", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("wide", max_examples=2000, deadline=None)  # pytest --hypothesis-profile=wide
 settings.load_profile("bounded")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of the long form, which repeat a mechanism on other paths, unless SSI_LONG is set."""
+    if os.environ.get("SSI_LONG"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="belongs to the long form: SSI_LONG=1 make test"))

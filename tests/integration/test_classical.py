@@ -33,8 +33,14 @@ def sharpness(image: np.ndarray[Any, Any]) -> float:
     return float(np.abs(np.diff(ndimage.gaussian_filter(image.astype(float), 0.7), axis=-1)).max())
 
 
-@pytest.mark.parametrize("solver", ["wiener", "richardson_lucy", "tv", "tv_cg"])
-@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize(
+    ("solver", "dimensions"),
+    [
+        *((solver, 2) for solver in ("wiener", "richardson_lucy", "tv", "tv_cg")),
+        *((solver, 3) for solver in ("wiener", "richardson_lucy", "tv_cg")),
+        pytest.param("tv", 3, marks=pytest.mark.long),
+    ],
+)
 def test_a_volume_is_solved_in_tiles_with_a_weight_chosen_by_the_masked_loss(
     tmp_path: Path, solver: str, dimensions: int
 ) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf, degrade
+from ssi_pipeline.demo import volume
 from ssi_pipeline.demo.demo import Comparison, prepare_demo, solve_demo
 from ssi_pipeline.demo.picture import save_picture
-from ssi_pipeline.demo.volume import truth
+from ssi_pipeline.demo.volume import _PLANES, truth
 
 
 def test_the_degradation_is_that_of_the_protocol() -> None:
@@ -27,7 +28,11 @@ def test_the_degradation_is_that_of_the_protocol() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ours_is_above_the_input_and_the_best_richardson_lucy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("planes", [("camera",), pytest.param(tuple(_PLANES), marks=pytest.mark.long)])
+def test_ours_is_above_the_input_and_the_best_richardson_lucy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planes: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(volume, "_PLANES", {name: _PLANES[name] for name in planes})
     prepare_demo(tmp_path)
     comparison = solve_demo(tmp_path)
     assert isinstance(comparison, Comparison), comparison

@@ -15,6 +15,8 @@ from kill import hashes
 
 from ssi_pipeline.storage.state.ledger import read_records
 
+pytestmark = pytest.mark.timeout(600)  # whole runs, whose workers start several times
+
 WORKERS = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 
 
@@ -37,7 +39,7 @@ def disturbed(config: Path, **what: Any) -> tuple[int, str]:
         env={**os.environ, **_inject.environment(**what)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr

@@ -34,11 +34,17 @@ def load_benchmark() -> ModuleType:
 
 kill = load_benchmark()
 
+pytestmark = pytest.mark.timeout(600)  # several whole runs each
+
+WORKER_KILLS = 1
+"""benchmarks/kill.py kills ten, in runs of longer tiles."""
+
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], float]:
     """The configuration, the image of a run that nobody disturbs, and the seconds that it takes."""
-    config = kill.write_case(tmp_path_factory.mktemp("kill"))
+    # without the baseline, which takes longer than so short a training; benchmarks/kill.py computes it
+    config = kill.write_case(tmp_path_factory.mktemp("kill"), select="network")
     expected, seconds = kill.undisturbed(config)
     return config, expected, seconds
 
@@ -64,15 +70,22 @@ def test_killed_clients(case: tuple[Path, dict[str, str], float]) -> None:
 @pytest.mark.slow
 def test_killed_workers(case: tuple[Path, dict[str, str], float]) -> None:
     config, expected, _ = case
-    run = kill.kill_workers(config, expected, 2, random.Random(2))
-    assert len(run.kills) == 2
+    run = kill.kill_workers(config, expected, WORKER_KILLS, random.Random(2))
+    assert len(run.kills) == WORKER_KILLS
     assert run.sound
     assert run.same
     assert run.again == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whom", ["SIGINT to all", "SIGTERM to the client", "SIGTERM to all", "SIGHUP to all"])
+@pytest.mark.parametrize(
+    "whom",
+    [
+        "SIGINT to all",
+        "SIGTERM to the client",
+        *(pytest.param(whom, marks=pytest.mark.long) for whom in ("SIGTERM to all", "SIGHUP to all")),
+    ],
+)
 def test_stopped_in_order(case: tuple[Path, dict[str, str], float], whom: str) -> None:
     """Ctrl-C goes to all processes of a job, workers included; so does the SIGTERM of a batch system."""
     config, expected, _ = case

@@ -120,19 +120,32 @@ def test_what_stands_in_brackets_is_no_markup(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().out == f"wrote {report}\n"
 
 
+ALL_COMMANDS = """
+import sys
+from ssi_pipeline.cli import main
+
+_, config, preview = sys.argv
+for command in ("plan", "run", "run", "status", "verify", "report"):
+    assert main([command, config]) == 0
+assert main(["preview", config, "--tiles", "1", "--output", preview]) == 0
+"""
+"""In one process: its streams and its arguments are what is asked about, and one import of torch is enough."""
+
+
 def test_a_terminal_that_knows_ascii_alone(tmp_path: Path) -> None:
     """The strictest there is: neither Python's UTF-8 mode nor another locale helps."""
     folder = tmp_path / "µm ☃"
     config = make_run(folder, ramp((1, 64, 96)))
     environment = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX"}
-    for command in ("plan", "run", "run", "status", "verify", "report", "preview"):
-        options = ["--tiles", "1", "--output", str(folder / "p")] if command == "preview" else []
-        done = subprocess.run(
-            [*SSI, command, str(config), *options], env={**os.environ, **environment}, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert (done.stdout + done.stderr).isascii()
-        assert b"Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_COMMANDS, str(config), str(folder / "p")],
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).isascii()
+    assert b"Traceback" not in done.stderr
     assert b"\\udcc2\\udcb5m" in done.stdout  # bytes of a name that this locale cannot read
 
 
@@ -232,11 +245,13 @@ def test_a_signal_outside_of_a_run_ends_a_command_with_130(tmp_path: Path, numbe
     state = config_of(config).state_path
     ledger = state / "ledger.jsonl"
     ledger.write_bytes(ledger.read_bytes().splitlines(keepends=True)[0])  # there is something to wait for
-    watcher = subprocess.Popen(
-        [*SSI, "status", "--watch", "--every", "0.2", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert watcher.stdout is not None
-    assert watcher.stdout.readline()
-    watcher.send_signal(number)
-    _, error = watcher.communicate(timeout=60)
+    command = [*SSI, "status", "--watch", "--every", "0.2", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline()
+        watcher.send_signal(number)
+        try:
+            _, error = watcher.communicate(timeout=60)
+        finally:
+            watcher.kill()  # one that does not end would be found by a test that comes later
     assert (watcher.returncode, error) == (130, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from builders import TINY, beads, complete, config_of, go, hashes, image_files, level, make_run, records
-from damage import Harm, empty
+from damage import Harm, copied, empty
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion import solve
@@ -47,8 +48,8 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def _one_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _one_goes_wrong() -> Iterator[None]:
     """The first training of a tile believes in a wide PSF; the second does not."""
     solved = solve.solve
 
@@ -59,7 +60,9 @@ def _one_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
             problem = build_problem(psf, problem.calibration, problem.config, problem.device)
         return solved(problem, measurement, seed, options)
 
-    monkeypatch.setattr(solve, "solve", misled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solve, "solve", misled)
+        yield
 
 
 def image() -> np.ndarray:
@@ -70,11 +73,36 @@ def context_of(config: Path) -> Context:
     return driver.prepare(config_of(config)).context
 
 
+def blended(blend: int) -> dict[str, Any]:
+    return {**SETTINGS, "tiling": {"core": 32, "blend": blend}}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, _one_goes_wrong: None) -> dict[int, Path]:
+    """Configurations of complete runs that nobody disturbed, by their blending; to be read, or copied."""
+    configs = {blend: make_run(tmp_path_factory.mktemp("good"), image(), **blended(blend)) for blend in (0, 8)}
+    for config in configs.values():
+        complete(config)
+    return configs
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory, _one_goes_wrong: None) -> dict[int, np.ndarray]:
+    """The images of runs without a second training, by their blending."""
+    folders = {blend: tmp_path_factory.mktemp("plain") for blend in (0, 8)}
+    once = {"training": TINY["training"]}
+    return {b: level(complete(make_run(folder, image(), **{**blended(b), **once}))) for b, folder in folders.items()}
+
+
+def made(config: Path) -> dict[str, str]:
+    return hashes(config_of(config).output.path)
+
+
 @pytest.mark.parametrize("harm", [empty, Path.unlink])
-def test_a_lost_list_is_made_as_it_was(tmp_path: Path, harm: Harm) -> None:
+def test_a_lost_list_is_made_as_it_was(tmp_path: Path, finished: dict[int, Path], harm: Harm) -> None:
     """Not of what came of the second training, after which nothing may stand out any more."""
-    config = make_run(tmp_path, image(), **SETTINGS)
-    good = hashes(complete(config))
+    config = copied(finished[8].parent, tmp_path)
+    good = made(config)
     chosen = config_of(config).state_path / "retrained.json"
     before = chosen.read_bytes()
     assert BAD in json.loads(before)["tiles"]
@@ -85,12 +113,11 @@ def test_a_lost_list_is_made_as_it_was(tmp_path: Path, harm: Harm) -> None:
 
 
 @pytest.mark.parametrize("blend", [0, 8])
-def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(tmp_path: Path, blend: int) -> None:
-    settings = {**SETTINGS, "tiling": {"core": 32, "blend": blend}}
-    plain = make_run(tmp_path / "plain", image(), **{**settings, "training": TINY["training"]})
-    before = level(complete(plain))
-    config = make_run(tmp_path / "again", image(), **settings)
-    after = level(complete(config))
+def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(
+    finished: dict[int, Path], trained_once: dict[int, np.ndarray], blend: int
+) -> None:
+    before, config = trained_once[blend], finished[blend]
+    after = level(config_of(config).output.path)
     chosen = retrained_tiles(context_of(config))
     assert BAD in chosen
     assert len(chosen) <= 2  # a tenth of sixteen
@@ -112,11 +139,10 @@ def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(tmp_path:
 
 @pytest.mark.parametrize(("blend", "after"), [(0, 0), (0, 1), (8, 0), (8, 1), (8, 3)])
 def test_a_kill_between_the_choice_and_the_second_training_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blend: int, after: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: dict[int, Path], blend: int, after: int
 ) -> None:
-    settings = {**SETTINGS, "tiling": {"core": 32, "blend": blend}}
-    good = hashes(complete(make_run(tmp_path / "good", image(), **settings)))
-    config = make_run(tmp_path / "killed", image(), **settings)
+    good = made(finished[blend])
+    config = make_run(tmp_path / "killed", image(), **blended(blend))
     taken_back = RunSession.invalidate
     count = iter(range(10**6))
 
@@ -132,11 +158,10 @@ def test_a_kill_between_the_choice_and_the_second_training_changes_nothing(
     assert verify(config_of(config)).good
 
 
-def test_a_block_that_is_lost_later_comes_back_with_the_same_bytes(tmp_path: Path) -> None:
-    config = make_run(tmp_path, image(), **SETTINGS)
-    made = complete(config)
-    good = hashes(made)
-    for file in image_files(made):
+def test_a_block_that_is_lost_later_comes_back_with_the_same_bytes(tmp_path: Path, finished: dict[int, Path]) -> None:
+    config = copied(finished[8].parent, tmp_path)
+    good = made(config)
+    for file in image_files(config_of(config).output.path):
         file.unlink()
     assert hashes(complete(config)) == good
     last = [r for r in records(config, "solve") if r.index == BAD and r.status == "done"][-1]
@@ -144,9 +169,9 @@ def test_a_block_that_is_lost_later_comes_back_with_the_same_bytes(tmp_path: Pat
 
 
 def test_whatever_happens_to_the_second_training_the_first_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained_once: dict[int, np.ndarray]
 ) -> None:
-    before = level(complete(make_run(tmp_path / "plain", image(), **{**SETTINGS, "training": TINY["training"]})))
+    before = trained_once[8]
     solved = solve.solve
 
     def failing(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:
@@ -163,9 +188,9 @@ def test_whatever_happens_to_the_second_training_the_first_is_kept(
 
 
 def test_a_finish_that_was_killed_while_it_trained_again_goes_on_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: dict[int, Path]
 ) -> None:
-    good = hashes(complete(make_run(tmp_path / "good", image(), **SETTINGS)))
+    good = made(finished[8])
     config = make_run(tmp_path / "parts", image(), **SETTINGS)
     for number in (1, 2):
         run_part(config_of(config), Part(2, number), say=lambda _: None)
@@ -198,10 +223,8 @@ def test_only_tiles_that_were_trained_on_are_chosen_those_with_most_alarms(
     assert retraining.choose_tiles(context) == [3, 9, 20]  # made once
 
 
-def test_a_finished_run_is_not_begun_again(tmp_path: Path) -> None:
-    config = make_run(tmp_path, image(), **SETTINGS)
-    complete(config)
-    assert go(config).computed_tiles == 0
+def test_a_finished_run_is_not_begun_again(tmp_path: Path, finished: dict[int, Path]) -> None:
+    assert go(copied(finished[8].parent, tmp_path)).computed_tiles == 0
 
 
 @pytest.mark.parametrize(

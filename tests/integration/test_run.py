@@ -479,8 +479,15 @@ def corrupt(chunk: Path) -> bytes:
     return whole
 
 
-@pytest.mark.parametrize("executor", [{"kind": "serial"}, pytest.param(DASK, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("blend", [0, 8])
+@pytest.mark.parametrize(
+    ("blend", "executor"),
+    [
+        (0, {"kind": "serial"}),
+        (8, {"kind": "serial"}),
+        pytest.param(0, DASK, marks=[pytest.mark.slow, pytest.mark.long]),
+        pytest.param(8, DASK, marks=pytest.mark.slow),
+    ],
+)
 def test_a_failed_tile_stops_no_other(
     tmp_path: Path, blend: int, executor: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

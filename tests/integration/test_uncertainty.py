@@ -41,10 +41,19 @@ def map_of(output: Path) -> NDArray[np.float32]:
     return level(output / "uncertainty")
 
 
-@pytest.mark.parametrize("blend", [0, 8])
-@pytest.mark.parametrize("solver", ["wiener", "tv_cg", "ssi"])
+@pytest.mark.parametrize(
+    ("solver", "blend"),
+    [
+        ("wiener", 0),
+        ("wiener", 8),
+        ("tv_cg", 0),
+        pytest.param("tv_cg", 8, marks=pytest.mark.long),
+        pytest.param("ssi", 0, marks=pytest.mark.long),
+        ("ssi", 8),
+    ],
+)
 def test_the_map_lies_beside_the_image_and_changes_none_of_it(tmp_path: Path, solver: str, blend: int) -> None:
-    image = beads((2, 64, 70))
+    image = beads((1 if solver == "tv_cg" else 2, 64, 70))
     sections: dict[str, Any] = {"solver": solver, "tiling": {"core": 32, "blend": blend}}
     if solver == "ssi":
         sections |= TINY

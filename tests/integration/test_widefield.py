@@ -15,12 +15,13 @@ STACK = ROOT.parent / "shared" / "data" / "dapi_widefield.tif"
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("select", ["network", pytest.param("best", marks=pytest.mark.long)])
 @pytest.mark.skipif(not STACK.is_file(), reason="the DAPI stack is not beside the repository")
-def test_plan_run_verify_report(tmp_path: Path) -> None:
+def test_plan_run_verify_report(tmp_path: Path, select: str) -> None:
     shutil.copy(STACK, tmp_path / "stack.tif")
     document = yaml.safe_load((ROOT / "workflows" / "widefield-stack.yaml").read_text())
     # the workflow's own geometry and PSF; few steps of a small network, quality is not the question here
-    document["training"] = {"steps": 2, "batch": 1}
+    document["training"] = {"steps": 2, "batch": 1, "select": select}
     document["network"] = {"width": 2, "levels": 2}
     document["executor"] = {"kind": "serial", "device": "cpu"}
     config = tmp_path / "run.yaml"

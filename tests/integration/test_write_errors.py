@@ -24,7 +24,10 @@ def started(config: Path, before: str = "true") -> subprocess.Popen[str]:
 
 def stopped(client: subprocess.Popen[str]) -> str:
     """Wait for the end of a run that had begun and stopped; returns its words."""
-    words = client.communicate(timeout=120)[0]
+    try:
+        words = client.communicate(timeout=240)[0]
+    finally:
+        client.kill()
     assert client.returncode in (1, 3), words
     assert "Traceback" not in words
     assert "stopped: " in words.splitlines()[-1]
