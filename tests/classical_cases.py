@@ -63,7 +63,7 @@ def as_measurement(y: NDArray[np.floating], pad: tuple[int, ...] = (0, 0, 0)) ->
     return Measurement(np.pad(y, width, mode="reflect"), np.pad(np.ones(y.shape, bool), width))
 
 
-def posed(
+def problem_for(
     solver: str, psf: Psf | None, y: NDArray[np.floating], calibration: ChannelCalibration = PLAIN, **sections: Any
 ) -> tuple[Problem, Observation]:
     """Pose the problem of one image (z) y x, all of it observed; impulses are not looked for."""

@@ -52,7 +52,7 @@ def test_another_weight_shares_the_forward_model_and_is_the_problem_built_with_i
     other = with_weight(problem, 0.02)
     assert other.forward is problem.forward
     assert other.objective is problem.objective
-    assert other.linear.unbias is problem.linear.unbias
+    assert other.linear.clipping_bias is problem.linear.clipping_bias
     assert with_weight(problem, 0.02).linear.wiener is other.linear.wiener
     alone = build_problem(psf, dataclasses.replace(PLAIN, wiener_weight=0.02), config, "cpu")
     assert other.calibration == alone.calibration

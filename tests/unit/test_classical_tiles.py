@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from classical_cases import blobs, clipping, config_for, gaussian_psf, measured, posed
+from classical_cases import blobs, clipping, config_for, gaussian_psf, measured, problem_for
 
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.geometry.halo import UNBIAS_RADIUS
@@ -46,7 +46,7 @@ def largest_difference(name: str, weight: float, axes: int, short: int) -> float
     psf, calibration = gaussian_psf(axes), clipping(NOISE)
     shape = (90, 92) if axes == 2 else (32, 64, 64)
     y = measured(blobs(shape), psf, sigma=NOISE).clip(0)
-    problem, observation = posed(name, psf, y, calibration)
+    problem, observation = problem_for(name, psf, y, calibration)
     z, *plane = required_halo(problem.config, psf.radius)
     halo = (z, *(h - short for h in plane))[3 - axes :]
     cut = tuple(slice(n // 8, n - n // 8 + 1) for n in shape)
@@ -68,7 +68,7 @@ def test_an_exact_reach_is_taken_where_it_is_the_smaller_one() -> None:
     assert required_halo(one, radius)[1] < required_halo(auto, radius)[1]
     psf = gaussian_psf()
     y = measured(blobs((80, 80)), psf).clip(0)
-    problem, observation = posed("richardson_lucy", psf, y, classical={"iterations": 1})
+    problem, observation = problem_for("richardson_lucy", psf, y, classical={"iterations": 1})
     halo = required_halo(problem.config, psf.radius)[1]
     whole = CLASSICAL["richardson_lucy"].solve(problem, observation, 1)[10:70, 10:70]
     part = CLASSICAL["richardson_lucy"].solve(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from classical_cases import PLAIN, as_measurement, blobs, clipping, config_for, gaussian_psf, measured, posed
+from classical_cases import PLAIN, as_measurement, blobs, clipping, config_for, gaussian_psf, measured, problem_for
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.calibrate import calibrate
@@ -30,7 +30,7 @@ def test_it_is_near_the_best_that_the_truth_would_choose(name: str, axes: int) -
     y = measured(truth, psf, sigma=noise).clip(0)
     config = config_for(name, tiling={"dimensions": axes}, **QUIET)
     choice = tune(build_problem(psf, clipping(noise), config, "cpu"), config.solver, [as_measurement(y)])
-    problem, given = posed(name, psf, y, clipping(noise))
+    problem, given = problem_for(name, psf, y, clipping(noise))
     inner = tuple(slice(r, -r) for r in problem.forward.radius)
 
     def error(weight: float) -> float:
@@ -134,7 +134,7 @@ def test_the_likelihood_weight_is_what_a_network_would_be_shown_and_is_solved_wi
 def test_a_channel_calibrated_for_another_solver_is_refused() -> None:
     psf = gaussian_psf()
     y = measured(blobs((40, 40)), psf)
-    problem, _ = posed("tv", psf, y)
+    problem, _ = problem_for("tv", psf, y)
     with pytest.raises(ConfigError, match="not calibrated for solver: tv"):
         weight_of(problem, "tv")
     assert weight_of(problem, "wiener") == PLAIN.wiener_weight  # what a network falls back to

@@ -20,7 +20,7 @@ from classical_cases import (
     hyperbola,
     measured,
     objective,
-    posed,
+    problem_for,
 )
 from scipy import ndimage, optimize, signal, stats
 from skimage.restoration import denoise_tv_chambolle
@@ -58,7 +58,7 @@ def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> Non
     least from below: (|y|^2 - |y - D* u|^2) / 2.
     """
     y, weight = measured(blobs(shape), None, sigma=SIGMA), 0.2
-    problem, observation = posed("tv", None, y)
+    problem, observation = problem_for("tv", None, y)
     expected = denoise_tv_chambolle(y.astype(np.float64), weight=weight, eps=1e-12, max_num_iter=1000)
     iterates = primal_dual.iterate(problem, observation, weight, primal_dual.begin(problem, observation), corner=0)
     found, _, dual = next(islice(iterates, 500, None))
@@ -114,7 +114,7 @@ def case(axes: int, clipped: bool) -> tuple[Problem, Observation, np.ndarray, np
     psf = gaussian_psf(axes, skew=0.4)
     y = measured(blobs((20, 21) if axes == 2 else (6, 12, 13)), psf, sigma=SIGMA)
     y = np.maximum(np.round(256 * y) / 256, 0).astype(np.float32) if clipped else y  # the steps of a camera
-    problem, observation = posed("tv", psf, y, clipping(SIGMA) if clipped else PLAIN)
+    problem, observation = problem_for("tv", psf, y, clipping(SIGMA) if clipped else PLAIN)
     kernel = (psf.values if axes == 3 else psf.values[0]).astype(np.float64)
     return problem, observation, y, kernel, 0.0 if clipped else -np.inf
 
@@ -163,7 +163,7 @@ def test_without_a_corner_it_ends_at_the_minimum_of_total_variation() -> None:
 def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
     psf = gaussian_psf()
     y = measured(blobs((30, 30)), psf)
-    problem, observation = posed("tv", psf, y)
+    problem, observation = problem_for("tv", psf, y)
     known, other = observation.known.clone(), observation.repaired.clone()
     known[12:15, 12:15] = False
     other[12:15, 12:15] = 9.0
@@ -191,7 +191,7 @@ def test_a_scene_that_ends_at_the_border_of_the_image_stays_bright_there(solve: 
     blurred = ndimage.convolve(np.ones((24, 26)), psf.values[0].astype(np.float64), mode="constant")
     noisy = blurred + sigma * np.random.default_rng(1).standard_normal(blurred.shape)
     tile = as_measurement(noisy, (0, 4, 4))
-    problem, _ = posed("tv", psf, tile.y[0])
+    problem, _ = problem_for("tv", psf, tile.y[0])
     found = solve(problem, Observation(torch.from_numpy(tile.y[0]), torch.from_numpy(tile.observed[0])), 0.03)[
         4:-4, 4:-4
     ]
@@ -206,5 +206,5 @@ def test_the_number_of_iterations_acts(solve: Solve, monkeypatch: pytest.MonkeyP
     made = []
     for count in (5, 6):
         monkeypatch.setattr(sys.modules[solve.__module__], "TV_ITERATIONS", count)
-        made.append(solve(*posed("tv", psf, y), 0.02))
+        made.append(solve(*problem_for("tv", psf, y), 0.02))
     assert not torch.equal(*made)

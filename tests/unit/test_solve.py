@@ -242,7 +242,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 CONSTANTS: list[tuple[str, float]] = [
-    ("masking.HOLDOUT", 0.1),
+    ("masking.HELDOUT_SHARE", 0.1),
     ("network.training.AVERAGING", 0.5),
     ("network.training.VALIDATE_EVERY", 3),
     ("network.loss.KNEE", 2.0),

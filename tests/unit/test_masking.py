@@ -21,7 +21,7 @@ def test_density_sets_the_share_of_masks() -> None:
 
 def test_holdout_sets_the_share_of_v(monkeypatch: pytest.MonkeyPatch) -> None:
     for share in (0.02, 0.2):
-        monkeypatch.setattr(masking, "HOLDOUT", share)
+        monkeypatch.setattr(masking, "HELDOUT_SHARE", share)
         mask = draw_heldout((200, 200), generator(0))
         assert abs(float(mask.float().mean()) - share) < 0.01
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from test_inversion_solve import config_for, gaussian_psf, scene
 
-from ssi_pipeline.inversion.assess.signal_test import is_blank, lone_impulses
+from ssi_pipeline.inversion.assess.signal_test import is_noise_only, lone_impulses
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.measurement import Measurement
@@ -52,7 +52,7 @@ def measured(kind: str, noise: str, axes: int, seed: int) -> tuple[NDArray[np.fl
 
 def blank_share(kind: str, noise: str, axes: int) -> float:
     tiles = [measured(kind, noise, axes, seed) for seed in range(SEEDS)]
-    return float(np.mean([is_blank(y, np.ones(y.shape, bool), model, psf_of(axes)) for y, model in tiles]))
+    return float(np.mean([is_noise_only(y, np.ones(y.shape, bool), model, psf_of(axes)) for y, model in tiles]))
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -83,10 +83,10 @@ def test_a_wrong_calibration_hides_no_bead(factor: float) -> None:
     psf = psf_of(2)
     for seed in range(SEEDS):
         y, _ = measured("bead 5", "gauss", 2, seed)
-        assert not is_blank(y, np.ones(y.shape, bool), noise, psf)
+        assert not is_noise_only(y, np.ones(y.shape, bool), noise, psf)
     if factor > 1:  # one that is too low by half leaves nothing blank
         y, _ = measured("bead 0", "gauss", 2, 0)
-        assert is_blank(y, np.ones(y.shape, bool), noise, psf)
+        assert is_noise_only(y, np.ones(y.shape, bool), noise, psf)
 
 
 def test_impulses_are_passed_over() -> None:
@@ -96,8 +96,8 @@ def test_impulses_are_passed_over() -> None:
         y[tuple(np.random.default_rng(seed).integers(0, n, 5) for n in y.shape)] += 40
         everywhere = np.ones(y.shape, bool)
         usable = ~ImpulseTest(noise, 3.0, point_source_kappa(psf)).find(torch.from_numpy(y)).numpy()
-        assert not is_blank(y, everywhere, noise, psf)
-        blanks += is_blank(y, everywhere & ~lone_impulses(y, everywhere, usable, noise), noise, psf)
+        assert not is_noise_only(y, everywhere, noise, psf)
+        blanks += is_noise_only(y, everywhere & ~lone_impulses(y, everywhere, usable, noise), noise, psf)
     # of five impulses one in 20 counts each: 0.77 of the tiles, fewer than half by chance in 2 of 1000
     assert blanks >= SEEDS / 2
 
@@ -107,10 +107,10 @@ def test_holes_are_passed_over_and_few_pixels_tell_nothing() -> None:
     y, _ = measured("bead 0", "gauss", 2, 1)
     usable = np.ones(y.shape, bool)
     y[:, :50], usable[:, :50] = 1e6, False
-    assert is_blank(y, usable, noise, psf)
+    assert is_noise_only(y, usable, noise, psf)
     usable[5:] = False
     usable[:, 90:] = False
-    assert not is_blank(y, usable, noise, psf)
+    assert not is_noise_only(y, usable, noise, psf)
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -121,7 +121,7 @@ def test_a_bead_that_passes_for_impulses_is_not_left_out(noise: str, axes: int) 
         y, model = measured("bead 5", noise, axes, seed)
         everywhere = np.ones(y.shape, bool)
         usable = ~ImpulseTest(model, 3.0, point_source_kappa(psf)).find(torch.from_numpy(y)).numpy()
-        blanks += is_blank(y, everywhere & ~lone_impulses(y, everywhere, usable, model), model, psf)
+        blanks += is_noise_only(y, everywhere & ~lone_impulses(y, everywhere, usable, model), model, psf)
     assert blanks == 0
 
 
@@ -146,7 +146,7 @@ def test_a_blank_tile_takes_the_linear_solution_without_training(monkeypatch: py
     assert full.attempts > 0
     linear = solve(build_problem(psf, calibrated(psf), config_for(solver="wiener"), "cpu"), emptiness(), 0)
     assert linear.method == "wiener"
-    monkeypatch.setattr("ssi_pipeline.inversion.solve.tile_is_blank", lambda *_: False)
+    monkeypatch.setattr("ssi_pipeline.inversion.solve.tile_is_noise_only", lambda *_: False)
     assert solve(build_problem(psf, calibrated(psf), config_for(), "cpu"), emptiness(), 0).attempts > 0
 
 

@@ -23,7 +23,7 @@ def test_watching_changes_nothing_and_shows_the_estimates() -> None:
     def watch(step: int, estimate: Callable[[], NDArray[np.float32]]) -> None:
         seen[step] = estimate()
 
-    watched, alone = solve_by_network(problem, tile, 1, watch=watch), solve_by_network(problem, tile, 1)
+    watched, alone = solve_by_network(problem, tile, 1, on_validation=watch), solve_by_network(problem, tile, 1)
     assert watched.method == "network"
     assert list(seen) == [step for step, _, _ in watched.trace]
     np.testing.assert_array_equal(watched.estimate, alone.estimate)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, likeliest_weight, marginal_likelihood_of
+from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_likelihood_of, maximum_likelihood_weight
 from ssi_pipeline.inversion.linear.wiener import LinearFilter, filter_radius, reflect_pad, wiener_kernel
 
 
@@ -73,7 +73,7 @@ def test_the_likeliest_weight_grows_with_the_noise_and_is_near_the_best(axes: in
     weights = []
     for sigma in (0.01, 0.1):
         y = ndimage.convolve(x, psf.astype(np.float64), mode="reflect") + sigma * rng.standard_normal(shape)
-        weight = likeliest_weight(marginal_likelihood_of(y, psf))
+        weight = maximum_likelihood_weight(marginal_likelihood_of(y, psf))
         weights.append(weight)
 
         def error(w: float, y: np.ndarray = y) -> float:
@@ -86,4 +86,4 @@ def test_the_likeliest_weight_grows_with_the_noise_and_is_near_the_best(axes: in
 
 def test_too_small_a_sample_says_nothing() -> None:
     assert not marginal_likelihood_of(np.ones((3, 3)), gaussian(1.5, 2)).any()
-    assert likeliest_weight(np.zeros(len(WEIGHTS))) == 1.0
+    assert maximum_likelihood_weight(np.zeros(len(WEIGHTS))) == 1.0
