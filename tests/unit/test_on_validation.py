@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from test_inversion_solve import config_for, gaussian_psf, scene
+from test_solve import config_for, gaussian_psf, scene
 
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.network.solver import solve_by_network

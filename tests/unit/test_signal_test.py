@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from test_inversion_solve import config_for, gaussian_psf, scene
+from test_solve import config_for, gaussian_psf, scene
 
 from ssi_pipeline.inversion.assess.signal_test import is_noise_only, lone_impulses
 from ssi_pipeline.inversion.calibrate import calibrate
