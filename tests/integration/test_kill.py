@@ -1,4 +1,4 @@
-"""Kill clients and workers, stop runs as a terminal or a batch system does; nothing may be lost."""
+"""Kill clients and workers, interrupt runs as a terminal or a batch system does: nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever ends a command: a reason for its user, a status for a script, no traceback."""
+"""Every command that fails prints a reason, returns a status, and shows no traceback."""
 
 from __future__ import annotations
 

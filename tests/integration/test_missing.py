@@ -1,4 +1,4 @@
-"""Blocks whose files are gone are found in portions, with threads and without."""
+"""Missing blocks are found in portions, with and without threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs with NaN: restored from the rest where there is a rest, refused where there is none."""
+"""Inputs with NaN: interpolated where possible, otherwise refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is the user's is neither replaced nor removed, and an output has one writer, wherever it is started from."""
+"""Files of the user are neither replaced nor removed, and an output has one writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of one run, with nothing between them but the files: together they make what one run makes, to the byte."""
+"""Array tasks share only files: together they write the same bytes as a single run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small damaged files of a run whose data are all there: made again by the next start, named by verify and report."""
+"""Damaged small files of a complete run: repaired by the next start, reported by verify and report."""
 
 from __future__ import annotations
 

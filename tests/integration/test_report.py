@@ -1,4 +1,4 @@
-"""The report of real runs, read back as a browser would."""
+"""The report of real runs, parsed as a browser would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: it loads without a complaint, and the selector selects."""
+"""The report in a real browser: it loads without errors, and its controls work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a resume relies on: every point between two lines of the ledger, and every file of the state folder."""
+"""Resume from every point between two ledger lines, and with every file of the state folder missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles that stand out are trained once more at the end; the better solution is kept, whatever happens meanwhile."""
+"""Flagged tiles are retrained at the end, and the better solution is kept, also across interruptions."""
 
 from __future__ import annotations
 

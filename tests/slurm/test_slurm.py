@@ -1,4 +1,4 @@
-"""`ssi run` on a real SLURM: its own output, whatever happens to its jobs."""
+"""`ssi run` on a real SLURM: byte-identical output, whatever happens to its jobs."""
 
 from __future__ import annotations
 

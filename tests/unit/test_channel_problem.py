@@ -1,4 +1,4 @@
-"""A channel's problem is built once per worker, and another weight costs no more than its filter."""
+"""A channel's problem is built once per worker; another weight only costs its filter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTHING: Any = None
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Channels whose problem was built, in order."""
+    """Record the channels whose problem is built, in order."""
     channels: list[int] = []
 
     def build(self: Context, c: int) -> object:

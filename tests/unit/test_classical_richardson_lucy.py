@@ -1,4 +1,4 @@
-"""Richardson-Lucy: scikit-image's in the interior, and with a sensor the fixed point that it should have."""
+"""Richardson-Lucy: agreement with scikit-image in the interior, and the fixed point with a clipping sensor."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_the_intensity_of_the_start_does_not_matter(monkeypatch: pytest.MonkeyPa
     first = next(iterates(problem, given))
     monkeypatch.setattr("ssi_pipeline.inversion.classical.richardson_lucy._START", 3.0)
     second = next(iterates(problem, given))
-    # not the outermost pixels, which no measured one tells of
+    # except the outermost pixels, which no measured one depends on
     torch.testing.assert_close(first[4:-4, 4:-4], second[4:-4, 4:-4], rtol=1e-4, atol=1e-5)
 
 
 def test_the_fixed_point_predicts_what_the_sensor_reports() -> None:
-    """Noise-free reports mu(g x) of a clipping sensor: the iterations approach them, the plain ones a grey x."""
+    """Noise-free reports mu(g x) of a clipping sensor: with the sensor iterations converge to them, without to a grey x."""
     psf, calibration = gaussian_psf(), clipping(0.1)
     truth = blobs((48, 48))
     sensor = calibration.sensor
@@ -72,12 +72,12 @@ def test_data_below_zero_are_taken_above_their_minimum() -> None:
     assert dark_level(problem_for("richardson_lucy", psf, y, camera, sensor={"offset": 90.0})[0]) == 20.0
     found = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y, calibration), 10).numpy()
     above = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y - y.min()), 10).numpy() + y.min()
-    # the start differs, which rounding sees, and the outermost pixels, of which no measured one tells
+    # the start differs, which affects rounding, and the outermost pixels, which no measured one depends on
     np.testing.assert_allclose(found[4:-4, 4:-4], above[4:-4, 4:-4], atol=1e-3)
 
 
 def test_pixels_that_give_no_light_keep_the_start() -> None:
-    """A PSF whose corner is empty: what only the corner would see has no share in any measured pixel."""
+    """A PSF with an empty corner: pixels that only this corner covers contribute to no measured pixel."""
     psf = gaussian_psf()
     values = psf.values.copy()
     values[0, :2, :2] = 0

@@ -1,4 +1,4 @@
-"""A sensor that clips: its likelihood, its inverse, and what knowing it is worth to each solver."""
+"""A clipping sensor: its likelihood, its inverse, and the gain of modelling it for each solver."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_without_limits_it_is_least_squares_and_unknown_pixels_do_not_count() ->
     assert term.value(z) == pytest.approx(float((z - y)[known].square().sum() / 2), rel=1e-5)
 
 
-def test_unbiasing_is_the_identity_without_clipping_and_looks_at_its_image_alone() -> None:
+def test_the_bias_correction_is_the_identity_without_clipping() -> None:
     psf = gaussian_psf()
     y = measured(blobs((40, 40)), psf, sigma=0.1)
     problem, given = problem_for("wiener", psf, y)
@@ -81,7 +81,7 @@ def test_unbiasing_is_the_identity_without_clipping_and_looks_at_its_image_alone
 
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize(("name", "weight"), [("wiener", 0.3), ("richardson_lucy", 6), ("tv", 0.03), ("tv_cg", 0.03)])
-def test_a_clipped_background_is_restored_darker_by_who_knows_the_sensor(name: str, weight: float, axes: int) -> None:
+def test_modelling_the_sensor_restores_a_darker_clipped_background(name: str, weight: float, axes: int) -> None:
     psf = gaussian_psf(axes)
     truth = blobs((64, 64) if axes == 2 else (16, 40, 40), scale=6.0)
     dark = ndimage.binary_erosion(truth == 0, iterations=3)  # further from anything bright than the PSF blurs

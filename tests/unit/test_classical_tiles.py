@@ -1,4 +1,4 @@
-"""Classical solvers in tiles: how far the result in a tile's core is from that on the whole."""
+"""Classical solvers in tiles: difference of a tile's core from the result on the whole volume."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ GIB = 2**30
 NOISE = 0.1
 
 FLOAT32 = 1e-5
-"""Rounding, in units of the noise: eight units in the last place of estimates of about 1. Measured: 5e-6 with the halo
-that is required, 1.7e-5 and more with one that is 6 pixels short."""
+"""Rounding in units of the noise: eight units in the last place of estimates of about 1. Measured: 5e-6 with the
+required halo, 1.7e-5 and more with a halo that is 6 pixels smaller."""
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -30,19 +30,19 @@ that is required, 1.7e-5 and more with one that is 6 pixels short."""
 def test_a_tile_s_core_is_that_of_the_whole(name: str, weight: float, tolerance: float, axes: int) -> None:
     """Tolerances in units of the noise.
 
-    The Wiener filter's reach is finite, that of the correction for a clipping sensor included: only rounding is left.
-    Total variation flattens regions of any size, and its iterations end before the minimum.
+    The Wiener filter and the correction of the clipping bias have a finite reach: the difference is rounding. Total
+    variation flattens regions of any size, and its iterations stop before the minimum.
     """
     assert largest_difference(name, weight, axes, 0) < tolerance
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_a_halo_without_the_reach_of_the_sensor_s_correction_is_told_apart_from_rounding(axes: int) -> None:
+def test_a_halo_without_the_reach_of_the_bias_correction_is_too_small(axes: int) -> None:
     assert largest_difference("wiener", 0.5, axes, UNBIAS_RADIUS) > 1.5 * FLOAT32
 
 
 def largest_difference(name: str, weight: float, axes: int, short: int) -> float:
-    """In a tile's core, to the whole, in units of the noise; ``short``: pixels y x that the halo lacks."""
+    """Return the largest difference of a core from the whole in units of the noise; the halo lacks ``short`` pixels."""
     psf, calibration = gaussian_psf(axes), clipping(NOISE)
     shape = (90, 92) if axes == 2 else (32, 64, 64)
     y = measured(blobs(shape), psf, sigma=NOISE).clip(0)

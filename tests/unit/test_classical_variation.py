@@ -1,4 +1,4 @@
-"""Total variation: the minimisers that independent programs find."""
+"""Total variation: agreement with the minimisers of independent programs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_adjoint_of_the_differences(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("shape", [(30, 34), (8, 12, 14)])
 def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> None:
-    """Both are as near to the minimum x* as their duality gaps say.
+    """Both results are as close to the minimum x* as their duality gaps guarantee.
 
     The objective E is 1-strongly convex, so |x - x*|^2 <= 2 (E(x) - least), and any u with |u| <= weight bounds the
     least from below: (|y|^2 - |y - D* u|^2) / 2.
@@ -80,8 +80,7 @@ def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> Non
 def reference(
     y: np.ndarray, psf: np.ndarray, weight: float, low: float, smoothing: float = 0.0, corner: float = 0.0
 ) -> float:
-    """The least objective for a hyperbola or for Huber's function, by L-BFGS in float64, convolution and likelihood
-    its own."""
+    """Return the least objective for a hyperbola or Huber's function, by an independent L-BFGS in float64."""
     shape = y.shape
     inner = tuple(slice(n // 2, -(n // 2)) for n in psf.shape)
     seen, clipped = y[inner].astype(np.float64), y[inner] <= low
@@ -160,7 +159,7 @@ def test_without_a_corner_it_ends_at_the_minimum_of_total_variation() -> None:
     assert found < least * 1.0005
 
 
-def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
+def test_values_of_unobserved_pixels_are_ignored() -> None:
     psf = gaussian_psf()
     y = measured(blobs((30, 30)), psf)
     problem, observation = problem_for("tv", psf, y)
@@ -186,7 +185,7 @@ def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
 
 @pytest.mark.parametrize("solve", [primal_dual.solve_tv, conjugate.solve_tv_cg])
 def test_a_scene_that_ends_at_the_border_of_the_image_stays_bright_there(solve: Solve) -> None:
-    """Nothing is outside, the margin was not observed: bound to it, the outermost pixels lost 0.38."""
+    """The unobserved margin is empty: with a penalty on the step across the border, the outermost pixels lost 0.38."""
     psf, sigma = gaussian_psf(), 0.05
     blurred = ndimage.convolve(np.ones((24, 26)), psf.values[0].astype(np.float64), mode="constant")
     noisy = blurred + sigma * np.random.default_rng(1).standard_normal(blurred.shape)

@@ -1,4 +1,4 @@
-"""The Wiener solver: scikit-image's in the interior, and an image that can be solved by hand."""
+"""The Wiener solver: agreement with scikit-image in the interior, and with closed forms."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_it_agrees_with_scikit_image_in_the_interior(axes: int) -> None:
 
 
 def test_a_standing_wave_is_scaled_as_computed_by_hand() -> None:
-    """cos(k x) with antinodes at both ends continues itself by reflection: an eigenfunction."""
+    """cos(k x) with antinodes at both ends equals its reflection: an eigenfunction."""
     psf = gaussian_psf(sigma=0.8)
     n, periods = 61, 6
     k = np.pi * periods / (n - 1)
@@ -48,7 +48,7 @@ def test_a_standing_wave_is_scaled_as_computed_by_hand() -> None:
 
 
 def test_the_response_to_a_point_has_the_spectrum_of_the_formula() -> None:
-    """conj(H) / (|H|^2 + weight |L|^2), but for what the taper cuts off."""
+    """conj(H) / (|H|^2 + weight |L|^2), except for the taper."""
     psf = gaussian_psf(sigma=0.8)
     y = np.zeros((65, 65), np.float32)
     y[32, 32] = 1

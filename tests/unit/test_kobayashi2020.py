@@ -1,4 +1,4 @@
-"""The published recipe, kept to the letter."""
+"""The published recipe agrees with its publication in every constant."""
 
 from __future__ import annotations
 

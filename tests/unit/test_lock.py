@@ -1,4 +1,4 @@
-"""The lease: who may take it over, and that its former holder notices. Real processes, real signals, real files."""
+"""The lease: takeover, and detection by the former holder, with real processes, signals and files."""
 
 from __future__ import annotations
 

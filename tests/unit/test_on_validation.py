@@ -1,4 +1,4 @@
-"""A training that is watched is the same training, and what the watcher is shown is what would be returned."""
+"""The callback of validations does not change a training, and receives the estimates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssi_pipeline.inversion.network.solver import solve_by_network
 from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
 
 
-def test_watching_changes_nothing_and_shows_the_estimates() -> None:
+def test_the_callback_changes_nothing_and_receives_the_estimates() -> None:
     psf, config = gaussian_psf(), config_for()
     measurement, _ = scene((1, 72, 64), psf)
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")

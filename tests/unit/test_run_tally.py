@@ -1,4 +1,4 @@
-"""What is counted of a ledger, and how it is shown."""
+"""Counts of a ledger, and their display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system says becomes a sentence with the file and what to do; nothing on the way out replaces the reason."""
+"""System errors become a sentence with the file and the next step, and cleanup never hides the cause."""
 
 from __future__ import annotations
 

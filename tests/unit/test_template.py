@@ -1,4 +1,4 @@
-"""The commented configuration of `ssi init` parses, is complete, and shows the defaults of today."""
+"""The commented configuration of `ssi init` parses, is complete, and shows the current defaults."""
 
 from __future__ import annotations
 

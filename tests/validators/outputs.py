@@ -1,4 +1,4 @@
-"""Every kind of output, made by real runs: two versions of OME-Zarr, all axes, dtypes, channels, uncertainty."""
+"""Outputs of every kind from real runs: two versions of OME-Zarr, all axes, dtypes, channels, uncertainty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of output opens in the libraries that people read OME-Zarr with; they have an environment of their own."""
+"""Outputs of every kind open in the common OME-Zarr libraries, which have an environment of their own."""
 
 from __future__ import annotations
 
