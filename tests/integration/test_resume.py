@@ -1,4 +1,4 @@
-"""Resume from every point between two ledger lines, and with every file of the state folder missing."""
+"""Resume from every point between two ledger lines, and from every file of the state folder."""
 
 from __future__ import annotations
 

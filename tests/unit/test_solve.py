@@ -307,8 +307,8 @@ def test_the_estimate_is_averaged_over_the_symmetries_of_the_psf(monkeypatch: py
             compose(chosen[::-1], apply(inverse, compose(chosen, make_tile_tensors(problem, measurement, 1).channels)))
             for chosen in (list(c) for n in range(len(flips) + 1) for c in itertools.combinations(flips, n))
         ]
-        expected = heldout_loss(problem, make_tile_tensors(problem, measurement, 1), torch.stack(heldout).mean(0))
-        assert found.heldout_after == pytest.approx(expected, rel=1e-5)  # of the returned estimate
+        loss = heldout_loss(problem, make_tile_tensors(problem, measurement, 1), torch.stack(heldout).mean(0))
+        assert found.heldout_after == pytest.approx(loss, rel=1e-5)  # of the returned estimate
         # float32 through two filters and a network, on values up to SCALE
         np.testing.assert_allclose(found.estimate[0], expected, rtol=0, atol=1e-4 * SCALE)
     assert not np.array_equal(estimates[True], estimates[False])
