@@ -40,7 +40,7 @@ def test_the_intensity_of_the_start_does_not_matter(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_fixed_point_predicts_what_the_sensor_reports() -> None:
-    """Noise-free reports mu(g x) of a clipping sensor: iterations with the sensor converge to them, plain ones to grey."""
+    """Noise-free reports mu(g x) of a clipping sensor: iterations with the sensor converge to them."""
     psf, calibration = gaussian_psf(), clipping(0.1)
     truth = blobs((48, 48))
     sensor = calibration.sensor
