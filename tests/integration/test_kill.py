@@ -37,7 +37,7 @@ kill = load_benchmark()
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], float]:
-    """The configuration, the image of a run that nobody disturbs, and the seconds that it takes."""
+    """Return the configuration, the image of an undisturbed run, and its duration in seconds."""
     config = kill.write_case(tmp_path_factory.mktemp("kill"))
     expected, seconds = kill.undisturbed(config)
     return config, expected, seconds

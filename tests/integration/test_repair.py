@@ -42,7 +42,7 @@ METADATA = {
 
 
 def document_of(path: Path) -> Any:
-    """Read a JSON file; where the input lay when it was written is no matter."""
+    """Read a JSON file, without the path of the input."""
     document = json.loads(path.read_bytes())
     attributes = document.get("attributes", document)
     if "ssi_pipeline" in attributes:

@@ -72,7 +72,7 @@ def context_of(config: Path) -> Context:
 
 @pytest.mark.parametrize("harm", [empty, Path.unlink])
 def test_a_lost_list_is_made_as_it_was(tmp_path: Path, harm: Harm) -> None:
-    """Not of what came of the second training, after which nothing may stand out any more."""
+    """Not of the second training, after which no tile may be flagged."""
     config = make_run(tmp_path, image(), **SETTINGS)
     good = hashes(complete(config))
     chosen = config_of(config).state_path / "retrained.json"

@@ -44,7 +44,7 @@ try:
 except Exception as error:
     print("refused")
 """
-"""Somebody else, who tries to run code on the run's cluster."""
+"""Another client, which tries to run code on the run's cluster."""
 
 
 @pytest.fixture(scope="module")
