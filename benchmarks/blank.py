@@ -22,7 +22,7 @@ from scipy import signal
 from ssi_pipeline.benchmark.methods import configuration
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.inversion.assess.signal_test import is_blank, lone_impulses, tile_is_blank
+from ssi_pipeline.inversion.assess.signal_test import is_noise_only, lone_impulses, tile_is_noise_only
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
@@ -96,7 +96,7 @@ def blanks(kind: str, noise: str, shape: tuple[int, ...], tiles: int) -> int:
         usable = ~impulses.find(torch.from_numpy(y)).numpy()
         everywhere = np.ones(shape, bool)
         without = everywhere & ~lone_impulses(y, everywhere, usable, sensor)
-        found += any(is_blank(y, use, sensor, psf) for use in (everywhere, without))
+        found += any(is_noise_only(y, use, sensor, psf) for use in (everywhere, without))
     return found
 
 
@@ -110,7 +110,7 @@ def of_stack(path: Path, shape: tuple[int, ...]) -> Row:
         box = tuple(slice(a * s, (a + 1) * s) for a, s in zip(start, shape, strict=True))
         tiles.append(Measurement(stack[box], np.ones(shape, bool)))
     problem = build_problem(psf, calibrate(tiles[:: max(1, len(tiles) // _SAMPLES)], psf, config), config, "cpu")
-    found = sum(tile_is_blank(problem, make_tile_tensors(problem, t, 0)) for t in tiles if not t.is_constant)
+    found = sum(tile_is_noise_only(problem, make_tile_tensors(problem, t, 0)) for t in tiles if not t.is_constant)
     return {"tiles": len(tiles), "blank": found, "constant": sum(t.is_constant for t in tiles)}
 
 

@@ -29,7 +29,7 @@ from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
-from ssi_pipeline.inversion.classical.iterates import after
+from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.classical.tv import PATH_ITERATIONS, corner, linear_start
@@ -71,10 +71,10 @@ def walk(
     )
     for weight in weights:
         if solver == "tv":
-            state = after(primal_dual.iterate(problem, observation, weight, state, corner(problem)), iterations)
+            state = nth_iterate(primal_dual.iterate(problem, observation, weight, state, corner(problem)), iterations)
             x = state[0]
         else:
-            x = after(descend(problem, observation, weight, x), iterations)
+            x = nth_iterate(descend(problem, observation, weight, x), iterations)
         iterations = PATH_ITERATIONS
         yield weight, x
 

@@ -83,9 +83,8 @@ def train(truth: np.ndarray, method: str, seed: int, every: int, changes: Sequen
 
     recorder = Recorder(score, every if method == "ssi_published" else 1, tell)
     if method == "ssi_published":
-        found = solve_published(
-            build_problem(psf, calibrate([posed], psf, config), config, "cpu"), posed, seed, watch=recorder.watch
-        )
+        problem = build_problem(psf, calibrate([posed], psf, config), config, "cpu")
+        found = solve_published(problem, posed, seed, on_validation=recorder.watch)
     else:
 
         def watched(problem: Problem, tile: TileTensors, seed: int, options: SolveOptions) -> Solution:

@@ -62,7 +62,7 @@ def measure(truth: np.ndarray, config: RunConfig) -> Row:
     calibration = calibrate([posed], psf, config)
     started = time.process_time()
     found = solve(
-        build_problem(psf, calibration, config, "cpu"), posed, 0, SolveOptions(judged=(slice(0, 1), *inside[1:]))
+        build_problem(psf, calibration, config, "cpu"), posed, 0, SolveOptions(scored_region=(slice(0, 1), *inside[1:]))
     )
     seconds = time.process_time() - started
     if found.uncertainty is None or found.invert is None:

@@ -1,7 +1,7 @@
-"""Every solver as one row, and every way in which a tile can come about: what all other modules ask.
+"""The table of solvers and the table of results: one row each, free of torch.
 
-A row is data alone, so that plans, reports and status read it without torch. To add a solver: write its file, its row
-here, and its line in the configuration's template; no other module knows solvers by name (CONTRIBUTING.md).
+Rows are plain data, so that plan, report and status read them without importing torch. To add a solver: write its file,
+its row here and its line in the configuration template (CONTRIBUTING.md). No other module branches on a solver's name.
 """
 
 from __future__ import annotations
@@ -11,49 +11,51 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Reach = Literal["nothing", "wiener", "iterates", "network", "published"]
-"""What the halo has to cover: no neighbour, the Wiener kernel, the same as the place where iterates come from, the
-network on top of it, or the published network."""
+"""What the halo has to cover: nothing; the Wiener kernel; the dependence of an iterative solver on the measurement; the
+network's receptive field and the Wiener kernel; or the receptive field of the published network."""
 
 Blend = Literal["never", "own networks", "always"]
-"""Whether neighbouring tiles are solved apart, so that they have to be blended: with 'own networks', unless shared."""
+"""Whether tiles overlap and are blended. 'own networks': only where each tile trains a network of its own."""
 
 LINEAR_FLOATS = 24
-"""Per voxel: the impulse test sorts a window of every voxel in slabs, the Wiener filter works in padded spectra."""
+"""Floats per voxel: the impulse test sorts windows of voxels in slabs, the Wiener filter needs padded spectra."""
 
 
 @dataclass(frozen=True, slots=True)
 class Solver:
-    """A solver as the configuration names it.
+    """One solver: its name in the configuration, its implementation, and what geometry and calibration need of it.
 
     Attributes
     ----------
+    name
+        Value of the option ``solver``.
     result
-        What its tiles are recorded as (see ``RESULTS``).
+        Name of the row in ``RESULTS`` that its tiles are recorded with.
     load
-        Module and attribute of what solves: a ``Classical`` where it tunes, else a function (see ``inversion.solve``);
-        empty where nothing is computed.
+        Implementation as ``module:attribute``: a ``Classical`` where ``tunes`` is set, otherwise a function with the
+        signature of ``inversion.solver.Solver``. Empty where nothing is computed.
     reach, blend
-        For the geometry.
+        Halo and blending of its tiles.
     floats
-        Per voxel of a tile's domain, beyond the tile itself.
+        Memory in floats per voxel of a tile's domain, beyond the tile itself.
     computes
-        There is a PSF to undo, and a device to do it on.
+        It inverts a PSF and needs a device.
     trains
-        It takes steps, whose precision counts.
+        It trains a network, so that ``training.precision`` applies.
     network
         It trains the network of the section ``network``.
     own_recipe
-        It has intensities, noise and masks of its own, and no predictions to repeat.
+        It has its own normalisation, noise and masks, and returns no function of an image to evaluate again.
     tunes
-        Its weight, or number of iterations, is chosen on samples of the channel.
+        Its regularisation weight, or number of iterations, is tuned on samples of the channel.
     likelihood
-        That weight can be chosen by marginal likelihood.
+        Its weight can be set by maximum marginal likelihood.
     counts
-        It is a number of iterations, each of which reaches two PSF radii.
+        The tuned parameter is a number of iterations, each of which reaches two PSF radii.
     knows_sensor
-        The sensor is in its model, so that the sensor's bias is not undone before.
+        Its forward model includes the sensor, so that the bias of clipping is not corrected beforehand.
     least_side
-        Pixels along each axis that an image needs.
+        Smallest image size in pixels along each axis.
     """
 
     name: str
@@ -74,11 +76,11 @@ class Solver:
 
     @property
     def predicts(self) -> bool:
-        """Whether it is a function of an image that can be asked again: for scores, and for the uncertainty."""
+        """Whether it returns a function of an image that scores and the uncertainty can evaluate again."""
         return self.computes and not self.own_recipe
 
     def loaded(self) -> Any:
-        """Import what solves; brings torch."""
+        """Import the implementation; imports torch."""
         module, _, name = self.load.partition(":")
         return getattr(importlib.import_module(module), name)
 
@@ -89,12 +91,12 @@ _CLASSICAL = f"{_INVERSION}.classical"
 PUBLISHED_POOLINGS = 4
 
 PUBLISHED_LEAST_SIDE = 2 ** (PUBLISHED_POOLINGS + 1)
-"""Pixels along an axis below which its batch normalisation sees a single pixel at the deepest level."""
+"""Smallest size in pixels along an axis; below, batch normalisation sees a single pixel at the deepest level."""
 
 _PUBLISHED: dict[str, Any] = {
     "result": "published",
     "reach": "published",
-    "floats": 400,  # alive per voxel in a training step on all of a tile at once, measured on 512 x 512
+    "floats": 400,  # per voxel in a training step on the whole tile, measured on 512 x 512
     "trains": True,
     "own_recipe": True,
     "least_side": PUBLISHED_LEAST_SIDE,
@@ -103,7 +105,7 @@ _PUBLISHED: dict[str, Any] = {
 _ITERATES: dict[str, Any] = {"reach": "iterates", "tunes": True}
 
 _SLOPES = 20
-"""Floats per voxel that iterates, their slopes along three axes and spectra take beyond the linear solution."""
+"""Floats per voxel for iterates, their gradients along three axes and spectra, beyond the linear solution."""
 
 _ROWS = (
     Solver(
@@ -144,16 +146,19 @@ SOLVERS: dict[str, Solver] = {row.name: row for row in _ROWS}
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A way in which a tile can come about, as its record and ``quality/method`` have it.
+    """One way in which a tile's estimate was obtained, as stored in the ledger and in ``quality/method``.
 
     Attributes
     ----------
+    name
+        Value in the ledger.
     code
-        In outputs: a number is never given to anything else.
+        Value in ``quality/method``; never reused.
     title, short
-        In the report's outcome, and on its maps.
+        Labels in the report: in tables, and on maps.
     colour
-        On maps: a step of viridis, network and linear solution far apart in lightness; grey for what was left alone.
+        Colour on maps: a step of viridis, with network and linear solution far apart in lightness; grey where nothing
+        was solved.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The numbers that the geometry takes, from a configuration, its solver's row and the extent of its PSF."""
+"""Derive the numbers that the geometry takes from the configuration, the solver's row and the radius of the PSF."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ssi_pipeline.geometry.volume import Volume, per_axis
 
 _FLOAT = 4
 _TILE_FLOATS = 16
-"""Per voxel of a domain: the tile as it is read, normalised, masked, solved and judged."""
+"""Floats per voxel of a domain: the tile as read, normalised, masked, solved and scored."""
 
 _ACTIVATIONS = 6
-"""Floats per voxel and channel of the first level, alive in one pass without gradients; deeper levels add a third."""
+"""Floats per voxel and channel of the first level in a pass without gradients; deeper levels add a third."""
 
 _PATCH = {2: (1, 128, 128), 3: (24, 64, 64)}
 
 
 def tiling_request(config: RunConfig, psf_radius: Ints) -> TilingRequest:
-    """Return how a configuration asks for a volume to be cut; ``psf_radius``: z y x, the largest of all channels."""
+    """Return the tiling request of a configuration; ``psf_radius``: pixels (z y x), the largest of all channels."""
     tiling, output = config.tiling, config.output
     return TilingRequest(
         dimensions=tiling.dimensions,
@@ -42,7 +42,7 @@ def tiling_request(config: RunConfig, psf_radius: Ints) -> TilingRequest:
 
 
 def tile_needs(config: RunConfig, psf_radius: Ints) -> TileNeeds:
-    """Return what the configuration's solver needs of a tile."""
+    """Return halo, stride, blending and memory that the configured solver needs of a tile."""
     method, spatial = config.method, _spatial(config)
     own = method.blend == "own networks" and config.training.scope != "shared"
     return TileNeeds(
@@ -65,17 +65,17 @@ def patch_needs(config: RunConfig) -> PatchNeeds:
 
 
 def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
-    """Smallest halo (z y x) for which a tile's core equals the same inverse on the whole volume.
+    """Return the smallest halo (z y x, pixels) for which a tile's core equals the same inverse on the whole volume.
 
-    The inverse repairs impulses, undoes the sensor's bias, applies the Wiener kernel, then the network. The
-    PSF itself is needed in training, where the loss on the core reads f one PSF radius around it. Solvers that
-    iterate depend on ever further pixels, ever less: for them it is the smallest halo that is worth its reading.
+    The inverse repairs impulses, corrects the bias of clipping, applies the Wiener kernel, then the network. The
+    PSF itself is needed in training, where the loss on the core reads f one PSF radius around it. The dependence of
+    iterative solvers decays with distance; for them it is the halo beyond which the gain is negligible.
     """
     return tuple(r if on else 0 for r, on in zip(_reach(config, psf_radius), _spatial(config), strict=True))
 
 
 def output_sizes(config: RunConfig, volume: Volume) -> OutputSizes:
-    """Return what is written of each voxel."""
+    """Return the bytes and arrays written per voxel."""
     return OutputSizes(
         itemsize=volume.itemsize if config.output.dtype == "input" else _FLOAT,
         uncertainty=config.output.uncertainty > 0,
@@ -85,7 +85,7 @@ def output_sizes(config: RunConfig, volume: Volume) -> OutputSizes:
 
 
 def _spatial(config: RunConfig) -> tuple[bool, bool, bool]:
-    """Whether tiles span z, y and x."""
+    """Return whether tiles span z, y and x."""
     return config.tiling.dimensions == 3, True, True
 
 
@@ -101,7 +101,7 @@ def _reach(config: RunConfig, psf_radius: Ints) -> Ints:
         case "wiener":
             return tuple(w + r for w, r in zip(wiener, repair, strict=True))
         case "iterates":
-            # along z, where nothing is repaired, two pixels more: without them stacks are off by half as much again
+            # two more pixels along z, where nothing is repaired: without them the error of stacks grows by half
             further = (max(r, REPAIR_RADIUS) for r in repair)
             return tuple(w + r for w, r in zip(_iterative_reach(config, psf_radius), further, strict=True))
         case "published":
@@ -113,11 +113,11 @@ def _reach(config: RunConfig, psf_radius: Ints) -> Ints:
 
 
 def _iterative_reach(config: RunConfig, psf_radius: Ints) -> Ints:
-    """Distance over which an iterative solver's dependence on the measurement fades; exact where that is less.
+    """Return the distance in pixels (z y x) over which an iterative solver's dependence on the measurement decays.
 
-    The first iterates of Richardson-Lucy reach two PSF radii each. All converge towards an inverse whose
-    kernel is no wider than the Wiener filter's, from where those of total variation start. Measured on tiles
-    cut at this halo: docs/classical.md, Tiles.
+    It is exact for few iterations of Richardson-Lucy, each of which reaches two PSF radii. All solvers converge
+    towards an inverse whose kernel is no wider than the Wiener filter's, where those of total variation start. The
+    error of tiles cut at this halo is in docs/classical.md, Tiles.
     """
     wiener, count = wiener_radius(psf_radius), config.classical.iterations
     if not config.method.counts or count == "auto":
@@ -126,7 +126,7 @@ def _iterative_reach(config: RunConfig, psf_radius: Ints) -> Ints:
 
 
 def _repair_reach(config: RunConfig) -> Ints:
-    """Pixels z y x over which impulses are found and, where the sensor may clip, its bias is undone: in the plane."""
+    """Return the radius (z y x, pixels) of impulse repair and, where the sensor may clip, of the bias correction."""
     clips = config.sensor.clips and not config.method.knows_sensor
     in_plane = REPAIR_RADIUS + (UNBIAS_RADIUS if clips else 0)
     return 0, in_plane, in_plane

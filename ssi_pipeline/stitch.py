@@ -1,4 +1,4 @@
-"""Weighted blending of tiles into one block.
+"""Blend overlapping tiles into one block by linear weights.
 
 Along each axis the weight of a tile is 1 in its core and falls linearly to 0 across the overlap, which
 reaches ``blend`` pixels to both sides of the border between two cores::
@@ -23,7 +23,17 @@ from ssi_pipeline.geometry.boxes import Ints
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """Disagreement of a tile with its neighbours inside one block: sum of squared differences, and voxels."""
+    """Difference between a tile and its neighbours inside one block.
+
+    Attributes
+    ----------
+    tile
+        Index of the tile.
+    squares
+        Sum of squared differences from the weighted mean of the other tiles, in squared units of the estimate.
+    voxels
+        Number of voxels in the sum.
+    """
 
     tile: int
     squares: float
@@ -33,7 +43,7 @@ class Seam:
 def blend_block(
     write: Box, parts: Sequence[tuple[Tile, NDArray[np.float32]]], blend: Ints
 ) -> tuple[NDArray[np.float64], tuple[Seam, ...]]:
-    """Blend the tiles that meet a block.
+    """Return the weighted mean of the tiles that intersect a block, and their seams.
 
     Parameters
     ----------
@@ -41,17 +51,16 @@ def blend_block(
         The block (z y x).
     parts
         Each tile with its estimate on the intersection of ``tile.valid`` and ``write``, in the order
-        of the tiles' indices, so that sums are always taken in the same order.
+        of the tiles' indices, which fixes the order of summation.
     blend
         Half width of the overlap (z y x).
 
     Returns
     -------
     blended
-        float64 (z y x), shape of ``write``. Sums are taken in float64 so that equal estimates blend
-        to themselves exactly in float32.
+        float64 (z y x), shape of ``write``. Sums in float64 make the blend of equal estimates exact in float32.
     seams
-        For every tile that overlaps another one: the differences from the weighted mean of the others.
+        One for every tile that overlaps another one.
     """
     total = np.zeros(write.shape)
     weights = np.zeros(write.shape)
@@ -70,7 +79,7 @@ def blend_block(
 
 
 def _weight(tile: Tile, inside: Box, blend: Ints) -> NDArray[np.float64]:
-    """Product of the ramps along z, y and x on ``inside``."""
+    """Return the product of the ramps along z, y and x on ``inside``."""
     weight = np.ones(inside.shape)
     for axis, margin in enumerate(blend):
         position = np.arange(inside.start[axis], inside.stop[axis]) + 0.5
@@ -93,6 +102,7 @@ def _seam(
     total: NDArray[np.float64],
     weights: NDArray[np.float64],
 ) -> Seam | None:
+    """Return the seam of one tile; None where it overlaps no other."""
     others = weights[where] - weight
     shared = others > 1e-9
     count = int(shared.sum())

@@ -1,4 +1,4 @@
-"""Small images on disk and the runs made of them, for tests on the real path."""
+"""Small images on disk and runs of them, for tests of the whole pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssi_pipeline.storage.state.records import Kind, TaskRecord
 
 TINY: dict[str, Any] = {
     "network": {"width": 4, "levels": 2},
-    # few steps make a poor network: without a rival it is what the tests want to see at work
+    # a network of few steps is poor: without the baseline it is always selected
     "training": {"steps": 8, "patch": 32, "batch": 1, "attempts": 1, "select": "network"},
 }
 SERIAL = {"kind": "serial", "device": "cpu"}

@@ -1,4 +1,4 @@
-"""Small scenes with known noise, and the problem that a classical solver is posed for them."""
+"""Small scenes with known noise, and inverse problems for the classical solvers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.physics.psf import Psf
 
 PLAIN = ChannelCalibration(0.0, 1.0, 0.05, 0.0, 0.0, 0.1, 0.0)
-"""Raw units are normalised units, nothing clips, noise of 0.05."""
+"""No normalisation, no clipping, noise of standard deviation 0.05."""
 
 
 def config_for(solver: str, **sections: Any) -> RunConfig:
@@ -30,7 +30,7 @@ def config_for(solver: str, **sections: Any) -> RunConfig:
 
 
 def gaussian_psf(axes: int = 2, sigma: float = 1.2, skew: float = 0.0) -> Psf:
-    """A Gaussian of radius 4 (2 along z); with ``skew`` it tells convolution from correlation."""
+    """Return a Gaussian of radius 4 (2 along z); with ``skew`` convolution and correlation differ."""
     g = np.exp(-0.5 * (np.arange(-4, 5) / sigma) ** 2)
     h = g * (1 + skew * np.arange(-4, 5) / 4)
     values = np.einsum("z,y,x->zyx", g[2:-2] if axes == 3 else np.ones(1), g, h)
@@ -38,7 +38,7 @@ def gaussian_psf(axes: int = 2, sigma: float = 1.2, skew: float = 0.0) -> Psf:
 
 
 def blobs(shape: tuple[int, ...], seed: int = 0, scale: float = 3.0) -> NDArray[np.float64]:
-    """Bright regions on a background that is exactly 0, sharp edges; axes (z) y x."""
+    """Return bright regions with sharp edges on a background of exactly 0, (z) y x."""
     noise = np.random.default_rng(seed).standard_normal(shape)
     smooth = ndimage.gaussian_filter(noise, [min(scale, n / 8) for n in shape])
     return (smooth > 0.5 * smooth.std()).astype(np.float64)
@@ -57,16 +57,16 @@ def measured(x: NDArray[np.float64], psf: Psf | None, sigma: float = 0.05, seed:
 
 
 def as_measurement(y: NDArray[np.floating], pad: tuple[int, ...] = (0, 0, 0)) -> Measurement:
-    """Give an image (z) y x its z axis, and a margin by reflection, as tiles have it at the border of the input."""
+    """Return an image (z) y x as a measurement z y x, padded by reflection as tiles at the border of the input are."""
     y = np.asarray(y if y.ndim == 3 else y[None], np.float32)
     width = [(p, p) for p in pad]
     return Measurement(np.pad(y, width, mode="reflect"), np.pad(np.ones(y.shape, bool), width))
 
 
-def posed(
+def problem_for(
     solver: str, psf: Psf | None, y: NDArray[np.floating], calibration: ChannelCalibration = PLAIN, **sections: Any
 ) -> tuple[Problem, Observation]:
-    """Pose the problem of one image (z) y x, all of it observed; impulses are not looked for."""
+    """Build the problem and the observation of a fully observed image (z) y x, without an impulse test."""
     sensor = {"impulse_share": 0, **sections.get("sensor", {})}
     sections = {"tiling": {"dimensions": y.ndim}, **sections, "sensor": sensor}
     problem = build_problem(psf, calibration, config_for(solver, **sections), "cpu")
@@ -92,6 +92,6 @@ def hyperbola(slopes: Tensor, smoothing: float) -> Tensor:
 def objective(
     problem: Problem, observation: Observation, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]
 ) -> float:
-    """Return E(x), ``lengths`` giving h(|D x|) of D x. Waits for the device."""
+    """Return E(x); ``lengths`` maps D x to h(|D x|)."""
     variation = float(lengths(slopes_of(observation)(x).double()).sum())
     return data_term(problem, observation).value(problem.forward.level(x)) + weight * variation

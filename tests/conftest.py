@@ -1,4 +1,4 @@
-"""What all tests share: one thread for each numerical library, so that tests do not fight over cores; the long form."""
+"""Shared fixtures: one thread per numerical library, so that tests do not compete for cores; the long form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may befall a small file, and the finished runs that it befalls."""
+"""Ways to damage a small file, and finished runs to damage."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A small tile of each solver as a few numbers: they guard the number ``ALGORITHM``.
+"""Golden statistics of a small tile per solver, which guard the number ``ALGORITHM``.
 
-    python tests/golden_tiles.py       after ``ALGORITHM`` was raised, or a solver was added: writes its numbers
+    python tests/golden_tiles.py       after ``ALGORITHM`` was raised, or a solver was added: writes its statistics
 
-Bytes differ between processors and versions of torch, so what is kept is statistics, compared with a tolerance.
+Bytes differ between processors and versions of torch, so that statistics are stored and compared with a tolerance.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ssi_pipeline.storage.state.document import ALGORITHM
 FILE = Path(__file__).with_name("golden_tiles.json")
 
 TOLERANCE = 1e-3
-"""Of the estimate's standard deviation. Measured: two threads instead of one, or convolutions without oneDNN, change no
-digit that is kept, one step more of training twice as much."""
+"""Tolerance in standard deviations of the estimate. Measured: two threads instead of one, or convolutions without
+oneDNN, change no stored digit; one more training step changes twice the tolerance."""
 
 _INSIDE = (0, slice(4, -4), slice(4, -4))
-"""Without the PSF's radius: what lies beyond the border is hardly determined, and has the largest values."""
+"""Excludes a margin of the PSF's radius, which the data hardly determine."""
 
 _PIXELS = ((8, 5), (14, 32), (20, 20), (27, 13), (33, 6), (36, 34))
 
@@ -42,7 +42,7 @@ _SECTIONS: dict[str, Any] = {
 
 
 def tile_of(solver: str) -> dict[str, Any]:
-    """Calibrate on one tile, 48 x 48 with noise of photons, and solve it; returns what came of it as a few numbers."""
+    """Calibrate on one tile of 48 x 48 pixels with Poisson noise, solve it, and return statistics of the estimate."""
     document = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}, "solver": solver}
     config, psf = parse_config({**document, **_SECTIONS}), gaussian_psf()
     level = 100 + 400 * blur(blobs((48, 48)), psf)
@@ -58,10 +58,10 @@ def tile_of(solver: str) -> dict[str, Any]:
 
 
 def _numbers(found: Solution, own_recipe: bool) -> dict[str, Any]:
-    """Return a few numbers of a solution, and the scale by which differences are judged.
+    """Return statistics of a solution, and the scale of their tolerance.
 
-    Of the published recipe the loss before the first step: its steps are so large (Adam at 0.01 on batch-normalised
-    layers) that another order of summation changes the estimate by its standard deviation.
+    For the published recipe this is the loss before the first step: its steps are so large (Adam at 0.01 on
+    batch-normalised layers) that another order of summation changes the estimate by its standard deviation.
     """
     plane = found.estimate[_INSIDE].astype(np.float64)
     values = [found.trace[0][1]] if own_recipe else [plane.mean(), plane.std(), *(plane[pixel] for pixel in _PIXELS)]
@@ -70,7 +70,7 @@ def _numbers(found: Solution, own_recipe: bool) -> dict[str, Any]:
 
 
 def differ(found: dict[str, Any], kept: dict[str, Any]) -> bool:
-    """Tell whether two results differ by more than rounding."""
+    """Return whether two results differ by more than rounding."""
     change = np.abs(np.array(found["values"]) - np.array(kept["values"])).max()
     return bool(found["method"] != kept["method"] or change > TOLERANCE * kept["scale"])
 

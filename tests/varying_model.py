@@ -1,4 +1,4 @@
-"""A second forward model, for tests alone: the PSF widens along the first axis, from the first pixel of a field on."""
+"""A second forward model, for tests only: the PSF widens along the first axis of the field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssi_pipeline.physics.sensor import CensoredSensor
 
 
 def gaussian(radius: tuple[int, ...], sigma: float) -> NDArray[np.float32]:
-    """A PSF (z) y x, sum 1."""
+    """Return a Gaussian PSF (z) y x, sum 1."""
     squared = sum(axis**2 for axis in np.ogrid[tuple(slice(-r, r + 1) for r in radius)])
     values = np.exp(-0.5 * squared / sigma**2)
     return (values / values.sum()).astype(np.float32)
@@ -25,7 +25,7 @@ def gaussian(radius: tuple[int, ...], sigma: float) -> NDArray[np.float32]:
 class VaryingModel(ForwardModel):
     """B x = (1 - w) (narrow * x) + w (wide * x), w rising from 0 to 1 along the first axis of the field.
 
-    ``pixels``: of the field along that axis. Nothing of a convolution can be taken for granted but ``approximate_psf``.
+    ``pixels``: size of the field along that axis.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class VaryingModel(ForwardModel):
         return self._narrow.adjoint((1 - w) * image) + self._wide.adjoint(w * image)
 
     def at(self, origins: Sequence[tuple[int, ...]]) -> VaryingModel:
-        """Windows of a field that is itself a window (or the whole) of another."""
+        """Return the model of windows of a field that may itself be a window."""
         (own,) = self.origins
         moved = [tuple(a + b for a, b in zip(own, origin, strict=True)) for origin in origins]
         return VaryingModel(*self._psfs, self.sensor, self._pixels, moved)
 
     def power_bound(self, size: tuple[int, ...]) -> Tensor:
-        """|(1 - w) a + w b|^2 <= (1 - w) |a|^2 + w |b|^2 <= |a|^2 + |b|^2."""
+        """Return a bound by |(1 - w) a + w b|^2 <= (1 - w) |a|^2 + w |b|^2 <= |a|^2 + |b|^2."""
         return self._narrow.power(size) + self._wide.power(size)
 
     def _share(self, predicted: int) -> Tensor:
-        """Return w of the predicted pixels, n 1 (1); of several windows, with a batch axis before."""
+        """Return w at the predicted pixels, n x 1 (x 1), with a leading batch axis for several windows."""
         first = torch.tensor([origin[0] for origin in self.origins])[:, None] + self.radius[0]
         w = ((first + torch.arange(predicted)) / (self._pixels - 1)).clamp(0, 1)
         w = w.reshape(len(self.origins), predicted, *(1,) * (self.axes - 1))

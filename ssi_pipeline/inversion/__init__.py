@@ -1,4 +1,4 @@
-"""Self-supervised inversion: masks, networks, the objective, training, and the linear solution.
+"""Inverse problem of a tile: calibration, forward model, solvers and their assessment.
 
-Import from the modules: most of them bring torch, which not every process needs.
+Import from the modules: most of them import torch, which not every process needs.
 """

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.classical.registry import calibrated, configured_weight
+from ssi_pipeline.inversion.classical.registry import configured_weight, solver_to_tune
 from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
@@ -21,18 +21,25 @@ from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics.psf import Psf, psf_values
 
 _PERCENTILES = (1.0, 99.8)
-"""That become 0 and 1, as StarDist normalises (Schmidt et al. 2018): sparse bright structures keep their range."""
+"""Percentiles that become 0 and 1, as in StarDist (Schmidt et al. 2018): sparse bright structures keep their range."""
 
 
 def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig) -> ChannelCalibration:
-    """Estimate the constants of a channel from samples of it, without truth.
+    """Estimate the constants of a channel from samples of it, without ground truth.
 
     Parameters
     ----------
     samples
-        Parts of the channel, each large enough for the PSF (other ones count for the statistics only).
+        Parts of the channel, raw units. Parts smaller than the PSF count for the percentiles only.
     psf
-        None where there is no blur.
+        None for no blur.
+    config
+        Overrides estimates of the sensor and names the solver whose weight is tuned.
+
+    Returns
+    -------
+    calibration
+        ``empty`` is set where all samples are constant.
     """
     offset, scale, minimum = _statistics(samples)
     if scale == 0:
@@ -56,25 +63,25 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     problem = build_problem(psf, known, config, "cpu")
     tuned = _tuned(problem, samples)
     if config.method.network:
-        known = dataclasses.replace(known, wiener_weight=_smoother(problem, samples))
+        known = dataclasses.replace(known, wiener_weight=_start_weight(problem, samples))
     return dataclasses.replace(known, weight=tuned)
 
 
-def _smoother(problem: Problem, samples: Sequence[Measurement]) -> float:
-    """Return the likeliest weight, or the one by the masked loss where that is larger: what training starts from.
+def _start_weight(problem: Problem, samples: Sequence[Measurement]) -> float:
+    """Return the weight of the network's linear start: the larger of maximum likelihood's and the masked loss's.
 
-    The masked loss chooses too small a weight, since it sees the estimate through the PSF. The likelihood fails
-    where the spectrum of the data is not that of its model: on a widefield stack in 3D it chose .002, with
-    which hidden pixels were predicted 60 times worse than with the masked loss's .3.
+    The masked loss underestimates the weight, as it compares after the PSF. Maximum likelihood fails where the
+    spectrum of the data does not fit its model: on a 3D widefield stack it chose 0.002, which predicted hidden pixels
+    60 times worse than the 0.3 of the masked loss.
     """
-    likeliest, by_loss = problem.calibration.wiener_weight, tune(problem, "wiener", samples)
-    return max(likeliest, by_loss.weight) if by_loss.losses else likeliest
+    by_likelihood, by_loss = problem.calibration.wiener_weight, tune(problem, "wiener", samples)
+    return max(by_likelihood, by_loss.weight) if by_loss.losses else by_likelihood
 
 
 def _tuned(problem: Problem, samples: Sequence[Measurement]) -> float | None:
-    """Return the weight, or number of iterations, of the classical solver that needs one; None where none does."""
+    """Return the weight, or number of iterations, of the classical solver to tune; None without one."""
     config = problem.config
-    name = calibrated(config)
+    name = solver_to_tune(config)
     if name is None:
         return None
     if SOLVERS[name].likelihood and config.classical.weight == "likelihood":
@@ -84,12 +91,12 @@ def _tuned(problem: Problem, samples: Sequence[Measurement]) -> float | None:
 
 
 def _statistics(samples: Sequence[Measurement]) -> tuple[float, float, float]:
-    """Return (offset, scale, minimum); scale 0 where all is constant."""
+    """Return (offset, scale, minimum), raw units; scale 0 where all samples are constant."""
     seen = [s.y[s.observed] for s in samples if s.observed.any()]
     if not seen:
         return 0.0, 0.0, 0.0
     values = np.concatenate(seen)
     low, high = np.percentile(values, _PERCENTILES)
-    if high <= low:  # nearly empty: a few bright pixels beyond both percentiles
+    if high <= low:  # nearly empty: a few bright pixels above both percentiles
         low, high = values.min(), values.max()
     return float(low), float(high) - float(low), float(values.min())

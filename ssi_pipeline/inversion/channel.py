@@ -1,4 +1,4 @@
-"""Per-channel constants: normalisation, noise, sensor limits and regularisation weights."""
+"""Store the constants of a channel: normalisation, noise, sensor limits and regularisation weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,33 @@ from ssi_pipeline.physics.sensor import CensoredSensor
 
 @dataclass(frozen=True, slots=True)
 class ChannelCalibration:
-    """Constants of one channel.
+    """Constants of one channel, as stored in calibration.json. Intensities are in raw units.
 
-    ``offset``, ``scale``: normalised = (raw - offset) / scale. ``noise_sigma``: standard deviation of
-    the noise at the level ``dark``, raw units; ``noise_alpha``: growth of the variance per unit of
-    intensity above it. ``impulse_share``: share of pixels that are impulses. ``wiener_weight``: of the
-    Laplacian prior. ``minimum``: smallest raw value. ``clip_low``, ``clip_high``: raw levels at which
-    the sensor clips, None where it does not. ``empty``: nothing to see, every sample is constant.
-    ``weight``: weight or number of iterations of the configured classical solver, or of the network's baseline, in
-    normalised units; None where there is neither. ``dark``: raw, None is ``offset``. ``estimated``: what the
-    samples say of the sensor, whatever the configuration says.
+    Attributes
+    ----------
+    offset, scale
+        Normalisation: normalised = (raw - offset) / scale.
+    noise_sigma
+        Standard deviation of the noise at the level ``dark``.
+    noise_alpha
+        Increase of the noise variance per unit of level above ``dark``.
+    impulse_share
+        Share of pixels that are impulses, 0 to 1.
+    wiener_weight
+        Weight of the Wiener filter's Laplacian prior, normalised units.
+    minimum
+        Smallest value of the samples.
+    clip_low, clip_high
+        Levels at which the sensor clips, None where it does not.
+    empty
+        Every sample is constant.
+    weight
+        Regularisation weight (normalised units) or number of iterations of the configured classical solver, or of the
+        network's baseline; None without either.
+    dark
+        Dark level; None stands for ``offset``.
+    estimated
+        Estimate of the sensor from the samples, before the configuration overrides it.
     """
 
     offset: float
@@ -44,38 +61,38 @@ class ChannelCalibration:
     estimated: SensorEstimate | None = None
 
     def normalise(self, raw: float) -> float:
-        """Return a raw intensity in normalised units."""
+        """Convert a raw intensity to normalised units."""
         return (raw - self.offset) / self._unit
 
     def normalised(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return an image in normalised units."""
+        """Convert a raw image to normalised units, float32."""
         return ((y - self.offset) / self._unit).astype(np.float32)
 
     @property
     def _unit(self) -> float:
-        """Raw units of one normalised unit; an empty channel has no scale, its levels count as they are."""
+        """Raw units per normalised unit; 1 for an empty channel, which has no scale."""
         return self.scale or 1.0
 
     @property
     def noise(self) -> NoiseModel:
-        """The noise in normalised units."""
+        """Noise model in normalised units."""
         dark = 0.0 if self.dark is None else self.normalise(self.dark)
         return NoiseModel(self.noise_alpha / self._unit, self.noise_sigma / self._unit, dark)
 
     @property
     def sensor(self) -> CensoredSensor:
-        """The clipping sensor in normalised units."""
+        """Sensor model, noise and limits, in normalised units."""
         low = -math.inf if self.clip_low is None else self.normalise(self.clip_low)
         high = math.inf if self.clip_high is None else self.normalise(self.clip_high)
         noise = self.noise
         return CensoredSensor(noise.alpha, noise.sigma, low, high, noise.dark)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold."""
+        """Return the calibration as plain JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ChannelCalibration:
-        """Read what ``to_json`` wrote."""
+        """Return the calibration from the values of ``to_json``."""
         estimated = document.get("estimated")
         return cls(**{**document, "estimated": None if estimated is None else SensorEstimate(**estimated)})

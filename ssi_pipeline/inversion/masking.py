@@ -1,4 +1,4 @@
-"""Masks J, and m_J: the image in which the pixels of J are replaced by values that do not depend on them."""
+"""Draw masks J, and apply m_J: replace the pixels of J by values that do not depend on them."""
 
 from __future__ import annotations
 
@@ -11,62 +11,72 @@ from torch.nn import functional
 
 from ssi_pipeline.config import MaskingConfig
 
-HOLDOUT = 0.05
-"""Share of V: on 10^5 pixels its mean loss is known to 2 %, and training keeps all but a twentieth of the pixels."""
+HELDOUT_SHARE = 0.05
+"""Share of pixels held out as V: of 10^5 pixels the mean loss is known to 2 %, and 95 % remain for training."""
 
 
 class Stream(IntEnum):
-    """The streams of random numbers: what one draws changes nothing in another. A number is never given twice.
+    """Independent streams of random numbers. A number is never reused.
 
-    Numpy ignores zeros at the end of a seed: (seed, stream) and (seed, stream, 0) are one stream. Where a stream is
-    drawn from as a whole and by index, indices start at 1.
+    Numpy ignores trailing zeros of a seed: (seed, stream) and (seed, stream, 0) are the same stream. Where a stream is
+    used both without and with an index, indices start at 1.
     """
 
     HELDOUT = 1
-    """Which pixels judge a tile's solution, V."""
+    """Held-out pixels V of a tile."""
     FILL = 2
-    """Values in place of V."""
+    """Values that replace V."""
     TRAINING = 3
-    """A network's first weights, its masks and patches; by attempt."""
+    """Initial parameters of a network, its masks and patches; indexed by attempt."""
     METRICS = 4
-    """Values in place of the masks by which an estimate is judged; by mask."""
+    """Values that replace the masks of the blind metrics; indexed by mask."""
     SPLIT = 5
-    """Noise that is added to judge an estimate on all pixels."""
+    """Noise added for the recorrupted-to-recorrupted risk (R2R)."""
     UNCERTAINTY = 6
-    """Simulated measurements; by repetition."""
+    """Simulated measurements; indexed by repetition."""
     PUBLISHED = 7
-    """The published recipe: 0 its first weights, 1 its training, 2 its validation pixels."""
+    """The published recipe: 0 initial parameters, 1 training, 2 validation pixels."""
     TUNING = 11
-    """Parts and masks by which a weight is chosen, by number of the part; values in place of these, by mask."""
+    """Parts and masks for tuning, indexed by part; values that replace the masks, indexed by mask."""
 
 
 def generator(seed: int, *stream: int) -> torch.Generator:
-    """Return a random generator on the CPU that depends on its arguments alone; ``stream``: a ``Stream``, an index."""
+    """Return a random generator on the CPU for a seed and a stream: a ``Stream``, optionally followed by an index."""
     state = np.random.SeedSequence((seed, *stream)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)
 
 
 def draw_mask(shape: tuple[int, ...], masking: MaskingConfig, rng: torch.Generator) -> Tensor:
-    """Draw J (bool, True where hidden) for a whole tile: each pixel by itself with probability ``density``."""
+    """Draw J (bool, True where hidden) for a whole tile: each pixel independently with probability ``density``."""
     return torch.rand(shape, generator=rng) < masking.density
 
 
 def draw_heldout(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-    """Draw V (bool), the pixels that training never sees, by independent draws."""
-    return torch.rand(shape, generator=rng) < HOLDOUT
+    """Draw the held-out pixels V (bool) of a tile: each pixel independently with probability ``HELDOUT_SHARE``."""
+    return torch.rand(shape, generator=rng) < HELDOUT_SHARE
 
 
 def hide(
     image: Tensor, hidden: Tensor, masking: MaskingConfig, rng: torch.Generator, gaps: Tensor | None = None
 ) -> Tensor:
-    """Return m_J(image), for a normalised image (z) y x and a mask of the same shape.
+    """Return m_J(image): the image with its hidden pixels replaced.
 
-    'neighbours': the mean of the pixels around that are not hidden; 'random': uniform in the
-    normalised range 0 to 1; 'zeros': 0, the background level of the channel. No hidden value is
-    read: they are removed before anything is computed.
+    Hidden values are removed before anything is computed.
 
-    ``gaps``: pixels without a measurement (NaN in the input), None where there are none. What stands there was
-    computed from their neighbours, hidden ones included, so it is computed again from those that are not hidden.
+    Parameters
+    ----------
+    image
+        Normalised, (z) y x.
+    hidden
+        J, True at hidden pixels, shape of ``image``.
+    masking
+        ``replacement`` by 'neighbours': the mean of neighbours that are not hidden; 'random': uniform values from 0
+        to 1; 'zeros': 0, the background level of the channel.
+    rng
+        Source of random values.
+    gaps
+        True at pixels without a measurement (NaN in the input), None where there are none. Their values were
+        interpolated from neighbours, hidden ones included, and are interpolated again without these.
     """
     if gaps is not None:
         image = fill_unknown(image, ~(hidden | gaps))
@@ -78,9 +88,9 @@ def hide(
 
 
 def fill_unknown(image: Tensor, known: Tensor) -> Tensor:
-    """Return the image, (z) y x, with local means of the known pixels in place of all others.
+    """Interpolate the unknown pixels of an image (z) y x by local means of the known ones.
 
-    The mean over the 3-window; twice, then the mean of all known pixels, where a window knows nothing.
+    Two passes of the mean over windows of 3 pixels; where these contain no known pixel, the mean of all known ones.
     """
     seen = torch.where(known, image, torch.zeros_like(image))
     level = seen.sum() / known.sum().clamp(min=1)

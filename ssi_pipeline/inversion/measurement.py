@@ -1,4 +1,4 @@
-"""What one tile gives to the inversion."""
+"""Represent the measurement of one tile, and convert between volumes and tensors."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # a client that only plans or reports must start without torch
+if TYPE_CHECKING:  # planning and reporting import this module without torch
     from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One tile's domain, axes z y x; a tile in 2D has z of length 1.
+    """The measurement on one tile's domain, axes z y x; z has length 1 in 2D.
 
-    ``y``: raw intensities of the input, float32, finite everywhere (padded by reflection outside the
-    image, non-finite pixels replaced by local means). ``observed``: False at those pixels; they
-    carry no loss.
+    Attributes
+    ----------
+    y
+        Raw intensities, float32, finite: padded by reflection outside the image, non-finite pixels replaced by local
+        means.
+    observed
+        False at padded and replaced pixels, which carry no loss.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ or do not have three axes.
     """
 
     y: NDArray[np.float32]
@@ -30,13 +39,13 @@ class Measurement:
 
     @property
     def is_constant(self) -> bool:
-        """Whether there is nothing to see: no observed pixel differs from another."""
+        """Whether all observed pixels have the same value, or none is observed."""
         seen = self.y[self.observed]
         return seen.size == 0 or bool(seen.min() == seen.max())
 
 
 def observed_box(measurement: Measurement) -> tuple[slice, ...]:
-    """Return the smallest box, z y x, that holds every observed pixel: what surrounds it is padding."""
+    """Return the smallest box (z y x) that contains all observed pixels; around it is padding."""
     box = []
     for axis in range(3):
         (inside,) = np.nonzero(measurement.observed.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -45,7 +54,7 @@ def observed_box(measurement: Measurement) -> tuple[slice, ...]:
 
 
 def gaps_of(measurement: Measurement) -> NDArray[np.bool_] | None:
-    """Return where pixels inside the observed box have no measurement, z y x; None where there are none."""
+    """Return the mask (z y x) of pixels inside the observed box without a measurement; None without any."""
     gaps = np.zeros_like(measurement.observed)
     box = observed_box(measurement)
     gaps[box] = ~measurement.observed[box]
@@ -53,7 +62,7 @@ def gaps_of(measurement: Measurement) -> NDArray[np.bool_] | None:
 
 
 def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") -> Tensor:
-    """Return a z y x array as a tensor with the tile's spatial axes: y x in 2D, z y x in 3D."""
+    """Convert an array z y x to a tensor with the tile's spatial axes: y x in 2D, z y x in 3D."""
     if dimensions == 2:
         if array.shape[0] != 1:
             raise ValueError(f"expected z of length 1 for a tile in 2D, found shape {array.shape}")
@@ -64,6 +73,6 @@ def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") 
 
 
 def to_volume(tensor: Tensor) -> NDArray[np.float32]:
-    """Return (z) y x as a float32 array z y x."""
+    """Convert a tensor (z) y x to a float32 array z y x."""
     array = tensor.detach().float().cpu().numpy()
     return np.ascontiguousarray(array if array.ndim == 3 else array[None])

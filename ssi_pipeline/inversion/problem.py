@@ -1,6 +1,6 @@
-"""The inverse problem of one channel on one device, and one tile of it as tensors.
+"""Build the inverse problem of a channel on a device, and the tensors of one of its tiles.
 
-Letters in shape comments: b batch; (z) y x the tile's spatial axes, two or three.
+Axes in shape comments: b batch; (z) y x the two or three spatial axes of a tile.
 """
 
 from __future__ import annotations
@@ -30,9 +30,24 @@ from ssi_pipeline.physics.psf import Psf
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The inverse problem of a channel on a device: built once, shared by all its tiles and by threads.
+    """The inverse problem of a channel on a device. It is immutable, and shared by the channel's tiles and by threads.
 
-    ``filters``: Wiener filters of the PSF by their weight; ``linear`` has that of the calibration.
+    Attributes
+    ----------
+    config
+        Configuration of the run.
+    calibration
+        Constants of the channel.
+    forward
+        Forward model g.
+    filters
+        Wiener filters of the PSF, by regularisation weight.
+    linear
+        Linear inverse with the calibrated weight.
+    objective
+        Training loss.
+    device
+        Torch device.
     """
 
     config: RunConfig
@@ -51,11 +66,22 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class TileTensors:
-    """One measurement in normalised units, (z) y x.
+    """The tensors of one tile, (z) y x, normalised units.
 
-    ``observed``: False in padding and at pixels that were not finite. ``usable``: observed and no impulse.
-    ``heldout``: V, hidden throughout training. ``channels``: [r, w] of m_V(y), for validation. ``gaps``: pixels
-    inside the observed box without a measurement, None where there are none.
+    Attributes
+    ----------
+    y
+        Measurement, float32.
+    observed
+        False in padding and at pixels that were not finite.
+    usable
+        Observed pixels that are no impulses.
+    heldout
+        Held-out pixels V, hidden throughout training.
+    channels
+        [r, w] of m_V(y), 2 x (z) y x, for validation: the repaired image and its Wiener solution.
+    gaps
+        Pixels inside the observed box without a measurement; None without any.
     """
 
     y: Tensor
@@ -67,34 +93,56 @@ class TileTensors:
 
 
 def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
-    """Put together forward model, linear inverse and objective of a channel."""
+    """Build the inverse problem of a channel: forward model, linear inverse and training loss.
+
+    Parameters
+    ----------
+    psf
+        None for no blur.
+    calibration
+        Constants of the channel.
+    config
+        Configuration of the run.
+    device
+        Torch device.
+    """
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    filters, unbias = WienerFilters(values, device), ClippingBias(calibration.sensor, values.ndim, device)
+    filters, clipping_bias = WienerFilters(values, device), ClippingBias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,
         calibration=calibration,
         forward=forward,
         filters=filters,
-        linear=LinearInverse(impulses, unbias, filters(calibration.wiener_weight)),
+        linear=LinearInverse(impulses, clipping_bias, filters(calibration.wiener_weight)),
         objective=Objective(config, calibration),
         device=device,
     )
 
 
 def with_weight(problem: Problem, weight: float) -> Problem:
-    """Return the problem with another weight of the linear prior; it shares all else, spectra of the PSF included."""
+    """Return the problem with another weight of the linear prior. All else is shared, spectra of the PSF included."""
     linear = problem.linear
     return dataclasses.replace(
         problem,
         calibration=dataclasses.replace(problem.calibration, wiener_weight=weight),
-        linear=LinearInverse(linear.impulses, linear.unbias, problem.filters(weight)),
+        linear=LinearInverse(linear.impulses, linear.clipping_bias, problem.filters(weight)),
     )
 
 
 def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> TileTensors:
-    """Normalise a measurement and draw its held-out pixels V from the seed."""
+    """Normalise a measurement and draw its held-out pixels V.
+
+    Parameters
+    ----------
+    problem
+        Inverse problem of the tile's channel.
+    measurement
+        Raw units, z y x.
+    seed
+        Seed of the tile.
+    """
     masking, axes = problem.config.masking, problem.axes
     normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
     y = to_tensor(normal.astype(np.float32), axes, problem.device)
@@ -108,9 +156,9 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
 
 
 def heldout_errors(problem: Problem, tile: TileTensors, estimate: Tensor) -> Tensor:
-    """Squared errors of g(estimate) at the usable pixels of V, flat, float64, in normalised units squared.
+    """Return the squared errors of g(estimate) at the usable pixels of V: flat, float64, squared normalised units.
 
-    ``estimate``, (z) y x, must come from m_V(y). Waits for the device.
+    ``estimate``, (z) y x, must be computed from m_V(y). Synchronises the device.
     """
     forward = problem.forward
     error = forward(estimate) - forward.crop(tile.y)
@@ -118,22 +166,22 @@ def heldout_errors(problem: Problem, tile: TileTensors, estimate: Tensor) -> Ten
 
 
 def heldout_loss(problem: Problem, tile: TileTensors, estimate: Tensor) -> float:
-    """Mean of ``heldout_errors``; NaN where V has no usable pixel."""
+    """Return the mean of ``heldout_errors``; NaN where V has no usable pixel."""
     return float(heldout_errors(problem, tile, estimate).mean())
 
 
 @torch.no_grad()
 def apply(inverse: Inverse, channels: Tensor) -> Tensor:
-    """Evaluate f on a whole tile: channels 2 x (z) y x to (z) y x.
+    """Evaluate f on a whole tile: channels 2 x (z) y x to an estimate (z) y x.
 
-    In float32 always: the rounding of bfloat16 is noise at the frequencies that the PSF hides from the loss.
+    Always in float32: rounding to bfloat16 adds noise at frequencies that the PSF hides from the loss.
     """
     estimate: Tensor = inverse(channels[None])[0]
     return estimate
 
 
 def autocast(problem: Problem) -> torch.autocast:
-    """Return the context of the steps of training, by ``training.precision``."""
+    """Return the autocast context of training steps, by ``training.precision``."""
     kind = problem.device.split(":")[0]
     low = resolved_precision(problem.config.training.precision, kind) == "bfloat16"
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=low)

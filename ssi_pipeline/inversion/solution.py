@@ -1,4 +1,4 @@
-"""The estimate of a tile and how it came about."""
+"""Represent the estimate of a tile, with its losses and scores."""
 
 from __future__ import annotations
 
@@ -16,20 +16,35 @@ from ssi_pipeline.inversion.network.checkpoint import Model
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """The estimate of one tile and how it came about.
+    """The estimate of one tile, with losses, scores and timings.
 
-    ``method``: one of ``methods.RESULTS``.
-
-    ``estimate``: float32, z y x, the domain's shape, raw units. ``heldout_*``: mean squared error of
-    g f m_V(y) on the held-out pixels V, normalised units squared, None where not measured:
-    ``before`` training, ``after`` it (of what was returned), and of the ``wiener`` solution on the same V.
-    ``trace``: (step, training loss, held-out loss) at each validation of the attempt that was kept.
-    ``note``: why it is not what was asked for, or empty. ``training_seconds``: of all attempts;
-    ``inference_seconds``: of the estimate that was returned. ``invert``: what made the estimate, of a normalised
-    image and where it was observed, both (z) y x; None where there is no such function. ``scores``: what ``judge``
-    says of the estimate, by name. ``baseline``: the estimate that was not taken, where two were compared.
-    ``uncertainty``: the typical error of each pixel, as ``estimate``; None where it was not asked for, 0 where
-    nothing was inverted.
+    Attributes
+    ----------
+    estimate
+        float32, z y x, shape of the domain, raw units.
+    method
+        One of ``methods.RESULTS``.
+    attempts, steps
+        Attempts of training, and steps of the one that was kept.
+    heldout_before, heldout_after, heldout_wiener
+        Mean squared error of g f m_V(y) on the held-out pixels V, squared normalised units: before training, of the
+        returned estimate, and of the Wiener solution on the same V. None where not measured.
+    trace
+        (step, training loss, held-out loss) at each validation of the attempt that was kept.
+    model
+        Parameters of the trained network.
+    note
+        Reason why the estimate is not that of the configured solver, or empty.
+    training_seconds, inference_seconds
+        Time of all attempts of training, and of computing the returned estimate.
+    invert
+        The inverse f as a function of a normalised image and its observed pixels, both (z) y x; None without one.
+    scores
+        Blind metrics of the estimate, by name.
+    alternative
+        The rejected estimate where network and baseline were compared: as ``estimate``.
+    uncertainty
+        Typical error of each pixel, as ``estimate``; None where not requested, 0 where nothing was inverted.
     """
 
     estimate: NDArray[np.float32]
@@ -46,10 +61,10 @@ class Solution:
     inference_seconds: float = 0.0
     invert: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
     scores: dict[str, float] = field(default_factory=dict)
-    baseline: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    alternative: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     uncertainty: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 def raw_estimate(calibration: ChannelCalibration, estimate: Tensor) -> NDArray[np.float32]:
-    """Return a normalised estimate, (z) y x, as a volume z y x in raw units."""
+    """Convert a normalised estimate (z) y x to a volume z y x in raw units, float32."""
     return (to_volume(estimate) * calibration.scale + calibration.offset).astype(np.float32)

@@ -1,4 +1,4 @@
-"""From a measurement to an estimate: what needs no solver, and otherwise which one."""
+"""Solve one tile: handle trivial tiles, run the solver, compare with the baseline, compute scores and uncertainty."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.assess.blind_metrics import EXCESS, blind_metrics_of
-from ssi_pipeline.inversion.assess.signal_test import tile_is_blank
+from ssi_pipeline.inversion.assess.signal_test import tile_is_noise_only
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
-from ssi_pipeline.inversion.classical.registry import BASELINE, calibrated
+from ssi_pipeline.inversion.classical.registry import BASELINE, solver_to_tune
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
@@ -26,27 +26,31 @@ from ssi_pipeline.methods import Solver as SolverRow
 __all__ = ["Solution", "SolveOptions", "Solver", "solve", "solver_of", "train_shared"]
 
 LINEAR = "wiener"
-"""The solver of tiles that are not worth a training, or cannot be judged."""
+"""Solver of tiles of noise alone, and of tiles with too few held-out pixels."""
 
 
 def solver_of(name: str) -> Solver:
-    """Return what solves a problem, by its name in the configuration."""
+    """Return the implementation of a solver by its name in the configuration."""
     row = SOLVERS[name]
     found: Solver = classical(name) if row.tunes else row.loaded()
     return found
 
 
 def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions = AS_CONFIGURED) -> Solution:
-    """Estimate x in one tile's domain.
+    """Estimate x on one tile's domain.
+
+    The result is a deterministic function of the arguments.
 
     Parameters
     ----------
     problem
-        Of the tile's channel, from ``build_problem``.
+        Inverse problem of the tile's channel, from ``build_problem``.
     measurement
-        Raw units.
+        Raw units, z y x.
     seed
-        Of all chance in this tile; the result depends on the arguments alone.
+        Seed of all random numbers of the tile.
+    options
+        Deviations from the configuration.
 
     Raises
     ------
@@ -56,7 +60,7 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
     method = SOLVERS[options.solver or problem.config.solver]
     if not method.computes:
         return Solution(measurement.y, method.result)
-    trivial = _without_signal(problem, measurement)
+    trivial = _trivial_solution(problem, measurement)
     if trivial is not None:
         return trivial
     if method.own_recipe:
@@ -66,23 +70,23 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
     if method.network and problem.config.training.scope == "per_tile":
         problem, tile = with_own_weight(problem, tile, measurement, seed)
     if not enough_heldout(tile):
-        return _examined(problem, tile, seed, _unjudged(problem, tile, seed, method), options.judged)
-    if _trains(problem.config, method) and tile_is_blank(problem, tile):
-        if problem.config.training.scope != "per_tile":  # for noise alone its own weight is a large one
+        return _with_scores(problem, tile, seed, _linear_fallback(problem, tile, seed, method), options.scored_region)
+    if _trains(problem.config, method) and tile_is_noise_only(problem, tile):
+        if problem.config.training.scope != "per_tile":  # the tile's own weight is large for noise alone
             problem, tile = with_own_weight(problem, tile, measurement, seed)
         chosen = dataclasses.replace(_linear(problem, tile, seed), method="blank")
     else:
-        chosen = _solved(problem, tile, seed, method, options)
-    return _examined(problem, tile, seed, chosen, options.judged)
+        chosen = _run_solver(problem, tile, seed, method, options)
+    return _with_scores(problem, tile, seed, chosen, options.scored_region)
 
 
-def _without_signal(problem: Problem, measurement: Measurement) -> Solution | None:
-    """Return the solution of a tile without observed pixels, or all of one value; None for any other."""
+def _trivial_solution(problem: Problem, measurement: Measurement) -> Solution | None:
+    """Return the solution of a tile that is constant or has no observed pixel; None for any other."""
     calibration = problem.calibration
     if not measurement.observed.any():
         level = np.full_like(measurement.y, calibration.offset)
         return Solution(level, "constant", note="no finite pixel: filled with the channel's background level")
-    if calibration.empty:  # it has no scale
+    if calibration.empty:  # no scale to normalise with
         return Solution(measurement.y, "constant")
     if not measurement.is_constant:
         return None
@@ -94,41 +98,41 @@ def _linear(problem: Problem, tile: TileTensors, seed: int) -> Solution:
     return solver_of(LINEAR)(problem, tile, seed, AS_CONFIGURED)
 
 
-def _unjudged(problem: Problem, tile: TileTensors, seed: int, method: SolverRow) -> Solution:
-    """Return the linear solution of a tile with too few observed pixels to judge any by."""
+def _linear_fallback(problem: Problem, tile: TileTensors, seed: int, method: SolverRow) -> Solution:
+    """Return the linear solution of a tile with too few held-out pixels to compare solutions."""
     linear = _linear(problem, tile, seed)
     if linear.method == method.result:
         return linear
-    return dataclasses.replace(linear, note="too few observed pixels to judge a solution by, linear one kept")
+    return dataclasses.replace(linear, note="too few observed pixels to validate a solution, linear solution kept")
 
 
-def _solved(problem: Problem, tile: TileTensors, seed: int, method: SolverRow, options: SolveOptions) -> Solution:
-    """Return what the solver finds, or its baseline where that predicts the held-out pixels better."""
+def _run_solver(problem: Problem, tile: TileTensors, seed: int, method: SolverRow, options: SolveOptions) -> Solution:
+    """Return the solver's solution, or its baseline's where that predicts the held-out pixels better."""
     own_seed = seed if options.training_seed is None else options.training_seed
     found = solver_of(method.name)(problem, tile, own_seed, options)
-    return _or_baseline(problem, tile, seed, found) if method.network else found
+    return _better_of_baseline(problem, tile, seed, found) if method.network else found
 
 
 def _trains(config: RunConfig, method: SolverRow) -> bool:
-    """Whether tiles are trained on one by one."""
+    """Return whether the solver trains on individual tiles."""
     return method.network and config.training.scope != "shared"
 
 
-def _examined(
-    problem: Problem, tile: TileTensors, seed: int, found: Solution, judged: tuple[slice, ...] | None
+def _with_scores(
+    problem: Problem, tile: TileTensors, seed: int, found: Solution, scored_region: tuple[slice, ...] | None
 ) -> Solution:
-    """Return the solution with its scores and its uncertainty, as far as asked for; the estimate stays as it is."""
+    """Return the solution with scores and uncertainty, as far as requested; the estimate is unchanged."""
     config = problem.config
     if found.invert is None or not (config.quality.extended or config.output.uncertainty):
         return found
     estimate = _normal(problem, found.estimate)
     inside = np.zeros(found.estimate.shape, bool)
-    inside[judged or ...] = True
+    inside[scored_region or ...] = True
     window = to_tensor(inside, problem.axes, problem.device)
     scores = blind_metrics_of(problem, tile, found.invert, estimate, seed, window) if config.quality.extended else {}
     if not config.output.uncertainty:
         return dataclasses.replace(found, scores=scores)
-    others = [problem.linear(tile.y)[1]] + ([] if found.baseline is None else [_normal(problem, found.baseline)])
+    others = [problem.linear(tile.y)[1]] + ([] if found.alternative is None else [_normal(problem, found.alternative)])
     known = uncertainty(
         problem, tile, found.invert, estimate, others, config.output.uncertainty, seed, window, scores.get(EXCESS)
     )
@@ -142,19 +146,19 @@ def _normal(problem: Problem, estimate: NDArray[np.float32]) -> Tensor:
     return to_tensor(problem.calibration.normalised(estimate), problem.axes, problem.device)
 
 
-def _or_baseline(problem: Problem, tile: TileTensors, seed: int, found: Solution) -> Solution:
-    """Return the classical baseline's solution where it predicts the held-out pixels better than what was found.
+def _better_of_baseline(problem: Problem, tile: TileTensors, seed: int, found: Solution) -> Solution:
+    """Return the network's solution, or the classical baseline's where that predicts the held-out pixels better.
 
-    Neither has seen them, and both are judged on the same ones. On smooth images of low contrast a trained network
-    is worse than smoothed total variation, by up to 3.4 dB.
+    The held-out pixels are hidden from both, and are the same for both. On smooth images of low contrast a trained
+    network is worse than smoothed total variation, by up to 3.4 dB.
     """
-    if calibrated(problem.config) is None or problem.calibration.weight is None:
+    if solver_to_tune(problem.config) is None or problem.calibration.weight is None:
         return found
     baseline = solver_of(BASELINE)(problem, tile, seed, AS_CONFIGURED)
     ours, theirs = found.heldout_after, baseline.heldout_after
     if theirs is None or (ours is not None and ours <= theirs):
-        return dataclasses.replace(found, baseline=baseline.estimate)
-    said = f"{found.method} held-out loss {ours:.4g}, of {BASELINE} {theirs:.4g}" if ours is not None else ""
+        return dataclasses.replace(found, alternative=baseline.estimate)
+    losses = f"{found.method} held-out loss {ours:.4g}, of {BASELINE} {theirs:.4g}" if ours is not None else ""
     return dataclasses.replace(
         found,
         estimate=baseline.estimate,
@@ -163,6 +167,6 @@ def _or_baseline(problem: Problem, tile: TileTensors, seed: int, found: Solution
         model=None,
         inference_seconds=baseline.inference_seconds,
         invert=baseline.invert,
-        note="; ".join(filter(None, (found.note, said))),
-        baseline=found.estimate,
+        note="; ".join(filter(None, (found.note, losses))),
+        alternative=found.estimate,
     )

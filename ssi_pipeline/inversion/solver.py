@@ -1,4 +1,4 @@
-"""What every solver is: from the problem of a channel and one tile of it to a solution."""
+"""Define the protocol of solvers, and the options of one solve."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from ssi_pipeline.inversion.solution import Solution
 
 @dataclass(frozen=True, slots=True)
 class SolveOptions:
-    """How one tile is solved, where that is not a matter of the configuration.
+    """Options of one solve that deviate from the configuration.
 
     Attributes
     ----------
     solver
-        Its name; None: the configured one.
+        Name of the solver; None: the configured one.
     weight
-        Of a classical solver, or its number of iterations; None: as configured or tuned.
+        Regularisation weight of a classical solver, or its number of iterations; None: as configured or tuned.
     start
-        A model: applied as it is with scope 'shared', otherwise the start of training.
-    judged
-        The part of the domain, z y x, whose estimate is kept: the scores are of it alone. None: all.
+        Model to apply unchanged with scope 'shared', otherwise the start of training.
+    scored_region
+        Part of the domain (z y x) on which scores are computed; None: all of it.
     training_seed
-        Of the chance in training, instead of the tile's seed: what is hidden and what judges stay the same.
+        Seed of training in place of the tile's; masks of the scores and held-out pixels stay the same.
     step_factor
-        Times as many steps of training as configured.
+        Factor on the configured number of training steps.
     batch
-        Patches in a step of training; None: as configured.
+        Patches per training step; None: as configured.
     """
 
     solver: str | None = None
     weight: float | None = None
     start: Model | None = None
-    judged: tuple[slice, ...] | None = None
+    scored_region: tuple[slice, ...] | None = None
     training_seed: int | None = None
     step_factor: int = 1
     batch: int | None = None
@@ -48,14 +48,14 @@ class SolveOptions:
 AS_CONFIGURED = SolveOptions()
 
 OnValidation = Callable[[int, Callable[[], NDArray[np.float32]]], None]
-"""Called after each validation with the steps so far and a function that gives the present estimate (z y x, raw)."""
+"""Callback at each validation: number of steps, and a function that returns the current estimate (z y x, raw)."""
 
 
 class Solver(Protocol):
-    """Estimates x in a tile that is not constant and has observed pixels enough to judge the result by.
+    """Solver of a tile that is not constant and has enough held-out pixels.
 
-    The result depends on the arguments alone; all chance comes from ``seed``.
+    The result is a deterministic function of the arguments; all random numbers come from ``seed``.
     """
 
     def __call__(self, problem: Problem, tile: TileTensors, seed: int, options: SolveOptions) -> Solution:
-        """Return the estimate on the tile's domain, and its held-out loss."""
+        """Return the estimate on the tile's domain, with its held-out loss."""

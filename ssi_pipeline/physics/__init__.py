@@ -1,4 +1,4 @@
-"""The PSF and the forward model g; this package imports no torch, ``physics.forward`` does."""
+"""The PSF and the forward model g. This package does not import torch; ``physics.forward`` does."""
 
 from ssi_pipeline.physics.psf import Psf, load_psf
 

@@ -1,4 +1,4 @@
-"""Build the forward model of a channel: the one place that names implementations."""
+"""Build the forward model of a channel. No other module names an implementation."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from ssi_pipeline.physics.shift_invariant import ShiftInvariantModel
 
 
 def build_forward_model(psf: Psf | None, axes: int, sensor: CensoredSensor, device: str) -> ForwardModel:
-    """Return g for tiles with ``axes`` spatial axes, ``sensor`` being in the units of the estimate.
+    """Return the forward model g of a channel.
 
     Parameters
     ----------
     psf
-        None where there is no blur.
+        None for no blur.
     axes
-        2 (y x) or 3 (z y x).
+        Number of spatial axes: 2 (y x) or 3 (z y x).
+    sensor
+        Noise and limits in the units of the estimate.
+    device
+        Torch device.
     """
     return ShiftInvariantModel(psf_values(psf, axes), sensor, device)

@@ -1,7 +1,7 @@
-"""Convolution of images with a kernel, by FFT.
+"""Convolve images with a kernel by FFT.
 
-Only pixels whose whole kernel lies inside the array are computed ("valid"), so nothing is invented at
-borders: an array of n pixels along an axis gives n - 2 r, where r is the kernel's radius.
+Only "valid" pixels are computed, those whose whole kernel lies inside the array, so that no padding is needed: an axis
+of n pixels gives n - 2 r, with r the radius of the kernel.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from ssi_pipeline.geometry.boxes import Ints
 
 
 class Convolution:
-    """Valid, true convolution (not correlation) over the last axes.
+    """Valid convolution (not correlation) over the last axes.
 
     Parameters
     ----------
     kernel
-        Odd along every axis; its middle is the origin. Two or three axes, (z) y x.
+        Axes (z) y x, odd sizes; the central pixel is the origin.
     device
-        Where the transfer function lives; it is computed once for each shape.
+        Torch device of the transfer function, which is computed once per shape.
+
+    Raises
+    ------
+    ValueError
+        A size of the kernel is even.
     """
 
     def __init__(self, kernel: NDArray[np.floating], device: str = "cpu") -> None:
@@ -36,11 +41,11 @@ class Convolution:
         self._transfer: dict[Ints, Tensor] = {}
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Convolve ``image`` (any leading axes, then the kernel's axes, float32)."""
+        """Convolve an image (float32, the kernel's axes last): n pixels to n - 2 r along each axis."""
         if not any(self.radius):
             return image * self._kernel.to(image.dtype).reshape(())
         shape = self._spatial(image)
-        # the wrap-around of a circular convolution of n points reaches only the 2 r points that are dropped
+        # a circular convolution of n points wraps around into the 2 r points that are cut off
         size = _fast_size(shape)
         spectrum = torch.fft.rfftn(image, s=size, dim=self._axes) * self._transfer_function(size)
         full = torch.fft.irfftn(spectrum, s=size, dim=self._axes)
@@ -61,7 +66,7 @@ class Convolution:
         return whole
 
     def power(self, size: Ints) -> Tensor:
-        """Return |H|^2 of the circular convolution on a grid of ``size``, as ``rfftn`` orders it, float64."""
+        """Return |H|^2 of the circular convolution on a grid of ``size``, in the order of ``rfftn``, float64."""
         power: Tensor = torch.fft.rfftn(self._kernel, s=size).abs().square()
         return power
 
@@ -71,13 +76,13 @@ class Convolution:
         Parameters
         ----------
         image
-            Shape of the convolved pixels, (z) y x.
+            On the valid pixels, (z) y x.
         force
-            Shape of the whole, (z) y x.
+            On all pixels, (z) y x.
         response
-            Of the filter, as ``rfftn`` of a grid of ``size`` orders it.
+            Transfer function of the filter, in the order of ``rfftn`` on a grid of ``size``.
         size
-            Of the grid, no smaller than ``force``.
+            Size of the grid, at least that of ``force``.
         """
         change = (self._adjoint_spectrum(image, size) + torch.fft.rfftn(force, s=size)) * response
         level = torch.fft.irfftn(change * self._transfer_function(size), s=size)
@@ -88,19 +93,19 @@ class Convolution:
         return tuple(image.shape[axis] for axis in self._axes)
 
     def _valid(self, shape: Ints) -> tuple[slice, ...]:
-        """Where, in a circular convolution of images of ``shape``, the valid pixels lie."""
+        """Return the slices of the valid pixels in the circular convolution of an image of ``shape``."""
         return tuple(slice(2 * r, n) for r, n in zip(self.radius, shape, strict=True))
 
     def _adjoint_spectrum(self, image: Tensor, size: Ints) -> Tensor:
         ends = zip(self.radius, self._spatial(image), size, strict=True)
-        # the pixels lie where ``_valid`` cuts them out; torch counts margins from the last axis
+        # place the pixels where ``_valid`` cuts them out; torch orders margins from the last axis
         margins = [m for r, n, s in reversed(list(ends)) for m in (2 * r, s - n - 2 * r)]
         placed = functional.pad(image, margins)
         spectrum: Tensor = torch.fft.rfftn(placed, dim=self._axes) * self._transfer_function(size).conj()
         return spectrum
 
     def _transfer_function(self, size: Ints) -> Tensor:
-        """Return H of a kernel whose origin is its first pixel: the result is shifted by the radius."""
+        """Return H of the kernel with its first pixel as origin, which shifts the result by the radius."""
         if size not in self._transfer:
             spectrum = torch.fft.rfftn(self._kernel, s=size)
             self._transfer[size] = spectrum.to(torch.complex64)

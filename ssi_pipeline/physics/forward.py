@@ -1,10 +1,10 @@
-"""The forward model g as everything above it sees it: what the microscope records, on average, of an estimate x.
+"""Define the protocol of the forward model g: the expected measurement of an estimate x.
 
-    g(x) = mu(B x)      B: optics, linear. mu: the mean of what the sensor reports of a level.
+    g(x) = mu(B x)      B: the optics, linear. mu: the expected value of the sensor's report of a level.
 
-Masks, networks, solvers and metrics know no more of optics than this protocol, so a PSF that varies
-over the field or with depth is another implementation of it and nothing else.
-Intensities are in a channel's normalised units; images have the axes (z) y x last.
+Masks, networks, solvers and metrics depend on the optics through this protocol alone. A PSF that varies over the field
+or with depth is another implementation of it. Intensities are in a channel's normalised units; the last axes of images
+are (z) y x.
 """
 
 from __future__ import annotations
@@ -21,29 +21,28 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 Symmetry = Callable[[Tensor], Tensor]
-"""Maps an image's last axes, (z) y x, to themselves; it is its own inverse."""
+"""A flip or transposition of an image's last axes, (z) y x; it is its own inverse."""
 
 
 class ForwardModel(Protocol):
-    """g on the pixels that an array determines; inherit from it to get the methods that follow from the others.
+    """The forward model g on valid pixels. Inherit from it to get the methods with a default implementation.
 
-    Light reaches a pixel from up to ``radius`` pixels away. An estimate of n pixels along an axis therefore gives
-    n - 2 radius predictions: data at the border of a tile are cut out of a larger scene, and padding would invent it.
+    Light reaches a pixel from up to ``radius`` pixels away, so that an estimate of n pixels along an axis gives
+    n - 2 radius predictions. There is no padding: a tile is cut out of a larger scene.
 
     Attributes
     ----------
     radius
-        Pixels along (z) y x by which the prediction is smaller at each end: the largest extent of the PSF.
+        Largest radius of the PSF in pixels, (z) y x: the prediction is smaller by it at each end.
     sensor
-        Mean, standard deviation, variance and limits of the report of each level B x.
+        Mean, standard deviation, variance and limits of the sensor's report of a level B x.
     symmetries
-        Flips and transpositions with B(s(x)) = s(B(x)) for every x. None where the PSF varies along their axis.
+        Flips and transpositions s with B(s(x)) = s(B(x)) for every x; none along an axis on which the PSF depends.
     approximate_psf
-        One shift-invariant PSF, float32, axes (z) y x, odd sizes, sum 1, that stands for B where an approximation will
-        do: linear starts, the tests for signal and impulses, widths, the check of a given model. Exact only if the PSF
-        varies nowhere. Predictions, data terms and losses never use it.
+        Shift-invariant approximation of B: float32, axes (z) y x, odd sizes, sum 1. For linear starts, the tests for
+        signal and impulses, widths, and the check of a given model; predictions, data terms and losses never use it.
     digest
-        16 hexadecimal digits that identify B.
+        Digest of B, 16 hexadecimal digits.
     """
 
     radius: Ints
@@ -72,32 +71,32 @@ class ForwardModel(Protocol):
         ...
 
     def at(self, origins: Sequence[Ints]) -> ForwardModel:
-        """Return the model of a batch of windows: what an estimate b (z) y x cut out at b places is recorded as.
+        """Return the forward model of a batch of windows, for estimates b (z) y x.
 
         Parameters
         ----------
         origins
-            The first pixel of each window, (z) y x, counted from the first pixel that this model describes.
+            First pixel of each of the b windows, (z) y x, relative to the first pixel of this model.
         """
         ...
 
     def power_bound(self, size: Ints) -> Tensor:
-        """Return the spectrum of a circular operator that is nowhere smaller than B* B; preconditioners need it.
+        """Return the spectrum of a circular upper bound of B* B, for preconditioners.
 
         Parameters
         ----------
         size
-            Of a grid (z) y x that holds the estimate.
+            Size (z) y x of a grid that holds the estimate.
 
         Returns
         -------
         bound
-            p, float64, as ``rfftn`` of the grid orders it: |B x|^2 <= <x, F^-1 p F x> for every x.
+            p, float64, in the order of ``rfftn`` on the grid: |B x|^2 <= <x, F^-1 p F x> for every x.
         """
         ...
 
     def __call__(self, estimate: Tensor) -> Tensor:
-        """Predict the measurement g(x), ... (z) y x, on the pixels whose light lies inside ``estimate``."""
+        """Predict the measurement g(x): n pixels to n - 2 radius along (z) y x, any leading axes."""
         return self.sensor(self.level(estimate))
 
     @property
@@ -106,7 +105,7 @@ class ForwardModel(Protocol):
         return len(self.radius)
 
     def crop(self, image: Tensor) -> Tensor:
-        """Cut an array that is aligned with an estimate to the pixels that are predicted; a view."""
+        """Crop an array on the pixels of the estimate to the predicted pixels; returns a view."""
         for axis, r in enumerate(self.radius, start=-self.axes):
             image = image.narrow(axis, r, image.shape[axis] - 2 * r)
         return image
@@ -114,18 +113,18 @@ class ForwardModel(Protocol):
     def filtered_adjoint(self, image: Tensor, force: Tensor, response: Tensor, size: Ints) -> tuple[Tensor, Tensor]:
         """Return c = F^-1 response F (B* image + force) and its level B c.
 
-        Preconditioned solvers repeat this. A model whose B is a product of spectra does it in fewer FFTs.
+        This is the inner step of preconditioned solvers. Override it where B allows it in fewer FFTs.
 
         Parameters
         ----------
         image
-            On the pixels that are predicted, (z) y x.
+            On the predicted pixels, (z) y x.
         force
             On the pixels of the estimate, (z) y x.
         response
-            Of a circular filter, as ``rfftn`` of a grid of ``size`` orders it.
+            Transfer function of a circular filter, in the order of ``rfftn`` on a grid of ``size``.
         size
-            Of the grid, no smaller than ``force``.
+            Size of the grid, at least that of ``force``.
         """
         spectrum = torch.fft.rfftn(self.adjoint(image) + force, s=size) * response
         change = torch.fft.irfftn(spectrum, s=size)[tuple(slice(0, n) for n in force.shape)]

@@ -1,4 +1,4 @@
-"""A Gaussian PSF by its widths."""
+"""Compute a Gaussian PSF from its widths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssi_pipeline.physics.kernel_size import refuse_many_voxels
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA
 
 _SUPPORT_SIGMA = 4.5
-"""A Gaussian is cut where 7e-6 of it is left along an axis, far below what ``energy`` cuts away."""
+"""Radius of the support in standard deviations: 7e-6 of a profile lies outside, far less than ``energy`` crops."""
 
 _WIDEST_SIGMA, _NARROWEST_SIGMA = 1000.0, 1e-3
 
@@ -22,12 +22,21 @@ _WIDEST_SIGMA, _NARROWEST_SIGMA = 1000.0, 1e-3
 def gaussian_psf(
     section: GaussianPsf, voxel_um: tuple[float, float, float] | None, dimensions: int
 ) -> NDArray[np.float64]:
-    """Return the PSF (z y x, odd sizes), integrated over voxels.
+    """Return a Gaussian PSF (z y x, odd sizes, sum about 1), integrated over voxels.
+
+    Parameters
+    ----------
+    section
+        Full widths at half maximum, in pixels or micrometres.
+    voxel_um
+        Voxel size (z y x) in micrometres, or None if unknown.
+    dimensions
+        Number of spatial axes of a tile; the PSF for 2 has length 1 along z.
 
     Raises
     ------
     InputError
-        A width is missing or absurd, or the voxel size is unknown and the widths are in micrometres.
+        A width is missing or out of range, or widths are in micrometres and the voxel size is unknown.
     """
     fwhm = section.fwhm_um or section.fwhm_px or {}
     name = "psf.fwhm_um" if section.fwhm_um else "psf.fwhm_px"
@@ -49,7 +58,7 @@ def gaussian_psf(
 
 
 def _profile(sigma: float) -> NDArray[np.float64]:
-    """Integrals of a Gaussian over pixels; point samples of a narrow one would be too narrow."""
+    """Return a Gaussian integrated over pixels: point samples of a narrow one would underestimate its width."""
     if sigma < _NARROWEST_SIGMA:
         raise InputError(
             f"a PSF with a width of {sigma * FWHM_PER_SIGMA:.3g} pixels is no blur: use psf.kind: identity"
@@ -58,7 +67,7 @@ def _profile(sigma: float) -> NDArray[np.float64]:
         raise InputError(
             f"a PSF with a width of {sigma * FWHM_PER_SIGMA:.3g} pixels is wider than any tile: check its unit"
         )
-    from scipy.special import erf  # a fifth of a second of imports, for this kind of PSF alone
+    from scipy.special import erf  # 0.2 s of imports, only for this kind of PSF
 
     radius = math.ceil(_SUPPORT_SIGMA * sigma)
     edges = (np.arange(2 * radius + 2) - radius - 0.5) / (sigma * math.sqrt(2))

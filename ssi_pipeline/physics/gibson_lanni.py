@@ -1,8 +1,8 @@
-"""The PSF of Gibson and Lanni: three layers between emitter and objective, each other than it was made for.
+"""Compute the PSF of Gibson and Lanni: a scalar model with sample, cover glass and immersion off their design values.
 
-S. F. Gibson, F. Lanni, J. Opt. Soc. Am. A 9, 154 (1992), eqs. 2 and 11: a scalar integral over the pupil of
-the optical path difference between the layers as they are and as the objective was designed for. The
-integral is evaluated directly; Li, Xue and Blu (J. Opt. Soc. Am. A 34, 1029, 2017) expand the same in Bessel functions.
+S. F. Gibson, F. Lanni, J. Opt. Soc. Am. A 9, 154 (1992), eqs. 2 and 11: an integral over the pupil with the optical
+path difference between the actual layers and those of the objective's design as phase. It is evaluated directly; Li,
+Xue and Blu (J. Opt. Soc. Am. A 34, 1029, 2017) expand the same integral in Bessel functions.
 """
 
 from __future__ import annotations
@@ -17,22 +17,36 @@ from ssi_pipeline.config import GibsonLanniPsf
 from ssi_pipeline.physics.pupil import on_grid
 
 _NODES = 32
-"""Gauss-Legendre nodes of a panel of the pupil."""
+"""Gauss-Legendre nodes per panel of the pupil radius."""
 
 _CYCLES_PER_PANEL = 4.0
-"""Eight nodes a cycle: the rule is then exact to double precision."""
+"""Largest number of phase cycles per panel: with eight nodes per cycle the rule is exact to double precision."""
 
 
 def gibson_lanni_intensity(section: GibsonLanniPsf, radius_um: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
-    """Return the intensity at distances from the axis, with the stage ``z_um`` beyond ``section.defocus_um``.
+    """Return the intensity at distances from the optical axis, up to a factor.
 
-    Without aberrations this is the pupil integral of ``pupil_intensity``, apart from a factor.
+    Without aberrations this is the integral of ``pupil_intensity``.
+
+    Parameters
+    ----------
+    section
+        Objective and layers.
+    radius_um
+        Distances from the axis in micrometres, any shape.
+    z_um
+        Position of the stage in micrometres, added to ``section.defocus_um``.
+
+    Returns
+    -------
+    intensity
+        float64, >= 0, shape of ``radius_um``.
     """
-    from scipy.special import j0  # a fifth of a second of imports, for this kind of PSF alone
+    from scipy.special import j0  # 0.2 s of imports, only for this kind of PSF
 
     k = 2 * np.pi / section.wavelength_um
     aperture = section.numerical_aperture
-    if section.magnification is not None:  # the sine condition with the angle on the camera's side
+    if section.magnification is not None:  # sine condition, with the angle at the camera
         aperture *= section.magnification / math.hypot(section.magnification, section.numerical_aperture)
     distinct, where = np.unique(radius_um, return_inverse=True)
     outermost = _open_pupil(section)
@@ -47,7 +61,7 @@ def gibson_lanni_intensity(section: GibsonLanniPsf, radius_um: NDArray[np.float6
 def gibson_lanni_psf(
     section: GibsonLanniPsf, voxel_size_um: tuple[float, float, float] | None, dimensions: int
 ) -> NDArray[np.float64]:
-    """Return the PSF (z y x, odd sizes) on the image's grid, each pixel integrated along y and x.
+    """Return the PSF of Gibson and Lanni on the image's grid: z y x, odd sizes, integrated over pixels along y and x.
 
     Raises
     ------
@@ -58,30 +72,30 @@ def gibson_lanni_psf(
 
 
 def _path_um(section: GibsonLanniPsf, rho: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
-    """Optical path difference (eq. 2 there) against the design, at radii of the pupil from 0 to 1."""
+    """Return the optical path difference from the design (eq. 2 of the paper), at pupil radii from 0 to 1."""
 
     def axial(index: float) -> NDArray[np.float64]:
-        """Return index x cosine of the ray's angle in a medium of that index, for each of ``rho``."""
+        """Return index times cosine of the ray angle in a medium of that index, for each of ``rho``."""
         return np.sqrt(np.maximum(index**2 - (section.numerical_aperture * rho) ** 2, 0.0))
 
-    made_for = section.design_immersion_index or section.immersion_index
+    design_index = section.design_immersion_index or section.immersion_index
     cover_index = section.design_cover_index or section.cover_index
     cover_um = section.cover_um if section.design_cover_um is None else section.design_cover_um
     immersion_um = section.working_distance_um + section.defocus_um + z_um
-    immersion = immersion_um * axial(section.immersion_index) - section.working_distance_um * axial(made_for)
+    immersion = immersion_um * axial(section.immersion_index) - section.working_distance_um * axial(design_index)
     cover = section.cover_um * axial(section.cover_index) - cover_um * axial(cover_index)
     path: NDArray[np.float64] = section.depth_um * axial(section.sample_index) + immersion + cover
     return path
 
 
 def _open_pupil(section: GibsonLanniPsf) -> float:
-    """Radius of the pupil that light reaches: rays beyond an index are totally reflected."""
+    """Return the radius of the illuminated pupil, 0 to 1: rays beyond the smallest index are totally reflected."""
     indices = [section.sample_index, section.immersion_index, section.cover_index]
     return min(1.0, min(indices) / section.numerical_aperture)
 
 
 def _quadrature(stop: float, panels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes and weights of a composite Gauss-Legendre rule on 0 to ``stop``."""
+    """Return nodes and weights of a composite Gauss-Legendre rule on 0 to ``stop``."""
     node, weight = np.polynomial.legendre.leggauss(_NODES)
     edges = np.linspace(0, stop, panels + 1)
     half = np.diff(edges)[:, None] / 2

@@ -1,4 +1,4 @@
-"""The size of a PSF that is computed, looked at before it is."""
+"""Limit the size of a PSF before it is computed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from collections.abc import Sequence
 from ssi_pipeline.errors import InputError
 
 _MOST_ALONG = 9001
-"""Pixels along an axis: more than any tile has (``_WIDEST_SIGMA`` of a Gaussian)."""
+"""Largest size along an axis in pixels: more than any tile has (``_WIDEST_SIGMA`` of a Gaussian)."""
 
 
 def refuse_many_voxels(name: str, shape: Sequence[int], most: int = 2**27) -> None:
-    """Refuse a PSF (z y x) larger than can be computed; ``name``: the option that makes it so.
+    """Refuse a PSF that is too large to compute.
+
+    Parameters
+    ----------
+    name
+        Option that sets the size, for the message.
+    shape
+        Size (z y x) in voxels.
+    most
+        Largest number of voxels; 2**27 float64 values are 1 GiB.
 
     Raises
     ------
     InputError
-        It has more than ``most`` voxels, by default a gigabyte of them.
+        The PSF exceeds ``most`` voxels, or 9001 along an axis.
     """
     if math.prod(shape) > most or max(shape) > _MOST_ALONG:
         sizes = " x ".join(f"{n:g}" for n in shape)

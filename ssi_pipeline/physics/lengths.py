@@ -1,4 +1,4 @@
-"""Units of length, and the voxel size that a TIFF states."""
+"""Convert units of length, and read the voxel size of a TIFF file."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ MICROMETRES = {
     "inch": 25400.0,
     "in": 25400.0,
 }
-"""Micrometres in one unit, by the names of OME-Zarr, OME-XML and ImageJ."""
+"""Micrometres per unit, by the unit's name in OME-Zarr, OME-XML and ImageJ."""
 
 _RESOLUTION_UNITS = {2: "inch", 3: "centimeter"}
 
 _MAX_PIXEL_UM = 20.0
-"""Pixels larger than this are a default for printing (72 dpi is 353 µm, 1200 dpi is 21 µm)."""
+"""Larger pixel sizes are a default for printing (72 dpi is 353 µm, 1200 dpi is 21 µm)."""
 
 
 def tiff_voxel_um(tif: tifffile.TiffFile) -> dict[str, float]:
-    """Return micrometres by axis letter at full resolution, of those axes for which the file states it credibly."""
+    """Return the voxel size in micrometres by axis letter, at full resolution, of axes with a credible value."""
     if tif.is_ome:
         pixels = ome_pixels(tif)
         return _from_ome(pixels) if pixels is not None else {}
@@ -57,7 +57,7 @@ def ome_pixels(tif: tifffile.TiffFile) -> ElementTree.Element | None:
 
 
 def positive(value: Any) -> float | None:
-    """Return a number that is finite and above 0, or None."""
+    """Return a value as a finite number above 0, or None."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -94,7 +94,7 @@ def _from_resolution(tif: tifffile.TiffFile) -> dict[str, float]:
 
 
 def _pixel(tif: tifffile.TiffFile, name: str) -> float | None:
-    """Return the length of a pixel in the resolution's unit; the tag holds pixels per unit as a fraction."""
+    """Return the pixel size in the unit of the resolution; the tag holds pixels per unit as a fraction."""
     tag = tif.pages.first.tags.get(name)
     try:
         pixels, lengths = tag.value if tag is not None else (0, 1)

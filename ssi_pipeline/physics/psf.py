@@ -1,4 +1,4 @@
-"""The point spread function: from a file or a formula to a centred, cropped, normalised array."""
+"""Load the point spread function from a file or a model: centred, cropped and normalised."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ from ssi_pipeline.physics.pupil import widefield_psf
 VoxelSize = tuple[float, float, float]
 
 _SAME_VOXEL = 0.01
-"""Voxel sizes are written by people and rounded; 1 % changes a PSF of 30 pixels by less than a pixel."""
+"""Relative tolerance of voxel sizes, which are often rounded: 1 % changes a PSF of 30 pixels by less than a pixel."""
 
 _LARGEST = 1e60
-"""Sums of any number of such values, and their products with positions, stay in the range of float64."""
+"""Largest absolute value: sums of such values, and of their products with positions, stay in the range of float64."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Psf:
-    """Weights of the convolution g, as in ``g(x)[i] = sum over k of values[center + k] x[i - k]``.
+    """The PSF as the kernel of a convolution: ``(h * x)[i] = sum over k of values[center + k] x[i - k]``.
 
     Attributes
     ----------
     values
-        float32, axes z y x, all sizes odd, centre in the middle, not negative, sum 1.
-        A PSF for 2D tiles has length 1 along z.
+        float32, axes z y x, odd sizes, centre in the central voxel, >= 0, sum 1. Length 1 along z for 2D tiles.
     voxel_size_um
-        z y x in micrometres, or None if unknown.
+        Voxel size (z y x) in micrometres, or None if unknown.
     """
 
     values: NDArray[np.float32]
@@ -47,23 +46,23 @@ class Psf:
 
     @property
     def radius(self) -> tuple[int, int, int]:
-        """Pixels from the centre to the last one, along z y x."""
+        """Radius in pixels along z y x: half of the size, rounded down."""
         z, y, x = (n // 2 for n in self.values.shape)
         return z, y, x
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that identify shape and values."""
+        """Digest of shape and values, 16 hexadecimal digits."""
         little = np.ascontiguousarray(self.values, dtype="<f4")
         return hashlib.sha256(repr(little.shape).encode() + little.tobytes()).hexdigest()[:16]
 
     def save(self, stream: BinaryIO) -> None:
-        """Write the values as workers read them."""
+        """Write the values in the npy format, for ``load``."""
         np.save(stream, self.values)
 
     @classmethod
     def load(cls, path: Path, voxel_size_um: VoxelSize | None) -> Psf | None:
-        """Read what ``save`` wrote; None where the file is damaged."""
+        """Read a PSF written by ``save``; None if the file is damaged."""
         try:
             values = np.load(path, allow_pickle=False)
         except (ValueError, EOFError, TypeError, MemoryError):  # what numpy raises for a damaged header or a short file
@@ -72,12 +71,12 @@ class Psf:
 
 
 def psf_values(psf: Psf | None, dimensions: int) -> NDArray[np.float32]:
-    """Return the PSF with a tile's spatial axes, (z) y x; a single 1 for None (no blur).
+    """Return the PSF on a tile's spatial axes: float32, (z) y x; a single 1 for None (no blur).
 
     Raises
     ------
     ValueError
-        A tile in 2D with a PSF that has several planes.
+        The PSF has several planes and ``dimensions`` is 2.
     """
     if psf is None:
         return np.ones((1,) * dimensions, dtype=np.float32)
@@ -95,21 +94,22 @@ def load_psf(
     voxel_size_um: VoxelSize | None,
     dimensions: Literal[2, 3],
 ) -> Psf | None:
-    """Return the PSF that a section of the configuration describes, or None for no blur.
+    """Return the PSF of a section of the configuration, or None for no blur.
 
     Parameters
     ----------
     section
         One entry of ``psf``.
     voxel_size_um
-        The image's voxel size (z y x), or None if unknown.
+        Voxel size of the image (z y x) in micrometres, or None if unknown.
     dimensions
         Number of spatial axes of a tile; a PSF for 2 has length 1 along z.
 
     Raises
     ------
     InputError
-        The file is missing or not a PSF, its sampling is not the image's, or the section needs what is not known.
+        The file is missing or not a PSF, its voxel size differs from the image's by more than 1 %, or the section
+        needs a voxel size that is unknown.
     """
     if isinstance(section, IdentityPsf):
         return None
@@ -134,7 +134,7 @@ def load_psf(
 
 
 def psf_digest(values: NDArray[np.float32]) -> str:
-    """Return 16 hexadecimal digits that identify shape and values of a PSF (z) y x; model files hold them."""
+    """Return the digest of a PSF (z) y x as stored in model files: 16 hexadecimal digits over shape and values."""
     return hashlib.sha256(str(values.shape).encode() + values.astype("<f4").tobytes()).hexdigest()[:16]
 
 
@@ -189,7 +189,7 @@ def _border(shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def _fit_dimensions(
     values: NDArray[np.float64], plane: Literal["sum"] | int | None, dimensions: int, where: str
 ) -> NDArray[np.float64]:
-    """Return z y x, with length 1 along z for 2D tiles."""
+    """Return the PSF with axes z y x, of length 1 along z for 2D tiles."""
     if plane is not None and (dimensions == 3 or values.ndim == 2):
         raise InputError(f"{where} is {values.ndim}D for {dimensions}D tiles: leave psf.plane out, it cuts 3D to 2D")
     if dimensions == 3:
@@ -211,7 +211,7 @@ def _fit_dimensions(
 
 
 def _centred(values: NDArray[np.float64], center: str, where: str) -> NDArray[np.float64]:
-    """Return an array of odd sizes with the centre in the middle, padded with zeros where it was off."""
+    """Return the PSF padded with zeros to odd sizes with its centre in the central voxel."""
     if center == "middle":
         even = [f"{n} along {axis}" for axis, n in zip(SPATIAL, values.shape, strict=True) if n % 2 == 0]
         if even:
@@ -236,7 +236,7 @@ def _mean_position(values: NDArray[np.float64], axis: int) -> float:
 
 
 def _finish(values: NDArray[np.float64], energy: float) -> NDArray[np.float32]:
-    """Crop symmetrically while ``energy`` of the whole stays inside, then normalise the sum to 1."""
+    """Crop symmetrically as long as a share ``energy`` of the sum remains, then normalise the sum to 1."""
     total = float(values.sum())
     if not 0 < total < math.inf:
         raise InputError(f"the PSF sums to {total:g}: expected light somewhere; check its section, psf")

@@ -1,4 +1,4 @@
-"""Read the pixels and the voxel size of a PSF file."""
+"""Read the values and the voxel size of a PSF file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssi_pipeline.tiff.opening import open_tiff
 _NOT_SPACE = "CS"
 
 _LARGEST = 2**32
-"""Bytes: more than 1000 x 1000 x 1000 pixels are no PSF."""
+"""Largest size in bytes: that of 1000 x 1000 x 1000 float32 voxels."""
 
 
 def read_psf_file(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
@@ -30,7 +30,7 @@ def read_psf_file(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
     Raises
     ------
     InputError
-        The file is missing, unreadable, of another type, or not 2D or 3D numbers.
+        The file is missing, unreadable, of another type, or not a 2D or 3D array of numbers.
     """
     if not path.is_file():
         raise InputError(f"PSF {path} not found; relative paths start at the folder of the configuration")
@@ -41,7 +41,7 @@ def read_psf_file(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
         values, sizes = (_read_npy(path), {}) if kind == ".npy" else _read_tiff(path)
     except (InputError, PermissionError):
         raise
-    except Exception as error:  # tifffile and numpy raise many kinds on broken files
+    except Exception as error:  # tifffile and numpy raise many exceptions for broken files
         raise InputError(f"PSF {path} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" or values.size == 0:
         raise InputError(f"PSF {path}: expected an array of integers or floats")
@@ -64,7 +64,7 @@ def _read_npy(path: Path) -> Any:
         shape, _, dtype = read(file)
         stated = math.prod(shape) * dtype.itemsize
         there = path.stat().st_size - file.tell()
-    # compared first: a header may promise more than the file, or any memory, holds
+    # compare sizes before reading: a damaged header may state more than fits in memory
     if stated != there and not dtype.hasobject:
         cut = "cut short: copy it again" if there < stated else "damaged: save it again"
         raise InputError(f"{where} states {stated} bytes of numbers {shape} and holds {there}: it is {cut}")

@@ -1,8 +1,8 @@
-"""The PSF of a widefield microscope from a scalar integral over the pupil.
+"""Compute the PSF of a widefield microscope from a scalar integral over the pupil.
 
-This is the model of Gibson and Lanni (J. Opt. Soc. Am. A 9, 154, 1992) where immersion, cover glass and
-sample are those that the objective was designed for, so that defocus is the only aberration. Being
-scalar it is too narrow by a few percent at the highest apertures; a measured PSF is better where there is one.
+This is the model of Gibson and Lanni (J. Opt. Soc. Am. A 9, 154, 1992) with immersion, cover glass and sample at their
+design values, so that defocus is the only aberration. A scalar model is too narrow by a few percent at the highest
+apertures: prefer a measured PSF.
 """
 
 from __future__ import annotations
@@ -19,23 +19,37 @@ from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.kernel_size import refuse_many_voxels
 
 _PUPIL_RINGS = 1000
-"""Midpoints of the integral over the pupil's radius; 2000 give the same to 1e-6 at 5 um of defocus."""
+"""Midpoints of the integral over the pupil radius; 2000 change it by less than 1e-6 at 5 um of defocus."""
 
 _MOST_VOXELS = 2**24
-"""101 planes of 401 x 401, which take a quarter of an hour."""
+"""Largest number of voxels: 101 planes of 401 x 401 take a quarter of an hour."""
 
 _SUBPIXELS = 3
-"""A camera's pixel integrates: each is the mean of 3 x 3 points."""
+"""Points per pixel along y and x: a camera pixel integrates, here over 3 x 3 points."""
 
 
 def pupil_intensity(
     radius_um: NDArray[np.float64], wavelength_um: float, numerical_aperture: float, index: float, defocus_um: float
 ) -> NDArray[np.float64]:
-    """Return the intensity at distances from the axis, in one plane at ``defocus_um`` from the focus.
+    """Return the intensity at distances from the optical axis in one plane, up to a factor common to all planes.
 
-    Planes at different defocus have the same total: light is not lost.
+    Parameters
+    ----------
+    radius_um
+        Distances from the axis in micrometres, any shape.
+    wavelength_um
+        Emission wavelength in vacuum, micrometres.
+    numerical_aperture, index
+        Of the objective, and the refractive index of the medium.
+    defocus_um
+        Distance of the plane from the focus in micrometres.
+
+    Returns
+    -------
+    intensity
+        float64, >= 0, shape of ``radius_um``. Its integral over a plane does not depend on the defocus.
     """
-    from scipy.special import j0  # a fifth of a second of imports, for this kind of PSF alone
+    from scipy.special import j0  # 0.2 s of imports, only for this kind of PSF
 
     rho = (np.arange(_PUPIL_RINGS) + 0.5) / _PUPIL_RINGS
     k = 2 * np.pi / wavelength_um
@@ -49,7 +63,7 @@ def pupil_intensity(
 def widefield_psf(
     section: WidefieldPsf, voxel_size_um: tuple[float, float, float] | None, dimensions: int
 ) -> NDArray[np.float64]:
-    """Return the PSF (z y x, odd sizes) on the image's grid, each pixel integrated along y and x.
+    """Return the widefield PSF on the image's grid: z y x, odd sizes, integrated over pixels along y and x.
 
     Raises
     ------
@@ -58,7 +72,7 @@ def widefield_psf(
     """
 
     def intensity(radius_um: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
-        """Return the intensity at distances from the axis, in the plane at ``z_um`` from the PSF's middle."""
+        """Return the intensity at distances from the axis, in the plane at ``z_um`` from the central one."""
         return pupil_intensity(
             radius_um,
             section.wavelength_um,
@@ -76,9 +90,18 @@ def on_grid(
     voxel_size_um: tuple[float, float, float] | None,
     dimensions: int,
 ) -> NDArray[np.float64]:
-    """Return an intensity of (distance from the axis, height above focus) as z y x on the image's grid.
+    """Sample an intensity on the image's grid: z y x, odd sizes, integrated over pixels along y and x.
 
-    Each pixel is integrated along y and x.
+    Parameters
+    ----------
+    section
+        Holds ``support_um``, the radius of the PSF along each axis.
+    intensity
+        Function of distances from the axis and height above the central plane, micrometres.
+    voxel_size_um
+        Voxel size (z y x), or None if unknown.
+    dimensions
+        Number of spatial axes of a tile; the PSF for 2 has length 1 along z.
 
     Raises
     ------

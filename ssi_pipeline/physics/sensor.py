@@ -1,8 +1,7 @@
-"""The sensor as a forward model of its own: noise that grows with the level, then limits that clip.
+"""Model the sensor: Poissonian-Gaussian noise, then clipping.
 
 A level z is reported as clip(z + s(z) N, low, high), with N standard normal and
-s^2 = alpha max(z - dark, 0) + sigma^2 (Poissonian-Gaussian noise, Foi et al. 2008). Everything here is in one
-unit, that of z: gain and offset of the camera are what turns raw units into it.
+s^2 = alpha max(z - dark, 0) + sigma^2 (Foi et al. 2008). All quantities are in the units of z.
 """
 
 from __future__ import annotations
@@ -15,18 +14,31 @@ from torch import Tensor
 
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 _LEAST_VARIANCE = 1e-12
-"""Added to s^2 of normalised levels: float32 resolves 1e-7 of them, so a narrower noise is no noise."""
+"""Added to s^2 of normalised levels, which float32 resolves to 1e-7: avoids division by zero without noise."""
 
 _FARTHEST = 40.0
-"""Standard deviations beyond which a normal tail is 0 even in float64; keeps gradients finite."""
+"""Standard deviations beyond which a normal tail underflows in float64; clamping there keeps gradients finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class CensoredSensor:
-    """A sensor that cannot report below ``low`` or above ``high``; an infinite limit does not clip.
+    """A sensor with Poissonian-Gaussian noise that clips its reports to [low, high].
 
-    ``alpha``: growth of the noise's variance per unit of level above ``dark``. ``sigma``: standard
-    deviation at ``dark`` and below.
+    Attributes
+    ----------
+    alpha
+        Increase of the noise variance per unit of level above ``dark``, >= 0.
+    sigma
+        Standard deviation of the noise at ``dark`` and below, >= 0.
+    low, high
+        Limits of the reports; an infinite limit does not clip.
+    dark
+        Dark level.
+
+    Raises
+    ------
+    ValueError
+        ``alpha`` or ``sigma`` is negative, or ``low`` is not below ``high``.
     """
 
     alpha: float
@@ -41,15 +53,15 @@ class CensoredSensor:
 
     @property
     def is_linear(self) -> bool:
-        """Whether the mean of the report is the level itself."""
+        """Whether nothing clips, so that the expected report is the level itself."""
         return math.isinf(self.low) and math.isinf(self.high)
 
     def deviation(self, level: Tensor) -> Tensor:
-        """Return s, the standard deviation of the noise before clipping, at each level."""
+        """Return the standard deviation s of the noise before clipping, at each level."""
         return torch.sqrt(self.alpha * (level - self.dark).clamp(min=0) + self.sigma**2 + _LEAST_VARIANCE)
 
     def __call__(self, level: Tensor) -> Tensor:
-        """Return the mean report mu(z) of each level: the mean of a two-limit censored normal (Tobin 1958)."""
+        """Return the expected report mu(z) of each level: the mean of a two-limit censored normal (Tobin 1958)."""
         if self.is_linear:
             return level
         s = self.deviation(level)
@@ -61,12 +73,12 @@ class CensoredSensor:
         return mean
 
     def variance(self, level: Tensor) -> Tensor:
-        """Return the variance v(z) of the report of each level, in closed form; s^2 where nothing clips.
+        """Return the variance of the report of each level, in closed form; s^2 where nothing clips.
 
         Notes
         -----
-        The report's deviation from r, the level clamped to the limits, is a part above minus a part below,
-        of which at most one is not 0: no large terms cancel, however far the level is beyond a limit.
+        The deviation of the report from r, the level clamped to the limits, is a part above r minus a part below, at
+        most one of which is not 0. No large terms cancel, however far the level is beyond a limit.
         """
         s = self.deviation(level)
         r = level.clamp(self.low, self.high)
@@ -76,30 +88,30 @@ class CensoredSensor:
 
 
 def _excess(gap: Tensor, s: Tensor) -> Tensor:
-    """Return E[max(gap - s N, 0)]: what clipping at a limit adds, ``gap`` being the way to the limit."""
+    """Return E[max(gap - s N, 0)], the change of the mean by a limit at the distance ``gap``."""
     return torch.where(gap > _FARTHEST * s, gap, s * _over(_standardised(-gap, s)))
 
 
 def _standardised(gap: Tensor, s: Tensor) -> Tensor:
-    """Return gap / s, held where the tails of a normal are not yet 0 or inf (a gradient of 0 inf is no number)."""
+    """Return gap / s, clamped to where normal tails neither underflow nor overflow (a gradient of 0 inf is NaN)."""
     farthest = _FARTHEST * s.detach()
     return gap.clamp(-farthest, farthest) / s
 
 
 def _over(t: Tensor) -> Tensor:
-    """Return E[max(N - t, 0)] of a standard normal N."""
+    """Return E[max(N - t, 0)] for a standard normal N."""
     over: Tensor = _INV_SQRT_2PI * torch.exp(-0.5 * t * t) - t * torch.special.ndtr(-t)
     return over
 
 
 def _over_squared(t: Tensor) -> Tensor:
-    """Return E[max(N - t, 0)^2]."""
+    """Return E[max(N - t, 0)^2] for a standard normal N."""
     over: Tensor = (1 + t * t) * torch.special.ndtr(-t) - t * _INV_SQRT_2PI * torch.exp(-0.5 * t * t)
     return over
 
 
 def _between(near: Tensor, far: Tensor | None, s: Tensor) -> tuple[Tensor, Tensor]:
-    """Return first and second moment of min(max(N - a, 0), b - a), with a = near / s >= 0, b = far / s or infinite."""
+    """Return the first two moments of min(max(N - a, 0), b - a); a = near / s >= 0, b = far / s or infinite."""
     a = _standardised(near, s)
     first, second = _over(a), _over_squared(a)
     if far is not None:

@@ -1,4 +1,4 @@
-"""The forward model of a PSF that is the same everywhere: a convolution, then the sensor."""
+"""Implement the forward model of a shift-invariant PSF: a convolution, then the sensor."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from ssi_pipeline.physics.psf import psf_digest
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 _SAME = 1e-3
-"""Of the PSF's peak: a difference below it is that of sampling or noise, not a direction."""
+"""Tolerance of symmetry, as a share of the PSF's peak: smaller differences are due to sampling or noise."""
 
 
 class ShiftInvariantModel(ForwardModel):
-    """g(x) = mu(h * x).
+    """The forward model g(x) = mu(h * x).
 
     Parameters
     ----------
     psf
-        h, axes (z) y x, odd sizes, sum 1; one pixel for no blur.
+        h: float32, axes (z) y x, odd sizes, sum 1; one pixel for no blur.
     sensor
-        mu, in the units of the estimate.
+        mu, noise and limits in the units of the estimate.
+    device
+        Torch device.
     """
 
     def __init__(self, psf: NDArray[np.float32], sensor: CensoredSensor, device: str = "cpu") -> None:
@@ -39,28 +41,28 @@ class ShiftInvariantModel(ForwardModel):
         self.digest = psf_digest(psf)
 
     def level(self, estimate: Tensor) -> Tensor:
-        """Return h * x."""
+        """Return the blurred estimate h * x."""
         return self._convolution(estimate)
 
     def adjoint(self, image: Tensor) -> Tensor:
-        """Return the correlation with h."""
+        """Return the full correlation with h."""
         return self._convolution.adjoint(image)
 
     def at(self, origins: Sequence[Ints]) -> ForwardModel:  # noqa: ARG002
-        """Return the model itself: it is the same everywhere."""
+        """Return the model itself, which is the same everywhere."""
         return self
 
     def power_bound(self, size: Ints) -> Tensor:
-        """Return |H|^2: valid pixels are some of those of the circular convolution."""
+        """Return |H|^2: the valid pixels are a subset of those of the circular convolution."""
         return self._convolution.power(size)
 
     def filtered_adjoint(self, image: Tensor, force: Tensor, response: Tensor, size: Ints) -> tuple[Tensor, Tensor]:
-        """Return c = F^-1 response F (h* image + force) and h * c; all but the ends are products of spectra."""
+        """Return c = F^-1 response F (adjoint(image) + force) and h * c, in four FFTs."""
         return self._convolution.filtered_adjoint(image, force, response, size)
 
 
 def _symmetries(psf: Tensor) -> list[Symmetry]:
-    """Return the flips along the axes along which a PSF (z) y x is symmetric, and the transposition y x if it is."""
+    """Return the flips and the transposition of y and x under which a PSF (z) y x is symmetric."""
     tolerance = _SAME * float(psf.max())
     found: list[Symmetry] = []
     for axis in range(-psf.ndim, 0):

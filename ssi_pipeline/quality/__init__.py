@@ -1,1 +1,1 @@
-"""How good is an estimate?"""
+"""Quality metrics of an estimate, with and without ground truth, and alarms on them."""

@@ -1,7 +1,7 @@
-"""Which tiles stand out of their run: robust z-scores of each metric within each channel.
+"""Flag the outlier tiles of a run by robust z-scores of each metric within each channel.
 
-What is usual differs from one data set to another by orders of magnitude, and nobody knows it beforehand; how far a
-tile is from most others does not.
+The typical value of a metric differs between data sets by orders of magnitude, so that no fixed threshold serves. The
+distance of a tile from the median of its channel, in robust standard deviations, is comparable.
 """
 
 from __future__ import annotations
@@ -16,23 +16,35 @@ from numpy.typing import NDArray
 Values = NDArray[np.float32]
 
 _Z = 6.0
-"""Robust standard deviations; the metrics of undisturbed tiles have tails far longer than a normal distribution's."""
+"""Threshold in robust standard deviations: metrics of intact tiles have longer tails than a normal distribution."""
 
 _MAD_OF_NORMAL = 0.6745
 _FEWEST = 8
-"""Tiles of a channel without which nothing is usual."""
+"""Fewest tiles of a channel from which median and spread are estimated."""
 
-_BLAME = 0.75
-"""A seam belongs to two tiles. One is blamed unless a neighbour's is so much worse that it is the neighbour's."""
+_WORSE_NEIGHBOUR = 0.75
+"""A seam belongs to two tiles: a tile is not flagged where its value is below this share of a neighbour's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A metric that tells trouble.
+    """An alarm: a metric, the direction in which it is bad, and the least deviation that counts.
 
-    ``bad``: the direction. ``ratio``: judged by its logarithm. ``floor``: deviations smaller than ``_Z`` times
-    this are no trouble, however much alike the tiles are; in units of the metric, or of its logarithm.
-    ``least``: smaller values are as good as this.
+    Attributes
+    ----------
+    name
+        Name in reports and exports.
+    metric
+        Name of the metric.
+    bad
+        Direction of deviations that raise it.
+    floor
+        Smallest spread assumed, in units of the metric or of its logarithm: deviations below ``_Z`` times this raise
+        nothing, even where all tiles are nearly equal.
+    ratio
+        Compare logarithms.
+    least
+        Values below this count as this.
     """
 
     name: str
@@ -57,19 +69,25 @@ ALARMS = (
     Alarm("seam", "seam", "high", 0.1, ratio=True, least=1e-3),
     Alarm("steps", "steps", "low", 0.2, ratio=True),
 )
-"""The bit of an alarm in a tile's flag is its place here; new ones are added at the end."""
+"""All alarms. The position is the bit in a tile's flag: append new alarms at the end."""
 
 
 def flags(metrics: Mapping[str, Values], blank: NDArray[np.bool_] | None = None) -> Values:
-    """Return the alarms of each tile, as the sum of 2^i for alarm i; 0: none; NaN: not a tile that is done.
+    """Return the flag of each tile: the sum of 2^i over its alarms i.
 
     Parameters
     ----------
     metrics
-        By name, on the tile grid (t c z y x), NaN where a tile has none; those that are absent alarm nobody.
+        Metrics by name, on the tile grid (t c z y x), NaN where a tile has no value. A metric that is absent raises
+        no alarm. ``status`` is required: 1 is a tile that is done.
     blank
-        Tiles of noise alone. They are judged among themselves, and the others without them: where most of a volume is
-        empty, what is usual there would make every tile with something in it stand out. None: there are none.
+        True at tiles of noise alone (t c z y x), which are compared with one another, and all others without them:
+        in a mostly empty volume every tile with structure would be an outlier. None: there are none.
+
+    Returns
+    -------
+    flag
+        float32 (t c z y x). 0: no alarm. NaN: the tile is not done.
     """
     done = metrics["status"] == 1
     total = np.where(done, 0, np.nan).astype(np.float32)
@@ -88,41 +106,42 @@ def names_of(flag: float) -> list[str]:
 
 
 def alarms_per_tile(flag: Values, names: Collection[str]) -> NDArray[np.int64]:
-    """Return how many of the named alarms each tile has."""
+    """Return the number of the named alarms of each tile; same axes as ``flag``."""
     bits = np.nan_to_num(flag).astype(np.int64)
     counted = [bits >> i & 1 for i, alarm in enumerate(ALARMS) if alarm.name in names]
     return np.asarray(np.sum(counted, axis=0), np.int64)
 
 
 def count_alarms(flag: Values) -> dict[str, int]:
-    """Return how many tiles each alarm has been raised for, the most frequent first."""
+    """Return the number of tiles per alarm, most frequent first; alarms without tiles are left out."""
     bits = np.nan_to_num(flag).astype(np.int64)
     counts = {alarm.name: int((bits >> i & 1).sum()) for i, alarm in enumerate(ALARMS)}
     return dict(sorted(((n, c) for n, c in counts.items() if c), key=lambda item: -item[1]))
 
 
 def _gain(metrics: Mapping[str, Values]) -> Values:
-    """Held-out loss over the linear solution's: a tile whose training came to little has about 1."""
+    """Return the ratio of the held-out loss to the linear solution's; about 1 where training gained nothing."""
     after, wiener = (metrics.get(name, np.float32(np.nan)) for name in ("heldout_after", "heldout_wiener"))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.broadcast_to(after / wiener, metrics["status"].shape), np.float32)
 
 
 def _raised(alarm: Alarm, values: Values, kinds: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return True where an alarm is raised, by z-scores within each channel and kind of tile."""
     raised = np.zeros(values.shape, bool)
     for c in range(values.shape[1]):
         for kind in kinds:
             z = _robust_z(np.where(kind[:, c], values[:, c], np.nan), alarm)
             raised[:, c] |= {"high": z, "low": -z, "both": np.abs(z)}[alarm.bad] > _Z
-    return raised & _to_blame(values) if alarm.metric == "seam" else raised
+    return raised & _no_neighbour_far_worse(values) if alarm.metric == "seam" else raised
 
 
 def _robust_z(values: Values, alarm: Alarm) -> NDArray[np.float64]:
-    """Return (value - median) / spread, 0 where there is no value or too few tiles to say what is usual.
+    """Return (value - median) / spread; 0 where there is no value, or too few tiles to estimate the median.
 
-    An excess that is all error of measurement scatters about 0. There logarithms of what is above ``least`` tell
-    nothing, and most are alike: so a high value has to be far by itself too. (Where the values spread by factors it
-    is: exp(z) - 1 > z.)
+    An excess loss that is pure measurement error scatters about 0. Most of its values are clamped to ``least``, and
+    the logarithms have next to no spread, so that the value itself has to be an outlier as well. (Where values spread
+    by factors it is one: exp(z) - 1 > z.)
     """
     x = np.where(np.isfinite(values), values.astype(np.float64), np.nan)
     if not alarm.ratio:
@@ -133,6 +152,7 @@ def _robust_z(values: Values, alarm: Alarm) -> NDArray[np.float64]:
 
 
 def _standard(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
+    """Return robust z-scores by median and median absolute deviation, the spread being at least ``floor``."""
     finite = np.isfinite(x)
     if int(finite.sum()) < _FEWEST:
         return np.zeros(x.shape)
@@ -141,7 +161,7 @@ def _standard(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
     return np.where(finite, (x - middle) / spread, 0.0)
 
 
-def _to_blame(values: Values) -> NDArray[np.bool_]:
+def _no_neighbour_far_worse(values: Values) -> NDArray[np.bool_]:
     """Return True where no neighbour along z, y or x has a far worse value."""
     known = np.nan_to_num(values, nan=-np.inf)
     worst = np.full(values.shape, -np.inf, np.float32)
@@ -151,4 +171,4 @@ def _to_blame(values: Values) -> NDArray[np.bool_]:
         ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
         for here, there in ((ahead, behind), (behind, ahead)):
             worst[tuple(here)] = np.maximum(worst[tuple(here)], known[tuple(there)])
-    return np.asarray(known >= _BLAME * worst)
+    return np.asarray(known >= _WORSE_NEIGHBOUR * worst)

@@ -1,4 +1,4 @@
-"""Structure where there is none: what an estimate shows where the measurement shows noise alone."""
+"""Measure artefacts in the background: structure of an estimate where the measurement is noise alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 _WINDOW = 7
+"""Pixels along y and x of the window for local mean and variance."""
+
 _SIGMAS = 2.0
-"""A variance within so many of its standard errors of the noise's is the noise's."""
+"""Standard errors by which a local variance may exceed the noise variance and still count as noise."""
 
 _FEWEST = 64
+"""Fewest background pixels for a result."""
 
 
 def background_structure(
@@ -19,22 +22,23 @@ def background_structure(
     noise_variance: NDArray[np.floating],
     seen: NDArray[np.bool_],
 ) -> tuple[float, float]:
-    """Return the mean of |f - median f| over the pixels around which the measurement varies as its noise does.
+    """Return the mean absolute deviation of an estimate over the dark pixels where the measurement is noise alone.
 
     Parameters
     ----------
     measured, estimate
-        y and f, of one shape, (z) y x, and one unit, which is that of the result.
+        y and f, of one shape (z) y x, in the same units.
     noise_variance
-        Of each pixel of y.
+        Variance of the noise at each pixel of y, (z) y x, squared units of y.
     seen
-        False at pixels that do not count.
+        False at pixels to ignore, (z) y x.
 
     Returns
     -------
     structure, deviation
-        ``structure`` is 0 on a flat background. ``deviation`` is the same of f less the mean of y over 7 x 7 pixels:
-        what flat parts of other levels add is gone, so it can be compared between tiles. NaN without any background.
+        Units of y, >= 0. ``structure``: mean of |f - median f|, 0 on a flat background. ``deviation``: the same of f
+        minus the mean of y over 7 x 7 pixels, which removes differences of level between flat parts and makes tiles
+        comparable. Both NaN without background.
     """
     flat, mean = _dark_flat(measured, noise_variance, seen)
     return _mean_deviation(estimate[flat]), _mean_deviation(estimate[flat] - mean[flat])
@@ -47,7 +51,7 @@ def _mean_deviation(values: NDArray[np.floating]) -> float:
 def _dark_flat(
     measured: NDArray[np.floating], noise_variance: NDArray[np.floating], seen: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return the pixels around which y varies as its noise, none where they are few; and the mean of y around each."""
+    """Return the dark pixels around which y varies as its noise (none where they are few), and the local mean of y."""
     size = (1,) * (measured.ndim - 2) + (_WINDOW, _WINDOW)
     mean = ndimage.uniform_filter(np.asarray(measured, np.float64), size)
     variance = ndimage.uniform_filter(np.square(measured, dtype=np.float64), size) - mean**2
@@ -55,5 +59,5 @@ def _dark_flat(
     flat = (variance <= limit) & (ndimage.uniform_filter(seen.astype(np.float32), size) > 0.99)
     if int(flat.sum()) < _FEWEST:
         return np.zeros_like(flat), mean
-    # of the flat parts the darker half: a bright one has structure of its own, below the noise
+    # only the darker half of the flat parts: bright ones have structure below the noise
     return flat & (mean <= np.median(mean[flat])), mean

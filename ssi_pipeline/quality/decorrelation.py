@@ -1,4 +1,4 @@
-"""Resolution of a single image without any threshold: decorrelation analysis."""
+"""Estimate the resolution of a single image by decorrelation analysis (Descloux et al. 2019), without a threshold."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from scipy import fft
 from ssi_pipeline.quality.resolution import ring_numbers, taper
 
 _FILTERS = 10
-"""High-pass filters, as in the paper."""
+"""Number of high-pass filters, as in the paper."""
 
 _PROMINENCE = 5e-4
-"""By how much a curve has to fall after its peak; from the paper's program."""
+"""Smallest drop of a curve after its peak, from the authors' program."""
 
 _SMALLEST = 32
+"""Smallest size in pixels along an axis."""
 
 
 def decorrelation_resolution(image: NDArray[np.floating]) -> float:
-    """Return the resolution in pixels: 2 over the highest frequency, as a share of the highest, that has a peak.
+    """Return the resolution of an image: 2 pixels over the highest peak frequency, as a share of Nyquist.
 
-    Descloux, Grussmayer and Radenovic 2019, eq. 1: the correlation of the image with its own phases alone, both cut
-    at the frequency r, rises as long as r brings in signal and falls when it brings in noise. Sharper and
-    sharper high-pass filters move the peak to the highest frequency that has signal. All filters are rings,
-    so sums over rings are all that is needed: one Fourier transform a plane.
+    Descloux, Grussmayer and Radenovic 2019, eq. 1: the correlation of the image with its own phases, both cut off at
+    the frequency r, rises while r adds signal and falls when it adds noise. Stronger high-pass filters move the peak
+    to the highest frequency with signal. All filters are radial, so that sums over rings suffice: one Fourier
+    transform per plane.
 
     Parameters
     ----------
     image
-        (z) y x; frequencies are those of the plane y x, curves are pooled over planes.
+        (z) y x, any units; frequencies are those of the plane y x, curves are pooled over planes.
 
     Returns
     -------
     resolution
-        Pixels, 2 or more; NaN where the image is too small or no curve has a peak.
+        Pixels, >= 2; NaN where the image is smaller than 32 pixels or no curve has a peak.
     """
     planes = np.asarray(image, np.float64).reshape(-1, *image.shape[-2:])
     shape = (planes.shape[1], planes.shape[2])
@@ -45,7 +46,7 @@ def decorrelation_resolution(image: NDArray[np.floating]) -> float:
 
     def by_ring(values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sums over rings of a half spectrum (y x), one for each radius from 0."""
-        # of a real image half of the spectrum is not stored; its columns count twice, the two at the ends once
+        # rfft2 stores half of the spectrum: its columns count twice, except the first and (even sizes) the last
         twice = np.full(values.shape, 2.0)
         twice[:, 0] = 1.0
         if shape[1] % 2 == 0:
@@ -79,7 +80,7 @@ def _curve(
 
 
 def _peak(curve: NDArray[np.float64]) -> int:
-    """Return the place of the highest value that the curve falls from again; 0 where there is none."""
+    """Return the index of the highest value after which the curve falls again; 0 where there is none."""
     stop = len(curve)
     while stop > 1:
         best = int(np.argmax(curve[:stop]))

@@ -1,4 +1,4 @@
-"""The score: which of several reconstructions of one tile is the best, without the truth."""
+"""Rank several reconstructions of one tile without ground truth, by the sum of their ranks in each metric."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCORED = ("heldout_excess", "whiteness", "r2r_risk", "background")
-"""The metrics whose ranks are added: each is lower for a better estimate.
+"""Metrics whose ranks are added; lower is better for each.
 
-The first three see an estimate through the PSF, where noise that the PSF hides is free; the last sees it in the dark.
+The first three compare after the PSF, which suppresses fine noise of the estimate; the last measures that noise in the
+background.
 """
 
 
 def rank_sum(candidates: Sequence[Mapping[str, float]], names: Sequence[str] = SCORED) -> NDArray[np.float64]:
-    """Return the score of each candidate, lower is better: the sum of its ranks by each metric.
+    """Return the score of each candidate, the sum of its ranks over the metrics; lower is better.
 
-    A metric that is missing (or NaN) in any candidate is left out for all; a value that is infinite is the worst.
-    Ranks are those among the candidates given, ties share theirs: scores of two calls cannot be compared.
+    A metric that is missing (or NaN) in any candidate is left out for all; an infinite value ranks last. Ties share
+    the mean rank. Ranks are relative to the candidates given: scores of two calls are not comparable.
+
+    Parameters
+    ----------
+    candidates
+        Metrics by name, one mapping per candidate.
+    names
+        Metrics to use.
+
+    Returns
+    -------
+    score
+        float64, one per candidate.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is left of the measurement when the estimate is taken away: it has to be the noise, and nothing else."""
+"""Compare the residual of an estimate with the noise: its variance (chi squared) and its whiteness."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ from numpy.typing import NDArray
 from scipy import fft
 
 LAGS = 6
-"""Pixels; correlations further apart are those of the image's large structures, which the noise of few pixels hides."""
+"""Largest lag in pixels: correlations at larger lags stem from large structures."""
 
 _LEAST = 1e-30
 
 
 def chi_squared(standardised: NDArray[np.floating], seen: NDArray[np.bool_]) -> float:
-    """Return the mean square of a residual over its predicted standard deviation: 1 where it is the noise.
+    """Return the reduced chi squared of a residual: 1 where it has the variance of the noise.
 
     Parameters
     ----------
     standardised
-        (y - g f(y)) / s, any number of axes.
+        (y - g f(y)) / s with s the standard deviation of the noise; any number of axes.
     seen
-        True at pixels that count.
+        True at pixels to use. Without any the result is NaN.
     """
     return float(np.mean(np.square(standardised[seen], dtype=np.float64))) if seen.any() else float("nan")
 
 
 def whiteness(standardised: NDArray[np.floating], seen: NDArray[np.bool_], lags: int = LAGS) -> float:
-    """Return the sum of the squared autocorrelation of a residual over the lags d, 0 < |d| <= ``lags``.
+    """Return the whiteness of a residual: the sum of its squared autocorrelation over lags d, 0 < |d| <= ``lags``.
 
     Almeida and Figueiredo 2013, "Parameter estimation for blind and non-blind deblurring using residual whiteness
-    measures", eq. 8, here over a ball of lags. 0 where the residual is white; of n pixels of white noise it is
-    the number of lags over n on average. No unit.
+    measures", eq. 8, here over a ball of lags. Dimensionless, >= 0, 0 for an uncorrelated residual. For n pixels of
+    white noise its mean is the number of lags over n.
 
     Parameters
     ----------
     standardised
-        (y - g f(y)) / s, so that the noise has the same variance everywhere; any number of axes.
+        (y - g f(y)) / s, so that the noise has unit variance everywhere; any number of axes.
     seen
-        True at pixels that count: each lag is a mean over the pairs of such pixels.
+        True at pixels to use: each lag is a mean over pairs of such pixels. With fewer than two the result is NaN.
+    lags
+        Radius of the ball in pixels.
     """
     count = int(seen.sum())
     if count < 2:
@@ -54,7 +56,7 @@ def whiteness(standardised: NDArray[np.floating], seen: NDArray[np.bool_], lags:
 
 
 def white_noise_level(seen: NDArray[np.bool_], lags: int = LAGS) -> float:
-    """Return what ``whiteness`` is on average for white noise on these pixels: the sum of 1 / pairs of each lag."""
+    """Return the mean of ``whiteness`` for white noise on these pixels: the sum over lags of 1 / number of pairs."""
     pairs = _autocorrelation(seen.astype(np.float64), lags)
     near = _ball(seen.ndim, lags) & (pairs > 0.5)
     return float((1 / pairs[near]).sum())

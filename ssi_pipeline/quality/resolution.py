@@ -1,4 +1,4 @@
-"""Resolution of a single image: Fourier ring correlation of its checkerboard halves."""
+"""Estimate the resolution of a single image by Fourier ring correlation of its checkerboard halves."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from numpy.typing import NDArray
 from scipy import fft
 
 THRESHOLD = 1 / 7
-"""Correlation at which a signal-to-noise ratio is too low, fixed (Rosenthal and Henderson 2003, with halves)."""
+"""Fixed threshold of the correlation between half data sets (Rosenthal and Henderson 2003)."""
 
 _SMALLEST = 16
-"""Pixels of a half along an axis, for enough rings."""
+"""Smallest size in pixels of a half along an axis, for enough rings."""
 
 _TAPER = 0.25
+"""Share of an axis over which the window falls to 0 at each end."""
 
 
 def ring_correlation_resolution(image: NDArray[np.floating]) -> float:
-    """Return the resolution in pixels, by the correlation of the image's halves falling below 1/7.
+    """Return the resolution of an image: where the ring correlation of its halves falls below 1/7.
 
-    The pixels with both y and x even are one half, those with both odd the other, and the two kinds of pixels that
-    are left a second pair (Koho et al. 2019); the correlations are pooled over pairs and over planes. Halves have
-    pixels twice as large, so no resolution better than 4 pixels can be told, which is then the result.
+    Pixels with y and x even form one half, those with y and x odd the other; the remaining pixels form a second pair
+    (Koho et al. 2019). Correlations are pooled over pairs and planes. Pixels of the halves are twice as large, so that
+    no resolution better than 4 pixels is measurable: 4 is then returned.
 
     Parameters
     ----------
     image
-        (z) y x; rings lie in the plane y x.
+        (z) y x, any units; rings lie in the plane y x.
 
     Returns
     -------
     resolution
-        Pixels, 4 or more. NaN where the image is too small, or nothing correlates at all: all noise.
+        Pixels, >= 4. NaN where the image is smaller than 32 pixels, or no ring correlates (noise alone).
 
     Notes
     -----
-    The window and the mean over three rings blur the end of a spectrum: up to three rings of half the side too fine.
-    Noise that a filter has smoothed correlates between neighbours, so of estimates this is a bound, and no score.
+    The window and the mean over three rings blur the end of a spectrum, which makes the result too fine by up to three
+    rings of half the side. Smoothed noise correlates between neighbours: for an estimate this is a bound, not a score.
     """
     planes = np.asarray(image, np.float64).reshape(-1, *image.shape[-2:])
     height, width = (n // 2 for n in planes.shape[1:])
@@ -49,7 +50,7 @@ def ring_correlation_resolution(image: NDArray[np.floating]) -> float:
     power = np.zeros((2, top))
     for first, second in ((0, 1), (2, 3)):
         a, b = spectra[first], spectra[second]
-        # the halves are one pixel apart along each axis: half a pixel of theirs, undone by the phase
+        # the halves are offset by one pixel along each axis, half a pixel of theirs: correct the phase
         phase = _shift(height, width, 0.5 if first == 0 else -0.5)
         cross += _by_ring((a * (b * phase).conj()).real, rings, top)
         power += _by_ring(np.abs(a) ** 2, rings, top), _by_ring(np.abs(b) ** 2, rings, top)
@@ -58,7 +59,7 @@ def ring_correlation_resolution(image: NDArray[np.floating]) -> float:
 
 
 def _first_below(correlation: NDArray[np.float64], side: int) -> float:
-    """Return the resolution, pixels of the image, at the first ring, smoothed over three, below the threshold."""
+    """Return the resolution in pixels of the image at the first ring below the threshold, smoothed over three rings."""
     smooth = np.convolve(np.pad(correlation[1:], 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
     (below,) = np.nonzero(smooth < THRESHOLD)
     if not below.size:
@@ -72,7 +73,7 @@ def _first_below(correlation: NDArray[np.float64], side: int) -> float:
 
 
 def ring_numbers(shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Return the ring, in steps of the shorter side's frequency, of each value of ``rfft2``."""
+    """Return the ring number of each value of ``rfft2``, in frequency steps of the shorter axis; y x."""
     fy, fx = fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None]
     return np.asarray(np.rint(np.hypot(fy, fx) * min(shape)), np.int64)
 
@@ -88,12 +89,12 @@ def _shift(height: int, width: int, dx: float) -> NDArray[np.complex128]:
 
 
 def _tapered(planes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take the mean away and bring the borders to zero, so that they make no cross of high frequencies."""
+    """Subtract the mean and taper the borders, which suppresses the spectral cross of the edges."""
     values = planes - planes.mean(axis=(1, 2), keepdims=True)
     return np.asarray(values * taper(planes.shape[1])[:, None] * taper(planes.shape[2])[None], np.float64)
 
 
 def taper(n: int, share: float = _TAPER) -> NDArray[np.float64]:
-    """Return a window of n values: 1 inside, half a cosine down to 0 over ``share`` of it at each end."""
+    """Return a Tukey window of n values: 1 inside, a half cosine to 0 over a ``share`` of it at each end."""
     edge = np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) / (share * n)
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip(edge, 0, 1)))

@@ -70,7 +70,7 @@ def _solve(context: Context, tile: Tile, measurement: Measurement, both_ways: bo
     from ssi_pipeline.inversion.solve import LINEAR, SolveOptions, solve
 
     config, start = context.document.config, context.start_model(tile.c)
-    options = SolveOptions(start=start, judged=tile.valid.relative_to(tile.domain.start).slices)
+    options = SolveOptions(start=start, scored_region=tile.valid.relative_to(tile.domain.start).slices)
     if start is None and context.starts_from_model:
         options = dataclasses.replace(options, solver=LINEAR, weight=weight_without_network(context.problem(tile.c)))
     seed = seed_for(config.seed, "solve", tile.index)

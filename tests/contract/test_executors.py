@@ -1,4 +1,4 @@
-"""What every executor promises, whatever it is: serial, local dask, and a dask scheduler that runs elsewhere."""
+"""The contract of executors: serial, local dask, and a dask scheduler that runs elsewhere."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def section(place: str, address: str | None = None) -> ExecutorConfig:
 
 
 def drain(executor: Executor, seconds: float = 120) -> list[Completed]:
-    """Collect until nothing is under way."""
+    """Collect until no task is pending or running."""
     found, until = [], time.monotonic() + seconds
     while executor.pending and time.monotonic() < until:
         found += executor.completed(0.5)
@@ -78,7 +78,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> RunSpec:
-    """A run of 12 tiles, done once, whose jobs may be done again."""
+    """A complete run of 12 tiles, whose jobs can be repeated."""
     config = make_run(tmp_path_factory.mktemp("run"), ramp((2, 64, 96)))
     complete(config)
     root = config_of(config).state_path
@@ -157,7 +157,7 @@ def test_nobody_at_the_address(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -
 
 
 def workers() -> list[psutil.Process]:
-    """Return the worker processes that this process has started."""
+    """Return the worker processes started by this process."""
     found = []
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -244,7 +244,7 @@ def test_a_worker_that_leaves_in_order_is_replaced(spec: RunSpec) -> None:
 
 
 def test_nobody_without_the_certificate_of_the_run_can_join(spec: RunSpec) -> None:
-    """Dask's protocol runs code: whoever could connect could run it in our name."""
+    """Dask's protocol runs code: any client that connects could run it as this user."""
     from distributed import Client
 
     executor = open_local(spec, section("dask-1"), workers=1, memory=2**31)
@@ -259,7 +259,7 @@ def test_nobody_without_the_certificate_of_the_run_can_join(spec: RunSpec) -> No
 
 
 def test_a_worker_has_imported_what_tiles_need_before_it_takes_one() -> None:
-    """And what else dask was told to load is loaded as well."""
+    """Other preload modules of dask's configuration are loaded as well."""
     spec = RunSpec("nowhere", "0")
     with dask.config.set({"distributed.worker.preload": ["this"]}):
         executor = open_local(spec, section("dask-1"), 1, 2**31)
@@ -269,7 +269,7 @@ def test_a_worker_has_imported_what_tiles_need_before_it_takes_one() -> None:
 
 
 def test_there_is_a_dashboard_only_where_it_is_asked_for() -> None:
-    """At the address that was given; without one, the scheduler's web server has no page."""
+    """The dashboard is at the configured address; without one there is none."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         asked = f"127.0.0.1:{free.getsockname()[1]}"

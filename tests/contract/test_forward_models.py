@@ -1,4 +1,4 @@
-"""The contract of a forward model: what solvers, training and metrics rely on, for each implementation."""
+"""The contract of forward models, for each implementation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RADII = {2: (3, 2), 3: (1, 2, 3)}
 
 def off_centre(axes: int) -> np.ndarray:
     values = np.random.default_rng(0).random(tuple(2 * r + 1 for r in RADII[axes])).astype(np.float32)
-    values[(0,) * axes] = 5.0  # tells convolution from correlation
+    values[(0,) * axes] = 5.0  # distinguishes convolution from correlation
     return values / values.sum()
 
 
@@ -118,7 +118,7 @@ def test_the_power_bound_is_not_exceeded(model: ForwardModel) -> None:
 
 
 def test_the_filtered_adjoint_is_what_it_is_for_any_model(model: ForwardModel) -> None:
-    """An implementation with fewer FFTs gives what the general one gives, in float32."""
+    """An implementation with fewer FFTs equals the default one in float32."""
     force = estimate_for(model)
     image = torch.from_numpy(np.random.default_rng(2).standard_normal(model.crop(force).shape).astype(np.float32))
     size = tuple(n + 3 for n in force.shape)

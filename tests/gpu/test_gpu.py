@@ -1,4 +1,4 @@
-"""A run on a real GPU, where torch sees one: it is used, said, and recorded."""
+"""A run on a real GPU, where torch finds one: it is used, logged and recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ssi benchmark` from the command to the tables: it resumes, refuses early, and one failure costs one row."""
+"""`ssi benchmark` from the command to the tables: resume, early refusals, and isolation of failed rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The studies in benchmarks/ run from the command to the table, and take up what is there."""
+"""The studies in benchmarks/ run from the command to the table, and resume."""
 
 from __future__ import annotations
 

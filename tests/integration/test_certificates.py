@@ -1,4 +1,4 @@
-"""The certificate of a run, with dask's own scheduler and worker."""
+"""The TLS certificate of a run, with dask's scheduler and worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every classical solver on the real path: from zarr to OME-Zarr, in tiles, in 2D and 3D."""
+"""Every classical solver from zarr to OME-Zarr, in tiles, in 2D and 3D."""
 
 from __future__ import annotations
 

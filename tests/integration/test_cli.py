@@ -1,4 +1,4 @@
-"""What the commands say, that `ssi plan` touches nothing, and that logs stay plain."""
+"""Output of the commands: `ssi plan` writes nothing, and logs contain no control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded example keeps its promise: the real one, solved on two dask workers."""
+"""The embedded example, solved on two dask workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How runs end: the summary on screen and in the log, and the user's command, which can do no harm."""
+"""The end of a run: summary on screen and in the log, and the user's notification command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command ends with the status that says what a script has to do next."""
+"""The exit status of every command, for scripts."""
 
 from __future__ import annotations
 

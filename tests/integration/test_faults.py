@@ -1,4 +1,4 @@
-"""The fault suite itself: some of its faults, short, and what its table says of a fault that did harm."""
+"""The fault suite itself: a short selection of faults, and its table for a fault with an effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network that was made for something else, or is damaged, is refused before any work."""
+"""A given model of another network, or a damaged one, is refused before any work."""
 
 from __future__ import annotations
 

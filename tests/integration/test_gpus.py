@@ -1,4 +1,4 @@
-"""Runs on machines with GPUs, as far as one without can tell: who sees which card, who cannot do the work, what stays.
+"""Runs on machines with GPUs, simulated without one: assignment of cards, and workers that do not qualify.
 
 Nothing here computes on a GPU; tests/gpu does, where there is one.
 """
@@ -132,7 +132,7 @@ def edit(config: Path, **sections: Any) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_no_worker_can_compute_stops_before_anything_is_mixed(tmp_path: Path, pretended: None) -> None:
-    """torch here really has no GPU; workers are asked, as the precision depends on theirs."""
+    """torch has no GPU here; the precision is resolved by the workers."""
     if gpu_here():
         pytest.skip("there is a GPU here")
     executor = {"kind": "dask", "device": "auto", "gpus": 1, "memory_gib": 1}

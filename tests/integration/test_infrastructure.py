@@ -1,4 +1,4 @@
-"""Workers that hang, die or are killed by a tile, on a local cluster: what is lost, and on whose account."""
+"""Workers that hang, die or are killed by a tile, on a local cluster: losses and their attribution."""
 
 from __future__ import annotations
 

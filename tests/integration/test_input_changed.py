@@ -1,4 +1,4 @@
-"""An input that changes between two calls, or during one: nothing of two inputs is ever called complete."""
+"""An input that changes between or during runs: an output of mixed inputs is never marked complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kill clients and workers, stop runs as a terminal or a batch system does; nothing may be lost."""
+"""Kill clients and workers, interrupt runs as a terminal or a batch system does: nothing is lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WORKER_KILLS = 1
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], float]:
-    """The configuration, the image of a run that nobody disturbs, and the seconds that it takes."""
+    """Return the configuration, the image of an undisturbed run, and its duration in seconds."""
     # without the baseline, which takes longer than so short a training; benchmarks/kill.py computes it
     config = kill.write_case(tmp_path_factory.mktemp("kill"), select="network")
     expected, seconds = kill.undisturbed(config)

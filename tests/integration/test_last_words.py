@@ -1,4 +1,4 @@
-"""Whatever ends a command: a reason for its user, a status for a script, no traceback."""
+"""Every command that fails prints a reason, returns a status, and shows no traceback."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def slow(folder: Path) -> Path:
 
 
 def begun(config: Path, terminal: int | None = None) -> None:
-    """Wait for the first tile; who watches a terminal reads what it shows, or the program waits for that."""
+    """Wait for the first tile, and read the terminal, on which the program would block otherwise."""
     until = time.monotonic() + 100
     ledger = config_of(config).state_path / "ledger.jsonl"
     while time.monotonic() < until:

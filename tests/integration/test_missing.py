@@ -1,4 +1,4 @@
-"""Blocks whose files are gone are found in portions, with threads and without."""
+"""Missing blocks are found in portions, with and without threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_missing_block_is_found_once(
 
 
 def test_scratch_that_a_kill_left_is_deleted(tmp_path: Path) -> None:
-    """All but that of the tiles that an unwritten block needs; what is not there is not asked for."""
+    """All except that of tiles that an unwritten block needs."""
     config = make_run(tmp_path, ramp((1, 64, 128)), tiling={"blend": 8}, output={"keep_scratch": True})
     complete(config)
     context = open_context(config_of(config))

@@ -1,4 +1,4 @@
-"""Inputs with NaN: restored from the rest where there is a rest, refused where there is none."""
+"""Inputs with NaN: interpolated where possible, otherwise refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssi_pipeline.tasks.read_measurement import fill_nonfinite
 
 
 def scene(n: int = 128) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return a smooth truth of 40 to 60 photons, and its blurred, noisy measurement, z y x."""
+    """Return a smooth ground truth of 40 to 60 photons, and its blurred, noisy measurement, z y x."""
     rng = np.random.default_rng(0)
     truth = np.clip(50 + 60 * ndimage.gaussian_filter(rng.normal(size=(1, n, n)), (0, 6, 6)), 40, 60)
     return truth, rng.poisson(ndimage.gaussian_filter(truth, (0, 1.5, 1.5))).astype(np.float32)

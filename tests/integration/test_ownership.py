@@ -1,4 +1,4 @@
-"""What is the user's is neither replaced nor removed, and an output has one writer, wherever it is started from."""
+"""Files of the user are neither replaced nor removed, and an output has one writer."""
 
 from __future__ import annotations
 
@@ -383,7 +383,7 @@ def test_a_second_writer_by_another_mount_is_refused(tmp_path: Path) -> None:
 
 
 def test_who_finishes_or_verifies_with_a_copy_of_the_state_is_refused(tmp_path: Path) -> None:
-    """A copy has the token of the run: only the lease beside the output tells."""
+    """A copy has the same token as the run: only the lease beside the output distinguishes them."""
     config = make_run(tmp_path, IMAGE)
     for number in (1, 2):
         assert run_part(load_config(config), Part(2, number)).complete

@@ -1,4 +1,4 @@
-"""Parts of one run, with nothing between them but the files: together they make what one run makes, to the byte."""
+"""Array tasks share only files: together they write the same bytes as a single run."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ def test_a_block_that_went_bad_is_found_by_the_finish(tmp_path: Path) -> None:
 
 
 def test_the_finish_ends_the_run_for_the_users_command(tmp_path: Path) -> None:
-    """The command at the end of a run: a part is no run, its finish is."""
+    """The notification command runs at the end of the array, not of each task."""
     config = case(tmp_path, on_end={"command": f"echo $SSI_OUTCOME $SSI_TILES_DONE >> {tmp_path}/ended"})
     do(config, 1, of=2)
     assert not (tmp_path / "ended").exists()

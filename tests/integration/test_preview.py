@@ -1,4 +1,4 @@
-"""`ssi preview` on the real path, with tiny settings."""
+"""`ssi preview` from input to page, with small settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published recipe on the real path: from zarr to OME-Zarr, tile by tile, and what its report says."""
+"""The published recipe from zarr to OME-Zarr, tile by tile, and its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of a run: measured without changing it, exported, shown; sabotage is caught by the right metric."""
+"""The metrics of a run: measured without changing it, exported, shown; each sabotage raises the right alarm."""
 
 from __future__ import annotations
 

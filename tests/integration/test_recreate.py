@@ -1,4 +1,4 @@
-"""``ssi run --recreate-output``: an output that a workflow manager has deleted is made again, and nothing else."""
+"""``ssi run --recreate-output`` recreates an output that a workflow manager has deleted, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything is written: exit status 2, a reason, and nothing left behind."""
+"""Impossible runs are refused before anything is written: exit status 2 and a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small damaged files of a run whose data are all there: made again by the next start, named by verify and report."""
+"""Damaged small files of a complete run: repaired by the next start, reported by verify and report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ METADATA = {
 
 
 def document_of(path: Path) -> Any:
-    """Read a JSON file; where the input lay when it was written is no matter."""
+    """Read a JSON file, without the path of the input."""
     document = json.loads(path.read_bytes())
     attributes = document.get("attributes", document)
     if "ssi_pipeline" in attributes:

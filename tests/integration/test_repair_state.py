@@ -1,4 +1,4 @@
-"""Small files of the state folder, and metrics in the output: made again by the next start, named by verify."""
+"""Damaged files of the state folder and damaged metrics: repaired by the next start, reported by verify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of real runs, read back as a browser would."""
+"""The report of real runs, parsed as a browser would."""
 
 from __future__ import annotations
 
@@ -392,7 +392,7 @@ def test_planes_keep_the_worst() -> None:
 
 
 def test_planes_keep_the_codes_of_concern() -> None:
-    """What failed or is to do is not hidden by what is done, nor a fallback by its code's number."""
+    """Done tiles do not hide failed or pending ones, nor does the order of codes hide a fallback."""
     status = np.array([[[[1, 0]], [[2, 1]], [[1, 1]]]], np.float32)
     _, worst = planes("status", status)
     assert worst.title == "worst over all z"

@@ -1,4 +1,4 @@
-"""The report in a real browser: it loads without a complaint, and the selector selects."""
+"""The report in a real browser: it loads without errors, and its controls work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dom(page: Path, hash_part: str, profile: Path) -> str:
-    """Return the page as the browser has it after its script ran; nothing may be said on the console."""
+    """Return the page after its script ran in the browser, without messages on the console."""
     command = [
         str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",

@@ -1,4 +1,4 @@
-"""What a resume relies on: every point between two lines of the ledger, and every file of the state folder."""
+"""Resume from every point between two ledger lines, and from every file of the state folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles that stand out are trained once more at the end; the better solution is kept, whatever happens meanwhile."""
+"""Flagged tiles are retrained at the end, and the better solution is kept, also across interruptions."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def made(config: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("harm", [empty, Path.unlink])
 def test_a_lost_list_is_made_as_it_was(tmp_path: Path, finished: dict[int, Path], harm: Harm) -> None:
-    """Not of what came of the second training, after which nothing may stand out any more."""
+    """Not of the second training, after which no tile may be flagged."""
     config = copied(finished[8].parent, tmp_path)
     good = made(config)
     chosen = config_of(config).state_path / "retrained.json"

@@ -1,4 +1,4 @@
-"""From zarr to OME-Zarr on the real path: what comes out, what is noticed, and what is done again."""
+"""Runs from zarr to OME-Zarr: results, checks, and recomputation."""
 
 from __future__ import annotations
 

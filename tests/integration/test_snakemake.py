@@ -117,7 +117,7 @@ def test_a_job_that_is_killed_goes_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("status", "runs", "ends"), [(3, 2, 0), (2, 1, 1)])
 def test_only_what_may_help_is_tried_again(tmp_path: Path, status: int, runs: int, ends: int) -> None:
-    """The first call ends with this status; where it is asked again it does its work."""
+    """The first call ends with this status, a retry succeeds."""
     marker = tmp_path / "once"
     once = f'if [ "$1" = run ] && [ ! -e {marker} ]; then touch {marker}; echo because; exit {status}; fi'
     workflow = Workflow(tmp_path, {**OPTIONS, "solver": "identity", "training": {}}, once)

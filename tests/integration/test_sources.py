@@ -1,4 +1,4 @@
-"""Every input format, read through real files."""
+"""Every input format, read from real files."""
 
 from __future__ import annotations
 

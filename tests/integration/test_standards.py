@@ -1,4 +1,4 @@
-"""What is written is what the standards ask for; the libraries of others are asked in tests/validators."""
+"""Outputs conform to the standards; other libraries read them in tests/validators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files are on disk before they get their names: a crash of the machine leaves none of them empty."""
+"""Small files are on disk before they are renamed: a crash of the machine leaves none of them empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TIFF files as users have them: cut short, in sets, with more in them than is read. Right, said, or refused."""
+"""TIFF files from practice: truncated, in sets, with extra content. Each is read correctly or refused."""
 
 from __future__ import annotations
 

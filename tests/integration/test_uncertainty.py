@@ -1,4 +1,4 @@
-"""The map of how far off each pixel may be: what is in it, and that it is as safe as the image."""
+"""The uncertainty map: its content, and the same guarantees as for the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several versions of the product, or of what it computes with, in one output: said, listed, refused of workers."""
+"""Several versions of the package or its dependencies in one output: logged, listed, refused for workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ssi status --watch` from another process, on a real run."""
+"""`ssi status --watch` from another process, during a real run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real widefield stack, from TIFF to report, where it lies beside the repository."""
+"""A real widefield stack from TIFF to report, where it is present beside the repository."""
 
 from __future__ import annotations
 

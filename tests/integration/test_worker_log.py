@@ -1,4 +1,4 @@
-"""Each worker's own file: complete lines, tracebacks, one file for each process and run, and never a failed tile."""
+"""Log files of workers: complete lines, tracebacks, one file per process and run, and never a failed tile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every workflow that users start from can be loaded and planned on an image of the kind it is for."""
+"""Every workflow loads and can be planned on an image of its kind."""
 
 from __future__ import annotations
 

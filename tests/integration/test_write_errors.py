@@ -1,4 +1,4 @@
-"""Whole runs that may not write any more: they stop in order, say why, and go on when they may."""
+"""Runs that lose write access: they stop in order, give the reason, and resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zarr inputs as users have them: stale, cut short, incomplete, misnamed. Each is read right, or refused by name."""
+"""Zarr inputs from practice: stale, truncated, incomplete, misnamed. Each is read correctly or refused."""
 
 from __future__ import annotations
 

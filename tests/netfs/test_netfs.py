@@ -16,7 +16,7 @@ from _netfs_faults import FAULTS, Bench, Case, meet, parts, two_states_stale, wo
 
 KINDS: tuple[type[Served], ...] = (MooseFs, Sshfs)
 SHORT = {(MooseFs, worker_without_mount), (Sshfs, parts), (Sshfs, two_states_stale)}
-"""What each tells that a local disk does not, in a few seconds each."""
+"""Effects that a local disk does not show, a few seconds each."""
 
 pytestmark = [pytest.mark.netfs, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -42,7 +42,7 @@ def test_fault(bench: Bench, fault: object, request: pytest.FixtureRequest) -> N
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:
-    """Hosts end with whoever made them, mounts and networks with the hosts."""
+    """Hosts end with the process that started them, mounts and networks with the hosts."""
     if (reason := why_not(Sshfs)) is not None:
         pytest.skip(reason)
     with served(Sshfs, tmp_path) as system:

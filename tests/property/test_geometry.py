@@ -1,4 +1,4 @@
-"""Laws of the tile grid and the block grid, for random shapes, tiles, halos and regions, in 2D and 3D."""
+"""Properties of the tile grid and the block grid, for random shapes, tiles, halos and regions, in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssi_pipeline.geometry import Block, Box, Tile, TilePlan, Volume, estimate_c
 from ssi_pipeline.needs import output_sizes, required_halo, tile_needs, tiling_request
 
 MOST_PAIRS = 20_000
-"""Tiles times blocks, up to which every pair is looked at."""
+"""Largest number of pairs of tiles and blocks for an exhaustive test."""
 
 
 def divisors(n: int) -> list[int]:
@@ -41,7 +41,7 @@ def axes(draw: st.DrawFn) -> dict[str, int]:
 
 
 def flat_axis(n: int) -> dict[str, int]:
-    """The z axis of 2D tiles: every plane by itself."""
+    """The z axis of 2D tiles: each plane is independent."""
     return {"n": n, "before": 1, "after": 2, "core": 1, "shard": 1, "blend": 0, "halo": 0, "pad": 0, "stride": 1}
 
 
@@ -81,7 +81,7 @@ def blocks_of(plan: TilePlan) -> list[Block]:
 
 
 def visits(plan: TilePlan, boxes: list[tuple[int, int, Box]]) -> np.ndarray:
-    """How often each voxel of the output (t c z y x) is inside one of the boxes; outside is an error."""
+    """Return how many boxes contain each voxel of the output (t c z y x)."""
     count = np.zeros(plan.shape, dtype=int)
     for t, c, box in boxes:
         assert Box((0, 0, 0), plan.extent).contains(box)

@@ -1,4 +1,4 @@
-"""The law that everything rests on: (g f m_J)(y) on J does not depend on y on J, not by one bit."""
+"""J-invariance: (g f m_J)(y) on J is bitwise independent of y on J."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_training_sees_does_not_depend_on_the_heldout_pixels() -> None:
 
 
 def test_a_visible_pixel_does_reach_the_prediction() -> None:
-    """The test above would pass for a constant; this one would not."""
+    """A constant f passes the test above, but not this one."""
     config = config_for(2)
     problem = build_problem(asymmetric_psf(2), CALIBRATION, config, "cpu")
     y, hidden = torch.rand(40, 40), torch.zeros(40, 40, dtype=torch.bool)
@@ -89,7 +89,7 @@ def test_a_visible_pixel_does_reach_the_prediction() -> None:
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_what_fills_a_gap_does_not_carry_hidden_pixels(axes: int) -> None:
-    """NaN pixels are filled when a tile is read, from neighbours that are hidden later on."""
+    """NaN pixels are interpolated when a tile is read, from neighbours that are hidden later."""
     config = config_for(axes)
     problem = build_problem(asymmetric_psf(axes), CALIBRATION, config, "cpu")
     shape = (1, 40, 40) if axes == 2 else (6, 24, 24)

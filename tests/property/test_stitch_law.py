@@ -1,4 +1,4 @@
-"""Tiled and blended equals the whole, for every linear shift-invariant filter that the halo covers."""
+"""Tiled and blended results equal the whole, for every linear shift-invariant filter that the halo covers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def plans(draw: st.DrawFn) -> TilePlan:
 
 
 def fill(volume: NDArray[np.float32], domain: Box, bounds: Box) -> NDArray[np.float32]:
-    """Read a domain as tasks/read_measurement.py does: what the image has, then reflection."""
+    """Read a domain as tasks/read_measurement.py does: padded by reflection outside the image."""
     inside = domain.intersect(bounds)
     width = [(i - d, e - s) for d, i, s, e in zip(domain.start, inside.start, inside.stop, domain.stop, strict=True)]
     return np.pad(volume[inside.relative_to(bounds.start).slices], width, mode="reflect")
@@ -151,7 +151,7 @@ def test_tiles_that_agree_have_no_seam(plan: TilePlan, seed: int) -> None:
 
 
 def test_the_seam_of_a_constant_offset() -> None:
-    """Two tiles side by side, 5 apart: every voxel that both have differs by 5 from what the other says."""
+    """Two adjacent tiles with values that differ by 5: every common voxel differs by 5."""
     plan = TilePlan(
         dimensions=2,
         shape=(1, 1, 1, 6, 16),

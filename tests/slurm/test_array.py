@@ -1,4 +1,4 @@
-"""The scripts of an array on a real SLURM: the array itself, and the job that a dependency starts after it."""
+"""Job arrays on a real SLURM: the array, and the merge job that depends on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ssi run` on a real SLURM: its own output, whatever happens to its jobs."""
+"""`ssi run` on a real SLURM: byte-identical output, whatever happens to its jobs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ try:
 except Exception as error:
     print("refused")
 """
-"""Somebody else, who tries to run code on the run's cluster."""
+"""Another client, which tries to run code on the run's cluster."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Alarms: what stands out is flagged, what is usual is not, and what is off everywhere is said once."""
+"""Alarms: outliers are flagged, ordinary tiles are not, and errors common to all tiles are reported once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_each_metric_has_its_alarm_in_the_bad_direction(metric: str, value: floa
     assert (found[others] == before[others]).mean() > 0.99  # the median moves by one tile
 
 
-def test_low_losses_are_no_trouble() -> None:
+def test_low_losses_raise_no_alarm() -> None:
     metrics = usual(2)
     place = (0, 0, 0, 3, 3)
     for name in ("heldout_excess", "whiteness", "seam", "background_deviation"):
@@ -80,7 +80,7 @@ def test_low_losses_are_no_trouble() -> None:
     assert flags(metrics)[place] == 0
 
 
-def test_an_excess_that_is_all_error_is_no_trouble() -> None:
+def test_an_excess_within_its_error_raises_no_alarm() -> None:
     rng = np.random.default_rng(8)
     metrics = usual(8)
     metrics["heldout_excess"] = (2e-5 * rng.standard_normal(GRID)).astype(np.float32)  # about 0, `least` is 1e-5
@@ -90,7 +90,7 @@ def test_an_excess_that_is_all_error_is_no_trouble() -> None:
     assert names_of(float(flags(metrics)[0, 0, 0, 3, 3])) == ["held-out"]
 
 
-def test_of_two_neighbours_the_worse_is_to_blame() -> None:
+def test_of_two_neighbours_the_worse_is_flagged() -> None:
     metrics = usual(3)
     metrics["seam"][0, 0, 0, 5, 4:7] = (0.3, 0.6, 0.3)
     names = [names_of(float(f)) for f in flags(metrics)[0, 0, 0, 5, 4:7]]
@@ -118,7 +118,7 @@ def with_empty_part(seed: int = 7) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return metrics, blank
 
 
-def test_blank_tiles_make_no_other_stand_out_and_are_judged_among_themselves() -> None:
+def test_blank_tiles_are_compared_with_one_another_only() -> None:
     metrics, blank = with_empty_part()
     assert (flags(metrics)[~blank] > 0).mean() > 0.2  # what is usual in emptiness is not usual elsewhere
     found = flags(metrics, blank)
@@ -132,7 +132,7 @@ def test_blank_tiles_make_no_other_stand_out_and_are_judged_among_themselves() -
     assert "steps" in names_of(float(flags(metrics, blank)[places["full"]]))
 
 
-def test_a_wrong_psf_is_told_though_most_tiles_are_blank() -> None:
+def test_a_wrong_psf_is_detected_although_most_tiles_are_blank() -> None:
     metrics, blank = with_empty_part()
     metrics["method"] = np.where(blank, METHODS["blank"], METHODS["network"]).astype(np.float32)
     metrics["whiteness"][:, 1] /= 10

@@ -1,4 +1,4 @@
-"""``ALGORITHM`` is part of a run's fingerprint: results that change without it would be mixed in one output."""
+"""``ALGORITHM`` is part of a run's fingerprint: it has to change whenever results change."""
 
 from __future__ import annotations
 

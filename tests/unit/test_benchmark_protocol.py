@@ -1,4 +1,4 @@
-"""The published protocol: its PSF, its noise, and the rows that depend on nothing else."""
+"""The published protocol: PSF, noise, and rows that do not depend on anything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row that was made from anything else than what is asked for now is refused, not taken up."""
+"""A row of another configuration, version or input is refused, not reused."""
 
 from __future__ import annotations
 

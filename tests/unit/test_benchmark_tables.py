@@ -1,4 +1,4 @@
-"""What the tables say of rows that are known."""
+"""Tables of known rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GPUs are there for a process, as its environment, SLURM and the driver say it, and who gets which."""
+"""GPUs available to a process by environment, SLURM and driver, and their assignment to workers."""
 
 from __future__ import annotations
 

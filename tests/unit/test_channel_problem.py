@@ -1,4 +1,4 @@
-"""A channel's problem is built once per worker, and another weight costs no more than its filter."""
+"""A channel's problem is built once per worker; another weight only costs its filter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTHING: Any = None
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Channels whose problem was built, in order."""
+    """Record the channels whose problem is built, in order."""
     channels: list[int] = []
 
     def build(self: Context, c: int) -> object:
@@ -52,7 +52,7 @@ def test_another_weight_shares_the_forward_model_and_is_the_problem_built_with_i
     other = with_weight(problem, 0.02)
     assert other.forward is problem.forward
     assert other.objective is problem.objective
-    assert other.linear.unbias is problem.linear.unbias
+    assert other.linear.clipping_bias is problem.linear.clipping_bias
     assert with_weight(problem, 0.02).linear.wiener is other.linear.wiener
     alone = build_problem(psf, dataclasses.replace(PLAIN, wiener_weight=0.02), config, "cpu")
     assert other.calibration == alone.calibration

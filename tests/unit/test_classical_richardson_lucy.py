@@ -1,4 +1,4 @@
-"""Richardson-Lucy: scikit-image's in the interior, and with a sensor the fixed point that it should have."""
+"""Richardson-Lucy: agreement with scikit-image in the interior, and the fixed point with a clipping sensor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from classical_cases import PLAIN, blobs, blur, clipping, gaussian_psf, measured, posed
+from classical_cases import PLAIN, blobs, blur, clipping, gaussian_psf, measured, problem_for
 from skimage.restoration import richardson_lucy
 
 from ssi_pipeline.inversion.classical.richardson_lucy import dark_level, iterates, solve_richardson_lucy
@@ -19,7 +19,7 @@ def test_it_agrees_with_scikit_image_in_the_interior(axes: int) -> None:
     psf = gaussian_psf(axes, skew=0.5)
     y = measured(blobs((60, 64) if axes == 2 else (24, 48, 40)), psf).clip(0.01)
     count = 2
-    problem, given = posed("richardson_lucy", psf, y)
+    problem, given = problem_for("richardson_lucy", psf, y)
     found = solve_richardson_lucy(problem, given, count).numpy()
     kernel = psf.values if axes == 3 else psf.values[0]
     expected = richardson_lucy(y.astype(np.float64), kernel.astype(np.float64), num_iter=count, clip=False)
@@ -31,22 +31,22 @@ def test_it_agrees_with_scikit_image_in_the_interior(axes: int) -> None:
 
 def test_the_intensity_of_the_start_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     psf = gaussian_psf()
-    problem, given = posed("richardson_lucy", psf, measured(blobs((40, 40)), psf).clip(0))
+    problem, given = problem_for("richardson_lucy", psf, measured(blobs((40, 40)), psf).clip(0))
     first = next(iterates(problem, given))
     monkeypatch.setattr("ssi_pipeline.inversion.classical.richardson_lucy._START", 3.0)
     second = next(iterates(problem, given))
-    # not the outermost pixels, which no measured one tells of
+    # except the outermost pixels, which no measured one depends on
     torch.testing.assert_close(first[4:-4, 4:-4], second[4:-4, 4:-4], rtol=1e-4, atol=1e-5)
 
 
 def test_the_fixed_point_predicts_what_the_sensor_reports() -> None:
-    """Noise-free reports mu(g x) of a clipping sensor: the iterations approach them, the plain ones a grey x."""
+    """Noise-free reports mu(g x) of a clipping sensor: iterations with the sensor converge to them."""
     psf, calibration = gaussian_psf(), clipping(0.1)
     truth = blobs((48, 48))
     sensor = calibration.sensor
     y = sensor(torch.from_numpy(blur(truth, psf))).numpy()
-    problem, given = posed("richardson_lucy", psf, y, calibration)
-    plain, _ = posed("richardson_lucy", psf, y, PLAIN)
+    problem, given = problem_for("richardson_lucy", psf, y, calibration)
+    plain, _ = problem_for("richardson_lucy", psf, y, PLAIN)
     crop = problem.forward.crop
     errors = []
     for x in islice(iterates(problem, given), 0, 60, 15):
@@ -66,23 +66,23 @@ def test_data_below_zero_are_taken_above_their_minimum() -> None:
     y = measured(blobs((40, 40)), psf)
     assert y.min() < 0
     calibration = dataclasses.replace(PLAIN, minimum=float(y.min()))
-    assert dark_level(posed("richardson_lucy", psf, y, calibration)[0]) == pytest.approx(float(y.min()))
+    assert dark_level(problem_for("richardson_lucy", psf, y, calibration)[0]) == pytest.approx(float(y.min()))
     camera = dataclasses.replace(PLAIN, minimum=100.0, offset=50.0, scale=2.0)
-    assert dark_level(posed("richardson_lucy", psf, y, camera)[0]) == -25.0
-    assert dark_level(posed("richardson_lucy", psf, y, camera, sensor={"offset": 90.0})[0]) == 20.0
-    found = solve_richardson_lucy(*posed("richardson_lucy", psf, y, calibration), 10).numpy()
-    above = solve_richardson_lucy(*posed("richardson_lucy", psf, y - y.min()), 10).numpy() + y.min()
-    # the start differs, which rounding sees, and the outermost pixels, of which no measured one tells
+    assert dark_level(problem_for("richardson_lucy", psf, y, camera)[0]) == -25.0
+    assert dark_level(problem_for("richardson_lucy", psf, y, camera, sensor={"offset": 90.0})[0]) == 20.0
+    found = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y, calibration), 10).numpy()
+    above = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y - y.min()), 10).numpy() + y.min()
+    # the start differs, which affects rounding, and the outermost pixels, which no measured one depends on
     np.testing.assert_allclose(found[4:-4, 4:-4], above[4:-4, 4:-4], atol=1e-3)
 
 
 def test_pixels_that_give_no_light_keep_the_start() -> None:
-    """A PSF whose corner is empty: what only the corner would see has no share in any measured pixel."""
+    """A PSF with an empty corner: pixels that only this corner covers contribute to no measured pixel."""
     psf = gaussian_psf()
     values = psf.values.copy()
     values[0, :2, :2] = 0
     psf = dataclasses.replace(psf, values=values / values.sum())
-    problem, given = posed("richardson_lucy", psf, measured(blobs((40, 40)), psf).clip(0))
+    problem, given = problem_for("richardson_lucy", psf, measured(blobs((40, 40)), psf).clip(0))
     x = solve_richardson_lucy(problem, given, 20)
     assert bool(torch.isfinite(x).all())
     assert float(x[-1, -1]) == pytest.approx(0.5)

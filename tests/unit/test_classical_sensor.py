@@ -1,11 +1,11 @@
-"""A sensor that clips: its likelihood, its inverse, and what knowing it is worth to each solver."""
+"""A clipping sensor: its likelihood, its inverse, and the gain of modelling it for each solver."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from classical_cases import PLAIN, blobs, clipping, gaussian_psf, measured, posed
+from classical_cases import PLAIN, blobs, clipping, gaussian_psf, measured, problem_for
 from scipy import ndimage, stats
 
 from ssi_pipeline.inversion.classical.censored_likelihood import DataTerm
@@ -67,21 +67,21 @@ def test_without_limits_it_is_least_squares_and_unknown_pixels_do_not_count() ->
     assert term.value(z) == pytest.approx(float((z - y)[known].square().sum() / 2), rel=1e-5)
 
 
-def test_unbiasing_is_the_identity_without_clipping_and_looks_at_its_image_alone() -> None:
+def test_the_bias_correction_is_the_identity_without_clipping() -> None:
     psf = gaussian_psf()
     y = measured(blobs((40, 40)), psf, sigma=0.1)
-    problem, given = posed("wiener", psf, y)
-    assert problem.linear.unbias(given.repaired) is given.repaired
-    problem, given = posed("wiener", psf, y.clip(0), clipping(0.1))
-    once = problem.linear.unbias(given.repaired)
+    problem, given = problem_for("wiener", psf, y)
+    assert problem.linear.clipping_bias(given.repaired) is given.repaired
+    problem, given = problem_for("wiener", psf, y.clip(0), clipping(0.1))
+    once = problem.linear.clipping_bias(given.repaired)
     dark = ndimage.binary_erosion(blobs((40, 40)) == 0, iterations=3)
     assert abs(float(once[dark].mean())) < 0.5 * float(given.repaired[dark].mean())
-    assert torch.equal(once, problem.linear.unbias(given.repaired.clone()))
+    assert torch.equal(once, problem.linear.clipping_bias(given.repaired.clone()))
 
 
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize(("name", "weight"), [("wiener", 0.3), ("richardson_lucy", 6), ("tv", 0.03), ("tv_cg", 0.03)])
-def test_a_clipped_background_is_restored_darker_by_who_knows_the_sensor(name: str, weight: float, axes: int) -> None:
+def test_modelling_the_sensor_restores_a_darker_clipped_background(name: str, weight: float, axes: int) -> None:
     psf = gaussian_psf(axes)
     truth = blobs((64, 64) if axes == 2 else (16, 40, 40), scale=6.0)
     dark = ndimage.binary_erosion(truth == 0, iterations=3)  # further from anything bright than the PSF blurs
@@ -89,7 +89,7 @@ def test_a_clipped_background_is_restored_darker_by_who_knows_the_sensor(name: s
     inner = tuple(slice(r, -r) for r in (4, 4))
     errors = {}
     for kind, calibration in (("known", clipping(0.15)), ("unknown", PLAIN)):
-        problem, given = posed(name, psf, y, calibration)
+        problem, given = problem_for(name, psf, y, calibration)
         x = CLASSICAL[name].solve(problem, given, weight).numpy()
         errors[kind] = abs(float(x[..., *inner][dark[..., *inner]].mean()))
     assert errors["known"] < 0.6 * errors["unknown"]

@@ -1,10 +1,10 @@
-"""Classical solvers in tiles: how far the result in a tile's core is from that on the whole."""
+"""Classical solvers in tiles: difference of a tile's core from the result on the whole volume."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from classical_cases import blobs, clipping, config_for, gaussian_psf, measured, posed
+from classical_cases import blobs, clipping, config_for, gaussian_psf, measured, problem_for
 
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.geometry.halo import UNBIAS_RADIUS
@@ -18,8 +18,8 @@ GIB = 2**30
 NOISE = 0.1
 
 FLOAT32 = 1e-5
-"""Rounding, in units of the noise: eight units in the last place of estimates of about 1. Measured: 5e-6 with the halo
-that is required, 1.7e-5 and more with one that is 6 pixels short."""
+"""Rounding in units of the noise: eight units in the last place of estimates of about 1. Measured: 5e-6 with the
+required halo, 1.7e-5 and more with a halo that is 6 pixels smaller."""
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -30,23 +30,23 @@ that is required, 1.7e-5 and more with one that is 6 pixels short."""
 def test_a_tile_s_core_is_that_of_the_whole(name: str, weight: float, tolerance: float, axes: int) -> None:
     """Tolerances in units of the noise.
 
-    The Wiener filter's reach is finite, that of the correction for a clipping sensor included: only rounding is left.
-    Total variation flattens regions of any size, and its iterations end before the minimum.
+    The Wiener filter and the correction of the clipping bias have a finite reach: the difference is rounding. Total
+    variation flattens regions of any size, and its iterations stop before the minimum.
     """
     assert largest_difference(name, weight, axes, 0) < tolerance
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_a_halo_without_the_reach_of_the_sensor_s_correction_is_told_apart_from_rounding(axes: int) -> None:
+def test_a_halo_without_the_reach_of_the_bias_correction_is_too_small(axes: int) -> None:
     assert largest_difference("wiener", 0.5, axes, UNBIAS_RADIUS) > 1.5 * FLOAT32
 
 
 def largest_difference(name: str, weight: float, axes: int, short: int) -> float:
-    """In a tile's core, to the whole, in units of the noise; ``short``: pixels y x that the halo lacks."""
+    """Return the largest difference of a core from the whole in units of the noise; the halo lacks ``short`` pixels."""
     psf, calibration = gaussian_psf(axes), clipping(NOISE)
     shape = (90, 92) if axes == 2 else (32, 64, 64)
     y = measured(blobs(shape), psf, sigma=NOISE).clip(0)
-    problem, observation = posed(name, psf, y, calibration)
+    problem, observation = problem_for(name, psf, y, calibration)
     z, *plane = required_halo(problem.config, psf.radius)
     halo = (z, *(h - short for h in plane))[3 - axes :]
     cut = tuple(slice(n // 8, n - n // 8 + 1) for n in shape)
@@ -68,7 +68,7 @@ def test_an_exact_reach_is_taken_where_it_is_the_smaller_one() -> None:
     assert required_halo(one, radius)[1] < required_halo(auto, radius)[1]
     psf = gaussian_psf()
     y = measured(blobs((80, 80)), psf).clip(0)
-    problem, observation = posed("richardson_lucy", psf, y, classical={"iterations": 1})
+    problem, observation = problem_for("richardson_lucy", psf, y, classical={"iterations": 1})
     halo = required_halo(problem.config, psf.radius)[1]
     whole = CLASSICAL["richardson_lucy"].solve(problem, observation, 1)[10:70, 10:70]
     part = CLASSICAL["richardson_lucy"].solve(

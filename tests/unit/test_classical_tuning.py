@@ -1,4 +1,4 @@
-"""The weight of a classical solver: chosen without truth near the best, from hidden pixels alone, or as configured."""
+"""Tuning of a classical solver: near the best weight without ground truth, or as configured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from classical_cases import PLAIN, as_measurement, blobs, clipping, config_for, gaussian_psf, measured, posed
+from classical_cases import PLAIN, as_measurement, blobs, clipping, config_for, gaussian_psf, measured, problem_for
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.calibrate import calibrate
@@ -24,13 +24,13 @@ QUIET = {"sensor": {"impulse_share": 0}}
 
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("axes", [2, 3])
-def test_it_is_near_the_best_that_the_truth_would_choose(name: str, axes: int) -> None:
+def test_the_weight_is_near_the_best_by_ground_truth(name: str, axes: int) -> None:
     psf, noise = gaussian_psf(axes), 0.15
     truth = blobs((56, 56) if axes == 2 else (10, 24, 24))
     y = measured(truth, psf, sigma=noise).clip(0)
     config = config_for(name, tiling={"dimensions": axes}, **QUIET)
     choice = tune(build_problem(psf, clipping(noise), config, "cpu"), config.solver, [as_measurement(y)])
-    problem, given = posed(name, psf, y, clipping(noise))
+    problem, given = problem_for(name, psf, y, clipping(noise))
     inner = tuple(slice(r, -r) for r in problem.forward.radius)
 
     def error(weight: float) -> float:
@@ -61,7 +61,7 @@ def test_more_noise_wants_a_smoother_estimate() -> None:
         assert sign * weights[0] < sign * weights[1]
 
 
-def test_samples_too_small_to_tell_still_give_a_weight() -> None:
+def test_samples_that_are_too_small_give_a_default_weight() -> None:
     psf = gaussian_psf()
     for name in SOLVERS:
         choice = tune(
@@ -73,7 +73,7 @@ def test_samples_too_small_to_tell_still_give_a_weight() -> None:
         assert choice.weight > 0
 
 
-def test_it_is_repeatable_and_unobserved_pixels_decide_nothing() -> None:
+def test_tuning_is_reproducible_and_ignores_unobserved_pixels() -> None:
     psf = gaussian_psf()
     y = measured(blobs((72, 72)), psf)[None]
     observed = np.ones(y.shape, bool)
@@ -88,7 +88,7 @@ def test_it_is_repeatable_and_unobserved_pixels_decide_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it(name: str) -> None:
+def test_calibration_stores_the_weight_of_the_configured_solver(name: str) -> None:
     psf = gaussian_psf()
     sample = as_measurement(measured(blobs((64, 64)), psf, sigma=0.1), (0, 4, 4))
     config = config_for(name)
@@ -101,8 +101,8 @@ def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it
     )
     shared, alone = ({"scope": "shared"}, {"select": "network"})
     assert all(calibrate([sample], psf, config_for("ssi", training=t)).weight is None for t in (shared, alone))
-    rival = calibrate([sample], psf, config_for("ssi")).weight
-    assert rival == calibrate([sample], psf, config_for("tv_cg")).weight
+    baseline = calibrate([sample], psf, config_for("ssi")).weight
+    assert baseline == calibrate([sample], psf, config_for("tv_cg")).weight
     option: dict[str, Any] = {"iterations": 3} if name == "richardson_lucy" else {"weight": 0.07}
     changed = config_for(name, classical=option)
     calibration = calibrate([sample], psf, changed)
@@ -117,7 +117,7 @@ def test_calibration_records_it_for_the_configured_solver_and_the_options_set_it
     assert calibrate([sample], psf, config_for(name, classical=other)).weight == found.weight
 
 
-def test_the_likelihood_weight_is_what_a_network_would_be_shown_and_is_solved_with() -> None:
+def test_the_maximum_likelihood_weight_is_used() -> None:
     psf = gaussian_psf()
     sample = as_measurement(measured(blobs((64, 64)), psf, sigma=0.1), (0, 4, 4))
     likeliest, loss = (config_for("wiener", classical={"weight": choice}) for choice in ("likelihood", "auto"))
@@ -134,7 +134,7 @@ def test_the_likelihood_weight_is_what_a_network_would_be_shown_and_is_solved_wi
 def test_a_channel_calibrated_for_another_solver_is_refused() -> None:
     psf = gaussian_psf()
     y = measured(blobs((40, 40)), psf)
-    problem, _ = posed("tv", psf, y)
+    problem, _ = problem_for("tv", psf, y)
     with pytest.raises(ConfigError, match="not calibrated for solver: tv"):
         weight_of(problem, "tv")
     assert weight_of(problem, "wiener") == PLAIN.wiener_weight  # what a network falls back to

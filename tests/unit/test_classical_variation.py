@@ -1,4 +1,4 @@
-"""Total variation: the minimisers that independent programs find."""
+"""Total variation: agreement with the minimisers of independent programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from classical_cases import (
     hyperbola,
     measured,
     objective,
-    posed,
+    problem_for,
 )
 from scipy import ndimage, optimize, signal, stats
 from skimage.restoration import denoise_tv_chambolle
@@ -52,13 +52,13 @@ def test_the_adjoint_of_the_differences(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("shape", [(30, 34), (8, 12, 14)])
 def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> None:
-    """Both are as near to the minimum x* as their duality gaps say.
+    """Both results are as close to the minimum x* as their duality gaps guarantee.
 
     The objective E is 1-strongly convex, so |x - x*|^2 <= 2 (E(x) - least), and any u with |u| <= weight bounds the
     least from below: (|y|^2 - |y - D* u|^2) / 2.
     """
     y, weight = measured(blobs(shape), None, sigma=SIGMA), 0.2
-    problem, observation = posed("tv", None, y)
+    problem, observation = problem_for("tv", None, y)
     expected = denoise_tv_chambolle(y.astype(np.float64), weight=weight, eps=1e-12, max_num_iter=1000)
     iterates = primal_dual.iterate(problem, observation, weight, primal_dual.begin(problem, observation), corner=0)
     found, _, dual = next(islice(iterates, 500, None))
@@ -80,8 +80,7 @@ def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> Non
 def reference(
     y: np.ndarray, psf: np.ndarray, weight: float, low: float, smoothing: float = 0.0, corner: float = 0.0
 ) -> float:
-    """The least objective for a hyperbola or for Huber's function, by L-BFGS in float64, convolution and likelihood
-    its own."""
+    """Return the least objective for a hyperbola or Huber's function, by an independent L-BFGS in float64."""
     shape = y.shape
     inner = tuple(slice(n // 2, -(n // 2)) for n in psf.shape)
     seen, clipped = y[inner].astype(np.float64), y[inner] <= low
@@ -114,7 +113,7 @@ def case(axes: int, clipped: bool) -> tuple[Problem, Observation, np.ndarray, np
     psf = gaussian_psf(axes, skew=0.4)
     y = measured(blobs((20, 21) if axes == 2 else (6, 12, 13)), psf, sigma=SIGMA)
     y = np.maximum(np.round(256 * y) / 256, 0).astype(np.float32) if clipped else y  # the steps of a camera
-    problem, observation = posed("tv", psf, y, clipping(SIGMA) if clipped else PLAIN)
+    problem, observation = problem_for("tv", psf, y, clipping(SIGMA) if clipped else PLAIN)
     kernel = (psf.values if axes == 3 else psf.values[0]).astype(np.float64)
     return problem, observation, y, kernel, 0.0 if clipped else -np.inf
 
@@ -160,10 +159,10 @@ def test_without_a_corner_it_ends_at_the_minimum_of_total_variation() -> None:
     assert found < least * 1.0005
 
 
-def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
+def test_values_of_unobserved_pixels_are_ignored() -> None:
     psf = gaussian_psf()
     y = measured(blobs((30, 30)), psf)
-    problem, observation = posed("tv", psf, y)
+    problem, observation = problem_for("tv", psf, y)
     known, other = observation.known.clone(), observation.repaired.clone()
     known[12:15, 12:15] = False
     other[12:15, 12:15] = 9.0
@@ -186,12 +185,12 @@ def test_what_stands_at_pixels_without_a_report_is_never_read() -> None:
 
 @pytest.mark.parametrize("solve", [primal_dual.solve_tv, conjugate.solve_tv_cg])
 def test_a_scene_that_ends_at_the_border_of_the_image_stays_bright_there(solve: Solve) -> None:
-    """Nothing is outside, the margin was not observed: bound to it, the outermost pixels lost 0.38."""
+    """The unobserved margin is empty: with a penalty on the step across the border, the outermost pixels lost 0.38."""
     psf, sigma = gaussian_psf(), 0.05
     blurred = ndimage.convolve(np.ones((24, 26)), psf.values[0].astype(np.float64), mode="constant")
     noisy = blurred + sigma * np.random.default_rng(1).standard_normal(blurred.shape)
     tile = as_measurement(noisy, (0, 4, 4))
-    problem, _ = posed("tv", psf, tile.y[0])
+    problem, _ = problem_for("tv", psf, tile.y[0])
     found = solve(problem, Observation(torch.from_numpy(tile.y[0]), torch.from_numpy(tile.observed[0])), 0.03)[
         4:-4, 4:-4
     ]
@@ -206,5 +205,5 @@ def test_the_number_of_iterations_acts(solve: Solve, monkeypatch: pytest.MonkeyP
     made = []
     for count in (5, 6):
         monkeypatch.setattr(sys.modules[solve.__module__], "TV_ITERATIONS", count)
-        made.append(solve(*posed("tv", psf, y), 0.02))
+        made.append(solve(*problem_for("tv", psf, y), 0.02))
     assert not torch.equal(*made)

@@ -1,4 +1,4 @@
-"""A run configuration is read as meant, or refused in words that say what to do."""
+"""A configuration is parsed as intended, or refused with a message that says what to do."""
 
 from __future__ import annotations
 

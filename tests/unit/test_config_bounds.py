@@ -1,4 +1,4 @@
-"""Whatever a value is, the answer is a configuration or a refusal in a line, at once."""
+"""Every value gives a configuration or a one-line refusal, immediately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, named files exist, the examples of the README load."""
+"""README and docs: links resolve, named files exist, examples load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""cluster/driver.sbatch puts its job into the queue again where the same command helps, and only there."""
+"""cluster/driver.sbatch requeues its job where the same command can succeed, and only there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose fault a failure is, as the worker sees it."""
+"""Attribution of a failure to task, worker or machine, by the worker."""
 
 from __future__ import annotations
 

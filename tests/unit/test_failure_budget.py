@@ -1,4 +1,4 @@
-"""Separate accounts for tiles and for machines, and how long a task may take."""
+"""Separate failure budgets for tiles and for machines, and time limits of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fleet of jobs: what is done for each thing that the queue may say; SLURM itself is in tests/slurm."""
+"""The fleet of jobs: reactions to each state of the queue. SLURM itself is in tests/slurm."""
 
 from __future__ import annotations
 

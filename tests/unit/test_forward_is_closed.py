@@ -1,4 +1,4 @@
-"""The forward model is closed: a PSF that varies over the field serves every solver, and none reaches for a kernel."""
+"""The forward model is closed: a PSF that varies over the field works with every solver, and none uses a kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from varying_model import VaryingModel, gaussian
 
 import ssi_pipeline
 from ssi_pipeline.inversion.assess.blind_metrics import blind_metrics_of
-from ssi_pipeline.inversion.assess.signal_test import tile_is_blank
+from ssi_pipeline.inversion.assess.signal_test import tile_is_noise_only
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
 from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
 from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
@@ -43,7 +43,7 @@ SIGMA = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """``mean``: the same problem with the PSF that ``varying`` has on average."""
+    """A scene with its problem, ``varying``; ``mean``: the same problem with the mean PSF."""
 
     truth: torch.Tensor
     varying: Problem
@@ -54,7 +54,7 @@ class Scene:
 
 
 def scene(solver: str, axes: int) -> Scene:
-    """A blurred, noisy image (z) y x; sharp at its first pixels along the first axis, blurred at its last."""
+    """Return a noisy image (z) y x whose blur increases along the first axis."""
     network, patch = {"width": 4, "levels": 2}, {"z": 12, "y": 24, "x": 24}
     training = {"steps": 100, "patch": {axis: patch[axis] for axis in "zyx"[-axes:]}}
     training |= {"learning_rate": 5e-3, "precision": "float32", "batch": 2}
@@ -77,12 +77,12 @@ def scene(solver: str, axes: int) -> Scene:
 
 
 def error(problem: Problem, x: torch.Tensor, truth: torch.Tensor) -> float:
-    """Mean squared error on the pixels that are predicted."""
+    """Return the mean squared error on the predicted pixels."""
     return float(problem.forward.crop(x - truth).double().square().mean())
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_richardson_lucy_explains_the_image_and_comes_nearer_to_the_truth(axes: int) -> None:
+def test_richardson_lucy_fits_the_image_and_is_nearer_to_the_ground_truth(axes: int) -> None:
     s = scene("richardson_lucy", axes)
     residuals, found = [], {}
     for name, problem in (("varying", s.varying), ("mean", s.mean)):
@@ -96,7 +96,7 @@ def test_richardson_lucy_explains_the_image_and_comes_nearer_to_the_truth(axes: 
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_both_methods_of_total_variation_end_at_their_minimum(axes: int) -> None:
-    """They share level and adjoint, not more: each is the judge of the other's objective."""
+    """They share only level and adjoint: each objective is evaluated at the other's minimum."""
     s, weight, corner, smoothing = scene("tv", axes), 0.004, 0.01, conjugate.SMOOTHING
     start = primal_dual.begin(s.varying, s.observation)
     tv, *_ = next(islice(primal_dual.iterate(s.varying, s.observation, weight, start, corner), 300, None))
@@ -119,7 +119,7 @@ def test_both_methods_of_total_variation_end_at_their_minimum(axes: int) -> None
 
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize("solver", ["tv", "tv_cg"])
-def test_total_variation_comes_nearer_to_the_truth_than_with_the_mean_psf(solver: str, axes: int) -> None:
+def test_total_variation_is_nearer_to_the_ground_truth_than_with_the_mean_psf(solver: str, axes: int) -> None:
     s, solve = scene(solver, axes), {"tv": primal_dual.solve_tv, "tv_cg": conjugate.solve_tv_cg}[solver]
     varying, mean = (error(p, solve(p, s.observation, 0.004), s.truth) for p in (s.varying, s.mean))
     assert varying < 0.8 * mean
@@ -128,7 +128,7 @@ def test_total_variation_comes_nearer_to_the_truth_than_with_the_mean_psf(solver
 @pytest.mark.parametrize("axes", [2, 3])
 def test_training_predicts_each_patch_with_the_psf_of_its_place(axes: int) -> None:
     s = scene("ssi", axes)
-    s.varying.forward.crop(s.tile.y).copy_(s.varying.forward(s.truth))  # no noise: the truth has no loss
+    s.varying.forward.crop(s.tile.y).copy_(s.varying.forward(s.truth))  # no noise: the ground truth has no loss
     batches = Batches(s.varying, [s.tile], Schedule(20, batch=2), generator(0))
     seen = set()
     for _ in range(8):
@@ -142,7 +142,7 @@ def test_training_predicts_each_patch_with_the_psf_of_its_place(axes: int) -> No
     assert len(seen) > 4
 
 
-def test_a_network_is_trained_and_judged() -> None:
+def test_a_network_is_trained_and_scored() -> None:
     s = scene("ssi", 2)
     found, other = (solver_of("ssi")(problem, s.tile, 0, AS_CONFIGURED) for problem in (s.varying, s.mean))
     assert found.method == "network"
@@ -162,12 +162,12 @@ def test_a_network_is_trained_and_judged() -> None:
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_the_truth_is_as_far_from_the_image_as_the_noise(axes: int) -> None:
+def test_the_residual_of_the_ground_truth_is_the_noise(axes: int) -> None:
     s = scene("wiener", axes)
     chi2 = [blind_metrics_of(p, s.tile, lambda *_: s.truth, s.truth, 0)["chi2"] for p in (s.varying, s.mean)]
     assert chi2[0] == pytest.approx(1, abs=0.15)
     assert chi2[1] > 1.5
-    assert not tile_is_blank(s.varying, s.tile)
+    assert not tile_is_noise_only(s.varying, s.tile)
 
 
 @pytest.mark.parametrize("name", [name for name, row in SOLVERS.items() if row.tunes or row.network])
@@ -182,7 +182,7 @@ def test_a_tile_is_solved_and_scored_with_it_by_every_solver(name: str) -> None:
 
 
 OWN_KERNELS = {"inversion/linear/wiener.py", "inversion/kobayashi2020/forward.py"}
-"""Filters with a kernel of their own, and the published recipe."""
+"""Modules with kernels of their own: filters, and the published recipe."""
 
 APPROXIMATE = {
     "inversion/problem.py",  # impulses, linear part
@@ -192,13 +192,13 @@ APPROXIMATE = {
     "inversion/network/checkpoint.py",
     "inversion/kobayashi2020/solve.py",
 }
-"""Who may take the PSF for shift-invariant: linear starts, tests for signal, widths, the file of a model, and the
-published recipe, which has a forward model of its own."""
+"""Modules that may use a shift-invariant approximation: linear starts, the signal test, widths, model files, and the
+published recipe, which has its own forward model."""
 
 
 @functools.cache
 def nodes() -> list[tuple[str, ast.AST]]:
-    """Every node of the package with its file, but for the physics, which may know how it computes."""
+    """Return every AST node of the package with its file, except for the physics."""
     files = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(ROOT.rglob("*.py"))}
     read = {where: ast.parse(text, where) for where, text in files.items() if not where.startswith("physics/")}
     return [(where, node) for where, tree in read.items() for node in ast.walk(tree)]
@@ -213,7 +213,7 @@ def test_only_the_physics_names_an_implementation_or_convolves() -> None:
                     assert where in who, f"{where}, line {node.lineno}: ask the ForwardModel instead of {module}"
 
 
-def test_no_one_reaches_through_to_a_kernel() -> None:
+def test_no_module_accesses_a_kernel() -> None:
     reached = set()
     for where, node in nodes():
         if not isinstance(node, ast.Attribute):

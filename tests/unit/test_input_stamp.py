@@ -1,4 +1,4 @@
-"""Sizes and times of an input's files: any change of a file changes them, and looking at it does not."""
+"""Sizes and times of an input's files: they change with any change of a file, and not by reading it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports point down only: a lower layer never knows a higher one."""
+"""Imports point down only: a lower layer never imports a higher one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger's lines: what is written is read, by this version and by others, and damage is named."""
+"""Lines of the ledger: round trip, compatibility between versions, and detection of damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lease: who may take it over, and that its former holder notices. Real processes, real signals, real files."""
+"""The lease: takeover, and detection by the former holder, with real processes, signals and files."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_stopped_holder_that_is_continued_in_time_keeps_its_lease(tmp_path: Pa
 
 @pytest.mark.parametrize("shift", [0, 3600, -3600])
 def test_another_machine_alive_then_dead(tmp_path: Path, clients: list[Client], shift: int) -> None:
-    """Whatever the two machines believe the time to be: only the newcomer's own clock is asked."""
+    """Clocks of the two machines may differ: only the newcomer's own clock is used."""
     path = tmp_path / "lock"
     skew = f"import time; now = time.time; time.time = lambda: now() + {shift}\n"
     client = held(path, clients, skew + ELSEWHERE + HOLD)
@@ -279,7 +279,7 @@ for line in sys.stdin:
 
 
 def test_what_was_moved_by_mistake_is_put_back(tmp_path: Path) -> None:
-    """A newcomer that was slow to remove a stale lease meets the lease of who was faster."""
+    """A newcomer that removes a stale lease too late finds the lease of a faster one."""
     path = tmp_path / "lock"
     mine = Holder("mine", "a run", this_process())
     create(path, mine)

@@ -1,4 +1,4 @@
-"""A GPU whose memory does not suffice: once more with half of the batch. No GPU is needed to raise its error."""
+"""Retry with half of the batch when GPU memory is exhausted; the error is simulated without a GPU."""
 
 from __future__ import annotations
 

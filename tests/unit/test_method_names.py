@@ -1,4 +1,4 @@
-"""A solver is one row: what all other modules ask is there, and what outputs hold never changes its meaning."""
+"""A solver is one row, and codes in outputs never change their meaning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(ssi_pipeline.__file__).parent
 
 
 def test_codes_in_outputs_never_change() -> None:
-    """Add new ones at the end: outputs of every release hold these."""
+    """Append new ones: outputs of every release contain these."""
     assert {result.name: result.code for result in RESULTS.values()} == {
         "identity": 0,
         "network": 1,

@@ -1,4 +1,4 @@
-"""A mount that is lost is neither written beneath nor read as empty, and names that are taken are not errors."""
+"""A lost mount is neither written to nor read as empty, and existing names are not errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How viewers show the channels: completed where the input says too little, not carried over where it is malformed."""
+"""Display settings of channels: completed where the input lacks them, left out where malformed."""
 
 from __future__ import annotations
 

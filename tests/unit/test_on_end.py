@@ -1,4 +1,4 @@
-"""What the section on_end may say, and that its command is in nothing that is written."""
+"""The section on_end: allowed values, and its command appears in no written file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pyproject.toml promises about other packages, held against those that are installed."""
+"""Requirements in pyproject.toml agree with the installed packages."""
 
 from __future__ import annotations
 

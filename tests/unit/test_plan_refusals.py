@@ -1,4 +1,4 @@
-"""A geometry that cannot work is refused before a GPU is asked for, and the message says what would do."""
+"""Impossible geometries are refused before a GPU is requested, with a message that says what would work."""
 
 from __future__ import annotations
 

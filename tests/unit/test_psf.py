@@ -1,4 +1,4 @@
-"""PSFs from files and formulas: centred, cropped, normalised, never flipped."""
+"""PSFs from files and models: centred, cropped, normalised, never flipped."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_3d_psf_for_2d_tiles_needs_a_plane(tmp_path):
     np.testing.assert_allclose(added.values[0], values.sum(0) / values.sum(), rtol=1e-6)
 
 
-def test_plane_and_dimensions_that_make_no_sense_are_refused(tmp_path):
+def test_inconsistent_plane_and_dimensions_are_refused(tmp_path):
     refused(tmp_path, np.ones((5, 5)), "expected a 3D PSF", dimensions=3)
     refused(tmp_path, np.ones((5, 5)), "leave psf.plane out", plane=0)
     refused(tmp_path, np.ones((3, 5, 5)), "leave psf.plane out", plane="sum", dimensions=3)

@@ -1,4 +1,4 @@
-"""The PSF of Gibson and Lanni against the model without aberrations, an independent quadrature, and its symmetries."""
+"""The PSF of Gibson and Lanni: agreement with the model without aberrations and with an independent quadrature."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_sample_that_does_not_match_makes_it_asymmetric_along_z() -> None:
     assert symmetric(deep, "x")
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_impossible_values_are_refused() -> None:
     with pytest.raises(ValidationError, match="expected a smaller aperture"):
         section(numerical_aperture=1.6)
     with pytest.raises(InputError, match=r"psf\.kind gibson_lanni needs the voxel size"):

@@ -1,4 +1,4 @@
-"""Metrics without a truth, on images whose answer is known in closed form."""
+"""Metrics without ground truth, on images with a closed-form answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials are masked wherever they are likely to stand, and ordinary words are left alone."""
+"""Credentials are masked in all usual places, and ordinary words are unchanged."""
 
 from __future__ import annotations
 

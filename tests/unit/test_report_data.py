@@ -1,4 +1,4 @@
-"""What the report computes before it draws."""
+"""Data that the report computes before drawing."""
 
 from __future__ import annotations
 

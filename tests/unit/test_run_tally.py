@@ -1,4 +1,4 @@
-"""What is counted of a ledger, and how it is shown."""
+"""Counts of a ledger, and their display."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_watch_ends_with_the_image_and_the_client() -> None:
 
 
 def test_the_seams_of_a_block_written_again_count_once(tmp_path: Path) -> None:
-    """As written last; so few that what they come to can be told by hand."""
+    """The last records count, few enough to check by hand."""
     path = tmp_path / "ledger"
     lines = [
         TaskRecord("stitch", 0, "done", quality={"seams": [[0, 99.0, 1.0], [1, 99.0, 1.0]]}),

@@ -1,4 +1,4 @@
-"""Scales, shifts and units that an image states: what cannot be meant is not written on."""
+"""Scales, translations and units of an image: implausible values are not propagated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON schema takes what loading takes, and refuses what loading refuses, as far as one section can tell."""
+"""The JSON schema accepts and refuses the same as loading, as far as a single section determines it."""
 
 from __future__ import annotations
 

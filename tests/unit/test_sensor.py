@@ -1,4 +1,4 @@
-"""The sensor's closed forms against independent ones, and no gradient that is no number."""
+"""Closed forms of the sensor model against independent ones, and finite gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is computed on, from its configuration and from what workers have; and those that cannot."""
+"""Resolution of device and precision from the configuration and the workers, and workers that do not qualify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sink writes whole shards and nothing else: two writers of one shard lose data."""
+"""A sink writes whole shards only: two writers of one shard lose data."""
 
 from __future__ import annotations
 

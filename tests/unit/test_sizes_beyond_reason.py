@@ -1,4 +1,4 @@
-"""Sizes are looked at before anything is made of them: of images, PSFs, parts and arrays of an output."""
+"""Size limits of images, PSFs, array tasks and output arrays, checked before allocation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SLURM's commands may say, by small programs in their place; the real ones are in tests/slurm."""
+"""Output of SLURM's commands, simulated by small programs; the real ones are in tests/slurm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names from a configuration are names in a job's script, whatever stands in them."""
+"""Values of the configuration are quoted in job scripts, whatever characters they contain."""
 
 from __future__ import annotations
 

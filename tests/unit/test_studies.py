@@ -1,4 +1,4 @@
-"""The arithmetic of the studies in benchmarks/, on curves and rows whose answers are known."""
+"""The arithmetic of the studies in benchmarks/, on curves and rows with known answers."""
 
 from __future__ import annotations
 

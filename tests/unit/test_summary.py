@@ -1,4 +1,4 @@
-"""The words at the end of a run: grouped by cause, few, and about the last record of each task."""
+"""The summary at the end of a run: grouped by cause, short, and from the last record of each task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system says becomes a sentence with the file and what to do; nothing on the way out replaces the reason."""
+"""System errors become a sentence with the file and the next step, and cleanup never hides the cause."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_lock_that_cannot_be_released_is_no_error_where_all_went_well(tmp_path
 
 
 def test_a_ledger_on_a_full_disk_gives_the_first_reason(tmp_path: Path) -> None:
-    """Closing it fails as well: that is no news."""
+    """Closing it fails as well, without another message."""
 
     def fill(path: Path) -> None:
         with Ledger(path) as ledger:
@@ -152,7 +152,7 @@ def test_a_ledger_on_a_full_disk_gives_the_first_reason(tmp_path: Path) -> None:
     ],
 )
 def test_what_passes_by_itself_is_worth_another_try_of_the_same_command(number: int, status: ExitStatus) -> None:
-    """Also before a run has begun: a resume on a full disk is no wrong command."""
+    """Also before a run has started: a resume on a full disk is not a usage error."""
     told = described(OSError(number, os.strerror(number)), Path("run.json"))
     assert isinstance(told, OutputError)
     assert told.exit_status == status

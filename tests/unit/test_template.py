@@ -1,4 +1,4 @@
-"""The commented configuration of `ssi init` parses, is complete, and shows the defaults of today."""
+"""The commented configuration of `ssi init` parses, is complete, and shows the current defaults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTION = re.compile(r"^( *)#([a-z_0-9]+:(?: .*)?)$")
 
 
 MOST_OPTIONS = 80
-"""More than that nobody can choose among; a kind of PSF counts as one."""
+"""Largest number of options; a kind of PSF counts as one."""
 
 
 def uncommented(text: str | None = None) -> str:
@@ -45,7 +45,7 @@ def keys_and_lines(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int
 
 
 def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, default, annotation) of every field that is no section."""
+    """Yield (dotted name, default, annotation) of every field except sections."""
     for key, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):

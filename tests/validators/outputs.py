@@ -1,4 +1,4 @@
-"""Every kind of output, made by real runs: two versions of OME-Zarr, all axes, dtypes, channels, uncertainty."""
+"""Outputs of every kind from real runs: two versions of OME-Zarr, all axes, dtypes, channels, uncertainty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.builders import beads, complete, make_run, ramp
 VERSIONS = ("0.5", "0.4")
 
 UM = {"z": 0.4, "y": 0.1, "x": 0.1}
-"""A voxel size for those kinds that are told one."""
+"""Voxel size of the kinds with one."""
 
 
 @dataclass(frozen=True)

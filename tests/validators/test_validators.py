@@ -1,4 +1,4 @@
-"""Every kind of output opens in the libraries that people read OME-Zarr with; they have an environment of their own."""
+"""Outputs of every kind open in the common OME-Zarr libraries, which have an environment of their own."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ HARM: list[tuple[str, Callable[[Any], None], set[str]]] = [
     (".zattrs", without("window"), {"yaozarrs", "ngio", "ome-zarr-models"}),
     ("quality/flag/.zattrs", lambda d: d.update(_ARRAY_DIMENSIONS=list("tczyx")), {"xarray"}),
 ]
-"""What was wrong once, in which file, and who said so."""
+"""Earlier defects: the file, and the library that reported them."""
 
 OTHER_PIXELS = "other pixels"
 

@@ -1,1 +1,1 @@
-"""Quality without ground truth: blind metrics, uncertainty, and the test for signal."""
+"""Assess estimates without ground truth: blind metrics, uncertainty, and the test for signal."""

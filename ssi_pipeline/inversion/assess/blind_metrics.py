@@ -1,4 +1,4 @@
-"""Judge an estimate without the truth: metrics of a tile that need the inverse itself, not its estimate alone."""
+"""Compute the blind metrics of an estimate: without ground truth, by evaluating the inverse again."""
 
 from __future__ import annotations
 
@@ -11,32 +11,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.inversion.masking import HOLDOUT, Stream, generator, hide
+from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, generator, hide
 from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 
 Invert = Callable[[Tensor, Tensor], Tensor]
-"""f: from an image, (z) y x, normalised, and where it was observed, to the estimate."""
+"""The inverse f: from a normalised image and its observed pixels, both (z) y x, to the estimate."""
 
 EXCESS = "heldout_excess"
-"""Name of the score that estimates E (g f - g x)^2 from hidden pixels."""
+"""Name of the metric that estimates E (g f - g x)^2 from hidden pixels."""
 
 _MASKS = 4
+"""Masks, over which the excess loss is averaged."""
 
 _TAU = 0.5
-"""Share of the noise's deviation that is added to what f sees; what judges it gets 1 / tau times as much taken away."""
+"""tau of R2R: f sees y + tau s N, and is compared with y - s N / tau."""
 
 _LEAST_VARIANCE = 1e-9
-"""Below this the noise is not known, in normalised units squared."""
+"""Noise variance, squared normalised units, below which the noise counts as unknown."""
 
 _FLOOR = 0.05
-"""Share of the tile's median variance below which no pixel's is taken to be: the estimate of it is not exact."""
+"""Lower bound of a pixel's noise variance, as a share of the tile's median: the estimate is not exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The noise of a tile on the pixels that g predicts, normalised units squared; ``known``: not zero."""
+    """The noise of a tile.
+
+    Attributes
+    ----------
+    variance
+        Variance at the pixels that g predicts, (z) y x, squared normalised units.
+    known
+        The variance is not zero.
+    """
 
     variance: Tensor
     known: bool
@@ -46,36 +55,40 @@ class Noise:
 def blind_metrics_of(
     problem: Problem, tile: TileTensors, invert: Invert, estimate: Tensor, seed: int, inside: Tensor | None = None
 ) -> dict[str, float]:
-    """Return the metrics of an estimate, by name; those that cannot be told are left out.
+    """Return the blind metrics of an estimate, by name; those that are undefined are left out.
 
     Parameters
     ----------
+    problem, tile
+        Inverse problem of the channel, and the tile.
     invert
-        What made the estimate: it is asked again, for images with hidden pixels or more noise.
+        The inverse f that computed the estimate. It is evaluated on images with hidden pixels and with more noise.
     estimate
         invert(y), (z) y x, normalised.
+    seed
+        Seed of the tile.
     inside
-        True at the pixels, (z) y x, that are judged; None: all. A halo is thrown away, its troubles are other tiles'.
+        True at the pixels (z) y x to score; None: all. The halo is excluded, as its pixels are discarded.
 
     Returns
     -------
     scores
-        ``heldout_excess`` and ``r2r_risk``, normalised units squared, estimate E (g f - g x)^2 for f of an image
-        with hidden pixels, or more noise; ``whiteness``, 0 where the residual is white; ``chi2``, 1 where the
-        residual is as large as the noise; ``background`` and
-        ``background_deviation``, normalised units; ``impulses``, a share of the pixels.
+        ``heldout_excess`` and ``r2r_risk``: estimates of E (g f - g x)^2, squared normalised units, for f of an image
+        with hidden pixels, and with more noise. ``whiteness``: 0 for a white residual. ``chi2``: 1 where the residual
+        has the variance of the noise. ``background`` and ``background_deviation``: normalised units. ``impulses``:
+        share of pixels, 0 to 1.
     """
     window = torch.ones_like(tile.observed) if inside is None else inside
-    noise, judged = noise_of(problem, tile), tile.usable & window
-    found = {EXCESS: heldout_excess(problem, tile, invert, seed, noise, judged)}
+    noise, scored = noise_of(problem, tile), tile.usable & window
+    found = {EXCESS: heldout_excess(problem, tile, invert, seed, noise, scored)}
     if noise.known:
-        found["r2r_risk"] = _split_risk(problem, tile, invert, seed, noise, judged)
+        found["r2r_risk"] = _r2r_risk(problem, tile, invert, seed, noise, scored)
     found |= _residual_scores(problem, tile, estimate, noise, window)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def noise_of(problem: Problem, tile: TileTensors) -> Noise:
-    """Return the noise at the level of the linear solution: the same for all estimates that are compared."""
+    """Return the noise at the level of the linear solution, which is common to all estimates that are compared."""
     level = problem.forward.level(problem.linear(tile.y)[1])
     variance = problem.forward.sensor.variance(level)
     typical = float(variance.median())
@@ -83,43 +96,44 @@ def noise_of(problem: Problem, tile: TileTensors) -> Noise:
 
 
 def disjoint_masks(tile: TileTensors, seed: int) -> Iterator[Tensor]:
-    """Yield up to four masks J of a share ``HOLDOUT`` of the pixels each; no two share a pixel, the first is V."""
+    """Yield four disjoint masks J, each of a share ``HELDOUT_SHARE`` of the pixels; the first is V."""
     drawn = torch.rand(tuple(tile.y.shape), generator=generator(seed, Stream.HELDOUT))
-    for k in range(min(_MASKS, int(1 / HOLDOUT))):
-        yield ((drawn >= k * HOLDOUT) & (drawn < (k + 1) * HOLDOUT)).to(tile.y.device)
+    for k in range(min(_MASKS, int(1 / HELDOUT_SHARE))):
+        yield ((drawn >= k * HELDOUT_SHARE) & (drawn < (k + 1) * HELDOUT_SHARE)).to(tile.y.device)
 
 
 def heldout_excess(
     problem: Problem, tile: TileTensors, invert: Invert, seed: int, noise: Noise, usable: Tensor
 ) -> float:
-    """Mean over J of (g f(m_J y) - y)^2 on J, less the variance of the noise."""
+    """Return the mean over J of (g f(m_J y) - y)^2 on J, minus the variance of the noise; NaN without usable pixels."""
     masking, forward = problem.config.masking, problem.forward
     losses = []
     for k, mask in enumerate(disjoint_masks(tile, seed)):
-        judged = forward.crop(mask & usable)
-        if not bool(judged.any()):
+        scored = forward.crop(mask & usable)
+        if not bool(scored.any()):
             continue
-        expected = float(noise.variance[judged].double().mean()) if noise.known else 0.0
+        expected = float(noise.variance[scored].double().mean()) if noise.known else 0.0
         hidden = hide(tile.y, mask, masking, generator(seed, Stream.METRICS, k), tile.gaps)
         error = forward(invert(hidden, tile.observed & ~mask)) - forward.crop(tile.y)
-        losses.append(float(error[judged].double().square().mean()) - expected)
+        losses.append(float(error[scored].double().square().mean()) - expected)
     return sum(losses) / len(losses) if losses else math.nan
 
 
-def _split_risk(problem: Problem, tile: TileTensors, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
-    """R2R (Pang et al. 2021): f sees y + tau s N and is judged by y - s N / tau, whose errors are independent.
+def _r2r_risk(problem: Problem, tile: TileTensors, invert: Invert, seed: int, noise: Noise, usable: Tensor) -> float:
+    """Return the recorrupted-to-recorrupted risk (R2R, Pang et al. 2021).
 
-    E (g f(y1) - y2)^2 = E (g f(y1) - g x)^2 + s^2 (1 + 1 / tau^2); the latter is taken away. Unlike the
-    masks it judges all pixels, but at a higher noise, and it needs the noise's variance.
+    The noise of y1 = y + tau s N and of y2 = y - s N / tau is independent, so that
+    E (g f(y1) - y2)^2 = E (g f(y1) - g x)^2 + s^2 (1 + 1 / tau^2), and the last term is subtracted. Unlike masks it
+    uses all pixels, but at a higher noise, and it needs the variance of the noise.
     """
     forward = problem.forward
     deviation = torch.zeros_like(tile.y)
     forward.crop(deviation).copy_(noise.variance.sqrt())
     extra = deviation * torch.randn(tuple(tile.y.shape), generator=generator(seed, Stream.SPLIT)).to(tile.y)
     error = forward(invert(tile.y + _TAU * extra, tile.observed)) - forward.crop(tile.y - extra / _TAU)
-    judged = forward.crop(usable)
-    added = (1 + _TAU**-2) * noise.variance[judged].double()
-    return float((error[judged].double().square() - added).mean())
+    scored = forward.crop(usable)
+    added = (1 + _TAU**-2) * noise.variance[scored].double()
+    return float((error[scored].double().square() - added).mean())
 
 
 def _residual_scores(

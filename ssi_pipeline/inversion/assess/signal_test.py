@@ -1,10 +1,9 @@
-"""Whether a tile holds noise alone: then there is nothing that training could learn.
+"""Test whether a tile contains signal. Tiles of noise alone are not trained on.
 
-Noise of neighbouring pixels is independent, structure that has come through the PSF is not. So the tile is averaged
-with Gaussians as wide as the PSF and wider, in units in which white noise would have variance 1 at every scale.
-A tile is blank where, at each scale, neither one place (a bead) nor the mean square (faint texture) is beyond what
-such noise reaches. A plane is taken out before, if it rises by less than the noise: a filter of sum 1 passes a slope
-as it is, and light sheets are never quite even.
+Noise is independent between pixels; structure that passed the PSF is correlated. The tile is filtered by Gaussians of
+the PSF's width and wider, and normalised so that white noise has variance 1 at every scale. It is noise alone if at no
+scale the maximum (a bead) or the mean square (faint texture) exceeds what white noise reaches. A plane that rises by
+less than the noise is subtracted first, since Gaussian filters pass slopes and illumination is rarely uniform.
 """
 
 from __future__ import annotations
@@ -21,47 +20,47 @@ from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 Array = NDArray[np.float32]
 
 _SCALES = (1.0, 2.0, 4.0)
-"""Widths of the means over the PSF's: a point, a cell, a shade."""
+"""Widths of the Gaussians relative to the PSF's: for points, cells, and shading."""
 
 _CHANCE = 0.01
-"""Of a tile of noise to be trained all the same, over all the tests together."""
+"""False positive rate: the probability that a tile of noise is trained on, over all tests together."""
 
 _MARGIN = 1.25
-"""What the calibration may be wrong by: the least ratio of variances that ``psf_doubts`` speaks of."""
+"""Tolerated error of the calibrated noise, as a ratio of variances: the least that ``psf_doubts`` reports."""
 
 _RADIUS = 3.0
-"""Of the Gaussians, in their standard deviations."""
+"""Radius of the Gaussian kernels in standard deviations."""
 
 _WIDEST = 1 / 6
-"""Of an axis, the standard deviation: beyond it there are too few independent means to judge by."""
+"""Largest standard deviation of a Gaussian as a share of an axis: wider ones leave too few independent means."""
 
 _NEIGHBOURS = 2.0
-"""Standard errors of the mean of an impulse's neighbours: 1 in 20 impulses is beyond, and its tile is trained. With 3,
-1 bead of 40 was taken for an impulse (peak 5 deviations above 2 photons, one pixel of it drawn high)."""
+"""Limit of the mean of an impulse's neighbours in standard errors: 1 in 20 impulses exceeds it, and its tile is trained
+on. With 3, 1 bead in 40 was taken for an impulse (peak 5 deviations above 2 photons, with one bright pixel)."""
 
 _FEWEST = 256
-"""Pixels without which nothing is called blank."""
+"""Fewest usable pixels of a tile to be classified as noise alone."""
 
 
-def tile_is_blank(problem: Problem, tile: TileTensors) -> bool:
-    """Return whether a tile holds noise alone, and maybe impulses.
+def tile_is_noise_only(problem: Problem, tile: TileTensors) -> bool:
+    """Return whether a tile contains noise alone, apart from impulses.
 
-    Impulses are left out only if the tile does not pass with them: of the skewed noise of few photons the test for
-    impulses takes the upper tail, here more and there less, and what it leaves is no longer independent.
+    Impulses are excluded only in a second test, where the first one fails: at few photons the impulse test removes the
+    upper tail of the skewed noise unevenly, and the remaining noise is no longer independent.
     """
     y, observed, usable = (t.cpu().numpy() for t in (tile.y, tile.observed, tile.usable))
     noise, psf = problem.calibration.noise, problem.forward.approximate_psf
-    if is_blank(y, observed, noise, psf):
+    if is_noise_only(y, observed, noise, psf):
         return True
-    return is_blank(y, observed & ~lone_impulses(y, observed, usable, noise), noise, psf)
+    return is_noise_only(y, observed & ~lone_impulses(y, observed, usable, noise), noise, psf)
 
 
 def lone_impulses(
     y: NDArray[np.floating], observed: NDArray[np.bool_], usable: NDArray[np.bool_], noise: NoiseModel
 ) -> NDArray[np.bool_]:
-    """Return the pixels taken for impulses whose neighbours (up to eight, y x) are noise: a dim bead's are not.
+    """Return the mask of impulses whose neighbours (up to eight in the plane y x) are noise.
 
-    Of few photons the test for impulses takes the middle of a bead too as well.
+    At few photons the impulse test also finds the central pixel of a dim bead, whose neighbours are brighter.
     """
     found = observed & ~usable
     if not found.any():
@@ -76,36 +75,38 @@ def lone_impulses(
     return found & near
 
 
-def is_blank(y: NDArray[np.floating], usable: NDArray[np.bool_], noise: NoiseModel, psf: NDArray[np.floating]) -> bool:
-    """Return whether nothing in a tile rises above its noise.
+def is_noise_only(
+    y: NDArray[np.floating], usable: NDArray[np.bool_], noise: NoiseModel, psf: NDArray[np.floating]
+) -> bool:
+    """Return whether an image contains no structure above its noise.
 
     Parameters
     ----------
     y
-        The measurement in the units of ``noise``, (z) y x.
+        Measurement in the units of ``noise``, (z) y x.
     usable
-        False at pixels that say nothing: padding, not finite, impulses.
+        False at pixels to ignore: padding, non-finite pixels, impulses; shape of ``y``.
     noise
-        As calibrated for the channel.
+        Calibrated noise of the channel.
     psf
-        With the axes of ``y``, sum 1.
+        PSF with the axes of ``y``, sum 1.
     """
     if int(usable.sum()) < _FEWEST:
         return False
     slope, rise = _plane(y, usable)
     level = float(np.median(y[usable]))
-    # a calibration that is too high would hide structure, one too low would show it in all noise: the tile's own
-    # noise decides, unless it is so high that it may be structure itself
+    # too high a calibrated noise would hide structure, too low a one would find it in any noise: use the noise of the
+    # tile itself, unless it is so high that structure may contribute
     variance = min(_fine_variance(y, usable), _MARGIN * noise.variance(level))
     if not variance > 0 or rise**2 > variance:
         return False
     white = np.where(usable, (y - slope) / math.sqrt(variance), 0).astype(np.float32)
     share = _CHANCE / (2 * len(_SCALES))
-    return not any(_stands_out(white, usable, kernels, share) for kernels in _gaussians(psf, y.shape))
+    return not any(_exceeds_noise(white, usable, kernels, share) for kernels in _gaussians(psf, y.shape))
 
 
 def _plane(y: NDArray[np.floating], usable: NDArray[np.bool_]) -> tuple[Array, float]:
-    """Return the plane that is nearest to the usable pixels (least squares), and how far it rises over the tile."""
+    """Return the least-squares plane through the usable pixels, and its total rise over the tile."""
     ramps = [np.linspace(-0.5, 0.5, n).reshape([-1 if i == a else 1 for i in range(y.ndim)]) if n > 1 else None
              for a, n in enumerate(y.shape)]  # fmt: skip
     used = [np.broadcast_to(ramp, y.shape)[usable] for ramp in ramps if ramp is not None]
@@ -118,7 +119,7 @@ def _plane(y: NDArray[np.floating], usable: NDArray[np.bool_]) -> tuple[Array, f
 
 
 def _fine_variance(y: NDArray[np.floating], usable: NDArray[np.bool_]) -> float:
-    """Return the variance of white noise by second differences along y and x (Immerkaer 1996); inf without any."""
+    """Return the variance of white noise by second differences along y and x (Immerkaer 1996); inf without pixels."""
     inner = (..., slice(1, -1), slice(1, -1))
     difference = y.astype(np.float32)
     for axis in (-2, -1):
@@ -129,13 +130,13 @@ def _fine_variance(y: NDArray[np.floating], usable: NDArray[np.bool_]) -> float:
 
 
 def _gaussians(psf: NDArray[np.floating], shape: tuple[int, ...]) -> list[list[NDArray[np.float64]]]:
-    """Return for each scale the kernels of a separable Gaussian, one for each axis, of sum 1."""
+    """Return, for each scale, the kernels of a separable Gaussian along each axis, sum 1."""
     found = []
     for scale in _SCALES:
         kernels = []
         for axis, n in enumerate(shape):
             along = psf.sum(axis=tuple(a for a in range(psf.ndim) if a != axis), dtype=np.float64)
-            # of a Gaussian, the standard deviation; wide faint tails of a PSF count for little
+            # standard deviation of the Gaussian with the same sum of squares, which ignores wide faint tails
             width = float(along.sum() ** 2 / np.sum(along**2)) / (2 * math.sqrt(math.pi))
             sigma = min(scale * width, _WIDEST * n)
             radius = math.ceil(_RADIUS * sigma) if n > 1 else 0
@@ -145,8 +146,8 @@ def _gaussians(psf: NDArray[np.floating], shape: tuple[int, ...]) -> list[list[N
     return found
 
 
-def _stands_out(white: Array, usable: NDArray[np.bool_], kernels: list[NDArray[np.float64]], share: float) -> bool:
-    """Whether a local mean, or their mean square, is one that noise of variance 1 reaches with less than ``share``."""
+def _exceeds_noise(white: Array, usable: NDArray[np.bool_], kernels: list[NDArray[np.float64]], share: float) -> bool:
+    """Return whether the largest local mean, or the mean square, has a p-value below ``share`` for unit white noise."""
     mean, variance, independent = white, usable.astype(np.float32), 1.0
     for axis, kernel in enumerate(kernels):
         mean = ndimage.convolve1d(mean, kernel, axis=axis, mode="constant")
@@ -154,7 +155,7 @@ def _stands_out(white: Array, usable: NDArray[np.bool_], kernels: list[NDArray[n
         correlation = np.correlate(kernel, kernel, "full") / np.sum(kernel**2)
         independent /= float(np.sum(correlation**2))
     most = math.prod(float(np.sum(kernel**2)) for kernel in kernels)
-    seen = variance > 0.5 * most  # not at the borders, nor in holes
+    seen = variance > 0.5 * most  # excludes borders and gaps
     count = int(seen.sum())
     if not count:
         return True

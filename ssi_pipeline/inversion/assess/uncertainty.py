@@ -1,16 +1,16 @@
-"""How far off an estimate may be, pixel by pixel: the disagreement of repeated predictions, without the truth.
+"""Estimate the uncertainty of each pixel by a parametric bootstrap, without ground truth.
 
-The estimate x is taken for a truth that was measured again and again: y* = g(x) + noise, as the channel's noise is, and
-f(y*) - x is an error that is known (the parametric bootstrap, Efron and Tibshirani 1993, chapter 6). It holds both what
-noise does to f and what f smooths away. Two things it cannot see, which are added:
+The estimate x takes the place of the ground truth: measurements y* = g(x) + noise are simulated with the channel's
+noise, and f(y*) - x is a known error (parametric bootstrap, Efron and Tibshirani 1993, chapter 6). It includes the
+variance and the smoothing bias of f. Two contributions that the bootstrap does not include are added:
 
-- A network that is worse on the real measurement than on simulated ones shows that on hidden pixels: the ratio of the
-  two risks behind the PSF scales the map, never down.
-- What the PSF has taken away is made up by the prior. Another prior makes up something else: its estimate's difference
-  is added in quadrature.
+- A network may be worse on the real measurement than on simulated ones, which hidden pixels show: the ratio of the two
+  risks after the PSF scales the map, never down.
+- Frequencies that the PSF removes are filled in by the prior: the difference from the estimate of another prior is
+  added in quadrature.
 
-All is averaged over the width of the PSF: of a few repetitions a single pixel says little. Where nothing was measured,
-or only that the level is beyond the sensor's range, the spread of the whole estimate is added: nothing is known there.
+The map is averaged over the width of the PSF, since a single pixel has too few repetitions. Where nothing was measured,
+or the sensor saturates, the standard deviation of the whole estimate is added.
 """
 
 from __future__ import annotations
@@ -31,15 +31,23 @@ from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA, fwhm, profile_through_peak
 
 _GREATEST_SCALE = 2.0
-"""In small and empty tiles the held-out risk is little but its own scatter."""
+"""Largest scale of the map: in small and empty tiles the held-out risk is mostly its own sampling error."""
 
 _LEAST_SIGMA, _GREATEST_SIGMA = 0.5, 4.0
-"""Pixels, of the Gaussian that averages the map."""
+"""Limits of the standard deviation, in pixels, of the Gaussian that averages the map."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """``deviation``: (z) y x, normalised units, >= 0. ``scale``: what the held-out pixels multiplied it by, >= 1."""
+    """The uncertainty of an estimate.
+
+    Attributes
+    ----------
+    deviation
+        Typical error of each pixel, (z) y x, normalised units, >= 0.
+    scale
+        Factor from the held-out pixels, from 1 to 2.
+    """
 
     deviation: Tensor
     scale: float
@@ -54,30 +62,37 @@ def uncertainty(
     others: Sequence[Tensor],
     repeats: int,
     seed: int,
-    judged: Tensor | None = None,
+    scored: Tensor | None = None,
     risk: float | None = None,
 ) -> Uncertainty:
     """Return the typical error of an estimate at each pixel.
 
     Parameters
     ----------
+    problem, tile
+        Inverse problem of the channel, and the tile.
     invert
-        What made the estimate: it is asked again for ``repeats`` simulated measurements (and four with hidden pixels).
+        The inverse f that computed the estimate. It is evaluated on ``repeats`` simulated measurements, and on four
+        images with hidden pixels unless ``risk`` is given.
     estimate
         invert(y), (z) y x, normalised.
     others
-        Estimates by other priors.
-    judged
-        True at the pixels, (z) y x, by which the scale is found; None: all.
+        Estimates with other priors, as ``estimate``.
+    repeats
+        Number of simulated measurements.
+    seed
+        Seed of the tile.
+    scored
+        True at the pixels (z) y x from which the scale is computed; None: all.
     risk
-        E (g f - g x)^2 as hidden pixels have it, normalised units squared, where it is known already.
+        E (g f - g x)^2 from hidden pixels, squared normalised units, where it is known already.
 
     Notes
     -----
-    Frequencies that every prior leaves out are in no map. docs/quality.md has the share of pixels whose error exceeds
-    the map k times, on images whose truth is known.
+    Frequencies that every prior omits are missing from the map. docs/quality.md has the share of pixels whose error
+    exceeds k times the map, on images with ground truth.
     """
-    window = tile.usable if judged is None else tile.usable & judged
+    window = tile.usable if scored is None else tile.usable & scored
     squares, blurred = _repeated(problem, tile, invert, estimate, repeats, seed)
     seen = problem.forward.crop(window)
     simulated = float(blurred[seen].double().mean()) if bool(seen.any()) else math.nan
@@ -94,18 +109,18 @@ def uncertainty(
 
 
 def _unmeasured(problem: Problem, tile: TileTensors) -> NDArray[np.bool_]:
-    """Return where nothing was observed, or only that the level is beyond what the sensor can report."""
+    """Return the mask of pixels that were not observed, or at which the sensor saturates."""
     return np.asarray((~tile.observed | (tile.y >= problem.forward.sensor.high)).cpu().numpy())
 
 
 def _spread(tile: TileTensors, estimate: Tensor) -> float:
-    """Return the standard deviation of the estimate where something was observed; the channel's range where nothing."""
+    """Return the standard deviation of the estimate over observed pixels; without any, 1, the channel's range."""
     seen = estimate[tile.observed]
     return float(seen.double().std()) if seen.numel() > 1 else 1.0
 
 
 def averaging_sigma(psf: NDArray[np.floating]) -> tuple[float, ...]:
-    """Return the standard deviation, pixels along each axis, of a Gaussian as wide as the PSF at half its maximum."""
+    """Return the standard deviation, pixels along each axis, of a Gaussian as wide as the PSF at half maximum."""
     widths = [fwhm(profile_through_peak(psf, axis)) / FWHM_PER_SIGMA for axis in range(psf.ndim)]
     return tuple(min(max(width, _LEAST_SIGMA), _GREATEST_SIGMA) for width in widths)
 
@@ -113,9 +128,9 @@ def averaging_sigma(psf: NDArray[np.floating]) -> tuple[float, ...]:
 def _repeated(
     problem: Problem, tile: TileTensors, invert: Invert, estimate: Tensor, repeats: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean squares of f(y*) - x and, on the pixels that g predicts, of what is left of it behind the PSF.
+    """Return the mean squares of f(y*) - x and, on the pixels that g predicts, of its blurred level.
 
-    Where nothing was observed y* is drawn as well: what fills the gaps in y is as uncertain as what it was made of.
+    Where nothing was observed y* is drawn as well, since values interpolated from noisy pixels are noisy.
     """
     forward, sensor = problem.forward, problem.forward.sensor
     level = forward.level(estimate)
@@ -124,7 +139,7 @@ def _repeated(
     for k in range(repeats):
         drawn = torch.randn(tuple(level.shape), generator=generator(seed, Stream.UNCERTAINTY, k)).to(level)
         again = tile.y.clone()
-        seen = forward.crop(again)  # impulses stay what and where they are
+        seen = forward.crop(again)  # a view: impulses keep their values
         seen.copy_(torch.where(drawn_again, (level + deviation * drawn).clamp(sensor.low, sensor.high), seen))
         error = invert(again, tile.observed) - estimate
         squares += error.square()

@@ -1,4 +1,4 @@
-"""Solvers that need no training: Wiener, Richardson-Lucy and total variation, with their weight chosen without truth.
+"""Classical solvers: Wiener filter, Richardson-Lucy and total variation, their weight tuned without ground truth.
 
-Import from the modules: all of them bring torch, which not every process needs.
+Import from the modules: all of them import torch, which not every process needs.
 """

@@ -1,4 +1,4 @@
-"""Take the estimate after some iterations from an endless run of them."""
+"""Take one iterate of an infinite sequence."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def after(iterates: Iterator[T], count: int) -> T:
-    """Return the ``count``-th item, counted from 1."""
+def nth_iterate(iterates: Iterator[T], count: int) -> T:
+    """Return the iterate after ``count`` iterations, counted from 1."""
     return next(islice(iterates, count - 1, None))

@@ -1,4 +1,4 @@
-"""What a classical solver sees of a tile, and the one weight or count that it leaves open."""
+"""Define the input of classical solvers, and their common interface with one tuned parameter."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from ssi_pipeline.inversion.problem import Problem
 class Observation:
     """One image in normalised units, (z) y x.
 
-    ``repaired``: the image with the median in place of each impulse. ``known``: True where the image was
-    observed and is no impulse; only these pixels carry a data term, where a solver can leave pixels out.
+    Attributes
+    ----------
+    repaired
+        The image with impulses replaced by the local median.
+    known
+        True at observed pixels that are no impulses. Only these have a data term, in solvers that can exclude pixels.
     """
 
     repaired: Tensor
@@ -24,11 +28,16 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Classical:
-    """A solver with one weight.
+    """A classical solver with one parameter: a regularisation weight, or a number of iterations.
 
-    ``solve``: problem, image and weight to the estimate, (z) y x. ``path``: pairs (weight, estimate) for all
-    candidates, from the smoothest to the sharpest, in one pass. ``patience``: candidates in sequence without
-    improvement after which none that is sharper is tried.
+    Attributes
+    ----------
+    solve
+        Maps problem, image and weight to the estimate (z) y x, normalised.
+    path
+        Yields (weight, estimate) for all candidate weights in one pass, from the smoothest to the sharpest.
+    patience
+        Consecutive candidates without improvement after which tuning stops.
     """
 
     solve: Callable[[Problem, Observation, float], Tensor]
@@ -37,6 +46,6 @@ class Classical:
 
 
 def observe(problem: Problem, image: Tensor, observed: Tensor) -> Observation:
-    """Find and repair the impulses of an image; all is computed from this image alone."""
+    """Find and repair the impulses of an image, using this image alone."""
     repaired = problem.linear.impulses.repair(image)
     return Observation(repaired, observed & (repaired == image))

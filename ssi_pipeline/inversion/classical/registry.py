@@ -1,4 +1,4 @@
-"""The classical solvers by the name that the configuration gives them, and where their weight comes from."""
+"""Look up classical solvers by name, and resolve their regularisation weight."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ssi_pipeline.methods import SOLVERS
 CLASSICAL: dict[str, Classical] = {name: row.loaded() for name, row in SOLVERS.items() if row.tunes}
 
 BASELINE: Final = "tv_cg"
-"""The classical solver that the network's estimate of a tile has to beat; the best of them on all data tried."""
+"""Classical solver that the network is compared with on each tile: the best of them on all data tried."""
 
 
-def calibrated(config: RunConfig) -> str | None:
-    """Return the classical solver whose weight a channel's calibration chooses: the configured one, or the baseline.
+def solver_to_tune(config: RunConfig) -> str | None:
+    """Return the classical solver whose weight is tuned per channel: the configured one, or the network's baseline.
 
-    A shared network has none: it is there to be quick, and to give in tiles what it gives on the whole.
+    A shared network has no baseline: it is meant to be fast, and to give the same in tiles as on the whole volume.
     """
     if config.method.network:
         return BASELINE if config.training.select == "best" and config.training.scope != "shared" else None
@@ -27,23 +27,23 @@ def calibrated(config: RunConfig) -> str | None:
 
 
 def configured_weight(config: RunConfig, name: str) -> float | None:
-    """Return a solver's weight, or number of iterations, where the configuration sets it; None: it is to be tuned."""
-    set_to = config.classical.iterations if SOLVERS[name].counts else config.classical.weight
-    return None if isinstance(set_to, str) else float(set_to)
+    """Return a solver's weight, or number of iterations, as configured; None where it is tuned."""
+    value = config.classical.iterations if SOLVERS[name].counts else config.classical.weight
+    return None if isinstance(value, str) else float(value)
 
 
 def weight_without_network(problem: Problem) -> float | None:
-    """Return the weight of the linear solution of tiles whose channel's shared training failed.
+    """Return the weight of the linear solution of tiles in a channel whose shared training failed.
 
-    The configured or tuned one. The tuned one is the baseline's, of another prior: the channel's ``wiener_weight``
-    would be right. It stays until ``ALGORITHM`` is raised, as results would change.
+    It is the configured or the tuned one. The tuned weight is that of the baseline, which has another prior; the
+    channel's ``wiener_weight`` would be correct, but changes results: replace it when ``ALGORITHM`` is next raised.
     """
     configured = configured_weight(problem.config, "wiener")
     return problem.calibration.weight if configured is None else configured
 
 
 def weight_of(problem: Problem, name: str) -> float:
-    """Return the weight with which a solver is run: the configured one, or the one that calibration chose.
+    """Return the weight of a solver, or its number of iterations: the configured one, or the one of the calibration.
 
     Raises
     ------
@@ -51,10 +51,10 @@ def weight_of(problem: Problem, name: str) -> float:
         The channel was calibrated for another solver.
     """
     configured = configured_weight(problem.config, name) if name == problem.config.solver else None
-    chosen = problem.calibration.weight if name == calibrated(problem.config) else None
-    if configured is None and chosen is None and name == "wiener":
+    tuned = problem.calibration.weight if name == solver_to_tune(problem.config) else None
+    if configured is None and tuned is None and name == "wiener":
         return problem.calibration.wiener_weight
-    weight = chosen if configured is None else configured
+    weight = tuned if configured is None else configured
     if weight is None:
         raise ConfigError(f"the channel was not calibrated for solver: {name}: calibrate with it, or set its weight")
     return weight

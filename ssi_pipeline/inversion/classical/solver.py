@@ -1,4 +1,4 @@
-"""A classical solver behind the protocol of all solvers: the estimate, and its held-out loss."""
+"""Adapt a classical solver to the protocol of solvers: estimate and held-out loss."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ssi_pipeline.methods import SOLVERS
 
 
 def classical(name: str) -> Solver:
-    """Return the solver of a name in ``CLASSICAL``.
+    """Return the classical solver of a name in ``CLASSICAL``, with the signature of ``Solver``.
 
-    It runs twice: on the whole tile, and on the tile without its held-out pixels V, for the loss on V.
+    It solves twice: the whole tile for the estimate, and the tile without its held-out pixels V for the loss on V.
     """
 
     def solver(problem: Problem, tile: TileTensors, seed: int, options: SolveOptions) -> Solution:
@@ -29,7 +29,7 @@ def classical(name: str) -> Solver:
         weight = weight_of(problem, name) if options.weight is None else options.weight
 
         def heldout(solve: Callable[[Problem, Observation, float], Tensor], weight: float) -> float | None:
-            """Return the loss on V of what ``solve`` makes without V; None where it is not finite."""
+            """Return the loss on V of the estimate without V; None where it is not finite."""
             loss = heldout_loss(problem, tile, solve(problem, without_heldout(problem, tile, seed), weight))
             return loss if math.isfinite(loss) else None
 
@@ -52,6 +52,6 @@ def classical(name: str) -> Solver:
 
 
 def without_heldout(problem: Problem, tile: TileTensors, seed: int) -> Observation:
-    """Return the tile as a solver sees it that must not know V."""
+    """Return the observation of a tile with its held-out pixels V hidden."""
     hidden = hide(tile.y, tile.heldout, problem.config.masking, generator(seed, Stream.FILL), tile.gaps)
     return observe(problem, hidden, tile.observed & ~tile.heldout)

@@ -1,8 +1,8 @@
-"""Choose the one weight of a classical solver without truth, by the masked self-supervised loss.
+"""Tune the parameter of a classical solver without ground truth, by the masked self-supervised loss.
 
-Some pixels V of a sample are hidden, the solver sees the rest, and its estimate x has to predict them:
-mean over V of (mu(g x) - y)^2. This ranks estimates as their distance to the noise-free measurement does,
-because V's noise is in none of them (Batson and Royer 2019, J-invariant calibration).
+Pixels V of a sample are hidden, and the estimate x from the other pixels has to predict them: the loss is the mean over
+V of (mu(g x) - y)^2. It ranks estimates as their distance to the noise-free measurement does, since they are
+independent of the noise on V (Batson and Royer 2019, J-invariant calibration).
 """
 
 from __future__ import annotations
@@ -24,24 +24,30 @@ from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.methods import SOLVERS
 
 _HIDDEN = 0.05
-"""Share of the pixels hidden at once: few enough that their neighbours remain."""
+"""Share of pixels hidden by one mask: few enough that most neighbours remain."""
 
 _TRIALS = 4
-"""Masks, each on a part of its own where there are enough."""
+"""Number of masks, each on a different part where there are enough."""
 
 _PART = {2: (256, 256), 3: (24, 96, 96)}
-"""Most pixels of a part along its axes: four cost seconds."""
+"""Largest size of a part by number of axes, (z) y x: tuning on four takes seconds."""
 
 _LEAST_HIDDEN = 16
-"""Hidden pixels without which nothing can be ranked."""
+"""Fewest hidden pixels of a trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A weight, and what it was chosen from.
+    """A tuned weight, with the candidates it was selected from.
 
-    ``candidates``: in the order tried, from the smoothest estimate. ``losses``: of each, normalised units
-    squared. Both are empty where the samples are too small to tell.
+    Attributes
+    ----------
+    weight
+        Regularisation weight, or number of iterations.
+    candidates
+        Weights in the order tried, from the smoothest estimate.
+    losses
+        Masked loss of each candidate, squared normalised units. Both are empty where the samples are too small.
     """
 
     weight: float
@@ -51,23 +57,25 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
+    """One mask on one part of a sample."""
+
     observation: Observation
     y: Tensor
     hidden: Tensor
-    """On the pixels that are predicted: hidden, observed and no impulse."""
+    """On the predicted pixels: hidden, observed and no impulse."""
 
 
 def tune(problem: Problem, name: str, samples: Sequence[Measurement]) -> Choice:
-    """Choose the weight, or the number of iterations, of a classical solver by the masked loss.
+    """Tune the weight, or the number of iterations, of a classical solver by the masked loss.
 
     Parameters
     ----------
     problem
-        Of the channel, on the CPU; the ``weight`` of its calibration is not read.
+        Inverse problem of the channel, on the CPU; the ``weight`` of its calibration is not read.
     name
-        Of the solver, in ``CLASSICAL``.
+        Name of the solver in ``CLASSICAL``.
     samples
-        Raw parts of the channel; one whole image will do.
+        Parts of the channel, raw units; one image is enough.
     """
     solver = CLASSICAL[name]
     trials = list(_trials(problem, samples))
@@ -79,13 +87,13 @@ def tune(problem: Problem, name: str, samples: Sequence[Measurement]) -> Choice:
         if len(losses) - 1 - int(np.argmin(losses)) >= solver.patience:
             break
     if not losses:
-        return Choice(next(solver.path(problem, _nothing(problem)))[0], (), ())
+        return Choice(next(solver.path(problem, _zeros(problem)))[0], (), ())
     weight = candidates[int(np.argmin(losses))] if SOLVERS[name].counts else _refined(candidates, losses)
     return Choice(weight, tuple(candidates), tuple(losses))
 
 
 def _loss(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor]) -> float:
-    """Mean squared error over the hidden pixels of all trials."""
+    """Return the mean squared error over the hidden pixels of all trials."""
     total, count = 0.0, 0
     for trial, estimate in zip(trials, estimates, strict=True):
         error = (problem.forward(estimate) - trial.y)[trial.hidden]
@@ -94,7 +102,7 @@ def _loss(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor
 
 
 def _refined(candidates: Sequence[float], losses: Sequence[float]) -> float:
-    """The least of a parabola through the best candidate and its neighbours, over the logarithm of the weight."""
+    """Return the minimum of a parabola through the best candidate and its neighbours, over log weight."""
     best = int(np.argmin(losses))
     if best in (0, len(losses) - 1):
         return candidates[best]
@@ -105,7 +113,7 @@ def _refined(candidates: Sequence[float], losses: Sequence[float]) -> float:
 
 
 def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial]:
-    """Draw at least four masks over the parts; those on one part are disjoint."""
+    """Yield at least four masks on parts of the samples; masks on the same part are disjoint."""
     parts = [part for sample in samples for part in _cut(problem, sample)]
     if not parts:
         return
@@ -117,7 +125,7 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
         draw = torch.rand(y.shape, generator=generator(number, Stream.TUNING))
         for index in range(each):
             mask = (draw >= index * _HIDDEN) & (draw < (index + 1) * _HIDDEN)
-            # a stream of 0 is the stream of the masks: fills that hide would be the draws that hid
+            # index 0 is the stream of the masks: values drawn from it would depend on the mask
             image = hide(y, mask, problem.config.masking, generator(number, Stream.TUNING, 1 + index), gaps)
             scored = problem.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
@@ -125,10 +133,10 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Cut a sample into equal parts, normalised, (z) y x, that are large enough for the PSF: y, observed, gaps.
+    """Yield equal parts of a sample that are larger than the PSF: (y, observed, gaps), normalised, (z) y x.
 
-    What surrounds the observed pixels is padding and left out, unless less than half of what remains along an
-    axis could then be predicted.
+    The padding around the observed pixels is cut off, unless less than half of the remaining pixels along an axis
+    could then be predicted.
     """
     box, radius = observed_box(sample), problem.forward.radius
     if any(s.stop - s.start < 4 * r for s, r in zip(box[-len(radius) :], radius, strict=True)):
@@ -149,7 +157,7 @@ def _spans(n: int, most: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def _nothing(problem: Problem) -> Observation:
-    """An image of one PSF's extent, for the candidates alone."""
+def _zeros(problem: Problem) -> Observation:
+    """Return an empty image as large as the PSF, from which ``path`` yields its first candidate."""
     zeros = torch.zeros(tuple(2 * r + 3 for r in problem.forward.radius))
     return Observation(zeros, torch.ones_like(zeros, dtype=torch.bool))

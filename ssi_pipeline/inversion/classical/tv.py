@@ -1,9 +1,9 @@
-"""Total variation (Rudin, Osher and Fatemi 1992) on the pixel grid, and the objective that it regularises.
+"""Define the objective of total variation deconvolution (Rudin, Osher and Fatemi 1992) on the pixel grid.
 
-    E(x) = sum of phi(g x; y) + weight * sum of h(|D x|)
+    E(x) = sum of phi(B x; y) + weight * sum of h(|D x|)
 
-phi is the data term of ``censored``, D takes forward differences along every axis (zero at the far end), and h is |.|,
-rounded off near zero: Huber's function, or a hyperbola.
+phi is the data term of ``censored_likelihood``, D the forward differences along every axis (zero at the far end), and
+h a smooth approximation of |.|: Huber's function, or a hyperbola.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.problem import Problem
 
 _WEIGHTS = tuple(float(w) for w in np.logspace(0.25, -2.0, 10))
-"""Candidates in standard deviations of the noise, from the smoothest, four per decade."""
+"""Candidate weights in standard deviations of the noise, from the smoothest, four per decade."""
 
 _LEAST_NOISE = 1e-3
-"""Noise, in normalised units, that data without noise are taken to have: their rounding."""
+"""Least noise, normalised units: the rounding of data without noise."""
 
 _MIDDLE = 0.5
-"""Normalised intensity whose noise scales the candidates."""
+"""Normalised intensity at which the noise scales the candidates."""
 
 _CORNER = 0.6
-"""Corner of Huber's function in standard deviations of the noise, for each pixel: smaller slopes are no edges. Measured
-on seven crops (docs/classical.md): twice as much changes 0.1 dB or less, a third costs 1 dB on a smooth scene."""
+"""Corner of Huber's function in standard deviations of the noise: smaller gradients are no edges. Measured on seven
+crops (docs/classical.md): doubling it changes 0.1 dB or less, a third of it costs 1 dB on a smooth scene."""
 
 TV_ITERATIONS = 50
-"""From the linear estimate; the objective is then within 0.01 % of its minimum (docs/classical.md)."""
+"""Iterations from the linear solution: the objective is then within 0.01 % of its minimum (docs/classical.md)."""
 
 PATH_ITERATIONS = 15
-"""Iterations for each candidate: each starts from the estimate of the one before, the first from the linear one."""
+"""Iterations per candidate weight; each starts from the estimate of the previous one, the first from the linear one."""
 
 
 def differences(x: Tensor) -> Tensor:
-    """Return D x: axes first, then those of x, (z) y x."""
+    """Return the forward differences D x: one component per axis first, then (z) y x."""
     out = torch.zeros((x.ndim, *x.shape), dtype=x.dtype, device=x.device)
     for axis, n in enumerate(x.shape):
         torch.sub(x.narrow(axis, 1, n - 1), x.narrow(axis, 0, n - 1), out=out[axis].narrow(axis, 0, n - 1))
@@ -48,7 +48,7 @@ def differences(x: Tensor) -> Tensor:
 
 
 def differences_adjoint(p: Tensor) -> Tensor:
-    """Return D* p, (z) y x: <D x, p> = <x, D* p>. The far end of ``p`` along its axis counts for nothing."""
+    """Return D* p, (z) y x: <D x, p> = <x, D* p>. The far end of each component along its axis is ignored."""
     out = torch.zeros_like(p[0])
     for axis, n in enumerate(out.shape):
         inner = p[axis].narrow(axis, 0, n - 1)
@@ -58,10 +58,10 @@ def differences_adjoint(p: Tensor) -> Tensor:
 
 
 def slopes_of(observation: Observation) -> Callable[[Tensor], Tensor]:
-    """Return D for a tile, x to D x: the border of the image may be an edge, no difference is taken across it.
+    """Return a finite-difference operator D that ignores the border of the observed region.
 
-    The border is that of the smallest box that holds all known pixels. Beyond it the light that reaches the image
-    is estimated, but not bound to what is inside: a scene may end there.
+    The region is the smallest box that contains all known pixels. The light outside, which reaches the image, is
+    estimated without a penalty on the step across the border, since a scene may end there.
     """
     across: list[tuple[int, int]] = []
     for axis, n in enumerate(observation.known.shape):
@@ -71,7 +71,7 @@ def slopes_of(observation: Observation) -> Callable[[Tensor], Tensor]:
             across += [(axis, i) for i in (int(inside[0]) - 1, int(inside[-1])) if 0 <= i < n - 1]
 
     def slopes(x: Tensor) -> Tensor:
-        """Return the differences along each axis, (z) y x each, 0 across the border."""
+        """Return the differences along each axis, each (z) y x, 0 across the border."""
         out = differences(x)
         for axis, index in across:
             out[axis].narrow(axis, index, 1).zero_()
@@ -81,25 +81,25 @@ def slopes_of(observation: Observation) -> Callable[[Tensor], Tensor]:
 
 
 def data_term(problem: Problem, observation: Observation) -> DataTerm:
-    """Return the data term of an image, on the pixels that are predicted."""
+    """Return the data term of an image on the predicted pixels."""
     crop = problem.forward.crop
     return DataTerm(crop(observation.repaired), crop(observation.known), problem.forward.sensor)
 
 
 def linear_start(problem: Problem, observation: Observation) -> Tensor:
-    """Return the Wiener solution, from which the iterations start."""
+    """Return the Wiener solution (z) y x, where iterations start."""
     wiener = problem.linear.wiener
-    return wiener(problem.linear.unbias(observation.repaired))
+    return wiener(problem.linear.clipping_bias(observation.repaired))
 
 
 def weights(problem: Problem) -> Iterator[float]:
-    """Yield the candidates, from the smoothest: weights scale as the noise does."""
+    """Yield the candidate weights, from the smoothest; they are proportional to the noise."""
     for weight in _WEIGHTS:
         yield _noise(problem) * weight
 
 
 def corner(problem: Problem) -> float:
-    """Return the slope, in normalised units per pixel, below which Huber's function is a parabola."""
+    """Return the corner of Huber's function, normalised units per pixel: smaller gradients are penalised squared."""
     return _CORNER * _noise(problem)
 
 

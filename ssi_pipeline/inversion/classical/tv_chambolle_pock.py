@@ -1,4 +1,4 @@
-"""Total variation by the primal-dual method of Chambolle and Pock (2011), preconditioned by an FFT.
+"""Minimise total variation by the primal-dual method of Chambolle and Pock (2011), preconditioned by an FFT.
 
 For E(x) = F(B x) + weight * sum h(|D x|), B the optics, with p the dual of B x and u that of D x:
 
@@ -6,8 +6,8 @@ For E(x) = F(B x) + weight * sum h(|D x|), B the optics, with p the dual of B x 
     u' = the dual proximal map of h at u + b D (2 x - x_before): shrink by h's corner, project onto |u| <= weight
     x' = x - (a P + b C*C)^-1 (B* p' + D* u')
 
-P is a circular bound of B*B on a grid that holds the domain; C is D made circular, whose rows D has. So
-a B*B + b D*D is no larger than what is inverted, the condition of convergence (Pock and Chambolle 2011, lemma 1).
+P is a circular upper bound of B*B on a grid that contains the domain, and C the circular version of D. Hence
+a B*B + b D*D <= a P + b C*C, the condition of convergence (Pock and Chambolle 2011, lemma 1).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.inversion.classical.iterates import after
+from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.tv import (
     PATH_ITERATIONS,
@@ -35,20 +35,20 @@ from ssi_pipeline.inversion.classical.tv import (
 from ssi_pipeline.inversion.problem import Problem
 
 _DATA_STEP = 0.1
-"""a, for a data term that curves by 1. Measured on a clipped image, weights 0.01 to 0.15: after 15 iterations the
-objective is within 0.06 % of its minimum, after 30 within 0.01 %; with 0.3 and 0.8 small weights are up to ten times
-further from it."""
+"""Step a, for a data term of curvature 1. Measured on a clipped image, weights 0.01 to 0.15: the objective is within
+0.06 % of its minimum after 15 iterations, within 0.01 % after 30. With 0.3 and 0.8 the distance is up to ten times
+larger for small weights."""
 
 _EDGE = 0.2
-"""b is weight / 0.2: a slope of this many units per pixel drives a dual to its bound in one step. Measured with the
-above: three times less or more is three to twenty times further from the minimum."""
+"""Step b is weight / 0.2: a gradient of 0.2 units per pixel drives a dual to its bound in one step. Measured as above:
+with a third or three times this the distance from the minimum is three to twenty times larger."""
 
 Iterate = tuple[Tensor, Tensor, Tensor]
-"""x, (z) y x; p on the pixels that are predicted; u, its axes first."""
+"""x, (z) y x; p on the predicted pixels; u, one component per axis first."""
 
 
 def begin(problem: Problem, observation: Observation) -> Iterate:
-    """Return the linear solution, and the duals that fit it."""
+    """Return the initial iterate: the linear solution, the derivative of its data term, and zero."""
     x = linear_start(problem, observation)
     slope = data_term(problem, observation).slope(problem.forward.level(x))
     return x, slope, x.new_zeros((x.ndim, *x.shape))
@@ -57,7 +57,7 @@ def begin(problem: Problem, observation: Observation) -> Iterate:
 def iterate(
     problem: Problem, observation: Observation, weight: float, start: Iterate, corner: float
 ) -> Iterator[Iterate]:
-    """Yield (x, p, u) after 1, 2, 3, ... iterations, without end; h is Huber's function, |.| for ``corner`` 0."""
+    """Yield (x, p, u) after 1, 2, 3, ... iterations, indefinitely; h is Huber's function, |.| for ``corner`` 0."""
     term, differences = data_term(problem, observation), slopes_of(observation)
     x, p, u = start
     slope_step = weight / _EDGE
@@ -75,16 +75,16 @@ def iterate(
 
 
 def solve_tv(problem: Problem, observation: Observation, weight: float) -> Tensor:
-    """Return the estimate after ``TV_ITERATIONS``, (z) y x."""
-    iterations = TV_ITERATIONS
-    return after(iterate(problem, observation, weight, begin(problem, observation), corner(problem)), iterations)[0]
+    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``."""
+    start = begin(problem, observation)
+    return nth_iterate(iterate(problem, observation, weight, start, corner(problem)), TV_ITERATIONS)[0]
 
 
 def tv_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
-    """Yield (weight, estimate) for each candidate; each starts from the one before."""
+    """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
     state = begin(problem, observation)
     for weight in weights(problem):
-        state = after(iterate(problem, observation, weight, state, corner(problem)), PATH_ITERATIONS)
+        state = nth_iterate(iterate(problem, observation, weight, state, corner(problem)), PATH_ITERATIONS)
         yield weight, state[0]
 
 
@@ -95,7 +95,7 @@ def _response(problem: Problem, size: Ints, slope_step: float) -> Tensor:
 
 
 def _squared_differences(size: Ints) -> Tensor:
-    """Return the spectrum of C*C, as ``rfftn`` has it, for circular differences C along every axis."""
+    """Return the spectrum of C*C, in the order of ``rfftn``, for circular differences C along every axis."""
     total = torch.zeros((), dtype=torch.float64)
     for axis, n in enumerate(size):
         frequency = torch.fft.rfftfreq if axis == len(size) - 1 else torch.fft.fftfreq

@@ -1,8 +1,8 @@
-"""Smoothed total variation by nonlinear conjugate gradients (Polak and Ribiere 1969, beta kept from below zero).
+"""Minimise smoothed total variation by nonlinear conjugate gradients (Polak and Ribiere 1969, beta >= 0).
 
-The step along a direction d minimises a parabola above the objective (Labat and Idier 2008): the data
-term curves no more than |g d|^2, the variation no more than weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2). So
-every step descends, and needs no evaluation of the objective; repeated, it is a line search.
+The step along a direction d minimises a quadratic majorant of the objective (Labat and Idier 2008): the curvature of
+the data term is at most |B d|^2, that of the variation at most weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2).
+Every step descends without evaluating the objective; repeated steps are a line search.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.iterates import after
+from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.tv import (
     PATH_ITERATIONS,
@@ -26,16 +26,16 @@ from ssi_pipeline.inversion.classical.tv import (
 from ssi_pipeline.inversion.problem import Problem
 
 SMOOTHING = 0.01
-"""Slopes below one percent of the channel's range (normalised units per pixel) count as smooth, not as edges."""
+"""Gradients (normalised units per pixel) below one percent of the channel's range count as smooth, not as edges."""
 
 _LINE_STEPS = 3
-"""Parabolas in one line search; they need no convolution."""
+"""Majorants minimised in one line search, without a convolution."""
 
 _TINY = 1e-30
 
 
 def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
-    """Yield the estimates, (z) y x, after 1, 2, 3, ... iterations, without end."""
+    """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
     forward, term = problem.forward, data_term(problem, observation)
     differences = slopes_of(observation)
     level, slopes = forward.level(x), differences(x)
@@ -46,7 +46,7 @@ def descend(problem: Problem, observation: Observation, weight: float, x: Tensor
         new = forward.adjoint(term.slope(level)) + variation
         beta = max(_dot(new, new - gradient) / size, 0.0) if size else 0.0
         direction = beta * direction - new
-        if _dot(direction, new) >= 0:  # no descent: start again
+        if _dot(direction, new) >= 0:  # no descent direction: restart
             direction = -new
         gradient, size = new, _dot(new, new)
         level_change, slope_change = forward.level(direction), differences(direction)
@@ -61,16 +61,16 @@ def descend(problem: Problem, observation: Observation, weight: float, x: Tensor
 
 
 def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Tensor:
-    """Return the estimate after ``TV_ITERATIONS``, (z) y x."""
+    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``."""
     start = linear_start(problem, observation)
-    return after(descend(problem, observation, weight, start), TV_ITERATIONS)
+    return nth_iterate(descend(problem, observation, weight, start), TV_ITERATIONS)
 
 
 def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
-    """Yield (weight, estimate) for each candidate."""
+    """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
     x = linear_start(problem, observation)
     for weight in weights(problem):
-        x = after(descend(problem, observation, weight, x), PATH_ITERATIONS)
+        x = nth_iterate(descend(problem, observation, weight, x), PATH_ITERATIONS)
         yield weight, x
 
 

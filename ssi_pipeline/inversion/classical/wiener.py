@@ -1,4 +1,4 @@
-"""The Wiener filter with a Laplacian prior (Hunt 1973), its weight open, for images from a sensor that may clip."""
+"""Solve by the Wiener filter with a Laplacian prior (Hunt 1973), for a sensor that may clip."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.problem import Problem
 
 _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
-"""Candidates, two per decade, from the smoothest; a parabola through three finds the least loss between them."""
+"""Candidate weights, two per decade, from the smoothest; tuning interpolates between them by a parabola."""
 
 
 def solve_wiener(problem: Problem, observation: Observation, weight: float) -> Tensor:
-    """Return the linear solution, (z) y x; impulses and pixels that were not observed have their repaired value."""
-    return problem.filters(weight)(problem.linear.unbias(observation.repaired))
+    """Return the linear solution (z) y x, normalised. Impulses and unobserved pixels have their repaired value."""
+    return problem.filters(weight)(problem.linear.clipping_bias(observation.repaired))
 
 
 def wiener_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
-    """Yield (weight, estimate) for each candidate."""
+    """Yield (weight, estimate) for each candidate weight."""
     for weight in _WEIGHTS:
         yield weight, solve_wiener(problem, observation, weight)
 
 
-WIENER = Classical(solve_wiener, wiener_path, patience=17)  # all of them: they cost little
+WIENER = Classical(solve_wiener, wiener_path, patience=17)  # all candidates, as they are cheap

@@ -1,1 +1,1 @@
-"""The published recipe (Kobayashi et al., arXiv 2006.06156), as a baseline."""
+"""The published method (Kobayashi et al., arXiv 2006.06156) by its own recipe, as a baseline."""

@@ -1,4 +1,4 @@
-"""The UNet of the published method (Kobayashi et al., arXiv 2006.06156, and its code)."""
+"""Implement the UNet of the published method (Kobayashi et al., arXiv 2006.06156, and its code)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _WIDTH = 8
 
 
 class PublishedUNet(nn.Module):
-    """Four times max pooling from 8 channels up, nearest upsampling, batch normalisation throughout.
+    """The published UNet: 8 channels, four max poolings, nearest upsampling, batch normalisation throughout.
 
-    Maps b x 1 x (z) y x to b x 1 x (z) y x, any sizes of ``PUBLISHED_LEAST_SIDE`` or more. With its batch
-    normalisation the function that is applied is not the one that was trained: statistics of masked
-    images in training, their running mean in validation, an image without mask at the end.
+    Maps b x 1 x (z) y x to b x 1 x (z) y x, for sizes of ``PUBLISHED_LEAST_SIDE`` or more. Batch normalisation makes
+    training and inference different functions: batch statistics of masked images in training, their running mean in
+    validation and on the unmasked image at the end.
     """
 
     def __init__(self, axes: int, rng: torch.Generator) -> None:
         super().__init__()
         widths = [
             _WIDTH * 2 ** min(level, PUBLISHED_POOLINGS - 1) for level in range(PUBLISHED_POOLINGS + 1)
-        ]  # 8 16 32 64 64: the deepest level is no wider
-        with torch.random.fork_rng(devices=[]):  # layers draw from the global generator: torch's default start
+        ]  # 8 16 32 64 64: the deepest level has the width of the one above
+        with torch.random.fork_rng(devices=[]):  # layers initialise from the global generator
             torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
             self.down = nn.ModuleList(
                 _block(axes, before, after, after) for before, after in zip([1, *widths[:-1]], widths, strict=True)
@@ -53,7 +53,7 @@ class PublishedUNet(nn.Module):
 
 
 def _fit(image: Tensor, shape: torch.Size) -> Tensor:
-    """Pad with zeros at both ends what pooling rounded down."""
+    """Pad an image with zeros at both ends to ``shape``, which pooling rounded down."""
     lacking = [n - have for n, have in zip(shape, image.shape[2:], strict=True)]
     if not any(lacking):
         return image

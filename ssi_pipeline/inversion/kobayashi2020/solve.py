@@ -1,19 +1,19 @@
-"""The published method by its own recipe, as a yardstick (Kobayashi et al., arXiv 2006.06156, and its code).
+"""Solve a tile by the published method with its own recipe (Kobayashi et al., arXiv 2006.06156, and its code).
 
-What is known to hurt is kept, because the published numbers include it:
+Known weaknesses are kept, because the published numbers include them:
 
-- Validation pixels are hidden no more than others, so the choice of the best weights is not J-invariant.
-- Masked pixels become zeros, and batch normalisation sees other statistics in training than at the end.
-- The estimate is clamped to [0, 1] before the PSF: outside there is no gradient but that of the bounds loss.
-- The PSF is broadened before use. It is correlated, not convolved: harmless for a symmetric PSF alone.
-- The model continues the estimate by reflection at borders, whatever the data do there.
-- The data loss is a mean over all pixels, masked or not: it shrinks with the mask against the bounds loss.
-- Only the first square of min(1024, shortest side) pixels is ever trained on, one image a step.
-- The loss and its gradient are all there is to tell a failed training: none is repeated.
-- Steps are computed in float32 unless ``training.precision`` says bfloat16; the estimate always is.
+- Validation pixels are not hidden, so the selection of the best parameters is not J-invariant.
+- Masked pixels become zeros, and batch normalisation has other statistics in training than at inference.
+- The estimate is clamped to [0, 1] before the PSF: outside, only the bounds loss has a gradient.
+- The PSF is broadened before use, and correlated, not convolved: equivalent for symmetric PSFs only.
+- The forward model reflects the estimate at the borders, whatever the data are.
+- The data loss is a mean over all pixels, masked or not: relative to the bounds loss it shrinks with the mask.
+- Only the first square of min(1024, shortest side) pixels is trained on, one image per step.
+- A failed training is not detected or repeated, except for a loss that is never finite.
+- Steps are in float32 unless ``training.precision`` is bfloat16; the estimate is always in float32.
 
-Intensities are those of the tile, stretched from its least to its greatest to [0, 1]. Of our own are
-only the seed (all chance comes from it) and that pixels never observed carry no loss.
+Intensities are rescaled from the tile's minimum and maximum to [0, 1]. Additions to the recipe: all random numbers come
+from the seed, and pixels that were not observed carry no loss.
 """
 
 from __future__ import annotations
@@ -42,26 +42,32 @@ from ssi_pipeline.inversion.solver import OnValidation
 
 
 def solve_published(
-    problem: Problem, measurement: Measurement, seed: int, masked: bool = True, watch: OnValidation | None = None
+    problem: Problem,
+    measurement: Measurement,
+    seed: int,
+    masked: bool = True,
+    on_validation: OnValidation | None = None,
 ) -> Solution:
-    """Estimate x in one tile's domain by the published recipe.
+    """Estimate x on one tile's domain by the published recipe.
 
     Parameters
     ----------
     problem
-        Its PSF, configuration and device: intensities, noise and masks are the recipe's own.
+        Only PSF, configuration and device are used: normalisation, noise and masks are the recipe's own.
     measurement
-        Not constant, axes z y x. Only what was observed is used; what surrounds it is filled in again at the end.
+        Not constant, axes z y x, raw units. Only the observed box is used; the estimate is extended around it.
+    seed
+        Seed of all random numbers.
     masked
         False: the published control without masking, in which all pixels carry loss.
-    watch
-        Sees the training; it must not change the state of any generator.
+    on_validation
+        Callback at each step; it must not change the state of any generator.
 
     Returns
     -------
     solution
-        ``trace`` holds the recipe's own losses, in [0, 1] units squared; the second is its validation loss,
-        a mean over the tile. ``heldout_*`` stay None: no pixel was held out.
+        ``trace`` holds the recipe's training and validation losses, means over the tile in squared units of [0, 1].
+        ``heldout_*`` are None, as no pixel is held out.
 
     Raises
     ------
@@ -72,19 +78,19 @@ def solve_published(
     """
     started = time.perf_counter()
     config, device = problem.config, problem.device
-    stretched = _Stretched.of(measurement)
-    tile = PublishedTile.of(stretched.y, measurement.observed[stretched.box], problem.axes, seed, device)
+    rescaled = _Rescaled.of(measurement)
+    tile = PublishedTile.of(rescaled.y, measurement.observed[rescaled.box], problem.axes, seed, device)
     model = PublishedForward(problem.forward.approximate_psf, device)
     network = _network(tile, seed, device)
 
     def estimate() -> NDArray[np.float32]:
-        """Return the estimate with the weights of this moment: shape of the tile, raw levels."""
-        # clamped as before the PSF: what lies outside was never seen by the loss
-        return stretched.undone(to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)))
+        """Return the estimate with the current parameters: shape of the tile, raw units."""
+        # clamp as before the PSF: the data loss does not depend on values outside
+        return rescaled.to_raw(to_volume(apply_published(network, tile.whole)[0, 0].clamp(0, 1)))
 
     rng, steps = generator(seed, Stream.PUBLISHED, 1), config.published.steps
     low_precision = published_precision(config.training.precision) == "bfloat16"
-    trace, steps = train_published(network, model, tile, steps, rng, masked, low_precision, watch, estimate)
+    trace, steps = train_published(network, model, tile, steps, rng, masked, low_precision, on_validation, estimate)
     trained = time.perf_counter()
     result = estimate()
     return Solution(
@@ -99,11 +105,19 @@ def solve_published(
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretched:
-    """What was observed of a tile, in [0, 1].
+class _Rescaled:
+    """The observed box of a tile, rescaled to [0, 1].
 
-    ``y``: z y x, the smallest box with all that was observed. ``low``, ``high``: raw levels that became 0 and 1.
-    ``box``: where ``y`` lies in the tile, which has the shape ``shape``.
+    Attributes
+    ----------
+    y
+        Smallest box with all observed pixels, z y x.
+    low, high
+        Raw levels that become 0 and 1.
+    box
+        Position of ``y`` in the tile.
+    shape
+        Shape of the tile.
     """
 
     y: NDArray[np.float32]
@@ -113,16 +127,16 @@ class _Stretched:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, measurement: Measurement) -> _Stretched:
-        """Stretch what was observed from its least to its greatest level."""
+    def of(cls, measurement: Measurement) -> _Rescaled:
+        """Rescale a measurement by the minimum and maximum of its observed pixels."""
         box = observed_box(measurement)
         seen = measurement.y[measurement.observed]
         low, high = float(seen.min()), float(seen.max())
         y = ((measurement.y[box] - low) / (high - low)).astype(np.float32)
         return cls(y, low, high, box, measurement.y.shape)
 
-    def undone(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return an estimate in [0, 1], of the shape of ``y``, at raw levels; its edges continue over the tile."""
+    def to_raw(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert an estimate in [0, 1], shape of ``y``, to raw units; its edges are replicated over the tile."""
         width = [(s.start, n - s.stop) for s, n in zip(self.box, self.shape, strict=True)]
         return np.pad(estimate * (self.high - self.low) + self.low, width, mode="edge").astype(np.float32)
 
@@ -135,4 +149,4 @@ def _network(tile: PublishedTile, seed: int, device: str) -> PublishedUNet:
 
 
 solve_published_unmasked = functools.partial(solve_published, masked=False)
-"""The published control without masks."""
+"""The published control without masking."""

@@ -1,4 +1,4 @@
-"""The training of the published recipe, every constant of it as published."""
+"""Train by the published recipe, with all constants as published."""
 
 from __future__ import annotations
 
@@ -35,9 +35,16 @@ _TRACE_EVERY = 25
 
 @dataclass(frozen=True, slots=True)
 class PublishedTile:
-    """``whole``, 1 x 1 x (z) y x, in [0, 1]; ``y``, its part that is trained on.
+    """The tensors of one tile, in [0, 1].
 
-    ``valid``, ``fitted``: 1 on validation pixels, on all others (0 where nothing was observed), shape of ``y``.
+    Attributes
+    ----------
+    whole
+        The observed box, 1 x 1 x (z) y x.
+    y
+        The part of it that is trained on.
+    valid, fitted
+        1 at validation pixels, and at all others; 0 where nothing was observed; shape of ``y``.
     """
 
     whole: Tensor
@@ -54,7 +61,13 @@ class PublishedTile:
     def of(
         cls, y: NDArray[np.float32], observed: NDArray[np.bool_], axes: int, seed: int, device: str
     ) -> PublishedTile:
-        """Take the first square of a measurement (z y x, in [0, 1]) and draw its validation pixels."""
+        """Take the first square of a measurement (z y x, in [0, 1]) and draw its validation pixels.
+
+        Raises
+        ------
+        GeometryError
+            An axis has fewer than ``PUBLISHED_LEAST_SIDE`` pixels.
+        """
         side = min(_LARGEST_SIDE, *y.shape[3 - axes :])
         if side < PUBLISHED_LEAST_SIDE:
             raise GeometryError(
@@ -66,7 +79,7 @@ class PublishedTile:
         count = int(_VALIDATION_SHARE * part.numel())
         drawn = torch.randint(
             part.numel(), (count,), generator=generator(seed, Stream.PUBLISHED, 2)
-        )  # some twice, as published
+        )  # with replacement, as published
         valid = torch.zeros(part.numel(), dtype=torch.bool)
         valid[drawn] = True
         valid = valid.to(device).reshape(part.shape)
@@ -74,13 +87,13 @@ class PublishedTile:
 
 
 def density_at(step: int) -> float:
-    """Share of pixels that are hidden at a step, counted from 0: from about 0.5 down to 0.05."""
+    """Return the share of pixels hidden at a step, counted from 0: from about 0.5 down to 0.05."""
     decay = (1 - _DENSITY_RATE) ** (step + 1)
     return _DENSITY_AT_LAST + (_DENSITY_AT_FIRST - _DENSITY_AT_LAST) * decay
 
 
 def hide_by_zeros(image: Tensor, density: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the image with a random share of its pixels set to zero, and where (True)."""
+    """Return the image with a random share of its pixels set to zero, and the mask of these pixels (True)."""
     hidden = (torch.rand(image.shape, generator=rng) < density).to(image.device)
     return image * ~hidden, hidden
 
@@ -93,12 +106,27 @@ def train_published(
     rng: torch.Generator,
     masked: bool,
     low_precision: bool,
-    watch: OnValidation | None,
+    on_validation: OnValidation | None,
     estimate: Callable[[], NDArray[np.float32]],
 ) -> tuple[list[tuple[int, float, float]], int]:
-    """Train in place and leave the weights of the least validation loss; returns the trace and the steps made.
+    """Train the network in place and load its parameters of least validation loss; return the trace and the step count.
 
-    ``low_precision``: the network is applied in bfloat16; losses, weights and the model stay in float32.
+    Parameters
+    ----------
+    network, model, tile
+        Network, forward model and tensors of the tile.
+    steps
+        Largest number of steps.
+    rng
+        Source of masks and noise.
+    masked
+        False: all pixels carry loss.
+    low_precision
+        Evaluate the network in bfloat16; losses, parameters and the forward model stay in float32.
+    on_validation
+        Callback at each step, called with ``estimate``.
+    estimate
+        Function that returns the current estimate.
 
     Raises
     ------
@@ -126,12 +154,12 @@ def train_published(
         shown, _ = hide_by_zeros(noisy, density, rng)
         with computed:
             found = apply_published(network, shown)
-        value = float(((model(found.float()) - tile.y) * tile.valid).square().mean())  # waits for the device
+        value = float(((model(found.float()) - tile.y) * tile.valid).square().mean())  # synchronises the device
         scheduler.step(value)
         if step % _TRACE_EVERY == 0 or step == steps - 1:
             trace.append((step + 1, float(loss.detach()), value))
-        if watch is not None:
-            watch(step + 1, estimate)
+        if on_validation is not None:
+            on_validation(step + 1, estimate)
         if value < best:
             best, stalled = value, 0
             kept = {name: p.clone() for name, p in network.state_dict().items()}
@@ -152,7 +180,7 @@ def _loss(estimate: Tensor, model: PublishedForward, y: Tensor, weight: Tensor) 
 
 @torch.no_grad()
 def apply_published(network: PublishedUNet, image: Tensor) -> Tensor:
-    """Apply f with its running statistics."""
+    """Apply the network with its running statistics."""
     result: Tensor = network.eval()(image)
     return result
 

@@ -1,1 +1,1 @@
-"""The linear inverse: a Wiener filter and the choice of its regularisation weight."""
+"""The linear inverse: a Wiener filter, and the choice of its regularisation weight."""

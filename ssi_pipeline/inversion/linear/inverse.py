@@ -1,8 +1,6 @@
-"""The linear inverse: impulses repaired, the bias of clipping undone, and a Wiener filter."""
+"""Compose the linear inverse: impulse repair, correction of the clipping bias, and a Wiener filter."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,19 +9,16 @@ from ssi_pipeline.inversion.linear.wiener import LinearFilter
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
-if TYPE_CHECKING:
-    pass
-
 
 class LinearInverse:
-    """The part of f that is not trained: impulse repair, the sensor's bias, then the calibrated Wiener filter."""
+    """The untrained part of f: impulse repair, correction of the clipping bias, then the calibrated Wiener filter."""
 
-    def __init__(self, impulses: ImpulseTest, unbias: ClippingBias, wiener: LinearFilter) -> None:
+    def __init__(self, impulses: ImpulseTest, clipping_bias: ClippingBias, wiener: LinearFilter) -> None:
         self.impulses = impulses
-        self.unbias = unbias
+        self.clipping_bias = clipping_bias
         self.wiener = wiener
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return 2 x (z) y x: the repaired, unbiased image r and its Wiener solution w, for a normalised image."""
-        repaired = self.unbias(self.impulses.repair(image))
+        """Return [r, w], 2 x (z) y x, of a normalised image: the repaired, corrected image and its Wiener solution."""
+        repaired = self.clipping_bias(self.impulses.repair(image))
         return torch.stack([repaired, self.wiener(repaired)])

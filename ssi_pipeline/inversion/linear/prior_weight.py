@@ -1,4 +1,4 @@
-"""The weight of the Wiener filter's prior by marginal likelihood: of a channel's samples, and of one tile alone."""
+"""Estimate the weight of the Wiener filter's prior by marginal likelihood, for a channel or for a single tile."""
 
 from __future__ import annotations
 
@@ -8,46 +8,57 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, likeliest_weight, marginal_likelihood_of
+from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_likelihood_of, maximum_likelihood_weight
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
 from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss, make_tile_tensors, with_weight
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
 
 def channel_weight(samples: Iterable[Measurement], psf: NDArray[np.float32], impulses: ImpulseTest) -> float:
-    """Return the likeliest weight for normalised samples, ``psf`` having a tile's spatial axes, (z) y x."""
+    """Return the maximum-likelihood weight of the samples of a channel.
+
+    Parameters
+    ----------
+    samples
+        Parts of the channel, normalised.
+    psf
+        PSF with a tile's spatial axes, (z) y x.
+    impulses
+        Impulse test of the channel.
+    """
     likelihood = np.zeros(len(WEIGHTS))
     for sample in samples:
         likelihood += _log_likelihood(sample, psf, impulses)
-    return likeliest_weight(likelihood)
+    return maximum_likelihood_weight(likelihood)
 
 
 def tile_weight(problem: Problem, measurement: Measurement) -> float:
-    """Return the likeliest weight of the prior for one tile alone; the channel's where the tile cannot tell.
+    """Return the maximum-likelihood weight of one tile; the channel's where the tile is too small.
 
-    A smooth tile among structured ones wants a far larger weight (measured on four planes of one channel: up
-    to 3.7 dB). The weight is one of 33 steps decided by all pixels: broad enough not to betray a hidden one.
+    A smooth tile among structured ones needs a far larger weight (measured on four planes of one channel: up to
+    3.7 dB). The weight is one of 33 candidates determined by all pixels, too coarse to carry information on a hidden
+    one.
     """
     normal = Measurement(problem.calibration.normalised(measurement.y), measurement.observed)
     likelihood = _log_likelihood(normal, problem.forward.approximate_psf, problem.linear.impulses)
-    return likeliest_weight(likelihood) if likelihood.any() else problem.calibration.wiener_weight
+    return maximum_likelihood_weight(likelihood) if likelihood.any() else problem.calibration.wiener_weight
 
 
 def with_own_weight(
     problem: Problem, tile: TileTensors, measurement: Measurement, seed: int
 ) -> tuple[Problem, TileTensors]:
-    """Return problem and tile with the tile's own likeliest weight of the linear part.
+    """Return problem and tensors with the tile's own maximum-likelihood weight in the linear inverse.
 
-    A weight below the channel's is taken only where it predicts the held-out pixels better: the likelihood can fail.
+    A weight below the channel's is used only where it predicts the held-out pixels better, as the likelihood can fail.
     """
-    weight, channels = tile_weight(problem, measurement), problem.calibration.wiener_weight
-    if weight == channels:
+    weight, channel_wide = tile_weight(problem, measurement), problem.calibration.wiener_weight
+    if weight == channel_wide:
         return problem, tile
     own = with_weight(problem, weight)
-    prepared = make_tile_tensors(own, measurement, seed)
-    if weight < channels and not _linear_loss(own, prepared) < _linear_loss(problem, tile):
+    own_tile = make_tile_tensors(own, measurement, seed)
+    if weight < channel_wide and not _linear_loss(own, own_tile) < _linear_loss(problem, tile):
         return problem, tile
-    return own, prepared
+    return own, own_tile
 
 
 def _linear_loss(problem: Problem, tile: TileTensors) -> float:
@@ -57,7 +68,7 @@ def _linear_loss(problem: Problem, tile: TileTensors) -> float:
 def _log_likelihood(sample: Measurement, psf: NDArray[np.float32], impulses: ImpulseTest) -> NDArray[np.float64]:
     """Return the log likelihood of each weight for a normalised sample.
 
-    The model knows white noise everywhere, and the local means in gaps have next to none: noise is drawn for them.
+    The model assumes white noise everywhere, but local means in gaps have hardly any: noise is added to them.
     """
     repaired = impulses.repair(to_tensor(sample.y, psf.ndim)).numpy()
     gaps = gaps_of(sample)

@@ -1,6 +1,6 @@
-"""The linear solution: a Wiener filter with a Laplacian prior, truncated to a finite kernel.
+"""Compute Wiener filters with a Laplacian prior, truncated to a finite kernel.
 
-A finite kernel makes the tiled result equal the filter on the whole volume, and makes the halo known.
+With a finite kernel the tiled result equals that on the whole volume, and the halo is known.
 """
 
 from __future__ import annotations
@@ -18,51 +18,57 @@ from ssi_pipeline.geometry.halo import wiener_radius
 from ssi_pipeline.physics.convolution import Convolution
 
 _TAPER = 1 / 3
-"""Outer share of the kernel's radius over which it is brought to zero."""
+"""Outer share of the kernel's radius over which it is tapered to zero."""
 
 _SMALLEST_GRID = 64
+"""Smallest size of the grid on which kernels are computed."""
 
 _KEPT_FILTERS = 2
-"""Of one PSF: the channel's weight, and the one that a tile, or a step of tuning, is solved with."""
+"""Filters cached per PSF: that of the channel's weight, and that of the current tile or tuning step."""
 
 
 class LinearFilter:
-    """A convolution that keeps the shape; edges are continued by reflection."""
+    """A convolution of the image's shape, with reflection at the borders."""
 
     def __init__(self, kernel: NDArray[np.float64], device: str = "cpu") -> None:
         self._convolution = Convolution(kernel, device)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Filter an image (z) y x."""
+        """Filter an image (z) y x; shape and units are kept."""
         return self._convolution(reflect_pad(image, self._convolution.radius))
 
 
 class WienerFilters:
-    """The Wiener filters of one PSF by their weight; the last ones are kept, with the spectra of their kernels."""
+    """The Wiener filters of one PSF by weight, with a cache of the latest filters and their spectra."""
 
     def __init__(self, psf: NDArray[np.floating], device: str = "cpu") -> None:
         radius = filter_radius(psf)
-        # safe among threads: two that ask at once may both compute, and get equal filters
+        # thread-safe: concurrent calls may both compute the filter, with equal results
         self._filter = lru_cache(maxsize=_KEPT_FILTERS)(
             lambda weight: LinearFilter(wiener_kernel(psf, weight, radius), device)
         )
 
     def __call__(self, weight: float) -> LinearFilter:
-        """Return the filter with a weight of the prior."""
+        """Return the filter with this weight of the prior."""
         return self._filter(weight)
 
 
 def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDArray[np.float64]:
-    """Return the kernel of conj(H) / (|H|^2 + weight |L|^2), tapered, of sum 1.
+    """Return the Wiener kernel, that of conj(H) / (|H|^2 + weight |L|^2), tapered, sum 1.
 
     Parameters
     ----------
     psf
         Axes (z) y x, odd sizes, sum 1.
     weight
-        Of the prior ||L x||^2, L the discrete Laplacian (Hunt 1973, constrained least squares).
+        Weight of the prior ||L x||^2, L the discrete Laplacian (Hunt 1973, constrained least squares).
     radius
-        Of the kernel along each axis of ``psf``.
+        Radius of the kernel in pixels along each axis of ``psf``.
+
+    Returns
+    -------
+    kernel
+        float64, 2 radius + 1 pixels along each axis.
     """
     shape = tuple(
         fft.next_fast_len(max(_SMALLEST_GRID, 4 * max(r, n)) + 1) if r or n > 1 else 1
@@ -78,13 +84,13 @@ def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDA
 
 
 def filter_radius(psf: NDArray[np.floating]) -> tuple[int, ...]:
-    """Return the radius of the Wiener kernel along the axes of a PSF (z) y x."""
+    """Return the radius in pixels of the Wiener kernel along the axes of a PSF (z) y x."""
     radius = tuple(n // 2 for n in psf.shape)
     return wiener_radius((0,) * (3 - len(radius)) + radius)[-len(radius) :]
 
 
 def reflect_pad(image: Tensor, radius: Ints) -> Tensor:
-    """Continue the last axes by reflection, also where the radius exceeds the image."""
+    """Pad the last axes of an image by reflection; the radius may exceed the image."""
     first = image.ndim - len(radius)
     for axis, r in enumerate(radius, start=first):
         if r:
@@ -115,7 +121,7 @@ def _laplacian(shape: Ints) -> NDArray[np.float64]:
 def _taper(radius: Ints) -> NDArray[np.float64]:
     window: NDArray[np.float64] = np.ones((1,) * len(radius))
     for axis, r in enumerate(radius):
-        # 1 inside, a raised cosine outside that would reach 0 one pixel beyond the kernel
+        # 1 inside; outside a raised cosine that reaches 0 one pixel beyond the kernel
         outer = np.clip((np.abs(np.arange(-r, r + 1)) / (r + 1) - (1 - _TAPER)) / _TAPER, 0, 1)
         along = 0.5 + 0.5 * np.cos(np.pi * outer)
         window = window * along.reshape([-1 if i == axis else 1 for i in range(len(radius))])

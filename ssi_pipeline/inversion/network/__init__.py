@@ -1,1 +1,1 @@
-"""The trained inverse: architecture, loss, training loop and checkpoints."""
+"""The trained inverse: network, loss, training loop and checkpoints."""

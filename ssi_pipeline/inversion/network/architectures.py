@@ -1,4 +1,4 @@
-"""The trained part of the inverse f: small networks without normalisation layers, in 2D and 3D alike."""
+"""Build the network of the inverse f: a small UNet without normalisation layers, in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -11,19 +11,29 @@ from torch.nn import functional
 from ssi_pipeline.config import NetworkConfig
 
 _SLOPE = 0.1
-"""Slope of the activation below zero: no unit can die."""
+"""Negative slope of the leaky ReLU, which avoids dead units."""
 
 _INPUTS = 2
-"""The repaired image and its Wiener solution."""
+"""Input channels: the repaired image and its Wiener solution."""
 
 _CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class UNet(nn.Module):
-    """``levels`` resolutions; two 3-convolutions per block; mean pooling and nearest upsampling by 2.
+    """UNet with two 3-convolutions per block, mean pooling and nearest upsampling by 2.
 
-    Maps b x inputs x (z) y x to b x 1 x (z) y x; the shape is a multiple of 2^(levels - 1) along each
-    axis. Width doubles with each level.
+    Maps b x inputs x (z) y x to b x 1 x (z) y x; sizes must be multiples of 2^(levels - 1).
+
+    Parameters
+    ----------
+    axes
+        Number of spatial axes, 2 or 3.
+    inputs
+        Input channels.
+    width
+        Channels at the first level; doubled at each further level.
+    levels
+        Number of resolutions.
     """
 
     def __init__(self, axes: int, inputs: int, width: int, levels: int) -> None:
@@ -51,8 +61,8 @@ class UNet(nn.Module):
 
 
 def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> UNet:
-    """Build an untrained network for ``axes`` spatial axes; its head is zero, so that f is the Wiener solution."""
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator when they are made
+    """Build an untrained network for ``axes`` spatial axes; its head is zero: f starts as the Wiener solution."""
+    with torch.random.fork_rng(devices=[]):  # layers initialise from the global generator
         network = UNet(axes, _INPUTS, config.width, config.levels)
     _initialise(network, rng)
     nn.init.zeros_(network.head.weight)
@@ -60,7 +70,7 @@ def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> UNe
 
 
 def _initialise(network: nn.Module, rng: torch.Generator) -> None:
-    """He initialisation from an explicit generator, biases zero (He et al. 2015, eq. 15)."""
+    """Initialise parameters by He et al. 2015, eq. 15, from an explicit generator; biases are zero."""
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 1:

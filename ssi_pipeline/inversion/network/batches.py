@@ -1,4 +1,4 @@
-"""Training batches: random patches of a tile under the current mask."""
+"""Draw training batches: random patches of a tile under the current mask."""
 
 from __future__ import annotations
 
@@ -19,20 +19,29 @@ from ssi_pipeline.needs import patch_needs
 from ssi_pipeline.physics.forward import ForwardModel
 
 _LEAST_STEPS = 4
-"""Steps with one mask of a small tile: what f is given costs as much to prepare as a step of training."""
+"""Fewest steps per mask: preparing the input of f for a mask costs as much as a training step."""
 
 _ROUNDS = 4
-"""Times that each of several tiles is taken at least: the last ones, seen at a low rate, must not decide alone."""
+"""Fewest visits per tile in training on several tiles, so that no tile is seen at a low learning rate only."""
 
 _PATCH_MARGIN = 8
-"""Least pixels beyond three PSF radii in a patch that is not configured: most of it then carries loss."""
+"""Pixels beyond three PSF radii in a default patch, so that most of it carries loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``x``: b 2 (z) y x, channels, flipped. ``y``, ``hidden``: b (z) y x less the PSF's radius, as measured.
+    """One training batch of b patches.
 
-    ``unflip`` takes f's output on ``x`` back to the measurement's orientation. ``forward``: g of these patches.
+    Attributes
+    ----------
+    x
+        Input of f, randomly flipped, b x 2 x (z) y x.
+    y, hidden
+        Measurement and mask J of the patches without a margin of the PSF's radius, not flipped, b x (z) y x.
+    unflip
+        Maps the output of f on ``x`` to the orientation of the measurement.
+    forward
+        Forward model of these patches.
     """
 
     x: Tensor
@@ -44,23 +53,22 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long is trained: ``steps``, each on ``batch`` patches."""
+    """Length of a training: ``steps`` steps on ``batch`` patches each."""
 
     steps: int
     batch: int
 
     @classmethod
     def of(cls, training: TrainingConfig) -> Schedule:
-        """Return the schedule of a training from the start, as configured."""
+        """Return the configured schedule of a training from scratch."""
         return cls(training.steps, training.batch)
 
 
 class Batches:
-    """Draws batches; now and then it takes a tile and draws a new mask J for all of it.
+    """Sampler of training batches, which draws masks J for whole tiles.
 
-    A mask serves until as many pixels were drawn as the tile has, but not so long that another tile is seen less
-    than four times in ``steps``; and for four steps at least. Several tiles take turns in an order that is shuffled
-    for each round.
+    A mask is used until as many pixels are drawn as the tile has, for at least four steps, and so that each tile is
+    visited at least four times. The order of several tiles is shuffled in each round.
     """
 
     def __init__(
@@ -71,32 +79,32 @@ class Batches:
         self._most = steps // (_ROUNDS * len(tiles)) if len(tiles) > 1 else steps
         self._round: list[int] = []
         self._symmetries = problem.forward.symmetries
-        self._left = 0
+        self._steps_left = 0
 
     def draw(self) -> Batch:
         """Return the next batch."""
         problem = self._problem
-        if self._left == 0:
+        if self._steps_left == 0:
             self._draw_mask()
             once = self._tile.y.numel() // (self._batch * math.prod(self._size))
-            self._left = max(min(once, self._most), _LEAST_STEPS)
-        self._left -= 1
+            self._steps_left = max(min(once, self._most), _LEAST_STEPS)
+        self._steps_left -= 1
         windows = [self._window() for _ in range(self._batch)]
         x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b 2 (z) y x
         y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
-        hidden = problem.forward.crop(torch.stack([self._judged[w] for w in windows]))
+        hidden = problem.forward.crop(torch.stack([self._scored[w] for w in windows]))
         chosen = [flip for flip in self._symmetries if self._random(2)]
         forward = problem.forward.at([tuple(s.start for s in w) for w in windows])
         return Batch(compose(chosen, x), y, hidden, lambda image: compose(chosen[::-1], image), forward)
 
     def _draw_mask(self) -> None:
-        """Hide J and V, then compute everything that f is given from what is left."""
+        """Draw a mask J for the next tile, and compute the input of f from the image without J and V."""
         problem, masking = self._problem, self._problem.config.masking
         tile = self._tiles[self._next_tile()]
         mask = draw_mask(tuple(tile.y.shape), masking, self._rng).to(problem.device)
         hidden = hide(tile.y, mask | tile.heldout, masking, self._rng, tile.gaps)
         self._tile, self._channels = tile, problem.linear(hidden)  # 2 (z) y x
-        self._judged = mask & tile.usable & ~tile.heldout
+        self._scored = mask & tile.usable & ~tile.heldout
         self._size = training_patch(problem, tuple(tile.y.shape))
 
     def _next_tile(self) -> int:
@@ -115,12 +123,12 @@ class Batches:
 
 
 def training_patch(problem: Problem, domain: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a training patch (z) y x: as configured, or large enough for the PSF.
+    """Return the shape of a training patch, (z) y x in pixels: as configured, or large enough for the PSF.
 
     Raises
     ------
     ConfigError
-        A configured patch (or the domain itself) is not larger than the PSF.
+        The configured patch, or the domain, is not larger than the PSF.
     """
     size = patch_needs(problem.config).cut((1,) * (3 - len(domain)) + domain)[-len(domain) :]
     radius, stride = problem.forward.radius, network_stride(problem.config.network.levels)
@@ -130,6 +138,6 @@ def training_patch(problem: Problem, domain: tuple[int, ...]) -> tuple[int, ...]
     if any(s <= 2 * r for s, r in zip(size, radius, strict=True)):
         raise ConfigError(
             f"training.patch is {size}, but the PSF spans {tuple(2 * r + 1 for r in radius)} pixels and only pixels "
-            "whose whole PSF is in the patch can be learnt from: leave training.patch out, or enlarge it"
+            "whose whole PSF is inside the patch carry loss: leave training.patch out, or enlarge it"
         )
     return size

@@ -1,4 +1,4 @@
-"""A trained inverse as data: parameters, and the document that says what they belong to."""
+"""Save and load trained models: parameters, and a document with network, PSF digest and calibration."""
 
 from __future__ import annotations
 
@@ -22,11 +22,17 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Parameters of f by name, float32, and a document of plain values.
+    """A trained inverse f.
 
-    The document holds ``network`` (its configuration), ``axes`` (number of spatial axes),
-    ``psf_digest`` and ``calibration``. ``psf``: values that it was trained with, (z) y x; None in files of a
-    release that kept the digest alone.
+    Attributes
+    ----------
+    state
+        Parameters by name, float32.
+    document
+        ``network`` (its configuration), ``axes`` (number of spatial axes), ``psf_digest`` and ``calibration``, as
+        plain JSON values.
+    psf
+        PSF of the training, (z) y x; None in older files, which have the digest only.
     """
 
     state: dict[str, NDArray[np.float32]]
@@ -34,7 +40,7 @@ class Model:
     psf: NDArray[np.float32] | None = None
 
     def save(self, path: Path | str) -> None:
-        """Write to a file, whole or not at all."""
+        """Write the model to a file atomically."""
         path = Path(path)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.partial")
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.state.items()}
@@ -52,12 +58,14 @@ class Model:
 
     @classmethod
     def load(cls, path: Path | str) -> Model:
-        """Read a file that ``save`` wrote; nothing in it is executed.
+        """Read a model written by ``save``, without executing code from the file.
 
         Raises
         ------
+        FileNotFoundError
+            There is no such file.
         CorruptDataError
-            The file is no model, or damaged.
+            The file is not a model, or damaged.
         """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -66,15 +74,15 @@ class Model:
             psf = content["psf"].numpy() if "psf" in content else None
         except FileNotFoundError:
             raise
-        except Exception as error:  # torch raises a dozen kinds for a damaged file
-            raise CorruptDataError(f"{path} is not a model that this program wrote: {error}") from error
+        except Exception as error:  # torch raises many exceptions for damaged files
+            raise CorruptDataError(f"{path} is not a model of ssi_pipeline, or damaged: {error}") from error
         if document.pop("format", None) != _FORMAT:
             raise CorruptDataError(f"{path} has an unknown format: train it again")
         return cls(state, document, psf)
 
 
 def pack(problem: Problem, state: dict[str, torch.Tensor]) -> Model:
-    """Return trained parameters as a model."""
+    """Return trained parameters of a problem as a model."""
     document = {
         "network": problem.config.network.model_dump(mode="json"),
         "axes": problem.axes,
@@ -86,29 +94,29 @@ def pack(problem: Problem, state: dict[str, torch.Tensor]) -> Model:
 
 
 def unpack(problem: Problem, model: Model) -> dict[str, torch.Tensor]:
-    """Return a model's parameters for a problem.
+    """Return the parameters of a model as tensors.
 
     Raises
     ------
     ConfigError
-        The model was made for another network, or another number of spatial axes.
+        The model has another network configuration, or another number of spatial axes, than the problem.
     """
     refuse_other_network(model, problem.config.network, problem.axes)
     return {name: torch.from_numpy(np.array(array)) for name, array in model.state.items()}
 
 
 def refuse_other_network(model: Model, network: NetworkConfig, axes: int) -> None:
-    """Refuse a model of another network, or of tiles with another number of spatial axes.
+    """Refuse a model of another network configuration, or with another number of spatial axes.
 
     Raises
     ------
     ConfigError
-        It is one.
+        Network or number of axes differ.
     """
     wanted = {"network": network.model_dump(mode="json"), "axes": axes}
     for key, value in wanted.items():
         if model.document.get(key) != value:
             raise ConfigError(
-                f"the model to start from has {key} {model.document.get(key)}, the configuration says {value}: "
+                f"the model to start from has {key} {model.document.get(key)}, the configuration has {value}: "
                 "make them equal, or leave training.start_from out"
             )

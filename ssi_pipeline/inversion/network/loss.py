@@ -1,4 +1,4 @@
-"""What training minimises: the masked data loss, and the penalties on the estimate and the parameters."""
+"""Compute the training loss: the masked data loss, and penalties on the estimate and the parameters."""
 
 from __future__ import annotations
 
@@ -12,43 +12,42 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
 
 _MIDDLE = 0.5
-"""Normalised intensity whose noise weighs the total variation."""
-
+"""Normalised intensity at which the noise scales the total variation."""
 
 KNEE = 0.2
-"""Of the variation, in standard deviations of the noise: edges stay, flat regions are smoothed. Measured with other
-knees on five images: docs/experiments.md."""
+"""Knee of the variation in standard deviations of the noise: edges above it are kept, smaller steps smoothed. Chosen on
+five images: docs/experiments.md."""
 
 _BOUNDS_WEIGHT = 0.1
-"""Of the squared distance beyond the soft bounds, as Kobayashi et al. (2020) have it."""
+"""Weight of the squared distance beyond the soft bounds, as in Kobayashi et al. (2020)."""
 
 
 class Objective:
-    """The loss of one batch, in normalised units."""
+    """The training loss of one batch, in squared normalised units."""
 
     def __init__(self, config: RunConfig, calibration: ChannelCalibration) -> None:
         self._training = training = config.training
         self._low, self._high = normalised_bounds(config, calibration)
-        # the noisier the data, the more the prior decides: the weight of a maximum a posteriori estimate
+        # proportional to the noise variance, as in a maximum a posteriori estimate
         self._variation = training.total_variation * calibration.noise.variance(_MIDDLE)
         self._knee = KNEE * math.sqrt(calibration.noise.variance(_MIDDLE))
 
     def data(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> Tensor:
-        """Mean squared error over the pixels of J; zero, with zero gradient, where a batch has none."""
+        """Return the mean squared error over the pixels of J; zero, with zero gradient, without any."""
         return torch.where(hidden, (predicted - measured) ** 2, 0.0).sum() / hidden.sum().clamp(min=1)
 
     def _cost(self, step: Tensor) -> Tensor:
-        """Cost of a step between neighbours: its height; beyond the knee only the logarithm of it.
+        """Return the cost of a step between neighbours: linear below the knee, logarithmic above.
 
-        The concave cost of robust statistics and sparse gradients (Geman and Reynolds 1992): flat regions are
-        smoothed as by total variation, edges keep their height.
+        A concave cost for sparse gradients (Geman and Reynolds 1992): flat regions are smoothed as by total
+        variation, edges keep their height.
         """
         if self._knee == 0:
             return step
         return self._knee * torch.log1p(step / self._knee)
 
     def penalty(self, estimate: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-        """Soft bounds and total variation of the estimate (b (z) y x), and the norms of the parameters."""
+        """Return the penalty: soft bounds and variation of the estimate, b x (z) y x, and norms of the parameters."""
         training = self._training
         total = estimate.new_zeros(())
         if math.isfinite(self._low):
@@ -65,9 +64,9 @@ class Objective:
 
 
 def normalised_bounds(config: RunConfig, calibration: ChannelCalibration) -> tuple[float, float]:
-    """Return the soft bounds in normalised units, infinite where there is none.
+    """Return the soft bounds of the estimate in normalised units, infinite where there is none.
 
-    'auto' is the sensor's dark level where the configuration says it, otherwise 0 where no pixel is negative.
+    'auto' is the configured dark level of the sensor, otherwise raw 0 if no pixel is negative.
     """
     lower, upper = config.training.bounds.lower, config.training.bounds.upper
     if lower == "auto":

@@ -1,4 +1,4 @@
-"""The solver that trains: how many attempts, and what if training fails."""
+"""Solve by training a network: attempts, shared models, and the fallback to the linear solution."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, OnValidation, SolveOptions
 
 _FEWEST_HELDOUT = 16
-"""Held-out pixels without which no training can be judged."""
+"""Fewest usable held-out pixels of a tile to train on it."""
 
 
 def enough_heldout(tile: TileTensors) -> bool:
-    """Whether there are pixels enough to judge a solution by."""
+    """Return whether a tile has enough usable held-out pixels to compare solutions."""
     return int((tile.heldout & tile.usable).sum()) >= _FEWEST_HELDOUT
 
 
@@ -38,11 +38,20 @@ def solve_by_network(
     tile: TileTensors,
     seed: int,
     options: SolveOptions = AS_CONFIGURED,
-    watch: OnValidation | None = None,
+    on_validation: OnValidation | None = None,
 ) -> Solution:
-    """Train f on the tile, from ``options.start`` if given; with scope 'shared' apply that model as it is.
+    """Train f on a tile, starting from ``options.start`` if given; with scope 'shared' apply that model unchanged.
 
-    ``watch`` sees each validation of each attempt; it must not change the state of any generator.
+    Parameters
+    ----------
+    problem, tile
+        Inverse problem of the channel, and the tile.
+    seed
+        Seed of the training.
+    options
+        Deviations from the configuration.
+    on_validation
+        Callback at each validation of each attempt; it must not change the state of any generator.
 
     Raises
     ------
@@ -58,20 +67,31 @@ def solve_by_network(
         return _apply_shared(problem, tile, state, wiener, start)
     steps = training.fine_tune_steps if training.scope == "fine_tune" else training.steps
     schedule = Schedule(options.step_factor * steps, options.batch or training.batch)
-    return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, watch)
+    return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, on_validation)
 
 
 def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: int, start: Model | None = None) -> Model:
-    """Train one f on several tiles of a channel.
+    """Train one shared f on several tiles of a channel.
+
+    Parameters
+    ----------
+    problem
+        Inverse problem of the channel.
+    measurements
+        Tiles, raw units; constant ones are left out.
+    seed
+        Seed of the training and of the held-out pixels.
+    start
+        Model to start from.
 
     Raises
     ------
     TrainingError
-        Every attempt failed, or nothing but constant tiles was given.
+        Every attempt failed, all tiles are constant, or none has enough observed pixels.
     """
     seen = [m for m in measurements if not m.is_constant]
     if problem.calibration.empty or not seen:
-        raise TrainingError("every tile chosen for shared training is constant: there is nothing to learn from")
+        raise TrainingError("every tile chosen for shared training is constant")
     tiles = [make_tile_tensors(problem, m, seed + i) for i, m in enumerate(seen)]
     tiles = [tile for tile in tiles if enough_heldout(tile)]
     if not tiles:
@@ -79,9 +99,9 @@ def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: in
     wiener = float(torch.cat([heldout_errors(problem, tile, tile.channels[1]) for tile in tiles]).mean())
     state = None if start is None else unpack(problem, start)
     training = problem.config.training
-    trained, _, why = _attempts(problem, tiles, state, Schedule.of(training), wiener, seed)
+    trained, _, reason = _attempts(problem, tiles, state, Schedule.of(training), wiener, seed)
     if trained is None:
-        raise TrainingError(f"shared training failed {training.attempts} times: {why}")
+        raise TrainingError(f"shared training failed {training.attempts} times: {reason}")
     return pack(problem, trained.state)
 
 
@@ -92,21 +112,21 @@ def _attempts(
     schedule: Schedule,
     wiener: float,
     seed: int,
-    watch: OnState | None = None,
+    on_state: OnState | None = None,
 ) -> tuple[Trained | None, int, str]:
-    """Train until an attempt ends better than the Wiener solution; returns it, the attempts made, the last failure."""
-    why = ""
+    """Train until an attempt is better than the Wiener solution; return it, the attempts made, the last failure."""
+    reason = ""
     for attempt in range(1, problem.config.training.attempts + 1):
         try:
-            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, watch)
+            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, on_state)
             if not trained.after < wiener:
                 raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
             return trained, attempt, ""
         except ConfigError:
             raise
         except TrainingError as error:
-            why = str(error)
-    return None, problem.config.training.attempts, why
+            reason = str(error)
+    return None, problem.config.training.attempts, reason
 
 
 def _train_or_fall_back(
@@ -116,18 +136,20 @@ def _train_or_fall_back(
     schedule: Schedule,
     wiener: float,
     seed: int,
-    watch: OnValidation | None,
+    on_validation: OnValidation | None,
 ) -> Solution:
-    def with_estimate(step: int, state: State) -> None:
-        """Hand on the step and, for who asks for it, the estimate at it."""
-        if watch is not None:
-            watch(step, lambda: _network_estimate(problem, tile, state))
+    """Return the solution of the trained network, or the linear one where every attempt failed."""
+
+    def on_state(step: int, state: State) -> None:
+        """Call ``on_validation`` with the step and a function that computes the current estimate."""
+        if on_validation is not None:
+            on_validation(step, lambda: _network_estimate(problem, tile, state))
 
     started = time.perf_counter()
-    trained, attempts, why = _attempts(problem, [tile], start, schedule, wiener, seed, with_estimate)
+    trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state)
     seconds = time.perf_counter() - started
     if trained is None:
-        note = f"training failed, linear solution kept: {why}"
+        note = f"training failed, linear solution kept: {reason}"
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
     estimate = _network_estimate(problem, tile, trained.state)
@@ -162,20 +184,20 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
 
 
 def _network_estimate(problem: Problem, tile: TileTensors, state: State) -> NDArray[np.float32]:
-    """Apply f to the whole image: nothing is hidden at inference."""
+    """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
     return raw_estimate(problem.calibration, _averaged(problem, problem.linear(tile.y), state))
 
 
 def _invert(problem: Problem, state: State) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return f as a function of an image; where it was observed does not matter to a network."""
+    """Return f as a function of an image and its observed pixels, which a network ignores."""
     return lambda image, observed: _averaged(problem, problem.linear(image), state)  # noqa: ARG005
 
 
 def _averaged(problem: Problem, channels: Tensor, state: State) -> Tensor:
-    """Evaluate f, channels 2 x (z) y x to (z) y x, on average over the symmetries of g.
+    """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to an estimate (z) y x.
 
-    Under these the inverse sought is the same, and what training left to chance is not. Each costs as much as one
-    evaluation, 8 (2D) or 16 in all, so a shared f, which trains on many tiles at once, goes without.
+    The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
+    many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower.
     """
     config, inverse = problem.config, build_inverse(problem, generator(0), state)
     flips = problem.forward.symmetries if config.training.scope != "shared" else []

@@ -1,4 +1,4 @@
-"""The training loop: one flat function."""
+"""Train the inverse f: one flat loop."""
 
 from __future__ import annotations
 
@@ -17,34 +17,42 @@ from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, autocast, heldout_errors
 
 _WARM_UP = 0.05
-"""Share of the steps over which the rate rises; then it falls along half a cosine."""
+"""Share of the steps over which the learning rate rises linearly; then it falls along half a cosine."""
 
 _BETAS = (0.9, 0.99)
-"""Of Adam. With a memory of 1000 steps (0.999) for squared gradients, steps after a calm stretch are far too large."""
+"""Betas of Adam. With 0.999 (a memory of 1000 steps) steps after a flat phase are far too large."""
 
 AVERAGING = 0.98
-"""Of the moving average of the parameters, which is what is kept: a memory of 50 steps, from one validation to the
-next, averages out what single masks and patches do."""
+"""Decay of the moving average of the parameters, which is the result: a memory of 50 steps, the interval of
+validations, averages out the noise of single masks and patches."""
 
 VALIDATE_EVERY = 50
-"""Steps between validations, each of which evaluates f on the whole tile: about as long as a few steps take."""
+"""Steps between validations, each of which evaluates f on the whole tile: as expensive as a few steps."""
 
 PATIENCE = 8
-"""Validations without a better state after which training stops: most of the default 500 steps, so that a calm
-stretch before the rate falls ends no training; a flat one of thousands of steps ends early."""
+"""Validations without a better state after which training stops: 400 of the default 500 steps, so that a plateau before
+the rate falls does not stop it; trainings of thousands of steps stop early."""
 
 State = dict[str, Tensor]
 
 OnState = Callable[[int, State], None]
-"""Called at each validation with the steps so far and the averaged parameters; it must leave both as they are."""
+"""Callback at each validation: the number of steps and the averaged parameters, which it must not change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The averaged parameters that were kept of one training, and how it went.
+    """The result of one training.
 
-    ``trace``: (step, training loss, held-out loss), the training loss as configured, the held-out
-    loss in normalised units squared. ``before``: held-out loss at step 0; ``after``: of ``state``.
+    Attributes
+    ----------
+    state
+        Averaged parameters of the selected step.
+    trace
+        (step, training loss, held-out loss) at each validation, squared normalised units.
+    steps
+        Number of steps made.
+    before, after
+        Held-out loss at step 0, and of ``state``.
     """
 
     state: State
@@ -55,11 +63,11 @@ class Trained:
 
 
 class BestState:
-    """Keeps the latest parameters that the held-out pixels cannot tell from the best ones.
+    """Selects the latest state whose held-out loss does not differ significantly from the least one.
 
-    A few thousand noisy pixels rank states of one training poorly: the least loss is often an early
-    one by luck (measured: 0.3 dB given away). A later state is kept unless its loss is higher than the least
-    one by more than the standard error of their difference, pixel by pixel, or not below ``ceiling``.
+    A few thousand noisy pixels rank states of one training poorly, and the least loss often occurs early by chance
+    (measured: a loss of 0.3 dB). A later state is selected if its loss exceeds the least one by no more than the
+    standard error of their pixelwise difference, and is below ``ceiling``.
     """
 
     def __init__(self, state: State, errors: Tensor, ceiling: float) -> None:
@@ -67,10 +75,10 @@ class BestState:
         self._errors, self._least, self._ceiling = errors, self.loss, ceiling
 
     def offer(self, state: State, errors: Tensor, step: int) -> float:
-        """Consider a later state; returns its held-out loss."""
+        """Compare a later state with the best one; return its held-out loss."""
         loss = float(errors.mean())
-        doubt = float((errors - self._errors).std()) / math.sqrt(errors.numel())
-        if loss < self._least or (loss < self._ceiling and loss <= self._least + doubt):
+        standard_error = float((errors - self._errors).std()) / math.sqrt(errors.numel())
+        if loss < self._least or (loss < self._ceiling and loss <= self._least + standard_error):
             self.state, self.step, self.loss = _copy(state), step, loss
         if loss < self._least:
             self._errors, self._least = errors, loss
@@ -85,12 +93,26 @@ def train(
     attempt: int,
     start: State | None,
     ceiling: float,
-    watch: OnState | None = None,
+    on_state: OnState | None = None,
 ) -> Trained:
-    """Train f on one or several tiles, by Adam on the masked loss.
+    """Train f on one or several tiles by Adam on the masked loss.
 
-    The result depends on the arguments alone. The device is waited for at validations only.
-    ``ceiling``: held-out loss of the linear solution, which the result has to beat to be of use.
+    The result is a deterministic function of the arguments. The device is synchronised at validations only.
+
+    Parameters
+    ----------
+    problem, tiles
+        Inverse problem of the channel, and its tiles to train on.
+    schedule
+        Number of steps and patches per step.
+    seed, attempt
+        Seed of the tile and number of the attempt: together they determine all random numbers.
+    start
+        Initial parameters; None: untrained.
+    ceiling
+        Held-out loss of the linear solution, which a useful result has to be below.
+    on_state
+        Callback at each validation.
 
     Raises
     ------
@@ -102,12 +124,12 @@ def train(
     inverse = build_inverse(problem, rng, start)
     batches = Batches(problem, tiles, schedule, rng)
     optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)
-    limit = AdaptiveGradientClip(inverse.parameters(), problem.device)
+    clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
     kept = BestState(average, validate(problem, tiles, inverse, average), ceiling)
     before, trace, running = kept.loss, [(0, math.nan, kept.loss)], torch.zeros((), device=problem.device)
-    if watch is not None:
-        watch(0, average)
+    if on_state is not None:
+        on_state(0, average)
     for step in range(1, steps + 1):
         batch = batches.draw()
         with autocast(problem):
@@ -118,17 +140,17 @@ def train(
         optimiser.param_groups[0]["lr"] = training.learning_rate * _rate(step, steps)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        limit.apply()
+        clip.apply()
         optimiser.step()
         _update(average, inverse, min(AVERAGING, step / (step + 9)))
         running += data.detach()
         if step % VALIDATE_EVERY and step < steps:
             continue
-        heldout = kept.offer(average, validate(problem, tiles, inverse, average), step)  # waits for the device
+        heldout = kept.offer(average, validate(problem, tiles, inverse, average), step)  # synchronises the device
         trace.append((step, float(running) / (step - trace[-1][0]), heldout))
         running.zero_()
-        if watch is not None:
-            watch(step, average)
+        if on_state is not None:
+            on_state(step, average)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
         if step - kept.step >= PATIENCE * VALIDATE_EVERY:
@@ -137,7 +159,7 @@ def train(
 
 
 def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:
-    """Build f on the problem's device, untrained or with the parameters ``start``."""
+    """Build f on the problem's device: untrained, or with the parameters ``start``."""
     inverse = Inverse(problem.config.network, problem.axes, rng)
     if start is not None:
         inverse.load_state_dict(start)
@@ -145,7 +167,10 @@ def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = 
 
 
 def validate(problem: Problem, tiles: Sequence[TileTensors], inverse: Inverse, state: State) -> Tensor:
-    """Return the squared errors on the held-out pixels of all tiles with the parameters ``state``; f's are put back."""
+    """Return the squared errors on the held-out pixels of all tiles with the parameters ``state``, flat.
+
+    The parameters of ``inverse`` are restored.
+    """
     current = _copy(inverse.state_dict())
     inverse.load_state_dict(state)
     errors = [heldout_errors(problem, tile, apply(inverse, tile.channels)) for tile in tiles]
@@ -154,7 +179,7 @@ def validate(problem: Problem, tiles: Sequence[TileTensors], inverse: Inverse, s
 
 
 def _rate(step: int, steps: int) -> float:
-    """Share of the peak rate: a linear rise, then half a cosine to zero."""
+    """Return the learning rate as a share of its peak: a linear rise, then half a cosine to zero."""
     warm = max(1.0, _WARM_UP * steps)
     if step < warm:
         return step / warm

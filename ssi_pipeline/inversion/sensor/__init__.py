@@ -1,1 +1,1 @@
-"""The sensor: noise, saturation and impulses, estimated from samples of a channel."""
+"""Estimate the sensor of a channel from samples: noise, limits and impulses."""

@@ -1,4 +1,4 @@
-"""Undo the bias that a clipping sensor has on the mean, for the parts of an inverse that are linear."""
+"""Correct the bias of clipping on the mean, for the linear parts of an inverse."""
 
 from __future__ import annotations
 
@@ -13,21 +13,29 @@ from ssi_pipeline.inversion.linear.wiener import LinearFilter
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 _SIGMA = UNBIAS_RADIUS / 3
-"""Of the Gaussian that estimates the mean around a pixel: it keeps a seventh of the noise's deviation."""
+"""Standard deviation of the Gaussian local mean, pixels: it reduces the noise to a seventh."""
 
 _KNOTS = 4097
-"""Of the table of mu^-1, linear between them: off by less than 2e-5 of the range, far below what the mean tells."""
+"""Knots of the table of mu^-1: linear interpolation has an error below 2e-5 of the range, far below the noise."""
 
 _FAR = 8.0
-"""Deviations from a limit beyond which clipping changes the mean by nothing that float32 holds."""
+"""Standard deviations from a limit beyond which the effect of clipping on the mean is below float32."""
 
 
 class ClippingBias:
-    """Shifts each pixel by what clipping took from, or added to, the mean around it.
+    """Shifts each pixel by the bias of clipping on the local mean.
 
-    With b a Gaussian mean of the image over the plane y x, the result is y + mu^-1(b) - b, mu being the
-    sensor's mean report. A mean below that of the lowest level counts as that of the lowest level, likewise
-    above. Where nothing clips it is the image. It depends on the given image alone.
+    With b a Gaussian mean of the image y over the plane y x and mu the expected report of the sensor, the result is
+    y + mu^-1(b) - b. Means outside the range of mu are clamped to it. Without clipping the result is the image.
+
+    Parameters
+    ----------
+    sensor
+        Noise and limits, normalised units.
+    axes
+        Number of spatial axes, 2 or 3.
+    device
+        Torch device.
     """
 
     def __init__(self, sensor: CensoredSensor, axes: int, device: str = "cpu") -> None:
@@ -38,21 +46,21 @@ class ClippingBias:
         kernel = np.outer(g, g) / g.sum() ** 2
         self._mean = LinearFilter(kernel.reshape((1,) * (axes - 2) + kernel.shape), device)
         levels = np.linspace(*_span(sensor), _KNOTS)
-        # below a high limit noise that grows very fast can make mu fall: no report tells such levels apart
+        # noise that grows very fast below the upper limit can make mu non-monotonic: such levels are not invertible
         reports = np.maximum.accumulate(sensor(torch.from_numpy(levels)).numpy())
         self._first, self._last = float(reports[0]), float(reports[-1])
         even = np.linspace(self._first, self._last, _KNOTS)
         self._levels = torch.from_numpy(np.interp(even, reports, levels).astype(np.float32)).to(device)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return the shifted image, normalised, (z) y x; impulses should have been repaired."""
+        """Return the corrected image (z) y x, normalised. Impulses have to be repaired before."""
         if self._sensor.is_linear:
             return image
         mean = self._mean(image)
         return image + self._level(mean) - mean
 
     def _level(self, mean: Tensor) -> Tensor:
-        """Return mu^-1 of each mean."""
+        """Return mu^-1 of each local mean."""
         place = (mean.clamp(self._first, self._last) - self._first) * ((_KNOTS - 1) / (self._last - self._first))
         knot = place.long().clamp(max=_KNOTS - 2)
         level = torch.lerp(self._levels[knot], self._levels[knot + 1], place - knot)
@@ -64,12 +72,12 @@ class ClippingBias:
 
 
 def _span(sensor: CensoredSensor) -> tuple[float, float]:
-    """Return the levels between which mu has to be inverted; beyond them, where there is no limit, it is z."""
+    """Return the range of levels in which mu is tabulated; beyond it, on a side without limit, mu is the identity."""
     low, high = sensor.low, sensor.high
     if math.isinf(low):
         low = high - _FAR * _deviation(sensor, high)
     if math.isinf(high):
-        # the deviation grows with the level: a few steps of its own find a level that is far in its own measure
+        # the standard deviation grows with the level: iterate to a level that is _FAR of its own deviations away
         high = low + _FAR * _deviation(sensor, low)
         for _ in range(4):
             high = low + _FAR * _deviation(sensor, high)

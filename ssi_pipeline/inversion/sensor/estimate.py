@@ -1,4 +1,4 @@
-"""The sensor of a channel in raw units: estimated from samples, overridden by the configuration."""
+"""Estimate the sensor of a channel from samples, and apply the overrides of the configuration; raw units."""
 
 from __future__ import annotations
 
@@ -18,10 +18,22 @@ from ssi_pipeline.physics.sensor import CensoredSensor
 
 @dataclass(frozen=True, slots=True)
 class SensorEstimate:
-    """Noise and limits, raw units.
+    """Estimated noise and limits of a sensor, raw units.
 
-    The variance of the noise is alpha max(level - dark, 0) + sigma^2. ``low``, ``high``: where the sensor
-    clips, None where it does not. ``impulse_share``: share of pixels that are impulses.
+    The variance of the noise is alpha max(level - dark, 0) + sigma^2.
+
+    Attributes
+    ----------
+    dark
+        Dark level.
+    alpha
+        Increase of the variance per unit of level.
+    sigma
+        Standard deviation at the dark level.
+    low, high
+        Limits at which the sensor clips, None where it does not.
+    impulse_share
+        Share of pixels that are impulses, 0 to 1.
     """
 
     dark: float
@@ -35,16 +47,16 @@ class SensorEstimate:
 def estimate_sensor(
     samples: Sequence[Measurement], offset: float, scale: float, config: SensorConfig
 ) -> SensorEstimate:
-    """Estimate limits and noise; impulses are counted later.
+    """Estimate limits and noise of a sensor; ``impulse_share`` is estimated later.
 
     Parameters
     ----------
     samples
-        Raw.
+        Parts of the channel, raw units.
     offset, scale
-        Normalised = (raw - offset) / scale.
+        Normalisation: normalised = (raw - offset) / scale.
     config
-        A dark level or limits in it are what the noise is fitted with; they do not change the limits that are found.
+        A configured dark level or limits are used in the fit of the noise; they do not change the estimated limits.
     """
     seen = without_fill(samples)
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in seen]
@@ -52,7 +64,7 @@ def estimate_sensor(
     ends = _ends(normal)
     rough = estimate_noise(normal, *ends, dark)
     low, high = sensor_limits(seen, _raw(rough, offset, scale))
-    # a sensor that is to be treated as linear has clipped all the same
+    # with clips: false the data may be clipped all the same, which the fit has to take into account
     given = (config.low, config.high) if config.clips else (None, None)
     used_low, used_high = _limit(low, given[0]), _limit(high, given[1])
     limits = (
@@ -64,19 +76,19 @@ def estimate_sensor(
 
 
 def _ends(samples: Sequence[Measurement]) -> tuple[float, float]:
-    """Return the lowest and highest value; no limits where there is but one."""
+    """Return the lowest and highest value as limits; infinite where all values are equal."""
     seen = [s.y[s.observed] for s in samples if s.observed.any()]
     low, high = min((float(y.min()) for y in seen), default=0.0), max((float(y.max()) for y in seen), default=0.0)
     return (low, high) if low < high else (-math.inf, math.inf)
 
 
 def _raw(noise: CensoredSensor, offset: float, scale: float) -> CensoredSensor:
-    """Return a noise in raw units, without limits."""
+    """Convert a noise model to raw units, without limits."""
     return CensoredSensor(noise.alpha * scale, noise.sigma * scale, dark=noise.dark * scale + offset)
 
 
 def as_configured(found: SensorEstimate, config: SensorConfig) -> SensorEstimate:
-    """Return the estimate with what the configuration says in place of what was found."""
+    """Return the estimate with values of the configuration in place of estimated ones."""
     given = {"dark": config.offset, "alpha": config.alpha, "sigma": config.sigma}
     used = dataclasses.replace(found, **{name: value for name, value in given.items() if value is not None})
     return dataclasses.replace(used, low=_limit(found.low, config.low), high=_limit(found.high, config.high))

@@ -1,7 +1,7 @@
-"""How many pixels are impulses, from how many the test finds.
+"""Estimate the share of impulses from the number of pixels that the impulse test finds.
 
-The test misses impulses that happen to lie near their surroundings, and calls a few noisy pixels impulses. Both
-shares are measured: impulses are planted into the samples, and noise without impulses is drawn on their local medians.
+The test misses impulses close to the local level, and finds a few noisy pixels. Its sensitivity is measured on impulses
+planted into the samples, its false positive rate on noise simulated around the local medians.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, window_quartiles
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 _PLANTED = 0.02
-"""Share of planted pixels: enough to count, and rarely two in one window's majority."""
+"""Share of planted impulses: enough to count, and too few to dominate a window."""
 
 _LEAST_POWER = 0.2
-"""Where fewer planted impulses are found, the count cannot be corrected: it is what was found, less false alarms."""
+"""Least sensitivity for which the count is corrected; below, it is the number found minus false positives."""
 
 
 def impulse_share(samples: Sequence[Measurement], test: ImpulseTest, sensor: CensoredSensor) -> float:
-    """Return the share of impulses, if they are uniform between the limits (between the extremes where there are none).
+    """Return the share of impulses, 0 to 1, assuming values uniform between the limits, or the extremes of the data.
 
     Parameters
     ----------
     samples
-        Normalised.
+        Parts of the channel, normalised.
+    test
+        Impulse test of the channel.
     sensor
-        In normalised units.
+        Noise and limits in normalised units.
     """
     if not test.active or not any(s.observed.any() for s in samples):
         return 0.0
@@ -59,10 +61,10 @@ def _counts(
     limits: tuple[float, float],
     rng: np.random.Generator,
 ) -> tuple[int, int, int, int, int]:
-    """Return pixels found, false alarms in pure noise, pixels; planted impulses found, planted ones."""
+    """Return counts: pixels found, false positives in noise, pixels, planted impulses found, planted impulses."""
     y, observed = torch.from_numpy(sample.y), torch.from_numpy(sample.observed)
     found = test.find(y) & observed
-    level = window_quartiles(y)[1]  # the median of clipped noise is its level, clamped to the limits
+    level = window_quartiles(y)[1]  # the median of clipped noise is its clamped level
     noise = torch.from_numpy(rng.standard_normal(y.shape).astype(np.float32))
     drawn = (level + sensor.deviation(level) * noise).clamp(sensor.low, sensor.high)
     alarms = test.find(drawn) & observed

@@ -1,9 +1,9 @@
-"""Find and repair impulses: pixels that neither the noise nor a point source can explain.
+"""Find and repair impulses: pixels that neither noise nor a point source explains.
 
-A pixel is an impulse when it is further from the median of its 5 x 5 window (in the plane y x) than
-``impulse_sigma`` standard deviations of the noise plus ``kappa`` times the window's interquartile
-range. ``kappa`` comes from the PSF: a point source of any brightness must pass. For PSFs so narrow
-that a point source *is* a lone pixel, kappa is infinite and nothing is ever called an impulse.
+A pixel is an impulse if its distance from the median of its 5 x 5 window (in the plane y x) exceeds ``impulse_sigma``
+standard deviations of the noise plus ``kappa`` times the interquartile range of the window. ``kappa`` is derived from
+the PSF so that a point source of any brightness passes. If the PSF is so narrow that a point source is a single pixel,
+``kappa`` is infinite and the test is inactive.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ from ssi_pipeline.geometry.halo import REPAIR_RADIUS
 
 _SIDE = 2 * REPAIR_RADIUS + 1
 _RANKS = (6, 12, 18)
-"""Positions of the quartiles among the 25 sorted pixels of a window."""
+"""Ranks of the quartiles among the 25 sorted pixels of a window."""
 
 _SLAB_PIXELS = 32768
-"""Pixels tested at once: the 25 shifted copies of a slab then stay in a core's cache."""
+"""Pixels per slab: its 25 shifted copies fit into the cache of a core."""
 
 _SIGNIFICANT = 0.02
-"""Share of the PSF's peak below which a deviation drowns in noise."""
+"""Share of the PSF's peak below which deviations are ignored, as noise dominates."""
 
 _MARGIN = 1.1
+"""Safety factor on kappa."""
+
 _IQR_OF_NORMAL = 1.349
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseModel:
-    """Variance of the noise at a level z: alpha max(z - dark, 0) + sigma^2, in normalised units."""
+    """Noise with variance alpha max(z - dark, 0) + sigma^2 at a level z, in normalised units."""
 
     alpha: float
     sigma: float
@@ -52,7 +54,17 @@ class NoiseModel:
 
 @dataclass(frozen=True, slots=True)
 class ImpulseTest:
-    """The test and the repair, for normalised images (z) y x."""
+    """Test and repair of impulses in normalised images (z) y x.
+
+    Attributes
+    ----------
+    noise
+        Noise model, normalised units.
+    impulse_sigma
+        Threshold in standard deviations of the noise; None: no pixel is an impulse.
+    kappa
+        Threshold in interquartile ranges, from ``point_source_kappa``.
+    """
 
     noise: NoiseModel
     impulse_sigma: float | None
@@ -60,37 +72,38 @@ class ImpulseTest:
 
     @property
     def active(self) -> bool:
-        """Whether any pixel could fail."""
+        """Whether the test can find any impulse."""
         return self.impulse_sigma is not None and math.isfinite(self.kappa)
 
     def find(self, image: Tensor) -> Tensor:
-        """Return True at impulses."""
-        return self._judge(image)[0] if self.active else torch.zeros_like(image, dtype=torch.bool)
+        """Return the mask of impulses, shape of ``image``."""
+        return self._classify(image)[0] if self.active else torch.zeros_like(image, dtype=torch.bool)
 
     def repair(self, image: Tensor) -> Tensor:
-        """Return the image with the median in place of each impulse."""
+        """Return the image with impulses replaced by the median of their window."""
         if not self.active:
             return image
-        impulse, median = self._judge(image)
+        impulse, median = self._classify(image)
         return torch.where(impulse, median, image)
 
-    def _judge(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _classify(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mask of impulses, and the median of each window."""
         assert self.impulse_sigma is not None
         low, median, high = window_quartiles(image)
         noise = self.noise.deviation(median)
-        # the noise alone has an interquartile range; only what exceeds it can be structure
+        # subtract the interquartile range of the noise: the rest is structure
         spread = torch.sqrt(((high - low) ** 2 - (_IQR_OF_NORMAL * noise) ** 2).clamp(min=0))
         limit = self.impulse_sigma * noise + self.kappa * spread
         return (image - median).abs() > limit, median
 
 
 def point_source_kappa(psf: NDArray[np.floating]) -> float:
-    """Return the least kappa with which the PSF itself passes the test, plus ten percent; maybe infinite.
+    """Return 1.1 times the smallest kappa with which the PSF passes the test; may be infinite.
 
     Parameters
     ----------
     psf
-        Axes (z) y x.
+        Axes (z) y x, any scale.
     """
     peak = float(psf.max())
     border = [(0, 0)] * (psf.ndim - 2) + [(_SIDE, _SIDE)] * 2
@@ -105,9 +118,9 @@ def point_source_kappa(psf: NDArray[np.floating]) -> float:
 
 
 def window_quartiles(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the lower quartile, median and upper quartile of each pixel's 5 x 5 window, edges replicated.
+    """Return the lower quartile, median and upper quartile of each pixel's 5 x 5 window, with replicated edges.
 
-    Works through slabs, so that the memory is that of the result.
+    Slabs keep the memory to that of the result.
     """
     planes = image.reshape(-1, *image.shape[-2:])
     out = [torch.empty_like(planes) for _ in _RANKS]
@@ -137,10 +150,10 @@ def _slab_ranks(slab: Tensor) -> list[Tensor]:
 
 @functools.cache
 def sorting_network(n: int, wanted: tuple[int, ...]) -> tuple[tuple[int, int, bool, bool], ...]:
-    """Return the comparisons (i, j, whether lane i is used later, lane j) that bring ``wanted`` ranks into place.
+    """Return the comparisons of a sorting network: (i, j, is lane i used later, is lane j used later).
 
-    Batcher's merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M), without
-    the comparisons that the wanted ranks do not depend on.
+    Batcher's merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M), without the comparisons
+    that the ``wanted`` ranks do not depend on.
     """
     needed, kept = set(wanted), []
     for i, j in reversed(list(_merge_exchange(n))):

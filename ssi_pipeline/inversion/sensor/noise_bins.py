@@ -1,4 +1,4 @@
-"""The spread of the noise at each intensity: flat places of the samples, gathered in bins."""
+"""Measure the spread of the noise by intensity, from flat regions of the samples in bins."""
 
 from __future__ import annotations
 
@@ -18,35 +18,48 @@ Floats = NDArray[np.floating]
 Deviation = Callable[[Floats], Floats]
 
 _SMOOTHING = 2.5
-"""Pixels: the mean over such a Gaussian has 0.11 of the noise, and a slope over it is seen at a fifth of the noise."""
+"""Standard deviation in pixels of the Gaussian local mean, which reduces the noise to 0.11."""
 
 _WIDTH = (0, _SMOOTHING, _SMOOTHING)
 
 _OUTLIER = 3.5
-"""Standard deviations off the local median: one normal pixel in 2000, and few impulses that are nearer."""
+"""Distance of outliers from the local median in standard deviations: 1 in 2000 pixels of normal noise exceeds it."""
 
 _FEW_COUNTS = 2
-"""Steps of the data that are no outlier: counts of few photons are skewed, three are common where the mean is 0.5."""
+"""Tolerance for outliers in steps of the data: at few photons counts are skewed, and 3 is common at a mean of 0.5."""
 
 _FLATTEST = 0.4
-"""Share of the pixels of a bin that is used: those with the least slope around them."""
+"""Share of a bin's pixels that is used: those with the smallest local gradient."""
 
 _SCATTERED = 0.25
-"""Of the observed pixels, the share of whole 3 x 3 windows below which gaps are scattered (15 % at random)."""
+"""Share of complete 3 x 3 windows below which gaps count as scattered (15 % of random gaps)."""
 
 _LEAST_LINES = 400
-"""Residuals along lines below which differences of two pixels are used: of three in a line there are too few."""
+"""Fewest second differences along lines; with fewer, first differences are used."""
 
 _BINS = 12
 _LEAST_PIXELS = 150
-"""A bin with fewer tells a spread no better than to 10 %."""
+"""Fewest pixels of a bin: with fewer the error of its spread exceeds 10 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseBins:
-    """For each bin: mean report, median absolute residual, its root mean square, pixels, share of clipped pixels.
+    """Statistics of residuals by intensity, one value per bin, normalised units.
 
-    ``step``: between the values that the data can take; 0 where they are not on a grid.
+    Attributes
+    ----------
+    mean
+        Mean report.
+    median
+        Median absolute residual.
+    square
+        Root mean square residual.
+    pixels
+        Number of pixels.
+    clipped
+        Share of clipped pixels, 0 to 1.
+    step
+        Smallest difference between values of the data; 0 where the data are not quantised.
     """
 
     mean: NDArray[np.float64]
@@ -60,7 +73,7 @@ class NoiseBins:
         return self.mean.size
 
     def where(self, use: NDArray[np.bool_]) -> NoiseBins:
-        """Return some of the bins."""
+        """Return the selected bins."""
         return _bins(np.stack([self.mean, self.median, self.square, self.pixels, self.clipped])[:, use], self.step)
 
 
@@ -70,16 +83,16 @@ def _bins(columns: NDArray[np.float64], step: float) -> NoiseBins:
 
 
 def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: tuple[float, float]) -> NoiseBins:
-    """Return bins of equal counts and bins of equal widths, of pixels whose surroundings are flat and observed.
+    """Return the statistics of residuals in flat, observed regions, in bins of equal counts and of equal widths.
 
     Parameters
     ----------
     samples
-        Normalised.
+        Parts of the channel, normalised.
     deviation
-        Standard deviation of the noise at each level, by which outliers are told and left out; None keeps them.
+        Standard deviation of the noise by level, to exclude outliers; None keeps them.
     limits
-        Reports at or beyond these count as clipped; infinite where there is no limit.
+        Lower and upper limit of the sensor: reports at or beyond them count as clipped; infinite without a limit.
     """
     samples = [s for s in samples if min(s.y.shape[1:]) >= 3 and s.observed.any()]
     step = min((_step(s.y[s.observed]) for s in samples), default=0.0)
@@ -100,7 +113,7 @@ def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: 
 
 
 def _slices(ascending: Floats) -> list[slice]:
-    """Bins by counts, and by widths (a sparse scene has nearly all its pixels in the background)."""
+    """Return bins of equal counts and of equal widths; in a sparse scene nearly all pixels are background."""
     count = ascending.size
     by_count = np.linspace(0, count, _BINS + 1).astype(int)
     edges = np.linspace(ascending[0], ascending[-1], _BINS + 1)[1:-1]
@@ -115,14 +128,14 @@ def _slices(ascending: Floats) -> list[slice]:
 
 
 def _read(sample: Measurement, deviation: Deviation | None, step: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return local mean, slope, residual and raw value of the pixels whose 3 x 3 window can be used, each flat."""
+    """Return local mean, squared gradient, residual and value of pixels with a complete 3 x 3 window, each flat."""
     good, (y, mean) = sample.observed, _fill(sample.y.astype(np.float32), sample.observed)
     if deviation is not None:
         median = window_quartiles(torch.from_numpy(y))[1].numpy()
         good = good & (np.abs(y - median) <= _OUTLIER * deviation(np.maximum(mean, median)) + _FEW_COUNTS * step)
         mean = _fill(y, good)[1]
     filled = np.where(good, y, mean)
-    # odd filters: their noise is uncorrelated with that of the even residual, so choosing by slope does not bias it
+    # the noise of odd filters is uncorrelated with that of the even residual: selection by gradient adds no bias
     slope = ndimage.gaussian_filter(filled, _WIDTH, order=(0, 1, 0)) ** 2
     slope += ndimage.gaussian_filter(filled, _WIDTH, order=(0, 0, 1)) ** 2
     if float(_whole_windows(sample.observed).sum()) < _SCATTERED * float(sample.observed.sum()):
@@ -135,10 +148,10 @@ def _read(sample: Measurement, deviation: Deviation | None, step: float) -> tupl
 def _read_lines(
     y: Floats, mean: Floats, slope: Floats, good: NDArray[np.bool_], step: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return the same where gaps leave few whole windows: of pixels with good neighbours along y or x.
+    """Return the same from pixels with good neighbours along y or x, where gaps leave few complete windows.
 
-    Second differences of three pixels, or first ones of two, over the norm of their weights: for white noise their
-    standard deviation is that of the noise, as for the whole windows.
+    The residuals are second or first differences, divided by the norm of their weights: for white noise their
+    standard deviation is that of the noise.
     """
     found = [_along(y, mean, slope, good, axis, (1, -2, 1)) for axis in (1, 2)]
     if sum(part[0].size for part in found) < _LEAST_LINES:
@@ -161,7 +174,7 @@ def _along(
 
 
 def _fill(y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return the image with the local mean of good pixels in place of the others, and that mean."""
+    """Return the image with other pixels replaced by the local mean of good ones, and that mean."""
     weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), _WIDTH), 1e-6)
     mean: Floats = ndimage.gaussian_filter(np.where(good, y, 0), _WIDTH) / weight
     return np.where(good, y, mean), mean
@@ -170,8 +183,7 @@ def _fill(y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats]:
 def _residual(y: Floats, step: float) -> Floats:
     """Return second differences along y and x over 6 (Immerkaer 1996), z (y - 2) (x - 2).
 
-    Values on a grid are spread over the sixth of a step that each residual stands for, else their median
-    would be one of a few numbers.
+    Residuals of quantised data are multiples of a sixth of a step: uniform jitter makes their median continuous.
     """
     along = y[:, :, 2:] - 2 * y[:, :, 1:-1] + y[:, :, :-2]
     residual = (along[:, 2:] - 2 * along[:, 1:-1] + along[:, :-2]) / 6
@@ -179,13 +191,13 @@ def _residual(y: Floats, step: float) -> Floats:
 
 
 def _step(y: Floats) -> float:
-    """Return the smallest difference between values: their step on a grid, next to nothing where there is none."""
+    """Return the smallest difference between values: the step of quantised data, otherwise close to 0."""
     values = np.unique(y)
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 
 
 def _whole_windows(good: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of which the whole 3 x 3 window is good, z (y - 2) (x - 2)."""
+    """Return the mask of pixels whose whole 3 x 3 window is good, z (y - 2) (x - 2)."""
     height, width = good.shape[1] - 2, good.shape[2] - 2
     whole = np.ones((good.shape[0], height, width), dtype=bool)
     for dy in range(3):

@@ -1,4 +1,4 @@
-"""Find the levels at which the sensor clips, and areas that were filled in and never measured."""
+"""Find the limits at which the sensor clips, and areas filled with a constant."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 _SPIKE = 4.0
-"""A limit is where the sensor clips when it is this many times as frequent as the levels next to it."""
+"""Least frequency of a limit, relative to the levels next to it."""
 
 _CLIPPED_SHARE = 1e-4
-"""Below this share of pixels at a limit, clipping biases nothing that could be seen."""
+"""Least share of pixels at a limit: with fewer the bias of clipping is negligible."""
 
 _CLIPPED_PIXELS = 20
-"""Fewer may share a value by chance."""
+"""Fewest pixels at a limit: fewer may have equal values by chance."""
 
 _LEAST_LEVELS = 3
-"""Levels within one standard deviation: the counts of few photons have one or two."""
+"""Fewest levels within one standard deviation of a limit: counts of few photons have one or two."""
 
 _NEARER_HALF = 0.2
-"""Share of those levels that is in the nearer half. Of normal noise 3 s inside the limit it is 0.21, nearer more."""
+"""Least share of the pixels within one standard deviation that is in the nearer half: 0.21 for a level 3 s inside."""
 
 _FILL_SIDE, _FILL_MARGIN = 9, 4
-"""Pixels. Of 81 pixels all are clipped with a probability of 1e-6 where 84 % are (a level 1 s below the limit)."""
+"""Pixels. All of 81 pixels are clipped with a probability of 1e-6 where 84 % are (a level 1 s below the limit)."""
 
 
 def without_fill(samples: Sequence[Measurement]) -> list[Measurement]:
-    """Take areas of the lowest value as not observed: masks and padding filled with a constant, not clipped noise.
+    """Mark areas filled with the lowest value as not observed: masks and padding, as opposed to clipped noise.
 
-    An area is a square of 9 x 9 pixels (in the plane y x) that all have the lowest value, with what has that
-    value near by. It has no noise to tell anything by, and would pass for a background that clips.
+    An area is a square of 9 x 9 pixels (in the plane y x) of the lowest value, with the pixels of that value within 4
+    pixels of it. It has no noise, and would be taken for a background that clips.
     """
     seen = [s.y[s.observed].min() for s in samples if s.observed.any()]
     lowest = min(seen, default=0.0)
@@ -50,19 +50,19 @@ def without_fill(samples: Sequence[Measurement]) -> list[Measurement]:
 
 
 def sensor_limits(samples: Sequence[Measurement], noise: CensoredSensor) -> tuple[float | None, float | None]:
-    """Return the levels at which the sensor clips, None where it does not.
+    """Return the lower and upper limit at which the sensor clips, None where it does not.
 
-    A limit of the data is a limit of the sensor when many pixels sit exactly on it, far more than on
-    the levels within one standard deviation of the noise there, and when that noise is wider than the sensor's
-    steps (counts of few photons, which pile up at zero by themselves, are no clipping).
+    An extreme of the data is a limit of the sensor if many more pixels have exactly this value than the levels within
+    one standard deviation of the noise, and if the noise there is wider than the steps of the data: counts of few
+    photons accumulate at zero without clipping.
 
     Parameters
     ----------
     samples
-        Measurements, areas of fill taken out.
+        Parts of the channel without filled areas, any units.
     noise
-        In their units, fitted as if both ends of the data were limits: else noise that clipping narrows in the
-        dark passes for photon noise, which has no width there.
+        Noise in the units of the samples, fitted with both extremes as limits: otherwise noise narrowed by clipping in
+        the dark is taken for photon noise, which vanishes there.
     """
     seen = [s.y[s.observed] for s in samples]
     values = np.sort(np.concatenate(seen).astype(np.float64)) if seen else np.zeros(0)
@@ -75,11 +75,12 @@ def sensor_limits(samples: Sequence[Measurement], noise: CensoredSensor) -> tupl
 
 
 def _is_spike(ascending: NDArray[np.float64], s: float) -> bool:
+    """Return whether the first of the sorted values is a limit; ``s``: standard deviation of the noise there."""
     limit = ascending[0]
     at, half, whole = (int(n) for n in np.searchsorted(ascending, limit + s * np.array([0, 0.5, 1]), side="right"))
     levels = np.unique(ascending[at:whole]).size
     if at < max(_CLIPPED_SHARE * ascending.size, _CLIPPED_PIXELS) or levels < _LEAST_LEVELS:
         return False
-    # beyond a gap there is something else than the rest of the noise
+    # values beyond a gap do not belong to the noise around the limit
     continues = half - at > _NEARER_HALF * (whole - at)
     return continues and at > _SPIKE * (whole - at) / levels

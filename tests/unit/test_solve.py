@@ -1,4 +1,4 @@
-"""From a measurement to a solution: better than the linear one, repeatable, and never worse when training fails."""
+"""Solving a tile: better than the linear solution, reproducible, and with fallbacks where training fails."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ QUICK = {
 
 @pytest.fixture(autouse=True)
 def validations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validate more often than each 50 steps: these trainings are short."""
+    """Validate more often than every 50 steps, since these trainings are short."""
     monkeypatch.setattr(training, "VALIDATE_EVERY", 8)
 
 
@@ -70,7 +70,7 @@ def gaussian_psf(axes: int = 2, sigma: float = 1.3) -> Psf:
 def scene(
     shape: tuple[int, ...], psf: Psf | None, sigma: float = 0.05, seed: int = 0
 ) -> tuple[Measurement, np.ndarray]:
-    """Dark and bright regions with sharp edges, raw units; returns what was measured, and the truth."""
+    """Return the measurement and the ground truth of regions with sharp edges, raw units."""
     rng = np.random.default_rng(seed)
     x = (ndimage.gaussian_filter(rng.standard_normal(shape), (min(3, shape[0] - 1), 3, 3)) > 0).astype(np.float64)
     y = x if psf is None else ndimage.convolve(x, psf.values.astype(np.float64), mode="reflect")
@@ -112,7 +112,7 @@ def test_the_network_beats_the_linear_solution_which_beats_the_input(monkeypatch
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_a_solution_has_the_domain_s_shape_and_a_full_account(axes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_solution_has_the_shape_of_the_domain_and_all_fields(axes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shift_invariant, "_symmetries", lambda _: [])  # what is returned is what validation saw
     config = config_for(
         tiling={"dimensions": axes},
@@ -128,7 +128,7 @@ def test_a_solution_has_the_domain_s_shape_and_a_full_account(axes: int, monkeyp
     assert found.heldout_before == found.heldout_wiener  # the residual form starts there
 
 
-def test_the_same_seed_gives_the_same_bytes_whatever_happened_before() -> None:
+def test_the_same_seed_gives_the_same_bytes() -> None:
     config = config_for()
     first = solved(config, seed=3)
     state = torch.get_rng_state()
@@ -142,7 +142,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_happened_before() -> None:
     assert first.estimate.tobytes() != other.estimate.tobytes()
 
 
-def test_one_denoises_without_a_psf() -> None:
+def test_denoising_without_a_psf() -> None:
     config = config_for(network={"width": 8, "levels": 3}, training={"steps": 150, "batch": 4})
     measurement, truth = scene((1, 96, 96), None, sigma=0.2)
     found = solve(build_problem(None, calibrate([measurement], None, config), config, "cpu"), measurement, 0)
@@ -188,14 +188,12 @@ def test_too_few_pixels_give_the_linear_solution() -> None:
 
 
 def at_rate(config: RunConfig, rate: float) -> RunConfig:
-    """Return a configuration with a learning rate that loading would refuse as beyond reason: it has to end in NaN."""
+    """Return a configuration with a learning rate out of bounds, which ends in NaN."""
     return config.model_copy(update={"training": config.training.model_copy(update={"learning_rate": rate})})
 
 
 @pytest.mark.parametrize("rate", [1e30, 30.0])
-def test_a_training_that_diverges_or_does_not_help_leaves_the_linear_solution(
-    rate: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_training_falls_back_to_the_linear_solution(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "AVERAGING", 0.0)
     found = solved(at_rate(config_for(training={"attempts": 3}), rate))
     psf = gaussian_psf()
@@ -242,7 +240,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 CONSTANTS: list[tuple[str, float]] = [
-    ("masking.HOLDOUT", 0.1),
+    ("masking.HELDOUT_SHARE", 0.1),
     ("network.training.AVERAGING", 0.5),
     ("network.training.VALIDATE_EVERY", 3),
     ("network.loss.KNEE", 2.0),
@@ -252,7 +250,7 @@ CONSTANTS: list[tuple[str, float]] = [
 
 @pytest.fixture(scope="module")
 def trainings() -> dict[str, tuple[Any, ...]]:
-    """What training makes of every set of options, by its text: its course, and the best parameters."""
+    """Return trace and parameters of a training per set of options."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "VALIDATE_EVERY", 8)
         made = {str((section, options)): _course(config_for(**{section: options})) for section, options in OPTIONS}
@@ -283,7 +281,7 @@ def test_every_option_and_constant_changes_the_training(option: tuple[str, Any],
     assert all(trainings[name] != other for key, other in trainings.items() if key != name)
 
 
-def test_the_end_is_averaged_over_the_symmetries_of_the_psf(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_is_averaged_over_the_symmetries_of_the_psf(monkeypatch: pytest.MonkeyPatch) -> None:
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     estimates = {}
     for symmetric in (True, False):
@@ -309,8 +307,8 @@ def test_the_end_is_averaged_over_the_symmetries_of_the_psf(monkeypatch: pytest.
             compose(chosen[::-1], apply(inverse, compose(chosen, make_tile_tensors(problem, measurement, 1).channels)))
             for chosen in (list(c) for n in range(len(flips) + 1) for c in itertools.combinations(flips, n))
         ]
-        judged = heldout_loss(problem, make_tile_tensors(problem, measurement, 1), torch.stack(heldout).mean(0))
-        assert found.heldout_after == pytest.approx(judged, rel=1e-5)  # of what is returned
+        loss = heldout_loss(problem, make_tile_tensors(problem, measurement, 1), torch.stack(heldout).mean(0))
+        assert found.heldout_after == pytest.approx(loss, rel=1e-5)  # of the returned estimate
         # float32 through two filters and a network, on values up to SCALE
         np.testing.assert_allclose(found.estimate[0], expected, rtol=0, atol=1e-4 * SCALE)
     assert not np.array_equal(estimates[True], estimates[False])
@@ -339,7 +337,7 @@ def test_unobserved_pixels_carry_no_loss() -> None:
     assert trace[1:] != solve(build_problem(psf, calibration, config, "cpu"), measurement, 1).trace[1:]
 
 
-def test_models_survive_the_disk_and_start_other_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_models_start_other_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shift_invariant, "_symmetries", lambda _: [])  # the loss of a start is that of f alone
     config = config_for()
     first = solved(config)
@@ -371,7 +369,7 @@ def shared_setup(**sections: Any) -> tuple[list[Measurement], Psf, ChannelCalibr
     return measurements, psf, calibrate(measurements, psf, config), config
 
 
-def test_a_shared_network_is_trained_once_and_applied_as_it_is() -> None:
+def test_a_shared_network_is_trained_once_and_applied_unchanged() -> None:
     measurements, psf, calibration, config = shared_setup(training={"scope": "shared"})
     model = train_shared(build_problem(psf, calibration, config, "cpu"), measurements, 0)
     assert model.document["calibration"] == calibration.to_json()
@@ -410,7 +408,7 @@ def test_fine_tuning_starts_from_the_shared_network_and_takes_its_own_steps() ->
         solve(build_problem(psf, calibration, config, "cpu"), measurements[0], 0)
 
 
-def test_shared_training_says_why_it_failed() -> None:
+def test_shared_training_reports_the_reason_of_its_failure() -> None:
     measurements, psf, calibration, config = shared_setup(training={})
     config = at_rate(config, 1e30)
     with pytest.raises(TrainingError, match="2 times"):
@@ -425,7 +423,7 @@ def test_a_patch_smaller_than_the_psf_is_refused() -> None:
         solved(config_for(training={"patch": 8}))
 
 
-def test_the_latest_state_that_cannot_be_told_from_the_best_is_kept() -> None:
+def test_the_latest_state_without_a_significant_difference_is_kept() -> None:
     errors = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
     wobble = torch.tensor([0.4, -0.4, 0.4, -0.4], dtype=torch.float64)
     state = {"w": torch.zeros(1)}
@@ -462,7 +460,7 @@ def test_the_cost_of_a_step_is_its_height_where_flat_and_grows_ever_less_at_edge
     assert costs[0.2][2] < costs[2.0][2]
 
 
-def test_a_mask_serves_until_the_tile_was_seen_once() -> None:
+def test_a_mask_is_used_until_the_tile_was_drawn_once() -> None:
     config = config_for(training={"patch": 24, "batch": 2})
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     problem = build_problem(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
@@ -488,7 +486,7 @@ def test_several_tiles_take_turns() -> None:
     assert all(set(order[i : i + 25]) == set(range(5)) for i in range(0, 100, 25))
 
 
-def test_the_dark_level_that_is_configured_is_the_lower_bound() -> None:
+def test_the_configured_dark_level_is_the_lower_bound() -> None:
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     measurement = Measurement(np.maximum(measurement.y, 1), measurement.observed)
     bounds = []
@@ -499,8 +497,8 @@ def test_the_dark_level_that_is_configured_is_the_lower_bound() -> None:
     assert bounds == pytest.approx([0.0, 20.0], abs=1e-3)
 
 
-def test_a_network_that_predicts_worse_than_its_rival_gives_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few steps on a scene of flat regions, which total variation was made for; the note says why."""
+def test_a_network_that_predicts_worse_than_the_baseline_is_replaced_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few steps on a scene of flat regions, which favours total variation; the note has the reason."""
     monkeypatch.setattr(training, "VALIDATE_EVERY", 1)
     short = {"steps": 2}
     ours = solved(config_for(training={**short, "select": "network"}))
@@ -515,8 +513,8 @@ def test_a_network_that_predicts_worse_than_its_rival_gives_way_to_it(monkeypatc
     assert best.steps == ours.steps
 
 
-def test_a_network_that_predicts_better_is_kept_as_it_is() -> None:
-    """The baseline is given a hopeless weight."""
+def test_a_network_that_predicts_better_than_the_baseline_is_kept() -> None:
+    """The baseline has an unsuitable weight."""
     hopeless = {"classical": {"weight": 1e3}}
     ours = solved(config_for(training={"select": "network"}))
     kept = solved(config_for(training={"select": "best"}, **hopeless))

@@ -1,4 +1,4 @@
-"""Masks, and what is put in place of hidden pixels."""
+"""Masks, streams of random numbers, and replacement of hidden pixels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def test_density_sets_the_share_of_masks() -> None:
         assert abs(float(mask.float().mean()) - density) < 0.01  # five standard errors of 40000 draws
 
 
-def test_holdout_sets_the_share_of_v(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heldout_share_sets_the_share_of_v(monkeypatch: pytest.MonkeyPatch) -> None:
     for share in (0.02, 0.2):
-        monkeypatch.setattr(masking, "HOLDOUT", share)
+        monkeypatch.setattr(masking, "HELDOUT_SHARE", share)
         mask = draw_heldout((200, 200), generator(0))
         assert abs(float(mask.float().mean()) - share) < 0.01
 
@@ -48,7 +48,7 @@ def test_neighbours_fill_large_holes() -> None:
     torch.testing.assert_close(hide(image, hidden, MaskingConfig(), generator(0)), image)
 
 
-def test_random_and_zeros_fill_with_what_they_say() -> None:
+def test_random_and_zeros_replace_hidden_pixels() -> None:
     image, hidden = torch.full((50, 50), 7.0), torch.ones(50, 50, dtype=torch.bool)
     assert not hide(image, hidden, MaskingConfig(replacement="zeros"), generator(0)).any()
     random = hide(image, hidden, MaskingConfig(replacement="random"), generator(0))

@@ -1,4 +1,4 @@
-"""A training that is watched is the same training, and what the watcher is shown is what would be returned."""
+"""The callback of validations does not change a training, and receives the estimates."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from test_inversion_solve import config_for, gaussian_psf, scene
+from test_solve import config_for, gaussian_psf, scene
 
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.network.solver import solve_by_network
 from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
 
 
-def test_watching_changes_nothing_and_shows_the_estimates() -> None:
+def test_the_callback_changes_nothing_and_receives_the_estimates() -> None:
     psf, config = gaussian_psf(), config_for()
     measurement, _ = scene((1, 72, 64), psf)
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
@@ -23,7 +23,7 @@ def test_watching_changes_nothing_and_shows_the_estimates() -> None:
     def watch(step: int, estimate: Callable[[], NDArray[np.float32]]) -> None:
         seen[step] = estimate()
 
-    watched, alone = solve_by_network(problem, tile, 1, watch=watch), solve_by_network(problem, tile, 1)
+    watched, alone = solve_by_network(problem, tile, 1, on_validation=watch), solve_by_network(problem, tile, 1)
     assert watched.method == "network"
     assert list(seen) == [step for step, _, _ in watched.trace]
     np.testing.assert_array_equal(watched.estimate, alone.estimate)

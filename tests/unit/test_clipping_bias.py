@@ -1,4 +1,4 @@
-"""The bias of a clipping sensor is undone by what the sensor's mean report says, and by the image alone."""
+"""The bias of clipping is corrected by the sensor's expected report, from one image alone."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_a_constant_mean_report_becomes_its_level(low: float, high: float, alpha
 
 
 def test_a_mean_that_no_level_has_counts_as_the_nearest() -> None:
-    unbias = ClippingBias(CensoredSensor(0.0, 0.1, 0.0, 1.0), 2)
-    assert float(unbias(torch.zeros(20, 20)).mean()) == pytest.approx(0.0, abs=1e-6)
-    assert float(unbias(torch.ones(20, 20)).mean()) == pytest.approx(1.0, abs=1e-6)
+    clipping_bias = ClippingBias(CensoredSensor(0.0, 0.1, 0.0, 1.0), 2)
+    assert float(clipping_bias(torch.zeros(20, 20)).mean()) == pytest.approx(0.0, abs=1e-6)
+    assert float(clipping_bias(torch.ones(20, 20)).mean()) == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("axes", [2, 3])

@@ -1,4 +1,4 @@
-"""The published recipe, kept to the letter."""
+"""The published recipe agrees with its publication in every constant."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_it_learns() -> None:
         measurement,
         0,
         masked=True,
-        watch=watch,
+        on_validation=watch,
     )
     assert seen == list(range(1, 61))
     assert found.trace[-1][2] < 0.5 * found.trace[0][2]

@@ -1,4 +1,4 @@
-"""The linear solution: finite, of unit gain, the same in tiles as on the whole, with a weight that fits."""
+"""The linear inverse: finite kernel, unit gain, equal in tiles and on the whole, and the choice of its weight."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, likeliest_weight, marginal_likelihood_of
+from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_likelihood_of, maximum_likelihood_weight
 from ssi_pipeline.inversion.linear.wiener import LinearFilter, filter_radius, reflect_pad, wiener_kernel
 
 
@@ -64,7 +64,7 @@ def test_without_blur_the_filter_smooths_in_a_small_radius() -> None:
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_the_likeliest_weight_grows_with_the_noise_and_is_near_the_best(axes: int) -> None:
+def test_the_maximum_likelihood_weight_grows_with_the_noise_and_is_near_the_best(axes: int) -> None:
     rng = np.random.default_rng(0)
     shape = (96, 96) if axes == 2 else (24, 40, 40)
     x = ndimage.gaussian_filter(rng.random(shape) < 0.02, 1.5, output=np.float64)
@@ -73,7 +73,7 @@ def test_the_likeliest_weight_grows_with_the_noise_and_is_near_the_best(axes: in
     weights = []
     for sigma in (0.01, 0.1):
         y = ndimage.convolve(x, psf.astype(np.float64), mode="reflect") + sigma * rng.standard_normal(shape)
-        weight = likeliest_weight(marginal_likelihood_of(y, psf))
+        weight = maximum_likelihood_weight(marginal_likelihood_of(y, psf))
         weights.append(weight)
 
         def error(w: float, y: np.ndarray = y) -> float:
@@ -84,6 +84,6 @@ def test_the_likeliest_weight_grows_with_the_noise_and_is_near_the_best(axes: in
     assert weights[0] < weights[1]
 
 
-def test_too_small_a_sample_says_nothing() -> None:
+def test_a_sample_that_is_too_small_has_no_likelihood() -> None:
     assert not marginal_likelihood_of(np.ones((3, 3)), gaussian(1.5, 2)).any()
-    assert likeliest_weight(np.zeros(len(WEIGHTS))) == 1.0
+    assert maximum_likelihood_weight(np.zeros(len(WEIGHTS))) == 1.0

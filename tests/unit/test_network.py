@@ -1,4 +1,4 @@
-"""Networks: how far they see, what they commute with, how they start."""
+"""Networks: receptive field, equivariance to shifts, and initialisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""g is a true, valid convolution, then the mean of a clipping sensor."""
+"""g is a true, valid convolution, followed by the mean of a clipping sensor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_kernel_of_one_pixel_only_scales() -> None:
     ("kernel", "image"), [((5, 3), (17, 20)), ((3, 5, 7), (9, 12, 19)), ((1, 5, 5), (4, 11, 13)), ((1, 1), (6, 7))]
 )
 def test_the_adjoint_is_the_transpose_of_the_convolution(kernel: tuple[int, ...], image: tuple[int, ...]) -> None:
-    """<g x, y> = <x, g* y> for any x and y, and g* y is the full correlation that scipy makes."""
+    """<g x, y> = <x, g* y> for any x and y, and g* y is scipy's full correlation."""
     rng = np.random.default_rng(0)
     psf = rng.random(kernel).astype(np.float32)
     psf[(0,) * len(kernel)] = 5.0  # nothing symmetric about it

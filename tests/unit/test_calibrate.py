@@ -1,4 +1,4 @@
-"""What is learnt of a channel from its samples."""
+"""Calibration of a channel from samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def config_for(**sections: Any) -> RunConfig:
 
 
 def blurred(shape: tuple[int, ...] = (1, 200, 200), seed: int = 0) -> np.ndarray:
-    """Blobs from 0 to 1 with a third of dark background."""
+    """Return blobs from 0 to 1 with a third of dark background."""
     rng = np.random.default_rng(seed)
     x = ndimage.gaussian_filter(rng.standard_normal(shape), (0, 5, 5))
     return np.clip(0.3 + 0.35 * x / x.std(), 0, 1)

@@ -1,4 +1,4 @@
-"""The sensor is estimated from the data, is not invented where there is none, and the configuration overrides it."""
+"""Estimation of the sensor: noise, limits and impulses, without false limits, and overrides by the configuration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def config_for(**sections: Any) -> RunConfig:
 
 
 def scene(side: int = 256, seed: int = 0) -> np.ndarray:
-    """Blobs from 0 to 1 with a third of dark background, y x."""
+    """Return blobs from 0 to 1 with a third of dark background, y x."""
     x = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((side, side)), 6)
     return np.clip(0.3 + 0.35 * x / x.std(), 0, 1)
 
@@ -85,7 +85,7 @@ def test_noise_and_limits_are_found(alpha: float, sigma: float, limits: tuple[fl
         assert found.sigma == pytest.approx(math.sqrt(alpha * found.dark + sigma**2), rel=0.15)
 
 
-def test_a_background_that_is_clipped_tells_its_noise() -> None:
+def test_a_clipped_background_has_its_noise_estimated() -> None:
     x = 1000 * np.clip(scene() - 0.6, 0, 1)  # nine tenths are background, half of whose pixels are clipped
     y = np.clip(x + 50 * np.random.default_rng(1).standard_normal(x.shape), 0, None)
     found = estimated(y, scale=400.0)
@@ -151,7 +151,7 @@ def masked_counts() -> np.ndarray:
 
 
 def flat_fielded() -> np.ndarray:
-    """Few counts, each pixel with a gain of its own: zeros pile up, and nothing else is on a grid."""
+    """Return few counts with a different gain per pixel: zeros accumulate, and other values are not quantised."""
     rng = np.random.default_rng(0)
     return rng.poisson(1.5 * scene()) * rng.uniform(0.9, 1.1, (256, 256))
 
@@ -162,7 +162,7 @@ def flat_fielded() -> np.ndarray:
 def test_no_limit_is_invented(make: Any) -> None:
     y = make()
     found = estimated(y, scale=float(y.max()))
-    # the noise-free scene is cut at 0 and 1 by construction, but without noise nothing can be told from that
+    # the noise-free scene is cut at 0 and 1 by construction, but without noise this is no evidence
     assert (found.low, found.high) == (None, None)
 
 
@@ -256,7 +256,7 @@ def test_a_linear_sensor_is_the_identity_but_its_noise_is_known(clipped: Measure
     assert found.noise_sigma == pytest.approx(0.1, rel=0.1)
 
 
-def test_noise_is_told_at_the_offset_wherever_the_dark_level_is() -> None:
+def test_noise_is_reported_at_the_offset_for_any_dark_level() -> None:
     base = {"offset": 100.0, "scale": 50.0, "noise_sigma": 3.0, "noise_alpha": 2.0}
     rest = {"impulse_share": 0.0, "wiener_weight": 1.0, "minimum": 0.0}
     for dark in (90.0, 100.0, 101.0):
