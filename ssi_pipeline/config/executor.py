@@ -19,9 +19,7 @@ def _gpu_name(value: Any) -> Any:
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not _GPU_NAME.fullmatch(text):
         found = repr(text[:40]) if text else f"a {type(value).__name__}"  # cut: the value may be huge
-        raise ValueError(
-            f"expected a GPU index, or a name GPU-... or MIG-... from `nvidia-smi -L`, found {found}"
-        )
+        raise ValueError(f"expected a GPU index, or a name GPU-... or MIG-... from `nvidia-smi -L`, found {found}")
     return text
 
 
@@ -76,9 +74,7 @@ class ExecutorConfig(Section):
         if self.device == "cpu":
             raise ValueError("gpus and workers_per_gpu request GPUs, but device is cpu: expected device: auto or cuda")
         if self.kind != "dask" or self.address is not None:
-            raise ValueError(
-                f"gpus and workers_per_gpu apply to local workers only (kind: dask): {self._instead}"
-            )
+            raise ValueError(f"gpus and workers_per_gpu apply to local workers only (kind: dask): {self._instead}")
         if isinstance(self.gpus, tuple) and len(set(self.gpus)) < len(self.gpus):
             raise ValueError(
                 f"gpus has a duplicate ({', '.join(self.gpus)}); for several processes per GPU use workers_per_gpu"

@@ -148,12 +148,10 @@ def _refuse_contradictions(config: RunConfig) -> None:
             "trained on its own: expected solver: ssi with scope per_tile or fine_tune, or retrain: false"
         )
     if config.training.retrain and not config.quality.extended:
-        raise ValueError(
-            "training.retrain needs quality.extended: true, whose scores select the better result"
-        )
+        raise ValueError("training.retrain needs quality.extended: true, whose scores select the better result")
     weighs = config.method.tunes and not config.method.counts
     if weighs and not config.method.likelihood and config.classical.weight == "likelihood":
         raise ValueError(
             f"classical.weight: likelihood is available for solver: wiener only, but solver is {config.solver}: "
-            "expected auto (lowest held-out loss) or a number"
+            "expected auto (lowest masked loss) or a number"
         )

@@ -149,7 +149,7 @@ class PublishedConfig(Section):
 
 
 class ClassicalConfig(Section):
-    """Regularisation weight or number of iterations of solvers without training; 'auto': lowest held-out loss.
+    """Regularisation weight or number of iterations of solvers without training; 'auto': lowest masked loss.
 
     ``weight: likelihood``: the weight of maximum marginal likelihood (``wiener`` only).
     """

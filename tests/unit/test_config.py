@@ -108,7 +108,10 @@ def test_every_mistake_is_reported_at_once() -> None:
             "psf.kind: missing; expected 'file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'",
         ),
         ({"psf__kind": "gausian"}, "psf.kind: unknown value 'gausian'; did you mean 'gaussian'?"),
-        ({"psf__kind": 7}, "psf.kind: unknown value '7'; expected one of file, gaussian, widefield, gibson_lanni, identity"),
+        (
+            {"psf__kind": 7},
+            "psf.kind: unknown value '7'; expected one of file, gaussian, widefield, gibson_lanni, identity",
+        ),
         (
             {"training__select": "bets"},
             "training.select: expected 'best' or 'network', found 'bets'; did you mean 'best'?",
@@ -125,8 +128,7 @@ def test_every_mistake_is_reported_at_once() -> None:
         ({"tiling__core": {"z": -1}}, "tiling.core.z: expected an integer above 0, found -1"),
         (
             {"tiling__core": "big"},
-            "tiling.core: expected an integer above 0 or "
-            "a mapping from z, y or x to an integer above 0, found 'big'",
+            "tiling.core: expected an integer above 0 or a mapping from z, y or x to an integer above 0, found 'big'",
         ),
         (
             {"input__roi": {"z": [1]}},
@@ -179,7 +181,7 @@ def test_the_three_sections_without_defaults_are_demanded(section: str) -> None:
         (
             {"solver": "tv", "classical__weight": "likelihood"},
             "classical.weight: likelihood is available for solver: wiener only, but solver is tv: "
-            "expected auto (lowest held-out loss) or a number",
+            "expected auto (lowest masked loss) or a number",
         ),
         ({"sensor__low": 5, "sensor__high": 3}, "sensor: low is 5 and high is 3: expected low < high"),
         ({"psf__fwhm_um": {"y": 1}}, "psf: expected exactly one of fwhm_um and fwhm_px"),

@@ -176,7 +176,7 @@ def test_any_text_is_yaml_or_refused(text: str) -> None:
         ("a: &a [*a]", "line 1: a value contains itself"),
         ("executor: {memory_gib: 1.0e+308}", "executor.memory_gib: 1e+308 is too large: expected at most 1e+06"),
         ("tiling: {core: 10000000}", "tiling.core: 10000000 is too large: expected at most 1048576"),
-        ("training: {learning_rate: 1.0e-300}", "training.learning_rate: 1e-300 is too close to 0: expected at least 1e-18"),
+        ("training: {learning_rate: 1.0e-300}", "learning_rate: 1e-300 is too close to 0: expected at least 1e-18"),
         ("output: {chunk: {y: 0}}", "output.chunk.y: expected an integer above 0, found 0"),
         ("seed: !!timestamp 2001-01-01", "is not supported: quote the value to make it text"),
         ("seed: !!python/object/apply:os.system [ls]", "is not supported: quote the value to make it text"),
