@@ -219,7 +219,7 @@ def _went_on_or_stopped(case: Case, call: Call) -> None:
     status = case.ended(call, ExitStatus.COMPLETE, ExitStatus.STOPPED)
     if status == ExitStatus.STOPPED:
         said = call.text()
-        case.expect("stopped: " in said and "does not answer" in said, f"no reason is given: {said[-800:]}")
+        case.expect("stopped: " in said and "does not respond" in said, f"no reason is given: {said[-800:]}")
         _mount_again(case)
         case.resume(case.first)
     case.judge(case.first)

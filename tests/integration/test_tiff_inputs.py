@@ -98,18 +98,18 @@ def test_the_planes_that_are_there_are_counted(tmp_path):
     with tifffile.TiffFile(tmp_path / "a.tif") as tif:
         start, plane = tif.pages[0].dataoffsets[0], STACK[0].nbytes
     (tmp_path / "b.tif").write_bytes(content[: start + 6 * plane + 100])
-    refused(tmp_path / "b.tif", "9 planes are promised, 6 are there", "copy the file again")
+    refused(tmp_path / "b.tif", "expected 9 planes, found 6", "copy the file again")
     ome(tmp_path / "c.ome.tif")
     content = (tmp_path / "c.ome.tif").read_bytes().replace(b'SizeZ="9"', b'SizeZ="8"')
     (tmp_path / "c.ome.tif").write_bytes(content.replace(b'SizeT="1"', b'SizeT="2"'))
-    refused(tmp_path / "c.ome.tif", "16 planes are promised, 9 are there", axes="tzyx")
+    refused(tmp_path / "c.ome.tif", "expected 16 planes, found 9", axes="tzyx")
 
 
 @pytest.mark.parametrize(
     ("description", "says"),
     [
-        ("ImageJ=1.53\nimages=30\nslices=9\n", "30 planes are promised, 9 are there"),
-        ("ImageJ=1.53\nimages=9\nslices=30\n", "30 planes are promised, 9 are there"),
+        ("ImageJ=1.53\nimages=30\nslices=9\n", "expected 30 planes, found 9"),
+        ("ImageJ=1.53\nimages=9\nslices=30\n", "expected 30 planes, found 9"),
         ("ImageJ=1.53\nimages=-9\nchannels=x\nslices=3\n", "ImageJ series metadata invalid"),
     ],
 )
@@ -358,13 +358,13 @@ def test_planes_of_another_size_or_depth_are_refused(tmp_path):
             part = plane[:20] if i == 6 else plane
             description = None if i else good.ome_metadata
             tif.write(part, contiguous=False, metadata=None, description=description, **GREY)
-    refused(tmp_path / "a.ome.tif", "page 6 is of another size")
+    refused(tmp_path / "a.ome.tif", "page 6 differs from the first in size")
 
 
 def test_a_companion_that_is_none_is_refused(tmp_path):
     for content, says in [
         (b"", "an empty file"),
-        (image_xml("m", 3).encode()[:-50], "cut short"),
+        (image_xml("m", 3).encode()[:-50], "truncated"),
         (image_xml("m", 3).replace("<Pixels", "<Pixels<").encode(), "OME-XML cannot be read"),
         (HEAD.format("m").encode() + b"</OME>", "names no TIFF files"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
@@ -519,9 +519,9 @@ FOREIGN = [
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (b"\x89HDF\r\n\x1a\n", "HDF5"),
     (bytes(5000), "filled with zeros"),
-    (b"II\x2a", "no readable TIFF"),
-    (b"II\x2b\0\x04\0\0\0" + bytes(100), "no readable TIFF"),
-    (b"no tiff at all, but text", "no readable TIFF"),
+    (b"II\x2a", "not a readable TIFF"),
+    (b"II\x2b\0\x04\0\0\0" + bytes(100), "not a readable TIFF"),
+    (b"no tiff at all, but text", "not a readable TIFF"),
 ]
 
 
@@ -540,7 +540,7 @@ def test_what_is_no_tiff_is_named_as_image_and_as_psf(tmp_path, content, says):
 
 def test_a_pipe_is_no_hang(tmp_path):
     os.mkfifo(tmp_path / "a.tif")
-    refused(tmp_path / "a.tif", "no regular file")
+    refused(tmp_path / "a.tif", "is not a regular file")
 
 
 # --- PSF files ------------------------------------------------------------------------------------
@@ -577,7 +577,7 @@ def test_an_npy_whose_header_and_size_differ_is_refused(tmp_path):
     np.save(path, STACK)
     content = path.read_bytes()
     for changed, says in [
-        (content[: len(content) // 2], "cut short"),
+        (content[: len(content) // 2], "truncated"),
         (content + bytes(8), "damaged"),
         (content.replace(b"(9, 40, 48)", b"(3, 40, 48)"), "damaged"),
         (content.replace(b"(9, 40, 48)", b"(9, 4e9,48)"), "cannot be read"),
