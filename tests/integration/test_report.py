@@ -109,7 +109,7 @@ def read_page(path: Path) -> Page:
     assert len(set(page.identifiers)) == len(page.identifiers)
     targets = {r[1:] for r in page.references if r.startswith("#")}
     assert targets <= set(page.identifiers)
-    assert "could not be made" not in text
+    assert "could not be created" not in text
     return page
 
 

@@ -133,7 +133,7 @@ def test_pixels_behind_the_end_of_the_file_are_refused(tmp_path):
     path = pages(tmp_path / "a.tif")
     with tifffile.TiffFile(path, mode="r+b") as tif:
         tif.pages[4].tags["StripOffsets"].overwrite(path.stat().st_size - 10)
-    refused(path, "8 whole plane", "page 4", axes="zyx")
+    refused(path, "8 complete plane", "page 4", axes="zyx")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_second_image_is_said_with_a_command_that_takes_it(tmp_path, monkeypat
         tif.write(STACK, metadata={"axes": "ZYX"}, **GREY)
         tif.write(STACK[:4] + 1, metadata={"axes": "ZYX"}, **GREY)
     source = opened(path)
-    said(source, "first image of a.ome.tif is read (9 x 40 x 48 zyx", "left out: series 1 (4 x 40 x 48 zyx")
+    said(source, "first image of a.ome.tif is read (9 x 40 x 48 zyx", "skipped: series 1 (4 x 40 x 48 zyx")
     np.testing.assert_array_equal(read_all(source), STACK)
     command = source.notes[0].split('python -c "')[1].rstrip('"')
     monkeypatch.chdir(tmp_path)
@@ -228,7 +228,7 @@ def test_pages_beyond_the_metadata_of_ome_are_said(tmp_path, axis):
     path.write_bytes(path.read_bytes().replace(f'Size{axis}="9"'.encode(), f'Size{axis}="5"'.encode()))
     source = opened(path)
     assert max(source.volume.shape[:3]) == 5
-    said(source, "9 pages, of which 4", "left out")
+    said(source, "9 pages, of which 4", "are skipped")
 
 
 def test_pages_beyond_the_metadata_of_imagej_are_said(tmp_path):
@@ -243,13 +243,13 @@ def test_pages_beyond_the_metadata_of_imagej_are_said(tmp_path):
 
 def test_sparse_tiles_and_inverted_grey_are_said(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK[0], photometric="miniswhite")
-    said(opened(tmp_path / "a.tif"), "0 as white")
+    said(opened(tmp_path / "a.tif"), "0 is white")
     tiles = iter([np.ones((16, 16), np.uint8), None, None, np.ones((16, 16), np.uint8)])
     tifffile.imwrite(
         tmp_path / "b.tif", tiles, shape=(32, 32), dtype=np.uint8, tile=(16, 16), compression="zlib", **GREY
     )
     source = opened(tmp_path / "b.tif")
-    said(source, "2 of 4 strips or tiles", "absent")
+    said(source, "2 of 4 strips or tiles", "missing")
     assert read_all(source).sum() == 512
 
 
@@ -352,7 +352,7 @@ def test_planes_of_another_size_or_depth_are_refused(tmp_path):
     for other in (STACK[3, :30], STACK[3].astype(np.uint8), STACK[3].astype(np.int16)):
         tifffile.imwrite(tmp_path / "z3.ome.tif", other, description=member_xml(3, "z0.ome.tif"), metadata=None, **GREY)
         clear_sources()
-        refused(master, "plane 3 (z3.ome.tif)", "no plane of this image")
+        refused(master, "plane 3 (z3.ome.tif)", "not a plane of this image")
     with tifffile.TiffFile(ome(tmp_path / "good.ome.tif")) as good, tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
         for i, plane in enumerate(STACK):
             part = plane[:20] if i == 6 else plane
@@ -577,7 +577,7 @@ def test_an_npy_whose_header_and_size_differ_is_refused(tmp_path):
     np.save(path, STACK)
     content = path.read_bytes()
     for changed, says in [
-        (content[: len(content) // 2], "truncated"),
+        (content[: len(content) // 2], "cut short"),
         (content + bytes(8), "damaged"),
         (content.replace(b"(9, 40, 48)", b"(3, 40, 48)"), "damaged"),
         (content.replace(b"(9, 40, 48)", b"(9, 4e9,48)"), "cannot be read"),
@@ -597,7 +597,7 @@ def test_a_pyramid_in_pages_with_a_label_beside_it(tmp_path):
         tif.write(image[:20, :30], metadata=None, **GREY)
     source = opened(path, level=1)
     np.testing.assert_array_equal(read_all(source)[0], image[::2, ::2])
-    said(source, "left out: series 1 (20 x 30 yx")
+    said(source, "skipped: series 1 (20 x 30 yx")
 
 
 def test_files_of_other_formats_are_named(tmp_path):

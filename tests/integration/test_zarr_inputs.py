@@ -238,7 +238,7 @@ def test_no_chunk_at_the_stated_names_is_refused_with_the_cure(tmp_path):
     np.testing.assert_array_equal(whole(opened(path, axes="zyx")), STACK)
     flat = array(tmp_path / "b.zarr", STACK, 2)
     edit(flat / ".zarray", dimension_separator="/")
-    refused(flat, "0/0/0", "names like 0.0.0", '"dimension_separator": "."', axes="zyx")
+    refused(flat, "0/0/0", "named like 0.0.0", '"dimension_separator": "."', axes="zyx")
 
 
 @pytest.mark.parametrize(
@@ -250,13 +250,13 @@ def test_other_chunk_key_encodings_are_read_and_a_wrong_one_is_named(tmp_path, n
     np.testing.assert_array_equal(whole(source), STACK)
     assert source.notes == ()
     edit(path / "zarr.json", chunk_key_encoding={"name": "default", "configuration": {"separator": "/"}})
-    refused(path, "c/0/0/0", f"names like {key}", f'"{name}" with separator', axes="zyx")
+    refused(path, "c/0/0/0", f"named like {key}", f'"{name}" with separator', axes="zyx")
 
 
 def test_an_array_without_any_chunk_is_refused(tmp_path):
     path = array(tmp_path / "a.zarr", STACK)
     shutil.rmtree(path / "c")
-    refused(path, "no chunk is where", "holds no chunk at all", "fill value 0", axes="zyx")
+    refused(path, "no chunk file has a name", "contains no chunk", "fill value 0", axes="zyx")
     (path / "data-00.bin").write_bytes(b"x")
     refused(path, "named like data-00.bin", "chunk_key_encoding", axes="zyx")
     (path / "data-00.bin").unlink()
@@ -286,7 +286,7 @@ def test_absent_chunks_are_counted_and_said(tmp_path):
     (flat / "0").mkdir()
     (flat / "0" / "0").mkdir()
     (flat / "0" / "0" / "0").write_bytes(b"x")
-    assert "named like 0/0/0 too" in opened(flat, axes="zyx").notes[0]
+    assert "also chunks named like 0/0/0" in opened(flat, axes="zyx").notes[0]
 
 
 def test_absent_chunks_are_said_by_plan_run_and_report(tmp_path, capsys):
@@ -399,8 +399,8 @@ def grid(*shape: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"shape": [2**62, 40, 48]}, "more voxels than any disk holds"),
-        ({"shape": [2**70, 2**70, 48]}, "more voxels than any disk holds"),
+        ({"shape": [2**62, 40, 48]}, "more voxels than any disk has"),
+        ({"shape": [2**70, 2**70, 48]}, "more voxels than any disk has"),
         ({"shape": [9, -40, 48]}, "shape [9, -40, 48]"),
         ({"shape": [9, 0, 48]}, "the image is empty"),
         ({"shape": [9, 40.5, 48]}, "expected non-negative integers"),
@@ -412,7 +412,7 @@ def grid(*shape: Any) -> dict[str, Any]:
         ({"node_type": "banana"}, "node_type 'banana'"),
         ({"node_type": "group"}, "describes an array"),
         ({"zarr_format": 4}, "zarr_format 4"),
-        ({"attributes": [1]}, "no JSON object"),
+        ({"attributes": [1]}, "not a JSON object"),
         ({"storage_transformers": [{"name": "x"}]}, "storage transformers"),
         ({"codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "x"}]}, "Unknown codec"),
         ({"chunk_key_encoding": {"name": "suffix"}}, "Unknown chunk key encoding"),
@@ -567,7 +567,7 @@ def test_a_second_multiscale_image_is_said_and_can_be_had(tmp_path):
 
 def test_hints_name_what_is_there(tmp_path):
     zarr.create_group(tmp_path / "g.zarr")
-    refused(tmp_path / "g.zarr", "holds no image")
+    refused(tmp_path / "g.zarr", "contains no image")
     image(tmp_path / "g.zarr" / "sub", STACK, 3)
     refused(tmp_path / "g.zarr", f"e.g. {tmp_path / 'g.zarr' / 'sub'}")
     refused(tmp_path / "g.zarr" / "zarr.json", f"give its folder, {tmp_path / 'g.zarr'}")

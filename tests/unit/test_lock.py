@@ -166,7 +166,7 @@ with lock.run_lock(path) as lease, Ledger(path.with_name("ledger.jsonl"), lease.
     said: list[str] = []
     with run_lock(path, say=said.append) as lease:
         assert len(said) == 1
-        assert "it is stopped: watching" in said[0]
+        assert "it is stopped: waiting" in said[0]
         os.kill(client.process.pid, signal.SIGCONT)
         for _ in range(2):
             text = client.line()
