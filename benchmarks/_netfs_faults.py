@@ -219,7 +219,7 @@ def _went_on_or_stopped(case: Case, call: Call) -> None:
     status = case.ended(call, ExitStatus.COMPLETE, ExitStatus.STOPPED)
     if status == ExitStatus.STOPPED:
         said = call.text()
-        case.expect("stopped: " in said and "does not answer" in said, f"no reason is given: {said[-800:]}")
+        case.expect("stopped: " in said and "does not respond" in said, f"no reason is given: {said[-800:]}")
         _mount_again(case)
         case.resume(case.first)
     case.judge(case.first)
@@ -290,9 +290,7 @@ def worker_without_mount(case: Case) -> None:
         case.ends.append(f"{time.monotonic() - lost:.0f} s after the loss")
         said = call.text()
         case.expect("netfs-c fails" in said, f"the host is not named: {said[-1500:]}")
-        case.expect(
-            "not to be seen from here" in said or "another file system" in said, f"its mount is not named: {said}"
-        )
+        case.expect("not accessible" in said or "another file system" in said, f"its mount is not named: {said}")
     case.bench.system.mount(case.second)
     case.judge(case.first)
 

@@ -1,7 +1,7 @@
-"""The errors that this package raises on purpose.
+"""Exceptions of this package.
 
-Every one is also a builtin, so that code which knows nothing of this package can catch it.
-A message says what was expected, what was found, and what to do. ``exit_status`` is what ``ssi`` ends with.
+Each also derives from a builtin exception, so that callers can catch it without importing this package.
+A message states what was expected, what was found and what to do. ``exit_status``: exit status of ``ssi``.
 """
 
 from __future__ import annotations
@@ -10,82 +10,82 @@ from ssi_pipeline.exit_status import ExitStatus
 
 
 class SsiError(Exception):
-    """Root of every error raised on purpose; its text is meant for the user."""
+    """Base class of all exceptions of this package; the message is meant for the user."""
 
     exit_status: ExitStatus = ExitStatus.REFUSED
 
 
 class ConfigError(SsiError, ValueError):
-    """The run configuration cannot be used."""
+    """The run configuration is invalid."""
 
 
 class InputError(SsiError, ValueError):
-    """The measurement (image, PSF) is missing, unreadable, or not what the configuration says."""
+    """The input image or PSF is missing, unreadable, or does not match the configuration."""
 
 
 class GeometryError(SsiError, ValueError):
-    """No tiling satisfies what was asked for."""
+    """No tiling satisfies the configuration."""
 
 
 class OutputError(SsiError, OSError):
-    """The output cannot be written, or is not ours to write."""
+    """The output cannot be written, or was not written by ssi."""
 
 
 class RunChangedError(SsiError, ValueError):
-    """The configuration, PSF or input differs from the run that the output belongs to."""
+    """Configuration, PSF or input differ from those of the run that the output belongs to."""
 
 
 class LockedError(SsiError, BlockingIOError):
-    """Another process is running on this output.
+    """Another process is working on this output.
 
-    Nothing is wrong with what was asked for: the same command goes on when the other one has ended.
+    The request itself is valid: the same command works after the other process has ended.
     """
 
     exit_status = ExitStatus.STOPPED
 
 
 class LockLostError(SsiError, RuntimeError):
-    """This process was away for so long that another one has taken its lock over."""
+    """This process did not renew its lock in time, and another process took it over."""
 
     exit_status = ExitStatus.STOPPED
 
 
 class CorruptDataError(SsiError, OSError):
-    """Stored data cannot be read back as it was written."""
+    """Stored data cannot be read back."""
 
 
 class DamagedStateError(CorruptDataError):
-    """A small file of the run is damaged; the next start makes it again."""
+    """A small file of the run is damaged; the next start writes it again."""
 
 
 class MissingStateError(CorruptDataError):
-    """A small file of the run is not to be seen from here: it is gone, or this machine lost its mount."""
+    """A small file of the run is missing: it was deleted, or this machine lost its mount."""
 
 
 class TrainingError(SsiError, RuntimeError):
-    """A training diverged, collapsed, or ended worse than the linear solution."""
+    """A training diverged, collapsed, or gave a worse result than the linear estimate."""
 
 
 class ChannelError(SsiError, RuntimeError):
-    """A channel cannot be prepared, so none of its tiles can be solved."""
+    """The calibration or training of a channel failed, so none of its tiles can be solved."""
 
     exit_status = ExitStatus.FAILED
 
 
 class ExecutorError(SsiError, RuntimeError):
-    """The workers could not be started, or were all lost."""
+    """Workers could not be started, or all of them were lost."""
 
     exit_status = ExitStatus.STOPPED
 
 
 class MissingPackageError(ExecutorError):
-    """A package that the executor needs is not installed."""
+    """A package required by the executor is not installed."""
 
     exit_status = ExitStatus.REFUSED
 
 
 class StoppedError(SsiError, RuntimeError):
-    """A run that had begun cannot go on; what is done stays recorded. ``cause``: why."""
+    """A run stopped early; finished tasks stay recorded. ``cause``: the reason."""
 
     exit_status = ExitStatus.STOPPED
 
@@ -96,4 +96,4 @@ class StoppedError(SsiError, RuntimeError):
 
 
 class UnfitError(ExecutorError):
-    """This worker cannot compute on what the run is computed on."""
+    """This worker lacks the device or precision that the run uses."""

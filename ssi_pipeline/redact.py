@@ -1,7 +1,7 @@
-"""Take credentials out of text before it is shown or kept: logs outlive tokens by less than one would like.
+"""Mask credentials in text before it is printed or stored.
 
-It goes by what secrets look like (addresses with a password or a query, names like ``token``, known kinds of
-keys), so it is a net under the rule that no secret is handed to it, and no proof. Masking too much is no harm.
+Detection is by pattern (URLs with a password or a query, names like ``token``, known key formats): a safety net in
+addition to not passing secrets on, without a guarantee. Masking too much does no harm.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?)(?:-----END|\Z)",
-        # a path as pathlib writes it has one slash where the address had two
+        # pathlib turns the two slashes of a URL into one
         r"[a-z][a-z0-9+.-]{1,20}:/{1,2}(?P<secret>[^\s/\"'?#]*)@",
         r"(?<![\w.:/-])[\w.+-]{1,60}:(?P<secret>[^\s/@\"']{3,})@[\w.\[-]",
         r"[a-z][a-z0-9+.-]{1,20}:/{1,2}[^\s\"'?#]*\?(?P<secret>[^\s\"'#<>]+)",
-        # to know such an address is to be allowed to post to it
+        # webhooks: the URL itself is the credential
         r"https?:/{1,2}[^\s/\"']*(?:hook|slack|discord|telegram)[^\s/\"']*/(?P<secret>[^\s\"'<>]+)",
         r"https?:/{1,2}[^\s/\"']+/(?P<secret>[^\s\"'<>]*(?:hook|/services/|/bot\d)[^\s\"'<>]*)",
-        # a long part of a path in which letters and digits mix is nobody's word
+        # a long path component of letters and digits is likely a token
         r"https?:/{1,2}[^\s/\"']+/(?:[^\s/\"'<>]+/)*?(?P<secret>(?=[\w-]*\d)(?=[\w-]*[a-z])[\w-]{20,})",
         r"authorization\\?[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|token|digest)\s+(?P<secret>[^\s\"']+)",
         r"\bbearer\s+(?P<secret>[\w.~+/=-]{6,})",
@@ -40,11 +40,11 @@ _PATTERNS = tuple(
 )
 
 _SHORTEST = 6
-"""A shorter value that was found in one text is no ground to mask it as a word in another."""
+"""Shorter values are not masked elsewhere: they may be ordinary words."""
 
 
 def redact(text: str, known: Iterable[str] = ()) -> str:
-    """Return the text with what looks like a credential, and every text in ``known``, as ``***``."""
+    """Return the text with likely credentials and all values of ``known`` replaced by ``***``."""
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, MASK)
     for pattern in _PATTERNS:
@@ -53,13 +53,13 @@ def redact(text: str, known: Iterable[str] = ()) -> str:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Return the values that ``redact`` masks, to have them masked where nothing shows what they are."""
+    """Return the values that ``redact`` masks, so that they can be masked without their context too."""
     found = (_span(match) for pattern in _PATTERNS for match in pattern.finditer(text))
     return [text[a:b] for a, b in found if b - a >= _SHORTEST]
 
 
 def redact_all(document: Any) -> Any:
-    """Return a JSON document with every text in it redacted, keys excepted; a name that says secret hides its text."""
+    """Return a JSON document with every value redacted; text under a key that names a secret is masked whole."""
     if isinstance(document, dict):
         return {key: _redact_entry(str(key), value) for key, value in document.items()}
     if isinstance(document, list | tuple):

@@ -1,1 +1,1 @@
-"""The published comparison of methods (Kobayashi et al., arXiv 2006.06156), with one command."""
+"""Benchmark: the comparison of methods of Kobayashi et al. (arXiv 2006.06156) in one command."""

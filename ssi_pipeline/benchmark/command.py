@@ -11,16 +11,16 @@ from ssi_pipeline.benchmark.setup import Options, set_up
 from ssi_pipeline.exit_status import ExitStatus
 
 _WIDTH = 110
-"""Columns that the tables take in a file or a pipe, where rich assumes 80."""
+"""Width of the tables in characters in a file or a pipe, where rich assumes 80."""
 
 
 def benchmark(options: Options) -> int:
-    """Make the rows that are not there, print the paper's two tables, write everything; returns the exit status.
+    """Compute the missing rows, print the paper's two tables, write all outputs; return the exit status.
 
     Raises
     ------
     SsiError
-        Something cannot be used; nothing was done.
+        An option or an input is invalid; nothing was computed.
     """
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
@@ -28,8 +28,8 @@ def benchmark(options: Options) -> int:
     checked = set_up(options)
     names = ", ".join(method.name for method in checked.methods)
     console.print(f"{len(checked.jobs)} rows: {len(checked.images)} images, methods {names}")
-    with display(checked, Console(highlight=False, soft_wrap=True, stderr=True)) as tell:
-        made = make_rows(checked, tell)
+    with display(checked, Console(highlight=False, soft_wrap=True, stderr=True)) as report:
+        made = make_rows(checked, report)
     rows = [made[index] for index in range(len(checked.jobs))]
     written = write_outputs(checked, rows)
     for sheet in sheets(checked, rows)[:2]:

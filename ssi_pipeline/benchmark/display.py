@@ -1,4 +1,4 @@
-"""What a user sees while rows are made: a live bar on a terminal, a line for each row elsewhere."""
+"""Progress of the benchmark: a live bar on a terminal, otherwise a line per row."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 
 from ssi_pipeline.benchmark.rows import Row, RowJob
-from ssi_pipeline.benchmark.runner import Told
+from ssi_pipeline.benchmark.runner import OnProgress
 from ssi_pipeline.benchmark.setup import Benchmark
 from ssi_pipeline.words import duration
 
 
 @contextmanager
-def display(benchmark: Benchmark, console: Console) -> Iterator[Told]:
-    """Yield a function to call with the rows there are and the jobs under way."""
+def display(benchmark: Benchmark, console: Console) -> Iterator[OnProgress]:
+    """Yield a callback for the finished rows and the running jobs."""
     total, known = len(benchmark.jobs), set(benchmark.done)
     if known:
-        console.print(f"resuming: {len(known)} of {total} rows are there")
+        console.print(f"resuming: {len(known)} of {total} rows are done")
     running = TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), running)  # names are cut, numbers are not
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), running)  # only names are truncated
     with Progress(*columns, console=console, disable=not console.is_terminal, expand=True) as bar:
         task: TaskID = bar.add_task("rows", total=total, completed=len(known), text="rows")
 
-        def tell(rows: dict[int, Row], running: list[RowJob]) -> None:
-            """Print the rows that are new and move the bar; ``rows`` are those done, by index."""
+        def report(rows: dict[int, Row], running: list[RowJob]) -> None:
+            """Print new rows and update the bar; ``rows``: finished rows by index."""
             for index in sorted(rows.keys() - known):
                 known.add(index)
                 bar.console.print(_line(rows[index], len(known), total), markup=False, highlight=False)
@@ -36,11 +36,11 @@ def display(benchmark: Benchmark, console: Console) -> Iterator[Told]:
             text = ", ".join(job.stem for job in running) or "done"
             bar.update(task, completed=len(known), text=(f"{duration(left)} left · " if left else "") + text)
 
-        yield tell
+        yield report
 
 
 def seconds_left(benchmark: Benchmark, rows: dict[int, Row]) -> float | None:
-    """Estimate the wall time of what is not there: of its method, or where that is new of all; None while unknown."""
+    """Estimate the remaining wall time from the mean per method, or over all methods; None while unknown."""
     made = [row for row in rows.values() if row.seconds]
     if not made:
         return None

@@ -1,4 +1,4 @@
-"""Figures like the paper's 4 (crops beside spectra) and 5 (what Richardson-Lucy trades)."""
+"""Figures as in the paper: 4 (crops and spectra) and 5 (trade-off of Richardson-Lucy)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _CLASSICAL = ("richardson_lucy", "wiener", "wiener_likelihood", "tv_cg", "tv")
 _COLUMNS = ("blurry", "input", "lr5", "classical", "ssi_published", "ssi")
 _LARGEST_CROP = 160
 _DECADES = 5.0
-"""Of the spectra that are shown below the truth's greatest value."""
+"""Displayed range of the spectra, in decades below the maximum of the ground truth."""
 
 
 def save_figures(benchmark: Benchmark, rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Write a figure for each image, and one of the trade-off; returns their paths."""
+    """Write a figure per image and one of the trade-off; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for path in benchmark.images:
@@ -39,8 +39,8 @@ def save_figures(benchmark: Benchmark, rows: Sequence[Row], folder: Path) -> lis
 
 
 def crops_figure(name: str, truth: NDArray[np.float32], panels: Sequence[tuple[str, NDArray[np.float32]]]) -> Figure:
-    """Draw the busiest crop of the truth and of each (title, estimate), and below it the spectrum of the whole."""
-    columns = [("truth", truth), *panels]
+    """Draw the busiest crop of the ground truth and of each (title, estimate), and the spectra of the whole images."""
+    columns = [("ground truth", truth), *panels]
     figure = Figure(figsize=(2.3 * len(columns), 5.1), layout="constrained")
     axes = figure.subplots(2, len(columns), squeeze=False)
     window = busiest_crop(truth)
@@ -55,12 +55,12 @@ def crops_figure(name: str, truth: NDArray[np.float32], panels: Sequence[tuple[s
         for axis in (crop, below):
             axis.set(xticks=[], yticks=[])
     axes[0][0].set_ylabel(f"{name}, crop", fontsize=8)
-    axes[1][0].set_ylabel("log spectrum of the whole", fontsize=8)
+    axes[1][0].set_ylabel("log spectrum, whole image", fontsize=8)
     return figure
 
 
 def trade_off_figure(benchmark: Benchmark, rows: Sequence[Row]) -> Figure:
-    """Draw PSNR against spectral mutual information, means over the images: a curve for the iterations, points."""
+    """Draw PSNR against spectral mutual information (means over images): points, and a curve over iterations."""
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")
     axes = figure.subplots()
     curve = mean_curve(rows)
@@ -78,7 +78,7 @@ def trade_off_figure(benchmark: Benchmark, rows: Sequence[Row]) -> Figure:
 
 
 def mean_curve(rows: Sequence[Row]) -> NDArray[np.float64]:
-    """Return (n, PSNR, SMI) of the longest Richardson-Lucy of each image, averaged over the images."""
+    """Return (n, PSNR, SMI) of the longest Richardson-Lucy run per image, averaged over images."""
     longest: dict[str, list[tuple[int, float, float]]] = {}
     for row in good(rows):
         if len(row.curve) > len(longest.get(row.image, [])):
@@ -88,7 +88,7 @@ def mean_curve(rows: Sequence[Row]) -> NDArray[np.float64]:
 
 
 def busiest_crop(truth: NDArray[np.float32]) -> tuple[slice, slice]:
-    """Return the window, on a grid of half windows, in which neighbouring pixels differ most."""
+    """Return the window, on a grid of half windows, with the largest differences between neighbouring pixels."""
     side = min(_LARGEST_CROP, *truth.shape)
     energy = np.abs(np.diff(truth, axis=0))[:, :-1] + np.abs(np.diff(truth, axis=1))[:-1]
     step = max(1, side // 2)
@@ -100,7 +100,7 @@ def busiest_crop(truth: NDArray[np.float32]) -> tuple[slice, slice]:
 
 
 def spectrum(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return log10 of the centred Fourier transform's magnitude, under a Hann window: no cross from the borders."""
+    """Return log10 of the centred Fourier transform's magnitude, with a Hann window."""
     window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])
     magnitude = np.abs(np.fft.fftshift(np.fft.fft2((image - image.mean()) * window)))
     return np.asarray(np.log10(magnitude + 1e-12))
@@ -117,7 +117,7 @@ def _points(axes: Axes, benchmark: Benchmark, rows: Sequence[Row]) -> None:
 
 
 def _panels(benchmark: Benchmark, rows: Sequence[Row], image: str) -> list[tuple[str, NDArray[np.float32]]]:
-    """Return (title, estimate) of the methods that are shown, those that are there; of the classical ones the best."""
+    """Return (title, estimate) of the available methods to show; of the classical ones the best."""
     titles = {method.name: method.title for method in benchmark.methods}
     psnrs: dict[str, float] = {}
     for row in good(rows):

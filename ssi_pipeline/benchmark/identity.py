@@ -1,4 +1,4 @@
-"""What the numbers of a row depend on beside the image: a row of anything else must not be taken up."""
+"""Identity of a row's set-up besides the image: rows of another set-up must not be reused."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def solver_identity(config: RunConfig | None, device: str | None = None) -> dict
     Parameters
     ----------
     config
-        None where no solver of the pipeline is run.
+        None if no solver of the pipeline runs.
     device
-        On which it is run; by default what ``executor.device`` is on this machine.
+        Device of the run; by default ``executor.device`` resolved on this machine.
 
     Raises
     ------
     ExecutorError
-        ``executor.device`` is not on this machine.
+        This machine lacks ``executor.device``.
     """
     found: dict[str, Any] = {"algorithm": ALGORITHM, "configuration": None, "device": None, "precision": None}
     if config is None:
@@ -42,7 +42,7 @@ def _precision(config: RunConfig, kind: str) -> str:
 
 
 def _digest(config: RunConfig) -> str:
-    """Digest of every option but places and measures; the seed is part of a row's name, the device is told apart."""
+    """Return the digest of all options except paths and metrics; seed and device are separate parts of the identity."""
     document: dict[str, Any] = config.model_dump(mode="json", exclude={"output", "executor", "quality", "seed"})
     document["input"].pop("path")
     return digest(document)

@@ -1,4 +1,4 @@
-"""The images of the benchmark: from a folder, or those that ship with scikit-image."""
+"""Images of the benchmark: from a folder, or from scikit-image."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from ssi_pipeline.errors import InputError
 _SUFFIXES = (".png", ".tif", ".tiff")
 
 _PACKAGED = ("camera.png", "cell.png", "coins.png", "hubble_deep_field.jpg", "ihc.png", "moon.png")
-"""In scikit-image's wheel: nothing is downloaded."""
+"""Images in scikit-image's wheel: no download."""
 
 
 def find_images(folder: Path | None) -> list[Path]:
-    """Return the image files of a folder in the order of their names; without a folder, scikit-image's own.
+    """Return the image files of a folder sorted by name; without a folder, those of scikit-image.
 
     Raises
     ------
     InputError
-        There is no such folder, no image in it, or two whose names differ in the suffix alone.
+        The folder is missing, has no image, or two whose names differ only in the suffix.
     """
     if folder is None:
         data = Path(str(resources.files("skimage.data")))
         return [data / name for name in _PACKAGED]
     if not folder.is_dir():
-        raise InputError(f"--images {folder} is no folder: expected one that holds {', '.join(_SUFFIXES)} files")
+        raise InputError(f"--images {folder} is not a folder: expected a folder of {', '.join(_SUFFIXES)} files")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
     if not found:
-        raise InputError(f"--images {folder} holds no image: expected {', '.join(_SUFFIXES)} files")
+        raise InputError(f"--images {folder} contains no image: expected {', '.join(_SUFFIXES)} files")
     names = [p.stem for p in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"--images {folder} holds more than one image of the name {', '.join(twice)}")
+        raise InputError(f"--images {folder} contains several images named {', '.join(twice)}")
     return found
 
 
 def read_truth(path: Path, crop: int | None) -> NDArray[np.float32]:
-    """Return a plane (y x), cut to the middle ``crop`` pixels along each axis, then stretched to [0, 1].
+    """Return a plane (y x), cropped to the central ``crop`` pixels along each axis and rescaled to [0, 1].
 
-    Colour becomes luminance, as scikit-image weighs it.
+    Colour is converted to luminance with scikit-image's weights.
 
     Raises
     ------
     InputError
-        The file cannot be read, is no single plane, or shows nothing.
+        The file cannot be read, is not a single plane, or is constant.
     """
     try:
         raw = np.asarray(tifffile.imread(path) if path.suffix.lower().startswith(".tif") else _decoded(path))
-    except Exception as error:  # the libraries behind raise a dozen kinds
+    except Exception as error:  # image libraries raise many types
         raise InputError(f"{path} cannot be read as an image: {error}") from error
     if raw.ndim == 3 and raw.shape[-1] in (3, 4):
         raw = rgb2gray(raw[..., :3])
@@ -64,7 +64,7 @@ def read_truth(path: Path, crop: int | None) -> NDArray[np.float32]:
     inside = tuple(slice(max(0, n - crop) // 2, max(0, n - crop) // 2 + crop) if crop else slice(n) for n in raw.shape)
     image = raw[inside].astype(np.float32)
     if not np.isfinite(image).all():
-        raise InputError(f"{path} has values that are NaN or infinite")
+        raise InputError(f"{path} has NaN or infinite values")
     low, high = image.min(), image.max()
     if low == high:
         raise InputError(f"{path} is constant: there is nothing to restore")
@@ -72,7 +72,7 @@ def read_truth(path: Path, crop: int | None) -> NDArray[np.float32]:
 
 
 def _decoded(path: Path) -> NDArray[np.generic]:
-    # from memory: given a name, imageio leaves the file open when nothing can read it
+    # from memory: imageio leaves a file open if no plugin can read it
     return np.asarray(imread(io.BytesIO(path.read_bytes())))
 
 

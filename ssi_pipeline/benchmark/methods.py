@@ -1,6 +1,6 @@
-"""The rows of the comparison: what each method is, and how it is run on one degraded plane.
+"""Methods of the comparison, and how each runs on one degraded plane.
 
-No method is given the truth. Solvers of the pipeline are run as ``ssi run`` runs them, with their
+No method has access to the ground truth. Solvers of the pipeline run as in ``ssi run``, with their
 defaults, on the plane as a single tile.
 """
 
@@ -30,14 +30,14 @@ from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.physics.psf import Psf
 
 _FIXED = ("schema_version", "input", "output", "psf", "solver", "tiling", "seed")
-"""Sections that the benchmark sets itself."""
+"""Configuration sections that the benchmark sets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
-    """What a method is given: ``counts`` (uint16, 0 ... 1024, y x) and the PSF (y x).
+    """Input of a method: ``counts`` (uint16, 0 ... 1024, y x) and the PSF (y x).
 
-    ``blurred``, without noise, is the reference row alone. ``changes``: options like training.steps=200.
+    ``blurred``: without noise, for the reference row only. ``changes``: options like training.steps=200.
     """
 
     counts: NDArray[np.uint16]
@@ -58,9 +58,9 @@ class Degraded:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """An estimate (y x, in the units of the truth, not clipped), seconds, and what else is worth knowing.
+    """An estimate (y x, in the units of the ground truth, not clipped), seconds, and further facts.
 
-    ``iterates``: estimates on the way there, by the number of iterations.
+    ``iterates``: intermediate estimates by number of iterations.
     """
 
     estimate: NDArray[np.floating]
@@ -74,8 +74,8 @@ class Restored:
 class Method:
     """One row of the table.
 
-    ``restore``: of the degraded plane and a seed. ``solver``: of the pipeline, or None. ``changes``: the options, like
-    training.steps=200, by which the row differs from the solver's defaults; they come after the user's.
+    ``restore``: function of the degraded plane and a seed. ``solver``: of the pipeline, or None. ``changes``: options,
+    like training.steps=200, that differ from the solver's defaults; they override the user's.
     """
 
     name: str
@@ -88,14 +88,14 @@ class Method:
 
 
 def configuration(solver: str, changes: Sequence[str] = (), base: Mapping[str, Any] | None = None) -> RunConfig:
-    """Return the product's defaults for a solver, with changes like ``training.steps=200``.
+    """Return the default configuration of a solver, with changes like ``training.steps=200``.
 
-    ``base``: a document to change instead, for instance that of a workflow.
+    ``base``: another document to change, for instance that of a workflow.
 
     Raises
     ------
     ConfigError
-        A change is no ``key=value``, names no option, or its value is not possible.
+        A change is not ``key=value``, names an unknown option, or has an invalid value.
     """
     empty = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
     document: dict[str, Any] = copy.deepcopy(dict(empty if base is None else base))
@@ -108,19 +108,19 @@ def configuration(solver: str, changes: Sequence[str] = (), base: Mapping[str, A
             inner = section.setdefault(parent, {})
             section = inner if isinstance(inner, dict) else {}
         if not equals or fixed:
-            why = "the benchmark sets this itself; " if fixed else ""
+            why = "the benchmark sets this option; " if fixed else ""
             raise ConfigError(f"--set {change}: {why}expected an option of a solver, for instance training.steps=200")
         try:
             section[leaf] = parse_yaml(value)
         except ConfigError as error:
-            raise ConfigError(f"--set {change}: {value!r} is no value as in a configuration") from error
+            raise ConfigError(f"--set {change}: {value!r} is not a valid YAML value") from error
     return parse_config({**document, "solver": solver}, name="--set")
 
 
 def measurement(counts: NDArray[Any], radius: int | Ints, stride: int) -> tuple[Measurement, tuple[int | slice, ...]]:
-    """Pad an image, (z) y x, by reflection as the pipeline does at its borders; returns it and where the image is.
+    """Pad an image, (z) y x, by reflection as the pipeline does at borders; return it and the image's slices.
 
-    ``radius``: pixels at each side, one number or one for each axis. ``stride``: divides the padded sides.
+    ``radius``: pixels on each side, one number or one per axis. ``stride``: divides the padded sides.
     """
     radii = (radius,) * counts.ndim if isinstance(radius, int) else radius
     pads = [(r, r + -(n + 2 * r) % stride) for n, r in zip(counts.shape, radii, strict=True)]
@@ -132,7 +132,7 @@ def measurement(counts: NDArray[Any], radius: int | Ints, stride: int) -> tuple[
 
 
 def run_solver(solver: str, degraded: Degraded, seed: int) -> Restored:
-    """Calibrate and solve with one of the pipeline's solvers; calibration counts as training."""
+    """Calibrate and solve with a solver of the pipeline; calibration counts as training."""
     from ssi_pipeline.inversion.calibrate import calibrate  # brings torch
     from ssi_pipeline.inversion.solve import solve
     from ssi_pipeline.tasks.device import choose_device
@@ -161,7 +161,7 @@ def _input(degraded: Degraded, seed: int) -> Restored:  # noqa: ARG001
 
 def _fixed_richardson_lucy(iterations: int) -> Callable[[Degraded, int], Restored]:
     def restore(degraded: Degraded, seed: int) -> Restored:  # noqa: ARG001
-        """Return the last iterate, and those before it in ``iterates``."""
+        """Return the last iterate, and the earlier ones in ``iterates``."""
         started = time.perf_counter()
         iterates = dict(enumerate(islice(richardson_lucy(degraded.image, degraded.psf), iterations), start=1))
         return Restored(iterates[iterations], 0.0, time.perf_counter() - started, iterates=iterates)
@@ -177,9 +177,7 @@ def _by_solver(solver: str, changes: tuple[str, ...]) -> Callable[[Degraded, int
 
 def _table() -> dict[str, Method]:
     rows = [
-        Method(
-            "blurry", "blurry, no noise", "the blurred image before noise: what denoising alone could reach", _blurry
-        ),
+        Method("blurry", "blurry, no noise", "the noise-free blurred image: the result of perfect denoising", _blurry),
         Method("input", "blurry & noisy (input)", "the measurement", _input),
     ]
     for n in (5, 10, 20):
@@ -192,30 +190,30 @@ def _table() -> dict[str, Method]:
 
 
 _SOLVERS = (
-    ("richardson_lucy", "Richardson-Lucy, n from the data", "iterations chosen by the masked loss", False),
-    ("wiener", "Wiener, Laplacian prior", "its weight chosen by the masked loss", False),
-    ("wiener_likelihood", "Wiener, Laplacian prior, likeliest weight", "its weight by marginal likelihood", False),
-    ("tv_cg", "conjugate gradient TV", "smoothed total variation, its weight chosen by the masked loss", False),
-    ("tv", "Chambolle-Pock TV (Huber)", "total variation of Huber's kind, its weight chosen by the masked loss", False),
+    ("richardson_lucy", "Richardson-Lucy, n from the data", "iterations selected by the masked loss", False),
+    ("wiener", "Wiener, Laplacian prior", "weight selected by the masked loss", False),
+    ("wiener_likelihood", "Wiener, maximum-likelihood weight", "weight of maximum marginal likelihood", False),
+    ("tv_cg", "conjugate gradient TV", "smoothed total variation, weight selected by the masked loss", False),
+    ("tv", "Chambolle-Pock TV (Huber)", "Huber total variation, weight selected by the masked loss", False),
     ("ssi", "ours", "the pipeline's default", True),
-    ("ssi_published_unmasked", "SSI UNet, no masking", "the published recipe without its masks", True),
+    ("ssi_published_unmasked", "SSI UNet, no masking", "the published recipe without masks (ablation)", True),
     ("ssi_published", "SSI UNet (published recipe)", "the published recipe", True),
 )
-"""Name, title, description, whether chance is involved. The quick ones first: rows are made in this order."""
+"""Name, title, description, whether the method is random; in the order of execution, the fast ones first."""
 
 _VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "wiener_likelihood": ("wiener", ("classical.weight=likelihood",)),
 }
-"""Solver and changes of the rows that are not a solver's defaults; the others have the name of their solver."""
+"""Solver and changes of rows that differ from a solver's defaults; other rows are named after their solver."""
 
 METHODS = _table()
 
 REFERENCES = ("blurry", "input")
-"""Rows that restore nothing."""
+"""Reference rows without restoration."""
 
 
 def choose_methods(names: str | None) -> list[Method]:
-    """Return the methods by their names, separated by commas, in the order of the table; all for None.
+    """Return the methods of a comma-separated list in table order; all for None.
 
     Raises
     ------
@@ -228,8 +226,8 @@ def choose_methods(names: str | None) -> list[Method]:
     for name in asked:
         if name not in METHODS:
             close = difflib.get_close_matches(name, METHODS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(METHODS)}"
+            hint = f"did you mean {close[0]}?" if close else f"expected some of {', '.join(METHODS)}"
             raise ConfigError(f"--methods: {name} is unknown; {hint}")
     if not asked:
-        raise ConfigError(f"--methods is empty; known: {', '.join(METHODS)}")
+        raise ConfigError(f"--methods is empty: expected some of {', '.join(METHODS)}")
     return [method for name, method in METHODS.items() if name in asked]

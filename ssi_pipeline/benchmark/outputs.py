@@ -1,4 +1,4 @@
-"""What is left in the output's folder: rows in one file, tables, figures."""
+"""Outputs of the benchmark: rows, tables and figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FACTS = ("used", "attempts", "steps", "weight", "note")
 
 
 def write_outputs(benchmark: Benchmark, rows: Sequence[Row]) -> list[Path]:
-    """Write rows.json, rows.csv, summary.md and the figures; returns their paths."""
+    """Write rows.json, rows.csv, summary.md and the figures; return their paths."""
     folder = benchmark.options.output
     write_json(folder / "rows.json", [dataclasses.asdict(row) for row in rows])
     write_text(folder / "rows.csv", _csv(rows))
@@ -39,25 +39,25 @@ def sheets(benchmark: Benchmark, rows: Sequence[Row]) -> list[Sheet]:
 
 
 def summary(benchmark: Benchmark, rows: Sequence[Row]) -> str:
-    """Return the tables in markdown, with what they were made from."""
+    """Return the tables in markdown with their set-up."""
     options = benchmark.options
     source = f"the folder {options.images.name}" if options.images else "scikit-image's wheel"
     lines = [
         "# ssi benchmark",
         "",
         f"ssi_pipeline {__version__}. {len(benchmark.images)} images from {source}"
-        + (f", the middle {options.crop} x {options.crop} pixels" if options.crop else "")
+        + (f", central {options.crop} x {options.crop} pixels" if options.crop else "")
         + f". Seeds {', '.join(map(str, benchmark.seeds))}. PSF {'x'.join(map(str, benchmark.psf.shape))}"
         + (f" from {options.psf.name}" if options.psf else ", Gibson-Lanni")
-        + (f". Changed: {', '.join(options.changes)}" if options.changes else "")
+        + (f". Changed options: {', '.join(options.changes)}" if options.changes else "")
         + ".",
         "",
-        "SSIM in range 2 is what the published table holds; range 1 is right for images in [0, 1].",
+        "The published table has SSIM with data range 2; range 1 is correct for images in [0, 1].",
         "",
     ]
     errors = [f"- {row.image}, {row.method}, seed {row.seed}: {row.error}" for row in rows if row.error]
     if errors:
-        lines += ["### Rows that failed", "", *errors, ""]
+        lines += ["### Failed rows", "", *errors, ""]
     return "\n".join(lines) + "\n" + "\n".join(sheet.markdown() for sheet in sheets(benchmark, rows))
 
 

@@ -1,4 +1,4 @@
-"""The degradation of the published benchmark (Kobayashi et al., arXiv 2006.06156, and its code)."""
+"""Degradation protocol of the published benchmark (Kobayashi et al., arXiv 2006.06156, and its code)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MICROSCOPE = GibsonLanniPsf(
 
 
 def benchmark_psf() -> NDArray[np.float64]:
-    """Return the benchmark's PSF (17 x 17, y x, sum 1): a water objective, 3.045 um out of focus, a ring.
+    """Return the benchmark's PSF (17 x 17, y x, sum 1): a water objective, 3.045 um out of focus (ring-shaped).
 
     The published code samples the profile of Gibson and Lanni's model at every half pixel from the axis and
     interpolates linearly, which changes values by up to 3 % of the peak; so does this function.
@@ -42,25 +42,25 @@ def benchmark_psf() -> NDArray[np.float64]:
 
 
 def blur(truth: NDArray[np.floating], psf: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Convolve a plane (y x) with the PSF; outside the plane there is nothing (zeros)."""
+    """Convolve a plane (y x) with the PSF, padded with zeros."""
     return np.asarray(convolve(truth.astype(np.float32), psf.astype(np.float32), mode="same"), np.float32)
 
 
 def degrade(truth: NDArray[np.floating], psf: NDArray[np.floating], seed: int = 0) -> NDArray[np.uint16]:
-    """Blur, add noise, count.
+    """Blur, add noise, and quantise to counts.
 
     Parameters
     ----------
     truth
         Plane (y x) in [0, 1].
     seed
-        Of numpy's legacy generator; the published images use 0.
+        Seed of numpy's legacy generator; the published images use 0.
 
     Returns
     -------
     counts
-        uint16 in 0 ... 1024. Noise has the variance 0.001 b + 0.01 for the blurred value b, one pixel in a
-        hundred is replaced by a uniformly random value, and what leaves the range is clipped.
+        uint16 in 0 ... 1024. Noise has the variance 0.001 b + 0.01 for the blurred value b, 1 % of the
+        pixels are replaced by uniformly random values, and values outside the range are clipped.
     """
     random = np.random.RandomState(seed)
     blurred = blur(truth, psf)

@@ -1,4 +1,4 @@
-"""Richardson-Lucy deconvolution (Richardson 1972, Lucy 1974), the field's yardstick."""
+"""Richardson-Lucy deconvolution (Richardson 1972, Lucy 1974), the baseline of the field."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _SMALL = 1e-12
 
 
 def richardson_lucy(y: NDArray[np.floating], psf: NDArray[np.floating]) -> Iterator[NDArray[np.float64]]:
-    """Yield the estimates after 1, 2, 3, ... iterations, without end.
+    """Yield the estimates after 1, 2, 3, ... iterations, indefinitely.
 
-    Both convolutions of an iteration continue what they are given by reflection, as the published
-    protocol does: padding the measurement once instead changes the spectral metrics in the second digit.
+    Both convolutions of an iteration pad by reflection, as in the published protocol: padding the
+    measurement only once changes the spectral metrics in the second digit.
 
     Parameters
     ----------
     y
-        Measurement, not negative, any number of axes, each longer than the PSF's radius.
+        Measurement, non-negative, any number of axes, each longer than the PSF's radius.
     psf
         Sum 1, odd sizes, same number of axes.
 

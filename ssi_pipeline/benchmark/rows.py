@@ -1,4 +1,4 @@
-"""One row: a method on an image with a seed, made, measured and kept on disk."""
+"""One row: a method on an image with a seed, computed, evaluated and stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRICS = ("psnr", "ssim_range2", "ssim_range1", "mi", "smi")
 
 @dataclass(frozen=True, slots=True)
 class RowJob:
-    """What to make and where: all that travels to a worker. ``setup``: what the row's numbers depend on."""
+    """Job of one row, as sent to a worker. ``setup``: everything that the row's numbers depend on."""
 
     image: str
     path: str
@@ -51,9 +51,9 @@ class RowJob:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Metrics and seconds of one method on one image. ``error``: why there are none, or empty.
+    """Metrics and seconds of one method on one image. ``error``: message of a failed row, or empty.
 
-    ``curve``: (iterations, PSNR, SMI) on the way, for methods that have one.
+    ``curve``: (iterations, PSNR, SMI) of intermediate estimates, for iterative methods.
     """
 
     image: str
@@ -70,7 +70,7 @@ class Row:
 
 
 def measure(truth: NDArray[np.float32], estimate: NDArray[np.floating]) -> dict[str, float]:
-    """Return the metrics of an estimate, clipped to [0, 1] as the protocol does."""
+    """Return the metrics of an estimate, clipped to [0, 1] as in the protocol."""
     x = clipped(estimate)
     return {
         "psnr": psnr(truth, x),
@@ -87,16 +87,16 @@ def clipped(estimate: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def make_row(job: RowJob, truth: NDArray[np.float32], degraded: Degraded) -> Row:
-    """Run a method, measure it, and keep estimate and row, in this order. An exception becomes the row's error."""
+    """Run and evaluate a method; store the estimate, then the row. An exception becomes the row's error."""
     started = time.perf_counter()
     row = Row(job.image, job.method, job.seed, job.setup)
     try:
         found = METHODS[job.method].restore(degraded, job.seed)
         if not np.isfinite(found.estimate).all():
-            raise FloatingPointError("the estimate has values that are NaN or infinite")
+            raise FloatingPointError("the estimate has NaN or infinite values")
         _save_estimate(job.estimate_path, clipped(found.estimate))
         row = _measured(row, truth, found)
-    except Exception as error:  # one row must not take the others with it
+    except Exception as error:  # a failing row must not stop the others
         row = dataclasses.replace(row, error=f"{type(error).__name__}: {error}")
     row = dataclasses.replace(row, seconds=time.perf_counter() - started)
     write_json(job.row_path, dataclasses.asdict(row))
@@ -104,12 +104,12 @@ def make_row(job: RowJob, truth: NDArray[np.float32], degraded: Degraded) -> Row
 
 
 def read_row(job: RowJob) -> Row | None:
-    """Return the row that is there, None where there is none.
+    """Return the stored row, or None.
 
     Raises
     ------
     CorruptDataError
-        The file is no row.
+        The file is not a row.
     """
     try:
         document = json.loads(job.row_path.read_text())
@@ -117,7 +117,7 @@ def read_row(job: RowJob) -> Row | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        raise CorruptDataError(f"{job.row_path} is no row that this program wrote ({error}): remove it") from error
+        raise CorruptDataError(f"{job.row_path} is not a row of ssi benchmark ({error}): remove the file") from error
 
 
 def _measured(row: Row, truth: NDArray[np.float32], found: Restored) -> Row:

@@ -1,4 +1,4 @@
-"""Make the rows that are not there yet, several at once, each in a process of its own with one thread."""
+"""Compute the missing rows in parallel, in single-threaded worker processes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ssi_pipeline.storage.state.made import note
 
 _TICK_SECONDS = 1.0
 
-Told = Callable[[dict[int, Row], list[RowJob]], None]
-"""Called with the rows there are and the jobs under way, at least once a second."""
+OnProgress = Callable[[dict[int, Row], list[RowJob]], None]
+"""Callback for the finished rows and the running jobs, at least once per second."""
 
 
-def make_rows(benchmark: Benchmark, tell: Told) -> dict[int, Row]:
-    """Return every row, by the index of its job; those that failed with their error.
+def make_rows(benchmark: Benchmark, report: OnProgress) -> dict[int, Row]:
+    """Return all rows by job index; failed rows contain their error.
 
     Raises
     ------
     KeyboardInterrupt
-        Ctrl-C or SIGTERM: the rows under way are given up, those that were made are kept.
+        Ctrl-C or SIGTERM: running rows are discarded, finished rows are kept.
     """
     rows = dict(benchmark.done)
     waiting = [index for index in range(len(benchmark.jobs)) if index not in rows]
@@ -39,9 +39,9 @@ def make_rows(benchmark: Benchmark, tell: Told) -> dict[int, Row]:
         Path(benchmark.jobs[0].output, folder).mkdir(parents=True, exist_ok=True)
     with StopRequest() as stop:
         while waiting:
-            # what was under way in a pool that broke is recorded as failed; the others go on in a new one
+            # running rows of a broken pool are recorded as failed; the others continue in a new pool
             with suppress(BrokenProcessPool), _pool(benchmark) as pool:
-                _work(benchmark, pool, waiting, rows, tell, stop)
+                _work(benchmark, pool, waiting, rows, report, stop)
     return rows
 
 
@@ -50,25 +50,25 @@ def _work(
     pool: ProcessPoolExecutor,
     waiting: list[int],
     rows: dict[int, Row],
-    tell: Told,
+    report: OnProgress,
     stop: StopRequest,
 ) -> None:
-    """Keep every worker busy until nothing waits; only what can run at once is handed out."""
+    """Keep every worker busy until no row is pending; submit no more than can run at once."""
     running: dict[Future[Row], int] = {}
     try:
         while waiting or running:
-            with signals_for_the_client_alone():  # a pool starts its processes as it is given work
+            with signals_for_the_client_alone():  # a pool starts its processes on submission
                 while waiting and len(running) < benchmark.options.workers:
                     running[pool.submit(make, benchmark.jobs[waiting[0]])] = waiting[0]
                     del waiting[0]
-            tell(rows, [benchmark.jobs[index] for index in running.values()])
+            report(rows, [benchmark.jobs[index] for index in running.values()])
             finished, _ = wait(running, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)
             if stop.requested:
                 raise KeyboardInterrupt
             for future in finished:
                 rows[running[future]] = future.result()
                 del running[future]
-            tell(rows, [benchmark.jobs[index] for index in running.values()])
+            report(rows, [benchmark.jobs[index] for index in running.values()])
     except BrokenProcessPool:
         for future, index in running.items():
             made = future.done() and future.exception() is None
@@ -82,7 +82,7 @@ def _lost(job: RowJob) -> Row:
 
 @contextmanager
 def _pool(benchmark: Benchmark) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool; when the work ends early, what its processes compute is of no more use."""
+    """Yield a pool; if the work ends early, its processes are terminated."""
     pool = ProcessPoolExecutor(benchmark.options.workers, multiprocessing.get_context("spawn"), begin, (benchmark.psf,))
     before = set(multiprocessing.active_children())
     try:

@@ -1,4 +1,4 @@
-"""From the command's options to the list of rows to make, or to a clear refusal before any work."""
+"""Set-up of the benchmark: validate the options and list the rows, before any computation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ssi_pipeline.storage.state.made import refuse_foreign
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of ``ssi benchmark`` as they were given."""
+    """Options of ``ssi benchmark`` as given."""
 
     output: Path
     images: Path | None = None
@@ -37,12 +37,12 @@ class Options:
 
 
 MADE = ("rows", "estimates", "figures", "rows.json", "rows.csv", "summary.md")
-"""What a benchmark writes to its output."""
+"""Files that a benchmark writes to its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A checked benchmark: ``jobs`` in the order in which they are made, ``done`` those already there by job index."""
+    """A validated benchmark: ``jobs`` in order of execution, ``done``: finished rows by job index."""
 
     options: Options
     images: list[Path]
@@ -54,25 +54,25 @@ class Benchmark:
 
 
 def set_up(options: Options) -> Benchmark:
-    """Check everything that can be checked without solving, and find what is done.
+    """Check everything that can be checked without solving, and find finished rows.
 
     Raises
     ------
     ConfigError, InputError
-        An option, an image or the PSF cannot be used.
+        An option, an image or the PSF is invalid.
     ExecutorError
-        The device that is asked for is not here.
+        This machine lacks the requested device.
     RunChangedError
-        The output holds rows of another set-up.
+        The output contains rows of another set-up.
     OutputError
-        The output holds files of somebody else that would be replaced.
+        The output contains foreign files that would be replaced.
     """
     if options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}: expected 1 or more")
     if options.crop is not None and options.crop < 1:
         raise ConfigError(f"--crop is {options.crop}: expected a number of pixels")
     if options.output.exists() and not options.output.is_dir():
-        raise ConfigError(f"--output {options.output} is a file: expected a folder, or a name that is free")
+        raise ConfigError(f"--output {options.output} is a file: expected a folder or a new name")
     methods, seeds = choose_methods(options.methods), _seeds(options.seeds)
     psf = _psf(options.psf)
     solvers = {m.name: _solver(m, options.changes) for m in methods}
@@ -95,13 +95,13 @@ def set_up(options: Options) -> Benchmark:
         for path in paths
     ]
     done = _done(jobs)
-    if not any(job.row_path.exists() for job in jobs):  # rows, which were read, say whose folder it is
+    if not any(job.row_path.exists() for job in jobs):  # readable rows show that the folder is ours
         refuse_foreign(options.output, MADE)
     return Benchmark(options, paths, methods, seeds, psf, jobs, done)
 
 
 def _done(jobs: Sequence[RowJob]) -> dict[int, Row]:
-    """Return the rows that are there, but for those that failed: they are tried again."""
+    """Return the finished rows, without failed ones, which are retried."""
     done, other = {}, []
     for index, job in enumerate(jobs):
         row = read_row(job)
@@ -114,8 +114,8 @@ def _done(jobs: Sequence[RowJob]) -> dict[int, Row]:
     if other:
         shown = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
         raise RunChangedError(
-            f"{jobs[0].output} holds rows of another set-up: {shown}. In brackets what differs; give another --output, "
-            "or remove what is there"
+            f"{jobs[0].output} has rows of another set-up: {shown} (differences in brackets); "
+            "choose another --output, or remove these rows"
         )
     return done
 
@@ -126,7 +126,7 @@ def _seeds(text: str) -> list[int]:
     except ValueError:
         seeds = [-1]
     if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds is {text!r}: expected different whole numbers, for instance 0,1,2")
+        raise ConfigError(f"--seeds is {text!r}: expected distinct integers of at least 0, for instance 0,1,2")
     return seeds
 
 
@@ -136,15 +136,15 @@ def _psf(path: Path | None) -> NDArray[np.float64]:
     try:
         psf = load_psf(FilePsf(kind="file", path=path, energy=1.0), None, 2)
     except SsiError as error:
-        raise InputError(f"--psf: expected one plane (y x) of odd sizes, nowhere negative. {error}") from error
+        raise InputError(f"--psf: expected one non-negative plane (y x) of odd sizes. {error}") from error
     if psf is None:
-        raise InputError(f"--psf {path} is no PSF")
+        raise InputError(f"--psf {path} contains no PSF")
     values = psf.values[0].astype(np.float64)
     return np.asarray(values / values.sum())
 
 
 def _solver(method: Method, changes: tuple[str, ...]) -> dict[str, Any]:
-    """Return what the rows of a method depend on; a wrong change is refused whatever the method."""
+    """Return the set-up of a method's rows; an invalid change is refused for every method."""
     config = configuration(method.solver or "ssi", (*changes, *method.changes))
     return solver_identity(config if method.solver else None)
 
@@ -152,12 +152,12 @@ def _solver(method: Method, changes: tuple[str, ...]) -> dict[str, Any]:
 def _checked_digest(path: Path, crop: int | None, psf: NDArray[np.float64], methods: Sequence[Method]) -> str:
     truth = read_truth(path, crop)
     if any(n < p for n, p in zip(truth.shape, psf.shape, strict=True)):
-        raise InputError(f"{path} has {truth.shape} pixels (y x), fewer than the PSF, {psf.shape}: leave it out")
+        raise InputError(f"{path} has {truth.shape} pixels (y x), fewer than the PSF, {psf.shape}: exclude this image")
     for method in methods:
         least = SOLVERS[method.solver].least_side if method.solver else 1
         if min(truth.shape) < least:
             raise InputError(
                 f"{path} has {truth.shape} pixels (y x), but {method.name} needs {least}: "
-                "leave the image or the method out"
+                "exclude the image or the method"
             )
     return image_digest(truth)

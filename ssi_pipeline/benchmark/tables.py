@@ -1,4 +1,4 @@
-"""The paper's two tables, and what stands behind their means."""
+"""Tables of the benchmark: the paper's two, and their details."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sheet:
     best: frozenset[tuple[int, int]] = frozenset()
 
     def markdown(self) -> str:
-        """Return it as a table in markdown."""
+        """Return the table in markdown."""
         marked = [
             [f"**{cell}**" if (i, j) in self.best else cell for j, cell in enumerate(line)]
             for i, line in enumerate(self.lines)
@@ -41,10 +41,10 @@ class Sheet:
         return f"### {self.title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
     def rich(self) -> Table:
-        """Return it as a table for the terminal."""
+        """Return the table for the terminal."""
         table = Table(title=self.title)
         for j, heading in enumerate(self.headings):
-            # in a narrow terminal headings and names may break, numbers must not
+            # in a narrow terminal headings and names may wrap, numbers must not
             width = max((len(line[j]) for line in self.lines), default=0) if j else None
             broken = heading.replace(", ", ",\n").replace(" (", "\n(") if j else heading
             table.add_column(broken, justify="right" if j else "left", min_width=width)
@@ -55,10 +55,10 @@ class Sheet:
 
 
 def quality_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
-    """Return means of the metrics over the images (over seeds first).
+    """Return metrics averaged over seeds, then over images.
 
-    The best restoration of each column is bold, among the methods that have all images: means over other images, easier
-    ones perhaps, do not compare.
+    The best restoration of each column is bold, among methods with results for all images: means over different
+    images are not comparable.
     """
     values = [[mean_over_images(rows, m.name, metric) for metric in METRICS] for m in methods]
     images = {row.image for row in rows}
@@ -72,22 +72,22 @@ def quality_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
         for m, line in zip(methods, values, strict=True)
     ]
     headings = ["method", *_HEADINGS.values(), "images"]
-    return Sheet("Quality, mean over the images", headings, lines, frozenset(best))
+    return Sheet("Quality, mean over images", headings, lines, frozenset(best))
 
 
 def time_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
-    """Return mean seconds of training and of inference; choosing a weight from the data counts as training."""
+    """Return mean seconds of training and of inference; selecting a weight from the data counts as training."""
     lines = []
     for m in methods:
         own = [r for r in good(rows) if r.method == m.name]
         if m.name not in REFERENCES:
             training = number(_mean(r.training_seconds for r in own), 1)
             lines.append([m.title, training, number(_mean(r.inference_seconds for r in own), 2)])
-    return Sheet("Seconds, mean over the images", ["method", "training", "inference"], lines)
+    return Sheet("Seconds, mean over images", ["method", "training", "inference"], lines)
 
 
 def image_sheet(methods: Sequence[Method], rows: Sequence[Row], metric: str = "psnr") -> Sheet:
-    """Return one metric for each image, mean over seeds; the best restoration of each image is bold."""
+    """Return one metric per image, averaged over seeds; the best restoration of each image is bold."""
     images = list(dict.fromkeys(row.image for row in rows))
     lines, best = [], set()
     for i, image in enumerate(images):
@@ -105,8 +105,8 @@ def image_sheet(methods: Sequence[Method], rows: Sequence[Row], metric: str = "p
 
 
 def seed_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
-    """Return the spread over seeds of the methods that have chance in them."""
-    headings = ["method, metric", "seeds", "mean", "sd", "least", "greatest", "widest range on one image"]
+    """Return the spread over seeds of the random methods."""
+    headings = ["method, metric", "seeds", "mean", "sd", "min", "max", "largest range on one image"]
     lines = []
     for m in (m for m in methods if m.random):
         own = [r for r in good(rows) if r.method == m.name]
@@ -119,19 +119,19 @@ def seed_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
             ends = (min(means), max(means)) if means else (math.nan, math.nan)
             cells = [number(v, _DIGITS[metric] + 1) for v in (_mean(means), sd, *ends, widest)]
             lines.append([f"{m.title}, {_HEADINGS[metric]}", str(len(seeds)), *cells])
-    return Sheet("Spread over seeds, of the means over the images", headings, lines)
+    return Sheet("Spread over seeds of the means over images", headings, lines)
 
 
 def failure_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
-    """Return what went wrong in training: repeated trainings, solutions that fell back, results below the input."""
+    """Return failures: errors, repeated trainings, fallbacks, results below the input."""
     noisy = {r.image: r.metrics["psnr"] for r in good(rows) if r.method == "input"}
     headings = [
         "method",
         "rows",
         "errors",
-        "trainings repeated",
-        "took another solver's estimate",
-        "below the input's PSNR",
+        "repeated trainings",
+        "fallbacks to another solver",
+        "PSNR below the input",
     ]
     lines = []
     for m in (m for m in methods if m.name not in REFERENCES):
@@ -145,7 +145,7 @@ def failure_sheet(methods: Sequence[Method], rows: Sequence[Row]) -> Sheet:
 
 
 def mean_over_images(rows: Sequence[Row], method: str, metric: str) -> float:
-    """Return the mean over images of the means over seeds; NaN where there is no row."""
+    """Return the mean over images of the means over seeds; NaN without rows."""
     by_image: dict[str, list[float]] = {}
     for row in good(rows):
         if row.method == method:
@@ -154,7 +154,7 @@ def mean_over_images(rows: Sequence[Row], method: str, metric: str) -> float:
 
 
 def good(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows that did not fail."""
+    """Return the rows without error."""
     return [row for row in rows if not row.error]
 
 

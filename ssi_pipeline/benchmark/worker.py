@@ -1,4 +1,4 @@
-"""What a worker process of the benchmark runs. It imports no more than a row needs: processes start often."""
+"""Worker process of the benchmark. Imports are minimal, as processes start often."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ssi_pipeline.benchmark.methods import Degraded
 from ssi_pipeline.benchmark.rows import Row, RowJob, make_row
 
 _psf: list[NDArray[np.float64]] = []
-"""The PSF of this worker process."""
+"""PSF of this worker process."""
 
 
 def begin(psf: NDArray[np.float64]) -> None:
-    """Prepare this process: one thread, the PSF (y x), and an end when the client ends."""
+    """Initialise this process: one thread, the PSF (y x), and termination with the client."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read by torch when a solver first imports it
     threading.Thread(target=_end_with_client, daemon=True).start()
@@ -29,7 +29,7 @@ def begin(psf: NDArray[np.float64]) -> None:
 
 
 def _end_with_client() -> None:
-    """End this process when the client is gone, killed too: a pool's processes would wait for work for ever."""
+    """Terminate this process when the client ends or is killed; otherwise it would wait for work forever."""
     client = multiprocessing.parent_process()
     if client is not None:
         client.join()
@@ -37,10 +37,10 @@ def _end_with_client() -> None:
 
 
 def make(job: RowJob) -> Row:
-    """Make one row; an image that cannot be read any more is the row's error."""
+    """Compute one row; an unreadable image becomes the row's error."""
     try:
         truth, degraded = _degraded(job.path, job.crop)
-    except Exception as error:  # the image went away after the start: its rows fail, the others go on
+    except Exception as error:  # the image was removed after the start: only its rows fail
         return Row(job.image, job.method, job.seed, job.setup, error=f"{type(error).__name__}: {error}")
     return make_row(job, truth, dataclasses.replace(degraded, changes=job.changes))
 

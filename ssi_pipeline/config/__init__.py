@@ -1,4 +1,4 @@
-"""The run configuration: what a user may say, checked before anything else happens."""
+"""Run configuration: models of all options, validated before anything runs."""
 
 from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.fingerprint import differences, digest, flatten

@@ -1,4 +1,4 @@
-"""The section of a run configuration that says where the work is done."""
+"""Configuration section of the executor: where tasks run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ _GPU_NAME = re.compile(r"\d{1,4}|GPU-[0-9A-Za-z-]+|MIG-[0-9A-Za-z/-]+")
 
 
 def _gpu_name(value: Any) -> Any:
-    """Return a GPU's number as text; refuse what CUDA_VISIBLE_DEVICES would not take."""
+    """Return a GPU index or name as text; refuse what CUDA_VISIBLE_DEVICES does not accept."""
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not _GPU_NAME.fullmatch(text):
-        found = repr(text[:40]) if text else f"a {type(value).__name__}"  # never all of it, whatever its size
-        raise ValueError(
-            f"expected the number of a GPU, or its name GPU-... or MIG-... as `nvidia-smi -L` has it, found {found}"
-        )
+        found = repr(text[:40]) if text else f"a {type(value).__name__}"  # cut: the value may be huge
+        raise ValueError(f"expected a GPU index, or a name GPU-... or MIG-... from `nvidia-smi -L`, found {found}")
     return text
 
 
@@ -29,13 +27,13 @@ _Gpu = Annotated[str, BeforeValidator(_gpu_name, json_schema_input_type=int | st
 
 
 class ExecutorConfig(Section):
-    """Where the work is done. Nothing here changes what is computed.
+    """Where tasks run. Nothing here changes the result.
 
-    ``workers``: processes in all. ``gpus``: how many of this machine's GPUs, or which; None: all that are visible.
-    ``workers_per_gpu``: processes that share one.
-    ``profile``: a YAML file with the keys of ``slurm`` that a site's users share.
-    ``tile_limit_s``: longest time of one task before its worker is taken for hung; 'auto' follows the others.
-    ``dashboard``: address of dask's dashboard; None: there is none.
+    ``workers``: total number of processes. ``gpus``: number or list of this machine's GPUs; None: all visible ones.
+    ``workers_per_gpu``: processes per GPU.
+    ``profile``: a YAML file with site defaults for ``slurm``.
+    ``tile_limit_s``: time limit of a task, after which its worker counts as hung; 'auto': from the other tasks' times.
+    ``dashboard``: address of dask's dashboard; None: no dashboard.
     """
 
     kind: Literal["serial", "dask", "slurm"] = "dask"
@@ -53,7 +51,7 @@ class ExecutorConfig(Section):
     slurm: SlurmConfig = SlurmConfig()
 
     def resolved(self, device: Literal["cpu", "cuda"]) -> ExecutorConfig:
-        """Return the section with the device that ``auto`` left open, as the first start has settled it."""
+        """Return the section with ``device: auto`` replaced by the device chosen at the first start."""
         return self.model_copy(update={"device": device})
 
     @model_validator(mode="after")
@@ -62,11 +60,11 @@ class ExecutorConfig(Section):
             return self
         if self.workers is None or self.memory_gib is None:
             raise ValueError(
-                "kind: slurm needs workers (processes in all) and memory_gib (of each): "
-                "the nodes are not known from here"
+                "kind: slurm needs workers (total number of processes) and memory_gib (per process): "
+                "they cannot be derived from this machine"
             )
         if self.address is not None:
-            raise ValueError("kind: slurm starts a scheduler of its own: leave address out, or set kind: dask")
+            raise ValueError("kind: slurm starts its own scheduler: remove address, or set kind: dask")
         return self
 
     @model_validator(mode="after")
@@ -74,25 +72,23 @@ class ExecutorConfig(Section):
         if self.gpus is None and self.workers_per_gpu == 1:
             return self
         if self.device == "cpu":
-            raise ValueError("gpus and workers_per_gpu ask for GPUs, but device is cpu: expected device: auto or cuda")
+            raise ValueError("gpus and workers_per_gpu request GPUs, but device is cpu: expected device: auto or cuda")
         if self.kind != "dask" or self.address is not None:
-            raise ValueError(
-                f"gpus and workers_per_gpu are for the workers of this machine (kind: dask): {self._instead}"
-            )
+            raise ValueError(f"gpus and workers_per_gpu apply to local workers only (kind: dask): {self._instead}")
         if isinstance(self.gpus, tuple) and len(set(self.gpus)) < len(self.gpus):
             raise ValueError(
-                f"gpus names one twice ({', '.join(self.gpus)}): several processes of one: workers_per_gpu"
+                f"gpus has a duplicate ({', '.join(self.gpus)}); for several processes per GPU use workers_per_gpu"
             )
         return self
 
     @property
     def _instead(self) -> str:
-        """What takes the place of ``gpus`` elsewhere."""
+        """Advice for executors without ``gpus``."""
         if self.kind == "slurm":
-            return "with kind: slurm, slurm.gres and slurm.workers_per_job say how many"
+            return "with kind: slurm, use slurm.gres and slurm.workers_per_job"
         if self.kind == "serial":
-            return "kind: serial is one process, on the first GPU of CUDA_VISIBLE_DEVICES"
-        return "with address, whoever starts the workers gives each its GPU"
+            return "kind: serial runs one process on the first GPU of CUDA_VISIBLE_DEVICES"
+        return "with address, the workers are started elsewhere and get their GPUs there"
 
     @model_validator(mode="after")
     def _check_dashboard(self) -> ExecutorConfig:

@@ -1,8 +1,8 @@
-"""Turn what pydantic finds wrong with a configuration into lines that its author understands.
+"""Turn pydantic's validation errors into readable messages.
 
-Pydantic names the members of unions in its locations (``tiling.core.constrained-int``) and reports
-each of them. Here a location is walked along the models again: names of keys are kept, names of
-members are dropped, and every place gets one line that says what is expected and what was found.
+Pydantic puts the members of unions into its locations (``tiling.core.constrained-int``) and reports
+each of them. This module walks each location along the models again, keeps the keys, drops the
+union members, and writes one line per option: what is expected and what was found.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pydantic.fields import FieldInfo
 from ssi_pipeline.config.model import RunConfig
 from ssi_pipeline.redact import redact
 
-_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+_PLAIN = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 _BOUNDS = (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "of at most"))
 
 
 _FEW = 2
-"""Options of one name in several sections that are worth naming all; 'kind' says nothing."""
+"""Most sections to list for an option name that exists in several; for 'kind' a list is no help."""
 
 
 class _Place(NamedTuple):
@@ -35,15 +35,15 @@ class _Place(NamedTuple):
 
 
 def explain(error: ValidationError, one_psf: bool) -> list[str]:
-    """Return one line for each place where the configuration is wrong; ``one_psf``: psf is no list."""
+    """Return one line per invalid option; ``one_psf``: psf is a single section, not a list."""
     by_place: dict[tuple[Any, ...], tuple[_Place, Any]] = {}
     for item in error.errors():
         location = item["loc"]
         if item["type"] == "missing" and isinstance(location[-1], int):
-            location = location[:-1]  # a list that is too short: speak of the list
+            location = location[:-1]  # a list that is too short: report the list
         place = _locate(location)
         by_place.setdefault(place.names, (place, item))
-    # the members of a union that the value was not meant for complain about the whole value
+    # members of a union that do not match report the whole value: keep the most specific error
     kept = [entry for names, entry in by_place.items() if not any(_inside(other, names) for other in by_place)]
     return [_line(place, item, one_psf) for place, item in kept]
 
@@ -64,15 +64,15 @@ def _line(place: _Place, item: Any, one_psf: bool) -> str:
             return f"{where}.kind: missing; expected {_either(map(repr, _kinds(place.annotation)))}"
         case "extra_forbidden":
             return f"{where}: unknown key{_hint_for_key(str(place.names[-1]), _locate(item['loc'][:-1]).annotation)}"
-        case "beyond_reason":
+        case "out_of_range":
             return f"{where}: {item['msg']}"
         case "invalid_key":
             return f"{where}: a key must be text"
         case "missing" if not isinstance(item["loc"][-1], int):
-            return f"{where}: missing; it has no default: expected {_describe(place.annotation)}"
+            return f"{where}: missing (required): expected {_describe(place.annotation)}"
         case "value_error":
             text = str(item["msg"].removeprefix("Value error, "))
-            return f"{where}: {text}" if where else text  # sections that contradict each other have no one place
+            return f"{where}: {text}" if where else text  # a contradiction between sections has no single location
     if place.is_key:
         return f"{where}: unknown axis; expected {_describe(place.annotation)}"
     choices, found = _literals(place.annotation), item["input"]
@@ -88,7 +88,8 @@ def _show(found: Any) -> str:
 
 def _unknown(value: Any, known: list[str]) -> str:
     close = difflib.get_close_matches(str(value), known, n=1)
-    return f"{value!r} is unknown; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
+    hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+    return f"unknown value {value!r}; {hint}"
 
 
 def _hint_for_key(key: str, model: Any) -> str:
@@ -98,7 +99,7 @@ def _hint_for_key(key: str, model: Any) -> str:
     similar = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     few = ["' or '".join(elsewhere)] if 0 < len(elsewhere) <= _FEW else []
     guesses = [*misspelt, *few, *similar]
-    return f"; did you mean '{guesses[0]}'?" if guesses else f"; known here: {', '.join(known)}"
+    return f"; did you mean '{guesses[0]}'?" if guesses else f"; expected one of {', '.join(known)}"
 
 
 def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -109,7 +110,7 @@ def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _locate(location: Iterable[Any]) -> _Place:
-    """Walk a pydantic location along the models: the keys on the way, and what may stand there."""
+    """Walk a pydantic location along the models; return its keys and the annotation there."""
     annotation: Any = RunConfig
     keys: Any = None
     names: list[Any] = []
@@ -119,7 +120,7 @@ def _locate(location: Iterable[Any]) -> _Place:
             return _Place(tuple(names), keys, True)
         annotation = _bare(annotation)
         members = _members(annotation)
-        # a label that pydantic puts there, not a key
+        # a union label of pydantic, not a key
         if len(members) > 1 and (chosen := _member(members, part)) is not None:
             if position == len(parts) - 1 and not _is_model(chosen):
                 break
@@ -132,7 +133,7 @@ def _locate(location: Iterable[Any]) -> _Place:
 
 
 def _bare(annotation: Any) -> Any:
-    """Return the annotation without its metadata, and without None if one other thing remains."""
+    """Return the annotation without metadata, and without None if one other member remains."""
     while typing.get_origin(annotation) is Annotated:
         annotation = typing.get_args(annotation)[0]
     members = _members(annotation)
@@ -146,7 +147,7 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _member(members: list[Any], label: Any) -> Any:
-    """The member of a union that pydantic calls ``label``; only models and mappings have anything inside."""
+    """Return the union member that pydantic calls ``label``; only models and mappings have contents."""
     if all(_is_model(member) for member in members):
         return next((member for member in members if _kind_of(member) == label), None)
     sequences = [member for member in members if typing.get_origin(_bare(member)) is tuple]
@@ -199,7 +200,7 @@ def _either(parts: Iterable[str]) -> str:
 
 
 def _describe(annotation: Any) -> str:
-    """Say in words what may stand at a place."""
+    """Describe the values that an option accepts."""
     bare, arguments = _bare(annotation), typing.get_args(_bare(annotation))
     if len(members := _members(bare)) > 1:
         if all(_is_model(member) for member in members):
@@ -220,7 +221,7 @@ def _describe(annotation: Any) -> str:
 
 
 def _describe_member(member: Any) -> str:
-    """Describe one of several things that may stand at a place; a list has a member of its own."""
+    """Describe one member of a union; a list is a member of its own."""
     bare = _bare(member)
     if typing.get_origin(bare) is tuple and typing.get_args(bare)[-1] is Ellipsis:
         return f"a list of {_describe(typing.get_args(bare)[0])}"
@@ -228,7 +229,7 @@ def _describe_member(member: Any) -> str:
 
 
 def _limits(annotation: Any) -> list[str]:
-    """What the metadata of a number or text demands; the metadata of an optional one sits on its members."""
+    """Return the bounds in an annotation's metadata; those of an optional value are on its members."""
     if typing.get_origin(annotation) is not Annotated:
         members = _members(annotation)
         return _limits(members[0]) if len(members) == 1 and members[0] is not annotation else []

@@ -1,4 +1,4 @@
-"""Digests of plain documents, and what differs between two of them."""
+"""Digests of JSON documents, and the differences between two of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def flatten(document: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any) -> list[str]:
-    """Return a line ``key: old -> new`` for every leaf that differs; of lists of one length, what differs in them."""
+    """Return a line ``key: old -> new`` per different leaf; lists of equal length are compared item by item."""
     before, after = flatten(old), flatten(new)
     lines: list[str] = []
     for key in sorted(before.keys() | after.keys()):

@@ -35,25 +35,26 @@ def load_config(path: Path | str) -> RunConfig:
     Raises
     ------
     ConfigError
-        The file is missing, is no YAML mapping, or does not describe a run.
+        The file is missing, not a YAML mapping, or not a valid configuration.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise ConfigError(f"configuration {path} is {'a folder' if path.is_dir() else 'no regular file'}: give a file")
+        found = "a folder" if path.is_dir() else "not a regular file"
+        raise ConfigError(f"configuration {path} is {found}: expected a YAML file")
     if not path.is_file():
-        raise ConfigError(f"configuration {path} not found; `ssi init {path}` writes one to edit")
+        raise ConfigError(f"configuration {path} not found; `ssi init {path}` writes a template")
     return parse_config(read_yaml(path), base=path.parent, name=str(path)).read_from(path.absolute())
 
 
 def parse_config(document: Any, base: Path = Path(), name: str = "configuration") -> RunConfig:
-    """Check a document (as YAML gives it) and resolve its paths against ``base``.
+    """Validate a parsed YAML document and resolve its paths against ``base``.
 
-    A section with nothing in it (``training:`` and no more) is the section's defaults.
+    An empty section (``training:`` alone) means the section's defaults.
 
     Raises
     ------
     ConfigError
-        The document does not describe a run; one line for each reason.
+        The configuration is invalid; one line per error.
     """
     if not isinstance(document, dict):
         found = "nothing" if document is None else type(document).__name__
@@ -61,17 +62,17 @@ def parse_config(document: Any, base: Path = Path(), name: str = "configuration"
     try:
         refuse_strange_values(document)
     except ConfigError as error:
-        raise ConfigError(f"{name} cannot be used:\n  {error}") from None
+        raise ConfigError(f"{name} is invalid:\n  {error}") from None
     document = _with_profile(_resolve_paths(_without_empty_sections(document, RunConfig), base.resolve()))
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
         lines = [f"  {line}" for line in explain(error, one_psf=not isinstance(document.get("psf"), list))]
-        raise ConfigError("\n".join([f"{name} cannot be used:", *lines])) from None
+        raise ConfigError("\n".join([f"{name} is invalid:", *lines])) from None
 
 
 def _with_profile(document: dict[str, Any]) -> dict[str, Any]:
-    """Take up what the site's profile says of SLURM; what the run says itself counts more."""
+    """Merge the site's SLURM profile; values of the run's own configuration override it."""
     executor = document.get("executor")
     if not isinstance(executor, dict) or not isinstance(executor.get("profile"), str):
         return document
@@ -85,8 +86,8 @@ def _with_profile(document: dict[str, Any]) -> dict[str, Any]:
     unknown = [str(key) for key in site if key not in SlurmConfig.model_fields]
     if unknown:
         raise ConfigError(
-            f"{path} has {', '.join(unknown)}: expected some of {', '.join(SlurmConfig.model_fields)} "
-            "(what is not about SLURM belongs to the run's own configuration)"
+            f"{path} has unknown keys {', '.join(unknown)}: expected some of {', '.join(SlurmConfig.model_fields)} "
+            "(all other options belong in the run's own configuration)"
         )
     own = executor.get("slurm", {})
     merged = {**site, **own} if isinstance(own, dict) else own
@@ -127,25 +128,25 @@ def _resolve_psf(part: Any, base: Path) -> Any:
 
 def _absolute(value: str, base: Path, where: str) -> str:
     if not value.strip():
-        raise ConfigError(f"{where} is empty: expected the name of a file or folder")
-    if _ADDRESS.match(value):  # as a path it would be kept in the state and the output, with what it may hold
+        raise ConfigError(f"{where} is empty: expected the path of a file or folder")
+    if _ADDRESS.match(value):  # stored as a path in state and output it could leak credentials
         raise ConfigError(
-            f"{where} is {redact(value)!r}, an address: expected the name of a file or folder; "
-            "mount the store, or copy it here"
+            f"{where} is {redact(value)!r}, a URL: expected the path of a file or folder; "
+            "mount the store, or copy the data to a local folder"
         )
     try:
         path = (base / Path(value).expanduser()).resolve()
         path.lstat()
-    except RuntimeError as error:  # ~name of a user who does not exist, or links in a circle
+    except RuntimeError as error:  # ~name of an unknown user, or circular links
         raise ConfigError(f"{where} is {value!r}: {error}") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise ConfigError(f"{where} is {value[:40]!r}...: longer than the file system allows") from None
+            raise ConfigError(f"{where} is {value[:40]!r}...: too long for the file system") from None
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{where} is {value!r}, which cannot be a name with {sys.getfilesystemencoding()}, the encoding of this "
-            "locale: set LC_ALL=C.UTF-8"
+            f"{where} is {value!r}, not a valid file name in this locale's encoding, {sys.getfilesystemencoding()}: "
+            "set LC_ALL=C.UTF-8"
         ) from None
-    # the folder's own name may have a newline, which jobs' scripts cannot; bytes that are no text, it may have
+    # a newline in the folder's name would break job scripts; bytes that are not valid text are allowed
     refuse_strange_values({where: os.fsencode(path).decode(errors="replace")})
     return str(path)

@@ -1,4 +1,4 @@
-"""The section of a run configuration that says what to do when a run has ended."""
+"""Configuration section of the command that runs at the end of a run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ssi_pipeline.config.section import PositiveInt, Section, up_to
 
 
 class OnEndConfig(Section):
-    """A shell command that tells somebody, or starts what comes next. Nothing here changes what is computed.
+    """A shell command for the end of a run: a notification or the next workflow step. Nothing here changes the result.
 
-    The command is in no dump of the configuration: it may hold a password, and belongs to its author's file alone.
+    The command is excluded from dumps of the configuration, as it may contain a password.
     """
 
     command: str | None = Field(default=None, exclude=True, repr=False)
@@ -20,7 +20,7 @@ class OnEndConfig(Section):
 
     @field_validator("command")
     @classmethod
-    def _says_something(cls, command: str | None) -> str | None:
+    def _refuse_blank(cls, command: str | None) -> str | None:
         if command is not None and not command.strip():
-            raise ValueError("is empty: expected a shell command, or null for none")
+            raise ValueError("is empty: expected a shell command, or null")
         return command

@@ -1,4 +1,4 @@
-"""The sections that describe a point spread function."""
+"""Configuration sections of the point spread function."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ssi_pipeline.config.section import (
 )
 
 Aperture = Annotated[RawPositive, up_to(4, 1e-3)]
-"""Below any refractive index; objectives have 0.02 to 1.7."""
+"""Numerical aperture, below any refractive index; objectives have 0.02 to 1.7."""
 
 Index = Annotated[RawPositive, up_to(4, 0.1)]
-"""Of refraction; germanium in the infrared has 4."""
+"""Refractive index; germanium in the infrared has 4."""
 
 Wavelength = Annotated[RawPositive, up_to(1000, 1e-6)]
-"""Micrometres, from gamma rays to terahertz."""
+"""Wavelength in micrometres, from gamma rays to terahertz."""
 
 Thickness = Annotated[RawFloat, Field(ge=0), up_to(1e6)]
-"""Micrometres of a layer: up to a metre."""
+"""Thickness of a layer in micrometres: up to a metre."""
 
 
 class PsfSection(Section):
-    """What every kind of PSF shares."""
+    """Options common to all kinds of PSF."""
 
     energy: Annotated[Float, Field(gt=0.5, le=1.0)] = 0.995
 
@@ -50,7 +50,7 @@ class FilePsf(PsfSection):
 
 
 class GaussianPsf(PsfSection):
-    """A Gaussian, by its full width at half maximum along each axis."""
+    """A Gaussian PSF, given by its full width at half maximum along each axis."""
 
     kind: Literal["gaussian"]
     fwhm_um: dict[SpatialAxis, Length] | None = None
@@ -59,12 +59,12 @@ class GaussianPsf(PsfSection):
     @model_validator(mode="after")
     def _check(self) -> GaussianPsf:
         if (self.fwhm_um is None) == (self.fwhm_px is None):
-            raise ValueError("give exactly one of fwhm_um and fwhm_px")
+            raise ValueError("expected exactly one of fwhm_um and fwhm_px")
         return self
 
 
 class WidefieldPsf(PsfSection):
-    """A widefield microscope's PSF, computed from the pupil; ``support_um`` is its extent to each side."""
+    """A widefield PSF, computed from the pupil; ``support_um``: half its size along each axis."""
 
     kind: Literal["widefield"]
     numerical_aperture: Aperture
@@ -84,9 +84,9 @@ class WidefieldPsf(PsfSection):
 
 
 class GibsonLanniPsf(PsfSection):
-    """A widefield PSF with the aberrations of a sample, cover glass or immersion the objective was not made for.
+    """A widefield PSF with spherical aberration from mismatched sample, cover glass or immersion.
 
-    ``design_*``: what the objective was made for, by default what is used. ``depth_um``: of the emitter
+    ``design_*``: design values of the objective, by default the actual values. ``depth_um``: depth of the emitter
     below the cover glass. ``magnification``: of objective and tube lens; null: high.
     """
 
@@ -111,14 +111,14 @@ class GibsonLanniPsf(PsfSection):
         design = self.design_immersion_index or self.immersion_index
         if self.numerical_aperture >= design:
             raise ValueError(
-                f"numerical_aperture is {self.numerical_aperture:g}, the immersion it was made for {design:g}: "
+                f"numerical_aperture is {self.numerical_aperture:g}, its design immersion index {design:g}: "
                 "expected a smaller aperture"
             )
         return self
 
 
 class IdentityPsf(Section):
-    """No blur: pure denoising (Noise2Self)."""
+    """No blur: denoising only (Noise2Self)."""
 
     kind: Literal["identity"]
 

@@ -1,8 +1,8 @@
-"""The JSON schema of a configuration, for editors and for checks before a run: what ``load_config`` accepts.
+"""JSON schema of the configuration that ``load_config`` accepts, for editors and for validation before a run.
 
-It is made from the models, so that it cannot fall behind them. What is added here is what the models do to a value
-before they look at it (one PSF in place of a list, an empty section, a number that YAML took for text), and rules that
-are code. Contradictions between sections are beyond a schema: those only loading finds.
+It is generated from the models, so it cannot become outdated. This module adds the conversions before validation (one
+PSF in place of a list, an empty section, a number that YAML parsed as text) and the rules that are code.
+Contradictions between sections cannot be expressed in a schema: only loading finds them.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from ssi_pipeline.config.model import RunConfig
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
-"""Pydantic leaves its own words where a validator stands before the bound; to a schema they mean nothing."""
+"""JSON schema keywords for pydantic's bounds, which it leaves untranslated behind a validator."""
 
 _WHOLE = r"\d+"
 _DIGITS = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _WORDS = ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "1", "0")
 _TRUTH = f"^(?:{'|'.join(''.join(f'[{c}{c.upper()}]' for c in word) for word in _WORDS)})$"
-"""Without a flag for upper case: editors read patterns as JavaScript does."""
+"""No case-insensitive flag: editors use JavaScript patterns."""
 
 _FIELDS: dict[str, dict[str, Any]] = {
     "InputConfig.axes": {"pattern": r"^(?=.*y)(?=.*x)(?!.*(.).*\1)[tczyx]+$"},
     "ExecutorConfig.dashboard": {"pattern": r"^[^:\s]+:\d{1,5}$"},
     "OnEndConfig.command": {"pattern": r"\S"},
 }
-"""What a validator demands of the text in a field."""
+"""Patterns that validators require of text fields."""
 
 _INSTEAD: dict[str, dict[str, Any]] = {
-    # YAML reads 0.5 without quotes as a number
+    # YAML parses an unquoted 0.5 as a number
     "OutputConfig.ome_zarr": {"enum": ["0.4", "0.5", 0.4, 0.5]},
-    # and 12:00:00 as one in base 60: seconds, of at least a minute and at most 999 hours
+    # and 12:00:00 in base 60: seconds, from a minute to 999 hours
     "SlurmConfig.walltime": {
         "anyOf": [
             {
@@ -44,7 +44,7 @@ _INSTEAD: dict[str, dict[str, Any]] = {
         ]
     },
 }
-"""Fields whose validator takes more than their type says."""
+"""Fields whose validator accepts more than their type."""
 
 _SECTIONS: dict[str, dict[str, Any]] = {
     "GaussianPsf": {
@@ -81,14 +81,14 @@ def _field(name: str, field: dict[str, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {key: field[key] for key in ("title", "default", "description") if key in field}
         return {**kept, **_INSTEAD[name]}
     if "$ref" in field and "default" in field:
-        # a section with nothing in it is the section's defaults
+        # an empty section means the section's defaults
         return {"anyOf": [{"$ref": field["$ref"]}, {"type": "null"}]}
     lenient: dict[str, Any] = _lenient(field, _FIELDS.get(name, {}))
     return lenient
 
 
 def _lenient(node: Any, demanded: dict[str, Any]) -> Any:
-    """Put bounds into a schema's words, and let in what pydantic takes for a number or a truth value."""
+    """Translate bounds to schema keywords, and allow what pydantic accepts as a number or a boolean."""
     if isinstance(node, list):
         return [_lenient(part, demanded) for part in node]
     if not isinstance(node, dict):
@@ -106,7 +106,7 @@ def _lenient(node: Any, demanded: dict[str, Any]) -> Any:
 
 
 def _bounded(number: dict[str, Any]) -> dict[str, Any]:
-    """Put bounds into a schema's words; of two that say the same thing the narrower one."""
+    """Translate bounds to schema keywords; of two equivalent bounds keep the narrower."""
     found: dict[str, Any] = {}
     for key, value in number.items():
         word = _BOUNDS.get(key, key)
@@ -116,7 +116,7 @@ def _bounded(number: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number_as_text(number: dict[str, Any]) -> str:
-    """Return a pattern of the texts that are read as numbers: quoted ones, and 1e-3, which YAML 1.1 takes for text."""
+    """Return a pattern of texts that are parsed as numbers: quoted ones, and 1e-3, which is text in YAML 1.1."""
     lowest = number.get("minimum", number.get("exclusiveMinimum", -1))
     sign = r"[+-]?" if lowest < 0 else r"\+?"
     zero = r"(?![+0.]*(?:[eE]|$))" if number.get("exclusiveMinimum") == 0 else ""
@@ -124,6 +124,6 @@ def _number_as_text(number: dict[str, Any]) -> str:
 
 
 def _or_else(plain: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
-    """Return a choice between a schema and others; what is about the whole stays outside."""
+    """Return a choice between a schema and others; keywords about the whole stay outside."""
     outer: dict[str, Any] = {key: plain[key] for key in ("title", "default", "description") if key in plain}
     return {**outer, "anyOf": [{k: v for k, v in plain.items() if k not in outer}, *others]}

@@ -1,4 +1,4 @@
-"""What all sections of a configuration are made of: the base model, axes, and numbers with a range."""
+"""Building blocks of all configuration sections: base model, axes and bounded numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SpatialAxis = Literal["z", "y", "x"]
 Axis = Literal["t", "c", "z", "y", "x"]
 
 
-def no_truth_value(value: Any) -> Any:
+def refuse_bool(value: Any) -> Any:
     """Refuse True and False: Python counts True as 1, and ``steps: yes`` would train for one step."""
     if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "expected a number")
@@ -23,41 +23,40 @@ def no_truth_value(value: Any) -> Any:
 
 
 _MOST_DIGITS = 64
-"""Of a number in quotes: arithmetic with thousands of digits takes its time, and Python does not print them."""
+"""Longest number in quotes: arithmetic with thousands of digits is slow, and Python refuses to print them."""
 
 
 @dataclass(frozen=True)
 class UpTo:
-    """The check that ``up_to`` makes, and its word in the JSON schema."""
+    """Magnitude check of ``up_to``, and its bounds in the JSON schema."""
 
     most: float
     least: float
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let pydantic call the check after its own."""
+        """Run the check after pydantic's own."""
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Put the bounds into the schema of the number."""
+        """Add the bounds to the schema of the number."""
         found = handler(schema)
         signed = not {"minimum", "exclusiveMinimum", "gt", "ge"} & set(found)
         return {**found, "maximum": self.most, **({"minimum": -self.most} if signed else {})}
 
     def _check(self, value: Any) -> Any:
         if abs(value) > self.most:
-            raise PydanticCustomError(
-                BEYOND, "{text}", {"text": f"{_number(value)} is beyond reason: at most {_number(self.most)} here"}
-            )
+            text = f"{_number(value)} is too large: expected at most {_number(self.most)}"
+            raise PydanticCustomError(OUT_OF_RANGE, "{text}", {"text": text})
         if 0 < abs(value) < self.least:
-            text = f"{value:g} is as good as 0: at least {self.least:g} here"
-            raise PydanticCustomError(BEYOND, "{text}", {"text": text})
+            text = f"{value:g} is too close to 0: expected at least {self.least:g}"
+            raise PydanticCustomError(OUT_OF_RANGE, "{text}", {"text": text})
         return value
 
 
 def up_to(most: float, least: float = 1e-18) -> UpTo:
-    """Refuse numbers beyond reason: they are typing errors, or ask for more than there is of memory or time.
+    """Return a check that refuses implausible magnitudes: typing errors, or requests beyond any memory or time.
 
-    ``most``: of the number without its sign. ``least``: the same, of a number that is not 0.
+    ``most``: largest absolute value. ``least``: smallest absolute value other than 0.
     """
     return UpTo(most, least)
 
@@ -66,13 +65,13 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
-BEYOND = "beyond_reason"
-"""Type of the error of a number that is beyond reason."""
+OUT_OF_RANGE = "out_of_range"
+"""Error type of a number of implausible magnitude."""
 
-Int = Annotated[int, BeforeValidator(no_truth_value)]
-RawFloat = Annotated[float, BeforeValidator(no_truth_value)]
+Int = Annotated[int, BeforeValidator(refuse_bool)]
+RawFloat = Annotated[float, BeforeValidator(refuse_bool)]
 RawPositive = Annotated[RawFloat, Field(gt=0)]
-# all is computed in float32, which ends at 3e38 and 1e-38: squares need room
+# computation is in float32, from 1e-38 to 3e38: squares need a margin
 Float = Annotated[RawFloat, up_to(1e18)]
 PositiveInt = Annotated[Int, Field(gt=0)]
 NonNegativeInt = Annotated[Int, Field(ge=0)]
@@ -80,34 +79,34 @@ PositiveFloat = Annotated[Float, Field(gt=0)]
 NonNegativeFloat = Annotated[Float, Field(ge=0)]
 
 Count = Annotated[PositiveInt, up_to(100_000)]
-"""Of things that are made, asked or counted one by one: workers, samples, attempts."""
+"""Number of items that are handled one by one: workers, samples, attempts."""
 
 Steps = Annotated[PositiveInt, up_to(10_000_000)]
-"""Of a training or an iteration: weeks, also for the smallest image."""
+"""Training steps or iterations: the maximum takes weeks even for the smallest image."""
 
 Pixels = Annotated[PositiveInt, up_to(2**20)]
-"""Along an axis of a tile, a file or a patch."""
+"""Length of a tile, a shard or a patch along an axis."""
 
 Margin = Annotated[NonNegativeInt, up_to(2**20)]
-"""Pixels at each side of a tile."""
+"""Margin on each side of a tile, in pixels."""
 
 Position = Annotated[NonNegativeInt, up_to(2**40)]
-"""Along an axis of an image: the largest have 1e6 pixels along an axis, and 1e9 planes would be more than a disk."""
+"""Position along an image axis: the largest images have 1e6 pixels per axis; 1e9 planes exceed any disk."""
 
 Stop = Annotated[PositiveInt, up_to(2**40)]
-"""The end of a range of positions."""
+"""Exclusive end of a range of positions."""
 
 VoxelSize = Annotated[RawPositive, up_to(1e6, 1e-6)]
-"""Micrometres: from a picometre, below any electron microscope, to a metre."""
+"""Voxel size in micrometres: from a picometre, below any electron microscope, to a metre."""
 
 Length = Annotated[RawPositive, up_to(1e6, 1e-6)]
-"""Micrometres or pixels of something optical: from a picometre to a metre."""
+"""Optical length in micrometres or pixels: from a picometre to a metre."""
 
 Seconds = Annotated[RawPositive, up_to(1e7)]
-"""Up to four months; threads can wait for no more than 292 years."""
+"""Time limit in seconds: up to four months; threads can wait for at most 292 years."""
 
 
 class Section(BaseModel):
-    """Base of all sections: immutable, and a misspelt key is an error."""
+    """Base class of all sections: immutable; unknown keys are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

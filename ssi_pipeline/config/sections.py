@@ -1,4 +1,4 @@
-"""The sections of a run configuration as frozen pydantic models.
+"""Sections of the run configuration as frozen pydantic models.
 
 Lengths are in pixels unless the name ends in ``_um`` (micrometres). Mappings over axes use the
 letters of the axes as keys, for instance ``{z: 16, y: 256, x: 256}``.
@@ -34,7 +34,7 @@ from ssi_pipeline.config.section import (
 
 
 class InputConfig(Section):
-    """The measurement y."""
+    """Input: the measured image y."""
 
     path: Path
     level: Annotated[NonNegativeInt, up_to(100)] = 0
@@ -52,13 +52,13 @@ class InputConfig(Section):
             once = len(set(self.axes)) == len(self.axes)
             if not (once and {"y", "x"} <= set(self.axes) <= set("tczyx")):
                 raise ValueError(
-                    f"axes is {self.axes!r}: expected y and x, and some of t, c and z, each once, in the file's order"
+                    f"axes is {self.axes!r}: expected y and x, optionally t, c and z, each once, in the file's order"
                 )
         return self
 
 
 class OutputConfig(Section):
-    """The estimate x, as OME-Zarr."""
+    """Output: the deconvolved image x as OME-Zarr."""
 
     path: Path
     ome_zarr: Literal["0.4", "0.5"] = "0.5"
@@ -74,17 +74,17 @@ class OutputConfig(Section):
     @classmethod
     def _named(cls, path: Path) -> Path:
         if not path.name:
-            raise ValueError(f"{path} is no place for an output: expected a name, for instance output.zarr")
+            raise ValueError(f"{path} is not a valid output: expected the name of a folder, for instance output.zarr")
         return path
 
     @field_validator("ome_zarr", mode="before")
     @classmethod
     def _version_is_text(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, float) else value  # YAML reads 0.5 without quotes as a number
+        return str(value) if isinstance(value, float) else value  # YAML parses an unquoted 0.5 as a number
 
 
 class TilingConfig(Section):
-    """How the volume is cut. ``dimensions`` is the number of spatial axes that a tile spans."""
+    """Tiling of the volume. ``dimensions``: number of spatial axes that a tile spans."""
 
     dimensions: Literal[2, 3] = 2
     core: Pixels | dict[SpatialAxis, Pixels] | None = None
@@ -95,33 +95,33 @@ class TilingConfig(Section):
         for name in ("core", "blend"):
             value = getattr(self, name)
             if self.dimensions == 2 and isinstance(value, dict) and value.get("z", 0) > (name == "core"):
-                raise ValueError(f"{name} has z, but tiles are 2D: leave z out, or set tiling.dimensions: 3")
+                raise ValueError(f"{name} has z, but tiles are 2D: remove z, or set tiling.dimensions: 3")
         return self
 
 
 class MaskingConfig(Section):
-    """The masks m_J."""
+    """Blind-spot masks m_J."""
 
     density: Annotated[Float, Field(gt=0, le=0.5)] = 0.25
     replacement: Literal["neighbours", "random", "zeros"] = "neighbours"
 
 
 class NetworkConfig(Section):
-    """The inverse f: a UNet that corrects the Wiener solution."""
+    """The network f: a U-Net that corrects the Wiener estimate."""
 
     width: Annotated[PositiveInt, up_to(4096)] = 8
     levels: Annotated[Int, Field(ge=1, le=5)] = 3
 
 
 class BoundsConfig(Section):
-    """Soft bounds on f's output, in the units of the input; 'auto' is 0 where no pixel is negative."""
+    """Soft bounds on the estimate, in the units of the input; 'auto': 0 if no input pixel is negative."""
 
     lower: Float | Literal["auto"] | None = "auto"
     upper: Float | None = None
 
 
 class TrainingConfig(Section):
-    """How f is trained. Rates and weights act on normalised intensities."""
+    """Training of the network. Learning rate and penalties refer to normalised intensities."""
 
     scope: Literal["per_tile", "shared", "fine_tune"] = "per_tile"
     steps: Steps = 500
@@ -143,15 +143,15 @@ class TrainingConfig(Section):
 
 
 class PublishedConfig(Section):
-    """The published recipe; everything else about it is fixed."""
+    """The paper's recipe; everything else about it is fixed."""
 
     steps: Steps = 3000
 
 
 class ClassicalConfig(Section):
-    """The regularisation weight of solvers without training, or their number of iterations; 'auto': by the masked loss.
+    """Regularisation weight or number of iterations of solvers without training; 'auto': lowest masked loss.
 
-    ``weight: likelihood``: of ``wiener`` alone, the weight of greatest marginal likelihood.
+    ``weight: likelihood``: the weight of maximum marginal likelihood (``wiener`` only).
     """
 
     weight: PositiveFloat | Literal["auto", "likelihood"] = "auto"
@@ -159,6 +159,6 @@ class ClassicalConfig(Section):
 
 
 class QualityConfig(Section):
-    """What is measured of each tile. Nothing here changes what is computed."""
+    """Quality metrics per tile. Nothing here changes the result."""
 
     extended: bool = True

@@ -1,4 +1,4 @@
-"""The section of a run configuration that says what is known of the sensor."""
+"""Configuration section of the sensor: noise and clipping."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from ssi_pipeline.config.section import Float, NonNegativeFloat, PositiveFloat, Section, no_truth_value
+from ssi_pipeline.config.section import Float, NonNegativeFloat, PositiveFloat, Section, refuse_bool
 
 
 class SensorConfig(Section):
-    """Noise and clipping, in the units of the input; None: estimated for each channel. 'none': does not clip there.
+    """Noise and clipping of the sensor, in the units of the input; None: estimated per channel. 'none': no clipping.
 
-    ``impulse_share``: 0 says that there are no hot or dead pixels, and that none is to be looked for.
+    ``impulse_share``: 0: there are no hot or dead pixels, and they are not searched for.
     """
 
     offset: Float | None = None
     alpha: NonNegativeFloat | None = None
     sigma: PositiveFloat | None = None
-    impulse_share: Annotated[Literal[0], BeforeValidator(no_truth_value)] | None = None
+    impulse_share: Annotated[Literal[0], BeforeValidator(refuse_bool)] | None = None
     low: Float | Literal["none"] | None = None
     high: Float | Literal["none"] | None = None
 

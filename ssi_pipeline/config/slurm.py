@@ -1,4 +1,4 @@
-"""The section of a run configuration that says how a site's SLURM is asked for workers."""
+"""Configuration section of SLURM jobs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pydantic import Field, field_validator
 from ssi_pipeline.config.section import PositiveInt, Seconds, Section, up_to
 
 _WALLTIME = re.compile(r"(?:(?P<days>\d{1,4})-)?(?P<hours>\d{1,3}):(?P<minutes>[0-5]\d):(?P<seconds>[0-5]\d)")
-_LINE = Annotated[str, Field(pattern=r"^[^\n\r]+$")]  # a second line would be a directive, or a command, of its own
+# a second line would be another directive or command in the job script
+_LINE = Annotated[str, Field(pattern=r"^[^\n\r]+$")]
 
 
 class SlurmConfig(Section):
-    """What a job that holds workers asks of SLURM; each job holds ``workers_per_job`` of them, on one node.
+    """Resources of one SLURM job; each job runs ``workers_per_job`` workers on one node.
 
-    ``walltime``: hours:minutes:seconds, or days-hours:minutes:seconds. ``cpus``: cores of one worker; None is
-    ``executor.threads``. ``gres``: of one job; one process computes on one GPU.
-    ``scratch``: a folder on the node for what a worker keeps there. ``interface``: the network interface that
-    scheduler and workers listen on, for instance ib0. ``prologue``: lines of shell that are run before a worker starts.
-    ``directives``: further lines for sbatch, without ``#SBATCH``.
-    ``connect_timeout_s``: a running job whose workers have not reported for so long is given up.
+    ``walltime``: hours:minutes:seconds, or days-hours:minutes:seconds. ``cpus``: cores per worker; None:
+    ``executor.threads``. ``gres``: generic resources of a job; each process uses one GPU.
+    ``scratch``: folder on the node for temporary files of a worker. ``interface``: network interface of scheduler and
+    workers, for instance ib0. ``prologue``: shell lines run before a worker starts.
+    ``directives``: more sbatch options, without ``#SBATCH``.
+    ``connect_timeout_s``: a running job whose workers have not connected after this time is cancelled.
     """
 
     partition: _LINE | None = None
@@ -39,7 +40,7 @@ class SlurmConfig(Section):
     @field_validator("walltime", mode="before")
     @classmethod
     def _without_quotes(cls, value: Any) -> Any:
-        """YAML reads 12:00:00 as a number in base 60, which is that of its seconds."""
+        """Convert 12:00:00 back to text: YAML parses it in base 60, as its number of seconds."""
         if isinstance(value, int) and not isinstance(value, bool):
             return f"{value // 3600:02d}:{value // 60 % 60:02d}:{value % 60:02d}"
         return value
@@ -53,7 +54,7 @@ class SlurmConfig(Section):
                 "or days-hours:minutes:seconds"
             )
         if _seconds(value) < 60:
-            raise ValueError(f"walltime is {value!r}: SLURM counts in minutes, expected at least '00:01:00'")
+            raise ValueError(f"walltime is {value!r}: SLURM's resolution is one minute, expected at least '00:01:00'")
         return value
 
     @property

@@ -1,4 +1,4 @@
-"""The commented configurations that `ssi init` writes."""
+"""Configuration templates that `ssi init` writes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from importlib.resources import files
 
 
 def template_text() -> str:
-    """Return the YAML text of all options: each with its default, its unit, and what it is for."""
+    """Return the YAML text of all options with default, unit and description."""
     return _text("template.yaml")
 
 
 def first_template_text() -> str:
-    """Return the YAML text of the options that are set first, about ten."""
+    """Return the YAML text of the about ten options to set first."""
     return _text("template_first.yaml")
 
 

@@ -1,4 +1,4 @@
-"""YAML as a configuration needs it: plain values, nothing given twice, and bounds on everything before it is built."""
+"""Strict YAML for configurations: plain values, no duplicate keys, and size limits checked before construction."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import yaml
 from ssi_pipeline.errors import ConfigError
 
 MOST_BYTES = 256 * 2**10
-"""The template, with all comments, has 12 kB; PyYAML reads 100 kB a second."""
+"""The template with all comments has 12 kB; PyYAML parses 100 kB per second."""
 
 _MOST_DEPTH = 16
-"""Sections, lists and mappings in one another; a configuration has at most five."""
+"""Nested sections, lists and mappings; a configuration has at most five levels."""
 
 _MOST_VALUES = 20_000
-"""Once aliases are put in: ten aliases of ten aliases of ... are a small file and more than any memory."""
+"""Values after aliases are expanded: nested aliases in a small file can exceed any memory."""
 
 _MOST_NUMBER = 64
-"""Characters of a number. Python refuses to read more than 4300 digits, or to write as many that were read as hex."""
+"""Characters of a number. Python refuses to parse or print more than 4300 digits."""
 
 _TAGS = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge")
@@ -32,38 +32,38 @@ _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 _OTHER_BASE = re.compile(r"[-+]?([0-9_.]+(:[0-9_.]+)+|0[0-9_]+)")
-"""YAML 1.1 makes 90 of 1:30 and 15 of 017; who writes a time, a range or a name means neither: they are text."""
+"""YAML 1.1 parses 1:30 as 90 and 017 as 15; a time, a range or a name means neither, so both stay text."""
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader by inheritance: it makes plain values only. Dates are text: no option is one, and folders are."""
+    """A SafeLoader that builds plain values only. Dates stay text: no option is a date, but folders have such names."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Return the next node; raises ConfigError where it lies too deep."""
+        """Return the next node; raise ConfigError if it is nested too deeply."""
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call, unused-ignore]
-            raise ConfigError(f"line {line}: lists and mappings lie more than {_MOST_DEPTH} deep in one another")
+            raise ConfigError(f"line {line}: lists and mappings are nested more than {_MOST_DEPTH} deep")
         node = super().compose_node(parent, index)  # type: ignore[no-untyped-call, unused-ignore]
         self._depth -= 1
         return node  # type: ignore[no-any-return, unused-ignore]
 
     def get_single_node(self) -> yaml.Node | None:
-        """Return the whole document; raises ConfigError where it is larger than it looks."""
+        """Return the whole document; raise ConfigError if it is too large with aliases expanded."""
         node = super().get_single_node()  # type: ignore[no-untyped-call, unused-ignore]
         if node is not None and _values(node, {}) > _MOST_VALUES:
-            raise ConfigError(f"it has more than {_MOST_VALUES} values once all aliases (*name) are put in")
+            raise ConfigError(f"it has more than {_MOST_VALUES} values after all aliases (*name) are expanded")
         return node  # type: ignore[no-any-return, unused-ignore]
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Return the value of a node; raises ConfigError where it is none of a configuration's kinds."""
+        """Return the value of a node; raise ConfigError if its type is not supported."""
         line, value = node.start_mark.line + 1, node.value
         if node.tag not in _TAGS:
-            raise ConfigError(f"line {line}: {node.tag[:80]} is no kind of value of a configuration: quote it as text")
+            raise ConfigError(f"line {line}: type {node.tag[:80]} is not supported: quote the value to make it text")
         if node.tag in _NUMBERS and len(value) > _MOST_NUMBER:
             raise ConfigError(f"line {line}: a number of {len(value)} characters: expected at most {_MOST_NUMBER}")
         if node.tag in _NUMBERS and _OTHER_BASE.fullmatch(value):
@@ -74,10 +74,10 @@ class _Loader(yaml.SafeLoader):
             raise
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             kind = node.tag.rpartition(":")[2]
-            raise ConfigError(f"line {line}: {str(value)[:40]!r} is no {kind}: quote it if it is text") from error
+            raise ConfigError(f"line {line}: {str(value)[:40]!r} is no valid {kind}: quote it if it is text") from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return the mapping; raises ConfigError where a key is given twice, of which PyYAML keeps the last."""
+        """Return the mapping; raise ConfigError for duplicate keys, of which PyYAML would keep the last."""
         seen: dict[Any, int] = {}
         for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
@@ -85,7 +85,7 @@ class _Loader(yaml.SafeLoader):
             key, line = key_node.value, key_node.start_mark.line + 1
             if key in seen:
                 raise ConfigError(
-                    f"line {line}: key '{key[:80]}' was given before, in line {seen[key]}; keep one of the two"
+                    f"line {line}: duplicate key '{key[:80]}', first given in line {seen[key]}; keep one of the two"
                 )
             seen[key] = line
         return super().construct_mapping(node, deep)  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
@@ -98,12 +98,12 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
-    """Count the values of a node as they will be after aliases are put in, each node once.
+    """Count the values of a node after aliases are expanded; each node is visited once.
 
     Raises
     ------
     ConfigError
-        It holds itself.
+        The node contains itself.
     """
     if id(node) not in known:
         known[id(node)] = 0
@@ -111,17 +111,17 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
         parts = inner if isinstance(node, yaml.CollectionNode) else ()
         known[id(node)] = 1 + sum(_values(part, known) for part in parts)
     elif known[id(node)] == 0:
-        raise ConfigError(f"line {node.start_mark.line + 1}: a value holds itself, by an alias (*name)")
+        raise ConfigError(f"line {node.start_mark.line + 1}: a value contains itself through an alias (*name)")
     return known[id(node)]
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what a text says: mappings, lists, text, numbers, true, false and null.
+    """Parse YAML text into mappings, lists, text, numbers, true, false and null.
 
     Raises
     ------
     ConfigError
-        It is no YAML, or is none of a configuration's size and kinds; begins with the line where it is known.
+        The text is not valid YAML, too large, or has unsupported types; begins with the line if known.
     """
     if len(text) > MOST_BYTES:
         raise ConfigError(f"it has {len(text)} characters: expected at most {MOST_BYTES}")
@@ -136,12 +136,12 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a file says.
+    """Parse a YAML file.
 
     Raises
     ------
     ConfigError
-        As ``parse_yaml``, with the file's name, or it is no text in UTF-8.
+        As ``parse_yaml``, with the file's name; or the file is not UTF-8.
     """
     with path.open("rb") as file:
         raw = file.read(MOST_BYTES + 1)

@@ -1,1 +1,1 @@
-"""The embedded example: a volume whose truth is known, solved by the pipeline and compared."""
+"""Embedded example: a volume with known ground truth, solved by the pipeline and compared."""

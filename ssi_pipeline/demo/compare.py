@@ -1,4 +1,4 @@
-"""Put the pipeline's output beside the input and the best Richardson-Lucy, with the truth in hand."""
+"""Compare the pipeline's output with the input and the best Richardson-Lucy, against the ground truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_ITERATIONS = 30
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method over all planes: the planes (z y x, clipped to [0, 1]), and means of the metrics."""
+    """Result of one method: planes (z y x, clipped to [0, 1]) and mean metrics."""
 
     name: str
     planes: NDArray[np.float32]
@@ -25,7 +25,7 @@ class Row:
 
 
 def rate(name: str, truth: NDArray[np.float32], planes: NDArray[np.floating]) -> Row:
-    """Clip to [0, 1], as the published protocol does, and average the metrics of the planes."""
+    """Clip to [0, 1], as in the published protocol, and average the metrics over planes."""
     clipped = np.clip(planes, 0, 1).astype(np.float32)
     pairs = list(zip(truth, clipped, strict=True))
     return Row(
@@ -37,9 +37,9 @@ def rate(name: str, truth: NDArray[np.float32], planes: NDArray[np.floating]) ->
 
 
 def best_richardson_lucy(truth: NDArray[np.float32], measured: NDArray[np.floating], psf: NDArray[np.floating]) -> Row:
-    """Return Richardson-Lucy with, for each plane, the iteration (1 to 30) that is best against the truth.
+    """Return Richardson-Lucy with the best iteration (1 to 30) per plane, selected by the ground truth.
 
-    No user could choose so well: it is the most that this method can give.
+    This is an upper bound for the method: users have no ground truth to select by.
     """
     chosen = []
     for plane, clean in zip(measured, truth, strict=True):

@@ -26,12 +26,12 @@ from ssi_pipeline.run import run
 from ssi_pipeline.storage.state.made import note, refuse_foreign
 
 _NAMES = ("input.zarr", "psf.npy", "run.yaml", "output.zarr", "output.zarr.run", "before-after.png")
-"""All that the demo writes to its folder, and removes when it is run again."""
+"""All files that the demo writes to its folder, and removes when it runs again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the demo found: input, Richardson-Lucy and ours against the truth (z y x), and the seconds of the run."""
+    """Results of the demo: input, Richardson-Lucy and ours against the ground truth (z y x); seconds of the run."""
 
     truth: NDArray[np.float32]
     rows: tuple[Row, Row, Row]
@@ -39,11 +39,11 @@ class Comparison:
 
 
 def demo(folder: Path) -> int:
-    """Run the embedded example in ``folder`` and print the comparison; returns the exit status."""
+    """Run the embedded example in ``folder`` and print the comparison; return the exit status."""
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     configuration = prepare_demo(folder)
     console.print(f"input: {folder / 'input.zarr'}, degraded by the published protocol")
-    console.print(f"the same by hand: ssi run {configuration}")
+    console.print(f"command: ssi run {configuration}")
     comparison = solve_demo(folder)
     if isinstance(comparison, ExitStatus):
         return comparison
@@ -51,7 +51,8 @@ def demo(folder: Path) -> int:
     picture = folder / "before-after.png"
     save_picture(picture, comparison.truth, comparison.rows)
     console.print(
-        f"solved in {comparison.seconds:.0f} s without having seen the truth; Richardson-Lucy was stopped with its help"
+        f"solved in {comparison.seconds:.0f} s without ground truth; "
+        "the iterations of Richardson-Lucy were selected by the ground truth"
     )
     console.print(
         f"report: {write_report(load_config(configuration), configuration=str(configuration))}\npicture: {picture}"
@@ -60,12 +61,12 @@ def demo(folder: Path) -> int:
 
 
 def prepare_demo(folder: Path) -> Path:
-    """Write input, PSF and configuration, and remove an earlier result; returns the configuration's path.
+    """Write input, PSF and configuration, and remove earlier results; return the configuration's path.
 
     Raises
     ------
     OutputError
-        The folder holds files of these names that no demo has written.
+        The folder contains files of these names that the demo did not write.
     """
     refuse_foreign(folder, _NAMES)
     note(folder, _NAMES)
@@ -79,7 +80,7 @@ def prepare_demo(folder: Path) -> Path:
 
 
 def solve_demo(folder: Path) -> Comparison | ExitStatus:
-    """Run the pipeline as a user would and compare; the exit status when tiles failed or the user stopped it."""
+    """Run the pipeline and compare; return the exit status if tiles failed or the user stopped it."""
     configuration = folder / "run.yaml"
     config = load_config(configuration)
     started = time.perf_counter()
@@ -99,12 +100,12 @@ def solve_demo(folder: Path) -> Comparison | ExitStatus:
 
 
 def _planes(array: Path) -> NDArray[np.float32]:
-    """Read an array of counts (z y x) in the units of the truth."""
+    """Read an array of counts (z y x) in the units of the ground truth."""
     return np.asarray(zarr.open_array(array, mode="r")[...], np.float32) / np.float32(LEVELS)
 
 
 def _print_table(console: Console, rows: Sequence[Row]) -> None:
-    table = Table(title="mean over the planes, against the truth")
+    table = Table(title="mean over planes, against the ground truth")
     for heading in ("", "PSNR (dB)", "SSIM"):
         table.add_column(heading, justify="left" if not heading else "right")
     for row in rows:

@@ -1,4 +1,4 @@
-"""The demo's volume: planes cut from images that ship with scikit-image, degraded by the published protocol."""
+"""Volume of the demo: planes from images of scikit-image, degraded by the published protocol."""
 
 from __future__ import annotations
 

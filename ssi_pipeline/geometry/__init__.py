@@ -1,4 +1,4 @@
-"""Boxes, tiles, halos, blocks and the plan: pure integers, no arrays."""
+"""Geometry: boxes, tiles, halos, blocks and the plan, in integer arithmetic without arrays."""
 
 from ssi_pipeline.geometry.boxes import Box
 from ssi_pipeline.geometry.cost import Cost, OutputSizes, estimate_cost

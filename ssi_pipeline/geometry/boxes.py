@@ -49,7 +49,7 @@ class Box:
         )
 
     def intersect(self, other: Box) -> Box:
-        """Return the common part; its ``size`` is 0 where there is none."""
+        """Return the intersection; its ``size`` is 0 if empty."""
         return Box(
             tuple(max(a, b) for a, b in zip(self.start, other.start, strict=True)),
             tuple(min(a, b) for a, b in zip(self.stop, other.stop, strict=True)),

@@ -1,4 +1,4 @@
-"""What a plan costs in bytes, from shapes alone."""
+"""Cost of a plan in bytes, computed from shapes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ssi_pipeline.geometry.volume import Volume
 _FLOAT = 4
 
 _MOST_ASKED = 10_000
-"""Tiles along one axis that the bytes read are summed over; that takes 0.1 s."""
+"""Most tiles along one axis for the sum of bytes read, which takes 0.1 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bytes that a run reads and writes, and what it needs at its peak."""
+    """Bytes that a run reads and writes, and its peak needs."""
 
     bytes_read: int
     bytes_written: int
@@ -30,10 +30,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class OutputSizes:
-    """What is written of each voxel, and what is kept of the scratch.
+    """Bytes written per voxel, and the use of scratch.
 
-    ``itemsize``: bytes of the estimate. ``uncertainty``: a second array, in float32. ``pyramid``: coarser levels.
-    ``keeps_scratch``: no tile is removed once it is blended.
+    ``itemsize``: bytes of the estimate. ``uncertainty``: a second array in float32. ``pyramid``: coarser levels.
+    ``keeps_scratch``: tiles stay after blending.
     """
 
     itemsize: int
@@ -43,7 +43,7 @@ class OutputSizes:
 
 
 def estimate_cost(plan: TilePlan, volume: Volume, output: OutputSizes, needs: TileNeeds, window: int) -> Cost:
-    """Return the cost of a plan; ``window`` is the number of tiles under way at once."""
+    """Return the cost of a plan; ``window``: number of concurrently running tiles."""
     planes = plan.shape[0] * plan.shape[1]
     read = planes * math.prod(_total_read(plan, axis) for axis in range(3)) * volume.itemsize
     voxels = math.prod(plan.shape)
@@ -64,8 +64,8 @@ def estimate_cost(plan: TilePlan, volume: Volume, output: OutputSizes, needs: Ti
 def _total_read(plan: TilePlan, axis: int) -> int:
     """Sum over the tiles along one axis of the pixels read: tiles are products of intervals.
 
-    Every tile along the axis is asked: a halo can reach over several tiles, and where the core is
-    no multiple of the stride no two neighbours read the same length. Of more than 10,000 as many are asked.
+    Every tile along the axis is computed: a halo can span several tiles, and if the core is not a multiple of the
+    stride, neighbours read different lengths. Of more than 10,000 tiles a sample of that size is used.
     """
     n = plan.tile_grid[2:][axis]
     step = math.prod(plan.tile_grid[2:][axis + 1 :])
@@ -75,7 +75,7 @@ def _total_read(plan: TilePlan, axis: int) -> int:
 
 
 def _front(plan: TilePlan) -> int:
-    """Most tiles whose scratch is held at once when tiles are solved in order and blocks stitched when ready.
+    """Return the maximum number of tiles in scratch if tiles are solved in order and blocks stitched when ready.
 
     A tile's scratch is held until the last of its blocks is stitched, which waits for the last
     contributor to that block. Along one axis, with core == shard, tile 0 reaches into block 1, and

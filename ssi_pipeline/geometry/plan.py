@@ -1,4 +1,4 @@
-"""From a volume and a request to a plan, or to a clear refusal."""
+"""Make a plan from a volume and a request, or refuse it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _CORE_STEP = {2: 64, 3: 16}
 _MAX_CHUNK = {2: 256, 3: 64}
 _MAX_BLEND = {2: 32, 3: 12}
 _MOST_TASKS, _MOST_ALONG = 100_000_000, 1_000_000
-"""Tiles or blocks of a run, each of which takes some bytes of the client: beyond 50 TB of tiles of 1024 x 1024."""
+"""Most tiles or blocks of a run, limited by the client's memory: more than 50 TB in tiles of 1024 x 1024."""
 
 _MOST_CHANNELS = 10_000
-"""Each is calibrated before the first tile; cyclic imaging has a hundred."""
+"""Most channels, each calibrated before the first tile; cyclic imaging has about a hundred."""
 
 _MEMORY_SHARE = 0.6
-"""Part of a worker's memory that a tile may take; the rest is for what the estimate does not see."""
+"""Fraction of a worker's memory for a tile; the rest is a margin for the estimate."""
 
 
 def make_plan(volume: Volume, request: TilingRequest, worker_memory: int) -> TilePlan:
@@ -31,12 +31,12 @@ def make_plan(volume: Volume, request: TilingRequest, worker_memory: int) -> Til
     Parameters
     ----------
     worker_memory
-        Bytes that one worker may use.
+        Memory limit of one worker in bytes.
 
     Raises
     ------
     GeometryError
-        The region, tile or shard asked for is impossible; the message says what would do.
+        The requested region, tile or shard is impossible; states a possible value.
     """
     roi, needs, dimensions = region_of_interest(volume, request.roi), request.needs, request.dimensions
     t, c, z, y, x = (b - a for a, b in roi)
@@ -45,7 +45,7 @@ def make_plan(volume: Volume, request: TilingRequest, worker_memory: int) -> Til
     automatic = _auto_core(request, extent, reachable, worker_memory)
     core = per_axis(request.core, automatic, dimensions, 1)
     if request.shard is None and request.chunk is None:
-        # no larger than the image, or shards would be as large as what was asked for
+        # not larger than the image, or shards would be too
         step = _CORE_STEP[dimensions]
         core = tuple(min(c, -(-n // step) * step) for c, n in zip(core, extent, strict=True))
     blend = _blend(request, core, extent)
@@ -82,14 +82,14 @@ def region_of_interest(volume: Volume, roi: Mapping[Axis, tuple[int, int]]) -> t
         region.append((start, stop))
         if axis == "c" and stop - start > _MOST_CHANNELS:
             raise GeometryError(
-                f"the image has {stop - start} channels: expected at most {_MOST_CHANNELS}. Is one of its axes "
-                "called c by mistake (input.axes)? Or choose some with input.roi.c"
+                f"the image has {stop - start} channels: expected at most {_MOST_CHANNELS}. Check that c is the "
+                "channel axis (input.axes), or select channels with input.roi.c"
             )
     return tuple(region)
 
 
 def _auto_core(request: TilingRequest, extent: Ints, reachable: Ints, memory: int) -> Ints:
-    """The largest core whose tile fits a worker, evened out so that the last tile is no sliver."""
+    """Return the largest core that fits a worker's memory, balanced so that the last tile is not much smaller."""
     dimensions = request.dimensions
     step = _CORE_STEP[dimensions]
     side = _MAX_CORE[dimensions]
@@ -101,7 +101,7 @@ def _auto_core(request: TilingRequest, extent: Ints, reachable: Ints, memory: in
 def _even(extent: Ints, side: int, step: int, dimensions: int) -> Ints:
     core = []
     for n in extent:
-        # a quarter more than the aim in one tile is better than two tiles that both read nearly all
+        # one tile a quarter larger is better than two that both read nearly everything
         tiles = max(1, math.ceil(n / side - 0.25))
         core.append(-(-n // (tiles * step)) * step)
     return tuple(core) if dimensions == 3 else (1, *core[1:])
@@ -114,12 +114,12 @@ def _fits(request: TilingRequest, core: Ints, reachable: Ints, memory: int) -> b
 
 
 def _blend(request: TilingRequest, core: Ints, extent: Ints) -> Ints:
-    """A sixth of the core where neighbours are solved apart; none where they share one function of finite reach."""
+    """Return the blend margin: a sixth of the core if tiles are solved independently, 0 if they share one function."""
     most = _MAX_BLEND[request.dimensions] if request.needs.blended else 0
     blend = per_axis(request.blend, tuple(min(most, c // 6) for c in core), request.dimensions, 0)
     for axis, b, c in zip(SPATIAL, blend, core, strict=True):
         if 2 * b > c:
-            raise GeometryError(f"tiling.blend is {b} along {axis}: at most half of the core, {c // 2}, is possible")
+            raise GeometryError(f"tiling.blend is {b} along {axis}: expected at most half of the core, {c // 2}")
     return tuple(b if n > c else 0 for b, c, n in zip(blend, core, extent, strict=True))
 
 
@@ -151,24 +151,24 @@ def _refuse_indivisible(outer_name: str, outer: Ints, inner_name: str, inner: In
             lower, upper = o // i * i, -(-o // i) * i
             nearest = f"{lower} or {upper}" if lower else f"{upper}"
             raise GeometryError(
-                f"{outer_name} is {o} along {axis}, which is no whole number of {inner_name} ({i}): "
-                f"two tasks would write one file. Make {outer_name} {nearest}, or {inner_name} a divisor of {o}"
+                f"{outer_name} is {o} along {axis}, which is not a multiple of {inner_name} ({i}): "
+                f"two tasks would write one file. Set {outer_name} to {nearest}, or {inner_name} to a divisor of {o}"
             )
 
 
 def _refuse_many_tiles(plan: TilePlan) -> None:
-    """Refuse a cut into more tasks than can be counted, which is a typing error in a size or in the metadata."""
+    """Refuse an implausible number of tasks: an error in a size or in the metadata."""
     for name, grid in (("tiling.core", plan.tile_grid), ("output.shard", plan.block_grid)):
         if math.prod(grid) > _MOST_TASKS or max(grid) > _MOST_ALONG:
             raise GeometryError(
-                f"{name} {_show(plan.core if name == 'tiling.core' else plan.shard)} cuts {plan.shape} (t c z y x) "
+                f"{name} {_show(plan.core if name == 'tiling.core' else plan.shard)} divides {plan.shape} (t c z y x) "
                 f"into {math.prod(grid)} pieces: expected at most {_MOST_TASKS}, and {_MOST_ALONG} along an axis. "
-                f"Raise {name}, or choose a part with input.roi"
+                f"Increase {name}, or select a region with input.roi"
             )
 
 
 def _refuse_large_psf(plan: TilePlan) -> None:
-    """Refuse a PSF wider than what can be read; ``plan.pad`` is 0 where the PSF is not used."""
+    """Refuse a PSF wider than the readable image; ``plan.pad`` is 0 without a PSF."""
     for axis, radius, size in zip(SPATIAL, plan.pad, plan.bounds.shape, strict=True):
         if 2 * radius + 1 > size:
             raise GeometryError(
@@ -178,7 +178,7 @@ def _refuse_large_psf(plan: TilePlan) -> None:
 
 
 def _refuse_small_patch(plan: TilePlan, needs: TileNeeds) -> None:
-    """Refuse training patches in which no pixel has its whole PSF."""
+    """Refuse training patches smaller than the PSF."""
     if needs.patch is None:
         return
     patch = needs.patch.cut(plan.domain_shape)
@@ -186,12 +186,12 @@ def _refuse_small_patch(plan: TilePlan, needs: TileNeeds) -> None:
         if size <= 2 * radius:
             raise GeometryError(
                 f"the PSF spans {2 * radius + 1} pixels along {axis}, a training patch {size}: "
-                f"raise training.patch to {4 * radius + 2} or more, or lower psf.energy"
+                f"increase training.patch to {4 * radius + 2} or more, or lower psf.energy"
             )
 
 
 def _refuse_small_image(plan: TilePlan, needs: TileNeeds) -> None:
-    """Refuse images that a network's poolings leave nothing of."""
+    """Refuse images too small for a network's pooling."""
     least = needs.least_side
     for axis, size in list(zip(SPATIAL, plan.bounds.shape, strict=True))[3 - plan.dimensions :]:
         if size < least:

@@ -1,4 +1,4 @@
-"""The levels of a multiscale pyramid and their blocks, by arithmetic."""
+"""Levels of a multiscale pyramid and their blocks, by arithmetic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssi_pipeline.geometry.boxes import Box, Ints
 from ssi_pipeline.geometry.tiles import TilePlan
 
 _SMALLEST = 256
-"""A level whose longest side is at most this needs no smaller one: a viewer shows it whole."""
+"""Longest side of the coarsest level: viewers show it as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class PyramidBlock:
 
 @dataclass(frozen=True, slots=True)
 class PyramidPlan:
-    """Levels 1, 2, ... below the full resolution; each halves y and x, and z where it is as fine as they are.
+    """Levels 1, 2, ... below full resolution; each halves y and x, and z if it is as fine.
 
     ``shapes`` and ``factors`` (z y x) include level 0, whose factors are 1.
     """
@@ -51,7 +51,7 @@ class PyramidPlan:
         return sum(self.n_blocks(level) for level in range(1, self.n_levels))
 
     def indices(self, level: int) -> range:
-        """Return the indices of a level's blocks; they count on from level to level."""
+        """Return the indices of a level's blocks, numbered consecutively over levels."""
         first = sum(self.n_blocks(k) for k in range(1, level))
         return range(first, first + self.n_blocks(level))
 
@@ -75,7 +75,7 @@ class PyramidPlan:
         return PyramidBlock(level, t, c, write, read, factor)
 
     def above(self, t: int, c: int, start: Ints) -> list[int]:
-        """Return the blocks, one for each coarser level, that a block of the full resolution goes into.
+        """Return the blocks, one per coarser level, that contain a block of full resolution.
 
         ``start``: first voxel (z y x) of the block at full resolution.
         """
@@ -93,7 +93,7 @@ class PyramidPlan:
 
 
 def plan_pyramid(plan: TilePlan, voxel_size_um: tuple[float, float, float] | None, wanted: bool) -> PyramidPlan:
-    """Return the levels of an output; with ``wanted`` false there is the full resolution only."""
+    """Return the levels of an output; with ``wanted`` false, full resolution only."""
     shapes, factors = [plan.extent], [(1, 1, 1)]
     while wanted and max(shapes[-1][1:]) > _SMALLEST:
         z, y, x = factors[-1]

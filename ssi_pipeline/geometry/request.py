@@ -1,4 +1,4 @@
-"""What a plan is made from, in numbers: what the solver needs of a tile, and the sizes that a user asks for."""
+"""Input of a plan: needs of the solver per tile, and sizes requested by the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROCESS_BYTES = 700 * 2**20
 """Resident size of a worker before its first tile (python, torch, dask, zarr), measured 0.45 to 0.6 GiB."""
 
 _PATCHES_ALIVE = 4
-"""Patches of a batch whose activations memory holds: forward and backward keep what one evaluation drops."""
+"""Activations of training relative to one evaluation, in patches of a batch: backward keeps those of forward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class PatchNeeds:
         return tuple(min(p, d) for p, d in zip(self.shape, domain, strict=True))
 
     def bytes(self, domain: Ints) -> int:
-        """Return the activations of a training step, or of the evaluation of a domain, whichever are more."""
+        """Return the larger of the activations of a training step and of the evaluation of a domain."""
         return self.bytes_per_voxel * max(math.prod(domain), _PATCHES_ALIVE * math.prod(self.cut(domain)) * self.batch)
 
 
 @dataclass(frozen=True, slots=True)
 class TileNeeds:
-    """What a solver needs of one tile; lengths are z y x, pixels.
+    """Needs of a solver per tile; lengths are z y x, pixels.
 
     Attributes
     ----------
@@ -49,9 +49,9 @@ class TileNeeds:
     stride
         Shifts by multiples of it commute with the inverse.
     blended
-        Neighbours are solved apart, so that they are blended unless the user says otherwise.
+        Tiles are solved independently and are therefore blended by default.
     least_side
-        Pixels along each tiled axis that an image needs.
+        Minimum image size along each tiled axis, pixels.
     bytes_per_voxel
         Memory of the tile and of its solution, without a network's activations.
     patch
@@ -74,7 +74,7 @@ class TileNeeds:
 
 @dataclass(frozen=True, slots=True)
 class TilingRequest:
-    """How a volume is to be cut: the solver's needs and the user's sizes, None where the plan chooses.
+    """Tiling request: the solver's needs and the user's sizes, None where the plan chooses.
 
     ``dimensions``: spatial axes that a tile spans. ``roi``: start and stop by axis. ``sharded``: chunks can be
     grouped in one file (zarr v3).

@@ -1,7 +1,7 @@
-"""The grid of tiles and the grid of blocks, by arithmetic: no list of a million tiles is ever made.
+"""Grids of tiles and blocks, by arithmetic: no list of a million tiles is created.
 
 Positions are counted from the start of the region of interest, so that they are positions in the
-output; what may be read reaches beyond it (negative positions) where the input has more to give.
+output; readable positions extend beyond it (negative) if the input is larger.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One unit of writing: the part of one output shard that is inside the volume, and who contributes."""
+    """One unit of writing: one output shard clipped to the volume, with its contributing tiles."""
 
     index: int
     t: int
@@ -46,7 +46,7 @@ class Block:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How a volume is cut into tiles (solved) and blocks (written).
+    """Tiling of a volume into tiles (solved) and blocks (written).
 
     ``shape``: t, c, z, y, x of the output. ``bounds``: the box (z y x) that can be read.
     ``core``, ``blend``, ``halo``, ``pad``, ``stride``, ``shard``, ``chunk``: z y x, pixels.
@@ -90,13 +90,13 @@ class TilePlan:
 
     @cached_property
     def direct(self) -> bool:
-        """Whether each block comes from one tile alone, so that no scratch is needed."""
+        """Whether each block comes from a single tile, so that no scratch is needed."""
         no_blend = not any(self.blend)
         return no_blend and all(c % s == 0 for c, s in zip(self.core, self.shard, strict=True))
 
     @cached_property
     def frame(self) -> Box:
-        """The largest domain: what can be read, padded by reflection, aligned to the stride."""
+        """Largest domain: the readable box, padded by reflection and aligned to the stride."""
         return self.bounds.grow(self.pad).align_out(self.stride)
 
     @cached_property
@@ -119,7 +119,7 @@ class TilePlan:
         return Tile(index, t, c, core, valid, domain, domain.intersect(self.bounds))
 
     def _domain(self, valid: Box) -> Box:
-        """Add the halo, align, and keep the size of an inner tile by growing inwards at the volume's edges."""
+        """Return the valid box with halo, aligned; at the volume's edges it grows inwards to full size."""
         frame, size = self.frame, self.domain_shape
         wanted = valid.grow(self.halo).align_out(self.stride).intersect(frame)
         start = tuple(
@@ -163,7 +163,7 @@ def _cell(position: list[int], step: Ints, extent: Ints) -> Box:
 
 
 def _overlapping(box: Box, step: Ints, margin: Ints, grid: Ints) -> list[range]:
-    """Ranges of the cells that, enlarged by ``margin``, meet ``box``."""
+    """Return the ranges of cells that, enlarged by ``margin``, overlap ``box``."""
     return [
         range(max(0, (a - m) // s), min(n, (b - 1 + m) // s + 1))
         for a, b, s, m, n in zip(box.start, box.stop, step, margin, grid, strict=True)

@@ -1,4 +1,4 @@
-"""What is known of an image without reading its pixels."""
+"""Image metadata: axes, shape, dtype and voxel size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SpatialAxis = Literal["z", "y", "x"]
 Axis = Literal["t", "c", "z", "y", "x"]
 
 Sizes = int | Mapping[SpatialAxis, int] | None
-"""Of a tile, as a user gives them: of all tiled axes, by axis, or left to the plan."""
+"""Tile sizes as configured: one for all tiled axes, by axis, or None."""
 
 AXES: tuple[Axis, ...] = ("t", "c", "z", "y", "x")
 SPATIAL: tuple[SpatialAxis, ...] = ("z", "y", "x")

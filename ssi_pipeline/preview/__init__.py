@@ -1,1 +1,1 @@
-"""A few tiles solved before the long run, beside what could be had instead."""
+"""Preview: solve a few representative tiles before the long run."""

@@ -1,4 +1,4 @@
-"""Choose tiles that differ: the brightest, dimmest, busiest and emptiest, then what is farthest from these."""
+"""Choose representative tiles: the brightest, dimmest, busiest and emptiest, then those farthest from these."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.tasks import Context
 
-_LOOKED_AT = 48
-"""Tiles whose statistics are taken: a sample, as a volume may have a million."""
+_SAMPLED = 48
+"""Tiles whose statistics are computed: a sample, as a volume may have a million."""
 
 _SIDE = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A tile by its index, and why it was chosen."""
+    """Index of a chosen tile, and the reason."""
 
     index: int
     why: str
 
 
 def choose_tiles(context: Context, count: int) -> list[Chosen]:
-    """Return up to ``count`` tiles of a sample, spread over the volume, that differ in brightness and contrast.
+    """Return up to ``count`` tiles that differ in brightness and contrast, from a sample over the volume.
 
     Raises
     ------
     InputError
-        None of the sample can be read.
+        No tile of the sample can be read.
     """
     n = context.plan.n_tiles
-    sample = np.unique(np.linspace(0, n - 1, min(n, max(_LOOKED_AT, count))).round().astype(int))
+    sample = np.unique(np.linspace(0, n - 1, min(n, max(_SAMPLED, count))).round().astype(int))
     seen = [(int(i), level) for i in sample if (level := _statistics(context, int(i))) is not None]
     if not seen:
-        raise InputError("none of the tiles looked at can be read or has finite pixels: check input.path and input.roi")
+        raise InputError("no sampled tile is readable and has finite pixels: check input.path and input.roi")
     statistics = np.array([level for _, level in seen])
     return [Chosen(seen[k][0], why) for k, why in differing(statistics, count)]
 
@@ -60,7 +60,7 @@ def differing(statistics: NDArray[np.float64], count: int) -> list[tuple[int, st
 
 
 def _statistics(context: Context, index: int) -> tuple[float, float] | None:
-    """Return mean and standard deviation in the middle of a tile's core; None where it cannot be read."""
+    """Return mean and standard deviation in the middle of a tile's core; None if unreadable."""
     tile = context.plan.tile(index)
     middle = [(a + b) // 2 for a, b in zip(tile.core.start, tile.core.stop, strict=True)]
     reach = (0, _SIDE // 2, _SIDE // 2)

@@ -1,4 +1,4 @@
-"""`ssi preview`: a few different tiles, solved as the run would, on one sheet; and what the whole run will take."""
+"""`ssi preview`: solve a few representative tiles as the run would, show them, and estimate the whole run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHEET, TABLE, PLAN = "contact-sheet.png", "tiles.csv", "plan.txt"
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What was found: tiles by variant, the rows of the plan, the comparison of variants (the best first)."""
+    """Results: solved tiles by variant, rows of the plan, comparison of variants (the best first)."""
 
     rows: list[Solved]
     plan: list[tuple[str, str]]
@@ -36,12 +36,12 @@ class Preview:
 def preview(
     config: RunConfig, count: int, psfs: Sequence[Path], changes: Sequence[str], folder: Path, console: Console
 ) -> Preview:
-    """Solve ``count`` tiles with every variant; write sheet, table and plan to ``folder`` and print the last two.
+    """Solve ``count`` tiles with every variant; write sheet, table and plan to ``folder``, print table and plan.
 
     Raises
     ------
     ConfigError
-        The number of tiles, or a variant, is not possible.
+        The number of tiles or a variant is invalid.
     OutputError
         The folder cannot be written.
     SsiError
@@ -78,16 +78,16 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"--output {folder} cannot be made a folder: {error}; give another") from error
+        raise OutputError(f"--output: cannot create the folder {folder}: {error}; choose another") from error
 
 
 def _same_tiles(variant: Variant, prepared: Prepared) -> Variant:
-    """Hold the cut into tiles fast, which may depend on the PSF and the solver: the same tiles are to be compared.
+    """Fix the tiling, which may depend on PSF and solver, so that all variants solve the same tiles.
 
     Raises
     ------
     ConfigError
-        The variant cuts the volume in another way.
+        The variant has another tiling.
     """
     plan = prepared.document.plan
     if variant.config.tiling.core is None:
@@ -97,8 +97,8 @@ def _same_tiles(variant: Variant, prepared: Prepared) -> Variant:
     found = prepare(variant.config).document.plan
     if (found.core, found.tile_grid) != (plan.core, plan.tile_grid):
         raise ConfigError(
-            f"{variant.name} cuts the volume into {found.tile_grid} tiles (t c z y x), the first variant into "
-            f"{plan.tile_grid}: only what leaves the tiles alone can be compared"
+            f"{variant.name} has a tile grid of {found.tile_grid} (t c z y x), the first variant {plan.tile_grid}: "
+            "only variants with the same tiles can be compared"
         )
     return variant
 

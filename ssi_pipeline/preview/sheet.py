@@ -1,4 +1,4 @@
-"""The contact sheet: one row for each tile and variant."""
+"""Contact sheet: one row per tile and variant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_PIXELS = 512
 
 
 def save_sheet(path: Path, rows: Sequence[Solved], pixel_um: float | None) -> None:
-    """Write a PNG: input, ours, Richardson-Lucy, residual, spectrum, held-out curve.
+    """Write a PNG with input, ours, Richardson-Lucy, residual, power spectrum and held-out loss per row.
 
     Input, ours and Richardson-Lucy of a row share one contrast, the 0.5th to 99.8th percentile of input and ours.
     """
@@ -48,7 +48,7 @@ def _images(axes: list[Axes], row: Solved, pixel_um: float | None) -> None:
     shown = (
         ("input", row.before),
         (f"ours ({row.quality['method']})", row.after),
-        (f"Richardson-Lucy, {row.iterations}", row.richardson_lucy),
+        (f"Richardson-Lucy, n = {row.iterations}", row.richardson_lucy),
     )
     for panel, (title, values) in zip(axes, shown, strict=False):
         part = _middle(values)
@@ -64,7 +64,7 @@ def _images(axes: list[Axes], row: Solved, pixel_um: float | None) -> None:
     bare(axes[3])
     hatch_missing(axes[3])
     axes[3].imshow(residual, cmap="PuOr", vmin=-most, vmax=most, interpolation="none")
-    axes[3].set_title(f"input - blurred ours, ±{most:.3g}")
+    axes[3].set_title(f"residual (input - blurred ours), ±{most:.3g}")
 
 
 def _middle(values: Plane) -> Plane:
@@ -80,7 +80,7 @@ def _curve(axes: Axes, row: Solved) -> None:
     if trace:
         points = np.array([[math.nan if v is None else v for v in point] for point in trace], np.float64)
         kept = row.quality["method"] == "network"
-        label = "ours" if kept else "the network, not kept"
+        label = "ours" if kept else "network (not kept)"
         axes.plot(points[:, 0], points[:, 2], color=BLUE if kept else GREY, marker="s", markersize=3, label=label)
     if row.quality["method"] != "network" and row.quality.get("heldout_after") is not None:
         axes.axhline(row.quality["heldout_after"], color=BLUE, label="ours")

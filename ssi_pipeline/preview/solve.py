@@ -1,4 +1,4 @@
-"""Solve chosen tiles with a run's settings in a folder that is thrown away: the run itself is not touched."""
+"""Solve chosen tiles with the run's settings in a temporary folder; the run itself is not touched."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from ssi_pipeline.tasks.seeds import seed_for
 Plane = NDArray[np.float32]
 
 _ITERATIONS = (5, 10, 20, 40)
-"""Of Richardson-Lucy; the number whose held-out loss is smallest is shown: what a careful user would take."""
+"""Candidate iteration numbers of Richardson-Lucy, the baseline; the one with the lowest held-out loss is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """One tile of one variant: the middle plane of its core (y x), in the input's units.
+    """Result of one tile and variant: the middle plane of its core (y x), in the input's units.
 
-    ``residual``: input minus the blurred estimate; without the model of the sensor's limits, so that clipped
-    pixels stand out; NaN where the blur reaches beyond the tile. ``quality``: as in the ledger.
+    ``residual``: input minus the blurred estimate, without the model of clipping, so that clipped pixels are
+    visible; NaN where the PSF reaches beyond the tile. ``quality``: as in the ledger.
     ``iterations``: of Richardson-Lucy.
     """
 
@@ -53,13 +53,13 @@ class Solved:
     seconds: float
 
 
-def solve_variant(variant: Variant, tiles: Sequence[Chosen], said: Callable[[str], None]) -> list[Solved]:
+def solve_variant(variant: Variant, tiles: Sequence[Chosen], log: Callable[[str], None]) -> list[Solved]:
     """Solve the tiles in this process.
 
     Raises
     ------
     SsiError
-        A channel cannot be prepared, or a tile fails.
+        The calibration of a channel or a tile fails.
     """
     with tempfile.TemporaryDirectory(prefix="ssi-preview-") as folder:
         prepared = prepare(variant.config.with_output(Path(folder, "preview.zarr")))
@@ -71,7 +71,7 @@ def solve_variant(variant: Variant, tiles: Sequence[Chosen], said: Callable[[str
         for chosen in tiles:
             found.append(_solve(context, spec, variant.name, chosen))
             of = f"{variant.name}: " if variant.name else ""
-            said(f"{of}tile {chosen.index} ({chosen.why}): {found[-1].quality['method']}, {found[-1].seconds:.1f} s")
+            log(f"{of}tile {chosen.index} ({chosen.why}): {found[-1].quality['method']}, {found[-1].seconds:.1f} s")
     return found
 
 
@@ -89,7 +89,7 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
     middle = (tile.core.stop[0] - tile.core.start[0]) // 2
 
     def plane(values: NDArray[np.float32]) -> Plane:
-        """Return the plane y x in the middle of the core, of values z y x on the valid box."""
+        """Return the middle plane (y x) of the core from values (z y x) on the valid box."""
         cut: Plane = values[core][middle]
         return cut
 
@@ -108,14 +108,14 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
 
 
 def _estimate(context: Context, tile: Tile) -> NDArray[np.float32]:
-    """Read what was just solved, on the tile's valid box (z y x)."""
+    """Read the estimate on the tile's valid box (z y x)."""
     if context.plan.direct:
         return np.asarray(context.sink.read(0, tile.t, tile.c, tile.valid), np.float32)
     return np.asarray(context.scratch.read(tile, tile.valid)[0])
 
 
 def _residual(y: NDArray[np.float32], problem: Problem, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return y less the level of x; NaN within the PSF's radius of the edges, beyond which the estimate is not kept."""
+    """Return y minus the blurred x; NaN within the PSF's radius of the edges, beyond which there is no estimate."""
     forward, estimate = problem.forward, to_tensor(x, problem.axes, problem.device)
     blurred = torch.full_like(estimate, torch.nan)
     if all(n > 2 * r for n, r in zip(estimate.shape, forward.radius, strict=True)):
@@ -124,7 +124,7 @@ def _residual(y: NDArray[np.float32], problem: Problem, x: NDArray[np.float32]) 
 
 
 def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.float32]]:
-    """Return the number of iterations and the estimate on the tile's domain."""
+    """Return the best number of iterations and its estimate on the tile's domain."""
     problem, seed = context.problem(tile.c), seed_for(context.document.config.seed, "solve", tile.index)
     measurement, _ = read_measurement(context, tile.t, tile.c, tile.domain)
     best: tuple[float, int, NDArray[np.float32]] | None = None

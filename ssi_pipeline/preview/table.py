@@ -1,4 +1,4 @@
-"""The metrics of previewed tiles as a table, and the comparison of variants."""
+"""Table of metrics of the previewed tiles, and comparison of variants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = (*SCORED, "heldout_after", "heldout_wiener", "flux_ratio")
 
 
 def save_table(path: Path, rows: Sequence[Solved]) -> None:
-    """Write one CSV line for each tile and variant, with every number that the ledger would have."""
+    """Write one CSV row per tile and variant, with all metrics of the ledger."""
     names = dict.fromkeys(name for row in rows for name in row.quality if name not in _LEFT_OUT)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -33,10 +33,10 @@ def save_table(path: Path, rows: Sequence[Solved]) -> None:
 
 
 def screen_rows(rows: Sequence[Solved]) -> list[list[str]]:
-    """Return the head and one row of texts for each tile and variant."""
+    """Return a header and one row of text per tile and variant."""
     names = [name for name in _SHOWN if any(name in row.quality for row in rows)]
     several = len({row.variant for row in rows}) > 1
-    head = [*(["variant"] if several else []), "tile", "chosen as", "method", *names, "seconds"]
+    head = [*(["variant"] if several else []), "tile", "type", "method", *names, "seconds"]
     table = [head]
     for row in rows:
         values = [_text(row.quality.get(name)) for name in names]
@@ -48,10 +48,10 @@ def screen_rows(rows: Sequence[Solved]) -> list[list[str]]:
 
 
 def comparison(rows: Sequence[Solved]) -> list[str]:
-    """Return a line for each variant, the best first; empty with a single variant.
+    """Return a line per variant, the best first; empty for a single variant.
 
-    By the score (``quality.ranks``): the sum of a variant's ranks on a tile by each of its metrics, mean over the
-    tiles. Where these were not measured, by the geometric mean of the held-out loss over that of the tile's best.
+    Criterion: the score (``quality.ranks``), which is the sum of a variant's ranks over the metrics of a tile, averaged
+    over tiles. If these were not measured: the geometric mean of the held-out loss relative to the tile's best.
     """
     variants = list(dict.fromkeys(row.variant for row in rows))
     if len(variants) < 2:
@@ -61,11 +61,11 @@ def comparison(rows: Sequence[Solved]) -> list[str]:
     by_tile = [[found[variant, tile] for variant in variants] for tile in tiles]
     if all(quality.keys() & set(SCORED) for quality in found.values()):
         merit = np.mean([rank_sum(qualities) for qualities in by_tile], axis=0)
-        unit = "sum of ranks by " + ", ".join(SCORED)
+        unit = "rank sum over " + ", ".join(SCORED)
     elif all("heldout_after" in quality for quality in found.values()):
         losses = np.array([[quality["heldout_after"] for quality in qualities] for qualities in by_tile])
         merit = np.exp(np.log(losses / losses.min(axis=1, keepdims=True)).mean(axis=0))
-        unit = "held-out loss over the best"
+        unit = "held-out loss relative to the best"
     else:
         return []
     return [f"{variants[k]}: {merit[k]:.4g} ({unit})" for k in np.argsort(merit, kind="stable")]

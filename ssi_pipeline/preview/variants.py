@@ -1,4 +1,4 @@
-"""The configurations that a preview compares: the run's own, with other PSFs or other values of some keys."""
+"""Variants of the configuration that a preview compares: other PSFs or option values."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from ssi_pipeline.config.yaml_text import parse_yaml
 from ssi_pipeline.errors import ConfigError
 
 _MOST = 12
-"""More rows than a contact sheet can show at a glance, for each tile."""
+"""Most variants: rows per tile on the contact sheet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A configuration and what distinguishes it; the name is empty where nothing is compared."""
+    """A configuration and its name, which is empty for a single variant."""
 
     name: str
     config: RunConfig
 
 
 def make_variants(config: RunConfig, psfs: Sequence[Path], changes: Sequence[str]) -> list[Variant]:
-    """Return every combination of the PSFs and of the values of each change.
+    """Return all combinations of PSFs and option values.
 
     Parameters
     ----------
     psfs
-        Files that each take the place of the PSF of all channels.
+        PSF files; each replaces the PSF of all channels.
     changes
-        ``key=value,value``, keys as in a configuration with dots between sections.
+        ``key=value,value``, keys with dots between sections.
 
     Raises
     ------
     ConfigError
-        A file is missing, a change is not understood or not possible, or there are too many variants.
+        A file is missing, a change is invalid, or there are too many variants.
     """
     choices = [[_of_psf(path) for path in psfs]] if psfs else []
     choices += [_of_change(change) for change in changes]
     combinations = list(itertools.product(*choices))
     if len(combinations) > _MOST:
-        raise ConfigError(f"--psf and --set make {len(combinations)} variants: expected at most {_MOST}; give fewer")
+        raise ConfigError(f"--psf and --set give {len(combinations)} variants: expected at most {_MOST}")
     variants = []
     for combination in combinations:
         document = config.model_dump(mode="json")
@@ -69,18 +69,18 @@ def _of_change(change: str) -> list[tuple[str, str, Any]]:
     try:
         return [(f"{key}={value}", key.strip(), parse_yaml(value)) for value in values.split(",")]
     except ConfigError as error:
-        raise ConfigError(f"--set {change!r}: a value is not understood: {error}") from error
+        raise ConfigError(f"--set {change!r}: invalid value: {error}") from error
 
 
 def _put(document: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     if sections[:1] in (["input"], ["output"], ["executor"]) or key in ("input", "output", "executor"):
         raise ConfigError(
-            f"--set {key}: a preview compares ways to solve the same tiles, not inputs, outputs or machines"
+            f"--set {key}: a preview compares solver options on the same tiles; input, output and executor cannot vary"
         )
     part: Any = document
     for section in sections:
         part = part.get(section) if isinstance(part, dict) else None
         if not isinstance(part, dict):
-            raise ConfigError(f"--set {key}: {section!r} is no section of the configuration")
+            raise ConfigError(f"--set {key}: {section!r} is not a section of the configuration")
     part[last] = value

@@ -1,4 +1,4 @@
-"""One HTML file that tells a run from start to end: what came out, how good it is, what failed, and why."""
+"""HTML report of a run: result, quality, failures and their causes."""
 
 from ssi_pipeline.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""Metrics that are codes: what each code is called, and its colour."""
+"""Names and colours of categorical metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from matplotlib.colors import ListedColormap
 from ssi_pipeline.methods import RESULTS
 
 CATEGORIES = {
-    "status": {0: "to do", 1: "done", 2: "failed"},
+    "status": {0: "pending", 1: "done", 2: "failed"},
     "method": {result.code: result.short for result in RESULTS.values()},
 }
 

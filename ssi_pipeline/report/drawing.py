@@ -1,4 +1,4 @@
-"""How the report draws: matplotlib without pyplot, as inline SVG that follows the page's colours."""
+"""Figures of the report: matplotlib without pyplot, as inline SVG in the page's colours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 BLUE, ORANGE, GREY = "#2f7fc1", "#d47b14", "#8a8a8a"
-"""Apart in hue and lightness for every kind of colour vision, readable on white and on near-black."""
+"""Colours that differ in hue and lightness for all kinds of colour vision, on white and on near-black."""
 
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
 }
 _NICE = (1, 2, 5)
 _WIDE = 6.0
-"""Inches."""
+"""Width in inches from which a figure scrolls on narrow screens."""
 
 
 _folder: ContextVar[Path | None] = ContextVar("folder for figures", default=None)
@@ -48,7 +48,7 @@ _folder: ContextVar[Path | None] = ContextVar("folder for figures", default=None
 
 @contextmanager
 def drawing_style(folder: Path | None = None) -> Iterator[None]:
-    """Set the report's style for the figures made inside; each is also written to ``folder`` as PNG and SVG."""
+    """Apply the report's style to figures created inside; also write each to ``folder`` as PNG and SVG."""
     token = _folder.set(folder)
     try:
         with matplotlib.rc_context(_STYLE):
@@ -58,7 +58,7 @@ def drawing_style(folder: Path | None = None) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, sizes in inches; about 10 are as wide as the page."""
+    """Return an empty figure, sizes in inches; 10 inches fill the page."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -68,48 +68,48 @@ def picture(figure: Figure, label: str) -> Markup:
     Parameters
     ----------
     label
-        What the picture shows, in words, for those who cannot see it.
+        Alternative text of the figure.
     """
     folder = _folder.get()
     if folder is not None:
         _save(figure, folder / _file_name(label))
     buffer = io.StringIO()
-    # not savefig: it draws everything twice
+    # savefig would draw everything twice
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     text = text.replace("#000000", "currentColor")
-    # several SVGs share one page: they must not share identifiers, and most are never referred to
+    # identifiers must be unique across all SVGs of the page; unused ones are dropped
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
     prefix = hashlib.blake2b((label + text).encode(), digest_size=4).hexdigest()
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{prefix}-", text)
-    wide = " data-wide" if figure.get_figwidth() > _WIDE else ""  # on a telephone it scrolls, to be read
+    wide = " data-wide" if figure.get_figwidth() > _WIDE else ""  # scrolls on a phone
     return Markup(text.replace("<svg", f'<svg role="img"{wide} aria-label="{escape(label)}"', 1))
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Write for paper: on white, which the page leaves to the browser."""
+    """Write for print, on a white background."""
     figure.savefig(path.with_suffix(".png"), dpi=300, facecolor="white")
     figure.savefig(path.with_suffix(".svg"), facecolor="white", metadata={"Date": None})
 
 
 def _file_name(label: str) -> str:
-    """Return the first part of a picture's words, as far as it tells one picture from the others."""
+    """Return a file name from the first part of a figure's label, without a number for repeats."""
     words = re.sub(r"[^a-z0-9]+", "-", re.split(r"[:,] ", label)[0].lower()).strip("-")
     return f"{words}.png"
 
 
 def hatch_missing(axes: Axes) -> None:
-    """Hatch what is under an image, so that pixels without a value show as such."""
+    """Hatch the background of an image to mark pixels without a value."""
     axes.patch.set(facecolor="none", hatch="////", edgecolor=GREY, linewidth=0)
     axes.patch.set_visible(True)
 
 
 def bare(axes: Axes) -> None:
-    """Take ticks and frame away."""
+    """Remove ticks and frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
@@ -123,7 +123,7 @@ def scale_bar(axes: Axes, shape: tuple[int, ...], pixel_um: float) -> None:
     axes.plot([x - margin, x + pixels + margin], [y, y], color="#101010", linewidth=5, solid_capstyle="butt")
     axes.plot([x, x + pixels], [y, y], color="#ffffff", linewidth=2.5, solid_capstyle="butt")
     text = f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
-    # from the bar's start on: in a small panel the text is longer than the bar; its ground is as large as it
+    # left-aligned with the bar: in a small panel the text is longer than the bar
     ground = {"facecolor": "#101010", "alpha": 0.65, "edgecolor": "none", "pad": 1.5}
     axes.annotate(
         text, (x, y), (0, 5), textcoords="offset points", color="#ffffff", ha="left", va="bottom", bbox=ground
@@ -137,12 +137,12 @@ def round_below(value: float) -> float:
 
 
 def bin_count(n: int) -> int:
-    """Return a number of bins that a histogram of ``n`` values can fill, 8 to 40."""
+    """Return the number of bins of a histogram of ``n`` values, 8 to 40."""
     return min(40, max(8, 2 * math.isqrt(n)))
 
 
 def limits(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
-    """Return two percentiles of the finite values, never equal; (0, 1) where there are none."""
+    """Return two different percentiles of the finite values; (0, 1) if there are none."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0

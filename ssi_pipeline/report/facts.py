@@ -1,4 +1,4 @@
-"""What the ledger says about a run, from one pass over it, in arrays on the tile grid."""
+"""Ledger of a run in one pass, as arrays on the tile grid."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import task_counts
 
 _MOST_NOTES = 100
-"""Different notes that are counted; a run has a handful, numbers in them set aside."""
+"""Most distinct notes to count; with numbers masked, a run has a handful."""
 
 
 @dataclass(slots=True)
 class KindTotals:
-    """Records of one kind of task: how many ended well, their wall times added, the highest peak memory."""
+    """Totals of one kind of task: finished tasks, summed wall time, highest peak memory."""
 
     count: int = 0
     seconds: float = 0.0
@@ -40,16 +40,16 @@ class KindTotals:
 
 @dataclass(slots=True)
 class Clock:
-    """When there was work; ``busy_s`` leaves out the pauses between calls."""
+    """Working time of a run; ``busy_s`` excludes the pauses between calls."""
 
     first_started: float | None = None
     last_finished: float | None = None
     busy_s: float = 0.0
 
     def note(self, record: TaskRecord) -> None:
-        """Add the time of one task; tasks come in the order in which they finished, give or take a few."""
+        """Add the time of one task; tasks arrive roughly in the order of finishing."""
         if record.finished <= 0:
-            return  # a block written within its tile's task carries no time of its own
+            return  # a block written in its tile's task has no separate time
         start, stop = record.finished - record.seconds, record.finished
         self.first_started = start if self.first_started is None else min(start, self.first_started)
         self.busy_s += max(0.0, stop - (start if self.last_finished is None else max(start, self.last_finished)))
@@ -58,13 +58,13 @@ class Clock:
 
 @dataclass(slots=True)
 class RunFacts:
-    """One run as the report sees it.
+    """All data of the report about one run.
 
-    ``configuration``: its file, as the user named it.
+    ``configuration``: its file, as given by the user.
     ``metrics``: by name, float32 on the tile grid (t c z y x), NaN where a tile has none. ``lines``: line
     of the ledger with the last record of each task, by kind, -1 where there is none. ``finished``:
-    seconds since 1970 by tile, NaN where not done. ``notes``: what records of tiles note, counted.
-    ``damage``: what is lost or damaged besides the image.
+    seconds since 1970 by tile, NaN where not done. ``notes``: counts of the notes in tile records.
+    ``damage``: lost or damaged files besides the image.
     """
 
     context: Context
@@ -82,12 +82,12 @@ class RunFacts:
 
     @property
     def state(self) -> LedgerState:
-        """What is done."""
+        """Status of all tasks."""
         return self.tally.state
 
     @property
     def workers(self) -> set[str]:
-        """All processes that ever finished a task, as host:process."""
+        """All processes that finished a task, as host:process."""
         return set(self.tally.workers)
 
     @property
@@ -97,7 +97,7 @@ class RunFacts:
 
     @property
     def tiles_failed(self) -> int:
-        """Number of tiles given up."""
+        """Number of failed tiles."""
         return self.state.count("solve", FAILED)
 
     @property
@@ -111,7 +111,7 @@ class RunFacts:
         return f"channel {c} ({names[index]})" if index < len(names) and names[index] else f"channel {c}"
 
     def records_at(self, lines: Iterable[int]) -> Iterator[TaskRecord]:
-        """Yield the records on some lines of the ledger, in the order of the ledger; parses no other line."""
+        """Yield the records on the given lines, in ledger order; no other line is parsed."""
         wanted = sorted(lines)
         if not wanted:
             return
@@ -128,10 +128,10 @@ class RunFacts:
 
 
 def _whole_lines(ledgers: Iterable[Path]) -> Iterator[bytes]:
-    """Yield the lines of all ledgers as ``read_records`` counts them: those that are records."""
+    """Yield the valid lines of all ledgers, counted as in ``read_records``."""
 
     def as_it_is(line: bytes) -> bytes:
-        """Return the line; raises ValueError where it is no record."""
+        """Return the line; raise ValueError if it is not a record."""
         RecordHead.from_line(line)
         return line
 
@@ -140,7 +140,7 @@ def _whole_lines(ledgers: Iterable[Path]) -> Iterator[bytes]:
 
 
 def read_facts(context: Context, configuration: str) -> RunFacts:
-    """Read the ledger once; its blocks again where some were written twice. Memory grows with the tile grid alone."""
+    """Read the ledger once, and block records again if blocks were rewritten. Memory scales with the tile grid."""
     counts = task_counts(context)
     tally = Tally(counts)
     facts = RunFacts(
@@ -191,7 +191,7 @@ def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
 
 
 def _read_calibration(context: Context) -> list[dict[str, Any]]:
-    """The calibration as plain values (its own class would bring torch); empty while none can be read."""
+    """Return the calibration as plain values (its class would import torch); empty if it cannot be read."""
     try:
         document = json.loads(context.paths.calibration.read_bytes())
     except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""From a metric on the tile grid (t c z y x) to planes that fit a picture."""
+"""Reduce a metric on the tile grid (t c z y x) to planes of a limited size."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MOST_CELLS = 512
 Values = NDArray[np.float32]
 
 _IDEAL = {"flux_ratio": 1.0, "chi2": 1.0}
-"""Metrics whose worst value is the one farthest from here; of most others it is the largest."""
+"""Ideal values: the worst value is the farthest from it. For most other metrics the largest is the worst."""
 
 _SMALLEST = ("steps",)
-"""Metrics whose worst value is the smallest, as the alarms have it."""
+"""Metrics whose worst value is the smallest, as for the alarms."""
 
 _STATUS = (1, 0, 2)
-"""Codes of ``status`` in the order of concern: done, to do, failed."""
+"""Codes of ``status``, the worst last: done, pending, failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class MapPlane:
 
 
 def planes(name: str, values: Values, most: int = MOST_CELLS) -> list[MapPlane]:
-    """Cut one channel of a metric (t z y x) into the middle plane and, where there are more, the worst of all.
+    """Return the middle plane of one channel of a metric (t z y x), and the worst over all planes.
 
-    Rows and columns are y and x; where there is one tile in a plane, t and z. ``most``: cells along an axis.
+    Rows and columns are y and x, or t and z if each plane is one tile. ``most``: cells along an axis.
     """
     codes = _by_concern(name, values)
     flat = values.shape[2] * values.shape[3] == 1
@@ -55,7 +55,7 @@ def planes(name: str, values: Values, most: int = MOST_CELLS) -> list[MapPlane]:
 
 
 def worst_word(name: str) -> str:
-    """Return which of several values is shown for all of them, for instance ``largest``."""
+    """Return the name of the statistic that represents several values, for instance ``largest``."""
     if name in _IDEAL:
         return f"farthest from {_IDEAL[name]:g}"
     words = {"status": "worst", "method": "rarest"}
@@ -72,7 +72,7 @@ def _binned(title: str, name: str, values: Values, axes: str, most: int, codes: 
 
 
 def _worst(name: str, values: Values, starts: NDArray[np.int64], axis: int, codes: tuple[int, ...]) -> Values:
-    """Keep the worst of each cell, of ``codes`` the last; NaN only where all are."""
+    """Return the worst value of each cell, for ``codes`` the last; NaN only if all are NaN."""
     if codes:
         ranks = np.full(values.shape, np.nan, np.float32)
         for rank, code in enumerate(codes):
@@ -89,7 +89,7 @@ def _worst(name: str, values: Values, starts: NDArray[np.int64], axis: int, code
 
 
 def _by_concern(name: str, values: Values) -> tuple[int, ...]:
-    """Return the codes of a metric, the worst last: of methods the one of the fewest tiles; none of other metrics."""
+    """Return the codes of a metric, the worst last (for methods the rarest); empty for other metrics."""
     if name != "method":
         return _STATUS if name == "status" else ()
     codes, counts = np.unique(values[np.isfinite(values)], return_counts=True)
@@ -97,9 +97,9 @@ def _by_concern(name: str, values: Values) -> tuple[int, ...]:
 
 
 def coarsen(name: str, values: Values, most: int) -> tuple[Values, tuple[int, ...]]:
-    """Return a metric (t c z y x) in at most about ``most`` cells, each the worst of its tiles, and a cell's size.
+    """Return a metric (t c z y x) binned to about ``most`` cells by the worst of their tiles, and the bin size.
 
-    Tiles of a plane are joined first, then planes, then time points; never channels.
+    Tiles within a plane are binned first, then planes, then time points; never channels.
     """
     codes = _by_concern(name, values)
     cell = [1] * values.ndim
@@ -118,7 +118,7 @@ def _cells(shape: tuple[int, ...], cell: list[int]) -> int:
 
 
 def badness(name: str, values: Values) -> NDArray[np.float64]:
-    """Return how bad each value is, larger is worse, NaN where there is none."""
+    """Return a badness per value: larger is worse, NaN where there is no value."""
     exact = values.astype(np.float64)
     if name in _IDEAL:
         return np.abs(exact - _IDEAL[name])

@@ -1,4 +1,4 @@
-"""The page: all sections in their order, in one file without any reference to the outside."""
+"""Report page: all sections in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ssi_pipeline.storage.state.made import note, refuse_foreign
 from ssi_pipeline.tasks.opening import open_context
 
 _GENERATOR, _HEAD_BYTES = b'<meta name="generator" content="ssi_pipeline">', 1024
-"""Stands in the first lines of every report."""
+"""Marker in the first bytes of every report."""
 
 SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
     outcome_section,
@@ -46,27 +46,27 @@ SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
     calibration_section,
     provenance_section,
 )
-"""In the order of the page. A new section is a function here and a template."""
+"""Sections in the order of the page. A new section is a function here and a template."""
 
 
 def write_report(
     config: RunConfig, output: Path | None = None, figures: Path | None = None, configuration: str = "run.yaml"
 ) -> Path:
-    """Write the report of a run, whatever its state, as one HTML file; returns its path.
+    """Write the report of a run in any state as one HTML file; return its path.
 
     Parameters
     ----------
     output
-        The file to write, by default ``report.html`` in the state folder. It is replaced as a whole.
+        The file to write, by default ``report.html`` in the state folder. It is replaced atomically.
     figures
-        A folder for every picture of the report as PNG (300 dots an inch) and SVG; made where it is not there.
+        Folder for the figures as PNG (300 dpi) and SVG; created if missing.
     configuration
-        The file that ``config`` was read from, for the commands that the report names.
+        The file that ``config`` was read from, for commands shown in the report.
 
     Raises
     ------
     InputError
-        Nothing has been run there yet.
+        There is no run.
     CorruptDataError
         The run's document or its ledger cannot be read.
     OutputError
@@ -75,7 +75,7 @@ def write_report(
     context = open_context(config)
     path = context.paths.report if output is None else output
     if path.is_dir() or not path.parent.is_dir():
-        raise OutputError(f"the report cannot be written to {path}: give a file in a folder that exists")
+        raise OutputError(f"cannot write the report to {path}: give a file in an existing folder")
     if output is not None:
         _refuse_foreign_file(output)
     folder = None if figures is None else _figures_folder(figures)
@@ -90,28 +90,28 @@ def write_report(
         made=date(time.time()),
         version=__version__,
     )
-    # character references: the file is the same text whatever the encoding of the system
+    # character references: the file does not depend on the system's encoding
     ascii_text = text.encode("ascii", "xmlcharrefreplace").decode("ascii")
     try:
         write_text(path, ascii_text)
     except OSError as error:
-        raise OutputError(f"the report cannot be written to {path}: {error}") from error
+        raise OutputError(f"cannot write the report to {path}: {error}") from error
     if folder is not None:
         note(folder, _pictures(folder))
     return path
 
 
 def _refuse_foreign_file(path: Path) -> None:
-    """Refuse to replace a file that is no report."""
+    """Refuse to replace a file that is not a report."""
     try:
         with path.open("rb") as stream:
             ours = _GENERATOR in stream.read(_HEAD_BYTES)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"the report cannot be written to {path}: {error}") from error
+        raise OutputError(f"cannot write the report to {path}: {error}") from error
     if not ours:
-        raise OutputError(f"--output {path} exists and is no report of ssi: give another name, or move it away")
+        raise OutputError(f"--output {path} exists and is not a report of ssi: choose another name or move it")
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -122,13 +122,13 @@ def _figures_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"--figures {folder} is no folder and cannot be made one: {error}") from error
-    refuse_foreign(folder, _pictures(folder), "--figures")  # which ones will be written shows only later
+        raise OutputError(f"--figures: cannot create the folder {folder}: {error}") from error
+    refuse_foreign(folder, _pictures(folder), "--figures")  # the names are known only after drawing
     return folder
 
 
 def _make(make: Callable[[RunFacts], Section], facts: RunFacts) -> Section:
-    """Data that cannot be read cost their section, not the report: it is needed most when things are broken."""
+    """Return a section, or an error message in its place: unreadable data must not prevent the report."""
     try:
         return make(facts)
     except (SsiError, OSError) as error:

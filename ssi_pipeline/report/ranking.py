@@ -1,4 +1,4 @@
-"""Which tiles a reader should look at: the worst, the median and the best, and those with alarms."""
+"""Ranking of tiles: the worst, the median and the best, and those with alarms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLAG = "flag"
 
 
 def ranked(facts: RunFacts) -> tuple[str, NDArray[np.float64]]:
-    """Return by what tiles are ranked, in words, and how bad each is (flat, larger is worse, NaN unknown)."""
+    """Return the ranking criterion in words, and the badness of each tile (flat, larger is worse, NaN unknown)."""
     metrics = facts.metrics
     for name in _VERDICTS:
         if name in metrics and np.isfinite(metrics[name]).any():
@@ -26,12 +26,12 @@ def ranked(facts: RunFacts) -> tuple[str, NDArray[np.float64]]:
         ratio = after / wiener
     ratio[~np.isfinite(ratio)] = np.nan
     if np.isfinite(ratio).any() and np.nanmin(ratio) != np.nanmax(ratio):
-        return "held-out loss over that of the linear solution", ratio
+        return "ratio of the held-out loss to that of the linear solution", ratio
     return "held-out loss", after
 
 
 def worst_median_best(bad: NDArray[np.float64]) -> dict[int, str]:
-    """Return the names by tile; fewer than three where there are fewer tiles."""
+    """Return the names by tile index; fewer than three if there are fewer tiles."""
     (known,) = np.nonzero(np.isfinite(bad))
     order = known[np.argsort(bad[known], kind="stable")]
     if not order.size:
@@ -41,7 +41,7 @@ def worst_median_best(bad: NDArray[np.float64]) -> dict[int, str]:
 
 
 def alarm_counts(facts: RunFacts) -> tuple[int, list[tuple[str, int]]]:
-    """Return how many tiles have an alarm, and how many each; nothing where alarms are not measured."""
+    """Return the number of tiles with an alarm, and the number by alarm; empty if alarms were not measured."""
     values = facts.metrics.get(_FLAG)
     if values is None or not np.isfinite(values).any():
         return 0, []
@@ -58,7 +58,7 @@ def alarms_of(facts: RunFacts, index: int) -> list[str]:
 
 
 def shown_metrics(facts: RunFacts) -> dict[str, NDArray[np.float32]]:
-    """Return the metrics with a tile's alarms as their number: the code that says which is not for a colour scale."""
+    """Return the metrics, with the alarm bits replaced by the number of alarms, which fits a colour scale."""
     shown = {name: values for name, values in facts.metrics.items() if name != _FLAG}
     if _FLAG in facts.metrics:
         known = np.isfinite(facts.metrics[_FLAG])
@@ -69,10 +69,10 @@ def shown_metrics(facts: RunFacts) -> dict[str, NDArray[np.float32]]:
 
 
 def meaning(name: str) -> str:
-    """Return what a metric is, in words."""
+    """Return the description of a metric."""
     return METRICS.get(name, "number of alarms of the tile")
 
 
 def _alarm_names() -> list[tuple[int, str]]:
-    """The metric says in its own words what its bits mean: '1 this, 2 that'."""
+    """Parse bits and names from the description of the metric: '1 this, 2 that'."""
     return [(int(bit), name) for bit, name in re.findall(r"(\d+) ([\w-]+)", METRICS.get(_FLAG, ""))]

@@ -1,4 +1,4 @@
-"""A section of the report: a title and HTML from one template."""
+"""Section of the report: a title and HTML from one template."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part of the page; ``name`` is its anchor."""
+    """A section of the page; ``name`` is its anchor."""
 
     name: str
     title: str
@@ -20,7 +20,7 @@ class Section:
 
 
 def render(template: str, **values: Any) -> Markup:
-    """Fill a template of this package; whatever is no ``Markup`` is escaped."""
+    """Render a template of this package; values that are not ``Markup`` are escaped."""
     return Markup(_environment().get_template(f"{template}.html.j2").render(**values))
 
 

@@ -1,4 +1,4 @@
-"""The power of an image over the spatial frequency."""
+"""Radial power spectrum of an image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _BINS = 48
 
 
 def radial_power(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return spatial frequencies (cycles a pixel, up to 1/2) and the mean power at each, of an image y x.
+    """Return spatial frequencies (cycles per pixel, up to 1/2) and the mean power at each of an image y x.
 
-    The mean is taken off, what is not finite counts as the mean, and a Hann window keeps the edges from
-    leaking into all frequencies.
+    The mean is subtracted, non-finite pixels are replaced by it, and a Hann window prevents spectral leakage
+    from the edges.
     """
     image = np.asarray(values, np.float64)
     known = np.isfinite(image)

@@ -1,4 +1,4 @@
-"""Planes of the input and the output at the same place, with what is missing as NaN."""
+"""Planes of input and output at the same position, NaN where data are missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssi_pipeline.storage.state.ledger import DONE
 
 MOST_PIXELS = 512
 _PIECE = 64
-"""Side of the parts that are read one by one where the whole cannot be: a corrupt chunk costs itself only."""
+"""Side of the parts that are read one by one if the whole plane cannot be read because of a corrupt chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class View:
 
 
 def choose_view(facts: RunFacts) -> View:
-    """Return a y x plane around the middle or, where that is not written yet, around the nearest written block."""
+    """Return a y x plane around the middle or, if that is not written yet, around the nearest written block."""
     plan = facts.context.plan
     t, z, y, x = plan.shape[0] // 2, *(n // 2 for n in plan.extent)
     written = facts.state.status["stitch"].reshape(plan.block_grid) == DONE
@@ -62,27 +62,27 @@ def _span(middle: int, length: int) -> tuple[int, int]:
 
 
 def read_input(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
-    """Return the measurement on a view (z y x), NaN where it is not finite or cannot be read; None without input."""
+    """Return the input on a view (z y x), NaN where not finite or unreadable; None without input."""
     context = facts.context
     origin = context.origin
 
     def read(box: Box) -> NDArray[Any]:
-        """Return the input, z y x, in a box of the output's voxels."""
+        """Return the input (z y x) in a box of output voxels."""
         return context.source.read(view.t + origin[0], c + origin[1], box.shift(origin[2:]))
 
     try:
         return _read(read, view.box)
     except (InputError, ValueError):
-        return None  # moved away, or another image by now
+        return None  # moved or replaced
 
 
 def read_output(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
-    """Return the estimate on a view (z y x), NaN where it is not written or cannot be read; None without output."""
+    """Return the output on a view (z y x), NaN where not written or unreadable; None without output."""
     return _read_written(facts, view, c, 0)
 
 
 def read_uncertainty(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
-    """Return the uncertainty, as ``read_output``; None also where none was asked for."""
+    """Return the uncertainty, as ``read_output``; None also if the run estimates none."""
     return _read_written(facts, view, c, 1) if facts.context.uncertain else None
 
 

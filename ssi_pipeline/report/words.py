@@ -1,4 +1,4 @@
-"""Numbers in words: sizes, dates, shares."""
+"""Formatting of numbers, sizes, dates and percentages."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def scaled(value: float, unit: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a time span; short ones with decimals."""
+    """Format a duration; short ones with decimals."""
     return f"{value:.2g} s" if value < 10 else duration(value)
 
 
 def share(part: float, whole: float) -> str:
-    """Return a percentage that is 0 or 100 only if it is exactly so."""
+    """Format a percentage that is 0 or 100 only if exact."""
     if not whole or part in (0, whole):
         return "100 %" if whole and part else "0 %"
     return f"{min(max(100 * part / whole, 0.01), 99.99):.3g} %"

@@ -1,1 +1,1 @@
-"""Reading the measurement and writing the estimate: the only place, with the tasks, where IO happens."""
+"""Reading the input and writing the output: with tasks/, the only place of data IO."""

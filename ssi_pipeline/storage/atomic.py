@@ -1,4 +1,4 @@
-"""Small files that are either whole or absent."""
+"""Atomic writes of small files: whole or absent."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from typing import Any
 from ssi_pipeline.storage.system_errors import writing
 
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
-"""What file systems say that cannot sync a folder (SMB, some FUSE)."""
+"""Errors of file systems that cannot sync a folder (SMB, some FUSE)."""
 
 _LEFT_BY_US = re.compile(
     r"\..+\.([0-9]+|[0-9a-f]{12}|[0-9a-f]{12}\.(new|taken|probe))\.partial|.+\.pt\.[0-9a-f]+\.partial"
 )
-"""Names of files that writers of this package never renamed: of this module (earlier releases: the process's number),
-of leases, of networks."""
+"""Names of temporary files left by killed writers of this package: this module (earlier releases: the process id),
+leases, networks."""
 
 _LEFT_BY_ZARR = re.compile(r".+\.[0-9a-f]{32}\.partial")
 
 
 def partial_name(path: Path) -> Path:
-    """Return a name beside a file that no other writer has, also not of another machine."""
+    """Return a temporary name beside a file, unique across processes and machines."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash of the machine, sees the old content or the new, never a part."""
+    """Write a file atomically: a reader, also after a crash, sees the old or the new content."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text as ``write_bytes`` does."""
-    write_bytes(path, text.encode(errors="backslashreplace"))  # half a surrogate pair, from a file name
+    write_bytes(path, text.encode(errors="backslashreplace"))  # lone surrogates from a file name
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -51,10 +51,10 @@ def write_json(path: Path, document: Any) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a name to write to, which becomes ``path`` if nothing is raised, and is deleted otherwise.
+    """Yield a temporary name, renamed to ``path`` on success and deleted on an exception.
 
-    The content is on disk before it gets its name: a rename alone may survive a crash that the content does not,
-    and leaves an empty file.
+    The content is synced before the rename: otherwise a crash could keep the rename, but lose the content and leave an
+    empty file.
     """
     temporary = partial_name(path)
     with writing(path):
@@ -64,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             sync(path.parent)
         finally:
-            with suppress(OSError):  # a file system that fails here has failed above, and that is the reason to give
+            with suppress(OSError):  # a failure above is the one to report
                 temporary.unlink(missing_ok=True)
 
 
@@ -75,7 +75,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, to disk; a file system that cannot do it for folders is let be."""
+    """Sync a file or a folder to disk; ignored on file systems that cannot sync folders."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -87,7 +87,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Force a folder and all below it to disk."""
+    """Sync a folder and everything below it to disk."""
     for folder, _, files in os.walk(root, topdown=False):
         for name in files:
             sync(Path(folder, name))
@@ -103,7 +103,7 @@ def file_digest(path: Path) -> str | None:
 
 
 def create_whole(path: Path, content: bytes) -> bool:
-    """Make a file that is whole from its first moment; returns False where there is one of that name."""
+    """Create a file atomically with its content; return False if the name exists."""
     private = partial_name(path)
     try:
         with private.open("wb") as stream:
@@ -116,7 +116,7 @@ def create_whole(path: Path, content: bytes) -> bool:
     except FileNotFoundError:
         raise
     except OSError:
-        # SFTP servers call a name that is taken "not permitted"
+        # SFTP servers report an existing name as "not permitted"
         return False if path.exists() else _create_without_link(path, content)
     finally:
         private.unlink(missing_ok=True)
@@ -139,20 +139,20 @@ def _create_without_link(path: Path, content: bytes) -> bool:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError:
-        path.unlink(missing_ok=True)  # this call has made it
+        path.unlink(missing_ok=True)  # created by this call
         raise
     return True
 
 
 def sweep_own(folders: Iterable[Path]) -> None:
-    """Delete the files that this package's writers, killed, left in some folders; other names stay."""
+    """Delete temporary files of killed writers of this package in some folders."""
     for folder in folders:
         if folder.is_dir():
             _sweep(folder, [entry.name for entry in os.scandir(folder)], _LEFT_BY_US)
 
 
 def sweep_zarr(root: Path, below: Iterable[str]) -> None:
-    """Delete the files that zarr, killed, left in ``root`` and anywhere below those of its folders that are named."""
+    """Delete zarr's temporary files in ``root``, and anywhere below the given subfolders."""
     if root.is_dir():
         _sweep(root, [entry.name for entry in os.scandir(root)], _LEFT_BY_ZARR)
     for name in below:

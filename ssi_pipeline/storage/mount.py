@@ -1,6 +1,6 @@
-"""Whether a folder is still the one that was opened: a mount that is lost leaves an empty local folder in its place.
+"""Detection of lost mounts: a lost mount leaves an empty local folder in its place.
 
-Nothing may be written there, and what is missing there is not missing in the data.
+Nothing may be written to that folder, and files missing there are not missing in the data.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ssi_pipeline.errors import MissingStateError
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder (or a file), and the number of the file system that it was on when it was opened.
+    """A folder or file, and the device number of its file system when it was opened.
 
-    Inodes are not asked: some network file systems number their files anew.
+    Inodes are not compared: some network file systems renumber them.
     """
 
     place: Path
@@ -24,27 +24,27 @@ class Mount:
 
     @staticmethod
     def of(place: Path) -> Mount:
-        """Return where a folder is now.
+        """Return the current mount of a folder.
 
         Raises
         ------
         MissingStateError
-            There is none.
+            The folder does not exist.
         """
         return Mount(place, _device(place))
 
     def check(self) -> None:
-        """Make sure that it is there, on the same file system.
+        """Check that the folder exists on the same file system.
 
         Raises
         ------
         MissingStateError
-            It is not.
+            It does not, or is on another one.
         """
         if _device(self.place) != self.device:
             raise MissingStateError(
-                f"{self.place} is on another file system than when it was opened: this machine has lost or renewed a "
-                "mount; bring it back if it is not there"
+                f"{self.place} is on another file system than when it was opened: this machine lost or renewed a "
+                "mount; remount it if it is missing"
             )
 
 
@@ -53,17 +53,17 @@ def _device(place: Path) -> int:
         return os.stat(place).st_dev
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingStateError(
-            f"{place} is not to be seen from here: this machine has lost its mount (bring it back), or it was removed"
+            f"{place} is not accessible: this machine lost its mount (remount it), or it was deleted"
         ) from error
 
 
 def make_folders(folder: Path, root: Path) -> None:
-    """Make a folder below ``root``, and those between; never ``root`` itself.
+    """Create a folder below ``root`` with its parents, but never ``root`` itself.
 
     Raises
     ------
     FileNotFoundError
-        ``root`` is not there.
+        ``root`` does not exist.
     """
     missing = []
     while folder != root and not folder.is_dir():
@@ -74,11 +74,11 @@ def make_folders(folder: Path, root: Path) -> None:
 
 
 def make_folder(folder: Path) -> bool:
-    """Make a folder whose parent is there; returns False where it was there."""
+    """Create a folder in an existing parent; return False if it exists."""
     try:
         folder.mkdir()
     except OSError:
-        if not folder.is_dir():  # SFTP servers call it "not permitted" when another was faster
+        if not folder.is_dir():  # SFTP servers report an existing folder as "not permitted"
             raise
         return False
     return True

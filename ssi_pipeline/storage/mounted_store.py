@@ -1,7 +1,7 @@
-"""A store of zarr in a folder that may be on a mount, and mounts get lost.
+"""Zarr store that detects a lost mount.
 
-zarr's own makes all missing parents of what it writes, on the local disk beneath a lost mount, and takes what it does
-not find there for the fill value. This one does neither.
+zarr's LocalStore creates missing parents on the local disk beneath a lost mount, and reads missing chunks as the fill
+value. This store does neither.
 """
 
 from __future__ import annotations
@@ -26,17 +26,14 @@ _PAUSE_S = 0.1
 
 
 class MountedStore(LocalStore):
-    """A folder that is there, and stays there.
-
-    Raises MissingStateError, at whatever is asked of it, where the folder is not the one that was opened.
-    """
+    """Local store whose every operation raises MissingStateError if the mount of its folder is lost."""
 
     def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
         super().__init__(root, read_only=read_only)
         self._mount = Mount.of(self.root)
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        """Return the same store for reading, or for writing too."""
+        """Return the same store, read-only or writable."""
         return type(self)(self.root, read_only=read_only)
 
     async def _open(self, *, mode: Any = None) -> None:  # noqa: ARG002 as the base has it
@@ -49,13 +46,13 @@ class MountedStore(LocalStore):
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """Return a value, None where there is none."""
+        """Return a value, or None."""
         return await asyncio.to_thread(self._read, key, prototype or default_buffer_prototype(), byte_range)
 
     def get_sync(
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """Return a value, None where there is none."""
+        """Return a value, or None."""
         return self._read(key, prototype or default_buffer_prototype(), byte_range)
 
     def _read(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None) -> Buffer | None:
@@ -67,18 +64,18 @@ class MountedStore(LocalStore):
             except OSError as problem:
                 if problem.errno != errno.ESTALE:
                     raise
-                time.sleep(_PAUSE_S)  # replaced by another machine this moment: its name is looked up anew
+                time.sleep(_PAUSE_S)  # just replaced by another machine: look the name up again
         else:
             found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
         self._mount.check()
         return found
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write a value, whole or not at all."""
+        """Write a value atomically."""
         await asyncio.to_thread(self.set_sync, key, value)
 
     def set_sync(self, key: str, value: Buffer) -> None:
-        """Write a value, whole or not at all."""
+        """Write a value atomically."""
         self._check_writable()
         self._mount.check()
         path = self.root / key
@@ -87,7 +84,7 @@ class MountedStore(LocalStore):
             self._write(temporary, value)
             temporary.replace(path)
         except BaseException:
-            with contextlib.suppress(OSError):  # what fails here has failed above
+            with contextlib.suppress(OSError):  # a failure above is the one to report
                 temporary.unlink(missing_ok=True)
             raise
 
@@ -102,5 +99,5 @@ class MountedStore(LocalStore):
 
 
 def mounted(folder: Path, writable: bool) -> Store:
-    """Return the store of an array or group that is there."""
+    """Return the store of an existing array or group."""
     return MountedStore(folder, read_only=not writable)

@@ -1,4 +1,4 @@
-"""Read small files that another machine may replace this very moment."""
+"""Robust reads of small files that another machine may be replacing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PAUSE_S = 0.1
 
 
 def read_small(path: Path) -> bytes:
-    """Return a file's content; tried again where the file was replaced between its opening and its reading.
+    """Return a file's content; retry if the file is replaced between opening and reading.
 
-    Network file systems call that a stale handle (ESTALE). The name is looked up anew, and is the new file's. A mount
-    that is gone for good says the same each time.
+    Network file systems report this as a stale handle (ESTALE); the retry opens the new file. A lost mount gives the
+    same error each time.
     """
     for _ in range(_TRIES - 1):
         try:
@@ -32,19 +32,19 @@ def read_small(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file of ours says.
+    """Parse a JSON file of a run.
 
-    Where another machine has replaced it by a longer one, a cache that remembers the size of the old one (sshfs, 20 s)
-    cuts it short. Setting its mode, to what it is, empties that cache.
+    If another machine replaced it by a longer one, a cached file size (sshfs, 20 s) truncates the content. Setting the
+    unchanged file mode invalidates that cache.
 
     Raises
     ------
     ValueError
-        It is no JSON, also when its size is asked for anew.
+        It is not JSON, also after invalidating the cache.
     """
     try:
         return json.loads(read_small(path))
     except ValueError:
-        with contextlib.suppress(OSError):  # not ours to set: then it is what it seems to be
+        with contextlib.suppress(OSError):  # no permission: then the content is final
             os.chmod(path, stat.S_IMODE(path.stat().st_mode))
         return json.loads(read_small(path))

@@ -1,6 +1,6 @@
-"""What the system says when it cannot write or read: one sentence and one thing to do for each errno.
+"""System errors of reads and writes: one explanation and one action per errno.
 
-Errors of a stream name no file ("[Errno 28] No space left on device"): ``writing`` adds the one that was meant.
+Errors of a stream contain no file name ("[Errno 28] No space left on device"): ``writing`` adds it.
 """
 
 from __future__ import annotations
@@ -17,37 +17,36 @@ from ssi_pipeline.exit_status import ExitStatus
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What an errno means for a run, and what to do about it."""
+    """Meaning of an errno for a run, and the action to take."""
 
     means: str
     do: str
 
 
-_LOST = Cause("the file system or device is gone or does not answer", "bring its mount back")
+_LOST = Cause("the file system or device is gone or does not respond", "remount it")
 
 REFUSED_WRITES = {
     errno.ENOSPC: Cause("the disk is full", "free some space"),
-    errno.EDQUOT: Cause("the quota is used up", "free some of what it counts, or have it raised"),
+    errno.EDQUOT: Cause("the quota is used up", "delete files, or have the quota raised"),
     errno.EFBIG: Cause(
-        "the file may not grow any more",
-        "raise the limit on the size of files (`ulimit -f unlimited`, or that of the file system), "
-        "or make files smaller by output.shard",
+        "the limit on the file size is reached",
+        "raise the limit (`ulimit -f unlimited`, or that of the file system), or write smaller files with output.shard",
     ),
-    errno.EROFS: Cause("the file system is read-only", "have it mounted writable"),
-    errno.EACCES: Cause("permission is denied", "give the user that runs this the right to write there"),
-    errno.EPERM: Cause("the operation is not permitted", "give the user that runs this the right to write there"),
+    errno.EROFS: Cause("the file system is read-only", "remount it writable"),
+    errno.EACCES: Cause("permission is denied", "give this user write permission there"),
+    errno.EPERM: Cause("the operation is not permitted", "give this user write permission there"),
 }
-"""Nothing more can be written, by any task: nobody's fault but the place's. The run stops in order."""
+"""Errors after which no task can write: the run stops cleanly."""
 
 BROKEN_MACHINE = dict.fromkeys(
     (errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN), _LOST
 )
-"""A mount or a device of this machine is gone; on another one the task may well succeed."""
+"""Errors of a lost mount or device of this machine; the task may succeed on another."""
 
 _CAUSES = REFUSED_WRITES | BROKEN_MACHINE
 
 _PASSING = (errno.ENOSPC, errno.EDQUOT, *BROKEN_MACHINE)
-"""Nothing is wrong with what was asked for: the same command goes on when there is space, or the mount is back."""
+"""Temporary errors: the same command resumes after the cause is fixed."""
 
 
 def refuses_writes(problem: BaseException) -> bool:
@@ -61,40 +60,40 @@ def breaks_machine(problem: BaseException) -> bool:
 
 
 def _errno(problem: BaseException) -> int | None:
-    """Return what the system said; an OSError of two arguments, as our own may be, takes the first for an errno."""
+    """Return the errno, or None: an OSError of two arguments takes the first for an errno, whatever it is."""
     return problem.errno if isinstance(problem, OSError) and not isinstance(problem, CorruptDataError) else None
 
 
 def described(problem: OSError, path: Path | None = None) -> OSError:
-    """Return an error that says what the system's own means and what to do; others are returned as they are.
+    """Return a system error with explanation and action; other errors are returned unchanged.
 
-    ``path``: the file that was meant, where the error names none.
+    ``path``: the file, if the error names none.
     """
     cause = _CAUSES.get(problem.errno or 0)
     if cause is None or isinstance(problem, SsiError):
         return problem
     place = problem.filename2 or problem.filename or path
     where = f": {place}" if place is not None else ""
-    told = OutputError(f"{cause.means} ({problem.strerror}){where}; {cause.do}")
-    told.errno = problem.errno
+    explained = OutputError(f"{cause.means} ({problem.strerror}){where}; {cause.do}")
+    explained.errno = problem.errno
     if problem.errno in _PASSING:
-        told.exit_status = ExitStatus.STOPPED
-    return told
+        explained.exit_status = ExitStatus.STOPPED
+    return explained
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise the system's errors as ``described`` has them.
+    """Translate system errors by ``described``.
 
     Raises
     ------
     OutputError
-        Nothing can be written there, or the file system does not answer.
+        Writing is impossible, or the file system does not respond.
     """
     try:
         yield
     except OSError as problem:
-        told = described(problem, path)
-        if told is problem:
+        explained = described(problem, path)
+        if explained is problem:
             raise
-        raise told from problem
+        raise explained from problem

@@ -1,1 +1,1 @@
-"""What the reader of images and the reader of PSFs must both know of TIFF files before they trust one."""
+"""Validation of TIFF files, shared by the readers of images and PSFs."""

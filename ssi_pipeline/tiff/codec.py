@@ -1,4 +1,4 @@
-"""Whether the pixels of a page can be decoded here."""
+"""Check that the pixels of a page can be decoded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssi_pipeline.errors import InputError
 
 
 def refuse_codec(page: Any, where: str) -> None:
-    """Refuse pixels whose compression, predictor or packing needs a package that is not installed.
+    """Refuse pixels whose compression, predictor or packing needs a missing package.
 
     Raises
     ------
@@ -30,12 +30,12 @@ def refuse_codec(page: Any, where: str) -> None:
 
 
 def refuse_undecodable(page: Any, where: str) -> None:
-    """Refuse pixels that only fail when they are decoded: packed bits and codecs that need imagecodecs.
+    """Refuse pixels that fail only on decoding: packed bits and codecs that need imagecodecs.
 
     Raises
     ------
     InputError
-        The first strip or tile cannot be decoded for lack of a package.
+        The first strip or tile needs a missing package.
     """
     if page.is_final or not page.databytecounts or not 0 < page.databytecounts[0] <= _LARGEST:
         return
@@ -46,7 +46,7 @@ def refuse_undecodable(page: Any, where: str) -> None:
             file.open()
         file.seek(page.dataoffsets[0])
         page.decode(file.read(page.databytecounts[0]), 0, jpegtables=page.jpegtables)
-    except Exception as error:  # a damaged segment is for its tiles to say
+    except Exception as error:  # damaged segments are reported by the affected tiles
         if "imagecodecs" in str(error) or isinstance(error, (ImportError, NotImplementedError)):
             packed = f"stored with {page.bitspersample} bits per pixel"
             what = packed if page.compression == 1 else f"compressed with {_name(page)}"

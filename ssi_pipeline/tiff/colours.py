@@ -1,4 +1,4 @@
-"""Pages whose numbers are no intensities."""
+"""Check that pixel values are intensities."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _PALETTE, _MASK, _CFA = 3, 4, 32803
 
 _NO_INTENSITY = {
     _PALETTE: "indices into a colour table (palette), not intensities: convert it to grey, in ImageJ with "
-    "Image > Type > 8-bit, or take the raw data",
+    "Image > Type > 8-bit, or use the raw data",
     _MASK: "a transparency mask, not intensities",
-    _CFA: "a Bayer pattern (each pixel is of another colour): take one colour plane of it",
+    _CFA: "a Bayer pattern: extract one colour plane",
 }
 
 
 def refuse_colours(page: Any, where: str) -> None:
-    """Refuse a page whose numbers mean colours or nothing.
+    """Refuse a page whose values are not intensities.
 
     Raises
     ------
     InputError
-        It has a colour table, is a mask or a mosaic, or of a type without numbers.
+        It has a colour table, is a mask or a Bayer pattern, or has a non-numeric type.
     """
     kind = _NO_INTENSITY.get(int(page.photometric))
     if kind is not None:
-        raise InputError(f"{where} holds {kind}")
+        raise InputError(f"{where} contains {kind}")
     if page.dtype is None:
         raise InputError(
             f"{where} has {page.bitspersample} bits per pixel of sample format {page.sampleformat}; "

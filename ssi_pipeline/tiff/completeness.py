@@ -1,4 +1,4 @@
-"""Whether the planes that a TIFF promises are there."""
+"""Check that all planes stated in the metadata of a TIFF exist."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import tifffile
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.tiff.directories import Directories, read_directories
 
-_AGAIN = "copy the file again (or, if its acquisition was stopped early, save the planes that are there as a new file)"
+_AGAIN = "copy the file again (or, if its acquisition was stopped early, save the existing planes as a new file)"
 
 _CHECKED_PAGES = 10_000
 _SEPARATE = 2
 
 
 def promised_planes(tif: tifffile.TiffFile) -> int | None:
-    """Return the planes of the first image by the metadata of OME, ImageJ or tifffile; None where they do not say."""
-    with contextlib.suppress(Exception):  # mutilated metadata: tifffile's verdict on them comes later
+    """Return the number of planes of the first image by OME, ImageJ or tifffile metadata; None if unknown."""
+    with contextlib.suppress(Exception):  # damaged metadata: tifffile reports them later
         if tif.is_ome:
             return _by_ome(tif.ome_metadata or "")
         if tif.is_imagej:
@@ -45,7 +45,7 @@ def _by_imagej(tif: tifffile.TiffFile) -> int:
     info, page = tif.imagej_metadata or {}, tif.pages.first
     channels = int(info.get("channels", 1))
     if channels > 1 and channels in (page.shaped[0], page.shaped[4]):
-        channels = 1  # its channels are samples of one plane
+        channels = 1  # channels are samples of one plane
     product = int(info.get("frames", 1)) * int(info.get("slices", 1)) * channels
     return max(product, int(info.get("images", 1)))
 
@@ -62,12 +62,12 @@ def series_planes(series: tifffile.TiffPageSeries) -> int:
 
 
 def refuse_damage(tif: tifffile.TiffFile | None, directories: Directories, where: str) -> None:
-    """Refuse a file whose chain of directories, or pixels of a page, do not lie within it.
+    """Refuse a file whose directory chain or page pixels extend beyond its end.
 
     Raises
     ------
     InputError
-        Says how many planes are promised and how many are there.
+        States the expected and the existing number of planes.
     """
     if not directories.problem:
         return
@@ -76,14 +76,14 @@ def refuse_damage(tif: tifffile.TiffFile | None, directories: Directories, where
     if tif is not None:
         there = max(there, _by_bytes(tif.pages.first, directories))
     if promised is None or promised <= there:
-        counted = f"{there} whole plane(s) are there"
+        counted = f"found {there} complete plane(s)"
     else:
-        counted = f"{promised} planes are promised, {there} are there"
-    raise InputError(f"{where} is cut short or damaged: {counted} ({directories.problem}): copy the file again")
+        counted = f"expected {promised} planes, found {there}"
+    raise InputError(f"{where} is truncated or damaged: {counted} ({directories.problem}); copy the file again")
 
 
 def _by_bytes(page: Any, directories: Directories) -> int:
-    """Planes that follow each other from the first one on, where the further directories come after them all."""
+    """Return the number of contiguous planes if all further directories come after them."""
     with contextlib.suppress(Exception):
         if page.is_contiguous and page.nbytes:
             end = min(directories.size, directories.second or directories.size)
@@ -93,12 +93,12 @@ def _by_bytes(page: Any, directories: Directories) -> int:
 
 
 def refuse_missing_planes(tif: tifffile.TiffFile, series: Any, directories: Directories, where: str) -> None:
-    """Refuse an image some of whose planes are nowhere in the file.
+    """Refuse an image with missing planes.
 
     Raises
     ------
     InputError
-        Says how many are promised and how many are there.
+        States the expected and the existing number.
     """
     pages = directories.pages
     if series.kind == "ome":
@@ -106,17 +106,17 @@ def refuse_missing_planes(tif: tifffile.TiffFile, series: Any, directories: Dire
     elif series.is_multifile:
         return
     else:
-        # the metadata of ImageJ and tifffile may promise more than tifffile has made of them
+        # ImageJ and tifffile metadata may state more planes than tifffile's series has
         metadata = promised_planes(tif) if series.kind in ("imagej", "shaped") or tif.is_imagej else None
         wanted = max(series_planes(series), metadata or 0)
         virtual = series.dataoffset is not None and pages < wanted
         there = _by_bytes(series.keyframe, directories) if virtual else pages
     if there < wanted:
-        raise InputError(f"{where}: {wanted} planes are promised, {there} are there: {_AGAIN}")
+        raise InputError(f"{where}: expected {wanted} planes, found {there}: {_AGAIN}")
 
 
 def refuse_other_layout(series: Any, directories: Directories, where: str) -> None:
-    """Refuse an image whose pages are not all of one size and kind; tifffile takes them for copies of the first.
+    """Refuse an image whose pages differ in size or type; tifffile assumes that all are like the first.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def refuse_other_layout(series: Any, directories: Directories, where: str) -> No
         indices = range(first.index, min(first.index + series_planes(series), directories.pages))
         _refuse_mixed([directories.layouts[i] for i in indices], where)
     if series.kind != "ome":
-        return  # the others are put together by what their pages are
+        return  # other series are assembled from their actual pages
     layouts = {own: directories.layouts}
     found: dict[str, list[int]] = {}
     for i in range(len(series)):
@@ -143,7 +143,7 @@ def refuse_other_layout(series: Any, directories: Directories, where: str) -> No
         if not same:
             raise InputError(
                 f"{where}: plane {i} ({Path(file).name}) is {key.shape} {key.dtype}, the first {reference.shape} "
-                f"{reference.dtype}: it is no plane of this image"
+                f"{reference.dtype}: it is not a plane of this image"
             )
         found.setdefault(file, []).append(layouts[file][page.index])
     for numbers in found.values():
@@ -154,18 +154,18 @@ def _refuse_mixed(layouts: list[int], where: str) -> None:
     other = next((i for i, layout in enumerate(layouts) if layout != layouts[0]), None)
     if other is not None:
         raise InputError(
-            f"{where}: page {other} is of another size, depth or compression than the first, "
-            "though the metadata call them planes of one image: save it anew"
+            f"{where}: page {other} differs from the first in size, depth or compression, "
+            "but the metadata call them planes of one image: save the image again"
         )
 
 
 def refuse_short_page(page: Any, where: str) -> None:
-    """Refuse pages of a width and height for which they have too few strips or tiles, or too few bytes.
+    """Refuse pages with too few strips, tiles or bytes for their width and height.
 
     Raises
     ------
     InputError
-        Width, height or the lists of strips are wrong, or part of them is lost.
+        Width, height or the strip lists are wrong or incomplete.
     """
     counts, samples = page.databytecounts, page.samplesperpixel if page.planarconfig == _SEPARATE else 1
     height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
@@ -185,12 +185,12 @@ def refuse_short_page(page: Any, where: str) -> None:
 
 
 def refuse_level_outside(series: Any, where: str) -> None:
-    """Refuse a resolution level in SubIFDs, which are in no chain, whose pixels lie behind the end of the file.
+    """Refuse a resolution level (in SubIFDs, outside the directory chain) with pixels beyond the end of the file.
 
     Raises
     ------
     InputError
-        A page is outside; names it.
+        A page is missing or outside; names it.
     """
     step = max(1, len(series) // _CHECKED_PAGES)
     for number in range(0, len(series), step):
@@ -200,5 +200,5 @@ def refuse_level_outside(series: Any, where: str) -> None:
         size = page.parent.filehandle.size
         if any(n and a + n > size for a, n in zip(page.dataoffsets, page.databytecounts, strict=False)):
             raise InputError(
-                f"{where}: page {number} of this resolution level lies behind the end of the file: {_AGAIN}"
+                f"{where}: page {number} of this resolution level lies beyond the end of the file: {_AGAIN}"
             )

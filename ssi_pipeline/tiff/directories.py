@@ -1,9 +1,9 @@
-"""The chain of image file directories of a TIFF, read without tifffile: what is stated, and is it in the file?
+"""Chain of image file directories of a TIFF, read without tifffile, to check that stated data exist.
 
     header ─▶ directory 0 ─▶ directory 1 ─▶ ... ─▶ 0
                   │ offsets and byte counts of strips or tiles, in place or in arrays of their own
 
-tifffile follows the chain as far as it goes, and fills up or leaves out what is not there.
+tifffile follows the chain as far as possible, and fills or skips missing data.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_PAGES = 1_000_000
-"""Walking them takes some seconds; opening them with tifffile minutes."""
+"""Most pages: walking them takes seconds, opening them with tifffile minutes."""
 
 _READ_ARRAYS = 10_000
-"""Pages whose arrays of offsets are looked into; of more, this many spread over the file."""
+"""Most pages whose offset arrays are checked; of more, a sample over the file."""
 
 _CHUNK = 1024
 """A directory of 80 entries; most have 15 to 30."""
@@ -30,7 +30,7 @@ _MOST_TAGS = 4096
 _LARGEST_ARRAY = 2**28
 _DESCRIPTION, _STRIPS, _STRIP_COUNTS, _TILES, _TILE_COUNTS, _LSM = 270, 273, 279, 324, 325, 34412
 _LAYOUT = {256: 0, 257: 0, 258: 1, 259: 1, 277: 1, 284: 1, 317: 1, 322: 0, 323: 0, 339: 1}
-"""Width, length, bits, compression, samples, their order, predictor, tile size, format: with the value where absent."""
+"""Layout tags with their defaults: size, bits, compression, samples, order, predictor, tile size, format."""
 
 _WANTED = frozenset((_DESCRIPTION, _STRIPS, _STRIP_COUNTS, _TILES, _TILE_COUNTS, _LSM, *_LAYOUT))
 _TYPES = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
@@ -39,12 +39,12 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 
 @dataclass(frozen=True, slots=True)
 class Directories:
-    """What the chain of directories of one file states.
+    """Summary of the directory chain of one file.
 
-    ``pages``: directories that are whole. ``complete``: of these, pages whose strips or tiles end within the
-    file. ``absent`` of ``segments``: strips or tiles of 0 bytes, which read as nothing. ``problem``: what
-    ends the chain before its end, or makes pages incomplete; empty if nothing does. ``second``: where the second
-    directory is, or should be, 0 where there is none: many writers put the pixels of all pages before it.
+    ``pages``: complete directories. ``complete``: pages of these whose strips or tiles are within the
+    file. ``absent`` of ``segments``: strips or tiles of 0 bytes, which read as no data. ``problem``: reason for a
+    broken chain or incomplete pages, or empty. ``second``: stated offset of the second directory, or 0: many writers
+    put the pixels of all pages before it.
     ``layouts``: by page, a number that is the same for pages of the same width, length, bits and compression.
     """
 
@@ -71,11 +71,11 @@ class _Format:
     single: dict[int, struct.Struct] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the formats once: they are used for each page."""
+        """Compile the formats once, as they are used for each page."""
         self.count = struct.Struct(self.order + ("Q" if self.big else "H"))
         self.entry = struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
         self.offset = struct.Struct(self.order + ("Q" if self.big else "I"))
-        # the value of a page in one strip, as most are: arrays of one number would take twice the time
+        # fast path for pages of one strip, the most common: arrays of one number take twice the time
         kinds = {3: "H", 4: "I", 13: "I"} | ({16: "Q", 18: "Q"} if self.big else {})
         self.single = {kind: struct.Struct(self.order + letter) for kind, letter in kinds.items()}
 
@@ -105,7 +105,7 @@ class _Walk:
             number = len(self.pages)
             self.second = offset if number == 1 else self.second
             if offset in seen:
-                self.problem = f"its chain of page directories runs in a circle after page {number}"
+                self.problem = f"its chain of page directories is circular after page {number}"
                 return
             if number >= _MOST_PAGES:
                 self.problem = f"it has more than {_MOST_PAGES} pages: convert it to OME-Zarr"
@@ -116,7 +116,7 @@ class _Walk:
                 self.problem = (
                     f"the directory of page {number} should be at byte {offset}, but the file has {self.size} bytes"
                     if offset + self.form.count.size > self.size
-                    else f"there is no whole directory of page {number} at byte {offset} (of {self.size})"
+                    else f"there is no complete directory of page {number} at byte {offset} (of {self.size})"
                 )
                 return
             entries, offset = found
@@ -124,7 +124,7 @@ class _Walk:
             self.layouts.append(self._layout_number(entries))
 
     def _layout_number(self, entries: dict[int, Entry]) -> int:
-        written = tuple(map(entries.get, _LAYOUT))  # most pages are written alike
+        written = tuple(map(entries.get, _LAYOUT))  # most pages have the same layout
         if written not in self.known_as_written:
             self.known_as_written[written] = self.known.setdefault(self._layout(entries), len(self.known))
         return self.known_as_written[written]
@@ -163,12 +163,12 @@ class _Walk:
         return entries, int(link.unpack_from(data, end)[0])
 
     def values(self, entry: Entry) -> NDArray[Any] | None:
-        """Return the numbers of an entry; None where their type is not one of offsets and counts.
+        """Return the numbers of an entry; None if the type is not valid for offsets and counts.
 
         Raises
         ------
         EOFError
-            They do not lie within the file.
+            They extend beyond the file.
         """
         kind, count, value = entry
         if kind not in _TYPES:
@@ -182,11 +182,11 @@ class _Walk:
         return np.frombuffer(value, dtype, count)
 
     def start(self, entry: Entry) -> int:
-        """Return where the value of an entry lies that does not fit into the entry."""
+        """Return the offset of a value that does not fit into its entry."""
         return int(self.form.offset.unpack_from(entry[2])[0])
 
     def outside(self, entry: Entry) -> bool:
-        """Tell whether the value of an entry lies behind the end of the file."""
+        """Tell whether the value of an entry extends beyond the file."""
         size = _SIZES.get(entry[0], 0) * entry[1]
         return size > len(entry[2]) and self.start(entry) + size > self.size
 
@@ -194,7 +194,7 @@ class _Walk:
 def read_directories(path: Path) -> Directories:
     """Walk the chain of directories of a TIFF or BigTIFF; 100,000 pages take about a second.
 
-    Of files in which offsets are meant otherwise (LSM, classic TIFF beyond 4 GiB) only circles are reported.
+    For files with other offset conventions (LSM, classic TIFF beyond 4 GiB) only circular chains are reported.
     """
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
@@ -228,20 +228,20 @@ def _with_segments(walk: _Walk) -> Directories:
         absent, segments = absent + counts[0], segments + counts[1]
     problem = walk.problem
     if pages and _DESCRIPTION in walk.pages[0] and walk.outside(walk.pages[0][_DESCRIPTION]):
-        problem = problem or f"its description lies behind its end (byte {walk.size})"
+        problem = problem or f"its description lies beyond its end (byte {walk.size})"
     if incomplete:
-        problem = problem or f"pixels of page {incomplete[0]} lie behind its end (byte {walk.size})"
+        problem = problem or f"pixels of page {incomplete[0]} lie beyond its end (byte {walk.size})"
     complete = pages - len(incomplete)
     return Directories(walk.size, pages, complete, absent, segments, problem, walk.second, tuple(walk.layouts))
 
 
 def _counts(walk: _Walk, entries: dict[int, Entry], looked_into: bool) -> tuple[int, int]:
-    """Return how many segments of a page have 0 bytes, and how many there are.
+    """Return the number of segments of 0 bytes of a page, and of all segments.
 
     Raises
     ------
     EOFError
-        One of them, or their list, does not lie within the file.
+        A segment or the list extends beyond the file.
     """
     offsets, counts = (entries.get(a, entries.get(b)) for a, b in ((_TILES, _STRIPS), (_TILE_COUNTS, _STRIP_COUNTS)))
     if offsets is None or counts is None:

@@ -1,4 +1,4 @@
-"""What a file that is not what its name says most likely is."""
+"""Detection of files of another format than their name suggests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STARTS = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard file: unpack it with `unzstd`"),
     (b"PK\x03\x04", "a zip file: unpack it with `unzip`"),
     (b"\x89PNG", "a PNG picture: convert it to TIFF"),
-    (b"\xff\xd8\xff", "a JPEG picture: use the image as the microscope wrote it"),
+    (b"\xff\xd8\xff", "a JPEG picture: use the original image of the microscope"),
     (b"\x89HDF", "an HDF5 file (Imaris, BigDataViewer ...): convert it to OME-TIFF or OME-Zarr"),
     (b"CDF", "a NetCDF file: convert it to OME-TIFF or OME-Zarr"),
     (b"\x93NUMPY", "a numpy array (.npy): convert it to TIFF"),
@@ -28,13 +28,13 @@ _STARTS = (
     (b"\xda\xce\xbe\x0a", "a Nikon ND2 file: convert it to OME-TIFF or OME-Zarr, for instance with bioformats2raw"),
     (b"\xd0\xcf\x11\xe0", "an OLE file (Olympus OIB, ZVI ...): convert it to OME-TIFF, for instance with bfconvert"),
 )
-"""First bytes of a file, and what it then is."""
+"""First bytes of a file, its format, and advice."""
 
 
 def likely_kind(head: bytes) -> str | None:
-    """Return what a file with these first bytes is, and what to do; None where it may be a TIFF or is unknown."""
+    """Describe a file by its first bytes, with advice; None if it may be a TIFF or is unknown."""
     if not head:
-        return f"an empty file (0 bytes): its copy or its acquisition did not finish; {_COPY}"
+        return f"an empty file (0 bytes): copy or acquisition did not finish; {_COPY}"
     if head.startswith(_TIFF):
         return None
     for start, kind in _STARTS:
@@ -42,13 +42,13 @@ def likely_kind(head: bytes) -> str | None:
             return kind
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html")):
-        return "a web page (HTML), as servers send in place of a file that needs a login: download it again"
+        return "a web page (HTML), for instance a login page of the server: download it again"
     if text.startswith(b"<?xml") and b"<ome" in text:
-        return "OME-XML without pixels: give a .companion.ome file, or one of the TIFF files that it names"
+        return "OME-XML without pixels: give a .companion.ome file or one of its TIFF files"
     if text.startswith((b"<?xml", b"<error")):
-        return "an XML text, as servers send in place of a file: download it again"
+        return "an XML text, for instance an error message of the server: download it again"
     if len(head) >= 4 and not any(head):
-        return f"filled with zeros from its first byte on, as an interrupted copy leaves it: {_COPY}"
+        return f"filled with zeros from its first byte on, as after an interrupted copy: {_COPY}"
     return None
 
 
@@ -58,16 +58,16 @@ def read_head(path: Path, where: str) -> bytes:
     Raises
     ------
     InputError
-        It is a pipe or a device, on which reading may wait for ever.
+        It is a pipe or a device, where reading may block forever.
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{where} is no regular file; expected a file on disk")
+        raise InputError(f"{where} is not a regular file; expected a file on disk")
     with path.open("rb") as file:
         return file.read(_HEAD)
 
 
 def refuse_foreign(path: Path, where: str) -> None:
-    """Refuse a file that is no TIFF, likeliest cause first.
+    """Refuse a file that is not a TIFF, with the likely cause.
 
     Raises
     ------
@@ -77,9 +77,9 @@ def refuse_foreign(path: Path, where: str) -> None:
     head = read_head(path, where)
     kind = likely_kind(head)
     if kind is not None:
-        raise InputError(f"{where} is no readable TIFF but {kind}")
+        raise InputError(f"{where} is not a readable TIFF, but {kind}")
     if not head.startswith(_TIFF):
         raise InputError(
-            f"{where} is no readable TIFF: it starts with the bytes {head[:4].hex(' ')}; "
+            f"{where} is not a readable TIFF: it starts with the bytes {head[:4].hex(' ')}; "
             "expected 49 49 or 4d 4d and the number 42 or 43. Copy it again, or convert it to OME-TIFF"
         )

@@ -1,4 +1,4 @@
-"""What of a TIFF is not read, or is read in a way that may surprise; in words for the user."""
+"""Warnings about skipped or unusual contents of a TIFF."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ _LARGEST = 2**26
 
 
 def describe_left_out(tif: tifffile.TiffFile, directories: Directories, path: Path) -> list[str]:
-    """Return notes on other images of the file, and on pages that its metadata do not name."""
+    """Return notes on other images of the file, and on pages outside its metadata."""
     notes = []
     others = [(i, s) for i, s in enumerate(tif.series) if i and not s.keyframe.is_reduced]
     if others:
         shown = "; ".join(f"series {i} ({describe_series(s)})" for i, s in others[:_SHOWN])
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         notes.append(
-            f"the first image of {path.name} is read ({describe_series(tif.series[0])}); left out: {shown}{more}. "
-            f"To take another, make it a file of its own: {extract_command(path, others[0][0])}"
+            f"the first image of {path.name} is read ({describe_series(tif.series[0])}); skipped: {shown}{more}. "
+            f"To read another, save it as a separate file: {extract_command(path, others[0][0])}"
         )
     unused = directories.pages - _used_pages(tif)
     if unused > 0:
         notes.append(
-            f"{path.name} has {directories.pages} pages, of which {unused} belong to no image by its metadata "
-            f"and are left out (an image of {describe_series(tif.series[0])} is read)"
+            f"{path.name} has {directories.pages} pages, of which {unused} belong to no image in its metadata "
+            f"and are skipped (an image of {describe_series(tif.series[0])} is read)"
         )
     return notes
 
 
 def describe_sparse(directories: Directories, path: Path) -> list[str]:
-    """Return a note where strips or tiles are absent, as sparse files leave them out."""
+    """Return a note if strips or tiles are missing, as in sparse files."""
     if not directories.absent:
         return []
     return [
-        f"{directories.absent} of {directories.segments} strips or tiles of {path.name} are absent (0 bytes) "
-        "and read as its value for no data"
+        f"{directories.absent} of {directories.segments} strips or tiles of {path.name} are missing (0 bytes) "
+        "and read as the no-data value"
     ]
 
 
@@ -54,13 +54,13 @@ def describe_page(page: Any, path: Path) -> list[str]:
     Raises
     ------
     InputError
-        It has fewer bytes than its width and height need.
+        It has too few bytes for its width and height.
     """
     notes = []
     if page.photometric == _WHITE_IS_ZERO:
         notes.append(
-            f"{path.name} is marked to be shown with 0 as white (an inverting look-up table); its numbers are read as "
-            "they are: if light is dark in them, invert the image first"
+            f"{path.name} has an inverted look-up table (0 is white); its values are read unchanged: "
+            "if bright objects have low values, invert the image first"
         )
     stored = _stored_bytes(page)
     needed = page.nbytes
@@ -78,7 +78,7 @@ def describe_page(page: Any, path: Path) -> list[str]:
 
 
 def describe_records(records: list[str], path: Path) -> list[str]:
-    """Return what tifffile logged, as notes, without repetition."""
+    """Return tifffile's log messages as notes, without duplicates."""
     distinct = list(dict.fromkeys(records))
     more = f" (and {len(distinct) - _RECORDS} more)" if len(distinct) > _RECORDS else ""
     return [f"tifffile on {path.name}: {'; '.join(distinct[:_RECORDS])}{more}"] if distinct else []
@@ -90,7 +90,7 @@ def describe_series(series: Any) -> str:
 
 
 def extract_command(path: Path, index: int) -> str:
-    """Return a command line that saves one image of a TIFF as a file of its own."""
+    """Return a command that saves one image of a TIFF as a separate file."""
     target = f"{path.name.split('.')[0]}-series{index}.tif"
     return (
         f'python -c "import tifffile; s = tifffile.TiffFile({str(path)!r}).series[{index}]; '
@@ -100,11 +100,11 @@ def extract_command(path: Path, index: int) -> str:
 
 def _used_pages(tif: tifffile.TiffFile) -> int:
     used: set[int] = set()
-    own = tif.filehandle.path  # a set may have opened this file a second time
+    own = tif.filehandle.path  # a set may open this file twice
     for series in (level for first in tif.series for level in first.levels):
         first = series[0]
         if series.kind in ("shaped", "imagej", "uniform", "stk"):
-            # these are always one page after the other, and may stand for pages that were never read
+            # these pages are always contiguous and may not be loaded
             if first is not None and isinstance(first.index, int):
                 used.update(range(first.index, first.index + series_planes(series)))
             continue
@@ -116,17 +116,14 @@ def _used_pages(tif: tifffile.TiffFile) -> int:
 
 
 def _stored_bytes(page: Any) -> int | None:
-    """Bytes of the pixels of a page as far as it tells: of uncompressed ones all, else of the first strip or tile.
-
-    Scaled to the page for a first strip, so that it compares with what the page needs.
-    """
+    """Return the stored bytes of a page: all if uncompressed, else extrapolated from the first strip or tile."""
     if page.is_tiled or not page.databytecounts:
         return None
     if page.compression == 1:
         return int(sum(page.databytecounts)) if page.bitspersample in (8, 16, 32, 64) else None
     if page.databytecounts[0] > _LARGEST or page.bitspersample not in (8, 16, 32, 64):
         return None
-    with contextlib.suppress(Exception):  # a damaged strip is for its tiles to say
+    with contextlib.suppress(Exception):  # damaged strips are reported by the affected tiles
         decompress: Any = tifffile.TIFF.DECOMPRESSORS[page.compression]
         file = page.parent.filehandle
         file.seek(page.dataoffsets[0])

@@ -1,4 +1,4 @@
-"""OME-TIFF in several files: a master and its members, or a companion file and members."""
+"""Multi-file OME-TIFF: a master and its members, or a companion file and members."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class OmeNames:
-    """Which files an OME-XML document names.
+    """Files named in an OME-XML document.
 
-    ``metadata_file``: where the metadata are if they are not here (BinaryOnly), else None. ``members``: files
-    of planes other than the one that the document is in, in the document's order.
+    ``metadata_file``: file of the metadata if not this one (BinaryOnly), else None. ``members``: other
+    files of planes, in the document's order.
     """
 
     metadata_file: str | None
@@ -28,7 +28,7 @@ class OmeNames:
 
 
 def read_names(xml: str, own: str, where: str) -> OmeNames:
-    """Return the files that the OME-XML of the file called ``own`` names.
+    """Return the files named in the OME-XML of the file ``own``.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def read_names(xml: str, own: str, where: str) -> OmeNames:
     names: dict[str, None] = {}
     for uuid in root.iterfind(".//{*}TiffData/{*}UUID"):
         name = uuid.get("FileName", "")
-        # a file that was renamed still is the one that its own UUID means
+        # a renamed file is still identified by its own UUID
         is_own = name.lower() == own.lower() or (uuid.text is not None and uuid.text == root.get("UUID"))
         if name and not is_own:
             names[name] = None
@@ -58,23 +58,23 @@ def read_companion(path: Path, where: str) -> str:
     Raises
     ------
     InputError
-        It is no whole OME-XML document.
+        It is not a complete OME-XML document.
     """
     if path.stat().st_size > _LARGEST_XML:
         raise InputError(f"{where} has more than {_LARGEST_XML} bytes; expected OME-XML")
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     if not text.rstrip().endswith("OME>"):
-        raise InputError(f"{where} does not end as OME-XML does (</OME>): it is cut short, or something else")
+        raise InputError(f"{where} does not end with </OME>: it is truncated, or not OME-XML")
     return text
 
 
 def find_members(folder: Path, names: OmeNames, where: str) -> list[Path]:
-    """Return the files of planes; tifffile would fill those that are absent with zeros.
+    """Return the files of planes; tifffile would fill missing ones with zeros.
 
     Raises
     ------
     InputError
-        One is absent, cut short, or no TIFF.
+        One is missing, truncated, or not a TIFF.
     """
     files = [folder / name for name in names.members]
     absent = [file.name for file in files if not file.is_file()]
@@ -82,21 +82,21 @@ def find_members(folder: Path, names: OmeNames, where: str) -> list[Path]:
         shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
         raise InputError(
             f"{where}: its OME-XML names {len(files)} more file(s) of planes, of which {len(absent)} are missing "
-            f"in {folder}: {shown}. Put them there under these names"
+            f"in {folder}: {shown}. Copy them there under these names"
         )
     for file in files:
         refuse_foreign(file, f"{where}: its file of planes {file.name}")
         problem = read_directories(file).problem
         if problem:
-            raise InputError(f"{where}: its file of planes {file.name} is cut short: {problem}; copy it again")
+            raise InputError(f"{where}: its file of planes {file.name} is truncated: {problem}; copy it again")
     return files
 
 
 def member_error(names: OmeNames, folder: Path, where: str) -> InputError:
-    """Return the refusal of a file of planes whose metadata are in another file, which has to be given in its place."""
+    """Return the error for a file of planes whose metadata are in another file."""
     master = names.metadata_file or "(not named)"
     found = "" if (folder / master).is_file() else f", which is not in {folder}: copy the whole set there"
     return InputError(
-        f"{where} holds some planes of an OME-TIFF set; the metadata are in its master file {master}{found}. "
-        f"Give the master in place of this file: {folder / master}"
+        f"{where} contains some planes of an OME-TIFF set; the metadata are in its master file {master}{found}. "
+        f"Give the master instead: {folder / master}"
     )

@@ -1,4 +1,4 @@
-"""Open a TIFF and prove that what it promises is there, before anybody reads a pixel."""
+"""Open a TIFF and check that all stated data exist, before reading pixels."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from ssi_pipeline.tiff.ome_set import COMPANION, find_members, member_error, rea
 from ssi_pipeline.tiff.records import means_missing, tifffile_records
 
 _FOREIGN_SERIES = ("generic", "uniform")
-"""What tifffile falls back to where it cannot use the OME-XML of a file."""
+"""Series kinds that tifffile falls back to if it cannot use the OME-XML of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTiff:
-    """A TIFF that holds what it promises.
+    """A validated TIFF.
 
-    ``tif``: open; whoever opened it closes it. ``members``: the other files of an OME-TIFF set, or none.
-    ``directories``: of the file that ``tif`` has open. ``records``: what tifffile logged.
+    ``tif``: open file, closed by the caller. ``members``: the other files of an OME-TIFF set.
+    ``directories``: of the open file. ``records``: log messages of tifffile.
     """
 
     tif: tifffile.TiffFile
@@ -48,21 +48,21 @@ class OpenTiff:
 
     @property
     def first(self) -> tifffile.TiffPageSeries:
-        """The first image, which is the one that is read."""
+        """First image, the one to read."""
         return self.tif.series[0]
 
     @property
     def file(self) -> Path:
-        """The file that ``tif`` has open: of a set that a companion file describes, its first member."""
+        """Open file; for a companion file, its first member."""
         return Path(self.tif.filehandle.path)
 
     def notes(self) -> list[str]:
-        """Return what the user must know of the file although it can be read.
+        """Return warnings about the readable file.
 
         Raises
         ------
         InputError
-            The first strip has fewer bytes than its width and height need.
+            The first strip has too few bytes for its width and height.
         """
         try:
             return [
@@ -73,7 +73,7 @@ class OpenTiff:
             ]
         except InputError:
             raise
-        except Exception as error:  # as where it is opened: a page of another image
+        except Exception as error:  # as on opening: a page of another image
             return [f"other pages of {self.path.name} cannot be read: {type(error).__name__}: {error}"]
 
 
@@ -85,13 +85,13 @@ def open_tiff(path: Path, where: str) -> OpenTiff:
     path
         The file.
     where
-        What it is, for messages: ``input /data/a.tif``.
+        Description for messages: ``input /data/a.tif``.
 
     Raises
     ------
     InputError
-        It is no TIFF, is cut short, promises planes that are nowhere, holds several images of full size, or
-        belongs to a set of files and is not its master.
+        It is not a TIFF, is truncated, lacks stated planes, contains several images of full size, or belongs to
+        a set of files without being its master.
     """
     if path.name.lower().endswith(COMPANION):
         return _open_companion(path, where)
@@ -118,7 +118,7 @@ def open_tiff(path: Path, where: str) -> OpenTiff:
 def _open_companion(path: Path, where: str) -> OpenTiff:
     kind = likely_kind(read_head(path, where))
     if kind is not None and not kind.startswith("OME-XML"):
-        raise InputError(f"{where} is no OME-XML but {kind}")
+        raise InputError(f"{where} is not OME-XML, but {kind}")
     xml = read_companion(path, where)
     names = read_names(xml, path.name, where)
     if names.metadata_file is not None or not names.members:
@@ -139,13 +139,13 @@ def _open(path: Path, directories: Directories, where: str, xml: str | None = No
         tif = tifffile.TiffFile(path, omexml=xml)
     except PermissionError:
         raise
-    except Exception as error:  # tifffile raises its own, struct.error, ValueError ... on broken headers
+    except Exception as error:  # tifffile raises its own types, struct.error, ValueError ... for broken headers
         refuse_damage(None, directories, where)
-        raise InputError(f"{where} is no readable TIFF: {type(error).__name__}: {error}: copy it again") from error
+        raise InputError(f"{where} is not a readable TIFF: {type(error).__name__}: {error}: copy it again") from error
     if not directories.pages:
         tif.close()
         refuse_damage(None, directories, where)
-        raise InputError(f"{where} holds no image")
+        raise InputError(f"{where} contains no image")
     return tif
 
 
@@ -161,8 +161,8 @@ def _checked(
         _refuse_incomplete(tif, path, directories, records, where)
     except InputError:
         raise
-    except Exception as error:  # as above: broken directories; a number may be a text or a list
-        raise InputError(f"{where} is no readable TIFF: {type(error).__name__}: {error}: copy it again") from error
+    except Exception as error:  # as above, for broken directories; a number may be a text or a list
+        raise InputError(f"{where} is not a readable TIFF: {type(error).__name__}: {error}: copy it again") from error
     return OpenTiff(tif, path, tuple(members), directories, tuple(records))
 
 
@@ -171,31 +171,31 @@ def _refuse_incomplete(
 ) -> None:
     series = tif.series
     if not series or series[0].keyframe is None:
-        raise InputError(f"{where} holds no image{_because(records)}")
+        raise InputError(f"{where} contains no image{_because(records)}")
     for level in series[0].levels:
         if not all(isinstance(n, int) and n >= 0 for n in level.get_shape(False)):
             raise InputError(f"{where} states the shape {level.get_shape(False)}: it is damaged; copy the file again")
     if tif.is_ome and series[0].kind in _FOREIGN_SERIES:
-        raise InputError(f"{where}: its OME-XML does not fit its pages{_because(records)}: save it anew as OME-TIFF")
+        raise InputError(f"{where}: its OME-XML does not match its pages{_because(records)}: save it again as OME-TIFF")
     refuse_short_page(series[0].keyframe, where)
     refuse_missing_planes(tif, series[0], directories, where)
     refuse_other_layout(series[0], directories, where)
     missing = [record for record in records if means_missing(record)]
     if missing:
         raise InputError(f"{where} is damaged: {'; '.join(dict.fromkeys(missing[:2]))}: copy the file again")
-    _refuse_rivals(series, path, where)
+    _refuse_several_images(series, path, where)
 
 
 def _because(records: Sequence[str]) -> str:
     return f" ({'; '.join(dict.fromkeys(records[:2]))})" if records else ""
 
 
-def _refuse_rivals(series: Sequence[tifffile.TiffPageSeries], path: Path, where: str) -> None:
+def _refuse_several_images(series: Sequence[tifffile.TiffPageSeries], path: Path, where: str) -> None:
     first = series[0]
-    rivals = [(i, s) for i, s in enumerate(series) if i and s.size >= first.size]
-    if rivals:
-        shown = "; ".join(f"series {i}: {describe_series(s)}" for i, s in [(0, first), *rivals][:4])
+    others = [(i, s) for i, s in enumerate(series) if i and s.size >= first.size]
+    if others:
+        shown = "; ".join(f"series {i}: {describe_series(s)}" for i, s in [(0, first), *others][:4])
         raise InputError(
-            f"{where} holds {len(rivals) + 1} images of full size ({shown}); save each as a file of its own: "
-            f"{extract_command(path, rivals[0][0])}"
+            f"{where} contains {len(others) + 1} images of full size ({shown}); save each as a separate file: "
+            f"{extract_command(path, others[0][0])}"
         )

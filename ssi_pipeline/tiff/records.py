@@ -1,4 +1,4 @@
-"""What tifffile says of a file in its log, where it goes on with what it could read."""
+"""Log messages of tifffile, which continues after errors with partial data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _MOST = 50
-"""A broken file can make a record for each of a million pages."""
+"""Most records: a broken file can log one for each of a million pages."""
 
 _LONGEST = 200
 
@@ -18,7 +18,7 @@ _MISSING = re.compile(
     r"invalid offset|missing required tags|cannot handle discontiguous",
     re.IGNORECASE,
 )
-"""Words for pixels that are promised and not there. Not the only check: see ``completeness``."""
+"""Messages about missing pixels; a second check beside ``completeness``."""
 
 
 class _Listener(logging.Handler):
@@ -28,20 +28,20 @@ class _Listener(logging.Handler):
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record of this thread; others may be opening other files."""
+        """Store records of this thread only; others may be opening other files."""
         if record.thread in (self._thread, None) and len(self.found) < _MOST:
             self.found.append(_short(record.getMessage()))
 
 
 def _short(text: str) -> str:
-    """Without the representation of the object that tifffile begins with, on one line."""
+    """Shorten a message: one line, without tifffile's object prefix."""
     words = " ".join(re.sub(r"<tifffile\.[^<>]*>|<tifffile\.\S+ '.*?'>", "", text).split())
     return words if len(words) <= _LONGEST else words[: _LONGEST - 3] + "..."
 
 
 @contextmanager
 def tifffile_records() -> Iterator[list[str]]:
-    """Collect tifffile's warnings and errors in this thread, up to 50; they are not printed meanwhile."""
+    """Collect tifffile's warnings and errors of this thread, up to 50, without printing them."""
     listener, logger = _Listener(), logging.getLogger("tifffile")
     logger.addHandler(listener)
     try:
@@ -51,5 +51,5 @@ def tifffile_records() -> Iterator[list[str]]:
 
 
 def means_missing(record: str) -> bool:
-    """Tell whether a record says that pixels are not there."""
+    """Tell whether a record reports missing pixels."""
     return _MISSING.search(record) is not None

@@ -55,7 +55,7 @@ def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path, "--seeds", "0,1", *STEPS, methods=methods)) == 0
     said = capsys.readouterr()
     assert "14 rows: 2 images" in said.out  # 3 methods once, 2 with two seeds
-    assert "Quality, mean over the images" in said.out
+    assert "Quality, mean over images" in said.out
     assert "training" in said.out
     assert "14/14" in said.err
     out = tmp_path / "out"
@@ -85,7 +85,7 @@ def test_what_is_there_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert main(command(tmp_path)) == 0
     said = capsys.readouterr()
-    assert "resuming: 4 of 6 rows are there" in said.err
+    assert "resuming: 4 of 6 rows are done" in said.err
     changed = {p.name for p in rows.iterdir() if p.stat().st_mtime_ns != kept.get(p.name)}
     assert changed == {"one.lr5.json", "two.input.json"}
 
@@ -190,7 +190,7 @@ def test_a_row_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureF
     said = capsys.readouterr().out
     assert "failed: one, input, seed 0: IsADirectoryError" in said
     assert json.loads((tmp_path / "out" / "rows" / "two.lr5.json").read_text())["error"] == ""
-    assert "Rows that failed" in (tmp_path / "out" / "summary.md").read_text()
+    assert "Failed rows" in (tmp_path / "out" / "summary.md").read_text()
     (tmp_path / "out" / "estimates" / "one.input.npy").rmdir()
     assert main(command(tmp_path)) == 0  # it is tried again
 
@@ -199,15 +199,15 @@ def test_a_row_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureF
     ("more", "says"),
     [
         (["--methods", "weiner"], "did you mean wiener"),
-        (["--images", "nowhere"], "is no folder"),
-        (["--seeds", "0,0"], "different whole numbers"),
-        (["--seeds", "x"], "different whole numbers"),
+        (["--images", "nowhere"], "is not a folder"),
+        (["--seeds", "0,0"], "distinct integers"),
+        (["--seeds", "x"], "distinct integers"),
         (["--crop", "12"], "fewer than the PSF"),
         (["--crop", "20", "--methods", "ssi_published"], "needs 32"),
         (["--set", "training.steps=none"], "training.steps"),
-        (["--set", "seed=1"], "the benchmark sets this itself"),
+        (["--set", "seed=1"], "the benchmark sets this option"),
         (["--psf", "missing.npy"], "missing.npy"),
-        (["--psf", __file__], "--psf: expected one plane"),
+        (["--psf", __file__], "--psf: expected one non-negative plane"),
         (["--output", __file__], "is a file"),
     ],
 )
@@ -234,7 +234,7 @@ def test_images_that_are_none_are_refused(tmp_path: Path, capsys: pytest.Capture
     images = write_images(tmp_path / "images")
     bad = images / "bad.png"
     constant = np.zeros((40, 40), np.uint8)
-    cases = (b"no image", "cannot be read"), (constant, "is constant"), (None, "more than one image")
+    cases = (b"no image", "cannot be read"), (constant, "is constant"), (None, "several images named")
     for content, says in cases:
         if isinstance(content, bytes):
             bad.write_bytes(content)

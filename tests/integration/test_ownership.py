@@ -79,13 +79,13 @@ def test_a_folder_of_the_user_is_no_state_folder(
     message = refused(config, capsys)
     assert f"it holds {names[0]}" in message
     assert MARKER in message
-    assert "choose another output.state (a new or an empty folder), or move it away" in message
+    assert "choose another output.state (a new or empty folder), or move it" in message
 
 
 def test_a_file_is_no_state_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = make_run(tmp_path, IMAGE, output={"state": "notes.txt"})
     (tmp_path / "notes.txt").write_text("mine")
-    assert "is no folder" in refused(config, capsys)
+    assert "is not a folder" in refused(config, capsys)
 
 
 def test_the_marker_is_there_first_and_its_token_is_in_the_output(
@@ -538,7 +538,7 @@ def test_a_table_in_parquet_replaces_its_own(tmp_path: Path) -> None:
 def test_the_demo_replaces_nothing_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "input.zarr").mkdir()
     (tmp_path / "input.zarr" / "data").write_text("mine")
-    with pytest.raises(OutputError, match=r"holds input\.zarr, which ssi did not write there"):
+    with pytest.raises(OutputError, match=r"contains input\.zarr, which was not written by ssi"):
         prepare_demo(tmp_path)
     assert (tmp_path / "input.zarr" / "data").read_text() == "mine"
     for _ in range(2):

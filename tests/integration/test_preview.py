@@ -67,14 +67,14 @@ def test_variants_are_compared_on_the_same_tiles(tmp_path: Path, capsys: pytest.
     assert len({row["heldout_after"] for row in rows}) == 4
     said = capsys.readouterr().out
     scores = rank_sum([{name: float(row[name]) for name in SCORED if row.get(name)} for row in rows])
-    ordered = [line for line in said.splitlines() if "(sum of ranks by" in line]
+    ordered = [line for line in said.splitlines() if "(rank sum over" in line]
     best = rows[int(np.argmin(scores))]["variant"]
-    assert ordered[0] == f"{best}: {min(scores):.4g} (sum of ranks by {', '.join(SCORED)})"
+    assert ordered[0] == f"{best}: {min(scores):.4g} (rank sum over {', '.join(SCORED)})"
     assert len(ordered) == 4
     plain = ["--set", "quality.extended=false"]
     assert main([*arguments, *plain]) == 0
     best = min(table(folder), key=lambda row: float(row["heldout_after"]))["variant"]
-    assert f"{best}: 1 (held-out loss over the best)" in capsys.readouterr().out
+    assert f"{best}: 1 (held-out loss relative to the best)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_variants_are_compared_on_the_same_tiles(tmp_path: Path, capsys: pytest.
         (["--tiles", "0"], "--tiles is 0: expected 1 or more"),
         (["--set", "training.steps"], "expected key=value"),
         (["--set", "training.steps=none-of-these"], "training.steps"),
-        (["--set", "nonsense.steps=3"], "no section of the configuration"),
-        (["--set", "output.path=elsewhere"], "not inputs, outputs or machines"),
+        (["--set", "nonsense.steps=3"], "not a section of the configuration"),
+        (["--set", "output.path=elsewhere"], "input, output and executor cannot vary"),
         (["--psf", "absent.tif"], "absent.tif not found"),
         (["--set", "training.steps=1,2,3,4", "--set", "seed=1,2,3,4"], "16 variants: expected at most 12"),
-        (["--set", "tiling.core=32,64"], "only what leaves the tiles alone can be compared"),
+        (["--set", "tiling.core=32,64"], "only variants with the same tiles can be compared"),
     ],
 )
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -99,7 +99,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments:
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = make(tmp_path)
     assert main(["preview", str(config), "--output", str(config)]) == 2
-    assert "cannot be made a folder" in capsys.readouterr().err
+    assert "cannot create the folder" in capsys.readouterr().err
 
 
 def test_tiles_differ() -> None:

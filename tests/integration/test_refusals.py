@@ -56,7 +56,7 @@ Case = dict[str, Any] | Callable[[Path], dict[str, Any]]
 
 CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "missing input": ({"input": {"path": "nothing.zarr"}}, ("nothing.zarr not found", "input.path")),
-    "damaged metadata": (unreadable, ("bad.zarr", "no readable zarr")),
+    "damaged metadata": (unreadable, ("bad.zarr", "not a readable zarr")),
     "no image at all": (no_image, ("notes.txt", "expected OME-Zarr")),
     "wrong axes": ({"input": {"axes": "czyx"}}, ("input.axes is 'czyx'", "3 dimensions|shape (3, 48, 64)")),
     "axes twice": ({"input": {"axes": "xyzz"}}, ("axes is 'xyzz'", "each once")),

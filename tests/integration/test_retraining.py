@@ -230,9 +230,9 @@ def test_a_finished_run_is_not_begun_again(tmp_path: Path, finished: dict[int, P
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"solver": "wiener"}, "no tile has a training of its own"),
-        ({"training": {"retrain": True, "scope": "shared"}}, "no tile has a training of its own"),
-        ({"quality": {"extended": False}}, "needs the scores"),
+        ({"solver": "wiener"}, "no tile is trained on its own"),
+        ({"training": {"retrain": True, "scope": "shared"}}, "no tile is trained on its own"),
+        ({"quality": {"extended": False}}, "needs quality.extended: true"),
     ],
 )
 def test_what_cannot_be_retrained_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

@@ -215,13 +215,13 @@ def test_collections_name_the_image_inside(tmp_path):
         return tmp_path / name
 
     plate = group("plate.ome.zarr", {"plate": {"wells": [{"path": "A/01"}, {"path": "B/03"}]}})
-    refused(plate, "a plate", "no image is found inside")
+    refused(plate, "a plate", "found no image inside")
     group("plate.ome.zarr/B/03", {"well": {"images": [{"path": "0"}, {"path": "2"}]}})
     group("plate.ome.zarr/B/03/2", {"multiscales": []})
     refused(plate, "a plate", f"e.g. {plate}/B/03/2")
     refused(plate / "B/03", "a well", f"e.g. {plate}/B/03/2")
     layout = group("layout.zarr", {"bioformats2raw.layout": 3})
-    refused(layout, "bioformats2raw", "no image is found inside")
+    refused(layout, "bioformats2raw", "found no image inside")
     for name in ("10", "7", "OME"):
         group(f"layout.zarr/{name}", {})
     refused(layout, "bioformats2raw", f"e.g. {layout}/7 or {layout}/10")
@@ -242,10 +242,10 @@ def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     refused(tmp_path / "a.png", "expected OME-Zarr, a zarr array or TIFF")
     (tmp_path / "a.tif").write_bytes(b"no tiff at all")
-    refused(tmp_path / "a.tif", "no readable TIFF")
+    refused(tmp_path / "a.tif", "not a readable TIFF")
     (tmp_path / "bad.zarr").mkdir()
     (tmp_path / "bad.zarr" / "zarr.json").write_text("{")
-    refused(tmp_path / "bad.zarr", "no readable zarr")
+    refused(tmp_path / "bad.zarr", "not a readable zarr")
 
 
 @pytest.mark.parametrize(("version", "sharded"), [(2, False), (3, False), (3, True)])
@@ -350,7 +350,7 @@ def test_colour_and_several_images_are_refused(tmp_path):
     with tifffile.TiffWriter(tmp_path / "two.tif") as tif:
         tif.write(FULL[0, 0, 0])
         tif.write(FULL[0, 0, 0].astype(np.float32))
-    refused(tmp_path / "two.tif", "2 images", "file of its own")
+    refused(tmp_path / "two.tif", "2 images", "save each as a separate file")
 
 
 def test_pyramid_in_a_tiff(tmp_path):

@@ -98,18 +98,18 @@ def test_the_planes_that_are_there_are_counted(tmp_path):
     with tifffile.TiffFile(tmp_path / "a.tif") as tif:
         start, plane = tif.pages[0].dataoffsets[0], STACK[0].nbytes
     (tmp_path / "b.tif").write_bytes(content[: start + 6 * plane + 100])
-    refused(tmp_path / "b.tif", "9 planes are promised, 6 are there", "copy the file again")
+    refused(tmp_path / "b.tif", "expected 9 planes, found 6", "copy the file again")
     ome(tmp_path / "c.ome.tif")
     content = (tmp_path / "c.ome.tif").read_bytes().replace(b'SizeZ="9"', b'SizeZ="8"')
     (tmp_path / "c.ome.tif").write_bytes(content.replace(b'SizeT="1"', b'SizeT="2"'))
-    refused(tmp_path / "c.ome.tif", "16 planes are promised, 9 are there", axes="tzyx")
+    refused(tmp_path / "c.ome.tif", "expected 16 planes, found 9", axes="tzyx")
 
 
 @pytest.mark.parametrize(
     ("description", "says"),
     [
-        ("ImageJ=1.53\nimages=30\nslices=9\n", "30 planes are promised, 9 are there"),
-        ("ImageJ=1.53\nimages=9\nslices=30\n", "30 planes are promised, 9 are there"),
+        ("ImageJ=1.53\nimages=30\nslices=9\n", "expected 30 planes, found 9"),
+        ("ImageJ=1.53\nimages=9\nslices=30\n", "expected 30 planes, found 9"),
         ("ImageJ=1.53\nimages=-9\nchannels=x\nslices=3\n", "ImageJ series metadata invalid"),
     ],
 )
@@ -133,7 +133,7 @@ def test_pixels_behind_the_end_of_the_file_are_refused(tmp_path):
     path = pages(tmp_path / "a.tif")
     with tifffile.TiffFile(path, mode="r+b") as tif:
         tif.pages[4].tags["StripOffsets"].overwrite(path.stat().st_size - 10)
-    refused(path, "8 whole plane", "page 4", axes="zyx")
+    refused(path, "8 complete plane", "page 4", axes="zyx")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_second_image_is_said_with_a_command_that_takes_it(tmp_path, monkeypat
         tif.write(STACK, metadata={"axes": "ZYX"}, **GREY)
         tif.write(STACK[:4] + 1, metadata={"axes": "ZYX"}, **GREY)
     source = opened(path)
-    said(source, "first image of a.ome.tif is read (9 x 40 x 48 zyx", "left out: series 1 (4 x 40 x 48 zyx")
+    said(source, "first image of a.ome.tif is read (9 x 40 x 48 zyx", "skipped: series 1 (4 x 40 x 48 zyx")
     np.testing.assert_array_equal(read_all(source), STACK)
     command = source.notes[0].split('python -c "')[1].rstrip('"')
     monkeypatch.chdir(tmp_path)
@@ -228,7 +228,7 @@ def test_pages_beyond_the_metadata_of_ome_are_said(tmp_path, axis):
     path.write_bytes(path.read_bytes().replace(f'Size{axis}="9"'.encode(), f'Size{axis}="5"'.encode()))
     source = opened(path)
     assert max(source.volume.shape[:3]) == 5
-    said(source, "9 pages, of which 4", "left out")
+    said(source, "9 pages, of which 4", "are skipped")
 
 
 def test_pages_beyond_the_metadata_of_imagej_are_said(tmp_path):
@@ -243,13 +243,13 @@ def test_pages_beyond_the_metadata_of_imagej_are_said(tmp_path):
 
 def test_sparse_tiles_and_inverted_grey_are_said(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK[0], photometric="miniswhite")
-    said(opened(tmp_path / "a.tif"), "0 as white")
+    said(opened(tmp_path / "a.tif"), "0 is white")
     tiles = iter([np.ones((16, 16), np.uint8), None, None, np.ones((16, 16), np.uint8)])
     tifffile.imwrite(
         tmp_path / "b.tif", tiles, shape=(32, 32), dtype=np.uint8, tile=(16, 16), compression="zlib", **GREY
     )
     source = opened(tmp_path / "b.tif")
-    said(source, "2 of 4 strips or tiles", "absent")
+    said(source, "2 of 4 strips or tiles", "missing")
     assert read_all(source).sum() == 512
 
 
@@ -352,19 +352,19 @@ def test_planes_of_another_size_or_depth_are_refused(tmp_path):
     for other in (STACK[3, :30], STACK[3].astype(np.uint8), STACK[3].astype(np.int16)):
         tifffile.imwrite(tmp_path / "z3.ome.tif", other, description=member_xml(3, "z0.ome.tif"), metadata=None, **GREY)
         clear_sources()
-        refused(master, "plane 3 (z3.ome.tif)", "no plane of this image")
+        refused(master, "plane 3 (z3.ome.tif)", "not a plane of this image")
     with tifffile.TiffFile(ome(tmp_path / "good.ome.tif")) as good, tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
         for i, plane in enumerate(STACK):
             part = plane[:20] if i == 6 else plane
             description = None if i else good.ome_metadata
             tif.write(part, contiguous=False, metadata=None, description=description, **GREY)
-    refused(tmp_path / "a.ome.tif", "page 6 is of another size")
+    refused(tmp_path / "a.ome.tif", "page 6 differs from the first in size")
 
 
 def test_a_companion_that_is_none_is_refused(tmp_path):
     for content, says in [
         (b"", "an empty file"),
-        (image_xml("m", 3).encode()[:-50], "cut short"),
+        (image_xml("m", 3).encode()[:-50], "truncated"),
         (image_xml("m", 3).replace("<Pixels", "<Pixels<").encode(), "OME-XML cannot be read"),
         (HEAD.format("m").encode() + b"</OME>", "names no TIFF files"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
@@ -519,9 +519,9 @@ FOREIGN = [
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (b"\x89HDF\r\n\x1a\n", "HDF5"),
     (bytes(5000), "filled with zeros"),
-    (b"II\x2a", "no readable TIFF"),
-    (b"II\x2b\0\x04\0\0\0" + bytes(100), "no readable TIFF"),
-    (b"no tiff at all, but text", "no readable TIFF"),
+    (b"II\x2a", "not a readable TIFF"),
+    (b"II\x2b\0\x04\0\0\0" + bytes(100), "not a readable TIFF"),
+    (b"no tiff at all, but text", "not a readable TIFF"),
 ]
 
 
@@ -540,7 +540,7 @@ def test_what_is_no_tiff_is_named_as_image_and_as_psf(tmp_path, content, says):
 
 def test_a_pipe_is_no_hang(tmp_path):
     os.mkfifo(tmp_path / "a.tif")
-    refused(tmp_path / "a.tif", "no regular file")
+    refused(tmp_path / "a.tif", "is not a regular file")
 
 
 # --- PSF files ------------------------------------------------------------------------------------
@@ -597,7 +597,7 @@ def test_a_pyramid_in_pages_with_a_label_beside_it(tmp_path):
         tif.write(image[:20, :30], metadata=None, **GREY)
     source = opened(path, level=1)
     np.testing.assert_array_equal(read_all(source)[0], image[::2, ::2])
-    said(source, "left out: series 1 (20 x 30 yx")
+    said(source, "skipped: series 1 (20 x 30 yx")
 
 
 def test_files_of_other_formats_are_named(tmp_path):

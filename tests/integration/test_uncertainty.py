@@ -260,6 +260,6 @@ def test_the_report_shows_it_beside_the_tiles(tmp_path: Path) -> None:
         complete(config)
         assert main(["report", str(config)]) == 0
         pages.append((config_of(config).state_path / "report.html").read_text())
-    words = "which says how far off a pixel"
+    words = "the uncertainty (the typical error per"
     assert words in pages[0]
     assert words not in pages[1]

@@ -37,7 +37,7 @@ def stopped(client: subprocess.Popen[str]) -> str:
 def test_a_limit_on_the_size_of_files_stops_the_run_and_names_the_file(tmp_path: Path) -> None:
     config = make_run(tmp_path, ramp((2, 128, 256)), tiling={"core": 128})
     words = stopped(started(config, "ulimit -f 20"))  # of 1024 bytes; a block has 32 kB
-    assert "the file may not grow any more (File too large)" in words
+    assert "the limit on the file size is reached (File too large)" in words
     assert f"{tmp_path}/out.zarr/0/c/0/0/0" in words
     assert "ulimit -f" in words
     assert "free some space" not in words

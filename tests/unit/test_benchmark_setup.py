@@ -101,5 +101,5 @@ def test_the_likeliest_weight_is_a_row_of_its_own() -> None:
 
 
 def test_the_likeliest_weight_for_all_rows_is_refused_where_a_solver_has_none(kept: Options) -> None:
-    with pytest.raises(ConfigError, match="is for solver: wiener"):
+    with pytest.raises(ConfigError, match="is available for solver: wiener only"):
         set_up(dataclasses.replace(kept, methods="tv", changes=("classical.weight=likelihood",)))

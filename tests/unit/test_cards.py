@@ -214,13 +214,16 @@ def test_a_first_start_on_a_gpu_that_is_not_there_is_refused(
     ("options", "said"),
     [
         ({"gpus": 2, "device": "cpu"}, "but device is cpu"),
-        ({"gpus": 1, "kind": "serial"}, "kind: serial is one process, on the first GPU of CUDA_VISIBLE_DEVICES"),
-        ({"workers_per_gpu": 2, "address": "tcp://127.0.0.1:1"}, "whoever starts the workers gives each its GPU"),
+        ({"gpus": 1, "kind": "serial"}, "kind: serial runs one process on the first GPU of CUDA_VISIBLE_DEVICES"),
+        (
+            {"workers_per_gpu": 2, "address": "tcp://127.0.0.1:1"},
+            "with address, the workers are started elsewhere and get their GPUs there",
+        ),
         ({"gpus": 1, "kind": "slurm", "workers": 1, "memory_gib": 1}, "slurm.gres and slurm.workers_per_job"),
-        ({"gpus": [0, 0]}, "names one twice"),
-        ({"gpus": [0, "x"]}, "executor.gpus.1: expected the number of a GPU, or its name GPU-... or MIG-..."),
+        ({"gpus": [0, 0]}, "gpus has a duplicate"),
+        ({"gpus": [0, "x"]}, "executor.gpus.1: expected a GPU index, or a name GPU-... or MIG-..."),
         ({"gpus": ["\n0"]}, "executor.gpus.0: a text with the character U+000A"),
-        ({"gpus": []}, "executor.gpus: expected a whole number above 0 or a list of text, found"),
+        ({"gpus": []}, "executor.gpus: expected an integer above 0 or a list of text, found"),
         ({"gpus": 0}, "found 0"),
     ],
 )

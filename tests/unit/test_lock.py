@@ -166,7 +166,7 @@ with lock.run_lock(path) as lease, Ledger(path.with_name("ledger.jsonl"), lease.
     said: list[str] = []
     with run_lock(path, say=said.append) as lease:
         assert len(said) == 1
-        assert "it is stopped: watching" in said[0]
+        assert "it is stopped: waiting" in said[0]
         os.kill(client.process.pid, signal.SIGCONT)
         for _ in range(2):
             text = client.line()
@@ -212,7 +212,7 @@ def test_another_machine_alive_then_dead(tmp_path: Path, clients: list[Client], 
     with run_lock(path, say=said.append) as lease:
         assert time.monotonic() - began >= SHORT.stale / 2
         lease.check()
-    assert "cannot be seen from here: watching for up to 2 s" in said[0]
+    assert "cannot be seen from here: waiting up to 2 s" in said[0]
 
 
 @pytest.mark.parametrize("shift", [3600, -3600])

@@ -194,7 +194,7 @@ class TestWorker:
         (record,) = execute_jobs(run, [Job("solve", 0)])
         assert record.status == "failed"
         assert record.fault == "machine"
-        assert f"{lost} is not to be seen from here" in str(record.error)
+        assert f"{lost} is not accessible" in str(record.error)
         assert not (folder / lost).exists()
         monkeypatch.undo()
         (folder / "mounted elsewhere").rename(folder / lost)  # it comes back

@@ -33,7 +33,7 @@ def test_it_is_off_by_default_and_may_be_left_empty() -> None:
 def test_mistakes_are_explained() -> None:
     assert "on_end.command: is empty: expected a shell command" in complaint(on_end={"command": " "})
     assert "on_end.comand: unknown key; did you mean 'command'?" in complaint(on_end={"comand": "x"})
-    assert "on_end.timeout_s: expected a whole number above 0, found 0" in complaint(on_end={"timeout_s": 0})
+    assert "on_end.timeout_s: expected an integer above 0, found 0" in complaint(on_end={"timeout_s": 0})
 
 
 def test_a_wrong_command_is_shown_without_its_secret() -> None:
@@ -54,4 +54,4 @@ def test_it_is_in_no_dump_and_not_in_the_fingerprint() -> None:
 @pytest.mark.parametrize("where", ["input", "output"])
 def test_an_address_is_no_path(where: str) -> None:
     said = complaint(**{where: {"path": "https://ada:abcdef123@example.org/x.zarr"}})
-    assert f"{where}.path is 'https://***@example.org/x.zarr', an address" in said
+    assert f"{where}.path is 'https://***@example.org/x.zarr', a URL" in said

@@ -43,14 +43,14 @@ def test_a_region_beyond_the_image() -> None:
 
 def test_a_blend_of_more_than_half_the_core() -> None:
     message = refusal(tiling={"core": 64, "blend": 33})
-    assert message == "tiling.blend is 33 along y: at most half of the core, 32, is possible"
+    assert message == "tiling.blend is 33 along y: expected at most half of the core, 32"
     assert plan(tiling={"core": 64, "blend": 32}).blend == (0, 32, 32)
 
 
 def test_a_shard_that_two_tiles_would_write() -> None:
     message = refusal(tiling={"core": 64}, output={"path": "o", "shard": {"y": 48, "x": 64}})
-    assert "tiling.core is 64 along y, which is no whole number of output.shard (48)" in message
-    assert "Make tiling.core 48 or 96, or output.shard a divisor of 64" in message
+    assert "tiling.core is 64 along y, which is not a multiple of output.shard (48)" in message
+    assert "Set tiling.core to 48 or 96, or output.shard to a divisor of 64" in message
     for core in (48, 96):
         done = plan(tiling={"core": {"y": core, "x": 64}}, output={"path": "o", "shard": {"y": 48, "x": 64}})
         assert done.core[1] == core
@@ -58,7 +58,7 @@ def test_a_shard_that_two_tiles_would_write() -> None:
 
 def test_a_chunk_that_does_not_divide_the_shard() -> None:
     message = refusal(tiling={"core": 64}, output={"path": "o", "chunk": {"y": 24, "x": 32}})
-    assert "output.shard is 64 along y, which is no whole number of output.chunk (24)" in message
+    assert "output.shard is 64 along y, which is not a multiple of output.chunk (24)" in message
 
 
 def test_shards_in_a_format_that_has_none() -> None:
@@ -114,6 +114,6 @@ def test_less_memory_makes_smaller_tiles() -> None:
 def test_a_patch_smaller_than_the_psf_is_refused() -> None:
     volume = Volume("yx", (1, 1, 1, 400, 400), "uint16")
     with pytest.raises(
-        GeometryError, match=r"the PSF spans 41 pixels along y, a training patch 32: raise training\.patch"
+        GeometryError, match=r"the PSF spans 41 pixels along y, a training patch 32: increase training\.patch"
     ):
         make_plan(volume, tiling_request(config(training={"patch": 32}), (0, 20, 20)), 8 * GIB)

@@ -189,7 +189,7 @@ def test_files_that_are_no_psf_are_refused(tmp_path):
     for name, content, says in [
         ("absent.tif", None, "not found"),
         ("psf.mat", b"x", r"expected a \.tif"),
-        ("broken.tif", b"not a tiff", "no readable TIFF"),
+        ("broken.tif", b"not a tiff", "not a readable TIFF"),
         ("broken.npy", b"not an array", "cannot be read"),
     ]:
         if content is not None:

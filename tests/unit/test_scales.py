@@ -48,7 +48,7 @@ def test_a_scale_that_says_nothing_is_not_known(bad: float) -> None:
     assert metadata.axes_units == {"y": "micrometer", "x": "micrometer"}
     # 1 without a unit, and the region's start counted in these
     assert written(metadata, volume)[:2] == [[1, 1, 1, 0.1, 0.1], [0, 0, 1, 1.0, 1.0]]
-    assert "not known" in describe_voxel_size(volume.voxel_size_um, "tczyx")
+    assert "unknown" in describe_voxel_size(volume.voxel_size_um, "tczyx")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300])

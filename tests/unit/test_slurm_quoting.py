@@ -64,7 +64,7 @@ def test_a_probe_executes_nothing_of_a_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a%jb"])
 def test_a_name_that_slurm_would_read_otherwise_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="which SLURM reads in its own way"):
+    with pytest.raises(ConfigError, match="which SLURM interprets in names of log files"):
         config(tmp_path, name)
 
 

@@ -30,11 +30,11 @@ def of(number: int, *names: str) -> OSError:
     [
         (errno.ENOSPC, ("the disk is full", "free some space")),
         (errno.EDQUOT, ("quota", "raised")),
-        (errno.EFBIG, ("may not grow", "ulimit -f")),
-        (errno.EROFS, ("read-only", "mounted writable")),
-        (errno.EACCES, ("permission", "the right to write")),
-        (errno.ENOTCONN, ("gone or does not answer", "mount")),
-        (errno.ESTALE, ("gone or does not answer", "mount")),
+        (errno.EFBIG, ("the limit on the file size", "ulimit -f")),
+        (errno.EROFS, ("read-only", "remount it writable")),
+        (errno.EACCES, ("permission", "write permission")),
+        (errno.ENOTCONN, ("gone or does not respond", "mount")),
+        (errno.ESTALE, ("gone or does not respond", "mount")),
     ],
 )
 def test_each_has_its_sentence_and_names_the_file(tmp_path: Path, number: int, words: tuple[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The statistics of each channel that all of its tiles share."""
+"""Calibration section: constants of each channel."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ssi_pipeline.report.words import number
 _MOST_CHANNELS = 16
 
 EXPLAINED = {
-    "offset": "raw intensity that counts as 0 in normalised units (a low percentile of the channel)",
-    "scale": "raw intensity span that counts as 1 (from there to a high percentile)",
-    "dark": "raw level above which the noise grows with the intensity",
+    "offset": "raw intensity mapped to 0 in normalised units (a low percentile of the channel)",
+    "scale": "raw intensity range mapped to 1 (from offset to a high percentile)",
+    "dark": "raw dark level; above it the noise variance grows with the intensity",
     "noise_sigma": "standard deviation of the noise at the dark level, raw units",
-    "noise_alpha": "growth of the noise variance per unit of raw intensity (photon noise; camera gain)",
-    "impulse_share": "share of pixels that are hot or dead; they are repaired and carry no loss",
-    "wiener_weight": "weight of the smoothness prior in the linear solution; larger is smoother",
-    "weight": "weight, or number of iterations, of the solver; chosen by the masked loss unless configured",
-    "minimum": "smallest raw value seen; where it is not negative, the estimate is kept from going below 0",
+    "noise_alpha": "noise variance per unit of raw intensity (photon noise, camera gain)",
+    "impulse_share": "fraction of hot and dead pixels; they are replaced and excluded from the loss",
+    "wiener_weight": "regularisation weight of the linear solution; larger is smoother",
+    "weight": "regularisation weight or number of iterations of the solver; by the masked loss unless configured",
+    "minimum": "smallest sampled raw value; if it is not negative, the estimate is softly bounded at 0",
     "clip_low": "raw level at which the sensor clips dark pixels",
     "clip_high": "raw level at which the sensor saturates",
-    "empty": "whether every sample was constant, so that there is nothing to deconvolve",
+    "empty": "whether all samples were constant: nothing to deconvolve",
 }
 
 _ESTIMATE = ", estimated"
@@ -34,11 +34,11 @@ _ESTIMATED = {
     "clip_low": "low",
     "clip_high": "high",
 }
-"""Constants that the configuration can override, and their names in the record of what was estimated."""
+"""Constants that the configuration can override, and the names of their estimates."""
 
 
 def calibration_section(facts: RunFacts) -> Section:
-    """One row per constant, one column per channel."""
+    """Tabulate the constants: one row per constant, one column per channel."""
     channels = [with_estimates(channel) for channel in facts.calibration[:_MOST_CHANNELS]]
     found = dict.fromkeys(name for channel in channels for name in channel)
     names = [*(name for name in EXPLAINED if name in found), *(name for name in found if name not in EXPLAINED)]
@@ -49,7 +49,7 @@ def calibration_section(facts: RunFacts) -> Section:
 
 
 def with_estimates(channel: dict[str, Any]) -> dict[str, Any]:
-    """Return the constants, and beside each that was overridden what the samples said."""
+    """Return the constants, with the estimate beside each overridden one."""
     constants = {name: value for name, value in channel.items() if name != "estimated"}
     found = channel.get("estimated") or {}
     for name, key in _ESTIMATED.items():
@@ -60,7 +60,7 @@ def with_estimates(channel: dict[str, Any]) -> dict[str, Any]:
 
 def _explain(name: str) -> str:
     if name.endswith(_ESTIMATE):
-        return "what the samples say, where the configuration says otherwise"
+        return "estimate from the samples, overridden by the configuration"
     return EXPLAINED.get(name, "")
 
 

@@ -1,4 +1,4 @@
-"""The metrics as data for the page's script: choose a metric and a plane, point at a tile."""
+"""Metric browser: the metrics as data for the page's script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.sections.maps import make_scale
 
 _MOST_BYTES = 6_000_000
-"""Of all metrics together, a byte a cell before base64: with the pictures the page stays below 20 MB."""
+"""Cells of all metrics together, one byte each before base64: the whole page stays below 20 MB."""
 
 _LEVELS = 254
 _WORST = 5
@@ -30,7 +30,7 @@ _WORST = 5
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """A metric in one byte a cell: 0 no value, then 1 to 255 from ``low`` to ``high``, of categories the code + 1."""
+    """A metric in one byte per cell: 0 no value, 1 to 255 from ``low`` to ``high``; for categories the code + 1."""
 
     codes: NDArray[np.uint8]
     low: float
@@ -39,10 +39,10 @@ class Levels:
 
 
 def explorer_section(facts: RunFacts) -> Section:
-    """Build the section whose script draws one plane of one metric; empty where no metric varies."""
+    """Build the interactive section that shows one plane of one metric; empty if no metric varies."""
     varying = {name: values for name, values in shown_metrics(facts).items() if _varies(values)}
     if not varying:
-        return Section("explorer", "Browse", render("explorer", data="", names=(), axes=()))
+        return Section("explorer", "Metric browser", render("explorer", data="", names=(), axes=()))
     most = _MOST_BYTES // len(varying)
     cell = next(coarsen(name, values, most)[1] for name, values in varying.items())
     document = {
@@ -55,16 +55,16 @@ def explorer_section(facts: RunFacts) -> Section:
         "metrics": {name: _metric(name, values, most) for name, values in varying.items()},
     }
     html = render("explorer", data=_script_safe(document), names=_first_the_best_known(varying), axes="tcz")
-    return Section("explorer", "Browse", html)
+    return Section("explorer", "Metric browser", html)
 
 
 def _varies(values: Values) -> bool:
     finite = values[np.isfinite(values)]
-    return bool(finite.size and finite.min() != finite.max())  # which tiles have none at all, 'status' tells
+    return bool(finite.size and finite.min() != finite.max())  # 'status' shows the tiles without any value
 
 
 def _first_the_best_known(varying: dict[str, Values]) -> list[str]:
-    """A verdict on the tile before its circumstances."""
+    """Sort the metrics: quality first, then properties of the tile."""
     order = [name for name in ("heldout_excess", "heldout_after", "seam", "alarms") if name in varying]
     return [*order, *(name for name in varying if name not in order)]
 
@@ -86,7 +86,7 @@ def _metric(name: str, values: Values, most: int) -> dict[str, Any]:
 
 
 def quantised(name: str, coarse: Values, values: Values) -> Levels:
-    """Return a metric in 254 steps between the limits of its colour scale; the limits are of all ``values``."""
+    """Quantise a metric to 254 steps within the colour scale of all ``values``."""
     known = np.isfinite(coarse)
     codes = np.zeros(coarse.shape, np.uint8)
     if name in CATEGORIES:
@@ -101,7 +101,7 @@ def quantised(name: str, coarse: Values, values: Values) -> Levels:
 
 
 def _worst(name: str, values: Values) -> list[tuple[int, list[int], float]]:
-    """Return index, place on the grid and value of the few worst tiles."""
+    """Return index, grid position and value of the worst tiles."""
     bad = badness(name, values.ravel())
     bad[np.isnan(bad)] = -np.inf
     count = min(_WORST, int(np.isfinite(bad).sum()))
@@ -112,5 +112,5 @@ def _worst(name: str, values: Values) -> list[tuple[int, list[int], float]]:
 
 
 def _script_safe(document: dict[str, Any]) -> Markup:
-    """Return JSON that no text in it can end: '<' is written by its number."""
+    """Return JSON with '<' escaped, so that no text can close the script element."""
     return Markup(json.dumps(document, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026"))

@@ -1,4 +1,4 @@
-"""What failed, where, and why; the retry command."""
+"""Failure section: causes, positions, and the command to retry."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from ssi_pipeline.tasks.opening import block_place
 _MOST_ROWS = 50
 _MOST_CAUSES = 20
 _MOST_READ = 100_000
-"""Failures whose cause is read: when more than that fail, they do so for a few reasons."""
+"""Most failures whose cause is read: a larger number has few distinct causes."""
 
 _LONGEST = 600
 
 
 @dataclass(slots=True)
 class Cause:
-    """Failures whose messages differ in numbers alone; ``example`` is the first of them."""
+    """Failures whose messages differ only in numbers; ``example`` is the first message."""
 
     example: str
     count: int = 0
 
 
 def failures_section(facts: RunFacts) -> Section:
-    """Causes with their counts, and the first failed tiles and blocks with their places."""
+    """List causes with counts, and the first failed tiles and blocks with their positions."""
     tiles = _failed(facts, ("solve",))
     others = _failed(facts, ("calibrate", "train", "stitch", "pyramid"))
     causes: dict[str, Cause] = {}
@@ -50,7 +50,7 @@ def failures_section(facts: RunFacts) -> Section:
     total = len(tiles) + len(others)
     html = render(
         "failures",
-        said=_said(len(tiles), len(others)),
+        failed=_counts(len(tiles), len(others)),
         command=f"ssi run --retry-failed {shlex.quote(facts.configuration)}",
         total=total,
         read=number(min(total, _MOST_READ)),
@@ -61,20 +61,20 @@ def failures_section(facts: RunFacts) -> Section:
     return Section("failures", "Failures", html)
 
 
-def _said(tiles: int, others: int) -> str:
-    """Return for instance ``3 tiles and 1 other task``, without what is none."""
+def _counts(tiles: int, others: int) -> str:
+    """Return for instance ``3 tiles and 1 other task``, without zero counts."""
     counts = ((tiles, "tile"), (others, "other task" if tiles else "task"))
     return " and ".join(f"{number(n)} {what}{'s' if n > 1 else ''}" for n, what in counts if n)
 
 
 def _failed(facts: RunFacts, kinds: Iterable[Kind]) -> list[int]:
-    """Lines of the ledger with the last record of every failed task."""
+    """Return the ledger lines with the last record of every failed task."""
     lines = [facts.lines[kind][facts.state.status[kind] == FAILED] for kind in kinds]
     return [int(line) for line in np.concatenate(lines)]
 
 
 def _where(facts: RunFacts, record: TaskRecord) -> tuple[str, str]:
-    """Return the position on the grid of tiles, and the place of a task in the output."""
+    """Return the position on the tile grid and the voxels of a task in the output."""
     plan = facts.context.plan
     if record.kind == "solve":
         tile = plan.tile(record.index)

@@ -1,4 +1,4 @@
-"""The held-out loss: pixels that no training saw, predicted through the PSF."""
+"""Held-out loss section: prediction error on pixels excluded from training."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ssi_pipeline.storage.state.records import TaskRecord
 Losses = NDArray[np.float64]
 
 _MOST_POINTS = 1500
-"""More tiles than this are drawn as a map of their density."""
+"""From this number of tiles on, the scatter plot becomes a density map."""
 
 
 def heldout_section(facts: RunFacts) -> Section:
-    """Compare the loss before, after, and of the linear solution; curves of the worst, median and best tile."""
+    """Compare the held-out loss before and after training and of the linear solution; draw training curves."""
     before, after, wiener = (
         facts.metrics[f"heldout_{name}"].ravel().astype(np.float64) for name in ("before", "after", "wiener")
     )
@@ -37,7 +37,7 @@ def heldout_section(facts: RunFacts) -> Section:
         text = _verdict(after[known], wiener[known])
     elif known.any():
         pictures.append(_distribution(after[known]))
-        text = "Every tile holds the linear solution, so that there is nothing to compare it with."
+        text = "All tiles use the linear solution, so there is no comparison."
     curves = _chosen_tiles(facts, after, wiener)
     html = render(
         "heldout",
@@ -53,35 +53,35 @@ def _verdict(after: Losses, wiener: Losses) -> str:
     ratio = after / wiener
     better, equal = int((ratio < 1).sum()), int((ratio == 1).sum())
     return (
-        f"The estimate predicts hidden pixels better than the linear solution in {number(better)} of "
+        f"The estimate predicts held-out pixels better than the linear solution in {number(better)} of "
         f"{number(len(ratio))} tiles ({share(better, len(ratio))}), equally well in {number(equal)}; the median ratio "
-        f"of the two losses is {float(np.median(ratio)):.4g}. Both contain the noise of the hidden pixels, "
-        "so that also a clear gain moves this ratio by little."
+        f"of the two losses is {float(np.median(ratio)):.4g}. Both losses include the noise of the held-out pixels, "
+        "so even a clear gain changes this ratio only slightly."
     )
 
 
 def _comparison(before: Losses, after: Losses, wiener: Losses, known: NDArray[np.bool_]) -> Markup:
-    """Draw the loss against the linear solution, against the start of training where there was one, and its gain."""
+    """Draw the loss against that of the linear solution and that before training, and the ratio."""
     trained = known & np.isfinite(before) & (before > 0) & (before != after)
     figure = new_figure(10, 3.6) if trained.any() else new_figure(7, 3.6)
     first, *others, last = figure.subplots(1, 3 if trained.any() else 2)
     _against(figure, first, wiener[known], after[known])
-    first.set(xlabel="linear (Wiener) solution", ylabel="estimate kept", title="against the linear solution")
+    first.set(xlabel="linear (Wiener) solution", ylabel="kept estimate", title="against the linear solution")
     for axes in others:
         _against(figure, axes, before[trained], after[trained])
-        axes.set(xlabel="before training", ylabel="estimate kept", title="against the start of training")
+        axes.set(xlabel="before training", ylabel="kept estimate", title="against the loss before training")
     _ratios(last, after[known] / wiener[known])
     last.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    against = "the linear solution and the start of training" if others else "the linear solution"
+    against = "the linear solution and the loss before training" if others else "the linear solution"
     return picture(figure, f"Held-out loss of the estimate of every tile against {against}")
 
 
 def _against(figure: Figure, axes: Axes, x: Losses, y: Losses) -> None:
-    """Draw y against x; below the diagonal y is the better one."""
+    """Draw y against x; below the diagonal y is better."""
     if not x.size:
         return
     low, high = min(x.min(), y.min()) / 1.1, max(x.max(), y.max()) * 1.1
-    scale = "log" if high > 10 * low else "linear"  # within a decade a logarithmic axis has no room for its numbers
+    scale = "log" if high > 10 * low else "linear"  # within a decade a logarithmic axis has too few tick labels
     axes.set(xscale=scale, yscale=scale, xlim=(low, high), ylim=(low, high), aspect="equal")
     if scale == "linear":
         axes.locator_params(nbins=4)
@@ -109,9 +109,9 @@ def _ratios(axes: Axes, ratio: Losses) -> None:
     low, high = min(low, 0.998), max(high, 1.002)
     axes.hist(np.clip(ratio, low, high), bins=list(np.linspace(low, high, bin_count(ratio.size) + 1)), color=BLUE)
     axes.axvline(1, color=GREY, linestyle="--", linewidth=1)
-    axes.set_box_aspect(1)  # as its neighbours
+    axes.set_box_aspect(1)  # as the other panels
     axes.locator_params(axis="x", nbins=4)
-    axes.set(xlabel="loss kept / linear solution's", ylabel="tiles", title="gain (below 1 is better)")
+    axes.set(xlabel="loss ratio, kept / linear", ylabel="tiles", title="loss ratio (below 1 is better)")
 
 
 def _distribution(values: Losses) -> Markup:
@@ -125,7 +125,7 @@ def _distribution(values: Losses) -> Markup:
 
 
 def _chosen_tiles(facts: RunFacts, after: Losses, wiener: Losses) -> list[tuple[str, TaskRecord]]:
-    """Return the last record of the trained tiles with the worst, the median and the best gain."""
+    """Return the records of the trained tiles with the worst, the median and the best loss ratio."""
     steps = facts.metrics["steps"].ravel()
     with np.errstate(invalid="ignore", divide="ignore"):
         gain = after / wiener
@@ -148,13 +148,13 @@ def _curves(facts: RunFacts, chosen: list[tuple[str, TaskRecord]]) -> Markup:
             [[math.nan if v is None else v for v in point] for point in record.quality["trace"]], np.float64
         ).T
         axes.plot(step, training, color=ORANGE, linestyle="--", marker="o", markersize=3, label="training")
-        axes.plot(step, heldout, color=BLUE, marker="s", markersize=3, label="held out")
+        axes.plot(step, heldout, color=BLUE, marker="s", markersize=3, label="held-out loss")
         axes.axhline(
             record.quality["heldout_wiener"],
             color=GREY,
             linestyle=":",
             linewidth=1.5,
-            label="held out, linear solution",
+            label="held-out loss, linear solution",
         )
         where = place([int(i) for i in np.unravel_index(record.index, grid)])
         kept = str(record.quality.get("method", "network"))
@@ -163,5 +163,5 @@ def _curves(facts: RunFacts, chosen: list[tuple[str, TaskRecord]]) -> Markup:
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     figure.axes[0].set_ylabel("loss")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.draw_without_rendering()  # the layout settles at the second drawing; at the first, labels may be cut off
-    return picture(figure, "Training curves of the tiles with the best, the median and the worst gain")
+    figure.draw_without_rendering()  # the layout needs two passes, or labels may be cut off
+    return picture(figure, "Training curves of the tiles with the best, the median and the worst loss ratio")

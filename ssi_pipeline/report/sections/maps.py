@@ -1,4 +1,4 @@
-"""Every metric as a map of tiles with its histogram."""
+"""Quality maps: each metric as a map of tiles with its histogram."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from ssi_pipeline.report.words import number
 
 _MOST_CHANNELS = 4
 _DECADES = 2.0
-"""Values that span more are shown on a logarithmic scale."""
+"""Dynamic range above which values are shown on a logarithmic scale."""
 
 _MOST_CELLS_IN_ALL = 5_000_000
-"""Of all maps of the page: about 1.7 bytes each in it (measured at 10^6 tiles of noise)."""
+"""Cells of all maps of the page: about 1.7 bytes each (measured at 10^6 tiles of noise)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How values of one metric become colours and bins; ``below`` and ``above``: some lie beyond its ends."""
+    """Colour scale and bins of one metric; ``below`` and ``above``: some values lie outside."""
 
     norm: Normalize
     edges: NDArray[np.float64]
@@ -40,7 +40,7 @@ class Scale:
 
 
 def maps_section(facts: RunFacts) -> Section:
-    """Draw each metric that varies; name those that do not, with their value."""
+    """Draw each varying metric; list the constant ones with their value."""
     drawn, constant, absent = [], [], []
     shown = shown_metrics(facts)
     grid = facts.context.plan.tile_grid
@@ -65,7 +65,7 @@ def maps_section(facts: RunFacts) -> Section:
         most=most,
         left=max(0, grid[1] - _MOST_CHANNELS),
     )
-    return Section("maps", "Quality by tile", html)
+    return Section("maps", "Quality maps", html)
 
 
 def _value(name: str, value: float) -> str:
@@ -81,11 +81,11 @@ def _summary(name: str, finite: NDArray[np.float32]) -> str:
 
 
 def _metric(facts: RunFacts, name: str, values: NDArray[np.float32], most: int) -> Markup:
-    """One row per channel: map of the middle plane, map of the worst, histogram."""
+    """Draw one row per channel: map of the middle plane, map of the worst values, histogram."""
     rows = [(c, planes(name, values[:, c], most)) for c in range(min(values.shape[1], _MOST_CHANNELS))]
     count = len(rows[0][1])
     scale = None if name in CATEGORIES else make_scale(values)
-    # enough for the colour bar's words, no more than a screen
+    # enough for the colour bar's label, no more than a screen
     height = min(max(4.0 * rows[0][1][0].extent[0] / rows[0][1][0].extent[1], 1.7), 3.2) + 0.5
     figure = new_figure(10, height * len(rows))
     grid = figure.subplots(len(rows), count + 1, squeeze=False, width_ratios=[*[1.0] * count, 0.8])
@@ -93,14 +93,14 @@ def _metric(facts: RunFacts, name: str, values: NDArray[np.float32], most: int) 
         for axes, part in zip(grid[row], parts, strict=False):
             image = _map(axes, part, scale)
             axes.set_title(part.title if len(rows) == 1 else f"{facts.channel_name(c)}, {part.title}")
-        if scale:  # of categories, the histogram beside the maps has the colours, and names the metric
+        if scale:  # for categories the histogram shows the colours and the name
             figure.colorbar(image, ax=list(grid[row, :-1]), extend=scale.extend, shrink=0.95)
         _distribution(grid[row, -1], name, values[:, c], scale)
     return picture(figure, f"Map of {name} on the grid of tiles, and its histogram: {meaning(name)}")
 
 
 def make_scale(values: NDArray[np.float32]) -> Scale:
-    """Choose limits that outliers do not stretch, logarithmic where the values span more than two decades."""
+    """Return limits that ignore outliers, logarithmic if the values span more than two decades."""
     finite = values[np.isfinite(values)]
     low, high = limits(finite, 1, 99)
     log = bool(finite.min() > 0 and np.log10(high / low) > _DECADES)
@@ -125,7 +125,7 @@ def _map(axes: Axes, part: MapPlane, scale: Scale | None) -> AxesImage:
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axes.set(ylabel=f"tile along {part.axes[0]}", xlabel=f"tile along {part.axes[1]}")
     for axis, count in ((axes.xaxis, columns), (axes.yaxis, rows)):
-        # of a single tile MaxNLocator would number parts
+        # for a single tile MaxNLocator would label fractions
         axis.set_major_locator(MaxNLocator(6, integer=True) if count > 4 else FixedLocator(range(count)))
     return image
 

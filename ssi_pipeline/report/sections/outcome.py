@@ -1,4 +1,4 @@
-"""The outcome at a glance."""
+"""Outcome section: counts, methods, times and memory."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ssi_pipeline.storage.state.ledger import DONE
 
 
 def headline(facts: RunFacts) -> tuple[str, str]:
-    """Return the state of the run as a class of the style sheet, and in words."""
+    """Return the state of the run as a CSS class and in words."""
     if facts.running:
-        return "running", "running now"
+        return "running", "running"
     if facts.complete:
         return "complete", "complete"
     if facts.tiles_failed:
         return "failed", f"incomplete: {number(facts.tiles_failed)} of {number(len(facts.finished))} tiles failed"
-    return "incomplete", "incomplete: ssi run resumes"
+    return "incomplete", "incomplete: resume with ssi run"
 
 
 def outcome_section(facts: RunFacts) -> Section:
-    """Counts, methods, times and memory."""
+    """Summarise counts, methods, times and memory."""
     plan = facts.context.plan
     tiles, done, failed = plan.n_tiles, facts.tiles_done, facts.tiles_failed
     written = facts.state.count("stitch", DONE)
     tiers = [
         ("tiles done", number(done), f"{share(done, tiles)} of {number(tiles)}"),
         ("tiles failed", number(failed), share(failed, tiles)),
-        ("tiles to do", number(tiles - done - failed), share(tiles - done - failed, tiles)),
+        ("tiles pending", number(tiles - done - failed), share(tiles - done - failed, tiles)),
         *_alarms(facts),
         ("blocks written", number(written), f"of {number(plan.n_blocks)}"),
         *_speed(facts),
@@ -54,8 +54,8 @@ def _alarms(facts: RunFacts) -> list[tuple[str, str, str]]:
     if "flag" not in facts.metrics:
         return []
     flagged, counts = alarm_counts(facts)
-    said = ", ".join(f"{name} {number(count)}" for name, count in sorted(counts, key=lambda item: -item[1])[:4])
-    return [("tiles with alarms", number(flagged), said or "none stands out of the run")]
+    names = ", ".join(f"{name} {number(count)}" for name, count in sorted(counts, key=lambda item: -item[1])[:4])
+    return [("tiles with alarms", number(flagged), names or "no outliers")]
 
 
 def _speed(facts: RunFacts) -> list[tuple[str, str, str]]:
@@ -63,10 +63,10 @@ def _speed(facts: RunFacts) -> list[tuple[str, str, str]]:
     rate = voxels_done(facts) / busy if busy > 0 else math.nan
     peak = max(total.peak_bytes for total in facts.totals.values())
     return [
-        ("time at work", seconds(busy), "pauses between calls left out"),
-        ("throughput", scaled(rate, "voxel/s") if math.isfinite(rate) else "unknown", "over the time at work"),
+        ("working time", seconds(busy), "without pauses between calls"),
+        ("throughput", scaled(rate, "voxel/s") if math.isfinite(rate) else "unknown", "over the working time"),
         ("peak memory", scaled(peak, "B") if peak else "unknown", "of one worker process"),
-        ("workers seen", number(len(facts.workers)), f"on {_machines(facts)}"),
+        ("workers", number(len(facts.workers)), f"on {_machines(facts)}"),
     ]
 
 
@@ -99,13 +99,13 @@ def _rows(facts: RunFacts) -> list[tuple[str, str]]:
     if clock.first_started is not None and clock.last_finished is not None:
         span = seconds(clock.last_finished - clock.first_started)
         rows.append(("time span", f"{date(clock.first_started)} to {date(clock.last_finished)} ({span})"))
-    rows += [("damaged", f"{redact(text)}; ssi run makes it again") for text in facts.damage]
+    rows += [("damaged", f"{redact(text)}; the next ssi run recreates it") for text in facts.damage]
     total = facts.totals["solve"]
-    rows.append(("sum of tile times", f"{seconds(total.seconds)} in {number(total.count)} tile solutions"))
+    rows.append(("sum of tile times", f"{seconds(total.seconds)} for {number(total.count)} solved tiles"))
     trainings = facts.metrics["trainings"]
     if (trainings > 0).any():
         repeated = int((trainings > 1).sum())
-        rows.append(("trainings repeated", f"{number(repeated)} tiles needed more than one training"))
+        rows.append(("repeated trainings", f"{number(repeated)} tiles needed more than one training"))
     return rows
 
 

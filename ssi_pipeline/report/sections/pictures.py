@@ -1,4 +1,4 @@
-"""Before and after: the same place, the same contrast."""
+"""Input and output section: same position, same contrast."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Plane = NDArray[np.float32]
 _MOST_CHANNELS = 4
 _DETAIL = 128
 _LOW, _HIGH = 0.5, 99.8
-"""Percentiles of input and output together that become black and white."""
+"""Percentiles of input and output together that map to black and white."""
 
 
 def pictures_section(facts: RunFacts) -> Section:
-    """Input and output side by side, a detail of both and, in 3D, the same along z; one row for each channel."""
+    """Draw input and output side by side, a detail and, in 3D, a z x section; one row per channel."""
     view, channels = choose_view(facts), facts.context.plan.shape[1]
     rows = [_channel(facts, view, c) for c in range(min(channels, _MOST_CHANNELS))]
     html = render("pictures", rows=rows, left=channels - len(rows), crop=_crop_note(facts, view), low=_LOW, high=_HIGH)
-    return Section("pictures", "Before and after", html)
+    return Section("pictures", "Input and output", html)
 
 
 def _crop_note(facts: RunFacts, view: View) -> str:
@@ -37,7 +37,7 @@ def _crop_note(facts: RunFacts, view: View) -> str:
 
 
 def _channel(facts: RunFacts, view: View, c: int) -> tuple[str, list[Markup], str]:
-    """Return the channel's name, its pictures, and what is wrong with them."""
+    """Return the channel's name, its figures, and an error message or ''."""
     before, after = read_input(facts, view, c), read_output(facts, view, c)
     lacking = [name for name, v in (("input", before), ("output", after)) if v is None]
     trouble = f"the {' and the '.join(lacking)} cannot be read" if lacking else ""
@@ -80,7 +80,7 @@ def _planes(facts: RunFacts, pair: list[Plane | None], window: tuple[float, floa
 
 
 def _readable(pair: list[Plane | None]) -> list[tuple[str, Plane]]:
-    """Return the planes that could be read, with their names; why another is not drawn stands above the picture."""
+    """Return the readable planes with their names; the page reports the others above the figure."""
     return [(name, v) for name, v in zip(("input", "output"), pair, strict=True) if v is not None]
 
 
@@ -112,7 +112,7 @@ def _show(axes: Axes, values: Plane, window: tuple[float, float], pixel_um: tupl
 
 
 def _frame(axes: Axes, corner: tuple[int, ...], side: tuple[int, ...]) -> None:
-    for color, style in ((BLUE, "-"), (ORANGE, (0, (4, 4)))):  # two colours: seen on dark and on bright
+    for color, style in ((BLUE, "-"), (ORANGE, (0, (4, 4)))):  # two colours: visible on dark and bright images
         place = (corner[1] - 0.5, corner[0] - 0.5)
         axes.add_patch(Rectangle(place, side[1], side[0], fill=False, edgecolor=color, linestyle=style, linewidth=1.2))
 

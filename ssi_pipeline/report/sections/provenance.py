@@ -1,4 +1,4 @@
-"""What it takes to make this output again."""
+"""Provenance section: everything needed to reproduce the output."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ssi_pipeline.storage.state.versions import describe_versions
 
 
 def version_rows(sets: Sequence[MadeBy]) -> list[tuple[str, str]]:
-    """Return a row for each set of versions; with the number of tiles where there are several."""
+    """Return a row per set of versions, with the number of tiles if there are several."""
     if len(sets) == 1:
         return [("versions", describe_versions(sets[0].versions))]
     return [(f"versions of {made.tiles} tiles", describe_versions(made.versions)) for made in sets]
 
 
 def provenance_section(facts: RunFacts) -> Section:
-    """Fingerprint, versions, identity of the input, seed, and the whole configuration."""
+    """List fingerprint, versions, identity of the input, seed and configuration."""
     document = facts.context.document
     config = redact_all(document.config.model_dump(mode="json"))
     configuration = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
@@ -30,7 +30,7 @@ def provenance_section(facts: RunFacts) -> Section:
         ("fingerprint", document.fingerprint),
         ("seed", str(document.config.seed)),
         ("algorithm", str(document.basis.get("algorithm", "unknown"))),
-        ("computed on", str(document.compute or "not settled yet")),
+        ("computed on", str(document.compute or "not determined yet")),
         ("PSF digests", ", ".join(str(digest) for digest in document.basis.get("psf", ()))),
         *version_rows(made_by(document, facts.tally)),
         ("state folder", str(facts.context.paths.root)),

@@ -1,4 +1,4 @@
-"""The point spread functions in use."""
+"""PSF section: the point spread functions in use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST = 8
 
 
 def psf_section(facts: RunFacts) -> Section:
-    """Central planes, size and widths of each different PSF, with the channels that use it."""
+    """Draw central planes and list size and widths of each distinct PSF with its channels."""
     users: dict[str, list[int]] = {}
     psfs: dict[str, Psf] = {}
     without = []

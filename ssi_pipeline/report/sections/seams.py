@@ -1,4 +1,4 @@
-"""Are the borders of tiles to be seen? The borders of the tiles with the worst seam score, from near."""
+"""Seam section: borders of the tiles with the worst seam score."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ssi_pipeline.report.words import number, place
 
 _SHOWN = 2
 _MOST_READ = 16
-"""Tiles whose borders are read at most."""
+"""Most tiles whose borders are read."""
 
 _REACH = 48
-"""Pixels to both sides of a border that are shown."""
+"""Pixels shown on each side of a border."""
 
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """The border at one side of a tile. ``strip``: the output across it, its last axis; ``gradient`` along that."""
+    """Border at one side of a tile. ``strip``: output across it (last axis); ``gradient``: along that axis."""
 
     tile: int
     side: str
@@ -38,11 +38,11 @@ class Border:
 
 
 def seams_section(facts: RunFacts) -> Section:
-    """Draw the output across a border of the worst tiles, and the gradient there against that inside."""
+    """Draw the output across a border of the worst tiles, and the mean gradient by distance."""
     scores = facts.metrics["seam"].ravel()
     known = int(np.isfinite(scores).sum())
     order = np.argsort(-np.nan_to_num(scores, nan=-1.0), kind="stable")[: min(_MOST_READ, known)]
-    borders: dict[tuple[View, int], Border] = {}  # both tiles of a border have its differences in their scores
+    borders: dict[tuple[View, int], Border] = {}  # a border counts in the scores of both its tiles
     for index in order:
         border = worst_border(facts, int(index))
         if border is not None:
@@ -55,7 +55,7 @@ def seams_section(facts: RunFacts) -> Section:
 
 
 def worst_border(facts: RunFacts, index: int) -> Border | None:
-    """Return the border of a tile along which the gradient stands out most; None where nothing is written there."""
+    """Return the border of a tile with the highest gradient ratio; None if nothing is written there."""
     best: Border | None = None
     for side, view, c, axis in _borders(facts, index):
         values = read_output(facts, view, c)
@@ -80,14 +80,14 @@ def _draw(facts: RunFacts, border: Border, score: float) -> Markup:
 
 
 def border_ratio(gradient: NDArray[np.float64]) -> float:
-    """Return the gradient across the middle over the median of the others; 1 is a border that cannot be seen."""
+    """Return the ratio of the gradient at the border to the median elsewhere; 1 is an invisible border."""
     middle = len(gradient) // 2
     inside = float(np.median(np.delete(gradient, middle)))
     return float(gradient[middle]) / inside if inside > 0 else 1.0
 
 
 def _borders(facts: RunFacts, index: int) -> list[tuple[str, View, int, int]]:
-    """Return name, view, channel and axis (0 y, 1 x) of the borders to neighbours, each in the tile's middle plane."""
+    """Yield name, view, channel and axis (0 y, 1 x) of the borders to neighbours in the tile's middle plane."""
     plan = facts.context.plan
     tile = plan.tile(index)
     z = (tile.core.start[0] + tile.core.stop[0]) // 2
@@ -112,13 +112,13 @@ def _strip(axes: Axes, strip: NDArray[np.float32]) -> None:
     reach = strip.shape[1] / 2
     extent = (-reach, reach, strip.shape[0], 0)
     axes.imshow(strip, cmap="gray", vmin=low, vmax=high, interpolation="none", extent=extent)
-    for place_y in (0.0, 0.92):  # marks at both ends: a line would hide the seam
+    for place_y in (0.0, 0.92):  # marks at both ends, as a line would hide the seam
         axes.axvline(0, ymin=place_y, ymax=place_y + 0.08, color=ORANGE, linewidth=2)
-    axes.set_title("output, the border between the marks")
+    axes.set_title("output; the border lies between the marks")
 
 
 def _gradient(axes: Axes, gradient: NDArray[np.float64], ratio: float) -> None:
     distance = np.arange(len(gradient)) - len(gradient) // 2
     axes.plot(distance, gradient, color=BLUE)
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
-    axes.set(title=f"mean gradient; at the border {ratio:.2f} times that inside", xlabel="distance from the border, px")
+    axes.set(title=f"mean gradient; ratio border / inside {ratio:.2f}", xlabel="distance from the border, px")

@@ -1,4 +1,4 @@
-"""The worst, the median and the best tile from near: input, output, a profile through both, their spectra."""
+"""Tile section: the worst, median and best tile with a profile and power spectra."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_PIXELS = 256
 
 @dataclass(frozen=True, slots=True)
 class TileView:
-    """The middle of a tile's core in its middle plane, y x: measurement, estimate, and how certain it is."""
+    """Central part of a tile's middle plane, y x: input, output and uncertainty."""
 
     title: str
     before: Plane
@@ -33,7 +33,7 @@ class TileView:
 
 
 def tiles_section(facts: RunFacts) -> Section:
-    """One row of pictures for each tile."""
+    """Draw one row of panels per tile."""
     by, bad = ranked(facts)
     pictures, troubles = [], []
     for index, name in worst_median_best(bad).items():
@@ -42,11 +42,11 @@ def tiles_section(facts: RunFacts) -> Section:
         title = f"{name}: tile {index} ({where}), {number(float(bad[index]))}{f'; alarms: {alarms}' if alarms else ''}"
         view = _look(facts, index, title)
         if view is None:
-            troubles.append(f"{title}: its input or its output cannot be read, or is not written")
+            troubles.append(f"{title}: input or output are unreadable or not written yet")
         else:
             pictures.append(_draw(facts, view, name))
     html = render("tiles", by=by, pictures=pictures, troubles=troubles, uncertain=facts.context.uncertain)
-    return Section("tiles", "Tiles from near", html)
+    return Section("tiles", "Selected tiles", html)
 
 
 def _look(facts: RunFacts, index: int, title: str) -> TileView | None:
@@ -90,7 +90,7 @@ def _draw(facts: RunFacts, view: TileView, name: str) -> Markup:
 
 
 def _uncertainty(axes: Axes, values: Plane) -> None:
-    """Draw it at a contrast of its own, with its scale."""
+    """Draw the uncertainty with its own colour scale."""
     bare(axes)
     hatch_missing(axes)
     low, high = limits(values.ravel(), 0.5, 99.8)
@@ -100,7 +100,7 @@ def _uncertainty(axes: Axes, values: Plane) -> None:
 
 
 def busiest_row(values: Plane) -> int:
-    """Return the row that varies most."""
+    """Return the row with the highest variance."""
     filled = np.nan_to_num(values, nan=float(np.nanmean(values)))
     return int(filled.std(axis=1).argmax())
 

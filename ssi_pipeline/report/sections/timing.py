@@ -1,4 +1,4 @@
-"""Where the time went."""
+"""Timing section: time and memory by kind of task."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number, scaled, seconds
 
 _KINDS = {
-    "calibrate": "channels calibrated",
-    "train": "shared networks trained",
-    "solve": "tiles solved",
-    "stitch": "blocks stitched",
+    "calibrate": "channel calibration",
+    "train": "shared training",
+    "solve": "tile solving",
+    "stitch": "block stitching",
     "pyramid": "pyramid blocks",
 }
 
 
 def timing_section(facts: RunFacts) -> Section:
-    """Time and memory by kind of task, times of tiles, progress over time."""
+    """Tabulate time and memory by kind of task; draw tile times and progress."""
     rows = [
         (
             _KINDS[kind],
             number(total.count),
-            seconds(total.seconds) if total.seconds else "within the tile",
+            seconds(total.seconds) if total.seconds else "part of tile solving",
             seconds(total.seconds / total.count) if total.seconds else "",
             scaled(total.peak_bytes, "B") if total.peak_bytes else "",
         )
@@ -45,7 +45,7 @@ def _figure(facts: RunFacts) -> Markup:
     left.hist(times, bins=bin_count(times.size), color=BLUE)
     median = float(np.median(times))
     left.axvline(median, color=ORANGE, linestyle="--", linewidth=1.2, label=f"median {median:.3g} s")
-    left.set(xlabel="seconds a tile", ylabel="tiles")
+    left.set(xlabel="seconds per tile", ylabel="tiles")
     left.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     left.legend()
     finished = np.sort(facts.finished[done & (facts.finished > 0)])
@@ -57,4 +57,4 @@ def _figure(facts: RunFacts) -> Markup:
         right.plot(np.append(0, since[chosen] / size), np.append(0, chosen + 1), color=BLUE, drawstyle="steps-post")
         right.set(xlabel=f"{unit} since the start", ylabel="tiles done", ylim=(0, None), xlim=(0, None))
         right.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return picture(figure, "Histogram of the time that a tile takes, and number of tiles done over time")
+    return picture(figure, "Histogram of the time per tile, and finished tiles over time")

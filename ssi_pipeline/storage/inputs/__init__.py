@@ -1,1 +1,1 @@
-"""Reading the measurement: zarr, OME-Zarr and TIFF."""
+"""Reading the input: zarr, OME-Zarr and TIFF."""

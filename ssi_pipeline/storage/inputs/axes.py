@@ -1,4 +1,4 @@
-"""Which dimension of a file is t, c, z, y or x, and how to read a z y x box out of it."""
+"""Axes of an input file, and the mapping of a z y x box to its dimensions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _GUESS = {2: "yx", 5: "tczyx"}
 _EXAMPLE = {3: "zyx", 4: "czyx"}
 _SINGLE = "?"
 _EXACT = 2**53
-"""The largest magnitude up to which a double holds every whole number."""
+"""Largest magnitude up to which float64 represents every integer."""
 
 _WIDEST = 8
-"""Bytes of a pixel; wider floats (longdouble) have no counterpart in zarr."""
+"""Maximum bytes per pixel; wider floats (longdouble) have no zarr dtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class AxisMap:
         return self.file_shape[self.names.index(axis)] if axis in self.names else 1
 
     def box(self, t: int, c: int, box: Box) -> Box:
-        """Return the box in the file's dimensions of a z y x box in one time point and channel.
+        """Return the file box of a z y x box in one time point and channel.
 
         Raises
         ------
@@ -66,12 +66,12 @@ class AxisMap:
         return Box(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
 
     def to_zyx(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return what was read of a file box as a contiguous z y x array of native byte order.
+        """Return pixels of a file box as a contiguous z y x array of native byte order.
 
         Raises
         ------
         InputError
-            Integers of 64 bits that floating-point numbers cannot hold.
+            64-bit integers exceed the exact range of float64.
         """
         _refuse_inexact(values)
         keep = "".join(name for name in self.names if name in SPATIAL)
@@ -82,7 +82,7 @@ class AxisMap:
 
 
 def _refuse_inexact(values: NDArray[Any]) -> None:
-    """Integers of 64 bits are read as long as they stay exact in double precision: NumPy's default is int64.
+    """Refuse 64-bit integers that float64 cannot represent exactly (smaller ones are common: NumPy's default is int64).
 
     Beyond that they are labels, times or bit fields, not intensities.
     """
@@ -93,13 +93,13 @@ def _refuse_inexact(values: NDArray[Any]) -> None:
         worst = low if -low > high else high
         raise InputError(
             f"pixels of {values.dtype.newbyteorder('=').name} reach {worst}: beyond 2^53 (9e15) integers lose digits "
-            "in any float. Such numbers are labels, time stamps or bit fields more often than intensities; else "
-            "subtract an offset first"
+            "in any float. Such values are usually labels, time stamps or bit fields; for intensities, subtract an "
+            "offset first"
         )
 
 
 def resolve_axes(shape: Sequence[int], found: Sequence[str] | None, asked: str | None, where: str) -> AxisMap:
-    """Name the dimensions of a file from what its metadata say and what the user says.
+    """Return the axes of a file from its metadata and the configuration.
 
     Parameters
     ----------
@@ -108,15 +108,15 @@ def resolve_axes(shape: Sequence[int], found: Sequence[str] | None, asked: str |
     found
         Names in the metadata, one per dimension, or None.
     asked
-        ``input.axes``, in the order of the file, or None. It overrules the metadata, except where both
-        name the same axes and it has them in the order t c z y x: then the metadata tell their order.
+        ``input.axes``, in the order of the file, or None. It overrides the metadata, except if both have the
+        same axes and it lists them in the order t c z y x: then the metadata give the order.
     where
         The file, for messages.
 
     Raises
     ------
     InputError
-        The axes are unknown, ambiguous, unsupported, or not as many as the user says.
+        The axes are unknown, ambiguous or unsupported, or their number does not match.
     """
     names = [name.lower() for name in found] if found is not None else None
     if asked is not None:
@@ -130,7 +130,7 @@ def resolve_axes(shape: Sequence[int], found: Sequence[str] | None, asked: str |
     if bad or any(known.count(axis) > 1 for axis in AXES):
         raise InputError(
             f"{where}: found axes {_show(names)} of shape {tuple(shape)}; expected each of t, c, z, y, x at most once. "
-            f"Say what they are with input.axes, e.g. axes: {_EXAMPLE.get(len(shape), 'tczyx')}"
+            f"Set input.axes, e.g. axes: {_EXAMPLE.get(len(shape), 'tczyx')}"
         )
     return _complete(AxisMap("".join(known), tuple(shape)), where)
 
@@ -146,7 +146,7 @@ def _asked_axes(shape: tuple[int, ...], names: list[str] | None, asked: str, whe
         shown = f"axes {_show(names)}" if names is not None else f"{len(shape)} dimensions"
         raise InputError(
             f"{where}: input.axes is {asked!r}, {len(asked)} axes, but the image has {shown} of shape {shape}. "
-            "Name every axis, or leave input.axes out where the file names its own"
+            "Name every axis, or remove input.axes if the file stores its axes"
         )
     inner = [names[i] for i in dimensions] if names is not None else []
     usual = asked == "".join(axis for axis in AXES if axis in asked)
@@ -169,8 +169,8 @@ def _unknown(shape: Sequence[int], where: str) -> str:
     if not 2 <= len(shape) <= 5:
         return f"{where}: found {len(shape)} dimensions {tuple(shape)}, expected 2 to 5 of t, c, z, y, x"
     return (
-        f"{where}: the file does not name its {len(shape)} axes {tuple(shape)}, and guessing could deconvolve along "
-        f"time or channels. Set input.axes, e.g. axes: {_EXAMPLE[len(shape)]}"
+        f"{where}: the file does not name its {len(shape)} axes {tuple(shape)}, and a wrong guess would deconvolve "
+        f"along time or channels. Set input.axes, e.g. axes: {_EXAMPLE[len(shape)]}"
     )
 
 
@@ -184,7 +184,7 @@ def native_dtype(dtype: np.dtype[Any], where: str) -> str:
     Raises
     ------
     InputError
-        The dtype is no integer and no float, or wider than 8 bytes.
+        The dtype is not an integer or a float, or wider than 8 bytes.
     """
     if dtype.kind not in "iuf" or dtype.itemsize > _WIDEST:
         raise InputError(

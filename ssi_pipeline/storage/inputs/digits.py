@@ -1,4 +1,4 @@
-"""Integers so large that they lose digits: the computation is in float32, sums are in float64."""
+"""Precision of large integers: computation is in float32, sums are in float64."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ssi_pipeline.storage.inputs.identity import regions
 from ssi_pipeline.storage.inputs.source import Source
 
 _FLOAT32 = 2**24
-"""From here on not every integer has a float32 of its own."""
+"""Integers above are not all exact in float32."""
 
 
 def describe_digits(source: Source) -> tuple[str, ...]:
-    """Return a note where sampled integers are beyond 2^24, and lose digits in float32.
+    """Return a note if sampled integers exceed 2^24 and lose digits in float32.
 
     Raises
     ------
     InputError
-        Some are beyond 2^53, where float64 loses digits too.
+        Some exceed 2^53, where float64 loses digits too.
     """
     volume = source.volume
     dtype = np.dtype(volume.dtype)
@@ -31,13 +31,13 @@ def describe_digits(source: Source) -> tuple[str, ...]:
     for t, c, box in regions(volume.shape):
         try:
             values = source.read(t, c, box)
-        except CorruptDataError:  # concerns a tile and not the run
+        except CorruptDataError:  # affects a tile, not the run
             continue
         largest = max(largest, _magnitude(values))
     if largest <= _FLOAT32:
         return ()
     return (
-        f"pixels are {volume.dtype} with values of up to {largest}: the computation is in float32, in which integers "
+        f"pixels are {volume.dtype} with values of up to {largest}: computation is in float32, where integers "
         "beyond 16777216 (2^24) are rounded to 7 digits",
     )
 

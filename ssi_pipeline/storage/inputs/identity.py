@@ -1,4 +1,4 @@
-"""What makes two inputs the same, cheap enough to ask at every start."""
+"""Identity of an input, cheap enough to compute at every start."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.inputs.source import Source, SourceSpec, open_source
 
 SAMPLES = 8
-"""Regions of pixels that are looked at; enough to notice another acquisition, too few to cost time."""
+"""Number of sampled regions: enough to notice another acquisition, and fast."""
 
 _REGION = 64
 UNREADABLE = "unreadable"
-"""Stands for the digest of a region that cannot be read."""
+"""Placeholder for the digest of an unreadable region."""
 
 
 def identity(spec: SourceSpec) -> dict[str, Any]:
-    """Return a JSON document that tells inputs apart, for the run's fingerprint.
+    """Return a JSON document that identifies an input, for the run's fingerprint.
 
     It holds the path, level, shape, dtype, axes and voxel size, digests of the metadata, and a digest of
-    each of up to 8 regions of 1 x 64 x 64 pixels (``unreadable`` where a chunk is corrupt: that
-    concerns a tile and not the run). It holds no times: a copy of the input is the same input.
+    each of up to 8 regions of 1 x 64 x 64 pixels (``unreadable`` if a chunk is corrupt, which
+    affects a tile, not the run). It contains no times: a copy of the input is the same input.
 
     Raises
     ------
@@ -44,9 +44,9 @@ def identity(spec: SourceSpec) -> dict[str, Any]:
 
 
 def as_far_as_readable(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Pass over regions of the input that could not be read then, or cannot now: damage that is mended is no change.
+    """Return ``now`` without differences in regions that are or were unreadable: repaired damage is not a change.
 
-    Both are documents with an identity under ``input``.
+    Both documents have an identity under ``input``.
     """
     before, after = earlier["input"]["content"], now["input"]["content"]
     if len(before) != len(after):
@@ -62,7 +62,7 @@ def regions(shape: tuple[int, int, int, int, int]) -> list[tuple[int, int, Box]]
     for i in range(SAMPLES):
         t, rest = divmod((2 * i + 1) * planes // (2 * SAMPLES), shape[1] * shape[2])
         c, z = divmod(rest, shape[2])
-        # 3 and 5 are coprime to 8, so no two samples share a row or a column
+        # 3 and 5 are coprime to 8: no two samples share a row or a column
         shares = (3 * i % SAMPLES, 5 * i % SAMPLES)
         corner = [max(0, n - _REGION) * share // (SAMPLES - 1) for n, share in zip(shape[3:], shares, strict=True)]
         start = (z, *corner)

@@ -1,6 +1,6 @@
-"""Sizes and times of an input's files: equal ones say cheaply that nothing was written since.
+"""Stamp of an input's file sizes and times: a cheap check that nothing was written since.
 
-They are a hint and no identity: a copy of the input has other times and is the same input.
+A stamp is a hint, not an identity: a copy of the input has other times and is the same input.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from pathlib import Path
 from ssi_pipeline.storage.inputs.source import Source
 
 _THREADS = 32
-"""A network file system answers a question about a file in about a millisecond, and many at a time."""
+"""Parallel stat calls: each takes about a millisecond on a network file system."""
 
 _GRAIN_S, _COARSE_GRAIN_S = 0.05, 2.0
-"""Two changes within this time can have one mtime: some ticks of a kernel's clock; FAT and old file systems."""
+"""Two changes within this time can have the same mtime: kernel clock ticks; FAT and old file systems."""
 
 
 @dataclass
 class _Folder:
-    """One folder: its files as bytes to be hashed, the folders in it, and the youngest file's mtime in ns."""
+    """One folder: its files as bytes to hash, its subfolders, and the latest mtime in ns."""
 
     files: list[bytes] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     youngest: int = 0
 
     def note(self, name: str, found: os.stat_result) -> None:
-        """Take a file into account; ctime changes also where a tool puts the mtime back."""
+        """Add a file; its ctime changes even if a tool restores the mtime."""
         self.files.append(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\n".encode())
         self.youngest = max(self.youngest, found.st_mtime_ns)
 
 
 def input_stamp(source: Source) -> str:
-    """Return 32 hexadecimal digits over name, size, mtime and ctime of every file that holds pixels.
+    """Return 32 hexadecimal digits over name, size, mtime and ctime of every file of pixels.
 
-    Where a file was written this moment it waits until a further change would have another time.
+    If a file was just written, wait until another change would get a different time.
 
     Raises
     ------
     OSError
-        A file or folder cannot be looked at.
+        A file or folder is not accessible.
     """
     stamp, youngest = _look(source.files())
     grain = _GRAIN_S if youngest % 10**9 else _COARSE_GRAIN_S
@@ -66,16 +66,16 @@ def _look(paths: list[Path]) -> tuple[str, int]:
 
 
 def _folders(paths: list[Path]) -> Iterator[tuple[str, _Folder]]:
-    """Yield the files given, as of one folder, then every folder below those given: breadth first, in order of names.
+    """Yield the given files as one folder, then every folder below the given ones, breadth first, sorted by name.
 
-    Names are relative to what was given: an input that is moved as a whole keeps them.
+    Names are relative: moving the whole input does not change them.
     """
     single = _Folder()
     for path in paths:
         if not path.is_dir():
             single.note(path.name, path.stat())
     yield "", single
-    seen: set[tuple[int, int]] = set()  # links may lead in a circle
+    seen: set[tuple[int, int]] = set()  # links may be circular
     level = [(f"{i}", str(path)) for i, path in enumerate(paths) if path.is_dir()]
     with ThreadPoolExecutor(_THREADS) as threads:
         while level:
@@ -90,14 +90,14 @@ def _folders(paths: list[Path]) -> Iterator[tuple[str, _Folder]]:
 
 
 def _scan(path: str) -> tuple[tuple[int, int], _Folder]:
-    """Return which folder it is, and what is in it."""
+    """Return identity and contents of a folder."""
     folder, own = _Folder(), os.stat(path)
     with os.scandir(path) as entries:
         for entry in entries:
             try:
                 found = entry.stat()
             except FileNotFoundError:
-                found = entry.stat(follow_symlinks=False)  # a link to nothing
+                found = entry.stat(follow_symlinks=False)  # a dangling link
             if stat.S_ISDIR(found.st_mode):
                 folder.folders.append(entry.name)
             else:

@@ -1,4 +1,4 @@
-"""The measurement y as something to read boxes from, whatever its file format."""
+"""Source of the input image: reads boxes, independent of the file format."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _open_lock = threading.RLock()
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """Where the measurement is and what the user says about it; travels to the workers.
+    """Location of the input and the user's metadata; sent to workers.
 
-    ``voxel_size_um``: z y x in micrometres; 0 where the file's own metadata hold.
+    ``voxel_size_um``: z y x in micrometres; 0: from the file's metadata.
     """
 
     path: str
@@ -38,7 +38,7 @@ class SourceSpec:
 
 
 class Source(Protocol):
-    """An image that is read box by box. Safe to use from several threads."""
+    """An image that is read box by box. Thread-safe."""
 
     @property
     def volume(self) -> Volume:
@@ -46,18 +46,18 @@ class Source(Protocol):
 
     @property
     def metadata(self) -> ImageMetadata:
-        """Units, scale and display settings for the output to carry over."""
+        """Units, scale and display settings to copy to the output."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user must know of the input although it can be read: what is left out, what is absent.
+        """Warnings about a readable input: skipped or missing data.
 
-        Full sentences for `ssi plan`, `ssi run` and the report. Found when asked: only the client asks.
+        Shown by `ssi plan`, `ssi run` and the report. Computed on demand, by the client only.
 
         Raises
         ------
         InputError
-            What the metadata state is not there.
+            Data stated in the metadata are missing.
         """
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
@@ -68,35 +68,35 @@ class Source(Protocol):
         ValueError
             The box is not inside the image.
         CorruptDataError
-            The pixels cannot be read back; names the chunk or page.
+            The pixels cannot be read; names the chunk or page.
         """
 
     def stamp(self) -> dict[str, Any]:
         """Return digests of the metadata, as a JSON document."""
 
     def files(self) -> list[Path]:
-        """Return the files that hold the pixels, and the folders all of whose files do."""
+        """Return the files of pixels, and folders that contain only such files."""
 
 
 def spec_of(section: InputConfig) -> SourceSpec:
-    """Return what the section ``input`` says about the source."""
+    """Return the source of the section ``input``."""
     given = section.voxel_size_um
     size = (given.get("z", 0.0), given.get("y", 0.0), given.get("x", 0.0)) if given else None
     return SourceSpec(str(section.path), section.level, section.axes, size)
 
 
 def open_source(spec: SourceSpec) -> Source:
-    """Open an OME-Zarr image, a zarr array or a TIFF; open sources are kept per process.
+    """Open an OME-Zarr image, a zarr array or a TIFF; open sources are cached per process.
 
     Raises
     ------
     InputError
-        There is nothing at the path, or no image that this package can read.
+        The path does not exist or is not a supported image.
     """
     path = Path(spec.path)
     if not path.exists():
         raise InputError(
-            f"input {path} not found; check input.path (relative paths start at the configuration's folder)"
+            f"input {path} not found; check input.path (relative paths start from the configuration's folder)"
         )
     with _open_lock:
         try:
@@ -106,16 +106,16 @@ def open_source(spec: SourceSpec) -> Source:
 
 
 def clear_sources() -> None:
-    """Forget the open sources, which closes their files."""
+    """Close the cached sources and their files."""
     _open.cache_clear()
 
 
 @functools.lru_cache(maxsize=16)
 def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source:
-    # imported here: the formats import this module's neighbours, and `ssi plan` needs one of them only
+    # imported here: `ssi plan` needs only one of the formats
     path = Path(spec.path)
     if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata") and path.is_file():
-        raise InputError(f"input {path} is a metadata file of zarr: give its folder, {path.parent}")
+        raise InputError(f"input {path} is a zarr metadata file: give its folder, {path.parent}")
     if path.is_dir():
         if not any((path / name).is_file() for name in _ZARR_FILES):
             raise InputError(
@@ -127,7 +127,7 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source
     if path.suffix.lower() not in _TIFF and not path.name.lower().endswith(_COMPANION):
         kind = likely_kind(read_head(path, f"input {path}"))
         raise InputError(
-            f"input {path} is no image that can be read: expected OME-Zarr, a zarr array or TIFF ({_TIFF[0]})"
+            f"input {path} is not a supported image: expected OME-Zarr, a zarr array or TIFF ({_TIFF[0]})"
             + (f"; it is {kind}" if kind else "")
         )
     from ssi_pipeline.storage.inputs.tiff_source import TiffSource
@@ -136,7 +136,7 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source
 
 
 def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:
-    """Change when the file is replaced, so that a source kept open is not read instead of the new one."""
+    """Return file stamps as a cache key: a replaced file is opened again."""
     found = []
     for name in _STAMPED:
         try:
@@ -153,5 +153,5 @@ def _advice(path: Path) -> str:
     if images:
         return f"give one image inside, e.g. {path / images[0]}"
     if (path / "attributes.json").is_file():
-        return "it looks like N5, which is not read; convert it to OME-Zarr"
+        return "it looks like N5, which is not supported; convert it to OME-Zarr"
     return "expected OME-Zarr, a zarr array or a TIFF file"

@@ -1,4 +1,4 @@
-"""Voxel size, time step and channels of TIFF files, as the output carries them over."""
+"""Voxel size, time step and channels of TIFF files, to copy to the output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIMES = {"s": "second", "ms": "millisecond", "min": "minute", "h": "hour"}
 
 
 def read_tiff_metadata(tif: tifffile.TiffFile) -> ImageMetadata:
-    """Return what a TIFF says of its first image at full resolution; empty where it says nothing."""
+    """Return the metadata of a TIFF's first image at full resolution; empty if there are none."""
     scale = tiff_voxel_um(tif)
     units = dict.fromkeys(scale, "micrometer")
     step, unit, omero = None, "s", {}

@@ -1,4 +1,4 @@
-"""Read a part of one page of a TIFF: only the strips or tiles that it touches are read and decoded."""
+"""Partial reads of a TIFF page: only the needed strips or tiles are read and decoded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 
 def file_of(page: Any) -> Path:
-    """Return the file of a page; those of a multi-file OME-TIFF are in several."""
+    """Return the file of a page; a multi-file OME-TIFF has several."""
     return Path(page.parent.filehandle.path)
 
 
 def is_in_one_piece(page: Any) -> bool:
-    """Tell whether the strips of a page follow each other; tifffile answers for the first page of a series."""
+    """Tell whether the strips of a page are contiguous; tifffile checks only the first page of a series."""
     ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
     return (
         all(end == start for end, start in zip(ends, page.dataoffsets[1:], strict=False))
@@ -62,7 +62,7 @@ def _size(key: Any) -> tuple[int, int]:
 
 
 def _segments(key: Any, sample: int, rows: slice, columns: slice) -> Iterator[tuple[int, int, int]]:
-    """Number, first row and first column of the strips or tiles that meet a rectangle, of one plane of samples."""
+    """Yield number, first row and first column of the strips or tiles in a rectangle of one sample plane."""
     height, width = _size(key)
     across, down = -(-key.imagewidth // width), -(-key.imagelength // height)
     for row in range(rows.start // height, (rows.stop - 1) // height + 1):
@@ -71,7 +71,7 @@ def _segments(key: Any, sample: int, rows: slice, columns: slice) -> Iterator[tu
 
 
 def _segment(page: Any, number: int, file: int) -> bytes | None:
-    """Bytes of a strip or tile; None where it has none, which is how sparse files leave out what is empty."""
+    """Return the bytes of a strip or tile; None if absent, as in sparse files."""
     count = page.databytecounts[number]
     if not count:
         return None

@@ -33,9 +33,9 @@ _ENDS = 64 * 1024
 class TiffSource:
     """One resolution level of the first image of a TIFF, or of a set of OME-TIFF files.
 
-    Uncompressed planes are mapped for the time of one read: a lasting map would count every page of the
-    file ever touched as this process's memory, and workers are stopped for that. Of compressed
-    planes only the strips or tiles that a box touches are read and decoded.
+    Uncompressed planes are memory-mapped per read: a permanent map would count all touched pages as memory of the
+    process, which exceeds the limits of workers. For compressed planes only the strips or tiles of a box are read and
+    decoded.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class TiffSource:
     level
         Index of the resolution level (SubIFDs).
     axes
-        What the user says the axes are, or None.
+        Axes given by the user, or None.
     voxel_size_um
-        What the user says the voxel size is (z y x, 0 where not given), or None.
+        Voxel size given by the user (z y x, 0 where not given), or None.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TiffSource:
     ) -> None:
         self._path, self._lock = path, threading.Lock()
         self._opened = open_tiff(path, f"input {path}")
-        # pages are looked up lazily in the open file; it is closed when the source is forgotten
+        # pages are loaded lazily; the file is closed with the source
         self.close = weakref.finalize(self, self._opened.tif.close)
         try:
             self._open(self._opened, level, axes, voxel_size_um)
@@ -82,7 +82,7 @@ class TiffSource:
         except InputError:
             raise
         except Exception as error:  # tifffile's own, struct.error, ValueError ... on broken directories and metadata
-            raise InputError(f"{where} is no readable TIFF: {type(error).__name__}: {error}") from error
+            raise InputError(f"{where} is not a readable TIFF: {type(error).__name__}: {error}") from error
         self._axes = resolve_axes(shape, found, axes, where)
         self._refuse_layout(found, where)
         self.volume: Volume
@@ -106,7 +106,7 @@ class TiffSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user must know of the input although it can be read: what is left out."""
+        """Warnings about a readable input: skipped data."""
         return tuple(self._opened.notes())
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
@@ -117,7 +117,7 @@ class TiffSource:
         ValueError
             The box is not inside the image.
         CorruptDataError
-            A page is missing, cut off, or cannot be decoded; names its index.
+            A page is missing, truncated or cannot be decoded; names its index.
         """
         wanted = self._axes.box(t, c, box)
         values = np.empty(wanted.shape, self._dtype)
@@ -155,9 +155,9 @@ class TiffSource:
         return np.memmap(path, self._dtype, "r", offset, shape)
 
     def stamp(self) -> dict[str, Any]:
-        """Return the file's size and the digest of its first and last 64 KiB, where the metadata are.
+        """Return the file's size and the digest of its first and last 64 KiB, which contain the metadata.
 
-        Of a set: also the names and sizes of the other files.
+        For a set of files: also names and sizes of the others.
         """
         size = self._path.stat().st_size
         with self._path.open("rb") as file:
@@ -169,7 +169,7 @@ class TiffSource:
         return {"bytes": size, "metadata": {self._path.name: hashlib.sha256(ends).hexdigest()[:16]} | of_set}
 
     def files(self) -> list[Path]:
-        """Return the file, of a set of files those that have a plane of this level."""
+        """Return the files with a plane of this level."""
         if not self._series.is_multifile:
             return [self._path]
         with self._lock:
@@ -177,7 +177,7 @@ class TiffSource:
 
 
 _PAGES = ("YX", "SYX", "YXS")
-"""Axes of pages that can be read in parts; others only where they lie uncompressed in one piece."""
+"""Page axes that support partial reads; others only if uncompressed and contiguous."""
 
 
 def _level(first: tifffile.TiffPageSeries, level: int, where: str) -> tifffile.TiffPageSeries:
@@ -193,10 +193,9 @@ def _at_level(metadata: ImageMetadata, full: tifffile.TiffPageSeries, chosen: ti
 
 
 def _shape_and_axes(series: tifffile.TiffPageSeries, asked: str | None, where: str) -> tuple[tuple[int, ...], str]:
-    """Shape and axes without those of length 1, unless the user names more than are left.
+    """Return shape and axes without those of length 1, unless the user names more.
 
-    Samples of a pixel (S) count as an axis only where the user says what they are: three planes that a
-    writer took for colours are no colours then.
+    Samples per pixel (S) count as an axis only if the user names it: three planes may have been stored as colours.
     """
     squeeze = asked is None or len(asked) <= len(series.get_axes(True))
     shape, axes = series.get_shape(squeeze), series.get_axes(squeeze)
@@ -205,14 +204,14 @@ def _shape_and_axes(series: tifffile.TiffPageSeries, asked: str | None, where: s
     if "S" in axes and asked is None:
         raise InputError(
             f"{where} has colour samples (axes {axes}, shape {shape}); expected one intensity per pixel. "
-            f"Where they are planes or channels and no colours, say so with input.axes, e.g. axes: {_suggested(axes)}; "
-            "else convert it to grey"
+            f"If they are planes or channels, set input.axes, e.g. axes: {_suggested(axes)}; "
+            "otherwise convert the image to grey"
         )
     return shape, axes
 
 
 def _suggested(axes: str) -> str:
-    """Axes that the user may mean: samples that come first are planes, samples of a pixel channels."""
+    """Return likely axes: leading samples are planes, interleaved samples are channels."""
     return "zyx" if axes == "SYX" else _with_channels(axes)
 
 

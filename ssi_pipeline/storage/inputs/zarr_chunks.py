@@ -1,4 +1,4 @@
-"""Which chunk files of a zarr array are there: zarr reads an absent one as the fill value without a word."""
+"""Presence of a zarr array's chunk files: zarr silently reads a missing one as the fill value."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Literal
 from ssi_pipeline.storage.inputs.zarr_node import METADATA_FILES
 
 _SECONDS = 5.0
-"""Time to list all files of an array; 10^6 take one second on a local disk. Beyond it a sample is looked up."""
+"""Time limit for listing all files of an array (10^6 take a second on a local disk); then a sample is checked."""
 
 _SAMPLE = 2000
-"""Files looked up where listing takes too long: a share of a half is known to 2 %."""
+"""Sample size if listing takes too long: a fraction of one half is known to 2 %."""
 
 _LISTED_FOR_EXAMPLE = 10_000
-"""Files looked at for one that is there under another name."""
+"""Files to inspect for one with another naming scheme."""
 
 _LAYOUTS: tuple[tuple[Literal["c", ""], Literal["/", "."]], ...] = (("c", "/"), ("c", "."), ("", "/"), ("", "."))
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How many chunk files there are: ``present`` of ``looked_up``, of ``total``.
+    """Number of chunk files: ``present`` of ``looked_up``, of ``total``.
 
-    ``outside``: a chunk file, or a folder of them, that lies beyond the stated shape; None where none was seen.
+    ``outside``: a chunk file or folder outside of the stated shape, or None.
     """
 
     present: int
@@ -40,21 +40,21 @@ class Presence:
 
     @property
     def complete(self) -> bool:
-        """Whether none is absent, as far as looked."""
+        """Whether no checked file is missing."""
         return self.present == self.looked_up
 
     def describe_absent(self) -> str:
-        """Return how many are absent, in words."""
+        """Describe the number of missing files."""
         absent = self.looked_up - self.present
         if self.looked_up == self.total:
-            return f"{absent} of {self.total} chunk files are absent"
+            return f"{absent} of {self.total} chunk files are missing"
         share = 100 * absent / self.looked_up
-        return f"about {share:.3g} % of {self.total} chunk files are absent ({absent} of {self.looked_up} looked up)"
+        return f"about {share:.3g} % of {self.total} chunk files are missing ({absent} of {self.looked_up} checked)"
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkFiles:
-    """Where the files of an array lie: ``prefix`` is ``c`` or empty, ``grid`` the number of files along each axis."""
+    """Layout of an array's files: ``prefix`` is ``c`` or empty, ``grid``: number of files along each axis."""
 
     folder: Path
     grid: tuple[int, ...]
@@ -76,11 +76,11 @@ class ChunkFiles:
         return self.folder / self.name(cell)
 
     def first(self) -> Path | None:
-        """Return the first chunk file that listing the folder comes upon, None where there is none."""
+        """Return the first chunk file found by listing the folder, or None."""
         return next((Path(path) for path, inside in self._entries() if inside), None)
 
     def count(self, seconds: float = _SECONDS) -> Presence:
-        """Count the files that are there, or look up a sample where that takes longer than ``seconds``."""
+        """Count the existing files, or check a sample if that takes longer than ``seconds``."""
         total, limit = math.prod(self.grid), time.monotonic() + seconds
         present, outside = 0, None
         for path, inside in self._entries():
@@ -91,12 +91,12 @@ class ChunkFiles:
         return Presence(present, total, total, outside)
 
     def _sample(self, total: int, outside: Path | None) -> Presence:
-        chance = random.Random(0)  # always the same ones: a second look says the same
+        chance = random.Random(0)  # fixed seed: reproducible result
         cells = [tuple(chance.randrange(n) for n in self.grid) for _ in range(_SAMPLE)]
         return Presence(sum(self.file(cell).is_file() for cell in cells), _SAMPLE, total, outside)
 
     def _entries(self) -> Iterator[tuple[str, bool]]:
-        """Yield every chunk file, and whether it lies inside of the grid; of a folder outside only its own name."""
+        """Yield every chunk file and whether it is inside the grid; a folder outside counts as one."""
         if self.separator == "/":
             yield from self._below(self.folder / self.prefix if self.prefix else self.folder, 0)
             return
@@ -118,12 +118,12 @@ class ChunkFiles:
                 yield entry.path, inside
 
     def elsewhere(self) -> ChunkFiles | None:
-        """Return the layout under which chunk files are there, other than this one; None where there is none."""
+        """Return another layout with existing chunk files, or None."""
         others = (ChunkFiles(self.folder, self.grid, prefix, separator) for prefix, separator in _LAYOUTS)
         return next((other for other in others if other != self and other.first() is not None), None)
 
     def example(self) -> Path | None:
-        """Return any file that is no metadata, or a link to nothing; None where there is neither."""
+        """Return any file other than metadata, or a dangling link, or None."""
         walk = itertools.islice(
             (Path(root, name) for root, _, names in os.walk(self.folder) for name in sorted(names)), _LISTED_FOR_EXAMPLE
         )
@@ -143,7 +143,7 @@ def _is_number(name: str) -> bool:
 
 
 def dangling_link(file: Path, folder: Path) -> Path | None:
-    """Return the link to nothing that keeps a file from being there, at it or between it and ``folder``."""
+    """Return the dangling link in place of a file or of a folder above it, below ``folder``."""
     for path in (file, *file.parents):
         if path == folder:
             return None

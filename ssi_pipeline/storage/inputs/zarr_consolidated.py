@@ -1,7 +1,7 @@
-"""Consolidated metadata: copies of all metadata in one file, which nothing keeps up to date.
+"""Stale consolidated metadata: copies of all metadata in one file that are not updated automatically.
 
-Zarr asks them first. An array that was resized or rewritten since is then read as it once was, without a word; here
-each node's own metadata are read, and where the copies say something else that is said.
+Zarr prefers them: an array that was resized or rewritten since is silently read with old metadata. This package reads
+each node's own metadata and warns about different copies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FILE = ".zmetadata"
 
 
 def describe_stale_copies(group: ZarrNode, array: ZarrNode) -> str | None:
-    """Return the note on consolidated metadata in a group that differ from its own or from its array's; else None."""
+    """Return a note if a group's consolidated metadata differ from its own or its array's; else None."""
     name = os.path.relpath(array.folder, group.folder).replace(os.sep, "/")
     try:
         found = list(_differences(group, array, name))
@@ -32,18 +32,18 @@ def describe_stale_copies(group: ZarrNode, array: ZarrNode) -> str | None:
     if not found:
         return None
     return (
-        f"the consolidated metadata in {group.folder} are not those of its arrays ({'; '.join(found[:3])}): they are "
-        "stale, and each array's own metadata are used. Other programs may read them: consolidate anew"
+        f"the consolidated metadata in {group.folder} differ from those of its arrays ({'; '.join(found[:3])}): they "
+        "are stale, and each array's own metadata are used. Other programs may use them: consolidate again"
     )
 
 
 def renew_copies(group: Path) -> None:
-    """Consolidate an output anew if somebody has consolidated it: its status changes, and arrays are added to it."""
+    """Consolidate an output again if it was consolidated: its status changes and arrays are added."""
     node = read_node(group, str(group))
     if node is None or not ("consolidated_metadata" in node.document or (group / _FILE).is_file()):
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)  # that format 3 does not specify them: they are there already
+        warnings.simplefilter("ignore", ZarrUserWarning)  # format 3 does not specify them, but they exist already
         zarr.consolidate_metadata(group, zarr_format=node.zarr_format)
 
 
@@ -66,7 +66,7 @@ def _compare(copies: Any, key: str, own: Mapping[str, Any]) -> Iterator[str]:
         return
     copy = copies.get(key)
     if not isinstance(copy, Mapping):
-        yield f"{key} is not in them"
+        yield f"{key} is missing there"
         return
     for entry in sorted(copy.keys() & own.keys()):
         if copy[entry] != own[entry]:

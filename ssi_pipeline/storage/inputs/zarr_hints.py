@@ -1,4 +1,4 @@
-"""What to give instead of a folder that is no image: always something that is there."""
+"""Hints for a folder that is not an image: always existing paths."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ssi_pipeline.storage.outputs.ome import image_document
 
 _SHOWN = 3
 _LOOKED_AT = 1000
-"""Members of a group that are looked at for a hint; plates have at most 1536 wells."""
+"""Group members to inspect for a hint; plates have at most 1536 wells."""
 
 
 def refuse_collection(node: ZarrNode, where: str) -> None:
-    """Refuse plates, wells and bioformats2raw folders, naming an image inside that exists.
+    """Refuse plates, wells and bioformats2raw folders; suggest an existing image inside.
 
     Raises
     ------
     InputError
-        The group is a collection of images and not an image.
+        The group is a collection of images.
     """
     document = image_document(node.attributes)
     if "plate" in document:
@@ -37,7 +37,7 @@ def refuse_collection(node: ZarrNode, where: str) -> None:
 
 
 def refuse_no_image(node: ZarrNode, where: str) -> None:
-    """Refuse a group without an OME-Zarr image, naming an image or an array inside that exists.
+    """Refuse a group without an OME-Zarr image; suggest an existing image or array inside.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def refuse_no_image(node: ZarrNode, where: str) -> None:
         raise InputError(
             f"{where} is a zarr group without OME-Zarr metadata; give an array inside, e.g. {_show(arrays)}"
         )
-    hint = f"; it holds the groups {_show(groups)}, give an image inside" if groups else ", and holds no image"
+    hint = f"; it contains the groups {_show(groups)}; give an image inside" if groups else ", and contains no image"
     raise InputError(f"{where} is a zarr group without an OME-Zarr image{hint}")
 
 
@@ -75,7 +75,7 @@ def _listed_images(folder: Path, document: Mapping[str, Any]) -> list[Path]:
 
 
 def _series(folder: Path) -> list[Path]:
-    """Images that ``OME/`` lists, or that the folder holds."""
+    """Return the images listed in ``OME/``, or found in the folder."""
     ome = _node(folder / "OME")
     names = image_document(ome.attributes).get("series") if ome is not None else None
     listed = [folder / str(name) for name in names] if isinstance(names, list) else []
@@ -91,7 +91,7 @@ def _paths(section: Any, name: str, folder: Path) -> Iterator[Path]:
 
 
 def _member_folders(folder: Path) -> list[Path]:
-    """Return the nodes directly inside a folder, in the order of their names, numbers as numbers."""
+    """Return the nodes directly inside a folder in natural order of their names."""
     with os.scandir(folder) as entries:
         found = [Path(e.path) for _, e in zip(range(_LOOKED_AT), entries, strict=False) if e.is_dir()]
     nodes = [path for path in found if _is_node(path)]
@@ -107,16 +107,16 @@ def _is_node(folder: Path) -> bool:
 def _node(folder: Path) -> ZarrNode | None:
     try:
         return read_node(folder, str(folder))
-    except (InputError, OSError):  # it is no good as a hint
+    except (InputError, OSError):  # unusable as a hint
         return None
 
 
 def _advice(inside: list[Path]) -> str:
     if not inside:
-        return "no image is found inside"
+        return "found no image inside"
     return f"give the image inside as input.path, e.g. {_show(inside)}"
 
 
 def _show(paths: list[Path]) -> str:
-    more = f" ({len(paths)} in all)" if len(paths) > _SHOWN else ""
+    more = f" ({len(paths)} in total)" if len(paths) > _SHOWN else ""
     return " or ".join(str(path) for path in paths[:_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""Find the array to read in a zarr folder, and what is known of its axes and scale."""
+"""Find the array to read in a zarr folder, with its axes and scale."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ssi_pipeline.storage.outputs.ome import axis_names, image_document, read_mu
 
 @dataclass(frozen=True, slots=True)
 class ZarrImage:
-    """One array, its axes in its own order (or None), and what the OME-Zarr metadata say of it.
+    """One array, its axes in its own order (or None), and its OME-Zarr metadata.
 
     ``node``: the array's own metadata. ``group``: the image that lists it, None for a bare array.
-    ``ours``: it belongs to a complete output of this package, which leaves no chunk out.
+    ``ours``: part of a complete output of this package, which has all chunks.
     """
 
     array: zarr.Array[Any]
@@ -37,18 +37,18 @@ class ZarrImage:
 
 
 def find_image(path: Path, level: int, where: str) -> ZarrImage:
-    """Return the array of one level of the image, or the array, in a folder.
+    """Return the array of one level of the image in a folder, or the array itself.
 
     Metadata are read from each node's own files, never from consolidated ones.
 
     Raises
     ------
     InputError
-        There is none, its metadata cannot be read, or a run of this package has not finished it.
+        There is none, its metadata are unreadable, or it is an incomplete output of this package.
     """
     node = read_node(path, where)
     if node is None:
-        raise InputError(f"{where} has no metadata of zarr")
+        raise InputError(f"{where} has no zarr metadata")
     ours = refuse_incomplete_output(node, where)
     if node.kind == "group":
         refuse_collection(node, where)
@@ -59,13 +59,13 @@ def find_image(path: Path, level: int, where: str) -> ZarrImage:
 def _array(node: ZarrNode, level: int, ours: bool, where: str) -> ZarrImage:
     listing = find_listing(node.folder, where)
     if level:
-        inside = f"; its image is {listing.group.folder}: give that, with level: {level}" if listing else ""
-        raise InputError(f"{where} is one array without resolution levels; leave input.level out{inside}")
+        inside = f"; its image is {listing.group.folder}: give that path with level: {level}" if listing else ""
+        raise InputError(f"{where} is a single array without resolution levels; remove input.level{inside}")
     if listing is None:
         array = _open_array(node, where)
         return ZarrImage(array, node, None, _own_axes(node, array.ndim), ImageMetadata(), ours)
     found = _level(node, listing.document, listing.level, listing.group, ours, where)
-    note = f"read as level {listing.level} of {listing.group.folder}, which gives axes, scale and channels"
+    note = f"read as level {listing.level} of {listing.group.folder}, with its axes, scale and channels"
     return replace(found, notes=(note, *found.notes))
 
 
@@ -83,7 +83,7 @@ def _image_in_group(group: ZarrNode, document: Mapping[str, Any], level: int, ou
     more = len(document["multiscales"]) - 1
     if not more:
         return found
-    note = f"{group.folder} describes {more + 1} multiscale images; the first one is read. For another, give its array"
+    note = f"{group.folder} describes {more + 1} multiscale images; the first is read. To read another, give its array"
     return replace(found, notes=(note, *found.notes))
 
 
@@ -92,8 +92,8 @@ def _level(
 ) -> ZarrImage:
     if "image-label" in document:
         raise InputError(
-            f"{where} is a label image ({group.folder} has image-label): its pixels are names of objects, not "
-            "intensities. Give the image that it labels"
+            f"{where} is a label image ({group.folder} has image-label): its pixels are object labels, not "
+            "intensities. Give the labelled image"
         )
     array = _open_array(node, where)
     try:
@@ -114,8 +114,8 @@ def _level(
 def _unknown_axes(group: ZarrNode, document: Mapping[str, Any]) -> str:
     version = document.get("version", document["multiscales"][0].get("version", "unknown"))
     return (
-        f"the OME-Zarr metadata of {group.folder} (version {version}) name no axes that are known here: scale and "
-        "units are not taken from them; give input.voxel_size_um"
+        f"the OME-Zarr metadata of {group.folder} (version {version}) have no known axes: scale and units "
+        "are ignored; set input.voxel_size_um"
     )
 
 
@@ -129,7 +129,7 @@ def _datasets(document: Mapping[str, Any]) -> list[str] | None:
 def _member(group: ZarrNode, name: str, where: str) -> ZarrNode | None:
     inside = PurePosixPath(name.strip("/"))
     if ".." in inside.parts:
-        raise InputError(f"{where} lists an array outside of itself, {name!r}: give that array as input.path")
+        raise InputError(f"{where} lists an array outside of its folder, {name!r}: give that array as input.path")
     return read_node(group.folder / inside, where)
 
 
@@ -151,13 +151,13 @@ def _open_array(node: ZarrNode, where: str) -> zarr.Array[Any]:
         return with_checked_frames(array)
     except PermissionError:
         raise
-    except Exception as error:  # zarr raises KeyError, ValueError, TypeError and its own for what it does not know
+    except Exception as error:  # zarr raises KeyError, ValueError, TypeError and its own types
         text = " ".join(str(error).split())[:500]
-        raise InputError(f"{where} is no readable zarr: {node.folder}: {type(error).__name__}: {text}") from error
+        raise InputError(f"{where} is not a readable zarr: {node.folder}: {type(error).__name__}: {text}") from error
 
 
 def _own_axes(node: ZarrNode, ndim: int) -> list[str] | None:
-    """Axis names of a bare array: ``dimension_names`` of format 3, xarray's attribute of format 2."""
+    """Return the axis names of a bare array: ``dimension_names`` (format 3), xarray's attribute (format 2)."""
     if node.zarr_format == 3:
         names: Any = node.document.get("dimension_names")
     else:

@@ -1,4 +1,4 @@
-"""One group or array of a zarr hierarchy, as its own metadata files describe it; checked before zarr sees it."""
+"""Zarr node: a group or array by its own metadata files, validated before zarr opens it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.foreign import read_json
 
 NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
-"""Any of them makes a folder a node; the first one found counts, as in zarr."""
+"""Metadata files that make a folder a node; the first one found is used, as in zarr."""
 
 METADATA_FILES = (*NODE_FILES, ".zattrs")
 
 MOST_VOXELS = 2**60
-"""An exbivoxel: more than any file system holds; a shape beyond it is damage."""
+"""2^60 voxels, more than any file system can store: a larger shape is damage."""
 
-_DIMENSIONS = 32  # numpy's own limit for a long time; no image has more
+_DIMENSIONS = 32  # numpy's former limit; no image has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class ZarrNode:
 
 
 def read_node(folder: Path, where: str) -> ZarrNode | None:
-    """Return the node in a folder, None where the folder has no metadata of zarr.
+    """Return the node in a folder, or None without zarr metadata.
 
-    Consolidated metadata are not asked: they are a copy that may be older than what it copies.
+    Consolidated metadata are not used: they are copies that may be stale.
 
     Raises
     ------
     InputError
-        The metadata are damaged, or state what cannot be; names the file.
+        The metadata are damaged or impossible; names the file.
     """
     name = next((name for name in NODE_FILES if (folder / name).is_file()), None)
     if name is None:
@@ -55,7 +55,7 @@ def read_node(folder: Path, where: str) -> ZarrNode | None:
         extra = folder / ".zattrs"
         attributes = read_json(extra, where) if extra.is_file() else {}
     if not isinstance(attributes, dict):
-        raise InputError(f"{where} is no readable zarr: the attributes in {file} are no JSON object")
+        raise InputError(f"{where} is not a readable zarr: the attributes in {file} are not a JSON object")
     if kind == "array":
         _check_array(document, file, where)
     return ZarrNode(folder, 3 if name == "zarr.json" else 2, kind, document, attributes)
@@ -64,25 +64,25 @@ def read_node(folder: Path, where: str) -> ZarrNode | None:
 def _kind_of(document: Mapping[str, Any], file: Path, where: str) -> Literal["group", "array"]:
     version, kind = document.get("zarr_format"), document.get("node_type")
     if version != 3:
-        raise InputError(f"{where} is no readable zarr: {file} states zarr_format {version!r}, expected 3")
+        raise InputError(f"{where} is not a readable zarr: {file} states zarr_format {version!r}, expected 3")
     if kind == "array" or kind == "group":
         if kind == "group" and "shape" in document:
-            raise InputError(f"{where} is no readable zarr: {file} states node_type 'group', but describes an array")
+            raise InputError(f"{where} is not a readable zarr: {file} states node_type 'group', but describes an array")
         return "array" if kind == "array" else "group"
-    raise InputError(f"{where} is no readable zarr: {file} states node_type {kind!r}, expected 'array' or 'group'")
+    raise InputError(f"{where} is not a readable zarr: {file} states node_type {kind!r}, expected 'array' or 'group'")
 
 
 def _check_array(document: Mapping[str, Any], file: Path, where: str) -> None:
     shape = document.get("shape")
     if not _are_lengths(shape, 0):
-        raise _impossible(where, file, "shape", shape, "whole numbers that are not negative")
+        raise _impossible(where, file, "shape", shape, "non-negative integers")
     assert isinstance(shape, list)
     for name, chunk in _chunk_shapes(document):
         if not _are_lengths(chunk, 1) or len(chunk) != len(shape):
-            raise _impossible(where, file, name, chunk, f"{len(shape)} whole numbers from 1 on")
+            raise _impossible(where, file, name, chunk, f"{len(shape)} positive integers")
     if math.prod(shape) > MOST_VOXELS:
         raise InputError(
-            f"{where} is no readable zarr: {file} states the shape {_short(shape)}, more voxels than any disk holds: "
+            f"{where} is not a readable zarr: {file} states the shape {_short(shape)}, more voxels than any disk has: "
             "the metadata are damaged"
         )
 
@@ -114,15 +114,15 @@ def _are_lengths(value: Any, least: int) -> bool:
 
 
 def _impossible(where: str, file: Path, name: str, value: Any, expected: str) -> InputError:
-    return InputError(f"{where} is no readable zarr: {file} states {name} {_short(value)}, expected {expected}")
+    return InputError(f"{where} is not a readable zarr: {file} states {name} {_short(value)}, expected {expected}")
 
 
 def _short(value: Any) -> str:
-    """Cut what may be a damaged file's worth of digits; a list is cut before it becomes text."""
+    """Shorten a value that may be huge in a damaged file; lists are cut before formatting."""
     if isinstance(value, list):
         value = value[:8]
     try:
         text = repr(value)
-    except ValueError:  # more digits than Python writes
+    except ValueError:  # more digits than Python prints
         return "with a number of thousands of digits"
     return text if len(text) <= 120 else text[:120] + "..."

@@ -1,4 +1,4 @@
-"""What the groups above an array or image say of it: its OME-Zarr metadata, and whether a run is still writing it."""
+"""Parent groups of an array or image: OME-Zarr metadata, and the status of an output."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssi_pipeline.storage.outputs.ome import image_document
 from ssi_pipeline.storage.outputs.output import OWNER
 
 _LEVELS_UP = 5
-"""Groups above that are looked at: collection, series or well, image, and the arrays' folders."""
+"""Levels of parent groups to inspect: collection, series or well, image, and array folders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The group whose multiscales list an array, the entry that does (alone, as a document), and the level."""
+    """Group whose multiscales list an array, that entry as a document, and the level."""
 
     group: ZarrNode
     document: Mapping[str, Any]
@@ -26,12 +26,12 @@ class Listing:
 
 
 def find_listing(folder: Path, where: str) -> Listing | None:
-    """Return the image, in a group above, that lists an array as one of its levels.
+    """Return the image in a parent group that lists an array as one of its levels.
 
     Raises
     ------
     InputError
-        The metadata of a group above are damaged: whether they list it cannot be known.
+        The metadata of a parent group are damaged.
     """
     for group, name in _groups_above(folder, where):
         document = image_document(group.attributes)
@@ -44,12 +44,12 @@ def find_listing(folder: Path, where: str) -> Listing | None:
 
 
 def refuse_incomplete_output(node: ZarrNode, where: str) -> bool:
-    """Refuse an output of this package, or what is inside one, whose run is not finished; tells whether it is one.
+    """Refuse an incomplete output of this package, or its contents; return whether it is an output.
 
     Raises
     ------
     InputError
-        The output says that it is incomplete.
+        The output is marked as incomplete.
     """
     above = [group for group, _ in _groups_above(node.folder, where)]
     for group in (node, *above):
@@ -69,16 +69,16 @@ def _incomplete(output: Path, ours: Mapping[str, Any], where: str) -> str:
     state = output.with_name(output.name + ".run")
     found = f" (its state is in {state})" if (state / "run.json").is_file() else ""
     return (
-        f"{where} is an output of ssi that is {ours['status']!s}: what is not written yet would be read as 0. Finish "
+        f"{where} is an output of ssi with status {ours['status']!s}: missing blocks would be read as 0. Finish "
         f"it first: `ssi run CONFIG.yaml` with {which} and whose output.path is {output}{found}; for a copy, "
         "finish the original and copy it again"
     )
 
 
 def _groups_above(folder: Path, where: str) -> Iterator[tuple[ZarrNode, str]]:
-    """Yield the groups above a folder, nearest first, each with the folder's name inside it.
+    """Yield the parent groups of a folder, nearest first, with the folder's name inside each.
 
-    A link is followed as well: the array that it points to may lie in an image.
+    Links are also resolved: their target may be inside an image.
     """
     seen = set()
     for path in dict.fromkeys((folder.absolute(), folder.resolve())):
@@ -95,10 +95,10 @@ def _groups_above(folder: Path, where: str) -> Iterator[tuple[ZarrNode, str]]:
 def _read(folder: Path, where: str) -> ZarrNode | None:
     try:
         return read_node(folder, where)
-    except PermissionError:  # somebody else's folder, far above
+    except PermissionError:  # a foreign parent folder
         return None
     except InputError as error:
-        raise InputError(f"{error} (a group above the input; it would tell axes and scale)") from error
+        raise InputError(f"{error} (a parent group of the input, needed for axes and scale)") from error
 
 
 def _dataset_names(entry: Any) -> list[str]:

@@ -43,9 +43,9 @@ class ZarrSource:
     level
         Index of the resolution level; 0 for an array.
     axes
-        What the user says the axes are, or None.
+        Axes given by the user, or None.
     voxel_size_um
-        What the user says the voxel size is (z y x, 0 where not given), or None.
+        Voxel size given by the user (z y x, 0 where not given), or None.
     """
 
     def __init__(
@@ -66,20 +66,20 @@ class ZarrSource:
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes in memory of one chunk: the least that is decoded at once."""
+        """Bytes in memory of one chunk, the smallest unit of decoding."""
         return int(np.prod(self._array.chunks, dtype=object)) * self._array.dtype.itemsize
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the image: absent chunks, stale metadata, where the scale is from.
+        """Warnings: missing chunks, stale metadata, origin of the scale.
 
-        Computed when asked for: counting the chunk files of a large image takes seconds, and workers do not ask.
+        Computed on demand: counting the chunk files of a large image takes seconds, and workers do not need it.
         """
         image = self._image
         stale = describe_stale_copies(image.group, image.node) if image.group is not None else None
         chunks = describe_chunks(self._files, self._array)
         if chunks and image.ours:
-            chunks.append("this is a complete output of ssi, which leaves no chunk out: see `ssi verify`")
+            chunks.append("this is a complete output of ssi, which has all chunks: run `ssi verify` on it")
         return (*image.notes, *([stale] if stale is not None else []), *chunks)
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
@@ -90,7 +90,7 @@ class ZarrSource:
         ValueError
             The box is not inside the image.
         CorruptDataError
-            A chunk cannot be decoded; names it. A chunk that does not exist is the fill value.
+            A chunk cannot be decoded; names it. A missing chunk reads as the fill value.
         """
         wanted = self._axes.box(t, c, box)
         self._refuse_bad_files(wanted)
@@ -107,11 +107,11 @@ class ZarrSource:
         return {"metadata": {os.path.relpath(file, self._root): _digest(file) for file in found}}
 
     def files(self) -> list[Path]:
-        """Return the folder of the array, which has all chunks."""
+        """Return the folder of the array, which contains all chunks."""
         return [self._folder]
 
     def _refuse_bad_files(self, wanted: Box) -> None:
-        """Refuse what zarr would read as the fill value: empty files, and folders or dead links in place of files."""
+        """Refuse what zarr would read as the fill value: empty files, folders and dangling links."""
         for cell in _cells(wanted, self._array.shards or self._array.chunks):
             file = self._files.file(cell)
             wrong = self._what_is_wrong(file)
@@ -124,12 +124,12 @@ class ZarrSource:
         except FileNotFoundError:
             link = dangling_link(file, self._folder)
             if link is not None:
-                return f"is a link to nothing, {link}"
-            return "is absent from a complete output of ssi, which leaves none out" if self._image.ours else None
+                return f"is a dangling link, {link}"
+            return "is missing from a complete output of ssi, which writes every chunk" if self._image.ours else None
         except OSError as error:
-            return f"cannot be looked up: {error.strerror}"
+            return f"cannot be accessed: {error.strerror}"
         if not stat.S_ISREG(found.st_mode):
-            return "is no regular file"
+            return "is not a regular file"
         return None if found.st_size else "is an empty file"
 
     def _name_corrupt_chunk(self, wanted: Box, error: Exception) -> CorruptDataError:
@@ -140,7 +140,7 @@ class ZarrSource:
             part = Box(start, tuple(a + n for a, n in zip(start, chunks, strict=True))).intersect(wanted)
             try:
                 self._array[part.slices]
-            except Exception as cause:  # as above: whatever the codec raises
+            except Exception as cause:  # codecs raise any type
                 file = self._files.file(tuple(i // n for i, n in zip(cell, per_file, strict=True)))
                 why = _pointer(file) or f"{type(cause).__name__}: {cause}"
                 return CorruptDataError(f"chunk {cell} of {self._folder} cannot be read ({file}): {why}")
@@ -163,7 +163,7 @@ def _pointer(file: Path) -> str | None:
 
 
 def _digest(file: Path) -> str:
-    """Digest what a metadata file says, without the copies of others' metadata: to consolidate changes no image."""
+    """Return the digest of a metadata file without consolidated metadata, which do not change the image."""
     document = json.loads(file.read_bytes())
     document.pop("consolidated_metadata", None)
     data = json.dumps(document, sort_keys=True).encode()

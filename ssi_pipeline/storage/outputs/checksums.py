@@ -1,4 +1,4 @@
-"""Checksums of chunks: every array that is written has them, so that a flipped bit is an error on reading."""
+"""Checksums of chunks, so that reading detects flipped bits in every written array."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 
 def compressors(zarr_format: int, level: int) -> Any:
-    """Return the compressors with which an array is created.
+    """Return the compressors of a new array.
 
     Format 3: crc32c comes after zstd, inside the shard. Format 2 has no crc32c codec that readers share, but a zstd
     frame may carry a checksum of its own, which every decoder verifies. Its metadata must not say so: ``checksum``
@@ -21,7 +21,7 @@ def compressors(zarr_format: int, level: int) -> Any:
 
 
 def with_checksums(array: zarr.Array[Any]) -> zarr.Array[Any]:
-    """Return the same array for writing: what it writes carries checksums, also where its metadata cannot say so."""
+    """Return the array for writing with checksums, also where its metadata cannot declare them."""
     metadata: Any = array.metadata
     if metadata.zarr_format == 3 or not isinstance(metadata.compressor, Zstd):
         return array

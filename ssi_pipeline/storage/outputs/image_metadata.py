@@ -1,4 +1,4 @@
-"""What the output carries over of an image's metadata: units, scales, shifts, and the OMERO block."""
+"""Image metadata copied from input to output: units, scales, translations, OMERO block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssi_pipeline.physics.lengths import MICROMETRES
 
 @dataclass(frozen=True, slots=True)
 class ImageMetadata:
-    """Metadata that the output carries over, all for the chosen resolution level.
+    """Metadata to copy to the output, for the chosen resolution level.
 
     ``axes_units``, ``scale``, ``translation``: by axis letter, only those known; lengths in
     micrometres wherever the unit is known, which is then ``micrometer``. ``omero``: the

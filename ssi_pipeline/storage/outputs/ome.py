@@ -1,4 +1,4 @@
-"""OME-Zarr metadata as images have it: read, and reduced to what can be believed."""
+"""OME-Zarr metadata of input images: read and validated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssi_pipeline.storage.outputs.scales import believable
 
 
 def image_document(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the OME part of a group's attributes: 0.5 has it under ``ome``, 0.4 at the top."""
+    """Return the OME part of a group's attributes: under ``ome`` in 0.5, at the top in 0.4."""
     inner = attributes.get("ome")
     return inner if isinstance(inner, Mapping) else attributes
 
@@ -70,12 +70,12 @@ def describe_image(
     asked_um: tuple[float, float, float] | None,
     where: str,
 ) -> tuple[Volume, ImageMetadata]:
-    """Return the volume and what is to be carried over; metadata of axes that the user renamed are dropped.
+    """Return the volume and the metadata to copy; metadata of axes that the user renamed are dropped.
 
     Raises
     ------
     InputError
-        The user gave a voxel size that lacks an axis which the file does not know either, or an axis runs backwards.
+        The given voxel size lacks an axis that the file lacks too, or a scale is negative.
     """
     same = axes.axes if found is None else [a for a, f in zip(axes.names, found, strict=False) if a == f.lower()]
     given = [axis for axis, size in zip(SPATIAL, asked_um or (), strict=False) if size]

@@ -1,7 +1,7 @@
-"""How viewers show the channels: the ``omero`` block of OME-Zarr, carried over where it can be and completed.
+"""Display settings of channels: the ``omero`` block of OME-Zarr, copied where valid and completed.
 
-The specification (0.4 and 0.5) demands ``color`` and ``window`` of every channel. Readers are stricter: labels have
-to be text and differ, numbers finite. Inputs often have less, or something else in these places.
+The specification (0.4 and 0.5) requires ``color`` and ``window`` for every channel. Readers are stricter: labels must
+be distinct text, numbers finite. Inputs often have less, or invalid values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ssi_pipeline.storage.outputs.zarr_metadata import edit_attributes, read_att
 _WHITE = "FFFFFF"
 _PAIR = ("FF00FF", "00FF00")
 _MANY = ("00FFFF", "FFFF00", "FF00FF", "FF0000", "00FF00", "0000FF")
-"""One channel is shown grey, two magenta and green (which colour-blind people tell apart), more in napari's order."""
+"""Colours by number of channels: one grey; two magenta and green (safe for colour blindness); more as in napari."""
 
 _NAMED = {
     "white": _WHITE,
@@ -40,10 +40,10 @@ _TYPED: dict[str, type | tuple[type, ...]] = {
     "inverted": bool,
     "coefficient": (int, float),
 }
-"""Optional entries of a channel, by their type in the specification's examples; others are carried over as they are."""
+"""Optional entries of a channel with their type in the specification's examples; others are copied unchanged."""
 
 Shown = tuple[float, float, float]
-"""Lowest intensity, and those from which and up to which a channel is shown."""
+"""Lowest intensity, and the start and end of the display window of a channel."""
 
 
 def omero_block(
@@ -54,18 +54,18 @@ def omero_block(
     origin: Mapping[str, int],
     shown: Sequence[Shown | None] = (),
 ) -> dict[str, Any]:
-    """Return the block of an output; empty where neither the image nor its input has channels.
+    """Return the block of an output; empty if neither output nor input has channels.
 
     Parameters
     ----------
     axes, shape, dtype
         Of the output; the shape has five entries, t c z y x.
     found
-        The input's block, its channels those of the output; whatever somebody wrote there.
+        Block of the input with the channels of the output; not validated.
     origin
         First position of the output in the input, by axis.
     shown
-        Of each channel, as far as known; without it the whole range of the dtype is shown (floats: 0 to 1).
+        Display range per channel, if known; otherwise the range of the dtype (floats: 0 to 1).
     """
     block: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {}
     given = block.get("channels")
@@ -103,7 +103,7 @@ def _fits(key: str, value: Any) -> bool:
 
 
 def _labels(channels: Sequence[Mapping[str, Any]], first: int) -> list[str]:
-    """Return what the channels are called; names given twice get a number, since readers (ngio) refuse them."""
+    """Return the channel labels; duplicates get a number, since readers (ngio) refuse them."""
     labels: list[str] = []
     for i, channel in enumerate(channels):
         found = channel.get("label")
@@ -123,7 +123,7 @@ def _colors(channels: Sequence[Mapping[str, Any]]) -> list[str]:
     colors = []
     for i, color in enumerate(given):
         order = [usual[(i + k) % len(usual)] for k in range(len(usual))]
-        # not one that another channel has by the input's own word, as long as there are others
+        # avoid colours that the input gives to other channels, if possible
         free = [c for c in order if c not in given]
         colors.append(color or (free or order)[0])
     return colors
@@ -141,7 +141,7 @@ def _color(value: Any) -> str | None:
 
 
 def _window(found: Any, dtype: str, shown: Shown | None) -> dict[str, Any]:
-    """Return the input's bounds as far as they are bounds, the others from the dtype and from what is shown."""
+    """Return the valid bounds of the input, the others from the dtype and the display range."""
     given: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     derived = _derived(dtype, shown)
     window: dict[str, Any] = {}
@@ -179,7 +179,7 @@ def _number(value: Any) -> float | int | None:
 
 
 def _optional(channel: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what else the input says of a channel, without what has another type than readers expect."""
+    """Return the other entries of a channel, without those of an unexpected type."""
     return {str(k): _plain(v) for k, v in channel.items() if _is_usable(v, _TYPED.get(str(k), object))}
 
 
@@ -201,7 +201,7 @@ def _rdefs(found: Any, shape: Sequence[int], origin: Mapping[str, int]) -> dict[
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON may hold it: infinities and NaN become null."""
+    """Return a JSON value: infinities and NaN become null."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The output as a whole: its creation, its metadata, and what it says of itself. Only the client writes these."""
+"""Output as a whole: creation, metadata and status. Only the client writes these."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ssi_pipeline.storage.outputs.omero import omero_block
 from ssi_pipeline.storage.outputs.zarr_metadata import Document, edit_attributes, read_attributes
 
 UNCERTAINTY = "uncertainty"
-"""Name of the image in the output that says how far off each pixel may be."""
+"""Name of the uncertainty image in the output."""
 
 _COMPRESSION_LEVEL = 3
-"""Of zstd: its own default. Noise does not compress any better at higher ones."""
+"""zstd level, its default: noise does not compress better at higher levels."""
 
 OWNER = "ssi_pipeline"
-"""Attribute of the output's group that marks it as ours; holds status and provenance."""
+"""Attribute of the output's group that marks it as ours; contains status and provenance."""
 
 
 def create_output(
@@ -42,10 +42,10 @@ def create_output(
     provenance: Mapping[str, Any],
     token: str = "",
 ) -> None:
-    """Create the group and the arrays of all levels, marked as incomplete, in a folder or a store of zarr.
+    """Create the group and the arrays of all levels, marked as incomplete, in a folder or a zarr store.
 
-    Its uncertainty is an image of its own inside, of the full resolution alone. ``token``: of the run, which its state
-    folder has as well.
+    The uncertainty is a separate image inside, at full resolution only. ``token``: token of the run, also in its state
+    folder.
     """
     version = section.ome_zarr
     group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
@@ -90,60 +90,57 @@ def _create_level(
             dtype=dtype,
             compressors=compressors(2, _COMPRESSION_LEVEL),
             chunk_key_encoding={"name": "v2", "separator": "/"},
-            # format 2 has no names of dimensions; this is where xarray keeps them
+            # format 2 has no dimension names; xarray uses this attribute
             attributes={"_ARRAY_DIMENSIONS": list(axes)},
         )
 
 
 def is_ours(path: Path) -> bool:
-    """Tell whether a path holds an output of this package."""
+    """Tell whether a path is an output of this package."""
     return bool(_ours(path))
 
 
 def read_status(path: Path) -> str:
-    """Return what ``set_status`` last recorded."""
+    """Return the recorded status."""
     return str(_ours(path).get("status"))
 
 
 def read_fingerprint(path: Path) -> str:
-    """Return the fingerprint of the run that made an output, 'unknown' where it has none."""
+    """Return the fingerprint of an output's run, or 'unknown'."""
     return str(_ours(path).get("provenance", {}).get("fingerprint", "unknown"))
 
 
 def read_token(path: Path) -> str | None:
-    """Return the token of the run that an output belongs to; None where it has none, or comes from an earlier release.
-
-    Also where its metadata cannot be read.
-    """
+    """Return the token of an output's run; None if it has none (earlier releases) or is unreadable."""
     token = _ours(path).get("token")
     return None if token is None else str(token)
 
 
 def set_token(path: Path, token: str) -> None:
-    """Record in an output of an earlier release to which run it belongs."""
+    """Record the run's token in an output of an earlier release."""
     _edit_ours(path, lambda ours: {**ours, "token": token})
 
 
 def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
-    """Refuse an output whose arrays (pyramid levels, uncertainty) cannot be opened, or that viewers cannot.
+    """Refuse an output whose arrays (pyramid levels, uncertainty) or OME-Zarr metadata cannot be opened.
 
     Raises
     ------
     OutputError
-        The metadata of one are gone or damaged.
+        Metadata are missing or damaged.
     """
     for name in names:
         image = (path / name).parent
         if not _has_multiscales(image):
             raise OutputError(
-                f"{image} has lost what makes it an OME-Zarr image (multiscales): put its metadata back, or start over "
+                f"{image} has lost its OME-Zarr metadata (multiscales): restore them, or start over "
                 "with `ssi run --new`"
             )
         try:
             zarr.open_array(path / name, mode="r")
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise OutputError(
-                f"array {name} of {path} cannot be opened ({error}): put it back, or start over with `ssi run --new`"
+                f"array {name} of {path} cannot be opened ({error}): restore it, or start over with `ssi run --new`"
             ) from error
 
 
@@ -163,7 +160,7 @@ def _ours(path: Path) -> dict[str, Any]:
 
 
 def note_compute(path: Path, compute: Mapping[str, str]) -> None:
-    """Record in the output's provenance what it is computed on; writes only what is not there."""
+    """Record device and precision in the output's provenance, if not recorded yet."""
     provenance = _ours(path)["provenance"]
     basis = {**provenance["basis"], "compute": dict(compute)}
     if basis != provenance["basis"]:
@@ -171,16 +168,16 @@ def note_compute(path: Path, compute: Mapping[str, str]) -> None:
 
 
 def set_status(path: Path, status: str) -> None:
-    """Record in the output whether it is ``incomplete`` or ``complete``."""
+    """Record the status of the output, ``incomplete`` or ``complete``."""
     _edit_ours(path, lambda ours: {**ours, "status": status})
     renew_copies(path)
 
 
 def set_made_by(path: Path, made_by: Sequence[Mapping[str, Any]]) -> None:
-    """Record in the provenance each set of versions that tiles were solved by, and how many."""
+    """Record each set of versions and its number of tiles in the provenance."""
     _edit_ours(path, lambda ours: {**ours, "provenance": {**ours.get("provenance", {}), "made_by": list(made_by)}})
 
 
 def _edit_ours(path: Path, edit: Callable[[Document], Document]) -> None:
-    """Change what the output says of itself; on disk before it gets its name, which zarr's own writer does not do."""
+    """Edit our attribute of the output; synced before the rename, unlike zarr's own writer."""
     edit_attributes(path, lambda found: {**found, OWNER: edit(found[OWNER])})

@@ -1,15 +1,15 @@
-"""One run at a time on one output, whatever state folders the runs have and from wherever they are started.
+"""Output lock: one run at a time per output, for any state folders and machines.
 
-The locks in a state folder keep the clients of one run apart. Two state folders know nothing of each other, so every
-client also has a lease beside the output, in its parent folder, which is one and the same folder by any mount
+The locks in a state folder exclude clients of one run. Runs with different state folders do not see these, so every
+client also holds a lease beside the output, in its parent folder, which is the same folder through any mount
 or link:
 
-    .out.zarr.lock          held for the moment in which the leases are looked at and a new one is added
-    .out.zarr.HEX.lease     one for each client at work: a run, a finish, each part
+    .out.zarr.lock          held while the leases are checked and a new one is added
+    .out.zarr.HEX.lease     one per working client: a run, a finish, each part
 
-A lease names the lock that its holder has in its state folder, and that lock's token. Who finds that very lock in
-the state folder of its own sees a part of the same run, which it may work beside; any other client that lives is a
-foreign writer. Paths are not compared: they differ from mount to mount, and a state folder may be a copy.
+A lease contains name and token of its holder's lock in the state folder. A client that finds this lock in its own
+state folder recognises a part of the same run, which may work concurrently; any other live client is a foreign writer.
+Paths are not compared: they differ between mounts, and a state folder may be a copy.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _GUARD = re.compile(r"(lock(?:-part-[0-9]+-of-[0-9]+)?) ([0-9a-f]+)")
 
 
 class Held(Protocol):
-    """One lock or several that are held."""
+    """One or several held locks."""
 
     def check(self) -> None:
-        """Make sure that they are; raises LockLostError."""
+        """Check that they are still held; raise LockLostError otherwise."""
 
 
 class Leases:
@@ -45,12 +45,12 @@ class Leases:
         self.state, self.output = state, output
 
     def check(self) -> None:
-        """Make sure that all are still held.
+        """Check that all are still held.
 
         Raises
         ------
         LockLostError
-            Another client has taken one of them over.
+            Another client took one over.
         """
         self.state.check()
         self.output.check()
@@ -65,7 +65,7 @@ def output_lease(output: Path, state: Path, guard: Lease, purpose: str, say: Say
     LockedError
         A client with another state folder works on this output.
     OutputError
-        The folder of the output cannot be made or written to.
+        The folder of the output cannot be created or written to.
     """
     place = output.resolve()
     with ExitStack() as stack:
@@ -80,24 +80,22 @@ def output_lease(output: Path, state: Path, guard: Lease, purpose: str, say: Say
         except (LockedError, OutputError):
             raise
         except OSError as error:
-            raise OutputError(
-                f"{output} cannot be locked: {error}; choose an output.path whose folder can be written to"
-            ) from error
+            raise OutputError(f"cannot lock {output}: {error}; choose an output.path in a writable folder") from error
         yield lease
 
 
 def _refuse_foreign(output: Path, state: Path, say: Say | None) -> None:
-    """Remove the leases of clients that were killed.
+    """Remove the leases of killed clients; refuse foreign ones.
 
     Raises
     ------
     LockedError
-        One of another state folder lives.
+        A client of another state folder is alive.
     """
     foreign = [path for path in _leases(output) if not _has_its_lock_in(state, read_holder(path))]
     if not foreign:
         return
-    # side by side: each lease of another machine has to be watched for a minute
+    # in parallel: each lease of another machine is watched for a minute
     with ThreadPoolExecutor(len(foreign)) as threads:
         holders = list(threads.map(lambda path: clear_stale(path, say), foreign))
     for path, holder in zip(foreign, holders, strict=True):
@@ -108,7 +106,7 @@ def _refuse_foreign(output: Path, state: Path, say: Say | None) -> None:
 
 
 def holder_of(output: Path) -> HeldLock | None:
-    """Return who seems to work on an output, at once; None where nobody does, or it cannot be told."""
+    """Return the likely holder of an output without waiting; None if there is none or it is unknown."""
     try:
         found = [held for path in _leases(output.resolve()) if (held := look_at_lock(path)) is not None]
     except OSError:
@@ -117,19 +115,19 @@ def holder_of(output: Path) -> HeldLock | None:
 
 
 def _leases(output: Path) -> list[Path]:
-    """Return the leases of an output, also where another client wrote its name in another case."""
+    """Return the leases of an output, ignoring case."""
     found = []
     for entry in output.parent.iterdir():
         match = _LEASE.fullmatch(entry.name)
         own = output.with_name(f".{output.name}.{match[1]}.lease") if match else entry
-        # on a file system that tells no case apart, the other's lease is there under this name too
+        # on a case-insensitive file system both names are the same file
         if match and (own.name == entry.name or own.exists()):
             found.append(own)
     return found
 
 
 def _has_its_lock_in(state: Path, holder: Holder | None) -> bool:
-    """Tell whether the holder of a lease works with this very state folder; one that is gone is no stranger."""
+    """Tell whether the holder of a lease uses this state folder; a missing holder is not foreign."""
     if holder is None:
         return True
     match = _GUARD.fullmatch(holder.guard)

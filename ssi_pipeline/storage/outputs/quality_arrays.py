@@ -1,4 +1,4 @@
-"""The group ``quality/`` of an output: metrics on the tile grid, as arrays that xarray opens as one dataset."""
+"""Group ``quality/`` of an output: metrics on the tile grid, as one xarray dataset."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ QUALITY = "quality"
 """Name of the group in the output."""
 
 TILE_DIMENSIONS = ("tile_t", "tile_c", "tile_z", "tile_y", "tile_x")
-"""Dimensions of the tile grid. The image's own names would say that there are as many tiles as voxels."""
+"""Dimension names of the tile grid, which must differ from those of the image."""
 
 _LEVEL = 3
-"""Of zstd's compression; all of it is a few megabytes at a million tiles."""
+"""zstd level; the whole group has a few megabytes at a million tiles."""
 
 
 @dataclass(frozen=True, slots=True)
 class QualityArray:
-    """One array of the group: its values, the names of its dimensions, and what it says of itself."""
+    """One array of the group: values, dimension names and attributes."""
 
     name: str
     values: NDArray[Any]
@@ -41,7 +41,7 @@ class QualityArray:
 
 
 def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
-    """Return one metric on the tile grid (t c z y x), None where it was not written (yet)."""
+    """Return one metric on the tile grid (t c z y x), or None if not written."""
     try:
         return np.asarray(zarr.open_array(path / QUALITY / name, mode="r")[...], np.float32)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
@@ -49,7 +49,7 @@ def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
 
 
 def has_all_chunks(path: Path, name: str) -> bool:
-    """Tell whether no file of a metric's array is lost or empty, which would read as NaN without an error."""
+    """Tell whether all chunk files of a metric exist and are not empty: missing ones silently read as NaN."""
     folder = path / QUALITY / name
     array = zarr.open_array(folder, mode="r")
     grid = itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)))
@@ -60,11 +60,11 @@ def has_all_chunks(path: Path, name: str) -> bool:
 def write_quality(
     path: Path, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
 ) -> None:
-    """Write the group anew. Only the client calls this.
+    """Rewrite the group. Only the client calls this.
 
-    It is made under another name and then renamed: it is there as a whole or not at all. Its metadata are also
-    consolidated, so that over a network one file tells what the group holds. (Those of the whole output are not: its
-    status would stand in two places, of which one could be stale.)
+    The group is created under a temporary name and renamed, so it is complete or absent. Its metadata are consolidated
+    for fast opening over a network. (Those of the whole output are not: a second copy of its status could become
+    stale.)
     """
     with writing(path / QUALITY):
         _write_group(path, metrics, coordinates, attributes)
@@ -77,7 +77,7 @@ def _write_group(
         shutil.rmtree(stale)
     zarr_format = zarr.open_group(path, mode="r", use_consolidated=False).metadata.zarr_format
     temporary = path / f".{QUALITY}.{os.getpid()}.partial"
-    # CF's place for coordinates that are no dimension
+    # CF attribute for non-dimension coordinates
     others = " ".join(a.name for a in coordinates if a.dimensions != (a.name,))
     group = zarr.create_group(
         temporary, zarr_format=zarr_format, attributes={**attributes, **({"coordinates": others} if others else {})}
@@ -101,18 +101,18 @@ def _write(group: zarr.Group, array: QualityArray) -> None:
         shape=array.values.shape,
         chunks=_chunks(array.values.shape),
         dtype=array.values.dtype,
-        # of format 2 xarray takes the fill value for a missing one: it must not be the position of a tile
+        # xarray masks the fill value of format 2: it must not be the position of a tile
         fill_value=float("nan") if array.values.dtype.kind == "f" else -1,
         compressors=compressors(group.metadata.zarr_format, _LEVEL),
         dimension_names=array.dimensions if three else None,
         attributes={**array.attributes, **names},
     )
-    # all-NaN chunks are written as well: a missing file means that it was lost
+    # all-NaN chunks are written too: a missing file is a lost one
     with_checksums(created).with_config({"write_empty_chunks": True})[...] = array.values
 
 
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Halve the longest axis until a chunk has a million values: a file a metric, also where all tiles are in a row."""
+    """Halve the longest axis until a chunk has at most a million values."""
     chunks = list(shape)
     while math.prod(chunks) > 2**20:
         longest = chunks.index(max(chunks))

@@ -1,4 +1,4 @@
-"""Which of the lengths, times and units that an image states can be believed, and written on."""
+"""Validation of voxel sizes, time steps and units in image metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LARGE = ("hecto", "kilo", "mega", "giga", "tera", "peta", "exa", "zetta", "yott
 _PREFIXES = (*_SMALL, *_LARGE)
 _LENGTHS = frozenset({"meter", "angstrom", "foot", "inch", "mile", "parsec", "yard", *(f"{p}meter" for p in _PREFIXES)})
 _TIMES = frozenset({"second", "minute", "hour", "day", *(f"{p}second" for p in _PREFIXES)})
-"""Units that OME-Zarr (0.4 and 0.5, section "axes") names; readers refuse others."""
+"""Units of OME-Zarr (0.4 and 0.5, section "axes"); readers refuse others."""
 
 _TIME_ALIASES = {
     **dict.fromkeys(("s", "sec", "secs", "seconds"), "second"),
@@ -26,32 +26,32 @@ _TIME_ALIASES = {
 }
 
 _LARGEST = 1e30
-"""A scale is between one over this and this, in whatever unit: beyond, products with sizes overflow or vanish."""
+"""Scales lie between 1 / this and this, in any unit: otherwise products with sizes overflow or underflow."""
 
 
 def believable(metadata: ImageMetadata, given: Collection[str], where: str) -> ImageMetadata:
-    """Return the metadata without scales, shifts and units that cannot be meant.
+    """Return the metadata without implausible scales, translations and units.
 
-    A scale of 0, NaN or infinity says that nobody knew it: so does the output, which then has 1 and no unit.
+    A scale of 0, NaN or infinity means unknown: the output then has scale 1 and no unit.
 
     Parameters
     ----------
     given
-        Axes whose voxel size the user gives, whatever the file says.
+        Axes whose voxel size is set by the user.
     where
         The file, for messages.
 
     Raises
     ------
     InputError
-        A spatial axis runs backwards (negative scale): nobody knows which way the PSF lies then.
+        A spatial scale is negative: the orientation of the PSF is then ambiguous.
     """
     for axis in SPATIAL:
         size = metadata.scale.get(axis, 1.0)
         if -_LARGEST < size < 0 and axis not in given:
             raise InputError(
                 f"{where}: the scale along {axis} is {size:g}, expected a number above 0. Correct the metadata of the "
-                f"file, or set input.voxel_size_um: then {axis} counts upwards, as the voxels are stored"
+                f"file, or set input.voxel_size_um: then {axis} increases in storage order"
             )
     scale = {a: v for a, v in metadata.scale.items() if 1 / _LARGEST < v < _LARGEST}
     known = {*scale, *given}
@@ -61,7 +61,7 @@ def believable(metadata: ImageMetadata, given: Collection[str], where: str) -> I
 
 
 def _unit(axis: str, unit: str) -> str | None:
-    """Return the name that OME-Zarr has for a unit; None where it has none, as for pixels."""
+    """Return the OME-Zarr name of a unit, or None, as for pixels."""
     if axis == "t":
         name = _TIME_ALIASES.get(unit, unit)
         return name if name in _TIMES else None
@@ -69,9 +69,9 @@ def _unit(axis: str, unit: str) -> str | None:
 
 
 def describe_voxel_size(size_um: tuple[float, float, float] | None, axes: str) -> str:
-    """Return the voxel size for the plan, so that one that was not believed does not go unnoticed."""
+    """Format the voxel size for the plan, so that an ignored one is noticed."""
     if size_um is None:
-        return "not known: lengths are in pixels (input.voxel_size_um gives it)"
+        return "unknown: lengths are in pixels (set input.voxel_size_um)"
     named = zip(SPATIAL, size_um, strict=True)
     shown = [(axis, f"{size:g}") for axis, size in named if axis in axes]
     return f"{' x '.join(size for _, size in shown)} um ({' '.join(axis for axis, _ in shown)})"

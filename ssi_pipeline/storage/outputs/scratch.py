@@ -1,4 +1,4 @@
-"""Scratch: the layers of each tile on its valid box, one chunk a tile, until its blocks are written."""
+"""Scratch array: the layers of each tile on its valid box, one chunk per tile, until its blocks are written."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ssi_pipeline.storage.outputs.zarr_metadata import Document, difference, rea
 from ssi_pipeline.storage.system_errors import writing
 
 _REST = ".0.0.0.0"
-"""What follows a tile's number in the name of its chunk: nothing is divided along the other axes."""
+"""Suffix of a chunk's name after the tile number: the other axes have one chunk each."""
 
 
 class ScratchError(CorruptDataError):
-    """The scratch of one tile is missing or unreadable; the tile has to be solved again."""
+    """The scratch of one tile is missing or unreadable; the tile must be solved again."""
 
     def __init__(self, tile: int, reason: str) -> None:
         super().__init__(tile, reason)
@@ -35,15 +35,15 @@ class ScratchError(CorruptDataError):
 
     def __str__(self) -> str:
         """Name the tile and the reason."""
-        return f"scratch of tile {self.tile} cannot be used: {self.args[1]}"
+        return f"cannot use the scratch of tile {self.tile}: {self.args[1]}"
 
 
 @dataclass(frozen=True)
 class Scratch:
     """float32, axes tile, layer, z, y, x; a tile's valid box lies at the start of its chunk, the rest is 0.
 
-    Layers are the estimate and, where it is asked for, its uncertainty. The fill value is NaN and layers are finite, so
-    that a missing chunk cannot be taken for data.
+    Layers are the estimate and, if requested, its uncertainty. The fill value is NaN and layers are finite, so a
+    missing chunk is never taken for data.
     """
 
     array: zarr.Array[Any]
@@ -74,12 +74,12 @@ class Scratch:
         return values
 
     def has(self, tile: int) -> bool:
-        """Tell whether a tile's chunk is there and not empty."""
+        """Tell whether a tile's chunk exists and is not empty."""
         path = self._path(tile)
         return path.is_file() and path.stat().st_size > 0
 
     def present(self) -> frozenset[int]:
-        """Return the tiles whose chunk is there, by one listing: cheaper than a question for each of a million."""
+        """Return the tiles with a chunk by one listing: cheaper than a million stat calls."""
         with os.scandir(self.root) as entries:
             names = (entry.name.removesuffix(_REST) for entry in entries)
             return frozenset(int(name) for name in names if name.isdecimal())
@@ -95,19 +95,19 @@ class Scratch:
 
 
 def create_scratch(path: Path, plan: TilePlan, layers: int) -> None:
-    """Create the scratch array unless it is there; only the client calls this."""
+    """Create the scratch array if missing; only the client calls this."""
     if not (path / "zarr.json").exists():
         write_scratch_metadata(path, plan, layers)
 
 
 def write_scratch_metadata(path: Path, plan: TilePlan, layers: int) -> None:
-    """Write what says how the scratch is read; tiles that are there stay."""
+    """Write the metadata of the scratch array; existing tiles stay."""
     path.mkdir(parents=True, exist_ok=True)
     write_document(path / "zarr.json", _metadata(plan, layers))
 
 
 def scratch_problem(path: Path, plan: TilePlan, layers: int) -> str | None:
-    """Return what is wrong with the scratch's metadata, None where nothing is, or where there is no scratch."""
+    """Return an error in the scratch's metadata, or None, also without scratch."""
     if not path.is_dir():
         return None
     found = read_document(path / "zarr.json")
@@ -117,7 +117,7 @@ def scratch_problem(path: Path, plan: TilePlan, layers: int) -> str | None:
 
 
 def _metadata(plan: TilePlan, layers: int) -> Document:
-    """Return what zarr writes for the array."""
+    """Return the zarr metadata of the array."""
     made: dict[str, Buffer] = {}
     zarr.create_array(
         MemoryStore(made),
@@ -128,7 +128,7 @@ def _metadata(plan: TilePlan, layers: int) -> Document:
         # fast and checksummed: scratch is read back once, soon
         compressors=[ZstdCodec(level=1), Crc32cCodec()],
         dimension_names=("tile", "layer", "z", "y", "x"),
-        # one flat folder: tiles come and go, and would leave empty folders behind
+        # one flat folder: subfolders would be left empty
         chunk_key_encoding={"name": "v2", "separator": "."},
     )
     document: Document = json.loads(made["zarr.json"].to_bytes())
@@ -141,10 +141,10 @@ def open_scratch(path: Path) -> Scratch:
     Raises
     ------
     MissingStateError, DamagedStateError
-        Its metadata are not there, or not readable.
+        Its metadata are missing or unreadable.
     """
     if not (path / "zarr.json").exists():
-        raise MissingStateError(f"{path} cannot be opened: its zarr.json is not to be seen from here")
+        raise MissingStateError(f"{path} cannot be opened: its zarr.json is not accessible")
     try:
         return Scratch(zarr.open_array(mounted(path, writable=True), mode="r+"), path)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -152,5 +152,5 @@ def open_scratch(path: Path) -> Scratch:
 
 
 def remove_scratch(path: Path) -> None:
-    """Delete the scratch array when no block needs it any more."""
+    """Delete the scratch array."""
     shutil.rmtree(path, ignore_errors=True)

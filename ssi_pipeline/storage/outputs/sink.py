@@ -1,7 +1,7 @@
-"""The output: a sharded, compressed and checksummed OME-Zarr image, written shard by shard.
+"""Sink: a sharded, compressed and checksummed OME-Zarr image, written shard by shard.
 
-Only the client creates arrays and writes metadata. A task owns whole shards, writes each with one
-assignment, and is refused anything else: two writers of one shard lose data silently.
+Only the client creates arrays and writes metadata. A task writes whole shards only, each in one
+assignment: two writers of one shard would silently lose data.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class Sink:
         mode: Literal["r", "r+"] = "r+" if self.writable else "r"
         folder = self.path / str(level)
         try:
-            # a block of zeros is written as well: a missing file means that it was lost. `open_array` passes over
+            # blocks of zeros are written too: a missing file is a lost one. `open_array` ignores
             # `config`
             return with_checksums(zarr.open_array(mounted(folder, self.writable), mode=mode)).with_config(
                 {"write_empty_chunks": True}
             )
         except FileNotFoundError as error:
-            raise MissingStateError(f"{folder} cannot be opened: its metadata are not to be seen from here") from error
+            raise MissingStateError(f"{folder} cannot be opened: its metadata are not accessible") from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise DamagedStateError(
                 f"{folder} cannot be opened ({error}): the next start writes its metadata"
@@ -79,7 +79,7 @@ class Sink:
         for a, b, s, n in zip(box.start, box.stop, self.shard, extent, strict=True):
             if a % s or b != min(a + s, n):
                 raise OutputError(
-                    f"{box} is not one shard of shape {self.shard} in {extent}: refused, data could be lost"
+                    f"{box} is not one shard of shape {self.shard} in {extent}: refused to avoid data loss"
                 )
         if values.shape != box.shape or values.dtype != array.dtype:
             raise OutputError(
@@ -91,7 +91,7 @@ class Sink:
             try:
                 array[index] = squeezed
             except (ValueError, RuntimeError, LookupError):
-                # zarr reads a shard before it replaces it, and stumbles over a damaged one: away with that, once
+                # zarr reads a shard before replacing it and fails on a damaged one: delete it and retry once
                 file.unlink(missing_ok=True)
                 array[index] = squeezed
 
@@ -112,7 +112,7 @@ class Sink:
     def stored_bytes(self, level: int, t: int, c: int, box: Box) -> int:
         """Return the size of the shard's file, 0 where it is missing."""
         try:
-            found = self.file_of(level, t, c, box).stat()  # one question: over a network each costs its time
+            found = self.file_of(level, t, c, box).stat()  # a single stat call: each is slow over a network
         except (FileNotFoundError, NotADirectoryError):
             return 0
         return found.st_size if stat.S_ISREG(found.st_mode) else 0
@@ -138,7 +138,7 @@ class Sink:
 
 
 def stored_together(sinks: Sequence[Sink], level: int, t: int, c: int, box: Box) -> int:
-    """Return the size of one shard's files in all of these images, 0 where one of them is missing."""
+    """Return the total size of one shard's files in several images, 0 if one is missing."""
     sizes = [sink.stored_bytes(level, t, c, box) for sink in sinks]
     return sum(sizes) if all(sizes) else 0
 
@@ -160,5 +160,5 @@ def representable(dtype: str) -> tuple[float, float]:
         return float(np.finfo(target).min), float(np.finfo(target).max)
     info = np.iinfo(target)
     high = float(info.max)
-    # the largest 64-bit integers have no float64 of their own: take the next one below
+    # the largest 64-bit integers have no exact float64: take the next lower one
     return float(info.min), high if int(high) <= info.max else math.nextafter(high, 0.0)

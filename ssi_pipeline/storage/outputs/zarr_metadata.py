@@ -1,6 +1,6 @@
-"""The small JSON files of the output, without zarr: read as they are, compared, written so that they survive a crash.
+"""Crash-safe access to zarr's JSON metadata files, without zarr.
 
-zarr renames a file that it has not synced: after a crash of the machine it may be empty.
+zarr renames a file without syncing it: after a crash of the machine it may be empty.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ GROUP_FILES = ("zarr.json", ".zattrs")
 
 
 def read_document(path: Path) -> Document | None:
-    """Return a JSON object, None where the file is missing or holds anything else.
+    """Return a JSON object, or None if the file is missing or contains anything else.
 
     Raises
     ------
     OutputError
-        It is there and the system does not let it be read.
+        The file exists but cannot be read.
     """
     try:
         found = read_json(path)
@@ -40,7 +40,7 @@ def read_document(path: Path) -> Document | None:
 
 
 def read_attributes(folder: Path) -> Document | None:
-    """Return the attributes of a zarr group, None where what holds them is missing or unreadable."""
+    """Return the attributes of a zarr group, or None if missing or unreadable."""
     document = read_document(folder / "zarr.json")
     if document is not None:
         attributes = document.get("attributes", {})
@@ -49,7 +49,7 @@ def read_attributes(folder: Path) -> Document | None:
 
 
 def edit_attributes(folder: Path, edit: Callable[[Document], Document]) -> None:
-    """Replace the attributes of a zarr group that can be read."""
+    """Edit the attributes of a readable zarr group."""
     path = folder / "zarr.json"
     document = read_document(path)
     if document is not None:
@@ -60,7 +60,7 @@ def edit_attributes(folder: Path, edit: Callable[[Document], Document]) -> None:
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON object as zarr formats it, whole and on disk before it gets its name."""
+    """Write a JSON object in zarr's format, atomically and synced."""
     write_text(path, json.dumps(document, indent=2))
 
 
@@ -70,9 +70,9 @@ def is_array(document: Mapping[str, Any]) -> bool:
 
 
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
-    """Return in words how an array's metadata differ where that changes what is read; None where they do not.
+    """Describe a difference of an array's metadata that changes what is read, or return None.
 
-    Attributes are the user's, and the levels of compressors and their checksums are no matter for a reader.
+    Ignored are attributes, and the levels and checksums of compressors.
     """
     for key, value in expected.items():
         if key in _FREE:

@@ -1,1 +1,1 @@
-"""The state folder of a run: document, ledger, locks and markers."""
+"""State folder of a run: document, ledger, locks and markers."""

@@ -1,4 +1,4 @@
-"""What a run is computed on: settled at its first start, and the same for every tile since."""
+"""Device and precision of a run: determined at its first start, and the same for every tile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """The kind of device, and the precision of training steps (float32 where nothing is trained)."""
+    """Device type, and precision of training steps (float32 without training)."""
 
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
@@ -19,12 +19,12 @@ class Compute:
 
 
 def compute_of(basis: Mapping[str, Any]) -> Compute | None:
-    """Return what a run's basis holds of it; None before it is settled, or in a state folder of an earlier release.
+    """Return device and precision from a run's basis; None before its first start or for earlier releases.
 
     Raises
     ------
     ValueError
-        Something else stands there.
+        The entry is invalid.
     """
     found = basis.get("compute")
     if found is None:

@@ -1,4 +1,4 @@
-"""The folder beside the output that holds everything a run needs to be resumed."""
+"""State folder beside the output: everything needed to resume a run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.storage.state.compute import Compute, compute_of
 
 ALGORITHM = 4
-"""Raised whenever a release computes other values from the same configuration; part of the fingerprint."""
+"""Version of the algorithms, raised when results change for the same configuration; part of the fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatePaths:
-    """Where things lie inside the state folder."""
+    """Paths inside the state folder."""
 
     root: Path
 
@@ -31,84 +31,84 @@ class StatePaths:
 
     @property
     def ledger(self) -> Path:
-        """What is done."""
+        """Ledger of finished tasks."""
         return self.root / "ledger.jsonl"
 
     @property
     def lock(self) -> Path:
-        """Held while a client runs."""
+        """Lock of a running client."""
         return self.root / "lock"
 
     @property
     def calibration(self) -> Path:
-        """Statistics of each channel."""
+        """Calibration of each channel."""
         return self.root / "calibration.json"
 
     @property
     def model_list(self) -> Path:
-        """Digest of the network of each channel, null where there is none."""
+        """Digest of the network of each channel, or null."""
         return self.root / "models.json"
 
     @property
     def input_stamp(self) -> Path:
-        """Sizes and times of the input's files, as one digest, that all that is recorded was made from."""
+        """Digest of the input files' sizes and times that all recorded tasks are based on."""
         return self.root / "input.json"
 
     @property
     def retrained(self) -> Path:
-        """The tiles that are trained once more, once they are chosen."""
+        """Tiles selected for retraining."""
         return self.root / "retrained.json"
 
     def scratch(self, fingerprint: str) -> Path:
-        """Tiles waiting for their neighbours; no other run can write there by mistake."""
+        """Scratch of tiles waiting for their neighbours; named by fingerprint, so that no other run writes there."""
         return self.root / f"scratch-{fingerprint}.zarr"
 
     @property
     def models(self) -> Path:
-        """Trained networks that are kept."""
+        """Trained networks."""
         return self.root / "models"
 
     @property
     def log(self) -> Path:
-        """Plain lines about the run's progress."""
+        """Log of the run."""
         return self.root / "run.log"
 
     @property
     def logs(self) -> Path:
-        """Lines of each worker process, in a file of its own."""
+        """Log folder: one file per worker process."""
         return self.root / "logs"
 
     @property
     def progress(self) -> Path:
-        """The client's last words on rate and time left."""
+        """Last progress snapshot of the client: rate and remaining time."""
         return self.root / "progress.json"
 
     @property
     def report(self) -> Path:
-        """The report, unless the user names another place."""
+        """Default path of the report."""
         return self.root / "report.html"
 
     def psf(self, channel: int) -> Path:
-        """The PSF in use for a channel of the output."""
+        """PSF of an output channel."""
         return self.root / f"psf-c{channel}.npy"
 
     def shared_model(self, channel: int) -> Path:
-        """The network that all tiles of a channel share, or start from."""
+        """Network shared by all tiles of a channel, or their initial weights."""
         return self.models / f"shared-c{channel}.pt"
 
     def tile_model(self, tile: int) -> Path:
-        """The network of one tile, kept when asked for."""
+        """Network of one tile (training.keep_models)."""
         return self.models / f"tiles-{tile // 1000:04d}" / f"tile-{tile}.pt"
 
 
 @dataclass(frozen=True, slots=True)
 class RunDocument:
-    """What a run is: written by the client at each start, read by every worker.
+    """Document of a run: written by the client at each start, read by every worker.
 
-    ``basis`` is what the fingerprint is made of: all of the configuration that can change a result,
-    the input's identity and the PSFs' digests. Paths are not in it: data may be moved between calls.
-    ``notes``: what the user must know of the input (see ``Source.notes``).
-    ``compute`` joins it when the first start has settled what the run is computed on.
+    ``basis``: content of the fingerprint, which is all options that can change a result,
+    the input's identity and the PSFs' digests. It contains no paths: data may be moved between calls.
+    ``notes``: warnings about the input (see ``Source.notes``).
+    ``compute`` is added to the basis at the first start.
     """
 
     basis: dict[str, Any]
@@ -122,38 +122,38 @@ class RunDocument:
 
     @property
     def version_sets(self) -> tuple[dict[str, str], ...]:
-        """All sets of versions that calls of this run had, in the order of the first call of each."""
+        """All sets of versions of this run's calls, in order of first use."""
         return (self.versions, *self.later_versions)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of ``basis``, without ``compute``: output and scratch bear it before any worker is there."""
+        """Digest of ``basis`` without ``compute``: needed for output and scratch before any worker starts."""
         return digest({key: value for key, value in self.basis.items() if key != "compute"})
 
     @property
     def compute(self) -> Compute | None:
-        """What the run is computed on; None before its first start has settled that."""
+        """Device and precision of the run; None before its first start."""
         return compute_of(self.basis)
 
     def with_compute(self, compute: Compute) -> RunDocument:
-        """Return the document of a run for which it is settled."""
+        """Return the document with device and precision."""
         return replace(self, basis={**self.basis, "compute": asdict(compute)})
 
     def settled(self, compute: Compute | None) -> RunDocument:
-        """Return the document as a worker reads it: nothing in its configuration is left for the worker to find out."""
+        """Return the document for workers, with ``auto`` options resolved."""
         compute = compute or self.compute
         if compute is None:
             return self
-        device: Literal["cpu", "cuda"] = compute.device if self.config.method.computes else "cpu"  # a copy needs none
+        device: Literal["cpu", "cuda"] = compute.device if self.config.method.computes else "cpu"  # copying needs none
         return replace(self.with_compute(compute), config=self.config.resolved(device, compute.precision))
 
     def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write as JSON, atomically."""
         config = self.config.model_dump(mode="json")
         document = {
             "fingerprint": self.fingerprint,
             "basis": self.basis,
-            # no worker asks how its client reached it, and addresses may hold passwords
+            # workers do not need the address, which may contain passwords
             "config": {**config, "executor": redact_all(config["executor"])},
             "plan": asdict(self.plan),
             "volume": asdict(self.volume),
@@ -166,12 +166,12 @@ class RunDocument:
 
     @staticmethod
     def load(path: Path) -> RunDocument:
-        """Read what ``save`` wrote.
+        """Read a saved document.
 
         Raises
         ------
         CorruptDataError
-            The file is not what this version of the package writes.
+            The file is damaged or of another version.
         """
         try:
             document = read_json(path)
@@ -183,7 +183,7 @@ class RunDocument:
                 volume=_volume(document["volume"]),
                 image_metadata=document["image_metadata"],
                 versions=document["versions"],
-                notes=tuple(map(str, document.get("notes", ()))),  # earlier releases wrote none
+                notes=tuple(map(str, document.get("notes", ()))),  # missing in earlier releases
                 later_versions=tuple(document.get("later_versions", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -195,7 +195,7 @@ class RunDocument:
 def basis_of(
     config: RunConfig, identity: dict[str, Any], psf_digests: list[str], model_digests: list[str]
 ) -> dict[str, Any]:
-    """Return everything that can change a result; where the work is done, what is kept and where it is put cannot."""
+    """Return everything that can change a result, without executor options, kept files and paths."""
     outside: Any = {
         "executor": True,
         "quality": True,
@@ -221,5 +221,5 @@ def _volume(document: dict[str, Any]) -> Volume:
 
 
 def _with_tuples(document: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only, our types are tuples throughout."""
+    """Convert lists, as in JSON, to tuples, as in our types."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}

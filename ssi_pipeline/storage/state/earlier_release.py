@@ -1,4 +1,4 @@
-"""Runs that an earlier release began: what it wrote down in other words is no change of the input."""
+"""Compatibility with runs of earlier releases: another format of the identity is not a change of the input."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def in_words_of(earlier: dict[str, Any], now: dict[str, Any], root: Path) -> dict[str, Any]:
-    """Return ``now`` with the digests of metadata files as ``earlier`` has them, where the file is the same.
+    """Return ``now`` with digests of metadata files in the format of ``earlier``, if the file is the same.
 
-    The first releases digested the bytes of a zarr's metadata files; since then what the files say is digested.
-    Both are documents with the identity of an input, which is at ``root``, under ``input``.
+    The first releases digested the bytes of zarr metadata files, later ones their content.
+    Both documents have the identity of an input at ``root`` under ``input``.
     """
     before, after = earlier["input"].get("metadata"), now["input"].get("metadata")
     if not isinstance(before, dict) or not isinstance(after, dict):

@@ -1,8 +1,8 @@
-"""The file that says who holds a lock, and the few things that may be done to it. No file system locks.
+"""Lease file of a lock and its operations. No file system locks are used.
 
-Only what every file system does atomically is relied on: a name is made once (``link``), and ``rename`` moves one
-file once. A renewal writes into the file that it has read its own token from, so that a holder who slept through
-the loss of its lease cannot write over its successor's.
+This relies only on operations that are atomic on every file system: ``link`` creates a name once, ``rename`` moves a
+file once. A renewal writes to the open file in which it read its own token, so that a holder that was suspended and
+lost its lease cannot overwrite its successor's.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _NOBODY = Process("an unknown machine", "", "", 0, "")
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lock and what for; ``counter`` grows with every renewal. An unreadable file has no token.
+    """Holder of a lock and its purpose; ``counter`` increases with every renewal. An unreadable file has no token.
 
-    ``guard``: of the lease of an output, the name and token of the lock in the state folder that its holder has too.
+    ``guard``: for the lease of an output, name and token of the holder's lock in the state folder.
     """
 
     token: str
@@ -37,18 +37,18 @@ class Holder:
     guard: str = ""
 
     def __str__(self) -> str:
-        """Return who it is, for messages."""
+        """Describe the holder, for messages."""
         if not self.token:
             return "its file cannot be read"
         return f"process {self.process.pid} on {self.process.host}: {self.purpose}"
 
     def to_bytes(self) -> bytes:
-        """Return the file's content; its length does not depend on the counter."""
+        """Return the file's content, of a length independent of the counter."""
         return json.dumps({**asdict(self), "counter": f"{self.counter:012d}"}).encode()
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Return who holds a lock, None where there is no file."""
+    """Return the holder of a lock, or None without a file."""
     try:
         return _parse(read_small(path))
     except FileNotFoundError:
@@ -66,7 +66,7 @@ def _parse(content: bytes) -> Holder:
 
 
 def create(path: Path, holder: Holder) -> bool:
-    """Make the file, whole from its first moment; tells whether it is ours."""
+    """Create the file atomically; return whether it is ours."""
     private = _private(path, "new")
     try:
         _write(private, "wb", holder)
@@ -79,17 +79,17 @@ def _link(private: Path, path: Path, holder: Holder) -> bool:
     try:
         os.link(private, path)
     except FileExistsError:
-        # a network file system may report failure of what it did when the first answer was lost
+        # a network file system may report an error of a successful call if the first reply was lost
         return _is_held_by(path, holder.token)
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise
-        return False  # another client, starting, swept our private file away
+        return False  # deleted by the clean-up of another starting client
     except OSError:
         found = read_holder(path)
         if found is None:
             return _create_without_link(path, holder)
-        return found.token == holder.token  # SFTP servers call a name that is taken "not permitted"
+        return found.token == holder.token  # SFTP servers report an existing name as "not permitted"
     return True
 
 
@@ -115,12 +115,12 @@ def _write(path: Path, mode: Literal["wb", "xb"], holder: Holder) -> None:
 
 
 def renew(path: Path, holder: Holder) -> bool:
-    """Write a holder with a new counter; returns False where the file has become another's.
+    """Write a new counter; return False if the file belongs to another holder.
 
     Raises
     ------
     FileNotFoundError
-        It is gone, or being put back: ``is_held`` tells which.
+        It is missing or being restored; ``is_held`` distinguishes the two.
     """
     with path.open("r+b", buffering=0) as stream:
         if _parse(stream.read()).token != holder.token:
@@ -131,9 +131,9 @@ def renew(path: Path, holder: Holder) -> bool:
 
 
 def is_held(path: Path, holder: Holder, settle: float) -> bool:
-    """Tell whether a lock is still a holder's; ``settle``: seconds within which one moved by mistake is put back.
+    """Tell whether a holder still has its lock; ``settle``: seconds until a file moved by mistake is restored.
 
-    A holder never puts its file back itself: a successor may have come, and gone.
+    A holder never restores its file itself: a successor may have existed meanwhile.
     """
     found = read_holder(path)
     if found is None:
@@ -148,10 +148,10 @@ def _is_held_by(path: Path, token: str) -> bool:
 
 
 def remove(path: Path, token: str) -> bool:
-    """Remove the file if it is the one with this token; of several that try, one is told True.
+    """Remove the file if it has this token; of several callers, one gets True.
 
-    Reading and removing are two steps, between which the file may have become another's. So what was moved is
-    looked at once more, and put back if it is not what was meant.
+    The file may change hands between reading and removing. So the file is moved first, checked again, and restored if
+    it has another token.
     """
     private = _private(path, "taken")
     if not _is_held_by(path, token):
@@ -163,19 +163,19 @@ def remove(path: Path, token: str) -> bool:
     if _is_held_by(private, token):
         private.unlink(missing_ok=True)
         return True
-    # over whoever came meanwhile: as long as a file lies under such a name, newcomers wait and look again
-    with contextlib.suppress(FileNotFoundError):  # a run that started has swept it away
+    # overwrites a new holder: while such a file exists, newcomers wait and check again
+    with contextlib.suppress(FileNotFoundError):  # deleted by the clean-up of a starting run
         private.replace(path)
     return False
 
 
 def is_being_moved(path: Path) -> bool:
-    """Tell whether some client may be about to put a file back."""
+    """Tell whether a client may be restoring a file."""
     return any(path.parent.glob(f".{glob.escape(path.name)}.*.taken.partial"))
 
 
 def age_seconds(path: Path) -> float | None:
-    """Return the time since the last renewal by the clock of the file server alone; None where it cannot be told."""
+    """Return the time since the last renewal by the file server's clock, or None if unknown."""
     probe = _private(path, "probe")
     try:
         probe.touch()
@@ -190,9 +190,9 @@ def _try_unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError:
-        return  # a folder that may only be read
+        return  # a read-only folder
 
 
 def _private(path: Path, use: str) -> Path:
-    """A name of our own; leftovers are swept at the start of a run by their ending."""
+    """Return a private name; leftovers are deleted at the start of a run by their suffix."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{use}.partial")

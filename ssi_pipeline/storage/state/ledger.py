@@ -1,7 +1,7 @@
-"""The ledger: append-only JSON lines with one writer, the truth about what is done.
+"""Ledger: append-only JSON lines with one writer, the record of all finished tasks.
 
-Every record is flushed as it is written and synced to disk about once a second, so a killed
-client loses nothing and a lost machine at most the last second, whose tasks are then done again.
+Every record is flushed immediately and synced to disk about once a second: a killed client loses nothing, a lost
+machine at most the last second, whose tasks are recomputed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ WRITTEN: tuple[Kind, ...] = ("stitch", "pyramid")
 
 
 class Ledger:
-    """Append records; open it only under the run lock. ``done`` counts those of finished tasks by kind.
+    """Append-only writer of records; open only under the run lock. ``done``: finished tasks by kind.
 
-    ``guard`` is called before anything is written and raises where the lock has been lost meanwhile.
-    ``seconds``: the time of all tasks recorded since it was opened, by device.
+    ``guard`` is called before each write and raises if the lock was lost.
+    ``seconds``: total time of all tasks recorded since opening, by device.
 
-    A torn last line, as a crash in the middle of a write leaves it, is cut off on opening: its
-    task was not recorded, so it is done again.
+    A truncated last line, left by a crash, is removed on opening: its task was not recorded and is recomputed.
     """
 
     def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
@@ -57,9 +56,9 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        """Sync and close; what was written stays written, also where the lock is lost.
+        """Sync and close; written records are kept, also if the lock is lost.
 
-        Where the file system fails now it has failed before, if an error is on its way: that one says why.
+        A file system error is suppressed if another exception is already propagating.
         """
         try:
             with writing(self._path):
@@ -81,21 +80,21 @@ class Ledger:
         self.seconds[record.device] += record.seconds
 
     def append_gap(self) -> None:
-        """Write a line that is no record, in place of one that could not be read where it came from."""
+        """Write an invalid line in place of an unreadable one of the source."""
         self._guard()
         with writing(self._path):
             self._stream.write(b'{"unreadable":true}\n')
             self._stream.flush()
 
     def sync_if_due(self) -> bool:
-        """Sync to disk when the last time is a second ago; tell whether it was done."""
+        """Sync to disk if the last sync is a second ago; return whether it did."""
         due = time.monotonic() - self._synced >= _SYNC_SECONDS
         if due:
             self.sync()
         return due
 
     def sync(self) -> None:
-        """Force what was appended to disk."""
+        """Sync appended records to disk."""
         self._guard()
         with writing(self._path):
             os.fsync(self._stream.fileno())
@@ -103,22 +102,22 @@ class Ledger:
 
 
 def read_records(path: Path) -> Iterator[TaskRecord]:
-    """Yield all records in the order of writing, without a torn last line and without lines that cannot be read."""
+    """Yield all records in order, without a truncated last line and unreadable lines."""
     return LedgerTail(path).read(TaskRecord.from_line)
 
 
 def read_heads(path: Path) -> Iterator[RecordHead]:
-    """Yield the same records as ``read_records``, of each only what state and progress need: several times as fast."""
+    """Yield the same records as ``read_records``, reduced to the fields of state and progress: several times faster."""
     return LedgerTail(path).heads()
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """What the ledger says in arrays of a few bytes a task, whatever the number of its records.
+    """State of all tasks in arrays of a few bytes per task, independent of the number of records.
 
     ``status``: TODO, DONE or FAILED by kind and index; the last record of a task counts.
     ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index.
-    ``unreadable``: the ledgers that have lines which are no records.
+    ``unreadable``: ledgers with unreadable lines.
     """
 
     status: dict[Kind, NDArray[np.uint8]]
@@ -127,14 +126,14 @@ class LedgerState:
 
     @staticmethod
     def empty(sizes: dict[Kind, int]) -> LedgerState:
-        """Return the state of a plan with ``sizes`` tasks of each kind, none of them done."""
+        """Return the state of a plan with ``sizes`` tasks of each kind, all pending."""
         return LedgerState(
             status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
             stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in WRITTEN},
         )
 
     def note(self, record: TaskRecord | RecordHead) -> None:
-        """Take one record into account; one of a task that the plan does not have is passed over."""
+        """Apply one record; ignore tasks outside the plan."""
         status = self.status[record.kind]
         if not 0 <= record.index < len(status):
             return
@@ -153,7 +152,7 @@ class LedgerState:
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether every block is written and every tile has a record; a tile may have lost its own to damage."""
+        """Whether every block is written and every tile has a record, which damage may have removed."""
         return self.all_written and bool((self.status["solve"] != TODO).all())
 
 
@@ -176,10 +175,10 @@ def read_states(paths: Sequence[Path], sizes: dict[Kind, int]) -> LedgerState:
 
 
 def records_of(path: Path, *kinds: Kind) -> Iterator[TaskRecord]:
-    """Yield the records of some kinds in the order of writing; of the others no more than the head is parsed."""
+    """Yield the records of some kinds in order; of others only the head is parsed."""
 
     def parse(line: bytes) -> TaskRecord | None:
-        """Return the record, None where it is of another kind."""
+        """Return the record, or None for another kind."""
         return TaskRecord.from_line(line) if RecordHead.from_line(line).kind in kinds else None
 
     return (record for record in LedgerTail(path).read(parse) if record is not None)
@@ -191,7 +190,7 @@ def latest_records(path: Path, kind: Kind) -> dict[int, TaskRecord]:
 
 
 def keep_damaged(path: Path) -> Path:
-    """Copy a ledger that has lines which cannot be read; returns the copy's path."""
+    """Back up a ledger with unreadable lines; return the copy's path."""
     copy = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     copy_file(path, copy)
     return copy

@@ -1,7 +1,7 @@
-"""One run at a time on one output, also across machines whose file systems know no locks and whose clocks differ.
+"""Run lock: one run at a time per output, also across machines without file locks or synchronised clocks.
 
-A lock is a lease: a file that its holder renews. Who finds it held by a process of another machine watches the
-file, by a clock of its own: renewed, the holder lives; not renewed for a minute, the lease is taken over.
+A lock is a lease: a file that its holder renews. To judge a holder on another machine, a client watches the file with
+its own clock: if it is renewed, the holder is alive; after a minute without renewal, the lease is taken over.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds: between renewals; without renewal until a lease is stale; that a newcomer lets others correct
-    themselves; between two looks at another's lease; that a look at one's own lease is trusted.
+    """Intervals in seconds: between renewals; until an unrenewed lease is stale; for restoring a moved file; between
+    checks of another's lease; for which a check of the own lease stays valid.
     """
 
     renew: float = 10.0
@@ -48,17 +48,17 @@ class Timing:
 
 
 TIMING = Timing()
-"""Six renewals may be late before a lease is lost: file servers pause."""
+"""Six renewals may be missed before a lease is lost: file servers pause."""
 
 
 _AGAIN_S = 0.05
 
 _unreleased: set[str] = set()
-"""Tokens of locks of this process that could not be removed: nobody holds them, though the process lives."""
+"""Tokens of released locks of this process whose files could not be removed."""
 
 
 class Lease:
-    """A lock that is held, and renewed by a thread of its own."""
+    """A held lock, renewed by a background thread."""
 
     def __init__(self, path: Path, holder: Holder, timing: Timing) -> None:
         self._path, self._holder, self._timing = path, holder, timing
@@ -70,18 +70,18 @@ class Lease:
 
     @property
     def guard(self) -> str:
-        """The name of the lock and this holder's token: what the lease of an output refers to."""
+        """Name of the lock and token of the holder, referenced by the lease of an output."""
         return f"{self._path.name} {self._holder.token}"
 
     def check(self) -> None:
-        """Make sure that the lock is still ours, before something is written that a successor would not expect.
+        """Check that the lock is still ours, before a write.
 
-        Looks at the file when the last look is a second ago; costs nothing otherwise.
+        Reads the file if the last check is a second ago; otherwise free.
 
         Raises
         ------
         LockLostError
-            This process was stopped, or cut off from the files, and another one has taken over.
+            This process was suspended or disconnected, and another one took over.
         """
         if not self._lost and clock() - self._seen < self._timing.trust:
             return
@@ -91,12 +91,12 @@ class Lease:
         except OSError as problem:
             if now - self._seen > self._timing.stale / 2:
                 raise described(problem, self._path) from problem
-            return  # a file server that pauses; nobody takes over so soon
+            return  # a pausing file server; no takeover is possible so soon
         if self._lost:
             raise LockLostError(
-                f"this process did not renew its lock {self._path} in time (was it suspended, or the file system "
-                f"away?), and another took over ({read_holder(self._path) or 'it has ended'}): "
-                "wait for that one, then run the same command again"
+                f"this process did not renew its lock {self._path} in time (suspended, or file system not "
+                f"accessible), and another took over ({read_holder(self._path) or 'it has ended'}): "
+                "wait until it ends, then run the same command again"
             )
         self._seen = now
 
@@ -107,17 +107,17 @@ class Lease:
             try:
                 held = renew(self._path, replace(self._holder, counter=count))
             except OSError:
-                continue  # tried again; ``check`` decides when it has been too long
+                continue  # retried; ``check`` decides when the lock is lost
             if not held:
                 self._lost = True
                 return
             self._seen = now
 
     def release(self) -> str | None:
-        """Give the lock back, if it is still ours; returns why that cannot be done.
+        """Release the lock if it is still ours; return a message if that fails.
 
-        Nobody is harmed by one that stays: it is not renewed, and its process ends. So it is no error, least of all
-        one to replace the reason for which a run stops.
+        A remaining file is harmless, as it is not renewed. So failure is not an exception, which could hide the reason
+        for which a run stops.
         """
         self._end.set()
         self._thread.join()
@@ -140,18 +140,18 @@ def run_lock(
     wait_for: Callable[[Holder], bool] | None = None,
     guard: str = "",
 ) -> Iterator[Lease]:
-    """Hold an exclusive lock. One left by a killed process is taken over, at once where that is of this machine.
+    """Hold an exclusive lock. The lock of a killed process is taken over, immediately if on this machine.
 
     Parameters
     ----------
     purpose
-        What others are told that the lock is held for.
+        Purpose, shown to other clients.
     say
-        Receives a line when it takes a while, and why.
+        Receives a message if waiting takes long.
     wait_for
-        Tells of a holder that is at work whether to wait for it.
+        Decides whether to wait for a live holder.
     guard
-        Of the lock in the state folder, for the lease of an output.
+        Guard of the lock in the state folder, for the lease of an output.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def _to_stderr(text: str) -> None:
 
 
 def _once(say: Say | None) -> Say:
-    """Say nothing twice: a long wait looks again and again."""
+    """Suppress repeated messages of a long wait."""
     return cache(say) if say is not None else lambda _: None
 
 
@@ -186,12 +186,12 @@ def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Cal
     while True:
         if create(path, holder):
             if contested or is_being_moved(path):
-                time.sleep(timing.settle)  # whoever moved our file by mistake has put it back by then
+                time.sleep(timing.settle)  # a file moved by mistake is restored by then
             if is_held(path, holder, timing.settle):
                 return
         found = read_holder(path)
         if found is None:
-            # free by now; or, by a cache of names that is seconds old, not yet
+            # free now, or hidden by a stale name cache
             time.sleep(_AGAIN_S)
             continue
         contested = True
@@ -208,7 +208,7 @@ def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Cal
 
 
 def _judge(path: Path, found: Holder, timing: Timing, say: Say) -> Literal["alive", "stale", "changed"]:
-    """Tell whether a holder lives; watches its lease only where nothing else tells."""
+    """Judge whether a holder is alive; watch its lease only if nothing else decides."""
     if found.token in _unreleased:
         return "stale"
     state = state_of(found.process) if found.token else "elsewhere"
@@ -216,11 +216,11 @@ def _judge(path: Path, found: Holder, timing: Timing, say: Say) -> Literal["aliv
         return "alive"
     if state == "gone":
         return "stale"
-    # a file without a token is one that is being written this moment, or no lease at all
+    # a file without a token is being written, or is not a lease
     limit = timing.stale if found.token else 2 * timing.settle
     if found.token:
         what = "it is stopped" if state == "stopped" else "it cannot be seen from here"
-        say(f"the lock is held ({found}), {what}: watching for up to {limit:.0f} s whether it is renewed")
+        say(f"the lock is held ({found}), {what}: waiting up to {limit:.0f} s for a renewal")
     return _watch(path, found, limit, timing.poll)
 
 
@@ -228,7 +228,7 @@ def _watch(path: Path, found: Holder, limit: float, poll: float) -> Literal["ali
     watched, before = 0.0, clock()
     while watched < limit:
         time.sleep(poll)
-        # where this process, or the whole machine, was suspended, the holder may not have had its chance
+        # if this process or the whole machine was suspended, so may the holder have been
         now = clock()
         watched, before = watched + min(now - before, 2 * poll), now
         seen = read_holder(path)
@@ -242,7 +242,7 @@ def _watch(path: Path, found: Holder, limit: float, poll: float) -> Literal["ali
 
 
 def clear_stale(path: Path, say: Say | None = None) -> Holder | None:
-    """Return who holds a lock and lives; a lease that is stale is removed."""
+    """Return the live holder of a lock; a stale lease is removed."""
     timing = TIMING
     while (found := read_holder(path)) is not None:
         verdict = _judge(path, found, timing, _once(say))
@@ -255,20 +255,20 @@ def clear_stale(path: Path, say: Say | None = None) -> Holder | None:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A lock that somebody seems to hold; ``certain`` where it is a process of this machine."""
+    """A lock with a likely live holder; ``certain`` for a process of this machine."""
 
     holder: Holder
     certain: bool
 
     def __str__(self) -> str:
-        """Return who it is, and how far that is known."""
-        return f"{self.holder}" if self.certain else f"{self.holder}; judged by the age of its lock, seen from here"
+        """Describe the holder and the certainty."""
+        return f"{self.holder}" if self.certain else f"{self.holder}; judged by the age of its lock"
 
 
 def look_at_lock(path: Path) -> Held | None:
-    """Tell at once who holds a lock, None where it is free or its holder does not seem to live.
+    """Return the likely holder of a lock without waiting; None if it is free or stale.
 
-    A process of another machine is judged by the time since it renewed its lease, as the file server counts it.
+    A process of another machine is judged by the time since its last renewal, by the file server's clock.
     """
     try:
         found = read_holder(path)
@@ -284,5 +284,5 @@ def look_at_lock(path: Path) -> Held | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell at once whether some process holds the lock, as far as can be seen from here."""
+    """Tell without waiting whether a process likely holds the lock."""
     return look_at_lock(path) is not None

@@ -1,4 +1,4 @@
-"""Folders that the user names for what a command writes: only what such a command wrote there before is replaced."""
+"""Output folders of commands: only files that a command wrote there before are replaced."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ _MOST_NAMES = 3
 
 
 def refuse_foreign(folder: Path, names: Iterable[str], option: str = "--output") -> None:
-    """Refuse a folder in which files or folders of these names lie that no command of ours has noted there.
+    """Refuse a folder with files or folders of these names that no command of ours recorded.
 
     Raises
     ------
     OutputError
-        They would be replaced.
+        Foreign files would be replaced.
     """
     known = _noted(folder)
     foreign = sorted(name for name in names if name not in known and _is_something(folder / name))
     if foreign:
         shown = ", ".join(foreign[:_MOST_NAMES]) + (", ..." if len(foreign) > _MOST_NAMES else "")
         raise OutputError(
-            f"{option} {folder} holds {shown}, which ssi did not write there: it would be replaced. "
-            "Give another folder, or move it away"
+            f"{option} {folder} contains {shown}, which was not written by ssi and would be replaced. "
+            "Choose another folder, or move it"
         )
 
 
 def note(folder: Path, names: Iterable[str]) -> None:
-    """Note what is about to be written to a folder, and may be replaced later.
+    """Record the files about to be written to a folder, which may be replaced later.
 
     Raises
     ------
     OutputError
-        The folder cannot be made or written to.
+        The folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / LIST, {"made_by": "ssi_pipeline", "names": sorted({*_noted(folder), *names})})
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written to: {error}; give another folder") from error
+        raise OutputError(f"cannot write to {folder}: {error}; choose another folder") from error
 
 
 def _is_something(path: Path) -> bool:
-    """Tell whether something would be lost: an empty folder is nothing."""
+    """Tell whether a path has content to lose; an empty folder has none."""
     return any(path.iterdir()) if path.is_dir() else path.exists()
 
 

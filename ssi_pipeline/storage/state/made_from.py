@@ -1,4 +1,4 @@
-"""What the tiles were made from, and by which versions, as the ledger has it."""
+"""Input digests and versions of solved tiles, from the ledger."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.state.ledger import read_heads
 
 UNREADABLE_READ = "-"
-"""Stands for the digest of pixels that could not be read."""
+"""Placeholder for the digest of unreadable pixels."""
 
 
 def pixel_digest(values: NDArray[Any]) -> str:
-    """Return 16 hexadecimal digits of pixels as they were read, whatever their byte order in the file."""
+    """Return 16 hexadecimal digits of pixels, independent of the byte order in the file."""
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    # as bytes in place: a copy of a large tile costs as much as its digest
+    # a view, as a copy of a large tile takes as long as its digest
     return hashlib.blake2b(little.reshape(-1).view(np.uint8).data, digest_size=8).hexdigest()
 
 
 def join_digests(digests: Sequence[str]) -> str:
-    """Return the digests of all that a task read, in its order, as a record keeps them."""
+    """Return the digests of all reads of a task in order, as in its record."""
     return ",".join(digests)
 
 
 def same_pixels(recorded: str, now: str) -> bool:
-    """Compare digests of reads one by one; what could not be read then, or cannot now, is damage and no change."""
+    """Compare digests of reads one by one; unreadable pixels are damage, not a change."""
     before, after = recorded.split(","), now.split(",")
     pairs = zip(before, after, strict=False)
     return len(before) == len(after) and all(b == a or UNREADABLE_READ in (b, a) for b, a in pairs)
 
 
 def tile_sources(ledgers: Sequence[Path], n_tiles: int) -> tuple[NDArray[np.bytes_], int]:
-    """Return the digest that each tile was last solved from, 16 bytes each, empty where it never was.
+    """Return each tile's last input digest, 16 bytes, empty if never solved.
 
-    Also the number of solved tiles without one, which a release made that kept none. A tile that was taken back counts:
-    blocks may have been written from it.
+    Also return the number of solved tiles without a digest (earlier releases). Invalidated tiles count:
+    blocks may have been written from them.
     """
     sources, solved = np.zeros(n_tiles, "S16"), np.zeros(n_tiles, bool)
     for path in ledgers:
@@ -52,7 +52,7 @@ def tile_sources(ledgers: Sequence[Path], n_tiles: int) -> tuple[NDArray[np.byte
 
 
 def read_stamp(path: Path) -> str | None:
-    """Return the stamp that ``save_stamp`` wrote; None where there is none, or it cannot be read: it is only a hint."""
+    """Return the saved stamp; None if missing or unreadable, as it is only a hint."""
     try:
         return str(json.loads(path.read_text())["stamp"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -60,5 +60,5 @@ def read_stamp(path: Path) -> str | None:
 
 
 def save_stamp(path: Path, stamp: str) -> None:
-    """Remember the stamp of the input that everything recorded so far was made from."""
+    """Save the stamp of the input that all records are based on."""
     write_json(path, {"stamp": stamp})

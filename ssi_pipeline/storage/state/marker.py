@@ -1,7 +1,7 @@
-"""The file that makes a folder the state folder of one run, and the token of that run.
+"""Marker file of a state folder, with the token of its run.
 
-It is written before anything else of ours. A folder with other things in it and no marker is the user's: nothing
-in it is ever replaced or removed.
+It is written before any other file. A non-empty folder without a marker belongs to the user: nothing in it is replaced
+or removed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PRODUCT = "ssi_pipeline"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _OWN_PARTIAL = re.compile(rf"\.{re.escape(MARKER)}\.[0-9a-f]{{12}}\.partial")
 _DOCUMENT_KEYS = {"fingerprint", "basis", "config", "plan", "volume", "versions"}
-"""Of every run.json since the first release, which wrote no marker."""
+"""Keys of every run.json since the first release, which wrote no marker."""
 
 _MOST_NAMES = 3
 _TRIES = 10
@@ -33,7 +33,7 @@ _TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
-    """A state folder that is ours. ``made_folder``, ``made_marker``: by this call."""
+    """A state folder of a run. ``made_folder``, ``made_marker``: created by this call."""
 
     root: Path
     token: str
@@ -41,36 +41,36 @@ class StateFolder:
     made_marker: bool = False
 
     def keep(self) -> None:
-        """Make sure, under the lock of the run, that the folder is still that of this token.
+        """Check, under the run lock, that the folder still has this token.
 
-        Who had made the marker takes it away again when it is refused; whoever waited in the folder puts it back.
+        A refused client removes the marker that it created; a client that waited in the folder restores it.
 
         Raises
         ------
         LockedError
-            Another run has begun here meanwhile.
+            Another run started here meanwhile.
         """
         _write_new(self.root, self.token)
         if read_marker(self.root) != self.token:
             raise LockedError(
-                f"another run works on this output, it has just begun in {self.root}: wait for it, or end it; "
+                f"another run works on this output, it just started in {self.root}: wait for it, or stop it; "
                 "then run the same command again"
             )
 
     def undo(self) -> None:
-        """Remove the marker, if this call made it; only under the lock of the run, and before anything was begun."""
+        """Remove the marker if this call created it; only under the run lock and before any work."""
         if self.made_marker and read_marker(self.root) == self.token:
             (self.root / MARKER).unlink(missing_ok=True)
 
     def undo_folder(self) -> None:
-        """Remove the folder, if this call made it and nothing is in it."""
+        """Remove the folder if this call created it and it is empty."""
         if self.made_folder:
             with contextlib.suppress(OSError):
                 self.root.rmdir()
 
 
 def read_marker(root: Path) -> str | None:
-    """Return the token of the run whose state folder this is; None where there is no readable marker."""
+    """Return the token of a state folder's run; None without a readable marker."""
     try:
         document: Any = json.loads(read_small(root / MARKER))
         token = str(document["token"]) if document["made_by"] == _PRODUCT else ""
@@ -80,48 +80,48 @@ def read_marker(root: Path) -> str | None:
 
 
 def other_tokens(output: Path, root: Path) -> tuple[str, str] | None:
-    """Return the tokens of an output and of a state folder that belong to different runs; None if they do not.
+    """Return the tokens of an output and a state folder if they belong to different runs, else None.
 
-    Two runs may be of equal configurations: fingerprints do not tell them apart. An output or a folder without a
-    token, as an earlier release left it, passes.
+    Fingerprints do not distinguish two runs of equal configurations. An output or folder without a token, from an
+    earlier release, is accepted.
     """
     found, expected = read_token(output), read_marker(root)
     return (found, expected) if found and expected and found != expected else None
 
 
 def refuse_foreign_folder(root: Path) -> None:
-    """Refuse a state folder that holds something, but neither a marker nor a run of an earlier release.
+    """Refuse a non-empty folder with neither a marker nor a run of an earlier release.
 
     Raises
     ------
     OutputError
-        It is the user's, or no folder.
+        It belongs to the user, or is not a folder.
     """
     if not root.exists() or read_marker(root) is not None:
         return
     if not root.is_dir():
-        raise OutputError(f"{root} exists and is no folder: choose another output.state, or move it away")
+        raise OutputError(f"{root} exists and is not a folder: choose another output.state, or move it")
     foreign = sorted(p.name for p in root.iterdir() if p.name != MARKER and not _OWN_PARTIAL.fullmatch(p.name))
     if foreign and not _is_document(root / "run.json") and read_marker(root) is None:
         names = ", ".join(foreign[:_MOST_NAMES]) + (", ..." if len(foreign) > _MOST_NAMES else "")
         raise OutputError(
-            f"{root} exists and is no state folder of ssi: it holds {names}, but not {MARKER}; "
-            "choose another output.state (a new or an empty folder), or move it away"
+            f"{root} exists and is not a state folder of ssi: it contains {names}, but not {MARKER}; "
+            "choose another output.state (a new or empty folder), or move it"
         )
 
 
 def claim_state_folder(root: Path, output: Path | None = None) -> StateFolder:
-    """Make a state folder, or take the one that is ours; of several that do it at once, all get the same token.
+    """Create a state folder, or open an existing one; concurrent callers get the same token.
 
     Parameters
     ----------
     output
-        Whose token a run of an earlier release, or one that lost its marker, is given, if it has one.
+        Output whose token is used for a run of an earlier release or without marker.
 
     Raises
     ------
     OutputError
-        The folder is the user's, or the system refuses it.
+        The folder belongs to the user, or cannot be created.
     """
     made_folder = False
     try:
@@ -131,7 +131,7 @@ def claim_state_folder(root: Path, output: Path | None = None) -> StateFolder:
             if (token := read_marker(root)) is not None:
                 return StateFolder(root, token, made_folder)
             token = _earlier_token(root, output) or secrets.token_hex(16)
-            with contextlib.suppress(FileNotFoundError):  # another client, refused, has just removed the folder
+            with contextlib.suppress(FileNotFoundError):  # the folder was just removed by another, refused client
                 if _write_new(root, token):
                     return StateFolder(root, token, made_folder, made_marker=True)
                 _replace_unreadable(root, token)
@@ -139,8 +139,8 @@ def claim_state_folder(root: Path, output: Path | None = None) -> StateFolder:
         raise
     except OSError as error:
         StateFolder(root, "", made_folder).undo_folder()
-        raise OutputError(f"the state folder {root} cannot be made: {error}") from error
-    raise LockedError(f"other runs begin and end in {root} all the time: wait for them, then run again")
+        raise OutputError(f"cannot create the state folder {root}: {error}") from error
+    raise LockedError(f"other runs keep starting and ending in {root}: wait for them, then run again")
 
 
 def _make_folder(root: Path) -> bool:
@@ -149,7 +149,7 @@ def _make_folder(root: Path) -> bool:
 
 
 def _earlier_token(root: Path, output: Path | None) -> str | None:
-    """Return the token that the output of a run has whose state folder has lost its marker."""
+    """Return the output's token for a state folder without marker."""
     token = read_token(output) if output is not None and _is_document(root / "run.json") else None
     return token if token is not None and _TOKEN.fullmatch(token) else None
 
@@ -163,13 +163,13 @@ def _write_new(root: Path, token: str) -> bool:
 
 
 def _replace_unreadable(root: Path, token: str) -> None:
-    """A marker that a crash of the machine has emptied: the name is ours."""
+    """Replace a marker that a crash left empty."""
     if (root / MARKER).exists() and read_marker(root) is None:
         write_json(root / MARKER, _content(token))
 
 
 def _is_document(path: Path) -> bool:
-    """Tell whether a file is the document of a run of ours."""
+    """Tell whether a file is a run document."""
     try:
         document: Any = json.loads(read_small(path))
         return document.keys() >= _DOCUMENT_KEYS and "algorithm" in document["basis"]

@@ -1,7 +1,6 @@
-"""A part of a run: a range of its tiles, with a lock and a ledger of its own in the state folder.
+"""Parts of a run for job arrays: ranges of tiles, each with its own lock and ledger.
 
-Parts share nothing that two of them write: appending to one file from several machines loses lines on network
-file systems.
+Parts write no common file: concurrent appends from several machines lose lines on network file systems.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ssi_pipeline.storage.state.lock import Held, look_at_lock
 _NAME = re.compile(r"part-(\d{1,9})-of-(\d{1,9})")
 
 MOST_PARTS = 1_000_000
-"""SLURM's own limit for an array is 4 million, and that of most sites is 1001."""
+"""Most parts. SLURM's limit for an array is 4 million, that of most sites 1001."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,21 +28,21 @@ class Part:
     number: int
 
     def __str__(self) -> str:
-        """Return its name in messages."""
+        """Return the name for messages."""
         return f"part {self.number} of {self.count}"
 
     @property
     def option(self) -> str:
-        """What the command line calls it."""
+        """Value of the command-line option."""
         return f"{self.number}/{self.count}"
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """Name in file names."""
         return f"part-{self.number}-of-{self.count}"
 
     def tiles(self, n_tiles: int) -> range:
-        """Return its tiles; the ranges of all parts follow one another, and their lengths differ by 1 at most."""
+        """Return its range of tiles; ranges are consecutive, and their lengths differ by at most 1."""
         return range((self.number - 1) * n_tiles // self.count, self.number * n_tiles // self.count)
 
 
@@ -53,7 +52,7 @@ def parse_part(text: str) -> Part:
     Raises
     ------
     ConfigError
-        It is something else, or k is not from 1 to n.
+        The text is not k/n with k from 1 to n.
     """
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
     if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_PARTS:
@@ -65,7 +64,7 @@ def parse_part(text: str) -> Part:
 
 
 def part_lock(paths: StatePaths, part: Part) -> Path:
-    """Return the lock that a part holds while it works."""
+    """Return the lock of a part."""
     return paths.root / f"lock-{part.name}"
 
 
@@ -75,12 +74,12 @@ def part_ledger(paths: StatePaths, part: Part) -> Path:
 
 
 def part_log(paths: StatePaths, part: Part) -> Path:
-    """Return the plain lines about a part's progress."""
+    """Return the log of a part."""
     return paths.root / f"run-{part.name}.log"
 
 
 def part_progress(paths: StatePaths, part: Part) -> Path:
-    """Return a working part's last words on rate and time left."""
+    """Return the last progress snapshot of a part."""
     return paths.root / f"progress-{part.name}.json"
 
 
@@ -90,18 +89,18 @@ def parts_with_ledger(paths: StatePaths) -> list[Part]:
 
 
 def parts_with_lock(paths: StatePaths) -> list[Part]:
-    """Return the parts that work, or were killed."""
+    """Return the parts that are running or were killed."""
     return _found(paths, "lock-{}")
 
 
 def working_parts(paths: StatePaths) -> list[tuple[Part, Held]]:
-    """Return the parts that seem to work, and who does, at once."""
+    """Return the likely running parts and their holders, without waiting."""
     looked = [(part, look_at_lock(part_lock(paths, part))) for part in parts_with_lock(paths)]
     return [(part, held) for part, held in looked if held is not None]
 
 
 def ledger_paths(paths: StatePaths) -> list[Path]:
-    """Return all ledgers of a run in the order in which they count: its own, then those of parts."""
+    """Return all ledgers of a run in order of evaluation: its own, then those of parts."""
     return [paths.ledger, *(part_ledger(paths, part) for part in parts_with_ledger(paths))]
 
 
@@ -113,13 +112,13 @@ def _found(paths: StatePaths, pattern: str) -> list[Part]:
 
 
 def save_count(paths: StatePaths, count: int) -> None:
-    """Remember into how many parts a run is cut, also when nothing of them is left."""
+    """Save the number of parts of a run."""
     if read_count(paths) != count:
         write_text(_count_file(paths), f"{count}\n")
 
 
 def read_count(paths: StatePaths) -> int | None:
-    """Return into how many parts a run was last cut, None where it never was, or the file does not say any more."""
+    """Return the last number of parts of a run, or None if unknown."""
     try:
         count = int(_count_file(paths).read_text())
     except (FileNotFoundError, ValueError):

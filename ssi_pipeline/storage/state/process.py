@@ -1,4 +1,4 @@
-"""Which process is it, and is it still there? Answered without comparing the clocks of two machines."""
+"""Identity and state of processes, without comparing clocks of different machines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Literal
 State = Literal["gone", "stopped", "there", "elsewhere"]
 
 _STATE, _START = 0, 19
-"""Fields of /proc/PID/stat behind the name in brackets: the state, and the start in ticks since boot."""
+"""Fields of /proc/PID/stat after the name in brackets: state, and start in ticks since boot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process so that it can be told from every other one, also of another machine or a later boot.
+    """Unique identity of a process, across machines and reboots.
 
-    ``boot``: the kernel's random number of this boot. ``namespace``: the space in which ``pid`` counts (containers
-    have their own). Both are empty where the system has none. ``started``: by the machine's own count.
+    ``boot``: the kernel's random id of this boot. ``namespace``: the pid namespace (containers have their own).
+    Both are empty if the system has none. ``started``: start time by the machine's own count.
     """
 
     host: str
@@ -32,13 +32,13 @@ class Process:
 
 
 def this_process() -> Process:
-    """Return the process that asks."""
+    """Return the identity of this process."""
     boot, namespace = _where()
     return Process(socket.gethostname(), boot, namespace, os.getpid(), _look(os.getpid())[1])
 
 
 def state_of(process: Process) -> State:
-    """Tell how a process is; ``elsewhere`` where this machine cannot know."""
+    """Return the state of a process; ``elsewhere`` if this machine cannot know."""
     here = _where()
     if (process.boot, process.namespace) != here or not (here[0] or process.host == socket.gethostname()):
         return "elsewhere"
@@ -47,17 +47,17 @@ def state_of(process: Process) -> State:
     except (ProcessLookupError, OverflowError):
         return "gone"
     except PermissionError:
-        pass  # it is another user's
+        pass  # of another user
     letter, started = _look(process.pid)
     if not started:
-        return "elsewhere"  # hidden from us: it has to show that it lives
+        return "elsewhere"  # hidden from us: only a renewal shows that it is alive
     if started != process.started or letter in "ZX":
         return "gone"
     return "stopped" if letter in "Tt" else "there"
 
 
 def clock() -> float:
-    """Return seconds that never jump and, where the system can tell, go on while the machine sleeps."""
+    """Return monotonic seconds, including suspend time if the system supports it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
@@ -71,7 +71,7 @@ def _where() -> tuple[str, str]:
 
 
 def _look(pid: int) -> tuple[str, str]:
-    """Return the letter of a process's state and its start; empty strings where they cannot be seen."""
+    """Return the state letter and the start of a process; empty strings if not visible."""
     if not Path("/proc/self/stat").exists():
         return _look_without_proc(pid)
     try:

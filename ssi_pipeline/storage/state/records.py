@@ -1,4 +1,4 @@
-"""One finished task, as one line of the ledger."""
+"""Ledger record of one finished task."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ KINDS: tuple[Kind, ...] = ("calibrate", "train", "solve", "stitch", "pyramid")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a failed task was not to blame for.
+    """Cause of a failure outside of the task itself.
 
-    ``fault``: ``machine``, a retry elsewhere may succeed; ``worker``, it can never compute as the run does, others may;
-    ``run``, no task can succeed before the cause is removed; ``scratch``, a block could not read back ``tile``.
+    ``fault``: ``machine``, a retry elsewhere may succeed; ``worker``, this worker lacks the run's device or precision;
+    ``run``, no task can succeed before the cause is fixed; ``scratch``, a block could not read back ``tile``.
     """
 
     fault: Fault
@@ -31,9 +31,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is asked to do: no arrays, no handles. ``index`` counts tiles, blocks or channels.
+    """Task for a worker, without arrays or handles. ``index``: of the tile, block or channel.
 
-    ``both_ways``: a tile that stands out is trained a second time, otherwise, and the better solution kept.
+    ``both_ways``: retrain a flagged tile with other settings and keep the better result.
     """
 
     kind: Kind
@@ -49,14 +49,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """What came of a job.
+    """Result of a task.
 
     ``seconds``: wall time of the task. ``peak_bytes``: peak resident memory of its process, or peak
     device memory. ``finished``: seconds since 1970. ``quality``: metrics of a tile by name, or what a
-    block needs to be verified. ``device``: what computed it. ``source``: digest of the pixels of the input that it
-    was made from, of each box that was read. ``versions``: which of the run's sets of versions made it. ``failure``:
-    of a failed task, whose fault that was if not its own. These three are left out of the line where they say nothing.
-    An ``invalid`` record takes back an earlier ``done``.
+    block needs for verification. ``device``: device of the computation. ``source``: digests of the input boxes that
+    were read. ``versions``: index of the run's set of versions. ``failure``: external cause of a failure.
+    Empty values of these three are omitted from the line.
+    An ``invalid`` record revokes an earlier ``done``.
     """
 
     kind: Kind
@@ -86,69 +86,69 @@ class TaskRecord:
 
     @property
     def fault(self) -> Fault | None:
-        """Whose fault a failure is; None: that of the task, or nothing failed."""
+        """Cause of a failure outside the task; None: the task itself, or no failure."""
         return None if self.failure is None else self.failure.fault
 
     @property
     def of_machine(self) -> bool:
-        """Whether it failed, and may succeed on another machine or worker."""
+        """Whether the task failed and may succeed on another machine or worker."""
         return self.fault in ("machine", "worker")
 
     @property
     def digest(self) -> str:
-        """Digest of a written block's voxels; empty where none is recorded."""
+        """Digest of a written block's voxels, or empty."""
         return str(self.quality.get("digest") or "")
 
     @property
     def seams(self) -> Sequence[tuple[int, float, float]]:
-        """Of a written block: tile, sum of squared differences from its neighbours, number of voxels."""
+        """Seams of a written block: tile, sum of squared differences from its neighbours, number of voxels."""
         found: Sequence[tuple[int, float, float]] = self.quality.get("seams", ())
         return found
 
     @property
     def method(self) -> str:
-        """What solved a tile."""
+        """Solver of a tile's result."""
         return str(self.quality.get("method", "?"))
 
     @property
     def note(self) -> str:
-        """Remark on how a tile was solved, mostly empty."""
+        """Note on how a tile was solved, usually empty."""
         return str(self.quality.get("note") or "")
 
     @property
     def model(self) -> str | None:
-        """Digest of a channel's network; None where its training failed."""
+        """Digest of a channel's network; None if its training failed."""
         return self.quality.get("model")
 
     def to_line(self) -> str:
         """Return the record as one line of JSON, without the line's end."""
-        # not by msgspec, which knows no numpy numbers and makes null of a loss that is NaN
+        # not msgspec, which does not support numpy numbers and turns NaN into null
         line = {name: getattr(self, name) for name in _NAMES}
         line |= {name: value for name in _SOMETIMES if (value := getattr(self, name))}
         return json.dumps(line, separators=(",", ":"), default=asdict)
 
     @staticmethod
     def from_line(line: str | bytes) -> TaskRecord:
-        """Parse a line written by ``to_line``, of this version or another; raises ValueError for anything else."""
+        """Parse a line of ``to_line`` of any version; raise ValueError for anything else."""
         try:
             return _RECORD.decode(line)
         except msgspec.ValidationError:
             raise
-        except msgspec.DecodeError:  # NaN and Infinity are no JSON, but Python writes and reads them
+        except msgspec.DecodeError:  # NaN and Infinity are not JSON, but Python writes and reads them
             return msgspec.convert(json.loads(line), TaskRecord)
 
 
 class HeadQuality(msgspec.Struct, frozen=True, gc=False):
-    """The part of a record's ``quality`` that progress is made of."""
+    """Fields of a record's ``quality`` needed for progress."""
 
     method: str = "?"
     stored_bytes: int = 0
 
 
 class RecordHead(msgspec.Struct, frozen=True, gc=False):
-    """What state and progress need of a ``TaskRecord``; the parser passes over the rest without building it.
+    """Fields of a ``TaskRecord`` needed for state and progress; the parser skips the rest.
 
-    It has every field but what is inside ``quality``, so that a line is a record for both or for none.
+    It has every field except the contents of ``quality``, so that a line is valid for both or for none.
     """
 
     kind: Kind
@@ -178,7 +178,7 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def method(self) -> str:
-        """What solved a tile."""
+        """Solver of a tile's result."""
         return self.quality.method
 
     @staticmethod
@@ -191,7 +191,7 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
 
 
 def head_of(record: TaskRecord) -> RecordHead:
-    """Return what a reader of the record's line would see of it."""
+    """Return the head of a record, as read from its line."""
     return RecordHead(
         kind=record.kind,
         index=record.index,

@@ -1,7 +1,7 @@
-"""Read a ledger as it grows: each look goes on where the last one ended.
+"""Incremental reader of a growing ledger: each read continues where the last one ended.
 
-A line that cannot be read (a page of zeros that a network file system left, a flipped bit) is passed over and
-counted: whichever task it was of counts as not done. Nothing else of the ledger is worth less for it.
+Unreadable lines (a page of zeros from a network file system, a flipped bit) are skipped and counted: their tasks count
+as not done. All other lines stay valid.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ _MOST_NUMBERS = 10
 
 @dataclass(slots=True)
 class UnreadableLines:
-    """How many whole lines of a ledger are no records, and which ones are the first of them (from 1)."""
+    """Number of unreadable lines of a ledger, and the first line numbers (from 1)."""
 
     path: Path
     count: int = 0
     first: list[int] = field(default_factory=list)
 
     def note(self, number: int) -> None:
-        """Count one more."""
+        """Count one line."""
         self.count += 1
         if len(self.first) < _MOST_NUMBERS:
             self.first.append(number)
 
     def __str__(self) -> str:
-        """Return how many, and where."""
+        """Describe number and positions."""
         shown = ", ".join(map(str, self.first)) + (", ..." if self.count > len(self.first) else "")
         lines = "line" if self.count == 1 else "lines"
         return f"{self.count} {lines} of {self.path} cannot be read ({lines} {shown})"
 
 
 class LedgerTail:
-    """A place in a ledger, between two lines. ``bytes_read`` is how far it is, ``unreadable`` what was passed over."""
+    """Position in a ledger, between two lines. ``bytes_read``: offset; ``unreadable``: skipped lines."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -50,11 +50,11 @@ class LedgerTail:
         self.unreadable = UnreadableLines(path)
 
     def heads(self) -> Iterator[RecordHead]:
-        """Yield what was appended since the last look."""
+        """Yield the records appended since the last read."""
         return self.read(RecordHead.from_line)
 
     def read(self, parse: Callable[[bytes], Parsed]) -> Iterator[Parsed]:
-        """Yield all records from here on, parsed; a torn last line is left for the next look."""
+        """Yield all further records, parsed; a truncated last line is left for the next read."""
         if not self._path.exists():
             return
         place, count, last = self.bytes_read, self._lines, self._last
@@ -78,7 +78,7 @@ class LedgerTail:
                 self.bytes_read, self._lines, self._last = place, count, last
 
     def note_zeros_at_end(self) -> None:
-        """Count zeros that follow the last line, where nobody is writing: a crash has left them for what it took."""
+        """Count zeros after the last line as an unreadable line: with no writer, a crash left them."""
         if self._path.exists():
             with self._path.open("rb") as stream:
                 stream.seek(self.bytes_read)
@@ -86,7 +86,7 @@ class LedgerTail:
                     self.unreadable.note(self._lines + 1)
 
     def replaced(self) -> bool:
-        """Tell whether the ledger is shorter than what was read of it, or another one: read it from its start then."""
+        """Tell whether the ledger was truncated or replaced, so that it must be read from its start."""
         if not self.bytes_read:
             return False
         try:
@@ -98,7 +98,7 @@ class LedgerTail:
 
 
 def records_and_gaps(path: Path, parse: Callable[[bytes], Parsed]) -> Iterator[Parsed | None]:
-    """Yield what a ledger says in its order, None wherever something was that cannot be read."""
+    """Yield the records of a ledger in order, None for unreadable lines."""
     if not path.exists():
         return
     with path.open("rb") as stream:
@@ -117,6 +117,6 @@ def records_and_gaps(path: Path, parse: Callable[[bytes], Parsed]) -> Iterator[P
 
 
 def _without_zeros(line: bytes) -> tuple[bytes, bool]:
-    """Return a line without its end and the zeros around it, and whether there were any: something was lost there."""
+    """Return a line without its end and surrounding zeros, and whether there were zeros (lost data)."""
     whole = line.strip(b"\0\n")
     return whole, len(whole) < len(line) - 1

@@ -1,4 +1,4 @@
-"""The versions of what computes: equal bytes are promised for equal versions only."""
+"""Versions of computing packages: output bytes are equal for equal versions only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssi_pipeline import __version__
 _NAMES = ("numpy", "scipy", "torch", "zarr", "dask", "tifffile")
 
 COMPUTING = ("ssi_pipeline", "numpy", "scipy", "torch")
-"""Those that a worker must share with its client: they decide on the values of voxels."""
+"""Packages whose versions must match between worker and client: they affect voxel values."""
 
 
 @cache
@@ -25,23 +25,23 @@ def _installed() -> tuple[tuple[str, str], ...]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of this package, of Python, and of what it computes and stores with; imports none of them."""
+    """Return the versions of this package, Python and the numerical and storage packages, without importing them."""
     return dict(_installed())
 
 
 def describe_versions(versions: Mapping[str, str]) -> str:
-    """Return them in one line."""
+    """Format versions in one line."""
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def describe_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return what differs, for instance ``numpy 2.1.0, now 2.2.0``."""
+    """Describe differences, for instance ``numpy 2.1.0, now 2.2.0``."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return "; ".join(f"{name} {before.get(name, 'unknown')}, now {now.get(name, 'unknown')}" for name in names)
 
 
 def other_computing_versions(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Return the names of ``COMPUTING`` whose versions differ; builds of one version (+cpu, +cu126) are equal here."""
+    """Return the names of ``COMPUTING`` whose versions differ; builds of one version (+cpu, +cu126) count as equal."""
 
     def public(versions: Mapping[str, str], name: str) -> str:
         return versions.get(name, "unknown").partition("+")[0]
