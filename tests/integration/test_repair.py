@@ -222,18 +222,18 @@ def test_a_damaged_line_of_a_part(tmp_path: Path, again: str, capsys: pytest.Cap
     good = hashes(complete(config))
     config = make_run(tmp_path / "parts", ramp((2, 64, 64)), tiling=BLENDED)
     for number in (1, 2):
-        run_part(config_of(config), Part(2, number), say=print)
+        run_part(config_of(config), Part(2, number), log=print)
     ledger = config_of(config).state_path / "ledger-part-1-of-2.jsonl"
     lines = ledger.read_bytes().splitlines()
     with_zeros(ledger, next(i for i, line in enumerate(lines) if b'"stitch"' in line))
     capsys.readouterr()
     if again == "the part":
-        assert run_part(config_of(config), Part(2, 1), say=print).complete
+        assert run_part(config_of(config), Part(2, 1), log=print).complete
         assert f"of {ledger} cannot be read" in said(capsys)
-    outcome = finish_parts(config_of(config), say=print)
+    outcome = finish_parts(config_of(config), log=print)
     if again == "the finish" and not outcome.complete:  # a block's tiles may have left the scratch: the part's to do
-        run_part(config_of(config), Part(2, 1), say=print)
-        outcome = finish_parts(config_of(config), say=print)
+        run_part(config_of(config), Part(2, 1), log=print)
+        outcome = finish_parts(config_of(config), log=print)
     assert outcome.complete
     assert hashes(tmp_path / "parts" / "out.zarr") == good
     assert verify(config_of(config)).good

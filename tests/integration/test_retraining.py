@@ -168,15 +168,15 @@ def test_a_finish_that_was_killed_while_it_trained_again_goes_on_by_itself(
     good = hashes(complete(make_run(tmp_path / "good", image(), **SETTINGS)))
     config = make_run(tmp_path / "parts", image(), **SETTINGS)
     for number in (1, 2):
-        run_part(config_of(config), Part(2, number), say=lambda _: None)
+        run_part(config_of(config), Part(2, number), log=lambda _: None)
 
     def killed(self: RunSession, record: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(RunSession, "invalidate", killed)
-        assert not finish_parts(config_of(config), say=lambda _: None).complete
-    assert finish_parts(config_of(config), say=lambda _: None).complete
+        assert not finish_parts(config_of(config), log=lambda _: None).complete
+    assert finish_parts(config_of(config), log=lambda _: None).complete
     assert hashes(config_of(config).output.path) == good
 
 

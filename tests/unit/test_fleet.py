@@ -84,7 +84,7 @@ def fleet(queue: Queue, said: list[str], tmp_path: Path) -> Fleet:
         script=lambda name, avoided: f"{name} {sorted(avoided)}",
         log_of=lambda job_id: tmp_path / job_id,
         connect_timeout_s=100,
-        say=said.append,
+        log=said.append,
     )
 
 
@@ -176,11 +176,11 @@ def test_while_slurm_does_not_answer_it_waits_longer_and_longer(fleet: Fleet, qu
     assert len(queue.scripts) == 3
 
 
-@pytest.mark.parametrize(("state", "excused"), [("RUNNING", False), ("OUT_OF_MEMORY", False), ("TIMEOUT", True)])
-def test_whose_fault_a_lost_worker_is(fleet: Fleet, queue: Queue, state: str, excused: bool) -> None:
+@pytest.mark.parametrize(("state", "preempted"), [("RUNNING", False), ("OUT_OF_MEMORY", False), ("TIMEOUT", True)])
+def test_whose_fault_a_lost_worker_is(fleet: Fleet, queue: Queue, state: str, preempted: bool) -> None:
     tend(fleet, queue)
     queue.states["1"] = state
-    assert (fleet.departure("ssi0-1") is not None) == excused
+    assert (fleet.departure("ssi0-1") is not None) == preempted
 
 
 def test_a_limit_of_jobs_ends_the_run_only_when_none_was_ever_taken(

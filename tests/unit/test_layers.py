@@ -25,7 +25,7 @@ LAYERS = (
     ("run",),
     ("report",),
     ("preview", "benchmark", "cluster"),
-    ("demo", "parser", "last_words"),
+    ("demo", "parser", "error_handler"),
     ("cli",),
     ("__main__",),
 )

@@ -206,7 +206,7 @@ def test_a_host_that_fails_is_named_at_once_and_rests(monkeypatch: pytest.Monkey
     said: list[str] = []
     account = FailureBudget(2, 100, lambda host: False, said.append)
     for _ in range(5):
-        account.of_infrastructure("solve/3: its mount is gone", "n2")
+        account.note_infrastructure_failure("solve/3: its mount is gone", "n2")
     assert said == ["n2 fails, its task is run again: solve/3: its mount is gone"]
 
 

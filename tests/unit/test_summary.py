@@ -69,8 +69,8 @@ def test_a_record_of_a_task_that_the_plan_does_not_have_is_passed_over() -> None
 
 def test_all_is_said_in_few_lines() -> None:
     lost = LostTasks()
-    for key, excused in (("solve/0", False), ("solve/0", True), ("solve/1", True), ("train/0", False)):
-        lost.note(key, "the worker that ran it died", excused)
+    for key, preempted in (("solve/0", False), ("solve/0", True), ("solve/1", True), ("train/0", False)):
+        lost.note(key, "the worker that ran it died", preempted)
     many = [(f"{letter}: {'long ' * 100}", 4, ["solve/1", "solve/2", "solve/3"]) for letter in "ABCDEFG"]
     summary = Summary({"network": 1, "wiener": 2}, {"": 60.0, "cpu": 7200.0, "NVIDIA H100": 3600.0}, many)
     now = {"cpu": 3600.0, "NVIDIA H100": 1800.0}

@@ -33,13 +33,13 @@ class Failure:
 class Job:
     """What a worker is asked to do: no arrays, no handles. ``index`` counts tiles, blocks or channels.
 
-    ``both_ways``: a tile that stands out is trained a second time, otherwise, and the better solution kept.
+    ``retrain``: a tile that stands out is trained a second time, otherwise, and the better solution kept.
     """
 
     kind: Kind
     index: int
     attempt: int = 1
-    both_ways: bool = False
+    retrain: bool = False
 
     @property
     def key(self) -> str:

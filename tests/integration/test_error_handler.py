@@ -18,7 +18,7 @@ from builders import SERIAL, complete, config_of, hashes, make_run, ramp
 
 from ssi_pipeline import __version__, cli
 from ssi_pipeline.cli import main
-from ssi_pipeline.last_words import visible
+from ssi_pipeline.error_handler import visible
 
 SSI = [sys.executable, "-m", "ssi_pipeline.cli"]
 
