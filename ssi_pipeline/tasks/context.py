@@ -176,9 +176,7 @@ class Context:
                 raise MissingStateError(f"{path} is not visible on this machine; the next start writes it")
             psf = Psf.load(path, self.document.volume.voxel_size_um)
             if psf is None or psf.digest != expected:
-                raise DamagedStateError(
-                    f"{path} is not the PSF that the run was started with; the next start writes it"
-                )
+                raise DamagedStateError(f"{path} is not the PSF of the run; the next start writes it")
             self._psfs[c] = psf
         return self._psfs[c]
 

@@ -107,7 +107,7 @@ def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(tmp_path:
     assert differs <= (near if blend else {divmod(index, 4) for index in chosen})
     assert verify(config_of(config)).good
     assert not list(config_of(config).state_path.glob("scratch-*"))
-    assert "tiles that stand out and are trained once more" in (config_of(config).state_path / "run.log").read_text()
+    assert "flagged tiles to retrain" in (config_of(config).state_path / "run.log").read_text()
 
 
 @pytest.mark.parametrize(("blend", "after"), [(0, 0), (0, 1), (8, 0), (8, 1), (8, 3)])

@@ -44,7 +44,7 @@ def test_failures_of_machines_end_the_run_only_when_nothing_is_done_in_between()
         account.done(done())
     for _ in range(3):
         account.note_infrastructure_failure("preempted")
-    with pytest.raises(ExecutorError, match="4 failures of workers or machines in a row"):
+    with pytest.raises(ExecutorError, match="4 consecutive failures of workers or machines"):
         account.note_infrastructure_failure("preempted")
 
 

@@ -166,7 +166,7 @@ def test_while_slurm_does_not_answer_it_waits_longer_and_longer(fleet: Fleet, qu
     tend(fleet, queue)
     tend(fleet, queue, seconds=11)
     tend(fleet, queue, seconds=11)  # too early
-    asked = [line.split("asked again in ")[1] for line in said if "asked again" in line]
+    asked = [line.split("next attempt in ")[1] for line in said if "next attempt" in line]
     assert asked == ["10 s", "20 s"]
     with pytest.raises(SlurmUnreachableError):
         fleet.departure("ssi0")
