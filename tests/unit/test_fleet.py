@@ -156,7 +156,7 @@ def test_jobs_that_end_before_they_report_end_the_run(fleet: Fleet, queue: Queue
     for _ in range(2):
         tend(fleet, queue)
         queue.states.clear()
-    with pytest.raises(ExecutorError, match=r"3 jobs in a row(.|\n)*module: not found"):
+    with pytest.raises(ExecutorError, match=r"3 consecutive jobs(.|\n)*module: not found"):
         tend(fleet, queue)
 
 
@@ -194,7 +194,7 @@ def test_a_limit_of_jobs_ends_the_run_only_when_none_was_ever_taken(
     queue.full = True
     queue.states = {"1": "RUNNING", "2": "CANCELLED"}
     tend(fleet, queue, ["ssi0"])
-    assert "SLURM takes no job now (QOSMaxSubmitJobPerUserLimit)" in said[-1]
+    assert "SLURM accepts no jobs (QOSMaxSubmitJobPerUserLimit)" in said[-1]
     queue.full = False
     tend(fleet, queue, ["ssi0"])
     assert len(queue.scripts) == 3
@@ -209,7 +209,7 @@ def test_no_node_but_those_that_are_avoided_ends_the_run(fleet: Fleet, queue: Qu
     fleet.avoid("n1")
     tend(fleet, queue, ["ssi1"])  # the other node works
     fleet.avoid("n2")
-    with pytest.raises(ExecutorError, match=r"no node left but those that get no more work \(n1, n2; why"):
+    with pytest.raises(ExecutorError, match=r"only excluded nodes left \(n1, n2; the reasons"):
         tend(fleet, queue, seconds=30)
 
 

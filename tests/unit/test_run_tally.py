@@ -150,7 +150,7 @@ def test_the_rate_is_that_of_the_last_minutes(ages: list[int], rate: float | Non
 
 def test_status_names_causes_and_the_way_on() -> None:
     rows = dict(describe_status(STATUS, "my.yaml"))
-    assert rows["solve/1 failed"] == "OSError: gone (2 in all: solve/1, solve/2)"
+    assert rows["solve/1 failed"] == "OSError: gone (2 tasks: solve/1, solve/2)"
     assert rows["solve/9 failed"] == "InputError: dark"
     assert "`ssi run my.yaml --retry-failed`" in rows["next step"]
     assert "`ssi run 'my run.yaml' --retry-failed`" in dict(describe_status(STATUS, "my run.yaml"))["next step"]
