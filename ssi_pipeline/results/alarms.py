@@ -52,7 +52,7 @@ def psf_doubts(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
         chi2, white = (_median(metrics[name][:, c][full[:, c]]) for name in ("chi2", "whiteness"))
         if chi2 > _CHI2 or white > _WHITENESS:
             lines.append(
-                f"warning, channel {c}: in most tiles the estimate does not fit the measurement (residual variance "
+                f"channel {c}: in most tiles the estimate does not fit the measurement (residual variance "
                 f"{chi2:.3g} times that of the noise, residual correlation {white:.3g}, expected 0): check the PSF's "
                 "width, voxel size and units; correlated noise is another possible cause"
             )

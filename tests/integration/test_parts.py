@@ -20,7 +20,7 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, InputError, LockedError
 from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import finish_parts, run_part, verify
-from ssi_pipeline.run.array.finish import describe_missing, tiles_to_do
+from ssi_pipeline.run.array.finish import describe_missing, pending_tiles
 from ssi_pipeline.run.array.task import own_blocks
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import read_records, read_state
@@ -260,7 +260,7 @@ def test_scratch_that_is_gone_is_the_parts_to_make_again(tmp_path: Path) -> None
     chunk = context.scratch.root / "4.0.0.0.0"  # at the edge of part 2, kept for the block that it shares with part 1
     chunk.unlink()
     assert not finish(config).complete
-    assert tiles_to_do(context, read_state(context.paths.ledger, task_counts(context))) == [4]
+    assert pending_tiles(context, read_state(context.paths.ledger, task_counts(context))) == [4]
     assert "part 2 of 3: 1 of 4 tiles" in describe_missing(context, [4], 3, "ssi run")[0]
     do(config, 2)
     assert finish(config).complete
