@@ -113,7 +113,7 @@ class Case:
     def begun(self) -> int:
         """Count how often a tile was begun, by the workers' logs."""
         texts = (path.read_text(errors="replace") for path in (self.state / "logs").glob("*.log"))
-        return sum(len(re.findall(r" solve/\d+ .*\| begun$", text, re.MULTILINE)) for text in texts)
+        return sum(len(re.findall(r" solve/\d+ .*\| started$", text, re.MULTILINE)) for text in texts)
 
     def indices(self, kind: str, status: str) -> list[int]:
         """Return the indices of the records of one kind and status, in the order of writing."""

@@ -8,7 +8,7 @@ from typing import Any
 import _slurm
 from _faults import Bench, Call, Case, Fault, Tally
 
-_EXCUSED = "lost, to be run again"
+_PREEMPTED = "preempted, will be retried"
 _ACCUSED = "lost (1 of"
 
 
@@ -38,7 +38,7 @@ def cancelled_job(bench: Bench, tally: Tally) -> None:
             cluster.command("scancel", bench.rng.choice(cluster.jobs()))
             tally.times += 1
             _end(bench, tally, case, call)
-            tally.expect(_EXCUSED in call.text(), f"no tile was lost, the job was not in the middle: {call.text()}")
+            tally.expect(_PREEMPTED in call.text(), f"no tile was lost, the job was not in the middle: {call.text()}")
 
 
 def requeued_job(bench: Bench, tally: Tally) -> None:

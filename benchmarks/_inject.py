@@ -91,7 +91,7 @@ def _play_gpus(execute: Any, broken: str) -> None:
 
     def require(compute: Any) -> None:
         if os.environ.get("CUDA_VISIBLE_DEVICES") == broken:
-            raise UnfitError(f"the GPU cannot be used: CUDA error: no device {broken} on computing on {compute}")
+            raise UnfitError(f"cannot use the GPU: CUDA error: no device {broken} on computing on {compute}")
 
     execute.require = require
     solving.choose_device = lambda _: "cpu"

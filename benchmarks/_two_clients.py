@@ -9,10 +9,11 @@ from ssi_pipeline.exit_status import ExitStatus
 
 REASONS = (
     "works on this output",  # another client, by its process
+    "is running on this output",  # another part
     "belongs to run",
     "its state",  # ... is gone: the other state folder's output is there
-    "is gone, but",  # the output was put aside by --new of the other
-    "there is no run at",  # a finish with the other state folder
+    "is missing, but",  # the output was moved to a backup by --new of the other
+    "no run found at",  # a finish with the other state folder
 )
 """Words of refusals that say why."""
 
@@ -69,7 +70,7 @@ def judge(combination: Combination, codes: Sequence[int], said: Sequence[str]) -
     told = " | ".join(text.strip().replace("\n", "; ")[-300:] for text in said)
     if combination.both:
         return [] if set(codes) == {ExitStatus.COMPLETE} else [f"both should work: {codes}: {told}"]
-    # another client holds the lock (goes on later), or the output is another run's by now (never will)
+    # another client holds the lock (goes on later), or the output now belongs to another run (never will)
     refused = [n for n in (0, 1) if codes[n] in (ExitStatus.STOPPED, ExitStatus.REFUSED)]
     if len(refused) != 1:
         return [f"{len(refused)} refused: {codes}: {told}"]

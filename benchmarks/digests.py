@@ -81,7 +81,7 @@ def digests_of(document: dict[str, Any], pixels: NDArray[Any], folder: Path) -> 
     zarr.create_array(folder / "in.zarr", data=pixels, chunks=(1, 48, 96), dimension_names=("z", "y", "x"))
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump({"input": {"path": "in.zarr"}, **document}))
-    if not run(load_config(path), say=lambda _: None).complete:
+    if not run(load_config(path), log=lambda _: None).complete:
         raise SystemExit(f"{path}: not complete: {document}")
     files = sorted(p for p in (folder / "out.zarr").rglob("*") if "c" in p.parts and p.is_file())
     kept = [p for p in files if "quality" not in p.parts]

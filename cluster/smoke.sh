@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prove a new site in a few minutes: SLURM's commands, partition, GPU seen by torch, shared storage, equal versions on several nodes,
-# workers that reach the scheduler, four tiles solved. Says what is missing; exit status 0 when all is well.
+# Test a new site in a few minutes: SLURM's commands, partition, GPUs visible to torch, shared storage, equal versions on
+# several nodes, connection of workers to the scheduler, four solved tiles. Exit status 0 if all checks pass.
 #
 #   cluster/smoke.sh run.yaml
 set -euo pipefail

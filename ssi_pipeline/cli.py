@@ -1,4 +1,4 @@
-"""The command ``ssi``. Light to start: torch and dask are imported only where they are needed."""
+"""Command line ``ssi``; torch and dask are imported only in the commands that need them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 from rich.console import Console
 
 from ssi_pipeline.config import load_config
+from ssi_pipeline.error_handler import run_command
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.interrupts import handling, interrupt
-from ssi_pipeline.last_words import end_well
 from ssi_pipeline.parser import Command, make_parser
 
 
 class _Screen(Console):
-    """Standard output for plain text: what stands in brackets is no markup, ``:pencil:`` no picture."""
+    """Standard output for plain text, without markup in brackets and ``:emoji:``."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the last handler; rich would end the program with the status of failed tiles."""
+        """Raise for the error handler; rich would exit with the status of failed tiles."""
         raise BrokenPipeError
 
 
@@ -37,13 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.Namespace(traceback=False)
 
     def call() -> int:
-        """Understand the command line, then do the command; any signal to end is a KeyboardInterrupt."""
+        """Parse the command line and run the command; SIGTERM and SIGHUP raise KeyboardInterrupt."""
         make_parser(_COMMANDS).parse_args(arguments, options)
         command: Command = options.command
         with handling(interrupt):
             return command(options)
 
-    return int(end_well(call, lambda: _state_folder(options), lambda: bool(options.traceback)))
+    return int(run_command(call, lambda: _state_folder(options), lambda: bool(options.traceback)))
 
 
 def _state_folder(options: argparse.Namespace) -> Path | None:
@@ -59,13 +59,13 @@ def _init(options: argparse.Namespace) -> int:
         raise ConfigError(f"{path} exists: choose another name, or remove it")
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist")
-    with path.open("x", encoding="utf-8") as stream:  # also where it came to be this moment
+    with path.open("x", encoding="utf-8") as stream:  # "x": also refuses a file created meanwhile
         stream.write(template_text() if options.all else first_template_text())
     _out.print(f"wrote {path}: set input.path, output.path and psf, then `ssi plan {path}`")
     return ExitStatus.COMPLETE
 
 
-def _schema(options: argparse.Namespace) -> int:  # noqa: ARG001 it has none
+def _schema(options: argparse.Namespace) -> int:  # noqa: ARG001 no options
     from ssi_pipeline.config.schema import config_schema
 
     print(json.dumps(config_schema(), indent=2))
@@ -82,7 +82,9 @@ def _plan(options: argparse.Namespace) -> int:
     check_output(prepared, new=False, ignore_disk=True)
     time = time_from_pilot(config, options.pilot) if options.pilot else time_from_ledger(prepared)
     _print_rows(describe_plan(prepared, time))
-    check_output(prepared, new=False, ignore_disk=False)  # last: how much disk it takes is what a plan is asked for
+    check_output(
+        prepared, new=False, ignore_disk=False
+    )  # last, so that the plan is printed also if the disk is too small
     return ExitStatus.COMPLETE
 
 
@@ -100,7 +102,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.part is not None or options.finish:
         return _run_in_parts(options)
     if options.new and options.recreate_output:
-        raise ConfigError("--new and --recreate-output exclude each other: --new makes an output in any case")
+        raise ConfigError("--new and --recreate-output are exclusive: --new always creates an output")
     config = load_config(options.config)
     outcome = run(
         config,
@@ -118,13 +120,13 @@ def _run_in_parts(options: argparse.Namespace) -> int:
     from ssi_pipeline.storage.state.parts import parse_part
 
     if options.part is not None and options.finish:
-        raise ConfigError("--part and --finish exclude each other: finish when all parts are done")
+        raise ConfigError("--part and --finish are exclusive: finish when all parts are done")
     if options.new:
-        raise ConfigError("--new starts over alone: with --part or --finish, move the earlier output and state away")
+        raise ConfigError("--new excludes --part and --finish: move the earlier output and state away instead")
     if options.recreate_output:
-        raise ConfigError("--recreate-output is for runs without parts: other parts may be writing to what is there")
+        raise ConfigError("--recreate-output excludes --part and --finish: other parts may be writing to the output")
     if options.finish and options.retry_failed:
-        raise ConfigError("--retry-failed goes with --part, or without parts: --finish solves no tiles")
+        raise ConfigError("--retry-failed excludes --finish, which solves no tiles: use it with --part")
     if options.part is not None:
         part = parse_part(options.part)
         outcome = run_part(load_config(options.config), part, options.retry_failed, options.ignore_disk)
@@ -141,7 +143,7 @@ def _status(options: argparse.Namespace) -> int:
     if options.watch:
         try:
             status = watch(config, str(options.config), options.every, Console())
-        except KeyboardInterrupt:  # nothing was running here: there is nothing to say
+        except KeyboardInterrupt:  # nothing was running here
             return ExitStatus.INTERRUPTED
     else:
         status = read_status(config)
@@ -160,21 +162,20 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in (*result.damage, *result.problems):
         _out.print(problem)
     if result.damage:
-        _out.print(f"{len(result.damage)} files of the run are damaged: `ssi run` makes them again; then verify again")
+        _out.print(f"{len(result.damage)} files of the run are damaged: repair them with `ssi run`, then verify again")
     if result.unread:
-        _out.print(f"{result.unread} blocks could not be looked at before that")
+        _out.print(f"{result.unread} blocks were not checked")
         return ExitStatus.FAILED
     checked = result.blocks - result.missing
     _out.print(f"{checked - len(result.problems)} of {result.blocks} blocks are good", end="")
-    _out.print(f", {result.missing} are not written yet" if result.missing else "", end="")
-    _out.print(f", {len(result.problems)} are bad" if result.problems else "")
+    _out.print(f", {result.missing} pending" if result.missing else "", end="")
+    _out.print(f", {len(result.problems)} bad" if result.problems else "")
     if result.problems:
-        noted = (
-            "noted: `ssi run` computes them again"
+        _out.print(
+            "recorded: `ssi run` computes them again"
             if result.recorded
-            else "not noted: a run is going on, or its folders may only be read; verify again later"
+            else "not recorded: the run is active, or its folders are read-only; verify again later"
         )
-        _out.print(noted)
     if result.problems or result.damage or not same:
         return ExitStatus.FAILED
     return ExitStatus.COMPLETE if result.good else ExitStatus.UNFINISHED

@@ -1,4 +1,4 @@
-"""The exit statuses of ``ssi``: one number for each thing that a script has to do next. Numbers never change."""
+"""Exit statuses of ``ssi``, by the next step of a calling script. Numbers never change."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """What a script has to do next.
+    """Exit status of a command.
 
-    2 is what argparse ends with on a wrong command line, 70 is EX_SOFTWARE of sysexits.h, 130 and 141 are what
-    shells give for Ctrl-C and for a closed pipe.
+    2 is also argparse's status for a wrong command line, 70 is EX_SOFTWARE of sysexits.h, 130 and 141 are the shells'
+    statuses for Ctrl-C and for a closed pipe.
     """
 
     COMPLETE = 0
@@ -19,25 +19,25 @@ class ExitStatus(IntEnum):
     UNFINISHED = 4
     BUG = 70
     INTERRUPTED = 130
-    READER_GONE = 141
+    BROKEN_PIPE = 141
 
     @property
     def meaning(self) -> str:
-        """What happened, and what to do about it."""
+        """Cause and next step."""
         return _MEANINGS[self]
 
 
 _MEANINGS = {
-    ExitStatus.COMPLETE: "done, and all is well",
-    ExitStatus.FAILED: "tiles failed, or data are bad: look (`ssi status`, `ssi report`), the same call will not "
-    "try them again",
-    ExitStatus.REFUSED: "refused, before any work: change what the message names",
-    ExitStatus.STOPPED: "stopped by something outside (disk, network, workers, memory, another client on this output): "
-    "the same command goes on later",
-    ExitStatus.UNFINISHED: "nothing failed, but work is left: run again (with --finish: the parts that it names)",
-    ExitStatus.BUG: "a fault in ssi itself: report it, with the file that the message names",
-    ExitStatus.INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or SIGHUP: the same command goes on",
-    ExitStatus.READER_GONE: "who read its output went away, as in `ssi status run.yaml | head -1`",
+    ExitStatus.COMPLETE: "success",
+    ExitStatus.FAILED: "tiles failed, or data are bad: see `ssi status` or `ssi report`; the same command does not "
+    "retry them",
+    ExitStatus.REFUSED: "refused before any work: fix the cause in the message",
+    ExitStatus.STOPPED: "stopped by an external cause (disk, network, workers, memory, another client on this output): "
+    "the same command resumes",
+    ExitStatus.UNFINISHED: "nothing failed, but tasks are pending: run again (after --finish: run the listed parts)",
+    ExitStatus.BUG: "internal error: report the file in the message",
+    ExitStatus.INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or SIGHUP: the same command resumes",
+    ExitStatus.BROKEN_PIPE: "the reader of its output ended, as in `ssi status run.yaml | head -1`",
 }
 
 

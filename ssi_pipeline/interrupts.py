@@ -1,4 +1,4 @@
-"""The signals that ask a program to end: Ctrl-C, SIGTERM of batch systems, SIGHUP of a terminal that was closed."""
+"""Handle the termination signals: Ctrl-C, SIGTERM of batch systems, SIGHUP of a closed terminal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ Handler = Callable[[int, FrameType | None], None]
 
 @contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Have a function of the program's own handle the signals, in the main thread, which alone can.
+    """Install a handler for these signals; only in the main thread, as Python requires.
 
-    SIGHUP that is ignored stays ignored: that is what ``nohup`` asks for. After SIGHUP, what is written to the closed
-    terminal goes nowhere, instead of failing.
+    An ignored SIGHUP stays ignored, as ``nohup`` requires. After SIGHUP, output to the closed terminal is discarded.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -27,7 +26,7 @@ def handling(handler: Handler) -> Iterator[None]:
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def handle(number: int, frame: FrameType | None) -> None:
-        """Let go of the terminal if it is gone, then do what is to be done."""
+        """Release a closed terminal, then call the handler."""
         if number == signal.SIGHUP:
             _leave(terminals)
         handler(number, frame)
@@ -43,7 +42,7 @@ def handling(handler: Handler) -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 the system's signature
+def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 signature of signal handlers
     """Handle any of the signals as Python handles Ctrl-C."""
     raise KeyboardInterrupt
 

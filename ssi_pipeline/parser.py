@@ -1,4 +1,4 @@
-"""The arguments of the command ``ssi``; what its commands do is in ``cli.py``."""
+"""Argument parser of the command ``ssi``; its commands are in ``cli.py``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ssi_pipeline import __version__
 from ssi_pipeline.exit_status import describe_statuses
 
 Command = Callable[[argparse.Namespace], int]
-"""Does one command with its options; returns the exit status."""
+"""Runs one command with its options; returns the exit status."""
 
 Add = Callable[[str, str], argparse.ArgumentParser]
-"""Adds a command by its name and help; returns the parser of its options."""
+"""Adds a command with its name and help; returns the parser of its options."""
 
 
 def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
-    """Return the parser, which puts into ``command`` of its result what ``commands`` has for the name given."""
+    """Return the parser; its result has the function of the chosen command in ``command``."""
     parser = argparse.ArgumentParser(
         prog="ssi",
         description="Self-supervised deconvolution of microscopy volumes too large for memory.",
@@ -30,115 +30,119 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     group = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
-        """Add a command; its help is its description, as a sentence."""
+        """Add a command; its description is its help as a sentence."""
         sub = group.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(command=commands[name])
-        sub.add_argument("--traceback", action="store_true", help="show the traceback of an error, as SSI_DEBUG=1 does")
+        sub.add_argument("--traceback", action="store_true", help="print the traceback of an error (also: SSI_DEBUG=1)")
         return sub
 
-    init = add("init", "write a commented configuration to edit")
-    init.add_argument("config", type=Path, help="the file to write, for instance run.yaml")
-    init.add_argument("--all", action="store_true", help="with all options (default: the ten that are set first)")
-    add("schema", "print the JSON schema of a configuration, for editors and checks")
+    init = add("init", "write a commented configuration file")
+    init.add_argument("config", type=Path, help="file to write, for instance run.yaml")
+    init.add_argument("--all", action="store_true", help="include all options (default: the ten most common ones)")
+    add("schema", "print the JSON schema of the configuration, for editors and validation")
     _add_run(add)
     _add_results(add)
     _add_preview(add)
     _add_cluster(add)
     _add_benchmark(add)
-    demo = add("demo", "solve an embedded example whose truth is known, and compare")
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for everything it writes")
+    demo = add("demo", "solve an embedded example with known ground truth, and compare")
+    demo.add_argument("--output", type=Path, default=Path("demo-output"), help="output folder (default: demo-output)")
     return parser
 
 
 def _add_run(add: Add) -> None:
-    plan = add("plan", "tell what a run will do and at what cost; touches nothing")
+    plan = add("plan", "show the tiling, cost and checks of a run without starting it")
     plan.add_argument(
-        "--pilot", type=_count, metavar="N", help="solve N tiles, without keeping them, to measure the time"
+        "--pilot", type=_count, metavar="N", help="solve N tiles to measure the time; results are discarded"
     )
-    run = add("run", "do it; the same command resumes")
-    run.add_argument("--new", action="store_true", help="start over; an earlier run on this output is kept aside")
-    run.add_argument("--retry-failed", action="store_true", help="also take up the tiles that failed before")
-    run.add_argument("--ignore-disk", action="store_true", help="start although the disk may be too small")
+    run = add("run", "start a run, or resume it with the same command")
+    run.add_argument("--new", action="store_true", help="start over; an earlier run is moved to a backup")
+    run.add_argument("--retry-failed", action="store_true", help="also retry tiles that failed before")
+    run.add_argument("--ignore-disk", action="store_true", help="start even if the disk may be too small")
     run.add_argument(
         "--recreate-output",
         action="store_true",
-        help="make the output again where it is missing, as after a workflow manager has deleted it",
+        help="create a missing output again, for instance after a workflow manager deleted it",
     )
-    run.add_argument("--part", metavar="K/N", help="only the K-th of N parts, for the jobs of an array")
-    run.add_argument("--finish", action="store_true", help="complete the output when all parts are done")
-    status = add("status", "tell what is done, running, failed and to do")
-    status.add_argument("--watch", action="store_true", help="look again and again until the run is complete")
-    status.add_argument("--every", type=_interval, default=2.0, metavar="SECONDS", help="with --watch (default: 2)")
+    run.add_argument("--part", metavar="K/N", help="run only part K of N, for job arrays")
+    run.add_argument("--finish", action="store_true", help="complete the output after all parts are done")
+    status = add("status", "show how many tiles are done, running, failed and pending")
+    status.add_argument("--watch", action="store_true", help="update until the run is complete")
+    status.add_argument("--every", type=_interval, default=2.0, metavar="SECONDS", help="for --watch (default: 2)")
     for sub in (plan, run, status):
         _add_config(sub)
 
 
 def _add_results(add: Add) -> None:
-    verify = add("verify", "read every block back and compare it with the ledger")
-    report = add("report", "write a single HTML file about the run")
-    report.add_argument("--output", type=Path, help="where to write it (default: report.html in the state folder)")
-    report.add_argument("--figures", type=Path, metavar="DIR", help="also write its pictures there, as PNG and SVG")
-    table = add("export", "write every metric of every tile as a table")
+    verify = add("verify", "read every written block back and compare it with the ledger")
+    report = add("report", "write a self-contained HTML report of the run")
+    report.add_argument("--output", type=Path, help="file to write (default: report.html in the state folder)")
+    report.add_argument("--figures", type=Path, metavar="DIR", help="also write the figures here, as PNG and SVG")
+    table = add("export", "write all metrics of all tiles to a table")
     table.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="a .csv, or a .parquet (needs pyarrow)"
+        "--output", type=Path, required=True, metavar="FILE", help=".csv or .parquet file (Parquet needs pyarrow)"
     )
     verify.add_argument(
-        "--input", action="store_true", help="also read the input again: is it what each tile was made from?"
+        "--input", action="store_true", help="also check that the input has not changed since the tiles were solved"
     )
     for sub in (verify, report, table):
         _add_config(sub)
 
 
 def _add_preview(add: Add) -> None:
-    preview = add("preview", "solve a few different tiles, without keeping them, and show what comes of it")
-    preview.add_argument("--tiles", type=int, default=6, metavar="N", help="how many (default: 6)")
-    preview.add_argument("--psf", type=Path, nargs="+", default=[], metavar="FILE", help="compare these PSFs")
+    preview = add("preview", "solve a few representative tiles and show them; results are discarded")
+    preview.add_argument("--tiles", type=int, default=6, metavar="N", help="number of tiles (default: 6)")
+    preview.add_argument("--psf", type=Path, nargs="+", default=[], metavar="FILE", help="PSF files to compare")
     preview.add_argument(
-        "--set", action="append", default=[], metavar="KEY=A,B", help="compare values, e.g. training.steps=100,500"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=A,B",
+        help="values to compare, e.g. training.steps=100,500",
     )
-    preview.add_argument("--output", type=Path, default=Path("preview-output"), help="folder for all it writes")
+    preview.add_argument("--output", type=Path, default=Path("preview-output"), help="output folder")
     _add_config(preview)
 
 
 def _add_cluster(add: Add) -> None:
-    cluster = add("cluster", "prepare a run on SLURM")
+    cluster = add("cluster", "print the SLURM job script, or check the site")
     cluster.add_argument(
         "what",
         choices=("script", "check"),
-        help="script: print a job's script; check: prove a site, by two jobs",
+        help="script: print the job script of the workers; check: test the site with two small jobs",
     )
     cluster.add_argument(
-        "--nodes", type=_count, default=4, metavar="N", help="check: compare up to N nodes, as are free (default: 4)"
+        "--nodes", type=_count, default=4, metavar="N", help="check: test up to N free nodes (default: 4)"
     )
     _add_config(cluster)
 
 
 def _add_benchmark(add: Add) -> None:
-    benchmark = add("benchmark", "run the published comparison of methods; the same command resumes")
-    benchmark.add_argument("--images", type=Path, metavar="DIR", help="png and tif (default: some of scikit-image's)")
-    benchmark.add_argument("--methods", metavar="A,B", help="rows of the table, by name (default: all)")
-    benchmark.add_argument("--seeds", default="0", metavar="0,1,2", help="for methods with chance in them (default: 0)")
-    benchmark.add_argument("--output", type=Path, default=Path("benchmark-output"), help="folder for all it writes")
-    benchmark.add_argument("--psf", type=Path, metavar="FILE", help="instead of the benchmark's own (npy or tif, 2D)")
-    benchmark.add_argument("--crop", type=_count, metavar="N", help="only the middle N x N pixels of each image")
+    benchmark = add("benchmark", "compare all methods on images with ground truth; the same command resumes")
+    benchmark.add_argument("--images", type=Path, metavar="DIR", help="PNG and TIFF images (default: scikit-image's)")
+    benchmark.add_argument("--methods", metavar="A,B", help="methods to compare, by name (default: all)")
+    benchmark.add_argument("--seeds", default="0", metavar="0,1,2", help="for stochastic methods (default: 0)")
+    benchmark.add_argument("--output", type=Path, default=Path("benchmark-output"), help="output folder")
+    benchmark.add_argument("--psf", type=Path, metavar="FILE", help="2D PSF, npy or tif (default: the benchmark's)")
+    benchmark.add_argument("--crop", type=_count, metavar="N", help="use the central N x N pixels of each image")
     benchmark.add_argument(
-        "--workers", type=_count, default=1, metavar="N", help="processes of one thread (default: 1)"
+        "--workers", type=_count, default=1, metavar="N", help="number of single-threaded processes (default: 1)"
     )
     benchmark.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an option of the solvers, as in a configuration",
+        help="set an option of the solvers, as in a configuration",
     )
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="the configuration, for instance run.yaml")
+    parser.add_argument("config", type=Path, help="configuration file, for instance run.yaml")
 
 
 def _count(text: str) -> int:
-    # the first: Python takes 1_0 and other alphabets' digits as well, and minutes for a million digits
+    # the pattern first: int() accepts 1_0 and digits of other alphabets, and is slow for very long numbers
     if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 9999999, found {text[:40]!r}")
     return int(text)

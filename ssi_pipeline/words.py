@@ -1,10 +1,10 @@
-"""Durations, sizes and rates as text."""
+"""Format durations, sizes and rates as text."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """Return for instance ``42 s``, ``3 min 10 s`` or ``2 h 5 min``."""
+    """Return a duration as text, for instance ``42 s``, ``3 min 10 s`` or ``2 h 5 min``."""
     total = round(seconds)
     if total < 60:
         return f"{total} s"
@@ -16,7 +16,7 @@ def duration(seconds: float) -> str:
 
 
 def size_of(count: int) -> str:
-    """Return a number of bytes with a unit that makes it readable."""
+    """Return a number of bytes with a suitable unit."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -24,7 +24,7 @@ def size_of(count: int) -> str:
 
 
 def per_time(rate: float) -> str:
-    """Return a rate in the unit that makes it a readable number."""
+    """Return a rate with a suitable unit."""
     for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
         if rate * seconds >= 1:
             return f"{rate * seconds:.1f} / {unit}"

@@ -1,1 +1,1 @@
-"""What a site needs before the first run: the job script to read, and a check of everything that may be missing."""
+"""Prepare a SLURM site for the first run: print the job script, and check the site."""

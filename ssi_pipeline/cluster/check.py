@@ -1,4 +1,4 @@
-"""Is this site ready? Two small jobs tell: queue, GPU, shared storage, versions, network, and four tiles solved."""
+"""Check a site with two small jobs: queue, GPU, shared storage, versions, network, and four solved tiles."""
 
 from __future__ import annotations
 
@@ -26,53 +26,53 @@ _CONNECT_S = 180.0
 _SIDE = 64
 
 
-def check(config: RunConfig, say: Callable[[str], None], nodes: int = 4) -> bool:
-    """Check a site with the executor section of a configuration; tells whether all is well.
+def check(config: RunConfig, log: Callable[[str], None], nodes: int = 4) -> bool:
+    """Check a site with the executor section of a configuration; returns whether all checks passed.
 
-    ``nodes``: so many are asked what they have, where so many are free; 1: only that of the job that solves.
+    ``nodes``: number of nodes to probe, if as many are free; 1: only the node of the job that solves tiles.
 
     Raises
     ------
     ConfigError, ExecutorError
-        The configuration is not about SLURM, or its commands or dask-jobqueue are missing here.
+        ``executor.kind`` is not slurm, or SLURM's commands or dask-jobqueue are missing.
     """
     require_slurm(config)
     require_jobqueue()
     findings = []
 
-    def tell(finding: Finding) -> None:
-        """Say it, and keep it for the end."""
+    def report(finding: Finding) -> None:
+        """Print and keep a finding."""
         findings.append(finding)
-        say(f"{'ok    ' if finding.good else 'FAILED'}  {finding.text}")
+        log(f"{'ok    ' if finding.good else 'FAILED'}  {finding.text}")
 
-    tell(_partition(config))
+    report(_partition(config))
     if findings[0].good:
         folder = _make_folder(config)
         answers: dict[str, dict[str, Any]] = {}
         if nodes > 1:
             answers, problems = _ask(config, folder, nodes)
             for finding in problems:
-                tell(finding)
+                report(finding)
         for finding in _job(config, folder, answers):
-            tell(finding)
+            report(finding)
         if all(f.good for f in findings):
             shutil.rmtree(folder)
         else:
-            say(f"kept: {folder}, with the logs of the jobs in nodes/logs and tiles.zarr.run/logs")
+            log(f"kept {folder}; logs of the jobs: nodes/logs and tiles.zarr.run/logs")
     return all(f.good for f in findings)
 
 
 def _partition(config: RunConfig) -> Finding:
     known, wanted = slurm.partitions(), config.executor.slurm.partition
     if wanted is None:
-        return Finding(True, "SLURM answers; no partition is named, its default is used")
+        return Finding(True, "SLURM answers; no partition is set, its default is used")
     if wanted not in known:
         return Finding(False, f"executor.slurm.partition is {wanted}: expected one of {', '.join(sorted(known))}")
     return Finding(True, f"SLURM answers; partition {wanted} has {known[wanted] or 'no GPUs'}")
 
 
 def _make_folder(config: RunConfig) -> Path:
-    """Make a folder where the output will be, with a volume of four tiles."""
+    """Create a folder beside the output, with a volume of four tiles."""
     folder = config.output.path.parent / f".ssi-check-{time.strftime('%Y%m%d-%H%M%S')}"
     folder.mkdir(parents=True)
     (folder / TOKEN).write_text(folder.name)
@@ -97,23 +97,23 @@ def _four_tiles(folder: Path, name: str, executor: dict[str, Any]) -> RunConfig:
 
 
 def _ask(config: RunConfig, folder: Path, count: int) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
-    """Ask several nodes; returns what they told, by node, and what there is to say of it but for the versions."""
+    """Probe several nodes; returns their answers by node, and the findings except the comparison of versions."""
     try:
         asked = ask_nodes(config, folder, count)
     except SsiError as error:
-        return {}, [Finding(False, f"the nodes could not be asked: {error}")]
+        return {}, [Finding(False, f"cannot probe the nodes: {error}")]
     findings = [Finding(False, problem) for problem in asked.problems]
     if asked.answers:
-        few = "" if asked.asked == count else f"; {count} were asked for, no more were free"
+        few = "" if asked.asked == count else f"; {count} were requested, no more were free"
         findings.append(Finding(True, f"nodes that answered job {asked.job}: {', '.join(asked.answers)}{few}"))
     for node, found in asked.answers.items():
-        told = of_node(found, folder, config)
-        findings += [Finding(False, f"{node}: {finding.text}") for finding in told if not finding.good]
+        checked = of_node(found, folder, config)
+        findings += [Finding(False, f"{node}: {finding.text}") for finding in checked if not finding.good]
     return asked.answers, findings
 
 
 def _job(config: RunConfig, folder: Path, answers: dict[str, dict[str, Any]]) -> Iterator[Finding]:
-    """Run four tiles in one job that looks around first, then tell of both; ``answers``: of nodes asked before."""
+    """Solve four tiles in a job that first runs the probe; yields the findings. ``answers``: of the other nodes."""
     section = config.executor.model_dump(mode="json")
     section["workers"] = config.executor.slurm.workers_per_job
     section["profile"] = None
@@ -127,7 +127,7 @@ def _job(config: RunConfig, folder: Path, answers: dict[str, dict[str, Any]]) ->
         complete, problem = False, str(error)
     yield from _probed(config, folder, answers)
     if not complete:
-        yield Finding(False, f"four tiles: {problem or 'not all could be solved'}")
+        yield Finding(False, f"four tiles: {problem or 'not all were solved'}")
         return
     yield _compared(config, folder, tiles, time.monotonic() - began)
 
@@ -135,27 +135,27 @@ def _job(config: RunConfig, folder: Path, answers: dict[str, dict[str, Any]]) ->
 def _probed(config: RunConfig, folder: Path, answers: dict[str, dict[str, Any]]) -> Iterator[Finding]:
     files = sorted(folder.glob("probe-*.json"))
     if not files:
-        yield Finding(False, f"no job has written to {folder}: is it on storage that the nodes share?")
+        yield Finding(False, f"no job has written to {folder}: is it on shared storage?")
         return
     found = json.loads(files[-1].read_text())
     yield Finding(True, f"job {found['job']} ran on {found['node']}")
     yield from of_node(found, folder, config)
-    told = sorted({**answers, found["node"]: found}.items())
-    yield same_versions({HERE: versions(), **{node: answer["versions"] for node, answer in told}})
+    nodes = sorted({**answers, found["node"]: found}.items())
+    yield same_versions({HERE: versions(), **{node: answer["versions"] for node, answer in nodes}})
 
 
 def _compared(config: RunConfig, folder: Path, tiles: RunConfig, seconds: float) -> Finding:
-    """Compare with the same tiles solved here, without any cluster; GPUs round otherwise."""
-    text = f"four tiles solved by the job's workers, {seconds:.0f} s with the wait"
+    """Compare with the same tiles solved on this machine; skipped for GPUs, which round differently."""
+    text = f"four tiles solved by the job's workers, {seconds:.0f} s including the queue"
     if not verify(tiles).good:
-        return Finding(False, text + ", but they cannot be read back here as they were written")
+        return Finding(False, text + ", but reading them back here gives other data")
     if config.executor.device != "cpu":
         return Finding(True, text)
     serial = {"kind": "serial", "device": "cpu", "threads": config.executor.threads}
     here = _four_tiles(folder, "here", serial)
     run(here)
     same = bool(np.array_equal(_level(tiles), _level(here)))
-    return Finding(same, f"{text}, {'equal to the bit' if same else 'NOT equal'} to those solved here")
+    return Finding(same, f"{text}, {'bit-identical' if same else 'NOT equal'} to those solved here")
 
 
 def _level(config: RunConfig) -> Any:

@@ -1,4 +1,4 @@
-"""What is to be said of what a node told (``probe.describe``)."""
+"""Findings on the answer of a node (``probe.describe``)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.executors.gpus.sharing import asks_for_gpus
 
 HERE = "here"
-"""The client, among the places whose versions are compared."""
+"""Name of the client in the comparison of versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: whether it is well, and what was found."""
+    """Result of one check: whether it passed, and a message."""
 
     good: bool
     text: str
 
 
 def of_node(found: dict[str, Any], folder: Path, config: RunConfig) -> Iterator[Finding]:
-    """Tell of storage, input, GPUs and scratch; ``folder``: it holds the token that the node was to read."""
+    """Check storage, input, GPUs and scratch of a node; ``folder``: contains the token that the node had to read."""
     yield _storage(found, folder)
     yield _input(found, config)
     yield _gpu(found, config)
@@ -33,7 +33,7 @@ def of_node(found: dict[str, Any], folder: Path, config: RunConfig) -> Iterator[
 
 
 def same_versions(places: Mapping[str, Mapping[str, str]]) -> Finding:
-    """Compare the versions of all places, by name; ``HERE`` is one of them."""
+    """Compare the versions of all nodes and of the client (``HERE``)."""
     other = []
     for name in places[HERE]:
         by_version: dict[str, list[str]] = {}
@@ -56,13 +56,13 @@ def _where(places: list[str]) -> str:
 def _storage(found: dict[str, Any], folder: Path) -> Finding:
     if found["token"] == folder.name:
         return Finding(True, f"the node reads and writes {folder.parent}")
-    return Finding(False, f"the node does not see what is written to {folder} here: {found['token']}")
+    return Finding(False, f"the node cannot read files written to {folder} here: {found['token']}")
 
 
 def _input(found: dict[str, Any], config: RunConfig) -> Finding:
     if isinstance(found["input"], dict):
         return Finding(False, f"the node cannot open input.path: {found['input']['error']}")
-    return Finding(True, f"the node sees {config.input.path}")
+    return Finding(True, f"the node can open {config.input.path}")
 
 
 def _gpu(found: dict[str, Any], config: RunConfig) -> Finding:
@@ -71,8 +71,8 @@ def _gpu(found: dict[str, Any], config: RunConfig) -> Finding:
     if isinstance(found["gpus"], dict):
         return Finding(False, f"torch on the node: {found['gpus']['error']}")
     if not asked:
-        return Finding(True, f"no GPU asked for; torch on the node sees {len(found['gpus'])}")
+        return Finding(True, f"no GPU requested; torch on the node sees {len(found['gpus'])}")
     text = f"torch on the node sees {len(found['gpus'])} GPUs ({', '.join(found['gpus']) or 'none'})"
     enough = len(found["gpus"]) >= site.workers_per_job
-    hint = "" if enough else f"; expected {site.workers_per_job}, one for each worker of a job: see slurm.gres"
+    hint = "" if enough else f"; expected {site.workers_per_job}, one for each worker of a job (executor.slurm.gres)"
     return Finding(enough, text + f", CUDA_VISIBLE_DEVICES is {found['visible']}" + hint)

@@ -1,4 +1,4 @@
-"""Several nodes of a site, asked by one job: each tells what it has, and those that do not are named."""
+"""Probe several nodes of a site in one job, and report nodes that do not answer."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ssi_pipeline.executors.slurm import commands as slurm
 from ssi_pipeline.executors.slurm.job import job_options, log_pattern, nodes_script, quoted_with_variables
 
 _START_S = 180.0
-"""A job that has not started by then will not soon."""
+"""Longest wait for the start of the job."""
 
 _ANSWER_S = 120.0
-"""From its start: torch is imported from a slow network on each node."""
+"""Longest wait for the answers after the start: each node imports torch, perhaps from a slow network."""
 
 _POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class AskedNodes:
-    """What came of it. ``answers``: what each node told, by its name. ``asked``: the number of nodes of the job."""
+    """Result of a probe. ``answers``: by node name. ``asked``: number of nodes of the job."""
 
     job: str
     asked: int
@@ -37,19 +37,19 @@ class AskedNodes:
 
 
 def ask_nodes(config: RunConfig, folder: Path, count: int) -> AskedNodes:
-    """Run the probe on up to ``count`` nodes, as many as are free when the job starts, once on each.
+    """Run the probe once on each of up to ``count`` nodes, as many as are free when the job starts.
 
-    The job asks on each node for what a job of workers does. It writes to ``nodes`` in ``folder``.
+    The job requests the same resources per node as a job of workers. It writes to ``nodes`` in ``folder``.
 
     Raises
     ------
     ExecutorError
-        SLURM does not answer, or refuses the job.
+        SLURM does not answer, or rejects the job.
     """
     place = folder / "nodes"
     log_pattern(place).parent.mkdir(parents=True)
     (place / TOKEN).write_text(folder.name)
-    # one shell for each node: the prologue may set up each of them
+    # one shell per node, as the prologue sets up each of them
     lines = "\n".join([*config.executor.slurm.prologue, probe_command(config, place)])
     once_each = "--nodes=$SLURM_JOB_NUM_NODES --ntasks=$SLURM_JOB_NUM_NODES --kill-on-bad-exit=0 --wait=0"
     command = f"srun {once_each} bash -c {shlex.quote(lines)}"
@@ -57,19 +57,19 @@ def ask_nodes(config: RunConfig, folder: Path, count: int) -> AskedNodes:
     try:
         return _answers(job, place, min(_START_S, config.executor.slurm.connect_timeout_s))
     finally:
-        with suppress(ExecutorError):  # it ends by itself as well
+        with suppress(ExecutorError):  # the job also ends by itself
             slurm.cancel([job])
 
 
 def probe_command(config: RunConfig, folder: Path) -> str:
-    """Return the line of a job's script that tells, in ``folder``, what its node has."""
+    """Return the shell command that runs the probe and writes its answer to ``folder``."""
     words = [sys.executable, "-m", "ssi_pipeline.cluster.probe", str(folder), str(config.input.path)]
     scratch = config.executor.slurm.scratch
     return shlex.join(words) + (f" {quoted_with_variables(scratch)}" if scratch else "")
 
 
 def _answers(job: str, place: Path, start_s: float) -> AskedNodes:
-    """Wait until all nodes have answered, the job has ended, or it takes too long."""
+    """Wait until all nodes have answered, the job has ended, or a timeout."""
     names: list[str] = []
     until, started = time.monotonic() + start_s, False
     while True:
@@ -83,11 +83,11 @@ def _answers(job: str, place: Path, start_s: float) -> AskedNodes:
         if not live or (names and answers.keys() >= set(names)) or time.monotonic() > until:
             break
         time.sleep(_POLL_S)
-    state = "is gone" if seen is None else f"is {seen.state}" + (f" ({seen.reason})" if seen.reason != "None" else "")
+    state = "has ended" if seen is None else f"is {seen.state}" + (f" ({seen.reason})" if seen.reason != "None" else "")
     missing = [name for name in names if name not in answers]
     problems = [f"{name} did not answer: job {job} {state}; its log: {_log(place, job)}" for name in missing]
     if not names and not answers:
-        problems.append(f"no node was given to job {job} to ask them: it {state}")
+        problems.append(f"job {job} got no node to probe: it {state}")
     return AskedNodes(job, len(names), answers, tuple(problems))
 
 

@@ -1,4 +1,4 @@
-"""Run by `ssi cluster check` inside a job: what this node has, written to the shared folder as JSON.
+"""Probe of a node, run by `ssi cluster check` inside a job; writes its answer to the shared folder as JSON.
 
 python -m ssi_pipeline.cluster.probe FOLDER INPUT [SCRATCH]
 """
@@ -17,11 +17,11 @@ import ssi_pipeline
 
 PACKAGES = ("numpy", "scipy", "torch", "zarr", "dask", "distributed", "tifffile")
 TOKEN = "token.txt"
-"""File that the client writes and the node reads."""
+"""File written by the client and read by the node."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that have to be equal everywhere."""
+    """Return the versions that must be equal on all nodes."""
     found = {"python": sys.version.split()[0], "ssi_pipeline": ssi_pipeline.__version__}
     for name in PACKAGES:
         try:
@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
 
 
 def describe(folder: Path, source: Path, scratch: str | None) -> dict[str, Any]:
-    """Return what the node sees; an ``error`` entry for what cannot be done there."""
+    """Return the state of the node; an ``error`` entry for each failed check."""
     found: dict[str, Any] = {
         "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
         "job": os.environ.get("SLURM_JOB_ID"),
@@ -65,12 +65,12 @@ def _writable(folder: Path) -> str:
 def _attempt(what: Any) -> Any:
     try:
         return what()
-    except Exception as error:  # whatever it is, the user wants to read it
+    except Exception as error:  # any error is reported to the user
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def main() -> None:
-    """Write ``probe-JOB-NODE.json`` into the folder, whole or not at all."""
+    """Write ``probe-JOB-NODE.json`` into the folder, atomically."""
     folder, source, *scratch = sys.argv[1:]
     found = describe(Path(folder), Path(source), scratch[0] if scratch else None)
     target = Path(folder) / f"probe-{found['job'] or os.getpid()}-{found['node']}.json"

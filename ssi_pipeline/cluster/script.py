@@ -1,4 +1,4 @@
-"""The job script that a run will submit, to read before it does."""
+"""Print the job script that a run will submit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ssi_pipeline.executors.slurm.job import job_options, job_script, require_jo
 
 
 def script_text(config: RunConfig) -> str:
-    """Return the script of one job; what is known only when a run starts stands in angle brackets.
+    """Return the script of one job, with placeholders for the address of the scheduler.
 
     Raises
     ------
     ConfigError
-        The configuration is not about SLURM.
+        ``executor.kind`` is not slurm.
     ExecutorError
         dask-jobqueue is not installed.
     """

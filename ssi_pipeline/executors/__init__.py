@@ -1,4 +1,4 @@
-"""Where jobs run: one contract, several places."""
+"""Executors: run batches of jobs in this process, on a dask cluster, or in SLURM jobs."""
 
 from ssi_pipeline.executors.base import Completed, Executor
 from ssi_pipeline.executors.open import open_executor

@@ -1,4 +1,4 @@
-"""The contract of an executor."""
+"""Interfaces of executors and of worker fleets."""
 
 from __future__ import annotations
 
@@ -13,79 +13,79 @@ from ssi_pipeline.tasks.ability import Ability
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A batch that came back: its records, or why the batch was lost with its worker.
+    """A finished batch: its records, or the reason why it was lost with its worker.
 
-    ``excused``: it was lost by no fault of its jobs, for instance with a preempted worker.
+    ``preempted``: the worker was ended by the infrastructure, so the loss does not count against the jobs.
     """
 
     jobs: tuple[Job, ...]
     records: tuple[TaskRecord, ...]
     lost: str | None = None
-    excused: bool = False
+    preempted: bool = False
 
 
 class Workers(Protocol):
-    """Looks after the processes or jobs that workers live in.
+    """A fleet of worker processes or jobs.
 
-    ``patience_s``: how long it may take until it is known why a worker was lost.
+    ``patience_s``: seconds until the reason for the loss of a worker is known.
     """
 
     @property
     def patience_s(self) -> float:
-        """See above."""
+        """Seconds until the reason for the loss of a worker is known."""
 
     def tend(self, connected: Collection[str], enough: bool) -> None:
-        """Replace what is gone; ``connected``: names of the workers there are, ``enough``: no more are needed."""
+        """Replace lost workers; ``connected``: names of the connected ones, ``enough``: no more are needed."""
 
     def departure(self, worker: str) -> str | None:
-        """Tell what ended a lost worker; None where it died by itself, perhaps of its task."""
+        """Return what ended a lost worker; None where its process died, perhaps because of its task."""
 
     def avoid(self, host: str) -> bool:
-        """Use a machine no more; tells whether there are others."""
+        """Exclude a machine; returns whether others are available."""
 
     def give_up(self, worker: str) -> None:
-        """End what a worker lives in, which does not react any more."""
+        """Kill the process or job of a worker that does not respond."""
 
     def close(self) -> None:
-        """Give all of them back."""
+        """Release all processes or jobs."""
 
 
 class Executor(Protocol):
-    """Runs batches of jobs, in any order and at any place.
+    """Runs batches of jobs, in any order and on any machine.
 
-    Every submitted batch comes back exactly once from ``completed``: marked as lost, or with a record for each
-    job that was begun. A batch that takes long ends early, and the caller submits the rest again. Exceptions of
-    a job are in its record; an executor raises ExecutorError only when it can run nothing more.
+    Every submitted batch is returned exactly once by ``completed``: marked as lost, or with a record for each job that
+    was started. A long batch ends early, and the caller submits the rest again. Exceptions of a job are in its record;
+    an executor raises ExecutorError only when it cannot run any more jobs.
     """
 
     @property
     def slots(self) -> int:
-        """Number of batches that run at the same time."""
+        """Number of batches that run in parallel."""
 
     @property
     def pending(self) -> int:
-        """Number of jobs submitted and not yet back."""
+        """Number of jobs submitted and not yet returned."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Take a batch; returns at once."""
+        """Submit a batch without waiting for it."""
 
     def completed(self, timeout: float) -> list[Completed]:
-        """Return batches that came back; waits up to ``timeout`` seconds for the first."""
+        """Return finished batches; waits up to ``timeout`` seconds for the first."""
 
     def abilities(self, stopped: Callable[[], bool]) -> list[Ability]:
-        """Ask the workers that are there what they can compute on; waits for the first, until ``stopped``."""
+        """Return the device and precision that each connected worker supports; waits for the first, or ``stopped``."""
 
     def use(self, compute: Compute) -> None:
-        """Have every task from now on computed on this."""
+        """Set device and precision of all further tasks."""
 
     def exclude(self, place: str) -> bool:
-        """Give no more work to a worker (host:pid) that cannot do it; tells whether others are there, or may come."""
+        """Exclude a worker (host:pid) that cannot run the tasks; returns whether others exist or may connect."""
 
     def avoid(self, host: str) -> bool:
-        """Give no work, for a while or for good, to a machine that fails every task; tells whether that is possible."""
+        """Exclude a machine that fails every task, for a while or permanently; returns whether that is possible."""
 
     def withdraw(self) -> None:
-        """Forget the batches that have not begun, as far as it is known; they do not come back."""
+        """Cancel the batches that have not started, as far as known; they are not returned."""
 
     def close(self) -> None:
-        """Give up what still runs and free the workers."""
+        """Cancel running batches and release the workers."""

@@ -1,7 +1,7 @@
-"""Batches as dask tasks, on any cluster.
+"""Run batches as dask tasks, on any cluster.
 
-The client never holds the whole job: the run keeps a rolling window of batches under way, each batch is
-one small task without arguments of size, and its result is fetched and released as soon as it is there.
+The task graph stays small: the run keeps a rolling window of submitted batches, each batch is one task with small
+arguments, and its result is fetched and released as soon as it is finished.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from ssi_pipeline.tasks.ability import Ability
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0
 _ANSWER_SECONDS = 60
-"""A scheduler that says nothing for so long is gone."""
+"""Timeout of requests to the scheduler."""
 
 _WAIT_SECONDS = 0.2
 
 _ASK_SECONDS = 1.0
-"""SLURM's controller serves a whole site: it is not asked five times a second what became of a job."""
+"""Shortest interval between queries to SLURM's controller, which serves a whole site."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Loss:
-    """A batch whose worker died, while it is being found out whether its whole job did."""
+    """A batch whose worker died, while it is unknown whether its whole SLURM job ended."""
 
     key: Any
     worker: str
@@ -53,9 +53,9 @@ class _Loss:
 class DaskExecutor:
     """Runs batches on the workers of a dask cluster.
 
-    A worker that dies is the infrastructure's fault: its batch comes back as lost, at once on a cluster of ours,
-    elsewhere after as many tries as that scheduler allows; the run decides what is tried again.
-    A worker that keeps a task beyond the limit is restarted. A fleet of SLURM jobs is topped up on the way.
+    The batch of a worker that died is returned as lost: at once on a cluster started here, elsewhere after the number
+    of failures that its scheduler allows; the run decides on retries. A worker that exceeds the time limit of a task
+    is restarted. Lost SLURM jobs are replaced.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class DaskExecutor:
         fleet: Workers | None = None,
         limit: TimeLimit | None = None,
         closing: Callable[[], None] | None = None,
-        say: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._spec = spec
         self._client = client
@@ -74,7 +74,7 @@ class DaskExecutor:
         self._fleet = fleet
         self._hung = HungWorkers(client, fleet, limit or TimeLimit(None))
         self._closing = closing
-        self._say = say
+        self._log = log
         self._address = client.scheduler.address if client.scheduler else "?"
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._jobs: dict[Any, tuple[Job, ...]] = {}
@@ -89,7 +89,7 @@ class DaskExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of worker threads that are connected, at least 1; looked at again every few seconds."""
+        """Number of worker threads that are connected, at least 1; updated every few seconds."""
         fit = self._fit.of(self._workers)
         if isinstance(self._cluster, LocalCluster):
             return max(1, len(self._cluster.workers) - (len(self._workers) - len(fit)))
@@ -100,14 +100,14 @@ class DaskExecutor:
 
     @property
     def pending(self) -> int:
-        """Number of jobs submitted and not yet back."""
+        """Number of jobs submitted and not yet returned."""
         return self._pending
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Send a batch as one task."""
+        """Submit a batch as one task."""
         batch = tuple(jobs)
         self._count += 1
-        # batches of one kind are one group, or the scheduler would hand them all out at once (worker-saturation)
+        # batches of one kind share a group, or the scheduler would assign them all at once (worker-saturation)
         key = (f"{batch[0].kind}-{self._spec.fingerprint}", self._count)
         self._refuse_dead_client()
         where = self._fit.restriction(self._workers)
@@ -117,7 +117,7 @@ class DaskExecutor:
         future.add_done_callback(self._finished.put)
 
     def completed(self, timeout: float) -> list[Completed]:
-        """Return the batches that came back, all that are there."""
+        """Return all finished batches."""
         done = []
         try:
             done.append(self._finished.get(timeout=timeout))
@@ -129,19 +129,19 @@ class DaskExecutor:
         return batches + self._decided() + self._look()
 
     def _collect(self, future: Future[Any]) -> Completed | None:
-        """Return what a finished task brought; None for one that was withdrawn, or whose loss is looked into."""
+        """Return the result of a finished task; None for a cancelled one, or while the cause of a loss is unknown."""
         if future.key not in self._jobs:
             return None
         try:
-            # a result can be lost with its worker before it is fetched: never wait for the batch to be run again
+            # a result can be lost with its worker before it is fetched: do not wait for dask to run the batch again
             records = tuple(future.result(timeout=_FETCH_TIMEOUT))
         except KilledWorker as error:
             why = "the worker that ran it died (out of memory, or killed)"
             self._undecided.append(_Loss(future.key, str(error.last_worker.name), why, time.monotonic()))
             return None
-        except Exception as problem:  # whatever dask raises for a lost result, or a worker that cannot start a task
+        except Exception as problem:  # any error of dask for a lost result, or a worker that cannot start a task
             future.cancel()
-            return self._back(future.key, lost=f"{type(problem).__name__}: {problem}", excused=True)
+            return self._back(future.key, lost=f"{type(problem).__name__}: {problem}", preempted=True)
         for record in records:
             self._hung.note(record)
             if record.of_machine:
@@ -149,22 +149,22 @@ class DaskExecutor:
         return self._back(future.key, records)
 
     def _note_place(self, record: TaskRecord, future: Future[Any]) -> None:
-        """Learn from who holds a result where the worker is that made it."""
+        """Learn the address of a worker from the location of its result."""
         with self._scheduler_may_be_gone():
             holders = self._client.who_has([future])
         self._fit.note(record.host, itertools.chain.from_iterable(holders.values()))
 
     def _back(
-        self, key: Any, records: tuple[TaskRecord, ...] = (), lost: str | None = None, excused: bool = False
+        self, key: Any, records: tuple[TaskRecord, ...] = (), lost: str | None = None, preempted: bool = False
     ) -> Completed:
-        """Forget a batch and return what came of it."""
+        """Remove a batch and return its result."""
         jobs = self._jobs.pop(key)
         self._futures.pop(key)
         self._pending -= len(jobs)
-        return Completed(jobs, records, lost, excused)
+        return Completed(jobs, records, lost, preempted)
 
     def _decided(self) -> list[Completed]:
-        """Return the lost batches of which it is clear by now whether a whole job of SLURM ended, or only a process."""
+        """Return the lost batches with a known cause: either the whole SLURM job ended, or only a process."""
         if not self._undecided or time.monotonic() - self._asked < _ASK_SECONDS:
             return []
         batches, waiting = [], []
@@ -176,18 +176,18 @@ class DaskExecutor:
             if loss.worker not in known:
                 known[loss.worker] = self._departure(loss.worker)
             how = known[loss.worker]
-            # a node without power counts as running for minutes; a process that died alone is back soon
+            # a node without power counts as running for minutes; a process that died alone is restarted soon
             if how is None and time.monotonic() - loss.since < patience and not self._is_back(loss):
                 waiting.append(loss)
             elif how is None:
                 batches.append(self._back(loss.key, lost=loss.why))
             else:
-                batches.append(self._back(loss.key, lost=f"its worker's job is {how}", excused=True))
+                batches.append(self._back(loss.key, lost=f"its worker's job is {how}", preempted=True))
         self._undecided, self._asked = waiting, time.monotonic()
         return batches
 
     def _is_back(self, loss: _Loss) -> bool:
-        """Tell whether a worker of the lost one's name was seen since."""
+        """Return whether a worker with the lost one's name has connected since."""
         return self._looked > loss.since and any(worker.name == loss.worker for worker in self._workers)
 
     def _departure(self, worker: str) -> str | None:
@@ -199,7 +199,7 @@ class DaskExecutor:
             return "unknown (SLURM does not answer)"
 
     def _look(self) -> list[Completed]:
-        """Every few seconds: see who is there, restart who hangs, replace who left."""
+        """Update the list of workers every few seconds; restart hung ones, replace lost ones."""
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return []
         self._see()
@@ -211,14 +211,14 @@ class DaskExecutor:
     def _see(self) -> None:
         self._looked = time.monotonic()
         with self._scheduler_may_be_gone():
-            # as run_on_scheduler does, with a limit: a scheduler that is stopped would be waited for without end
+            # like run_on_scheduler, with a timeout for a scheduler that does not respond
             self._workers = self._client.sync(self._client._run_on_scheduler, observe, callback_timeout=_ANSWER_SECONDS)
 
     def _restart_hung(self) -> list[Completed]:
-        """Give up tasks that take too long, and restart their workers."""
+        """Cancel tasks that exceed their time limit, and restart their workers."""
         batches, first = [], {key: jobs[0] for key, jobs in self._jobs.items()}
         for text in self._hung.slow(self._workers, first):
-            self._say(text)
+            self._log(text)
         for hung in self._hung.find(self._workers, first):
             self._client.cancel([self._futures[hung.key]], force=True)
             batches.append(self._back(hung.key, lost=hung.why))
@@ -227,7 +227,7 @@ class DaskExecutor:
 
     def _refuse_dead_client(self) -> None:
         if self._client.status not in ("running", "connecting"):
-            raise ExecutorError(f"the dask scheduler at {self._address} is gone; run again to resume")
+            raise ExecutorError(f"lost the connection to the dask scheduler at {self._address}; run again to resume")
 
     @contextlib.contextmanager
     def _scheduler_may_be_gone(self) -> Iterator[None]:
@@ -235,11 +235,11 @@ class DaskExecutor:
             yield
         except (OSError, TimeoutError) as error:
             raise ExecutorError(
-                f"the dask scheduler at {self._address} is gone ({error}); run again to resume"
+                f"lost the connection to the dask scheduler at {self._address} ({error}); run again to resume"
             ) from error
 
     def abilities(self, stopped: Callable[[], bool]) -> list[Ability]:
-        """Ask the workers that are connected; waits for the first."""
+        """Query the connected workers; waits for the first."""
         while not stopped():
             self._refuse_dead_client()
             self._look()
@@ -249,11 +249,11 @@ class DaskExecutor:
         return []
 
     def use(self, compute: Compute) -> None:
-        """Have every task from now on computed on this."""
+        """Set device and precision of all further tasks."""
         self._spec = replace(self._spec, compute=compute)
 
     def exclude(self, place: str) -> bool:
-        """Give a worker no more work; where SLURM can give other machines, give up its own."""
+        """Exclude a worker; with a SLURM fleet, exclude its node."""
         self._fit.exclude(place)
         if self._fleet is not None and self._fleet.avoid(place.rpartition(":")[0]):
             return True
@@ -261,14 +261,14 @@ class DaskExecutor:
         return bool(self._fit.of(self._workers))
 
     def avoid(self, host: str) -> bool:
-        """Give up a node of the fleet; let the workers rest that a host has on a cluster of others."""
+        """Exclude a node of the fleet; on a cluster started elsewhere, suspend the workers of the host."""
         if self._fleet is not None:
             return self._fleet.avoid(host)
         self._see()
-        return self._fit.rest(host, self._workers)
+        return self._fit.suspend(host, self._workers)
 
     def withdraw(self) -> None:
-        """Cancel the batches that no worker has."""
+        """Cancel the batches that no worker has started."""
         with self._scheduler_may_be_gone():
             begun = {key for keys in self._client.processing().values() for key in keys}
         begun |= {loss.key for loss in self._undecided}
@@ -277,8 +277,8 @@ class DaskExecutor:
         self._pending -= sum(len(self._jobs.pop(key)) for key in waiting)
 
     def close(self) -> None:
-        """Cancel what still runs and shut down the workers that were started here."""
-        with contextlib.suppress(Exception):  # the cluster may be gone already: nothing is owed to it
+        """Cancel running batches and shut down the workers started here."""
+        with contextlib.suppress(Exception):  # the cluster may have ended already
             self._client.cancel(list(self._futures.values()), force=True)
         self._futures.clear()
         self._jobs.clear()

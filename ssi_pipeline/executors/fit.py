@@ -1,6 +1,6 @@
-"""Which workers of a dask cluster can do a run's work: all are asked before it begins, those that cannot get none.
+"""Select the workers of a dask cluster that can run the tasks: all are queried first, unsuitable ones are excluded.
 
-A host that fails every task (its mount is gone) rests, for longer each time, and is tried again: mounts come back.
+A host that fails every task (for instance a missing mount) is suspended, for longer each time, and then used again.
 """
 
 from __future__ import annotations
@@ -19,65 +19,65 @@ from ssi_pipeline.executors.watch import SeenWorker
 from ssi_pipeline.tasks.ability import Ability, ability
 
 _ANSWER_S = 300.0
-"""A worker that imports torch from a slow network, with all others, takes minutes."""
+"""Timeout of a query: importing torch from a slow network, on all workers at once, takes minutes."""
 
 _STRAGGLER_S = 15.0
-"""So long the others are waited for when the first has answered."""
+"""Time that the other workers have after the first answer."""
 
 _POLL_S = 0.1
 
-_FIRST_REST_S, _LONGEST_REST_S = 60.0, 3600.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0
 
 
 class FitWorkers:
-    """Remembers which workers are excluded, by address; a process that takes the place of one has another address."""
+    """Keeps the excluded workers, by address; a process that replaces one has another address."""
 
     def __init__(self) -> None:
         self._places: dict[str, str] = {}
         self._excluded: set[str] = set()
-        self._resting: dict[str, float] = {}
-        self._rests: Counter[str] = Counter()
+        self._suspended: dict[str, float] = {}
+        self._pauses: Counter[str] = Counter()
 
     def note(self, place: str, addresses: Iterable[str]) -> None:
-        """Learn at which address a worker is, of which tasks know host:pid."""
+        """Store the address of a worker, which tasks know as host:pid."""
         for address in addresses:
             self._places[place] = address
 
     def exclude(self, place: str) -> None:
-        """Give a worker no more work."""
+        """Exclude a worker."""
         if place in self._places:
             self._excluded.add(self._places[place])
 
     def of(self, workers: Iterable[SeenWorker]) -> list[SeenWorker]:
-        """Return those that are neither excluded nor resting."""
+        """Return those that are neither excluded nor suspended."""
         now = time.monotonic()
-        return [w for w in workers if w.address not in self._excluded and self._resting.get(w.address, now) <= now]
+        return [w for w in workers if w.address not in self._excluded and self._suspended.get(w.address, now) <= now]
 
-    def rest(self, host: str, workers: Sequence[SeenWorker]) -> bool:
-        """Give the workers of a host nothing for a while; tells whether others are there, or else does not."""
+    def suspend(self, host: str, workers: Sequence[SeenWorker]) -> bool:
+        """Suspend the workers of a host, unless there are no others; returns whether it was suspended."""
         own = {address for place, address in self._places.items() if place.rpartition(":")[0] == host}
         if not own or all(worker.address in own for worker in self.of(workers)):
             return False
-        seconds = min(_FIRST_REST_S * 2.0 ** self._rests[host], _LONGEST_REST_S)
-        self._rests[host] += 1
-        self._resting.update(dict.fromkeys(own, time.monotonic() + seconds))
+        seconds = min(_FIRST_PAUSE_S * 2.0 ** self._pauses[host], _LONGEST_PAUSE_S)
+        self._pauses[host] += 1
+        self._suspended.update(dict.fromkeys(own, time.monotonic() + seconds))
         return True
 
     def restriction(self, workers: Sequence[SeenWorker]) -> Mapping[str, Any]:
-        """Return the options of dask's ``submit``: none where all may work, as tasks without are queued better."""
+        """Return the options of dask's ``submit``: none if all workers are suitable, so that dask queues the tasks."""
         fit = self.of(workers)
         if len(fit) == len(workers) or not fit:
             return {}
-        # others as well, or a task would wait for ever where those that may have it are gone
+        # allow other workers, or a task would wait for ever once the listed ones have left
         return {"workers": [worker.address for worker in fit], "allow_other_workers": True}
 
     def ask(self, client: Client, workers: Sequence[SeenWorker], stopped: Callable[[], bool]) -> list[Ability]:
-        """Ask each what it can compute on; returns the answers that came in time.
+        """Query device and precision of each worker; returns the answers that arrived in time.
 
         Raises
         ------
         ExecutorError
-            None can even run this package.
+            No worker can run this package.
         """
         asked = {w.address: _asked(client, w.address) for w in self.of(workers)}
         _wait(list(asked.values()), stopped)
@@ -91,7 +91,7 @@ class FitWorkers:
                 problem = f"{address}: {type(error).__name__}: {error}"
         client.cancel(list(asked.values()), force=True)
         if problem and not found:
-            raise ExecutorError(f"the workers cannot run this package; the last, {problem}")
+            raise ExecutorError(f"the workers cannot run this package; the last error, {problem}")
         return found
 
 

@@ -1,4 +1,4 @@
-"""Workers that hang: which they are, and their restart."""
+"""Detect and restart workers that hang."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ssi_pipeline.storage.state.records import Job, TaskRecord
 
 _RESTART_TIMEOUT = 30
 
-_BOTH_WAYS = 3.0
-"""Times as long as usual that a tile takes that is trained twice, the second time with twice the steps."""
+_RETRAINING = 3.0
+"""Duration of a retrained tile relative to others: a second training with twice the steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class HungTask:
-    """A task that its worker keeps beyond the limit; ``why`` says for how long."""
+    """A task that exceeds its time limit; ``why``: message with its duration."""
 
     key: Hashable
     worker: SeenWorker
@@ -28,7 +28,7 @@ class HungTask:
 
 
 class HungWorkers:
-    """Takes workers that keep a task beyond ``limit`` for hung; ``fleet``: what they live in, where it is ours."""
+    """Finds workers with a task that exceeds ``limit``; ``fleet``: their processes or jobs, if started here."""
 
     def __init__(self, client: Client, fleet: Workers | None, limit: TimeLimit) -> None:
         self._client = client
@@ -38,11 +38,11 @@ class HungWorkers:
         self._named: set[Hashable] = set()
 
     def note(self, record: TaskRecord) -> None:
-        """Learn from a finished task how long others may take."""
+        """Update the limit with the duration of a finished task."""
         self._limit.note(record)
 
     def find(self, workers: Iterable[SeenWorker], jobs: Mapping[Hashable, Job]) -> list[HungTask]:
-        """Return the tasks that take too long, of those that ``jobs`` has: others are waited for by nobody."""
+        """Return the tasks of ``jobs`` that exceed their limit."""
         found = []
         for key, (worker, seconds) in self._clock.look(workers).items():
             limit = self._limit_of(jobs[key]) if key in jobs else None
@@ -52,24 +52,24 @@ class HungWorkers:
         return found
 
     def slow(self, workers: Iterable[SeenWorker], jobs: Mapping[Hashable, Job]) -> list[str]:
-        """Return a line for each task that takes conspicuously long, once, with the worker that has it."""
-        said = []
+        """Return a line for each slow task with its worker, once for each task."""
+        lines = []
         for key, (worker, seconds) in self._clock.look(workers).items():
             limit = self._limit.slow(jobs[key].kind) if key in jobs and key not in self._named else None
-            if limit is not None and seconds > limit * (_BOTH_WAYS if jobs[key].both_ways else 1):
+            if limit is not None and seconds > limit * (_RETRAINING if jobs[key].retrain else 1):
                 self._named.add(key)
                 place = worker.name if worker.name == worker.address else f"{worker.name} ({worker.address})"
                 what = f"no result of {jobs[key].key} from {place} for {seconds:.0f} s"
-                said.append(f"{what}: does its host, or a mount there, hang?")
-        return said
+                lines.append(f"{what}: its host, or a mount there, may hang")
+        return lines
 
     def _limit_of(self, job: Job) -> float | None:
         usual = self._limit.of(job.kind)
-        return _BOTH_WAYS * usual if usual is not None and job.both_ways else usual
+        return _RETRAINING * usual if usual is not None and job.retrain else usual
 
     def restart(self, worker: SeenWorker) -> None:
-        """Restart a worker; where its node hangs as well, the whole job has to go, or it would be given more tasks."""
-        with contextlib.suppress(ValueError, TimeoutError, OSError):  # one that nobody restarts keeps its place
+        """Restart a worker; if that times out, its node hangs and the whole job is cancelled."""
+        with contextlib.suppress(ValueError, TimeoutError, OSError):  # without a nanny it is not restarted
             done = self._client.restart_workers([worker.address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
             if "timed out" in done.values() and self._fleet is not None:
                 self._fleet.give_up(worker.name)

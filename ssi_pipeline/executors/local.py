@@ -1,4 +1,4 @@
-"""Dask workers on this machine, and those of a scheduler that somebody else started."""
+"""Start dask workers on this machine, or connect to a running scheduler."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from ssi_pipeline.executors.watch import TimeLimit
 from ssi_pipeline.tasks import RunSpec
 
 _PATIENCE = "10 minutes"
-"""Dask closes the nanny of a worker that is missed for so long, also one whose restart takes its time on a busy
-machine, and with it whatever the new process was just given. It asks for this whenever a worker leaves. ``LocalFleet``
-replaces what has left for good."""
+"""Dask closes the nanny of a worker that is missing for this time, also during a slow restart on a busy machine, and
+the tasks of the new process are lost. Dask reads the setting whenever a worker leaves. ``LocalFleet`` replaces workers
+that have left permanently."""
 
 _START_TIMEOUT = "120s"
 
 WARM = "ssi_pipeline.executors.warm"
-"""What workers import as they start."""
+"""Module that workers import at their start."""
 
 
 def open_local(
-    spec: RunSpec, section: ExecutorConfig, workers: int, memory: int, say: Callable[[str], None] = print
+    spec: RunSpec, section: ExecutorConfig, workers: int, memory: int, log: Callable[[str], None] = print
 ) -> DaskExecutor:
-    """Start worker processes on this machine, reachable from this machine only.
+    """Start worker processes on this machine; they accept connections from this machine only.
 
     Raises
     ------
@@ -47,11 +47,11 @@ def open_local(
     """
     settings = {**scheduler_settings(section.dashboard), **worker_settings(section.threads)}
     with dask.config.set(settings), signals_for_the_client_alone():
-        return _start_local(spec, section, workers, memory, say)
+        return _start_local(spec, section, workers, memory, log)
 
 
 def _start_local(
-    spec: RunSpec, section: ExecutorConfig, workers: int, memory: int, say: Callable[[str], None]
+    spec: RunSpec, section: ExecutorConfig, workers: int, memory: int, log: Callable[[str], None]
 ) -> DaskExecutor:
     cluster = None
     try:
@@ -61,7 +61,7 @@ def _start_local(
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            # dask's protocol runs code: without certificates any user of this machine could, in our name
+            # dask's protocol executes code: without certificates any user of this machine could run code as this user
             security=Security.temporary(),
             dashboard_address=dashboard_address(section.dashboard),
             memory_limit=memory,
@@ -69,33 +69,33 @@ def _start_local(
             silence_logs=logging.CRITICAL,
         )
         client = Client(cluster, timeout=_START_TIMEOUT)
-        fleet, limit = LocalFleet(cluster, workers, say), TimeLimit(section.tile_limit_s)
+        fleet, limit = LocalFleet(cluster, workers, log), TimeLimit(section.tile_limit_s)
         patient = dask.config.set({"distributed.deploy.lost-worker-timeout": _PATIENCE})
         closing = partial(patient.__exit__, None, None, None)
-        return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=closing, say=say)
+        return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=closing, log=log)
     except (OSError, RuntimeError, TimeoutError) as error:
         if cluster is not None:
             cluster.close(timeout=10)
-        raise ExecutorError(f"the {workers} local workers cannot be started: {error}") from error
+        raise ExecutorError(f"cannot start the {workers} local workers: {error}") from error
 
 
 def _environments(section: ExecutorConfig, workers: int) -> list[dict[str, str]]:
-    """Return the variables of each worker: the card that it sees, none on processors."""
+    """Return the environment of each worker, which selects its GPU, or none on the CPU."""
     if section.device == "cpu":
         return [hidden_cards()]
     cards = own_cards(section)
     return [cards.environment(number, os.environ) for number in range(workers)]
 
 
-def open_remote(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None] = print) -> DaskExecutor:
+def open_remote(spec: RunSpec, section: ExecutorConfig, log: Callable[[str], None] = print) -> DaskExecutor:
     """Use the workers of a running scheduler.
 
     Raises
     ------
     ConfigError
-        The connection would leave this machine without encryption, and nobody has allowed that.
+        The connection to another machine is not encrypted, and ``executor.allow_unencrypted`` is not set.
     ExecutorError
-        Nothing answers at the address, or it has no workers.
+        No scheduler answers at the address, or it has no workers.
     """
     address = section.address or ""
     refuse_open_connection(address, section.allow_unencrypted)
@@ -107,25 +107,25 @@ def open_remote(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], Non
         client.wait_for_workers(1, timeout=60)
     except TimeoutError as error:
         client.close()
-        raise ExecutorError(f"the dask scheduler at {address} has had no worker for 60 s: start some") from error
-    return DaskExecutor(spec, client, limit=TimeLimit(section.tile_limit_s), say=say)
+        raise ExecutorError(f"the dask scheduler at {address} had no workers for 60 s: start some") from error
+    return DaskExecutor(spec, client, limit=TimeLimit(section.tile_limit_s), log=log)
 
 
 def refuse_open_connection(address: str, allowed: bool) -> None:
-    """Refuse a scheduler on another machine without TLS: whoever reaches it can run code as its user.
+    """Refuse a scheduler on another machine without TLS: anyone who can connect can run code as its user.
 
     Raises
     ------
     ConfigError
-        It is one, and ``executor.allow_unencrypted`` is not set.
+        The connection is not encrypted, and ``executor.allow_unencrypted`` is not set.
     """
     place = urlsplit(address if "://" in address else f"tcp://{address}")
     if allowed or place.scheme != "tcp" or _is_loopback(place.hostname or ""):
         return
     raise ConfigError(
-        f"executor.address {address} is on another machine, without encryption: anybody on the network can run code "
+        f"executor.address {address} is on another machine, without encryption: anyone on the network can run code "
         "there. Start the scheduler with TLS (tls://, with distributed.comm.tls in dask's configuration), or, if the "
-        "network is yours alone, set executor.allow_unencrypted: true"
+        "network is private, set executor.allow_unencrypted: true"
     )
 
 

@@ -1,4 +1,4 @@
-"""How much of this machine a run may use."""
+"""Number of workers of a run, and the memory of each, on this machine."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory
 
 
 def worker_count(section: ExecutorConfig) -> int:
-    """Return the number of workers: as asked for, else ``workers_per_gpu`` for each GPU of this machine that the run
-    takes, else one for each group of ``threads`` cores.
+    """Return the number of workers: as configured, else ``workers_per_gpu`` for each GPU of the run, else one for each
+    ``threads`` cores.
     """
     if section.kind == "slurm":
         assert section.workers is not None
         return section.workers
     cores = len(os.sched_getaffinity(0))
     if section.address is None and section.threads > cores:
-        raise ConfigError(f"executor.threads is {section.threads}, but this machine lends {cores} cores: lower it")
+        raise ConfigError(f"executor.threads is {section.threads}, but this process may use {cores} cores: lower it")
     if section.kind == "serial":
         return 1
     if section.workers is not None:
@@ -32,7 +32,7 @@ def worker_count(section: ExecutorConfig) -> int:
 
 
 def worker_memory(section: ExecutorConfig) -> int:
-    """Return the bytes that one worker may use: as asked for, else an equal share of nine tenths."""
+    """Return the memory of one worker in bytes: as configured, else an equal share of 90 %."""
     if section.memory_gib is not None:
         return int(section.memory_gib * 2**30)
     return int(0.9 * _total_memory()) // worker_count(section)

@@ -1,4 +1,4 @@
-"""From the configuration to an executor."""
+"""Open the executor of a configuration."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.tasks import RunSpec
 
 
-def open_executor(section: ExecutorConfig, spec: RunSpec, say: Callable[[str], None] = print) -> Executor:
-    """Start, or connect to, the workers that the configuration names; ``say`` is told what happens to them."""
+def open_executor(section: ExecutorConfig, spec: RunSpec, log: Callable[[str], None] = print) -> Executor:
+    """Start the configured workers, or connect to them; ``log`` receives messages about them."""
     if section.kind == "slurm":
         from ssi_pipeline.executors.slurm.cluster import open_slurm
 
-        return open_slurm(spec, section, say)
+        return open_slurm(spec, section, log)
     if section.kind == "serial":
         from ssi_pipeline.executors.serial import SerialExecutor
 
@@ -23,5 +23,5 @@ def open_executor(section: ExecutorConfig, spec: RunSpec, say: Callable[[str], N
     from ssi_pipeline.executors.local import open_local, open_remote
 
     if section.address is not None:
-        return open_remote(spec, section, say)
-    return open_local(spec, section, worker_count(section), worker_memory(section), say)
+        return open_remote(spec, section, log)
+    return open_local(spec, section, worker_count(section), worker_memory(section), log)

@@ -1,4 +1,4 @@
-"""Everything in this process, one job after the other."""
+"""Run all jobs in this process, one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssi_pipeline.tasks.ability import Ability, ability
 
 
 class SerialExecutor:
-    """Runs a batch each time that ``completed`` is called."""
+    """Runs one batch in each call of ``completed``."""
 
     slots = 1
 
@@ -24,15 +24,15 @@ class SerialExecutor:
 
     @property
     def pending(self) -> int:
-        """Number of jobs submitted and not yet back."""
+        """Number of jobs submitted and not yet returned."""
         return sum(len(jobs) for jobs in self._queue)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Put a batch at the end of the queue."""
+        """Append a batch to the queue."""
         self._queue.append(tuple(jobs))
 
-    def completed(self, timeout: float) -> list[Completed]:  # noqa: ARG002 there is nobody to wait for
-        """Run the batch at the head of the queue."""
+    def completed(self, timeout: float) -> list[Completed]:  # noqa: ARG002 nothing to wait for
+        """Run the first batch of the queue."""
         if not self._queue:
             return []
         jobs = self._queue[0]
@@ -40,26 +40,26 @@ class SerialExecutor:
         self._queue.popleft()
         return [Completed(jobs, records)]
 
-    def abilities(self, stopped: Callable[[], bool]) -> list[Ability]:  # noqa: ARG002 there is nobody to wait for
-        """Look at this process."""
+    def abilities(self, stopped: Callable[[], bool]) -> list[Ability]:  # noqa: ARG002 nothing to wait for
+        """Return the ability of this process."""
         return [ability()]
 
     def use(self, compute: Compute) -> None:
-        """Have every task from now on computed on this."""
+        """Set device and precision of all further tasks."""
         self._spec = replace(self._spec, compute=compute)
 
-    def exclude(self, place: str) -> bool:  # noqa: ARG002 there is one only
-        """There is no other worker."""
+    def exclude(self, place: str) -> bool:  # noqa: ARG002 there is only one
+        """Return False: there is no other worker."""
         return False
 
     def avoid(self, host: str) -> bool:  # noqa: ARG002 there is one machine only
-        """Nothing else is there to take its place."""
+        """Return False: there is no other machine."""
         return False
 
     def withdraw(self) -> None:
-        """Forget the queue: between two calls of ``completed`` nothing runs."""
+        """Clear the queue: nothing runs between two calls of ``completed``."""
         self._queue.clear()
 
     def close(self) -> None:
-        """Forget what was not run."""
+        """Clear the queue."""
         self._queue.clear()

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP where there are worker processes: they are for the client alone."""
+"""Block Ctrl-C, SIGTERM and SIGHUP in worker processes, so that only the client handles them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ssi_pipeline.interrupts import ENDING_SIGNALS
 
 @contextmanager
 def signals_for_the_client_alone() -> Iterator[None]:
-    """Start threads and processes that never see Ctrl-C, SIGTERM or SIGHUP: the client decides when they end.
+    """Block these signals in threads and processes started by the body: the client decides when they end.
 
-    A terminal sends Ctrl-C to all processes of a job. The mask is inherited, also by workers that are
-    restarted later; one that has to be killed gets SIGKILL.
+    A terminal sends Ctrl-C to all processes of a job. The mask is inherited, also by restarted workers; those to be
+    killed get SIGKILL.
     """
-    # multiprocessing's tracker ignores Ctrl-C and SIGTERM by itself, SIGHUP it has to inherit as blocked
+    # multiprocessing's resource tracker ignores Ctrl-C and SIGTERM, but not SIGHUP, which it inherits as blocked
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
     try:
-        # it lifts the mask of the other two in the thread that starts it: let that not be a worker's
+        # starting it unblocks the other two in the calling thread: start it before any worker
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         yield

@@ -1,4 +1,4 @@
-"""What a run has done, read from its ledger and output: status, failures, metrics, export."""
+"""Results of a run, read from its ledger and output: status, failures, metrics, export."""
 
 from ssi_pipeline.results.status import RunStatus, read_status
 

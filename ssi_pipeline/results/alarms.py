@@ -1,4 +1,4 @@
-"""What a run's metrics say, in words: how many tiles stand out, and whether the PSF can be right."""
+"""Describe the metrics of a run: number of flagged tiles, and whether the PSF fits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _CHI2 = 1.25
 """With the right PSF 0.85 to 1.15, with one 1.5 times as wide 1.3 to 56 (two images, classical solvers)."""
 
 _WHITENESS = 0.3
-"""With the right PSF 0.1, with the wide one 0.4 to 12. One too narrow is not seen: a blurred estimate explains all."""
+"""With the right PSF 0.1, with the wide one 0.4 to 12. A narrow PSF is not detected: a blurred estimate fits too."""
 
 
 def describe_quality(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
-    """Return the lines that a run ends with: alarms, and what is off everywhere; none where all is well."""
+    """Return the alarms and warnings for the end of a run; none if there are none."""
     flag = metrics["flag"]
     counts = count_alarms(flag)
     lines = [f"alarms: {describe_alarms(int((flag > 0).sum()), int(flag.size), counts)}"] if counts else []
@@ -30,21 +30,21 @@ def _nonfinite(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
     if not count:
         return []
     return [
-        f"{count} of {metrics['nonfinite'].size} tiles read NaN or infinite pixels: these are restored from the pixels "
-        "around them, and have no weight in training (`ssi export` has the counts; input.nonfinite: fail refuses them)"
+        f"{count} of {metrics['nonfinite'].size} tiles contain NaN or infinite pixels: these are filled from their "
+        "neighbours and have no weight in training (counts: `ssi export`; to refuse them: input.nonfinite: fail)"
     ]
 
 
 def describe_alarms(flagged: int, tiles: int, counts: Mapping[str, int]) -> str:
-    """Return the number of tiles that stand out, and of each alarm."""
+    """Return the number of flagged tiles, and of each alarm."""
     each = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f"{flagged} of {tiles} tiles stand out ({each}); `ssi export` lists them"
+    return f"{flagged} of {tiles} tiles flagged ({each}); `ssi export` lists them"
 
 
 def psf_doubts(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
-    """Return a sentence for each channel whose residuals are off everywhere: alarms see only what differs.
+    """Return a warning for each channel whose residuals are large in most tiles; alarms compare tiles with each other.
 
-    Blank tiles do not count: where there is nothing, any PSF explains it.
+    Blank tiles do not count: without signal any PSF fits.
     """
     lines = []
     full = metrics["method"] != METHODS["blank"] if "method" in metrics else np.ones(metrics["status"].shape, bool)
@@ -52,9 +52,9 @@ def psf_doubts(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
         chi2, white = (_median(metrics[name][:, c][full[:, c]]) for name in ("chi2", "whiteness"))
         if chi2 > _CHI2 or white > _WHITENESS:
             lines.append(
-                f"channel {c}: in most tiles the estimate does not explain the measurement (residual {chi2:.3g} times "
-                f"the noise's variance, correlation {white:.3g} where noise has 0): the PSF probably does not fit, "
-                "check its width, voxel size and units; or the noise is correlated"
+                f"channel {c}: in most tiles the estimate does not fit the measurement (residual variance "
+                f"{chi2:.3g} times that of the noise, residual correlation {white:.3g}, expected 0): check the PSF's "
+                "width, voxel size and units; correlated noise is another possible cause"
             )
     return lines
 

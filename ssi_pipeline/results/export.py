@@ -1,4 +1,4 @@
-"""Every metric of every tile as a table, for programs that read no zarr: CSV, or Parquet where pyarrow is there."""
+"""Export every metric of every tile as a table, CSV or Parquet, for programs that do not read zarr."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ COLUMNS = ("tile", *(f"grid_{a}" for a in _AXES), *(f"start_{a}" for a in "zyx")
 """``start_*``: first voxel of the tile's core in the output. ``alarms``: names of those in ``flag``."""
 
 _HEAD_BYTES, _FOOT_BYTES = 256, 1 << 20
-"""Of an existing table: enough for the first names, and for the footer of all columns."""
+"""Bytes read of an existing table: the first column names, and the Parquet footer."""
 
 _ROWS = 10_000
-"""Written at a time: a million tiles as Python's objects take gigabytes."""
+"""Rows written at a time: a million tiles as Python objects take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One value a tile: integers, or float32 with NaN where there is none; with ``words``, places in these."""
+    """One value per tile: integers, or float32 with NaN for none; with ``words``, indices into these."""
 
     name: str
     values: NDArray[Any]
@@ -49,11 +49,11 @@ def export(config: RunConfig, path: Path) -> int:
     Raises
     ------
     ConfigError
-        The name ends in neither .csv nor .parquet, or pyarrow is not installed.
+        The name does not end in .csv or .parquet, or pyarrow is not installed.
     OutputError
-        The file exists and is no such table.
+        The file exists and is not such a table.
     InputError
-        There is no run, or nothing is calibrated yet.
+        There is no run, or its channels are not calibrated yet.
     """
     write = {".csv": _write_csv, ".parquet": _write_parquet}.get(path.suffix.lower())
     if write is None:
@@ -63,13 +63,13 @@ def export(config: RunConfig, path: Path) -> int:
     _refuse_foreign(path)
     context = open_context(config)
     if not context.paths.calibration.exists():
-        raise InputError(f"{context.paths.root} has no metrics yet: `ssi run` has solved nothing")
+        raise InputError(f"{context.paths.root} has no metrics yet: no tile has been solved")
     write(path, _columns(context))
     return context.plan.n_tiles
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse to replace a file that is no table of ours: its names stand at the start, or at the end (Parquet)."""
+    """Refuse to overwrite a file that was not exported by ssi, judged by its column names."""
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
@@ -78,7 +78,7 @@ def _refuse_foreign(path: Path) -> None:
     except FileNotFoundError:
         return
     if not ours:
-        raise OutputError(f"--output {path} exists and is no table of ssi: give another name, or move it away")
+        raise OutputError(f"--output {path} exists and was not written by ssi: choose another name, or move it away")
 
 
 def _is_parquet(head: bytes, foot: bytes) -> bool:
@@ -117,13 +117,13 @@ def _write_csv(path: Path, columns: list[Column]) -> None:
 
 
 def _cells(column: Column, rows: slice) -> list[Any]:
-    """Return some rows as Python's values; None where there is none."""
+    """Return some rows as Python values, None for missing ones."""
     values: list[Any] = column.values[rows].tolist()
     if column.words:
         return [column.words[code] for code in values]
     if column.values.dtype.kind == "i":
         return values
-    whole = column.name != "flux_ratio"  # a ratio that happens to be 1 is no count
+    whole = column.name != "flux_ratio"  # a ratio of exactly 1 is not a count
     return [
         None if value != value else int(value) if whole and value.is_integer() else f"{value:.7g}" for value in values
     ]
@@ -135,7 +135,7 @@ def _write_parquet(path: Path, columns: list[Column]) -> None:
         from pyarrow import parquet
     except ImportError:
         raise ConfigError(
-            f"--output {path}: Parquet needs pyarrow, which is not installed: `pip install pyarrow`, or give a .csv"
+            f"--output {path}: Parquet needs pyarrow, which is not installed: `pip install pyarrow`, or choose a .csv"
         ) from None
     arrays = {
         column.name: pyarrow.array(column.words, pyarrow.string()).take(pyarrow.array(column.values))

@@ -1,4 +1,4 @@
-"""Failures that differ in numbers and places alone have one cause."""
+"""Group failures by cause: messages that differ only in numbers and paths have the same cause."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:/[^\s/:;,'\"()\[\]]+)+/?")
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
 _MOST = 250
-"""Causes that are told apart; one byte a task remembers which. Beyond them, texts are cases of the last."""
+"""Distinct causes, stored in one byte per task; further ones are counted as "other causes"."""
 
 _OTHER = "other causes"
 
 
 def normalised(text: str) -> str:
-    """Return a text with each path as ``PATH`` and each number as ``#``: what messages of one cause share."""
+    """Return a text with each path replaced by ``PATH`` and each number by ``#``."""
     return without_numbers(_PATH.sub("PATH", text))
 
 
 def without_numbers(text: str) -> str:
-    """Return a text with each number as ``#``, so that messages that differ in numbers alone are one."""
+    """Return a text with each number replaced by ``#``."""
     return _NUMBER.sub("#", text)
 
 
 class Causes:
-    """Why tasks fail, in one byte a task: noted in the order of the ledger, of which the last record counts."""
+    """Cause of failure of each task, one byte per task; the last record of a task counts."""
 
     def __init__(self, sizes: dict[Kind, int]) -> None:
         self._of = {kind: np.zeros(size, np.uint8) for kind, size in sizes.items()}
@@ -37,7 +37,7 @@ class Causes:
         self._codes: dict[str, int] = {}
 
     def note(self, record: TaskRecord | RecordHead) -> None:
-        """Take one record into account; one of a task that the plan does not have is passed over."""
+        """Take one record into account; tasks that are not in the plan are ignored."""
         codes = self._of[record.kind]
         if 0 <= record.index < len(codes):
             codes[record.index] = self._code(record.error or "unknown") if record.status == "failed" else 0
@@ -53,7 +53,7 @@ class Causes:
         return self._codes[key]
 
     def found(self, few: int) -> list[tuple[str, int, list[str]]]:
-        """Return (first text, number of tasks, names of the first few) of each cause, the most frequent first."""
+        """Return (first message, number of tasks, first few tasks) of each cause, the most frequent first."""
         rows = []
         for code in range(1, len(self._examples)):
             counts = {kind: int(np.count_nonzero(codes == code)) for kind, codes in self._of.items()}

@@ -1,4 +1,4 @@
-"""The tasks that have failed and not been done since: by cause, and the last of them one by one."""
+"""Failed tasks of a run, by cause, and the messages of the last ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIRST_KEYS = 5
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Tasks that failed for the same reason: the first message, how many they are, and the first of them."""
+    """Tasks that failed for the same reason: first message, number of tasks, first tasks."""
 
     text: str
     count: int
@@ -22,7 +22,7 @@ class Cause:
 
 
 class Failures:
-    """A byte a task for its cause, and the texts of the last failures; nothing is done before the first one."""
+    """Causes, one byte per task, and the messages of the last failures; without failures nothing is counted."""
 
     def __init__(self, sizes: dict[Kind, int]) -> None:
         self._causes = Causes(sizes)
@@ -30,7 +30,7 @@ class Failures:
         self._any = False
 
     def note(self, head: RecordHead | TaskRecord) -> None:
-        """Take one record of a task of the plan into account."""
+        """Take one record into account."""
         failed = head.status == "failed"
         if not (failed or self._any):
             return
@@ -43,10 +43,10 @@ class Failures:
                 del self._last[next(iter(self._last))]
 
     def last(self) -> tuple[tuple[str, str], ...]:
-        """Return key and message of the last tasks that failed, in the order of their failing."""
+        """Return key and message of the last failed tasks, in order of time."""
         return tuple(self._last.items())
 
     def causes(self) -> tuple[Cause, ...]:
-        """Return what tasks failed of, the most frequent first."""
+        """Return the causes of failure, the most frequent first."""
         found = self._causes.found(_FIRST_KEYS) if self._any else []
         return tuple(Cause(text[:_LONGEST], count, tuple(names)) for text, count, names in found)

@@ -1,4 +1,4 @@
-"""What is done when the last block is written: metrics as arrays, and the output declared complete."""
+"""Write the metrics of all tiles as arrays, and the display ranges of the channels, when a run finishes."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ CODES = {
     "method": METHODS,
     RETRAINED: {"first_kept": 1, "second_kept": 2},
 }
-"""Words for the values of metrics that are codes."""
+"""Names of the values of metrics that are codes."""
 
 METRICS: dict[str, str] = {
-    "status": "0 to do, 1 done, 2 failed",
+    "status": "0 pending, 1 done, 2 failed",
     "method": ", ".join(f"{code} {name}" for name, code in METHODS.items()),
     "heldout_before": "held-out loss before training, in squared normalised intensity",
-    "heldout_after": "held-out loss of the estimate that was kept",
+    "heldout_after": "held-out loss of the final estimate",
     "heldout_wiener": "held-out loss of the linear (Wiener) solution",
     "steps": "training steps taken",
-    "trainings": "trainings started (more than one: a training failed and was repeated)",
-    RETRAINED: "1: stood out, a second training was no better; 2: it was, and is what was kept",
-    "attempts": "times that the task was tried",
+    "trainings": "trainings started (more than one: a training failed and was retried)",
+    RETRAINED: "flagged and trained twice: 1 the first training was kept, 2 the second",
+    "attempts": "attempts of the task",
     "seconds": "wall time of the task",
     "peak_bytes": "peak memory of the task's process",
     "flux_ratio": "sum of the estimate over sum of the measurement, on the core",
@@ -50,8 +50,8 @@ METRICS: dict[str, str] = {
     "background": "mean deviation of the estimate from its median where the input is all noise, normalised intensity",
     "background_deviation": "the same of the estimate less the mean of the input over 7 x 7: comparable between tiles",
     "uncertainty": "mean of the uncertainty, normalised intensity",
-    "uncertainty_scale": "what the held-out pixels multiplied the disagreement of repeated predictions by, 1 to 2",
-    "impulses": "share of pixels taken for hot or dead",
+    "uncertainty_scale": "factor on the spread of repeated predictions, calibrated on held-out pixels, 1 to 2",
+    "impulses": "share of pixels detected as hot or dead",
     "saturated_share": "share of voxels that have the tile's highest value; 0 where it is fewer than 8",
     "frc_before": "resolution of the input by ring correlation at 1/7, um where the voxel size is known, else pixels",
     "frc_after": "the same of the estimate: a bound, as smoothed noise correlates",
@@ -64,10 +64,10 @@ METRICS: dict[str, str] = {
 
 
 class TileMetrics:
-    """Every metric as an array over the tiles, filled from the ledger's records in their order.
+    """Every metric as an array over the tiles, filled from the records of the ledger in order.
 
-    Of a tile solved again, and of a block written again, the last record counts. The seams of no block are kept:
-    where one was written again, which is rare, all are added up once more (``add_seams_again``).
+    The last record of a task counts. Seams are accumulated, not stored for each block: if a block was rewritten, which
+    is rare, all are accumulated again (``add_seams_again``).
     """
 
     def __init__(self, plan: TilePlan) -> None:
@@ -78,7 +78,7 @@ class TileMetrics:
         self._arrays["status"][:] = 0
 
     def note(self, record: TaskRecord) -> None:
-        """Take one record into account; only tiles and written blocks matter."""
+        """Take one record into account; only those of tiles and written blocks are used."""
         if record.kind == "stitch" and record.status == "done":
             self._writings[record.index] += 1
             self._add_seams(record)
@@ -102,11 +102,11 @@ class TileMetrics:
 
     @property
     def is_final(self) -> bool:
-        """Whether every block was written once, so that its seams are those of the image."""
+        """Whether no block was rewritten, so that the accumulated seams are those of the image."""
         return bool((self._writings <= 1).all())
 
     def add_seams_again(self, records: Iterable[TaskRecord]) -> None:
-        """Add up the seams of the last writing of each block alone; ``records``: the same as before."""
+        """Accumulate the seams of the last version of each block only; ``records``: the same as before."""
         self._squares[:], self._voxels[:] = 0.0, 0.0
         left = self._writings.copy()
         for record in records:
@@ -114,11 +114,11 @@ class TileMetrics:
                 continue
             if left[record.index] == 1:
                 self._add_seams(record)
-            if left[record.index]:  # one that was written since the first pass is passed over
+            if left[record.index]:  # blocks written since the first pass are ignored
                 left[record.index] -= 1
 
     def on_grid(self, scales: Sequence[float]) -> dict[str, NDArray[np.float32]]:
-        """Return the arrays on the tile grid (t c z y x); ``scales``: intensity scale of each channel that is known."""
+        """Return the arrays on the tile grid (t c z y x); ``scales``: intensity scales of the calibrated channels."""
         seen = self._voxels > 0
         self._arrays["seam"][seen] = np.sqrt(self._squares[seen] / self._voxels[seen])
         grid = {name: values.reshape(self._plan.tile_grid) for name, values in self._arrays.items()}
@@ -129,13 +129,13 @@ class TileMetrics:
 
 
 def tile_metrics(context: Context, until: str | None = None) -> dict[str, NDArray[np.float32]]:
-    """Return every metric as an array on the tile grid (t c z y x), NaN where a tile has none.
+    """Return every metric as an array on the tile grid (t c z y x), NaN for missing values.
 
-    ``until``: as it was before the first record with this error.
+    ``until``: ignore records from the first one with this error on.
     """
 
     def records() -> Iterator[TaskRecord]:
-        """Yield the records that count."""
+        """Yield the records up to ``until``."""
         found = read_records(context.paths.ledger)
         return takewhile(lambda record: until is None or record.error != until, found)
 
@@ -148,14 +148,14 @@ def tile_metrics(context: Context, until: str | None = None) -> dict[str, NDArra
 
 
 def write_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
-    """Write the metrics beside the image, under ``quality/`` in the output; returns them."""
+    """Write the metrics to ``quality/`` in the output; returns them."""
     metrics = tile_metrics(context)
     write_quality_group(context, metrics, METRICS, CODES)
     return metrics
 
 
 def write_display(context: Context) -> None:
-    """Tell viewers the intensities of each channel, now that its calibration knows them."""
+    """Write the display range of each channel, from its calibration, for viewers."""
     document = context.document
     known = [context.calibration(c) for c in range(context.plan.shape[1])]
     shown = [(c.minimum, c.offset, c.offset + c.scale) for c in known]

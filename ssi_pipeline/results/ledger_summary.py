@@ -1,4 +1,4 @@
-"""What the ledger says of a run, added up in one pass in a few bytes a task: for status, summary and report."""
+"""Tally of a run's ledger, in one pass and a few bytes per task: for status, summary and report."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ssi_pipeline.storage.state.tail import LedgerTail
 
 _BUCKET_SECONDS = 10
 _RATE_SECONDS = 600.0
-"""The rate is taken over the last ten minutes, as by the client: workers come and go."""
+"""Window of the rate: ten minutes, as in the client's display."""
 
 _FEWEST_TILES = 10
-"""Where that many have not been solved in this time, over an hour: long tiles come seldom."""
+"""With fewer tiles in this window, the rate is taken over an hour."""
 
 
 @dataclass(slots=True)
 class WorkerTally:
-    """Tiles that one worker process solved, and when its last task ended (seconds since 1970)."""
+    """Number of tiles solved by one worker process, and end of its last task (seconds since 1970)."""
 
     tiles: int = 0
     last: float = 0.0
 
 
 class Tally:
-    """Counts of a run's ledgers; ``note`` takes their records in their order, also in several portions.
+    """Counts over the ledgers of a run; ``note`` takes their records in order.
 
-    ``seconds``: of every recorded task, by device.
+    ``seconds``: wall time of all recorded tasks, by device.
     """
 
     def __init__(self, sizes: dict[Kind, int]) -> None:
@@ -50,7 +50,7 @@ class Tally:
         self._finished: Counter[int] = Counter()
 
     def note(self, records: Iterable[RecordHead | TaskRecord]) -> None:
-        """Take records into account; those of tasks that the plan does not have are passed over."""
+        """Take records into account; tasks that are not in the plan are ignored."""
         for head in records:
             if not 0 <= head.index < self._sizes[head.kind]:
                 continue
@@ -67,7 +67,7 @@ class Tally:
         worker = self.workers.get(head.host)
         if worker is None:
             if not head.host:
-                return  # the client's own record of a lost worker
+                return  # a record of the client, for a lost worker
             worker = self.workers[head.host] = WorkerTally()
         worker.last = max(worker.last, head.finished)
         worker.tiles += head.kind == "solve" and head.status == "done"
@@ -89,16 +89,16 @@ class Tally:
         return self._seconds / self._solved if self._solved else None
 
     def methods(self) -> dict[str, int]:
-        """Return the number of tiles by the method of their last record."""
+        """Return the number of tiles by method of their last record."""
         counts = np.bincount(self._method_of, minlength=len(self._methods) + 1)
         return {name: int(counts[code]) for name, code in self._methods.items() if counts[code]}
 
     def tiles_by_versions(self, n_sets: int) -> list[int]:
-        """Return how many tiles each set of the run's versions has solved last."""
+        """Return the number of tiles last solved with each set of versions."""
         return [int(np.count_nonzero(self._versions == i)) for i in range(n_sets)]
 
     def rate(self, now: float) -> float | None:
-        """Return tiles a second lately, None where none was solved in the last hour."""
+        """Return the current rate in tiles per second, None if no tile was solved in the last hour."""
         span, solved = _RATE_SECONDS, self._since(now - _RATE_SECONDS)
         if solved < _FEWEST_TILES:
             span, solved = 3600.0, self._since(now - 3600.0)
@@ -108,7 +108,7 @@ class Tally:
     def _since(self, time: float) -> int:
         first = int(time) // _BUCKET_SECONDS
         recent = 0
-        for bucket in reversed(self._finished):  # nearly in the order of time: the ledger's
+        for bucket in reversed(self._finished):  # in the order of the ledger, nearly that of time
             if bucket < first - 60:
                 break
             recent += self._finished[bucket] if bucket > first else 0
@@ -116,7 +116,7 @@ class Tally:
 
 
 def read_tally(paths: Sequence[Path], sizes: dict[Kind, int]) -> Tally:
-    """Read several ledgers of one run, one after the other, for a plan with ``sizes`` tasks of each kind."""
+    """Read the ledgers of one run in order, for a plan with ``sizes`` tasks of each kind."""
     tally = Tally(sizes)
     for path in paths:
         tail = LedgerTail(path)

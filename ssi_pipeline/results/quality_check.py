@@ -1,4 +1,4 @@
-"""Are the metrics under ``quality/`` those that the ledger has? They are made again from it where they are not."""
+"""Compare the metrics under ``quality/`` with the ledger, from which they are repaired."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MOST_NAMES = 4
 
 
 def quality_problem(context: Context, metrics: Mapping[str, NDArray[np.float32]] | None = None) -> str | None:
-    """Return what is wrong with the metrics in a complete output, None where nothing is.
+    """Return the problem of the metrics in a complete output, None if there is none.
 
-    Without ``metrics``, what the ledger says (by name, on the tile grid), only what is lost or unreadable is seen.
+    ``metrics``: those of the ledger, by name; without them only missing or unreadable arrays are found.
     """
     bad = dict(_problems(context, metrics))
     if not bad:
@@ -32,6 +32,6 @@ def _problems(context: Context, metrics: Mapping[str, NDArray[np.float32]] | Non
     for name in METRICS:
         values = read_quality(output, name)
         if values is None or values.shape != context.plan.tile_grid or not has_all_chunks(output, name):
-            yield name, "lost or unreadable"
+            yield name, "missing or unreadable"
         elif metrics is not None and not np.array_equal(values, metrics[name], equal_nan=True):
-            yield name, "unlike the ledger"
+            yield name, "different from the ledger"

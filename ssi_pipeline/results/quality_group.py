@@ -1,4 +1,4 @@
-"""What the arrays of ``quality/`` say of themselves: units, codes, and where on the image each tile lies."""
+"""Write the arrays of ``quality/`` with their attributes: units, codes, and the position of each tile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS, Quality
 from ssi_pipeline.tasks import Context
 
 _UNITS = {"seconds": "s", "peak_bytes": "byte"}
-"""Of metrics that have one; all others are ratios, counts, codes, or in normalised intensity: 1."""
+"""Units of metrics; all others are ratios, counts, codes or normalised intensities, with unit 1."""
 
 _LENGTHS = ("frc_before", "frc_after", "decorrelation_before", "decorrelation_after")
 
@@ -31,7 +31,7 @@ def write_quality_group(
     notes: Mapping[str, str],
     codes: Mapping[str, Mapping[str, int]],
 ) -> None:
-    """Write all metrics (t c z y x) beside the image; ``notes``: what each is, ``codes``: the words for its values."""
+    """Write all metrics (t c z y x) to the output; ``notes``: description of each, ``codes``: names of its values."""
     known = context.document.volume.voxel_size_um is not None
     arrays = []
     for name, values in metrics.items():
@@ -54,7 +54,7 @@ def _bits() -> dict[str, Any]:
 
 
 def _values(codes: Mapping[str, int]) -> dict[str, Any]:
-    """Return the meanings of codes by the CF conventions; nothing where there are none."""
+    """Return the meanings of codes by the CF conventions; nothing for other metrics."""
     ordered = sorted((code, word) for word, code in codes.items())
     if not ordered:
         return {}
@@ -62,7 +62,7 @@ def _values(codes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def tile_coordinates(context: Context) -> list[QualityArray]:
-    """Return the first voxel of each tile's core, and its position where the image says what a voxel is."""
+    """Return the first voxel of each tile's core, and its position if the voxel size is known."""
     plan, metadata = context.plan, context.document.image_metadata
     steps = dict(zip(AXES, (1, 1, *plan.core), strict=True))
     origin = dict(zip(AXES, context.origin, strict=True))
@@ -85,7 +85,7 @@ def _first(axis: str) -> str:
 
 
 def _names(context: Context, axis: str) -> dict[str, Any]:
-    """Return the names of the channels, in the order of their tiles."""
+    """Return the names of the channels, in the order of the tiles."""
     names = context.document.volume.channel_names
     first, n = context.origin[1], context.plan.shape[1]
     return {"channel_names": list(names[first : first + n])} if axis == "c" and names else {}

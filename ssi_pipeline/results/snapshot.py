@@ -1,4 +1,4 @@
-"""The progress of a running client, as its small file in the state folder has it."""
+"""Snapshot of the progress of a running client, stored in the state folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """State of a run at one moment; ``rate`` in units a second, ``left_s`` in seconds, None while unknown."""
+    """Progress of a run at one time; ``rate`` in units per second, ``left_s`` in seconds, None while unknown."""
 
     stage: str
     done: int
@@ -22,7 +22,7 @@ class Snapshot:
 
 
 def read_snapshot(path: Path) -> Snapshot | None:
-    """Return what a running client last wrote, None where there is nothing to read."""
+    """Return the last snapshot of a running client, None if there is none."""
     try:
         return Snapshot(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):

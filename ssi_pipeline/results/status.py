@@ -1,4 +1,4 @@
-"""Where a run stands, from its ledger and the client's last words; imports neither torch nor dask."""
+"""Status of a run, from its ledger and the client's snapshot; imports neither torch nor dask."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ _MOST_CLIENTS = 4
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """Where a run stands.
+    """Status of a run.
 
-    ``live`` is there while a client works. ``failures``: key and message of the last tasks that failed,
-    ``causes``: all of them by cause. ``rate``: tiles a second lately, by the ledger. ``workers`` by
-    host:process, all that ever finished a task. ``clients``: who works.
-    ``image_complete``: every block of every level is written. ``alarms``: tiles for which each was raised, and
-    ``flagged`` all that have one, by the arrays that the last finish has written. ``finished``: the output calls
-    itself complete. ``unreadable``: ledgers with lines that cannot be read. ``lost``: blocks are written, and their
-    output is gone.
+    ``live``: snapshot of a running client. ``failures``: key and message of the last failed tasks, ``causes``: all of
+    them by cause. ``rate``: tiles per second in the last minutes, from the ledger. ``workers``: by host:process, all
+    that ever finished a task. ``clients``: running clients. ``image_complete``: every block of every level is written.
+    ``alarms``: number of tiles with each alarm, and ``flagged``: with any alarm, from the arrays of the last finish.
+    ``finished``: the output is marked as complete. ``unreadable``: ledgers with unreadable lines. ``lost``: blocks are
+    recorded, and the output is missing.
     """
 
     tiles: int
@@ -64,23 +63,23 @@ class RunStatus:
 
     @property
     def seconds_since_last(self) -> float | None:
-        """Time since a task last finished."""
+        """Seconds since the last task finished."""
         return None if self.last_finished is None else time.time() - self.last_finished
 
     @property
-    def under_way(self) -> int:
-        """Tiles that the client has handed out."""
+    def tiles_running(self) -> int:
+        """Tiles submitted to workers."""
         running = self.live.running if self.live else 0
         return min(running, self.tiles - self.tiles_done - self.tiles_failed)
 
     @property
-    def todo(self) -> int:
-        """Tiles that nobody has begun."""
-        return self.tiles - self.tiles_done - self.tiles_failed - self.under_way
+    def tiles_pending(self) -> int:
+        """Tiles not submitted yet."""
+        return self.tiles - self.tiles_done - self.tiles_failed - self.tiles_running
 
 
 def read_status(config: RunConfig) -> RunStatus:
-    """Return where the run of a configuration stands; reads the ledger once.
+    """Return the status of a configuration's run; reads the ledger once.
 
     Raises
     ------
@@ -91,7 +90,7 @@ def read_status(config: RunConfig) -> RunStatus:
 
 
 class StatusReader:
-    """Follows one run: each look reads only what the ledger has got since the last one."""
+    """Reads the status of one run repeatedly: each time only the new records of the ledger."""
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
@@ -103,13 +102,13 @@ class StatusReader:
         self._tally = Tally(task_counts(self._context))
 
     def look(self) -> RunStatus:
-        """Return where the run stands now; one that was started over in between is read from its start."""
+        """Return the current status; a run that was started over is read from its start."""
         ledgers = ledger_paths(self._context.paths)
-        # a part's ledger that is gone was merged into the run's own
+        # a part's ledger that is missing was merged into the run's own
         if any(tail.replaced() or path not in ledgers for path, tail in self._tails.items()):
             self._open()
         paths, plan, tally = self._context.paths, self._context.plan, self._tally
-        # before the ledger: the last records of a client that ends in between are seen
+        # before the ledger: otherwise the last records of a client that ends in between would be missed
         client, parts = look_at_lock(paths.lock), working_parts(paths)
         for path in ledgers:
             tally.note(self._tails.setdefault(path, LedgerTail(path)).heads())
@@ -141,7 +140,7 @@ class StatusReader:
 
 
 def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str, str]]:
-    """Return the rows that `ssi status` prints; ``config``: the file to name in commands."""
+    """Return the rows of `ssi status`; ``config``: name of the configuration file, for commands."""
     rows = [
         ("tiles", describe_tiles(status)),
         ("blocks", f"{status.blocks_done} of {status.blocks} written"),
@@ -149,7 +148,7 @@ def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str
     if status.methods:
         rows.append(("solved by", ", ".join(f"{name} {count}" for name, count in sorted(status.methods.items()))))
     if status.mean_tile_seconds is not None:
-        rows.append(("time a tile", f"{status.mean_tile_seconds:.1f} s"))
+        rows.append(("time per tile", f"{status.mean_tile_seconds:.1f} s"))
     if status.live is not None and status.live.rate:
         left = "" if status.live.left_s is None else f", {duration(status.live.left_s)} left"
         rows.append(("rate", f"{per_time(status.live.rate)} ({status.live.stage}){left}"))
@@ -161,43 +160,46 @@ def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str
 
 
 def describe_tiles(status: RunStatus) -> str:
-    """Return the numbers of tiles by what came of them."""
-    return f"{status.tiles_done} done, {status.under_way} under way, {status.tiles_failed} failed, {status.todo} to do"
+    """Return the number of tiles by status."""
+    return (
+        f"{status.tiles_done} done, {status.tiles_running} running, {status.tiles_failed} failed, "
+        f"{status.tiles_pending} pending"
+    )
 
 
 def _failure_rows(status: RunStatus, config: str) -> list[tuple[str, str]]:
-    """Return the causes, each under the first task that failed of it, and the way on."""
+    """Return the causes, each with its first failed task, and the next step."""
     if not status.causes:
         return []
     rows = [(f"{cause.first[0]} failed", describe_cause(cause)) for cause in status.causes[:_MOST_CAUSES]]
     if len(status.causes) > _MOST_CAUSES:
-        rows.append(("", f"and {len(status.causes) - _MOST_CAUSES} other causes: `ssi report` lists more"))
-    return [*rows, ("way on", retry_command(config))]
+        rows.append(("", f"and {len(status.causes) - _MOST_CAUSES} more causes: see `ssi report`"))
+    return [*rows, ("next step", retry_command(config))]
 
 
 def describe_cause(cause: Cause) -> str:
-    """Return a cause, with the first of the other tasks that failed of it."""
+    """Return a cause, with its first failed tasks."""
     if cause.count == 1:
         return cause.text
     more = ", ..." if cause.count > len(cause.first) else ""
-    return f"{cause.text} ({cause.count} in all: {', '.join(cause.first)}{more})"
+    return f"{cause.text} ({cause.count} tasks: {', '.join(cause.first)}{more})"
 
 
 def retry_command(config: str) -> str:
-    """Return what to do about failures."""
-    return f"remove the cause, then `ssi run {shlex.quote(config)} --retry-failed`"
+    """Return the next step after failures."""
+    return f"fix the cause, then `ssi run {shlex.quote(config)} --retry-failed`"
 
 
 def describe_client(status: RunStatus) -> str:
-    """Return whether somebody works on the run, and what resumes it."""
+    """Return whether a client is running, and how to resume."""
     if status.running:
         shown = "; ".join(status.clients[:_MOST_CLIENTS])
         more = len(status.clients) - _MOST_CLIENTS
         return f"running ({shown}{f'; and {more} more' if more > 0 else ''})" if shown else "running"
     if status.lost:
         return (
-            "not running; the output is gone: put it back (is its disk mounted?); where it was deleted, "
-            "`ssi run --recreate-output` makes it again"
+            "not running; the output is missing: restore it (is its disk mounted?), or, if it was deleted, recreate it "
+            "with `ssi run --recreate-output`"
         )
     if status.blocks_done == status.blocks:
         return "not running; all blocks are written" + ("" if status.finished else "; `ssi run` completes the output")

@@ -1,4 +1,4 @@
-"""What a watcher of a run is shown: plain values and words, without any drawing."""
+"""Rows and lines of `ssi status --watch`, as plain text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ssi_pipeline.results.status import RunStatus, describe_client, describe_tiles, retry_command
 from ssi_pipeline.words import duration, per_time
 
-_LATELY_SECONDS = 600.0
-_LATELY_TILES = 3.0
-"""Somebody who solves tiles was seen lately, if only tiles are long, within the time of a few of them."""
+_ACTIVE_SECONDS = 600.0
+_ACTIVE_TILES = 3.0
+"""A worker counts as active if it finished a task in this time: ten minutes, or the time of three tiles."""
 
 _MOST_HOSTS = 8
 _MOST_FAILURES = 3
@@ -19,7 +19,7 @@ _MOST_FAILURES = 3
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Worker processes of one machine that finished a task lately, and all tiles that they solved."""
+    """Active worker processes of one machine, and the number of tiles that they solved."""
 
     name: str
     workers: int
@@ -28,7 +28,7 @@ class Host:
 
 
 def view_rows(status: RunStatus, config: str, now: float) -> list[tuple[str, str]]:
-    """Return the rows of one look, name and text; ``now``: seconds since 1970."""
+    """Return the rows of one update, name and text; ``now``: seconds since 1970."""
     rows = [
         ("tiles", f"{describe_tiles(status)}, of {status.tiles}"),
         ("blocks", f"{status.blocks_done} of {status.blocks} written"),
@@ -37,44 +37,44 @@ def view_rows(status: RunStatus, config: str, now: float) -> list[tuple[str, str
     ]
     hosts = recent_hosts(status, now)
     if hosts:
-        rows.append(("workers", f"{sum(host.workers for host in hosts)} seen lately, on {len(hosts)} host(s)"))
+        rows.append(("workers", f"{sum(host.workers for host in hosts)} active, on {len(hosts)} host(s)"))
         rows.extend(("", _host(host)) for host in hosts[:_MOST_HOSTS])
         if len(hosts) > _MOST_HOSTS:
-            rows.append(("", f"and {len(hosts) - _MOST_HOSTS} other hosts"))
+            rows.append(("", f"and {len(hosts) - _MOST_HOSTS} more hosts"))
     if status.failures:
         rows.extend((f"{key} failed", error) for key, error in reversed(status.failures[-_MOST_FAILURES:]))
-        rows.append(("way on", retry_command(config)))
+        rows.append(("next step", retry_command(config)))
     return rows
 
 
 def plain_line(status: RunStatus, now: float) -> str:
-    """Return a look as one line, for a log."""
+    """Return one update as a line, for a log."""
     hosts = recent_hosts(status, now)
     parts = [
         f"tiles: {describe_tiles(status)}",
         f"blocks: {status.blocks_done} of {status.blocks}",
         describe_rate(status),
-        f"{sum(host.workers for host in hosts)} worker(s) seen lately",
+        f"{sum(host.workers for host in hosts)} worker(s) active",
         f"client {_client(status)}",
     ]
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))} {'; '.join(parts)}"
 
 
 def describe_rate(status: RunStatus) -> str:
-    """Return tiles a second lately, and the time that the rest takes at that rate."""
+    """Return the current rate, and the remaining time at that rate."""
     if not status.rate:
-        return "no tile solved lately"
-    left = status.todo + status.under_way
+        return "no tile solved recently"
+    left = status.tiles_pending + status.tiles_running
     ends = f", {duration(left / status.rate)} left" if left and status.running else ""
     return f"{per_time(status.rate)}{ends}"
 
 
 def recent_hosts(status: RunStatus, now: float) -> list[Host]:
-    """Return the machines whose workers finished a task lately, the last seen first."""
-    lately = max(_LATELY_SECONDS, _LATELY_TILES * (status.mean_tile_seconds or 0.0))
+    """Return the machines with active workers, the last active first."""
+    active = max(_ACTIVE_SECONDS, _ACTIVE_TILES * (status.mean_tile_seconds or 0.0))
     found: dict[str, Host] = {}
     for name, worker in status.workers.items():
-        if now - worker.last > lately:
+        if now - worker.last > active:
             continue
         machine = name.rpartition(":")[0] or name
         host = found.get(machine, Host(machine, 0, 0, now - worker.last))
@@ -84,12 +84,12 @@ def recent_hosts(status: RunStatus, now: float) -> list[Host]:
 
 
 def bar_cells(counts: Sequence[int], width: int) -> list[int]:
-    """Share ``width`` cells among counts; what is not zero has at least one, so that a single failure is seen."""
+    """Divide ``width`` cells among counts; every count above zero gets at least one, so a single failure is visible."""
     total = sum(counts)
     if not total:
         return [0 for _ in counts]
     cells = [max(1, count * width // total) if count else 0 for count in counts]
-    for _ in range(abs(width - sum(cells))):  # what rounding left over, or took too much, is the largest part's
+    for _ in range(abs(width - sum(cells))):  # rounding errors go to the largest part
         cells[_largest(cells)] += 1 if sum(cells) < width else -1
     return cells
 

@@ -1,4 +1,4 @@
-"""Which versions of this package and of what it computes with have made an output."""
+"""Versions of this package and its numerical dependencies that computed an output."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ssi_pipeline.tasks import Context
 
 @dataclass(frozen=True, slots=True)
 class MadeBy:
-    """A set of versions by name, and the number of tiles that were solved by it."""
+    """A set of versions by name, and the number of tiles solved with it."""
 
     versions: dict[str, str]
     tiles: int
 
 
 def describe_other_versions(document: RunDocument) -> list[str]:
-    """Return lines on versions that differ from those that the run was begun with; none where all are equal."""
+    """Return a line on versions that differ from those at the start of the run; none if all are equal."""
     change = describe_change(document.versions, installed_versions())
     if not change:
         return []
     return [
-        f"this run was begun with other versions: {change}. Tiles solved from here on may differ in their last digits; "
-        "the provenance of the output lists all versions, and the tiles of each"
+        f"this run was started with other versions: {change}. Tiles solved from now on may differ in their last "
+        "digits; the provenance of the output lists all versions with their numbers of tiles"
     ]
 
 
 def made_by(document: RunDocument, tally: Tally) -> list[MadeBy]:
-    """Return the sets of versions that have solved tiles; of a run that has none yet, the first."""
+    """Return the sets of versions that solved tiles; the first set for a run without tiles."""
     sets = document.version_sets
     counts = tally.tiles_by_versions(len(sets))
     found = [MadeBy(versions, tiles) for versions, tiles in zip(sets, counts, strict=True) if tiles]
@@ -39,6 +39,6 @@ def made_by(document: RunDocument, tally: Tally) -> list[MadeBy]:
 
 
 def write_made_by(context: Context, tally: Tally) -> None:
-    """Write them to the provenance of the output."""
+    """Write the sets of versions to the provenance of the output."""
     found = made_by(context.document, tally)
     set_made_by(context.document.config.output.path, [asdict(made) for made in found])

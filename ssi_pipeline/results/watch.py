@@ -1,4 +1,4 @@
-"""`ssi status --watch`: look at a run again and again, from any machine that sees its state folder."""
+"""Update the status of a run repeatedly (`ssi status --watch`), on any machine that can read its state folder."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ssi_pipeline.results.status_display import bar_cells, plain_line, view_rows
 
 _BAR_WIDTH = 60
 _BAR = (("█", "green"), ("▒", "yellow"), ("█", "red"), ("░", "dim"))
-"""Done, under way, failed, to do."""
+"""Done, running, failed, pending."""
 
 
 def watch(config: RunConfig, name: str, seconds: float, console: Console) -> RunStatus:
-    """Show where a run stands each ``seconds``, until its image is complete and no client works on it.
+    """Show the status every ``seconds``, until the image is complete and no client is running.
 
     Parameters
     ----------
     name
-        The configuration's file, to name in commands.
+        Name of the configuration file, for commands.
     console
-        Gets a picture that is redrawn where it is a terminal, a plain line for each look where it is not.
+        On a terminal the status is redrawn, elsewhere each update is one line.
 
     Returns
     -------
     RunStatus
-        The last one.
+        The last status.
 
     Raises
     ------
@@ -57,26 +57,26 @@ def watch(config: RunConfig, name: str, seconds: float, console: Console) -> Run
 
 
 def ended(status: RunStatus) -> bool:
-    """Tell whether there is nothing more to see; an incomplete run may be taken up again at any time."""
+    """Return whether the run is complete and not running; an incomplete run may be resumed at any time."""
     return status.image_complete and not status.running
 
 
 def _next(reader: StatusReader, before: RunStatus) -> RunStatus:
     try:
         return reader.look()
-    except InputError:  # `ssi run --new` has put the state folder aside, and is about to make another
+    except InputError:  # `ssi run --new` has moved the state folder and not created the new one yet
         return before
 
 
 def print_line(console: Console, status: RunStatus) -> None:
-    """Print one look as one line."""
+    """Print one update as a line."""
     console.print(plain_line(status, time.time()), markup=False, highlight=False, soft_wrap=True)
 
 
 def draw(status: RunStatus, name: str, now: float) -> RenderableType:
-    """Return the picture of one look; ``now``: seconds since 1970."""
+    """Return the display of one update; ``now``: seconds since 1970."""
     bar = Text()
-    counts = (status.tiles_done, status.under_way, status.tiles_failed, status.todo)
+    counts = (status.tiles_done, status.tiles_running, status.tiles_failed, status.tiles_pending)
     for cells, (sign, style) in zip(bar_cells(counts, _BAR_WIDTH), _BAR, strict=True):
         bar.append(sign * cells, style)
     bar.append(f" {100 * status.tiles_done / status.tiles:.1f} %")

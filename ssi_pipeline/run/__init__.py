@@ -1,4 +1,4 @@
-"""A run from the client's side: plan, set up or resume, drive, finish; and what can be said of it later."""
+"""Plan, start, resume, drive, finish and verify a run, on the client's side."""
 
 from ssi_pipeline.run.array.finish import finish_parts
 from ssi_pipeline.run.array.task import run_part

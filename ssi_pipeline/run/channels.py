@@ -1,4 +1,4 @@
-"""What has to be known of each channel before its tiles can be solved."""
+"""Prepare the channels of a run: calibrate each one and train shared networks, before any tile is solved."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TITLES: dict[Kind, str] = {"calibrate": "calibrating channels", "train": "train
 
 
 def ready_channels(session: RunSession, loop: Scheduler) -> bool:
-    """Calibrate every channel and train what its tiles share; returns False when asked to stop.
+    """Calibrate every channel and train its shared network; returns False when asked to stop.
 
-    A network that is recorded but whose file is gone, or is another, is trained again.
+    A recorded network whose file is missing or changed is trained again.
 
     Raises
     ------
     ChannelError
-        A channel cannot be calibrated: without that no tile can be solved.
+        A channel cannot be calibrated, so none of its tiles can be solved.
     """
     context, channels = session.context, range(session.context.plan.shape[1])
     for record in _unusable_models(context):
@@ -38,13 +38,13 @@ def ready_channels(session: RunSession, loop: Scheduler) -> bool:
     for c in channels:
         if context.calibration(c).empty:
             session.display.line(
-                f"channel {c} is constant wherever it was sampled (or not finite): expect no more than a copy of it"
+                f"channel {c} is constant (or not finite) in all samples: the output will be a copy of it"
             )
     return True
 
 
 def channels_ready(context: Context, state: LedgerState) -> bool:
-    """Tell whether all that ``ready_channels`` does is done."""
+    """Return whether ``ready_channels`` has nothing left to do."""
     trained = not context.starts_from_model
     if not trained and context.document.basis["start_from"]:
         wanted = context.document.basis["start_from"]
@@ -56,20 +56,20 @@ def channels_ready(context: Context, state: LedgerState) -> bool:
 
 
 def ready_channels_here(context: Context, spec: RunSpec) -> None:
-    """Do the same in this process and without a ledger, for a pilot."""
+    """Prepare the channels in this process, without a ledger, for a pilot."""
 
     for kind in _kinds(context):
         _save(context, kind, {c: execute(spec, [Job(kind, c)])[-1] for c in range(context.plan.shape[1])})
 
 
 def _kinds(context: Context) -> tuple[Kind, ...]:
-    """Return the kinds of task that a channel needs, in their order."""
+    """Return the kinds of task that a channel needs, in order."""
     trains = context.starts_from_model and not context.document.basis["start_from"]
     return ("calibrate", "train") if trains else ("calibrate",)
 
 
 def _save(context: Context, kind: Kind, found: Mapping[int, TaskRecord]) -> None:
-    """Write what the tasks of one kind have found, for the tiles of all channels."""
+    """Write the results of the tasks of one kind, for the tiles of all channels."""
     records = [found[c] for c in range(context.plan.shape[1])]
     _refuse_failures(records)
     if kind == "calibrate":
@@ -92,7 +92,7 @@ def _unusable_models(context: Context) -> list[TaskRecord]:
     for c, record in latest_records(context.paths.ledger, "train").items():
         wanted = record.model
         if record.status == "done" and wanted and file_digest(context.paths.shared_model(c)) != wanted:
-            found.append(TaskRecord("train", c, "invalid", error="the network's file is missing or another one"))
+            found.append(TaskRecord("train", c, "invalid", error="the network's file is missing or changed"))
     return found
 
 
@@ -102,7 +102,7 @@ def _given_models(context: Context) -> list[str | None]:
     Raises
     ------
     CorruptDataError
-        A file changed since it was looked at.
+        A file changed while the run was starting.
     """
     wanted: list[str] = context.document.basis["start_from"]
     context.paths.models.mkdir(exist_ok=True)
@@ -125,4 +125,4 @@ def _refuse_other_scales(context: Context) -> None:
 def _refuse_failures(records: Sequence[TaskRecord]) -> None:
     for record in records:
         if record.status != "done":
-            raise ChannelError(f"channel {record.index} cannot be prepared ({record.key}): {record.error}")
+            raise ChannelError(f"cannot prepare channel {record.index} ({record.key}): {record.error}")

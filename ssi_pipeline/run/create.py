@@ -1,4 +1,4 @@
-"""Start a run's output and state, or take up those of an earlier call."""
+"""Create the output and state of a run, or resume those of an earlier call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.run.repair.output_repair import repair_output
 from ssi_pipeline.run.repair.recreate import make_room
 from ssi_pipeline.run.repair.state_repair import save_psf, state_flaws
-from ssi_pipeline.run.say import say_repaired
+from ssi_pipeline.run.repair_log import log_repair
 from ssi_pipeline.run.settle import demanded
 from ssi_pipeline.storage.atomic import sweep_own, sweep_zarr, sync, write_bytes
 from ssi_pipeline.storage.inputs.identity import as_far_as_readable
@@ -31,8 +31,8 @@ from ssi_pipeline.storage.state.marker import claim_state_folder, read_marker
 from ssi_pipeline.tasks import Context
 
 
-def put_aside(prepared: Prepared) -> list[Path]:
-    """Rename the output and state of an earlier run, so that a new one can start; nothing is deleted."""
+def move_to_backup(prepared: Prepared) -> list[Path]:
+    """Rename the output and state of an earlier run so that a new one can start; nothing is deleted."""
     config = prepared.document.config
     paths = [path for path in (config.output.path, config.state_path) if path.exists()]
     stamp = time.strftime("old-%Y%m%d-%H%M%S")
@@ -41,22 +41,22 @@ def put_aside(prepared: Prepared) -> list[Path]:
     moved = [path.rename(path.with_name(f"{path.name}.{tail}")) for path in paths]
     for before, after in zip(paths, moved, strict=True):
         if before == config.state_path:
-            StatePaths(after).lock.unlink(missing_ok=True)  # nobody works there
-            sweep_own((after,))  # what a client had begun to write that came for the lock
+            StatePaths(after).lock.unlink(missing_ok=True)  # no run is active there
+            sweep_own((after,))  # partial files of clients that waited for the lock
     return moved
 
 
 def start_or_resume(prepared: Prepared, sweep: bool = True, recreate: bool = False) -> tuple[Context, bool]:
-    """Write what a new run needs, or check that the earlier one is the same; tells whether it resumes.
+    """Write the files of a new run, or check that the earlier run is the same; returns whether it resumes.
 
-    Called under the run lock. An earlier run keeps its plan, also where another machine would now
-    cut the volume differently. ``sweep`` deletes what killed workers left; none may be at work. ``recreate``: an
-    output that is missing is made again, one of another run is put aside.
+    Called under the run lock. An earlier run keeps its plan, even if this machine would tile the volume differently.
+    ``sweep``: delete leftovers of killed workers; none may be running. ``recreate``: create a missing output again,
+    move that of another run to a backup.
 
     Raises
     ------
     RunChangedError
-        Configuration, PSF or input are not those that the output was begun with.
+        Configuration, PSF or input differ from those that the run was started with.
     """
     config = prepared.document.config
     paths = StatePaths(config.state_path)
@@ -65,20 +65,20 @@ def start_or_resume(prepared: Prepared, sweep: bool = True, recreate: bool = Fal
         document = _same_run(prepared, paths)
         context = Context(document, paths)
         if recreate:
-            make_room(context, output_metadata(context), True, partial(say_repaired, paths))
+            make_room(context, output_metadata(context), True, partial(log_repair, paths))
         _repair(context, prepared)
         if not recreate:
             refuse_other_output(document, paths)
-        document.save(paths.document)  # where the work is done may have changed
+        document.save(paths.document)  # the executor section may have changed
     else:
         context = save_inputs(prepared)
         if recreate:
-            make_room(context, output_metadata(context), False, partial(say_repaired, paths))
+            make_room(context, output_metadata(context), False, partial(log_repair, paths))
     try:
         create_stores(context)
     except OutputError:
         if not resumed:
-            _forget_inputs(context)  # nothing has been done yet: leave nothing behind
+            _forget_inputs(context)  # nothing has run yet: leave no files behind
         raise
     _mark_output(context)
     if sweep:
@@ -87,12 +87,12 @@ def start_or_resume(prepared: Prepared, sweep: bool = True, recreate: bool = Fal
 
 
 def create_stores(context: Context) -> None:
-    """Create the output and the scratch, unless they are there.
+    """Create the output and the scratch, unless they exist.
 
     Raises
     ------
     OutputError
-        The system refuses it.
+        They cannot be created.
     """
     _create_output(context)
     if not context.plan.direct:
@@ -100,12 +100,12 @@ def create_stores(context: Context) -> None:
 
 
 def save_inputs(prepared: Prepared) -> Context:
-    """Write a new run's document and PSFs to its state folder, which is ours by its marker.
+    """Write the document and PSFs of a new run to its state folder, and mark the folder as ssi's.
 
     Raises
     ------
     OutputError
-        The folder is the user's.
+        The folder exists and was not created by ssi.
     """
     context = prepared.context
     claim_state_folder(context.paths.root)
@@ -117,21 +117,21 @@ def save_inputs(prepared: Prepared) -> Context:
 
 
 def _forget_inputs(context: Context) -> None:
-    """Remove what ``save_inputs`` wrote; the marker, and the folder, are for whoever made them to remove."""
+    """Remove the files of ``save_inputs``; the caller that created marker and folder removes those."""
     context.paths.document.unlink(missing_ok=True)
     for c in range(context.plan.shape[1]):
         context.paths.psf(c).unlink(missing_ok=True)
 
 
 def _mark_output(context: Context) -> None:
-    """Give an output of an earlier release, which has passed for the run's by its fingerprint, the run's token."""
+    """Write the run's token to an output of an earlier release, already accepted by its fingerprint."""
     output, token = context.document.config.output.path, read_marker(context.paths.root)
     if token is not None and not read_token(output):
         set_token(output, token)
 
 
 def _sweep(context: Context) -> None:
-    """Delete what killed writers left, by the names that they give; none may be at work."""
+    """Delete temporary files of killed writers, found by name; no writer may be running."""
     paths = context.paths
     sweep_own((paths.root, paths.models, *paths.models.glob("tiles-*")))
     if not context.plan.direct:
@@ -141,12 +141,12 @@ def _sweep(context: Context) -> None:
 
 
 def _repair(context: Context, prepared: Prepared) -> None:
-    """Make small files again that are lost or damaged; says which."""
-    say = partial(say_repaired, context.paths)
-    repair_output(context, output_metadata(context), say)
+    """Repair missing or damaged small files; logs each one."""
+    log = partial(log_repair, context.paths)
+    repair_output(context, output_metadata(context), log)
     for flaw in state_flaws(context, prepared.psfs):
         flaw.remake()
-        say(f"{flaw}: made again from what is known")
+        log(f"{flaw}: repaired")
 
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
@@ -157,9 +157,9 @@ def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
         raise RunChangedError(
             "\n".join(
                 [
-                    f"{prepared.document.config.output.path} was begun with something else:",
+                    f"{prepared.document.config.output.path} was started with other settings:",
                     *(f"  {line}" for line in changed),
-                    "put it back to resume, or start over with `ssi run --new` (the old output is kept aside)",
+                    "restore these to resume, or start over with `ssi run --new` (the old output is kept as a backup)",
                 ]
             )
         )
@@ -176,12 +176,12 @@ def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
 
 
 def _create_output(context: Context) -> None:
-    """Create the arrays under another name, then rename: an output is there as a whole or not at all.
+    """Create the arrays under a temporary name, then rename: the output exists completely or not at all.
 
     Raises
     ------
     OutputError
-        The system refuses it.
+        They cannot be created.
     """
     output = context.document.config.output.path
     if output.exists():
@@ -189,7 +189,7 @@ def _create_output(context: Context) -> None:
     temporary = output.with_name(f".{output.name}.{read_marker(context.paths.root)}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)  # by its name: left by a call of this run that was killed
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed call of this run
         for name, content in output_metadata(context).items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             write_bytes(temporary / name, content)
@@ -197,13 +197,13 @@ def _create_output(context: Context) -> None:
         sync(output.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise OutputError(f"the output {output} cannot be made: {error}; choose another output.path") from error
+        raise OutputError(f"cannot create the output {output}: {error}; choose another output.path") from error
 
 
 def output_metadata(context: Context) -> dict[str, bytes]:
-    """Return every metadata file of the output by its path in it, as they are when a run begins.
+    """Return every metadata file of a new output, by its path in the output.
 
-    From it both a new output is made and one that has lost some of them.
+    Used to create an output, and to repair one that has lost some of these files.
     """
     made: dict[str, Buffer] = {}
     _fill_output(context, MemoryStore(made))

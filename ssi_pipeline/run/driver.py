@@ -1,4 +1,4 @@
-"""One run from start to end; the same call resumes."""
+"""Run from start to end; the same call resumes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ssi_pipeline.results.versions import describe_other_versions, write_made_by
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.checks.input_check import refuse_changed_input
 from ssi_pipeline.run.checks.output_checks import check_output
-from ssi_pipeline.run.create import put_aside, start_or_resume
+from ssi_pipeline.run.create import move_to_backup, start_or_resume
 from ssi_pipeline.run.on_end import RunEnd, end_hook
 from ssi_pipeline.run.outcome import Outcome, describe_outcome, describe_resumed
 from ssi_pipeline.run.prepare import Prepared, prepare
-from ssi_pipeline.run.retraining import choose_tiles, is_chosen, take_back_flagged
-from ssi_pipeline.run.say import say_repaired
+from ssi_pipeline.run.repair_log import log_repair
+from ssi_pipeline.run.retraining import choose_tiles, invalidate_flagged, is_chosen
 from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession, open_session, whole_run
 from ssi_pipeline.run.stages import ListStage, TileStage, pending
@@ -34,8 +34,8 @@ from ssi_pipeline.storage.state.ledger import DONE, LedgerState
 from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.tasks import Context
 
-Proof = Callable[[Context, LedgerState], Sequence[TaskRecord]]
-"""Looks at all that is written; returns records that take back what is not good."""
+Verify = Callable[[Context, LedgerState], Sequence[TaskRecord]]
+"""Reads all written blocks back; returns records that invalidate bad ones."""
 
 
 def run(
@@ -43,43 +43,42 @@ def run(
     new: bool = False,
     retry_failed: bool = False,
     ignore_disk: bool = False,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     name: str = "CONFIG",
     recreate_output: bool = False,
 ) -> Outcome:
-    """Do whatever of a run is not done yet.
+    """Start or resume a run.
 
     Parameters
     ----------
     new
-        Put an earlier run on this output aside and start over.
+        Move an earlier run on this output to a backup and start over.
     retry_failed
-        Also take up tiles that failed before.
+        Also retry tiles that failed before.
     ignore_disk
         Start although the disk might be too small.
-    say
-        Receives lines for the user before the display is up.
+    log
+        Receives messages for the user before the display starts.
     name
-        Of the configuration's file, for the commands that the user is told.
+        Name of the configuration file, for the commands in messages.
     recreate_output
-        Make the output again where it is missing; one of another run of ours is put aside.
+        Create a missing output again; move one that belongs to another run to a backup.
 
     Raises
     ------
     SsiError
-        The run cannot start, or cannot go on; what was done stays recorded.
+        The run cannot start or continue; finished tasks stay recorded.
     """
     prepared = prepare(config, new)
     paths = StatePaths(config.state_path)
     if new or not paths.document.exists():
         refuse_missing_gpu(config)
     check_output(prepared, new, ignore_disk, recreate_output)
-    with end_hook(config) as ending, sole_writer(config, "a run", say) as leases, ExitStack() as stack:
-        check_output(
-            prepared, new, ignore_disk=True, recreate=recreate_output
-        )  # before the lock, all may have been otherwise
+    with end_hook(config) as ending, sole_writer(config, "a run", log) as leases, ExitStack() as stack:
+        # again under the lock: another client may have changed it meanwhile
+        check_output(prepared, new, ignore_disk=True, recreate=recreate_output)
         if new and (paths.document.exists() or config.output.path.exists()):
-            prepared, leases = _start_over(prepared, leases, ignore_disk, say, stack)
+            prepared, leases = _start_over(prepared, leases, ignore_disk, log, stack)
         recreate = recreate_output and not new
         with session_on(prepared, leases, ending, name, retry_failed, recreate) as session:
             session.finished = work(session)
@@ -88,16 +87,16 @@ def run(
 
 
 def _start_over(
-    prepared: Prepared, leases: Leases, ignore_disk: bool, say: Callable[[str], None], stack: ExitStack
+    prepared: Prepared, leases: Leases, ignore_disk: bool, log: Callable[[str], None], stack: ExitStack
 ) -> tuple[Prepared, Leases]:
-    """Put an earlier run aside; ``stack`` holds the lock of the new state folder."""
+    """Move an earlier run to a backup; ``stack`` holds the lock of the new state folder."""
     config = prepared.document.config
-    for moved in put_aside(prepared):
-        say(f"the earlier run is kept as {moved}")
-    # the lock went aside with the state: the new folder needs one of its own; the output stays ours meanwhile
+    for moved in move_to_backup(prepared):
+        log(f"the earlier run was moved to {moved}")
+    # the lock was moved with the state folder: the new folder needs its own; the lease on the output is kept
     lock = StatePaths(config.state_path).lock
-    lease = stack.enter_context(hold_state(config, lock, "a run", say, until_refused()))
-    prepared = prepare(config)  # not cut as the run that was put aside
+    lease = stack.enter_context(hold_state(config, lock, "a run", log, until_refused()))
+    prepared = prepare(config)  # with a plan of its own, not that of the earlier run
     check_output(prepared, new=False, ignore_disk=ignore_disk)
     return prepared, Leases(lease, leases.output)
 
@@ -111,7 +110,7 @@ def session_on(
     retry_failed: bool = False,
     recreate: bool = False,
 ) -> Iterator[RunSession]:
-    """Start or resume a run under its lock; on leaving, print what it came to."""
+    """Start or resume a run under its lock; print its summary at the end."""
     context, resumed = start_or_resume(prepared, recreate=recreate)
     with open_session(context, whole_run(context), lease, ending) as session:
         display = session.display
@@ -121,7 +120,7 @@ def session_on(
             for line in [describe_resumed(context, session.state), *describe_other_versions(context.document)]:
                 display.line(line)
         refuse_changed_input(context, display, session.is_asked_to_stop)
-        ending.outcome = session.outcome()  # from here on the run has begun; before, it is refused
+        ending.outcome = session.outcome()  # from here on the run has started; errors before this are refusals
         _invalidate(session, retry_failed)
         try:
             with session.concluding():
@@ -135,25 +134,25 @@ def session_on(
 
 
 def _invalidate(session: RunSession, retry_failed: bool) -> None:
-    """Put back what is not there any more, what is flagged, and what failed, when asked to."""
-    session.take_back_missing()
-    for record in take_back_flagged(session.context, session.state):
+    """Make missing blocks, flagged tiles and, on request, failed tiles pending again."""
+    session.invalidate_missing()
+    for record in invalidate_flagged(session.context, session.state):
         session.invalidate(record)
-    if retry_failed and (failed := session.take_back_failed()):
-        session.display.line(f"{failed} failed tiles are taken up again")
+    if retry_failed and (failed := session.invalidate_failed()):
+        session.display.line(f"{failed} failed tiles will be retried")
 
 
 def _print_summary(session: RunSession, name: str) -> None:
     summary = summarise(session.tally)
-    with suppress(OSError):  # a screen that is gone
+    with suppress(OSError):  # the terminal was closed
         for line in describe_summary(summary, session.state, session.ledger.seconds, session.lost, name):
             session.display.line(line)
 
 
-def work(session: RunSession, prove: Proof = lambda *_: []) -> bool:
-    """Compute what is not done and complete the output; returns False when asked to stop.
+def work(session: RunSession, verify: Verify = lambda *_: []) -> bool:
+    """Run the pending tasks and complete the output; returns False when asked to stop.
 
-    ``prove`` has the last word before the output is called complete.
+    ``verify`` is called before the output is marked as complete.
     """
     if _is_finished(session.context, session.state):
         return True
@@ -164,7 +163,7 @@ def work(session: RunSession, prove: Proof = lambda *_: []) -> bool:
             finished = ready_channels(session, loop) and _tiles_and_levels(session, loop)
         if not finished:
             return False
-    _complete(session, prove)
+    _complete(session, verify)
     return True
 
 
@@ -175,13 +174,13 @@ def _tiles_and_levels(session: RunSession, loop: Scheduler) -> bool:
     if state.count("stitch", DONE) < context.plan.n_blocks:
         if not is_chosen(context):
             session.display.line(
-                "no tile is trained once more before all blocks are written: which ones stand out shows then"
+                "no tile is retrained before all blocks are written: tiles are flagged relative to all others"
             )
-        return True  # a pyramid of an image with holes would have to be made again
+        return True  # the pyramid of an incomplete image would have to be written again
     if not is_chosen(context):
         count = len(choose_tiles(context))
-        session.display.line(f"tiles that stand out and are trained once more: {count or 'none'}")
-        for record in take_back_flagged(context, state):
+        session.display.line(f"flagged tiles to retrain: {count or 'none'}")
+        for record in invalidate_flagged(context, state):
             session.invalidate(record)
         return _tiles_and_levels(session, loop)
     for level in range(1, context.pyramid.n_levels):
@@ -191,18 +190,18 @@ def _tiles_and_levels(session: RunSession, loop: Scheduler) -> bool:
     return True
 
 
-def _complete(session: RunSession, prove: Proof) -> None:
-    """Write what stands beside the image, and declare the output complete if every block is there."""
+def _complete(session: RunSession, verify: Verify) -> None:
+    """Write metrics and provenance, and mark the output as complete if every block is written."""
     context, state, display = session.context, session.state, session.display
-    session.ledger.sync()  # refuses where the lock was lost meanwhile
+    session.ledger.sync()  # raises where the lock was lost
     for line in describe_quality(write_metrics(context)):
         display.line(line)
     write_made_by(context, session.tally)
     refuse_changed_input(context, display, session.is_asked_to_stop)
-    # also where the pyramid is not whole: a bad block below it may be why
+    # also with an incomplete pyramid: a bad block below it may be the cause
     whole = state.count("stitch", DONE) == context.plan.n_blocks
-    for record in prove(context, state) if whole else []:
-        display.line(f"{record.error}; run again to mend it")
+    for record in verify(context, state) if whole else []:
+        display.line(f"{record.error}; run again to repair it")
         session.invalidate(record)
     if state.all_written:
         session.ledger.sync()
@@ -211,10 +210,10 @@ def _complete(session: RunSession, prove: Proof) -> None:
 
 
 def _is_finished(context: Context, state: LedgerState) -> bool:
-    """Tell whether an earlier call ended well: one may have been killed between the last block and the last words."""
+    """Return whether an earlier call completed the output: it may have been killed just before the end."""
     if not state.nothing_to_do or read_status(context.document.config.output.path) != "complete":
         return False
     problem = quality_problem(context)
     if problem is not None:
-        say_repaired(context.paths, f"{problem}: made again from the ledger")
+        log_repair(context.paths, f"{problem}: repaired from the ledger")
     return problem is None and context.paths.calibration.exists()

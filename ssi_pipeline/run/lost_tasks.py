@@ -1,4 +1,4 @@
-"""What happened in one call of a run and stands in no record: tasks that went down with their worker."""
+"""Tasks lost with their worker in one call of a run; the ledger has no records of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class LostTasks:
-    """``times``: how often each task was lost, by its key. ``excused``: losses not held against a task, of them all."""
+    """``times``: losses of each task, by key. ``preempted``: losses caused by preemption or the infrastructure."""
 
     times: dict[str, int] = field(default_factory=dict)
-    excused: int = 0
+    preempted: int = 0
     last_reason: str = ""
 
-    def note(self, key: str, why: str, excused: bool = False) -> None:
-        """Count a task that went down with its worker; excused: by no fault of its own, as by preemption."""
+    def note(self, key: str, why: str, preempted: bool = False) -> None:
+        """Count a task that was lost with its worker; ``preempted``: the infrastructure ended the worker."""
         self.times[key] = self.times.get(key, 0) + 1
-        self.excused += excused
+        self.preempted += preempted
         self.last_reason = why

@@ -1,7 +1,7 @@
-"""The user's command at the end of a run: it learns how the run ended, and can do it no harm.
+"""Run the user's ``on_end`` command at the end of a run; a failure of the command does not affect the run.
 
-It runs after the run lock is given back, because what it starts may well be the next ``ssi`` command on the
-same output. Only a run that had begun has an end: what is refused before any work is told to whoever asked.
+It runs after the run lock is released, because it may start the next ``ssi`` command on the same output. It is
+skipped for calls that are refused before the run starts.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.storage.state.document import StatePaths
 
 _KEPT_BYTES, _KEPT_LINES = 8192, 5
-"""Of the command's output: what says why it failed is at its end."""
+"""Of the command's output: the cause of a failure is usually at its end."""
 
 _KILL_SECONDS = 5.0
-"""A process that the system cannot end even now (a dead network disk) is left to it."""
+"""Wait after SIGKILL: a process blocked on a dead network disk does not end."""
 
 
 @dataclass(slots=True)
 class RunEnd:
-    """How a run ended, filled in on the way; ``outcome`` is there once it has begun."""
+    """How a run ended; ``outcome`` is set once the run has started."""
 
     outcome: Outcome | None = None
     error: BaseException | None = None
@@ -53,7 +53,7 @@ class RunEnd:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What ``ssi run`` will end with."""
+        """Exit status of ``ssi run``."""
         if isinstance(self.error, KeyboardInterrupt):
             return ExitStatus.INTERRUPTED
         if isinstance(self.error, SsiError):
@@ -64,7 +64,7 @@ class RunEnd:
 
     @property
     def message(self) -> str:
-        """What the user was told."""
+        """Final message shown to the user."""
         if self.error is not None:
             return redact(str(self.error) or type(self.error).__name__)
         return describe_outcome(self.outcome) if self.outcome else ""
@@ -72,12 +72,12 @@ class RunEnd:
 
 @contextmanager
 def end_hook(config: RunConfig) -> Iterator[RunEnd]:
-    """Run the configured command on leaving, however that happens, if the run had begun.
+    """Run the configured command when the body ends or raises, if the run had started.
 
     Raises
     ------
     StoppedError
-        In place of any other error of ours or of the system, if the run had begun.
+        In place of any other error of this package or the operating system, if the run had started.
     """
     ending = RunEnd()
     try:
@@ -90,21 +90,21 @@ def end_hook(config: RunConfig) -> Iterator[RunEnd]:
         raise
     finally:
         if ending.outcome is not None and config.on_end.command is not None:
-            _tell(config, ending)
+            _run_hook(config, ending)
 
 
-def _tell(config: RunConfig, ending: RunEnd) -> None:
-    """Run the command; say in a line how it went, and keep its last words in the log."""
+def _run_hook(config: RunConfig, ending: RunEnd) -> None:
+    """Run the command; print its result as one line, and write the end of its output to the log."""
     command = config.on_end.command or ""
     log: IO[str] | None = None
     with contextlib.suppress(OSError):
-        # opened before: the command may start a run anew, which moves the folder
+        # opened first: the command may start a new run, which moves the folder
         log = StatePaths(config.state_path).log.open("a", encoding="utf-8", errors="backslashreplace")
     try:
         result, output = _run(command, config.on_end.timeout_s, _environment(config, ending))
     except KeyboardInterrupt:
         result, output = "stopped", []
-    except Exception as problem:  # whatever the system has against it: the run has ended as it has
+    except Exception as problem:  # any error of the operating system: the result of the run does not change
         result, output = f"not run: {type(problem).__name__}: {problem}", []
     known = secrets_in(command)
     lines = [redact(line, known) for line in (f"on_end: {result}", *(f"on_end: | {line}" for line in output))]
@@ -131,10 +131,9 @@ def _environment(config: RunConfig, ending: RunEnd) -> dict[str, str]:
 
 
 def _run(command: str, timeout_s: float, environment: dict[str, str]) -> tuple[str, list[str]]:
-    """Return how the command ended and its last lines.
+    """Return the command's result and its last lines.
 
-    Its output goes to a file without a name: a pipe would be waited for as long as anything that the
-    command left in the background holds it.
+    Its output goes to an unnamed file: with a pipe, background processes of the command would have to be waited for.
     """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What a call of ``run`` came to, in numbers and in words."""
+"""Outcome of a call of ``run``: counts, exit status and final message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssi_pipeline.tasks import Context
 class Outcome:
     """Counts at the end of a call; ``computed_tiles`` are those of this call only.
 
-    Of a ``part`` they are its tiles, and the blocks that need no tiles of others.
+    With ``part``: its tiles, and the blocks that need no tiles of other parts.
     """
 
     state: Path
@@ -29,14 +29,14 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every block of the output is written; of a part, whether it has done all that it can do alone."""
-        # blocks that a part's failed tile leaves missing may be the finish's
+        """Whether every block of the output is written; for a part, whether nothing of its own is pending or failed."""
+        # a failed tile of a part may only affect blocks that the finish writes
         failed = self.part is not None and self.tiles_failed
         return not (self.interrupted or self.blocks_missing or failed)
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What ``ssi run`` ends with."""
+        """Exit status of ``ssi run``."""
         if self.interrupted:
             return ExitStatus.INTERRUPTED
         if self.complete:
@@ -48,40 +48,41 @@ def describe_outcome(outcome: Outcome) -> str:
     """Return the line that ends a run, or a part of it."""
     if outcome.part is not None:
         return _describe_part(outcome)
-    counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done, {outcome.computed_tiles} solved now"
+    counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done ({outcome.computed_tiles} in this call)"
     if outcome.interrupted:
-        return f"stopped: {counts}; nothing is lost: run the same command again to resume"
+        return f"stopped: {counts}; run the same command again to resume"
     if outcome.tiles_failed:
         return (
-            f"incomplete: {counts}; {outcome.tiles_failed} failed, {outcome.blocks_missing} blocks are missing; "
-            "`ssi status` names the causes, `ssi run --retry-failed` tries the failed tiles again"
+            f"incomplete: {counts}; {outcome.tiles_failed} failed, {outcome.blocks_missing} blocks pending; "
+            "`ssi status` lists the causes, `ssi run --retry-failed` retries the failed tiles"
         )
     if outcome.blocks_missing:
-        return f"incomplete: {counts}, but {outcome.blocks_missing} blocks could not be written; run again to retry"
+        return f"incomplete: {counts}; {outcome.blocks_missing} blocks could not be written; run again to retry"
     return f"complete: {counts}"
 
 
 def _describe_part(outcome: Outcome) -> str:
-    counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done, {outcome.computed_tiles} solved now"
+    counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done ({outcome.computed_tiles} in this call)"
     if outcome.interrupted:
-        return f"{outcome.part} stopped: {counts}; nothing is lost: run the same command again to resume"
+        return f"{outcome.part} stopped: {counts}; run the same command again to resume"
     if outcome.tiles_failed:
         return (
-            f"{outcome.part} incomplete: {counts}; {outcome.tiles_failed} failed; `ssi status` names the causes, "
-            "the same command with --retry-failed tries them again"
+            f"{outcome.part} incomplete: {counts}; {outcome.tiles_failed} failed; `ssi status` lists the causes, "
+            "the same command with --retry-failed retries them"
         )
     if outcome.blocks_missing:
         return (
-            f"{outcome.part} incomplete: {counts}, but {outcome.blocks_missing} blocks could not be written: run again"
+            f"{outcome.part} incomplete: {counts}; {outcome.blocks_missing} blocks could not be written; run again to "
+            "retry"
         )
-    return f"{outcome.part} done: {counts}; when all parts are done, `ssi run --finish` completes the output"
+    return f"{outcome.part} done: {counts}; run `ssi run --finish` when all parts are done"
 
 
 def describe_resumed(context: Context, state: LedgerState) -> str:
-    """Return a line on what an earlier call left."""
+    """Return a line on the progress of earlier calls."""
     failed = state.count("solve", FAILED)
     return (
         f"resuming: {state.count('solve', DONE)} of {context.plan.n_tiles} tiles and "
         f"{state.count('stitch', DONE)} of {context.plan.n_blocks} blocks are done"
-        + (f", {failed} tiles failed (left alone without --retry-failed)" if failed else "")
+        + (f", {failed} tiles failed (retried only with --retry-failed)" if failed else "")
     )

@@ -1,4 +1,4 @@
-"""What `ssi plan` says: the cut of the volume, its cost, and the time as far as it is known."""
+"""Describe the plan of a run for `ssi plan`: tiling, cost, and an estimate of the time."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
 
 
 def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[str, str]]:
-    """Return the rows of the plan: what, and how much."""
+    """Return the rows of the plan, name and value."""
     document, cost = prepared.document, prepared.cost
     plan, config = document.plan, document.config
     limit = worker_memory(config.executor)
@@ -104,7 +104,10 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         ("blocks", f"{plan.n_blocks}, shards of {_times(plan.shard)}, chunks of {_times(plan.chunk)}"),
         ("halo, blend", f"{_times(plan.halo)}, {_times(plan.blend)}"),
         ("read", f"{size_of(cost.bytes_read)}, {cost.read_amplification:.2f} times the region"),
-        ("written", f"up to {size_of(cost.bytes_written)} and {size_of(cost.bytes_pyramid)} of pyramid, uncompressed"),
+        (
+            "written",
+            f"up to {size_of(cost.bytes_written)} plus {size_of(cost.bytes_pyramid)} of pyramid (uncompressed)",
+        ),
         ("scratch", _scratch(prepared)),
         ("memory", f"about {size_of(cost.bytes_worker_memory)} per worker, of {size_of(limit)}"),
         ("workers", f"{prepared.workers} ({config.executor.kind})"),
@@ -112,16 +115,16 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
     ]
     if config.training.retrain:
         most = max(1, plan.n_tiles // 10)
-        rows.append(("retraining", f"at most {most} of the tiles, at 3 times their time: not in what follows"))
-    # the last but one line, so that it is on the screen: what is left out of the input must not be missed
+        rows.append(("retraining", f"at most {most} of the tiles, at 3 times their time (not in the estimate below)"))
+    # last but one, so that it is visible: notes on parts of the input that are left out must not be missed
     notes = [("note", note) for note in document.notes]
     return [*rows, *notes, ("time", describe_time(time, prepared.workers))]
 
 
 def describe_time(time: TimeEstimate | None, workers: int) -> str:
-    """Return the time with its interval, or how to get it."""
+    """Return the estimated time with its interval, or how to measure it."""
     if time is None:
-        return "unknown until the first tiles are done; `ssi plan --pilot 4` measures it"
+        return "unknown until the first tiles are done; measure it with `ssi plan --pilot 4`"
     span = f"{duration(time.low)} to {duration(time.high)}"
     source = f"from {time.tiles} tiles: {time.source}"
     return f"{duration(time.seconds)} on {workers} worker(s), 95 % interval {span} ({source})"
@@ -134,7 +137,7 @@ def _arrays(prepared: Prepared) -> list[str]:
 def _scratch(prepared: Prepared) -> str:
     cost = prepared.cost
     if prepared.document.plan.direct:
-        return "none: tiles are written directly"
+        return "none (tiles are written directly)"
     return f"{size_of(cost.bytes_scratch_written)} in all, up to {size_of(cost.bytes_scratch_peak)} at a time"
 
 

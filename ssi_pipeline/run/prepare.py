@@ -1,4 +1,4 @@
-"""Everything that is decided before a run touches anything."""
+"""Prepare a run: open the input, load the PSFs and plan the tiling, before anything is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.context import IDENTITY
 
 WINDOW_PER_SLOT = 3
-"""Jobs kept under way for each worker: one runs, the others wait so that no worker ever does."""
+"""Jobs submitted per worker: one runs, the others are queued so that no worker is idle."""
 
 
 @dataclass(frozen=True)
@@ -41,29 +41,29 @@ class Prepared:
 
     @property
     def context(self) -> Context:
-        """The run as workers will see it."""
+        """Context of the run, as the workers open it."""
         return Context(self.document, StatePaths(self.document.config.state_path))
 
 
 def prepare(config: RunConfig, new: bool = False) -> Prepared:
-    """Open the input, load the PSFs, cut the volume; write nothing. ``new``: an earlier run is not looked at.
+    """Open the input, load the PSFs, plan the tiling; write nothing. ``new``: ignore an earlier run.
 
     Raises
     ------
     ConfigError, InputError, GeometryError, OutputError
-        What is wrong, before any work starts.
+        The configuration, input, tiling or output is not valid.
     """
     refuse_overlap(config)
     refuse_foreign_folder(config.state_path)
     source = open_source(spec_of(config.input))
-    refuse_large_chunks(source, config)  # first of all: nothing is read of one
-    # before anything is made of its shape: they prove that what is stated is there
+    refuse_large_chunks(source, config)  # first, before any chunk is read
+    # before the shape is used: reading digits checks that the pixels exist
     notes = (*source.notes, *describe_digits(source))
     refuse_partial_voxel_size(source, config)
     psfs = _load_psfs(config, source.volume)
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     if models := start_models(config, len(psfs)):
-        from ssi_pipeline.run.start_models import check_given_models  # brings torch: only with training.start_from
+        from ssi_pipeline.run.start_models import check_given_models  # imports torch: only with training.start_from
 
         check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
@@ -103,7 +103,7 @@ def start_models(config: RunConfig, channels: int) -> list[Path]:
 
 
 def _with_earlier_plan(document: RunDocument) -> RunDocument:
-    """A run that was begun keeps its plan, also where this machine would now cut the volume differently."""
+    """Keep the plan of a run that was started, even if this machine would tile the volume differently."""
     path = StatePaths(document.config.state_path).document
     if not path.exists():
         return document
@@ -117,8 +117,8 @@ def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
     channels = stop - start
     if len(config.psf) not in (1, channels):
         raise ConfigError(
-            f"psf lists {len(config.psf)} PSFs, but {channels} channel(s) are to be processed: "
-            "give one for all, or one each"
+            f"psf lists {len(config.psf)} PSFs, but {channels} channel(s) are processed: "
+            "give one for all channels, or one for each"
         )
     dimensions = config.tiling.dimensions
     if dimensions == 3 and volume.shape[2] == 1:
@@ -129,7 +129,7 @@ def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
 
 
 def _metadata(source: Source, config: RunConfig) -> dict[str, Any]:
-    """What the output carries over from the input; channels outside the region of interest are left out."""
+    """Return the input's metadata for the output, without channels outside the region of interest."""
     metadata = asdict(source.metadata)
     start, stop = region_of_interest(source.volume, config.input.roi)[1]
     omero = metadata.get("omero") or {}

@@ -1,4 +1,4 @@
-"""What a user sees while a run goes on: a live bar on a terminal, plain lines elsewhere and in the log."""
+"""Display the progress of a run: a live bar on a terminal, plain lines elsewhere and in the log."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ssi_pipeline.words import duration, per_time
 _LINE_SECONDS = 15.0
 _FILE_SECONDS = 2.0
 _RATE_SECONDS = 600.0
-"""The rate is taken over the last ten minutes: workers come and go."""
+"""Window of the rate: ten minutes, as the number of workers changes."""
 
 
 class ProgressDisplay:
-    """Tells of one stage after the other; ``note`` may be called as often as one likes."""
+    """Displays the stages of a run; ``note`` limits its own rate of output."""
 
     def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -41,7 +41,7 @@ class ProgressDisplay:
         self._line_due = self._file_due = 0.0
 
     def line(self, text: str) -> None:
-        """Say something once, on the screen and in the log."""
+        """Print a line on the screen and in the log."""
         text = redact(text)
         self.log(text)
         if self._bar is not None:
@@ -50,16 +50,16 @@ class ProgressDisplay:
             self._print(text)
 
     def _print(self, text: str) -> None:
-        """Print a line; one that the screen's file has no room for is dropped: no run fails for its display."""
+        """Print a line; it is dropped where the output is full, as no run fails because of its display."""
         try:
             print(text, file=self._stream, flush=True)
-        except BrokenPipeError:  # whoever read it wants the end
+        except BrokenPipeError:  # the reader of the pipe ended: stop
             raise
         except OSError:
             return
 
     def start(self, stage: str, done: int, total: int) -> None:
-        """Begin a stage with ``done`` of ``total`` units already there."""
+        """Start a stage with ``done`` of ``total`` units already done."""
         self.finish_stage()
         self._stage, self._total = stage, total
         self._history.clear()
@@ -79,7 +79,7 @@ class ProgressDisplay:
             self._bar.start()
 
     def note(self, done: int, failed: int, running: int) -> None:
-        """Show and record how far the stage is."""
+        """Show and record the progress of the stage."""
         now = time.monotonic()
         if done != self._history[-1][1]:
             self._history.append((now, done))
@@ -96,7 +96,7 @@ class ProgressDisplay:
                 self._print(text)
         if now >= self._file_due:
             self._file_due = now + _FILE_SECONDS
-            with suppress(OSError):  # no run fails for its display: where nothing can be written the ledger says so
+            with suppress(OSError):  # no run fails because of its display; a full disk is reported by the ledger
                 write_json(self._file, asdict(snapshot))
 
     def _snapshot(self, done: int, failed: int, running: int) -> Snapshot:
@@ -106,13 +106,13 @@ class ProgressDisplay:
         return Snapshot(self._stage, done, self._total, failed, running, rate, left, time.time())
 
     def finish_stage(self) -> None:
-        """End the bar of a stage."""
+        """Stop the bar of a stage."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def close(self) -> None:
-        """End the display and remove its file: nobody is working any more."""
+        """Close the display and remove its file, as the client is no longer running."""
         self.finish_stage()
         with suppress(OSError):
             self._log.close()
@@ -120,14 +120,14 @@ class ProgressDisplay:
             self._file.unlink(missing_ok=True)
 
     def log(self, text: str) -> None:
-        """Say something in the log alone; a line that cannot be written is dropped."""
+        """Write a line to the log only; it is dropped where the log cannot be written."""
         with suppress(OSError):
             self._log.write(stamped(text))
             self._log.flush()
 
 
 def stamped(text: str) -> str:
-    """Return the lines of a text as they stand in ``run.log``."""
+    """Return the lines of a text with the timestamps of ``run.log``."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     return "".join(f"{stamp} {line}\n" for line in text.splitlines())
 

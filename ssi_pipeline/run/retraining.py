@@ -1,7 +1,7 @@
-"""Which tiles are trained once more: chosen when all of them are there, since an alarm is relative to the others.
+"""Select the tiles to retrain, when all tiles are done: alarms are relative to the other tiles.
 
-The choice is a file, written before anything is taken back: whoever goes on after a kill comes to the same one. A tile
-on the list is solved both ways wherever it is solved from then on, so that it has the same bytes however often that is.
+The selection is a file, written before any tile is invalidated, so that a resumed run has the same one. A tile on the
+list is from then on always solved twice, so that its bytes do not depend on the number of times it is run.
 """
 
 from __future__ import annotations
@@ -19,71 +19,71 @@ from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.retraining import RETRAINED
 
-MENDABLE = ("held-out", "gain", "whiteness", "r2r", "chi2", "background", "seam", "steps")
-"""Alarms that another training may silence; a saturated or hot pixel stays what it is."""
+RETRAINABLE = ("held-out", "gain", "whiteness", "r2r", "chi2", "background", "seam", "steps")
+"""Alarms that another training may clear; saturated and hot pixels stay."""
 
-_STANDS_OUT = "stands out: trained once more"
+_FLAGGED = "stands out: trained once more"
 
 _LARGEST_SHARE = 0.1
-"""Of the tiles, those with the most alarms: where more stand out, it is not chance that they share."""
+"""Of the tiles, those with the most alarms: if more are flagged, the cause is common and not chance."""
 
 
 def retrained_tiles(context: Context) -> frozenset[int]:
-    """Return the tiles on the list; none where it is not made yet, or not asked for."""
+    """Return the tiles on the list; none before the selection, or without ``training.retrain``."""
     if not context.document.config.training.retrain or not context.paths.retrained.exists():
         return frozenset()
     return frozenset(json.loads(context.paths.retrained.read_text())["tiles"])
 
 
 def is_chosen(context: Context) -> bool:
-    """Tell whether the list is made, or none is wanted."""
+    """Return whether the list is written, or not needed."""
     return not context.document.config.training.retrain or context.paths.retrained.exists()
 
 
 def choose_tiles(context: Context) -> list[int]:
-    """Make the list unless it is there, from the alarms of all tiles that were trained on; returns it."""
+    """Write the list unless it exists, from the alarms of all trained tiles; returns it."""
     if not is_chosen(context):
         write_list(context)
     return sorted(retrained_tiles(context))
 
 
 def write_list(context: Context) -> None:
-    """Write the list; where tiles were taken back for it already, the one that they were taken back for."""
-    metrics = tile_metrics(context, until=_STANDS_OUT)
-    counts = alarms_per_tile(metrics["flag"], MENDABLE) * (metrics["trainings"] > 0)
+    """Write the list; after tiles were invalidated for it, the same list again."""
+    metrics = tile_metrics(context, until=_FLAGGED)
+    counts = alarms_per_tile(metrics["flag"], RETRAINABLE) * (metrics["trainings"] > 0)
     write_json(context.paths.retrained, {"tiles": _worst(counts.ravel())})
 
 
 def was_chosen(context: Context) -> bool:
-    """Tell whether the ledger says that the list was made once, and that there were tiles on it."""
+    """Return whether the ledger records that tiles were invalidated for a list."""
     wanted = context.document.config.training.retrain
-    return wanted and any(head.error == _STANDS_OUT for head in read_heads(context.paths.ledger))
+    return wanted and any(head.error == _FLAGGED for head in read_heads(context.paths.ledger))
 
 
 def _worst(counts: NDArray[np.int64]) -> list[int]:
-    """Return the indices of the tiles with most alarms, at least one each, in their order."""
+    """Return the indices of the tiles with most alarms, at least one each, in ascending order."""
     most = max(1, int(_LARGEST_SHARE * counts.size))
     order = np.argsort(-counts, kind="stable")[:most]
     return sorted(int(index) for index in order if counts[index] > 0)
 
 
-def take_back_flagged(context: Context, state: LedgerState) -> list[TaskRecord]:
-    """Return the records that put the tiles on the list back to do, and their blocks; changes ``state``.
+def invalidate_flagged(context: Context, state: LedgerState) -> list[TaskRecord]:
+    """Return the records that make the tiles on the list and their blocks pending again; changes ``state``.
 
-    Those that were solved both ways already stay. A kill may have come among these records: all are made again.
+    Tiles that were retrained already stay. After a kill in between, all records are written again.
     """
     wanted = retrained_tiles(context)
     if not wanted:
         return []
-    both: dict[int, bool] = {}
+    retrained: dict[int, bool] = {}
     for record in records_of(context.paths.ledger, "solve"):
         if record.index in wanted and record.status == "done":
-            both[record.index] = RETRAINED in record.quality
-    again = [i for i in sorted(wanted) if state.status["solve"][i] != FAILED and not both.get(i, False)]
+            retrained[record.index] = RETRAINED in record.quality
+    again = [i for i in sorted(wanted) if state.status["solve"][i] != FAILED and not retrained.get(i, False)]
     blocks = {block for index in again for block in context.plan.blocks_of(context.plan.tile(index))}
-    records = [TaskRecord("solve", index, "invalid", error=_STANDS_OUT) for index in again]
+    records = [TaskRecord("solve", index, "invalid", error=_FLAGGED) for index in again]
     done = (block for block in sorted(blocks) if state.status["stitch"][block] == DONE)
-    records += [TaskRecord("stitch", block, "invalid", error="one of its tiles is trained once more") for block in done]
+    records += [TaskRecord("stitch", block, "invalid", error="one of its tiles is retrained") for block in done]
     for record in records:
         state.note(record)
     return records

@@ -1,4 +1,4 @@
-"""The rolling window: keep a few jobs under way for each worker, record what comes back, never hold the rest."""
+"""Schedule jobs in a rolling window: a few jobs per worker are submitted at a time, and their results recorded."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.prepare import WINDOW_PER_SLOT
 from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.stages import Stage
+from ssi_pipeline.run.stop import GRACE_SECONDS
 from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.storage.state.ledger import DONE, FAILED
 from ssi_pipeline.storage.state.records import Job, Kind, TaskRecord
 
 _BATCH_SECONDS = 0.5
-"""Short jobs travel together, so that a round trip to a worker costs little; it is also what a kill may cost."""
+"""Short jobs are sent in batches of this length, to amortise the round trip; a kill loses at most this."""
 
 _MOST_IN_BATCH = 64
 _POLL_SECONDS = 0.2
 
 
 class Scheduler:
-    """Drives the stages of one run through an executor."""
+    """Runs the stages of a run on an executor."""
 
     def __init__(
         self, session: RunSession, executor: Executor, budget: FailureBudget, unfit: UnfitWorkers, attempts: int
@@ -41,9 +42,9 @@ class Scheduler:
         self._seconds: dict[Kind, float] = {}
 
     def drive(self, stage: Stage, counted: Kind, title: str) -> bool:
-        """Run a stage to its end; ``counted`` is the kind of job that the display counts.
+        """Run a stage to its end; ``counted``: the kind of job that the display counts.
 
-        Returns False when the run was asked to stop before the stage was through.
+        Returns False if the run was asked to stop before the stage was done.
         """
         session = self._session
         self._within = within = session.scope.within if counted == "solve" else slice(None)
@@ -59,9 +60,9 @@ class Scheduler:
                     self._take(completed, stage)
                 if ledger.sync_if_due():
                     stage.synced()
-                self._tell(counted)
+                self._show(counted)
         finally:
-            self._tell(counted)
+            self._show(counted)
             ledger.sync()
             stage.synced()
             display.finish_stage()
@@ -72,9 +73,10 @@ class Scheduler:
         elif not self._withdrawn:
             self._withdrawn = True
             self._executor.withdraw()
-            self._session.display.line("stopping: running tiles get some seconds to finish; Ctrl-C again gives them up")
+            grace = f"waiting up to {GRACE_SECONDS:.0f} s for running tiles"
+            self._session.display.line(f"stopping: {grace}; press Ctrl-C again to stop at once")
 
-    def _tell(self, counted: Kind) -> None:
+    def _show(self, counted: Kind) -> None:
         done, failed = (self._session.state.count(counted, code, self._within) for code in (DONE, FAILED))
         self._session.display.note(done, failed, self._executor.pending)
 
@@ -85,7 +87,7 @@ class Scheduler:
                 return
             job = self._next(stage)
             if job is None:
-                if self._alone and self._executor.pending == 0:  # the last of all, when nothing else can be harmed
+                if self._alone and self._executor.pending == 0:  # last of all, when no other task can be affected
                     self._executor.submit([self._alone.popleft()])
                 return
             batch = [job]
@@ -93,7 +95,7 @@ class Scheduler:
                 another = self._next(stage)
                 if another is None:
                     break
-                if another.kind != job.kind:  # their lengths differ: a batch is of one kind
+                if another.kind != job.kind:  # a batch has one kind, as durations differ
                     self._retry.appendleft(another)
                     break
                 batch.append(another)
@@ -112,14 +114,14 @@ class Scheduler:
 
     def _take(self, completed: Completed, stage: Stage) -> None:
         if completed.lost is not None:
-            if completed.excused:
-                self._budget.of_infrastructure(completed.lost)
+            if completed.preempted:
+                self._budget.note_infrastructure_failure(completed.lost)
             for job in completed.jobs:
-                self._take_lost(job, completed.lost, completed.excused, stage)
+                self._take_lost(job, completed.lost, completed.preempted, stage)
         asked = {job.key: job for job in completed.jobs}
-        told = {record.key for record in completed.records}
+        recorded = {record.key for record in completed.records}
         if completed.lost is None:
-            self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in told)
+            self._retry.extendleft(job for job in reversed(completed.jobs) if job.key not in recorded)
         stops = [record for record in completed.records if record.fault == "run"]
         for record in completed.records:
             if record not in stops and not (record.status == "failed" and self._retried(asked[record.key], record)):
@@ -128,12 +130,12 @@ class Scheduler:
             raise OutputError(f"{stops[0].key} on {stops[0].host}: {stops[0].error}, and run again to resume")
 
     def _retried(self, job: Job, record: TaskRecord) -> bool:
-        """Queue a failed task again where whose fault that was, or its number of attempts, allows it."""
+        """Queue a failed task for another attempt, if the cause of the failure or its number of attempts allows it."""
         if record.fault == "worker":
             self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
             self._retry.append(job)
-        elif record.fault == "machine" and self._budget.machine_is_to_blame(record.key):
-            self._budget.of_infrastructure(f"{record.key}: {record.error}", record.host.split(":")[0])
+        elif record.fault == "machine" and self._budget.is_machine_fault(record.key):
+            self._budget.note_infrastructure_failure(f"{record.key}: {record.error}", record.host.split(":")[0])
             self._retry.append(job)
         elif record.status == "failed" and record.fault != "scratch" and record.attempt < self._attempts:
             self._retry.append(replace(job, attempt=record.attempt + 1))
@@ -155,18 +157,18 @@ class Scheduler:
         if record.status == "failed":
             self._session.display.line(f"{record.key} failed: {record.error}")
 
-    def _take_lost(self, job: Job, why: str, excused: bool, stage: Stage) -> None:
-        """A lost worker may have been the job's own fault: its last try is made with nothing else under way."""
-        self._session.lost.note(job.key, why, excused)
-        if excused and self._budget.machine_is_to_blame(job.key):
-            self._session.display.line(f"{job.key} lost, to be run again: {why}")
+    def _take_lost(self, job: Job, why: str, preempted: bool, stage: Stage) -> None:
+        """Handle a job lost with its worker; the job may be the cause, so its last attempt runs alone."""
+        self._session.lost.note(job.key, why, preempted)
+        if preempted and self._budget.is_machine_fault(job.key):
+            self._session.display.line(f"{job.key} preempted, will be retried: {why}")
             self._retry.append(job)
             return
-        count = self._budget.of_tile(job.key)
+        count = self._budget.note_worker_loss(job.key)
         if self._budget.used_up(job.key):
             error = f"{why}, {count} times"
             record = TaskRecord(job.kind, job.index, "failed", job.attempt, finished=time.time(), error=error)
             self._record(record, stage)
             return
-        self._session.display.line(f"{job.key} lost ({count} of {self._budget.per_tile}), to be tried again: {why}")
+        self._session.display.line(f"{job.key} lost ({count} of {self._budget.per_tile}), will be retried: {why}")
         (self._alone if self._budget.last_try(job.key) else self._retry).append(job)

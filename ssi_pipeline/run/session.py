@@ -1,4 +1,4 @@
-"""One call on a run, or on a part of it: what its steps share, and how it ends."""
+"""Session of one call on a run, or on a part of it: its ledger, display, lock and outcome."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from ssi_pipeline.tasks.opening import task_counts
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What of a run one call works on, and the files that it writes meanwhile.
+    """Tiles and blocks that one call works on, and the files that it writes.
 
-    ``blocks``: by kind, the blocks that it has to write, and may take back.
+    ``blocks``: by kind, the blocks that it writes and may invalidate.
     """
 
     ledger: Path
@@ -48,17 +48,17 @@ class Scope:
         return slice(self.tiles.start, self.tiles.stop)
 
     def owns(self, record: TaskRecord) -> bool:
-        """Tell of a record of a block whether the block is one of these."""
+        """Return whether the block of a record belongs to this scope."""
         return record.index in self.blocks.get(record.kind, ())
 
     def count_missing(self, state: LedgerState) -> int:
-        """Return the number of these blocks that are not written."""
+        """Return the number of blocks of this scope that are not written."""
         chosen = {kind: np.fromiter(blocks, np.int64, len(blocks)) for kind, blocks in self.blocks.items()}
         return sum(int((state.status[kind][blocks] != DONE).sum()) for kind, blocks in chosen.items())
 
 
 def whole_run(context: Context) -> Scope:
-    """Return the scope of a call that works on all of a run."""
+    """Return the scope of a call on a whole run."""
     paths, counts = context.paths, task_counts(context)
     blocks: dict[Kind, Collection[int]] = {kind: range(counts[kind]) for kind in WRITTEN}
     return Scope(paths.ledger, paths.log, paths.progress, range(counts["solve"]), blocks)
@@ -66,9 +66,9 @@ def whole_run(context: Context) -> Scope:
 
 @dataclass(slots=True)
 class RunSession:
-    """One call on a run, from the moment that its lock is held and its ledger is open.
+    """One call on a run, with its lock held and its ledger open.
 
-    ``finished``: its work was done to the end, whatever came of it. ``ending``: what the call came to.
+    ``finished``: no task was left pending by an interruption. ``ending``: how the call ended.
     """
 
     context: Context
@@ -83,24 +83,24 @@ class RunSession:
 
     @property
     def state(self) -> LedgerState:
-        """What is done by now."""
+        """Status of every task."""
         return self.tally.state
 
     def record(self, record: TaskRecord) -> None:
-        """Write a record to the ledger and take it into account: the ledger need not be read again."""
+        """Append a record to the ledger and update the tally, so that the ledger need not be read again."""
         self.ledger.append(record)
         self.tally.note([record])
 
     def invalidate(self, record: TaskRecord) -> None:
-        """Record that something is not done after all."""
+        """Record that a task is pending again."""
         self.record(record)
 
-    def take_back_missing(self) -> None:
-        """Take back the blocks whose files are not there any more."""
+    def invalidate_missing(self) -> None:
+        """Invalidate blocks whose files are missing."""
         for record in filter(self.scope.owns, forget_missing(self.context, self.state)):
             self.record(record)
 
-    def take_back_failed(self) -> int:
+    def invalidate_failed(self) -> int:
         """Make failed tiles pending again; returns their number."""
         failed = forget_failures(self.state, self.scope.tiles)
         for record in failed:
@@ -108,21 +108,21 @@ class RunSession:
         return len(failed)
 
     def is_asked_to_stop(self) -> bool:
-        """Tell whether the user wants the call to end."""
+        """Return whether the user asked to stop."""
         return self.stop.requested
 
     def outcome(self) -> Outcome:
-        """Count what is there now."""
+        """Count tiles and blocks by status."""
         return count_outcome(self.context, self.scope, self.state, self.ledger.done["solve"], not self.finished)
 
     @contextmanager
     def concluding(self) -> Iterator[None]:
-        """Do the work inside; whatever ends it, its outcome is counted.
+        """Run the body and count its outcome, also after an error.
 
         Raises
         ------
         StoppedError
-            In place of any other error of ours or of the system.
+            In place of any other error of this package or the operating system.
         """
         try:
             yield
@@ -138,7 +138,7 @@ class RunSession:
 
 @contextmanager
 def open_session(context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None) -> Iterator[RunSession]:
-    """Read the ledger, repair it where it is damaged, and open what a call writes to. Called under the lock."""
+    """Read the ledger, repair it if damaged, and open the files of the call. Called under the lock."""
     tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
     ledger = Ledger(scope.ledger, lease.check)
     with ledger, closing(ProgressDisplay(scope.log, scope.progress)) as display, StopRequest() as stop:
@@ -148,7 +148,7 @@ def open_session(context: Context, scope: Scope, lease: Held, ending: RunEnd | N
 def count_outcome(
     context: Context, scope: Scope, state: LedgerState, computed_tiles: int, interrupted: bool
 ) -> Outcome:
-    """Count what a run, or a part of it, has."""
+    """Count tiles and blocks of a run, or of a part of it."""
     return Outcome(
         state=context.paths.root,
         tiles=len(scope.tiles),

@@ -1,4 +1,4 @@
-"""What a run is computed on, settled once: by the client where it knows, else by what the first workers have."""
+"""Settle device and precision of a run once: by the client if it knows them, else from the first workers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ssi_pipeline.tasks.ability import Ability
 
 
 def device_of(context: Context) -> Device | None:
-    """Return the kind of device that a run has, or takes at its first start; None: only workers can tell.
+    """Return the device of a run, or the one for its first start; None where only the workers know.
 
-    Where an earlier release began it, which recorded none, it is that of the tiles that are done.
+    A run of an earlier release, which recorded none, has the device of its finished tiles.
     """
     section = context.document.config.executor
     if not context.document.config.method.computes:
-        return known_device(section)  # computes nothing; what the workers see is for them to say
+        return known_device(section)  # computes nothing on a device
     if (compute := context.document.compute) is not None:
         return compute.device
     if section.device == "auto":
@@ -42,14 +42,14 @@ def device_of(context: Context) -> Device | None:
 def settle(
     config: RunConfig, device: Device | None, executor: Executor, unfit: UnfitWorkers, stopped: Callable[[], bool]
 ) -> Compute:
-    """Ask workers until what they have decides it.
+    """Query the workers until device and precision can be decided.
 
     Raises
     ------
     KeyboardInterrupt
         The run was asked to stop.
     ExecutorError
-        A GPU is asked for, and no worker has one.
+        A GPU is requested, and no worker has one.
     """
     while True:
         asked = executor.abilities(stopped)
@@ -62,10 +62,10 @@ def settle(
 
 
 def decide(config: RunConfig, device: Device | None, asked: Sequence[Ability]) -> Compute | None:
-    """Return what a run is computed on; None where that takes a worker with a GPU, and none of those asked has one.
+    """Return device and precision; None where a worker with a GPU is needed, and none of the queried ones has one.
 
-    ``device``: None leaves it to the workers; one that has a GPU decides for all, as the others can be done without.
-    bfloat16 by itself is taken only where all GPUs that were seen compute in it.
+    ``device``: None leaves the choice to the workers: one worker with a GPU is enough for "cuda", the others are then
+    excluded. The precision "auto" is bfloat16 only if all GPUs support it.
     """
     if not config.method.computes:
         return Compute("cpu", "float32")  # a copy
@@ -87,7 +87,7 @@ def decide(config: RunConfig, device: Device | None, asked: Sequence[Ability]) -
 
 
 def save_compute(context: Context, compute: Compute) -> Context:
-    """Write it to the run's document and to the output's provenance, unless it is there; returns the run with it."""
+    """Write device and precision to the document and the provenance, unless present; returns the updated context."""
     if context.document.compute is None:
         document = context.document.with_compute(compute)
         document.save(context.paths.document)
@@ -97,7 +97,7 @@ def save_compute(context: Context, compute: Compute) -> Context:
 
 
 def demanded(earlier: Compute | None, config: RunConfig) -> dict[str, Any]:
-    """Return the part of a resumed run's basis that the configuration asks for: 'auto' asks for what there was."""
+    """Return the device and precision that the configuration demands of a resumed run; 'auto' keeps the earlier."""
     if earlier is None:
         return {}
     device: str = config.executor.device
@@ -107,10 +107,10 @@ def demanded(earlier: Compute | None, config: RunConfig) -> dict[str, Any]:
 
 
 def describe_compute(config: RunConfig) -> str:
-    """Return what a plan says of it: what an earlier start has settled, or what the first one would."""
+    """Return the device for a plan: settled by an earlier start, or expected for the first one."""
     path = StatePaths(config.state_path).document
     if config.executor.device == "auto" and path.exists():
         compute = RunDocument.load(path).compute
         if compute is not None:
-            return f"{compute}, as at the first start"
+            return f"{compute} (settled at the first start)"
     return describe_device(config.executor)

@@ -1,4 +1,4 @@
-"""Which job comes next: plain lists, and the tiles with the blocks that they make ready."""
+"""Order of the jobs of a run: plain lists, and tiles followed by the blocks that they complete."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ssi_pipeline.tasks import Context
 _UNKNOWN = -1
 
 _MOST_REPAIRS = 3
-"""Times that the scratch of one tile may turn out unusable before its block is given up."""
+"""Times that the scratch of one tile may be unreadable before its block fails."""
 
 
 class Stage(Protocol):
-    """A source of jobs that learns from their records."""
+    """A source of jobs, updated with their records."""
 
     def next_job(self) -> Job | None:
-        """Return a job that can be run now, None when there is none (more may come with the next record)."""
+        """Return a job that can run now, None if there is none (the next record may enable more)."""
 
     def note(self, record: TaskRecord) -> list[TaskRecord]:
-        """Learn of a final record; return further records for the ledger that follow from it."""
+        """Take a final record into account; return further records for the ledger that follow from it."""
 
     def synced(self) -> None:
-        """Learn that all records so far are on disk."""
+        """Called when all records so far are on disk."""
 
 
 class ListStage:
@@ -43,20 +43,20 @@ class ListStage:
         """Return the next of the list."""
         return Job(self._kind, self._todo.popleft()) if self._todo else None
 
-    def note(self, record: TaskRecord) -> list[TaskRecord]:  # noqa: ARG002 nothing depends on it
-        """Nothing follows from a record."""
+    def note(self, record: TaskRecord) -> list[TaskRecord]:  # noqa: ARG002 no job depends on another
+        """Return nothing: no job depends on another."""
         return []
 
     def synced(self) -> None:
-        """Nothing waits for it."""
+        """Do nothing."""
 
 
 class TileStage:
-    """Tiles in the order of the grid, and each block as soon as all of its tiles are there.
+    """Tiles in the order of the grid, and each block as soon as all of its tiles are done.
 
-    Holds a few bytes a tile and a block; everything else is arithmetic on the plan. The scratch of a tile
-    is deleted when all of its blocks are written and recorded on disk. Tiles outside the range of ``tiles`` never
-    arrive: blocks that need them are left, and the scratch of their tiles stays.
+    Holds a few bytes per tile and block; the rest is arithmetic on the plan. The scratch of a tile is deleted when all
+    of its blocks are written and recorded on disk. Blocks that need tiles outside ``tiles`` are left pending, and the
+    scratch of their tiles stays.
     """
 
     def __init__(self, context: Context, state: LedgerState, tiles: range) -> None:
@@ -72,21 +72,21 @@ class TileStage:
         self._again: deque[int] = deque()
         self._repairs: dict[int, int] = {}
         self._release: list[int] = []
-        self._both_ways = retrained_tiles(context)
-        # tiles yet to be chosen for another training need their neighbours once more
+        self._retrained = retrained_tiles(context)
+        # before the selection for retraining: a retrained tile is blended with its neighbours again
         self._keep = context.document.config.output.keep_scratch or not is_chosen(context)
         self._left = frozenset() if self._plan.direct else context.scratch.present()
         self._cursor, self._end = tiles.start, tiles.stop
 
     def has_work(self) -> bool:
-        """Tell whether there is a job at all, before workers are started for it."""
+        """Return whether there is any job, before workers are started."""
         job = self.next_job()
         if job is not None:
             (self._ready if job.kind == "stitch" else self._again).appendleft(job.index)
         return job is not None
 
     def next_job(self) -> Job | None:
-        """Return a block that is ready (it frees scratch), else the next tile that some block needs."""
+        """Return a block whose tiles are done (it frees scratch), else the next tile that some block needs."""
         while not self._ready and not self._again and self._cursor < self._end:
             index = self._cursor
             self._cursor += 1
@@ -97,10 +97,10 @@ class TileStage:
         return self._solve(self._again.popleft()) if self._again else None
 
     def _solve(self, index: int) -> Job:
-        return Job("solve", index, both_ways=index in self._both_ways)
+        return Job("solve", index, retrain=index in self._retrained)
 
     def _needed(self, index: int) -> bool:
-        """Tell whether a tile has to be solved; one whose scratch is there is offered to its blocks instead."""
+        """Return whether a tile has to be solved; one whose scratch exists is passed to its blocks instead."""
         tile = self._plan.tile(index)
         if all(self._blocks[b] == DONE for b in self._plan.blocks_of(tile)):
             if index in self._left:
@@ -122,16 +122,16 @@ class TileStage:
                 self._ready.append(b)
 
     def _count(self, block: int, change: int) -> None:
-        """Keep the number of tiles that a block waits for; it is found out when its first tile arrives."""
+        """Update the number of tiles that a block waits for; it is computed when its first tile arrives."""
         if self._missing[block] == _UNKNOWN:
             self._missing[block] = len(self._plan.block(block).tiles)
         self._missing[block] += change
 
     def note(self, record: TaskRecord) -> list[TaskRecord]:
-        """Follow up a solved tile with its blocks, a written block with its tiles' scratch."""
+        """Make the blocks of a solved tile ready, and release the scratch of a written block."""
         if record.kind == "solve" and record.status == "done" and not self._plan.direct:
             self._arrived(record.index)
-            self._release.append(record.index)  # goes only if its blocks are written already
+            self._release.append(record.index)  # released only if its blocks are written
         if record.kind == "stitch" and record.status == "done":
             return self._written(record.index)
         if record.kind == "stitch" and record.failure is not None and record.failure.tile is not None:
@@ -139,18 +139,18 @@ class TileStage:
         return []
 
     def _written(self, index: int) -> list[TaskRecord]:
-        """Release the block's tiles, and take back what the pyramid has of an earlier state of the block."""
+        """Release the block's tiles, and invalidate pyramid blocks of an earlier version of the block."""
         block = self._plan.block(index)
         if not self._plan.direct:
             self._release.extend(block.tiles)
         stale = self._context.pyramid.above(block.t, block.c, block.write.start)
-        reason = f"{index} of the full resolution was written again"
+        reason = f"block {index} of the full resolution was rewritten"
         return [TaskRecord("pyramid", i, "invalid", error=reason) for i in stale if self._pyramid[i] == DONE]
 
     def _solve_again(self, block: int, tile: int) -> list[TaskRecord]:
         reason = "its scratch could not be read back"
         again = TaskRecord("stitch", block, "invalid", error=reason)
-        if not self._there[tile]:  # another block noticed before, the tile is on its way
+        if not self._there[tile]:  # another block reported it before, and the tile is pending
             self._offered[block] = False
             return [again]
         self._repairs[tile] = self._repairs.get(tile, 0) + 1
@@ -164,7 +164,7 @@ class TileStage:
         return [TaskRecord("solve", tile, "invalid", error=reason), again]
 
     def synced(self) -> None:
-        """Delete the scratch of tiles that no block needs any more."""
+        """Delete the scratch of tiles whose blocks are all written."""
         if not self._keep:
             for index in set(self._release):
                 blocks = self._plan.blocks_of(self._plan.tile(index))
@@ -174,16 +174,16 @@ class TileStage:
 
 
 def pending(state: LedgerState, kind: Kind, indices: Iterable[int]) -> list[int]:
-    """Return those of ``indices`` that are not done; failed ones are tried again."""
+    """Return those of ``indices`` that are not done, including failed ones."""
     status = state.status[kind]
     return [index for index in indices if status[index] != DONE]
 
 
 def forget_failures(state: LedgerState, tiles: range) -> list[TaskRecord]:
-    """Put failed tiles back to do, those of a range; returns the records that say so."""
+    """Make the failed tiles of a range pending again; returns the records."""
     failed = [int(index) for index in (state.status["solve"] == FAILED).nonzero()[0]]
     chosen = [index for index in failed if index in tiles]
-    records = [TaskRecord("solve", index, "invalid", error="taken up again") for index in chosen]
+    records = [TaskRecord("solve", index, "invalid", error="retried") for index in chosen]
     for record in records:
         state.note(record)
     return records

@@ -1,4 +1,4 @@
-"""Are the networks to start from fit for this run? Asked before any work, and again when the intensities are known."""
+"""Check the networks of ``training.start_from``: before any work, and again when the calibration is known."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.physics.psf import Psf, psf_digest, psf_values
 
 _SAME_PSF = 1e-4
-"""Of the peak: a formula that is evaluated on another machine differs in its last digits, float32 has seven."""
+"""Tolerance relative to the peak: float32 has seven digits, of which the last differ between machines."""
 
 _LARGEST_FACTOR = 4.0
-"""Between the intensity scales of two images. f works on normalised values, so a scale by itself does no harm, but
-counts of photons that differ by 4 have half or twice the signal-to-noise ratio: the network was trained for another."""
+"""Between the intensity scales of two images. f works on normalised values, so a scale alone does no harm, but photon
+counts that differ by 4 change the signal-to-noise ratio by 2, for which the network was not trained."""
 
-_INSTEAD = "give a model that was made for it, or leave training.start_from out"
+_INSTEAD = "use a model trained for it, or remove training.start_from"
 
 
 def check_given_models(config: RunConfig, files: Sequence[Path], psfs: Sequence[Psf | None]) -> None:
-    """Open the network of each channel and compare it with the configuration, as far as that needs no pixels.
+    """Load the network of each channel and compare it with the configuration; no pixels are read.
 
     Raises
     ------
     ConfigError
-        A file is damaged or no model, or was made for another network, other axes or another PSF.
+        A file is damaged, is not a model, or belongs to another network, other axes or another PSF.
     """
     for c, (file, psf) in enumerate(zip(files, psfs, strict=True)):
         try:
@@ -52,8 +52,8 @@ def _refuse_other_parameters(model: Model, network: NetworkConfig, axes: int) ->
         wrong = sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name))
         name = wrong[0]
         raise CorruptDataError(
-            f"its parameters are not those of the network that it names: {name} has the shape "
-            f"{found.get(name, 'nothing')}, expected {expected.get(name, 'nothing')} ({len(wrong)} differ): {_INSTEAD}"
+            f"its parameters do not match its network: {name} has the shape {found.get(name, 'nothing')}, expected "
+            f"{expected.get(name, 'nothing')} ({len(wrong)} differ): {_INSTEAD}"
         )
     bad = sorted(name for name, values in model.state.items() if not np.isfinite(values).all())
     if bad:
@@ -65,7 +65,7 @@ def _refuse_other_psf(model: Model, psf: NDArray[np.float32]) -> None:
     if model.document.get("psf_digest") == digest or _is_same(model.psf, psf):
         return
     made_for = f"{model.document.get('psf_digest')}{_shape(model.psf)}"
-    raise ConfigError(f"the model was made for the PSF {made_for}, this run has {digest}{_shape(psf)}: {_INSTEAD}")
+    raise ConfigError(f"the model was trained for the PSF {made_for}, this run has {digest}{_shape(psf)}: {_INSTEAD}")
 
 
 def _is_same(one: NDArray[np.float32] | None, other: NDArray[np.float32]) -> bool:
@@ -91,13 +91,12 @@ def refuse_other_scale(file: Path, calibration: ChannelCalibration, c: int) -> N
         return
     try:
         before = ChannelCalibration.from_json(model.document["calibration"])
-    except TypeError:  # of a release whose constants were others
+    except TypeError:  # of an earlier release with other constants
         return
     made_for, found = before.scale, calibration.scale
     if made_for > 0 and abs(math.log(found / made_for)) > math.log(_LARGEST_FACTOR):
         raise InputError(
-            f"training.start_from, channel {c}: the model was made from an image of intensity scale {made_for:.4g} "
+            f"training.start_from, channel {c}: the model was trained on an image of intensity scale {made_for:.4g} "
             f"(offset {before.offset:.4g}), this one has {found:.4g} (offset {calibration.offset:.4g}), more than "
-            f"{_LARGEST_FACTOR:g} times apart. Give a model made from images like this one, or leave "
-            "training.start_from out"
+            f"{_LARGEST_FACTOR:g} times apart. Use a model trained on similar images, or remove training.start_from"
         )

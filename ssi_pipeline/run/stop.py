@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end in order, the second ends it at once."""
+"""Stop a run on Ctrl-C, SIGTERM or SIGHUP: gracefully on the first signal, at once on the second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from ssi_pipeline.interrupts import handling
 
 GRACE_SECONDS = 20.0
-"""Time that running tiles get to finish after the first signal."""
+"""Time for running tiles to finish after the first signal."""
 
 
 class StopRequest:
@@ -22,19 +22,19 @@ class StopRequest:
 
     @property
     def overdue(self) -> bool:
-        """Whether running tiles have had their time."""
+        """Whether the time for running tiles is over."""
         return self.requested and time.monotonic() - self._since > GRACE_SECONDS
 
     def __enter__(self) -> StopRequest:
-        """Take over the signals; only the main thread can."""
+        """Install the signal handlers; possible in the main thread only."""
         self._handling.enter_context(handling(self._handle))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._handling.close()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 the system's signature
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 signature of signal handlers
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True

@@ -1,4 +1,4 @@
-"""What ends a run that had begun, in words and with an exit status of its own."""
+"""Convert errors of a run that has started to StoppedError, which has an exit status of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ssi_pipeline.redact import redact
 
 
 def as_stopped(error: SsiError | OSError) -> StoppedError:
-    """Return what is said of an error in the middle of a run: whatever it is, what is done stays recorded."""
-    return StoppedError(redact(f"stopped: {error}; what is done is recorded"), error)
+    """Return the StoppedError for an error of a started run."""
+    return StoppedError(redact(f"stopped: {error}; finished tiles are kept"), error)
 
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """Turn whatever goes wrong inside, for a run that has begun, into a StoppedError."""
+    """Convert errors raised by the body to StoppedError."""
     try:
         yield
     except StoppedError:

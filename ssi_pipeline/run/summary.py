@@ -1,4 +1,4 @@
-"""What a run came to, for the end of its screen and its log: from the tally of its ledger."""
+"""Summarise a run at its end, from the tally of its ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FEW_TASKS, _MOST_CAUSES, _LONGEST = 3, 5, 160
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """``methods``: tiles done by method. ``seconds``: of all calls, by device, of every recorded task.
+    """``methods``: tiles done, by method. ``seconds``: wall time of all recorded tasks of all calls, by device.
 
     ``causes``: (text, number of tasks, names of the first few), the most frequent first.
     """
@@ -28,7 +28,7 @@ class Summary:
 
 
 def summarise(tally: Tally) -> Summary:
-    """Return what the tally of a run says; methods that this release does not know are counted together."""
+    """Return the summary of a tally; methods unknown to this release are counted together."""
     counts = tally.methods()
     known = {name: counts[name] for name in METHODS if name in counts}
     other = {"other": found} if (found := sum(counts.values()) - sum(known.values())) else {}
@@ -39,9 +39,9 @@ def summarise(tally: Tally) -> Summary:
 def describe_summary(
     summary: Summary, state: LedgerState, now: Mapping[str, float], lost: LostTasks, name: str
 ) -> list[str]:
-    """Return the lines, twelve at most.
+    """Return the lines of the summary, twelve at most.
 
-    ``now``: seconds of this call, by device. ``name``: of the configuration, as the user gave it.
+    ``now``: seconds of this call, by device. ``name``: the configuration file as given by the user.
     """
     return [
         _tiles(summary, state),
@@ -54,16 +54,17 @@ def describe_summary(
 def _tiles(summary: Summary, state: LedgerState) -> str:
     done, failed = (state.count("solve", code) for code in (DONE, FAILED))
     by = ", ".join(f"{count} by {name}" for name, count in summary.methods.items())
-    todo = len(state.status["solve"]) - done - failed
-    return f"tiles: {done} done{f' ({by})' if by else ''}, {failed} failed, {todo} to do"
+    left = len(state.status["solve"]) - done - failed
+    return f"tiles: {done} done{f' ({by})' if by else ''}, {failed} failed, {left} pending"
 
 
 def _hours(total: Mapping[str, float], now: Mapping[str, float]) -> str:
     gpus = sorted(_gpus(total))
-    line = f"work: {_h(total.values())} worker-hours, {_h(now.values())} of them in this call"
+    line = f"compute time: {_h(total.values())} worker-hours ({_h(now.values())} in this call)"
     if not gpus:
         return line
-    return f"{line}; {_h(_gpus(total).values())} GPU-hours, {_h(_gpus(now).values())} of them ({', '.join(gpus)})"
+    hours = f"{_h(_gpus(total).values())} GPU-hours ({_h(_gpus(now).values())} in this call)"
+    return f"{line}; {hours} on {', '.join(gpus)}"
 
 
 def _gpus(seconds: Mapping[str, float]) -> dict[str, float]:
@@ -78,11 +79,11 @@ def _lost(state: LedgerState, lost: LostTasks) -> list[str]:
     if not lost.times:
         return []
     again = sum(_is_done(state, key) for key in lost.times)
-    excused = f", {lost.excused} of them by no fault of theirs" if lost.excused else ""
+    preempted = f" ({lost.preempted} preempted)" if lost.preempted else ""
     times = sum(lost.times.values())
     return [
-        f"lost with their workers: {len(lost.times)} tasks, {times} times{excused}; {again} done again; "
-        f"the last: {_short(lost.last_reason)}"
+        f"lost with their workers: {len(lost.times)} tasks, {times} times{preempted}; {again} done since; "
+        f"last cause: {_short(lost.last_reason)}"
     ]
 
 
@@ -97,11 +98,11 @@ def _failures(summary: Summary, state: LedgerState, name: str) -> list[str]:
     lines = []
     for text, count, names in summary.causes[:_MOST_CAUSES]:
         more = ", ..." if count > len(names) else ""
-        lines.append(f"failed, {count} x: {_short(text)} ({', '.join(names)}{more})")
+        lines.append(f"failed ({count}): {_short(text)} ({', '.join(names)}{more})")
     if (left := len(summary.causes) - _MOST_CAUSES) > 0:
-        lines.append(f"failed for {left} more reasons: `ssi report` lists them")
+        lines.append(f"{left} more causes of failure: see `ssi report`")
     option = " --retry-failed" if state.count("solve", FAILED) else ""
-    return [*lines, f"to try them again: ssi run {shlex.quote(name)}{option}"]
+    return [*lines, f"to retry: ssi run {shlex.quote(name)}{option}"]
 
 
 def _short(text: str) -> str:

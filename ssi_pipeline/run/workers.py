@@ -1,4 +1,4 @@
-"""The workers of a call: started as the configuration asks, on what the run is computed on."""
+"""Start the workers of a call as configured, and settle the device of the run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ssi_pipeline.storage.state.versions import installed_versions
 from ssi_pipeline.tasks import RunSpec
 
 _ROUNDS = 10
-"""Times that each of many workers may be lost or fail, with nothing done in between, before the run gives up."""
+"""Failures per worker, without a finished task in between, that stop a run with many workers."""
 
 
 @contextmanager
 def workers(session: RunSession) -> Iterator[Scheduler]:
-    """Start the workers; settle what the run is computed on, where that is not known yet."""
+    """Start the workers; settle device and precision of the run if not known yet."""
     context, display, config = session.context, session.display, session.context.document.config
     device = device_of(context)
     section = config.executor if device is None else config.executor.resolved(device)
@@ -41,7 +41,7 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
         display.line(f"{_describe_workers(section, executor.slots)}; computing on {compute}")
         if idle := describe_idle(config.executor, compute.device):
             display.line(idle)
-        # many workers fail many times at once, when a file system or a partition is away
+        # all workers fail at once while a file system or a partition is away
         in_a_row = max(failure_budget.INFRASTRUCTURE_FAILURES, _ROUNDS * (section.workers or 1))
         budget = FailureBudget(failure_budget.WORKER_LOSSES, in_a_row, executor.avoid, display.line)
         yield Scheduler(session, executor, budget, unfit, failure_budget.TILE_ATTEMPTS)
@@ -49,7 +49,7 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
 
 def _describe_workers(section: ExecutorConfig, slots: int) -> str:
     if section.kind == "slurm":
-        return f"up to {section.workers} workers in SLURM jobs, as they come"
+        return f"up to {section.workers} workers in SLURM jobs, added as jobs start"
     cards = own_cards(section).names if section.kind == "dask" else ()
     shared = f" sharing GPU {', '.join(cards)}" if cards else ""
     return f"{slots} worker(s), {section.kind} executor{shared}"

@@ -1,4 +1,4 @@
-"""Who may write: the state folder is ours and locked, and nobody else works on the output."""
+"""Acquire exclusive write access to a run: its state folder, its lock, and the lease on its output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssi_pipeline.storage.state.marker import StateFolder, claim_state_folder
 _TRIES = 10
 
 _REFUSED_WITHIN_S = 60.0
-"""A client that finds the output held looks at one more file and ends; machines pause."""
+"""A client that finds the output in use ends within moments; the rest is for machines that pause."""
 
 
 @contextmanager
@@ -27,23 +27,23 @@ def hold_state(
     config: RunConfig,
     lock: Path,
     purpose: str,
-    say: Say | None = None,
+    log: Say | None = None,
     wait_for: Callable[[Holder], bool] | None = None,
 ) -> Iterator[Lease]:
-    """Make the state folder, or take the one that is ours, and hold one of its locks.
+    """Create the state folder, or use the existing one, and hold one of its locks.
 
-    What this call made of it goes again if it ends with an error before a run was begun there.
+    A folder created here is removed again if the call ends with an error before the run has started.
 
     Raises
     ------
     OutputError
-        The folder is the user's, or cannot be made.
+        The folder was not created by ssi, or cannot be created.
     LockedError
         Another client holds the lock.
     """
     paths = StatePaths(config.state_path)
     with ExitStack() as stack:
-        folder, lease = _lock(stack, config, lock, purpose, say, wait_for)
+        folder, lease = _lock(stack, config, lock, purpose, log, wait_for)
         try:
             folder.keep()
             yield lease
@@ -57,15 +57,15 @@ def _lock(
     config: RunConfig,
     lock: Path,
     purpose: str,
-    say: Say | None,
+    log: Say | None,
     wait_for: Callable[[Holder], bool] | None,
 ) -> tuple[StateFolder, Lease]:
-    """Lock a folder that another client, which was refused or puts a run aside, may remove this very moment."""
+    """Lock the folder; try again where another client, refused or moving a run to a backup, removes it meanwhile."""
     for _ in range(_TRIES):
         folder = claim_state_folder(config.state_path, config.output.path)
         stack.callback(folder.undo_folder)
         try:
-            return folder, stack.enter_context(run_lock(lock, purpose, say, wait_for))
+            return folder, stack.enter_context(run_lock(lock, purpose, log, wait_for))
         except FileNotFoundError:
             if lock.parent.is_dir():
                 raise
@@ -73,12 +73,12 @@ def _lock(
             if isinstance(error, SsiError):
                 raise
             folder.undo()
-            raise OutputError(f"the state folder {folder.root} cannot be locked: {error}") from error
-    raise LockedError(f"other runs begin and end in {config.state_path} all the time: wait, then run again")
+            raise OutputError(f"cannot lock the state folder {folder.root}: {error}") from error
+    raise LockedError(f"other runs keep starting and ending in {config.state_path}: wait, then run again")
 
 
 def _undo(folder: StateFolder, paths: StatePaths, lease: Lease) -> None:
-    """Take the marker away again where no run was begun; not where the folder is another client's by now."""
+    """Remove the marker if no run was started, unless another client has the lock by now."""
     with suppress(OSError, LockLostError):
         lease.check()
         if not paths.document.exists():
@@ -86,24 +86,24 @@ def _undo(folder: StateFolder, paths: StatePaths, lease: Lease) -> None:
 
 
 def until_refused() -> Callable[[Holder], bool]:
-    """Return what waits for a lock that whoever holds it will give back soon: we hold the lease of the output."""
+    """Return a condition to wait for a lock whose holder will be refused soon, as we hold the output's lease."""
     until = time.monotonic() + _REFUSED_WITHIN_S
     return lambda _: time.monotonic() < until
 
 
 @contextmanager
-def sole_writer(config: RunConfig, purpose: str, say: Say | None = None) -> Iterator[Leases]:
-    """Hold a run and its output alone; what parts left is merged into the run's ledger.
+def sole_writer(config: RunConfig, purpose: str, log: Say | None = None) -> Iterator[Leases]:
+    """Hold exclusive access to a run and its output; ledgers of parts are merged into the run's.
 
     Raises
     ------
     OutputError
-        The state folder is the user's, or state or output cannot be made.
+        The state folder was not created by ssi, or state or output cannot be created.
     LockedError
-        Another client works on the run, or on the output.
+        Another client uses the run or the output.
     """
     paths = StatePaths(config.state_path)
-    with hold_state(config, paths.lock, purpose, say) as lease:
-        settle_parts(paths, lease, say or (lambda _: None))
-        with output_lease(config.output.path, paths.root, lease, purpose, say) as output:
+    with hold_state(config, paths.lock, purpose, log) as lease:
+        settle_parts(paths, lease, log or (lambda _: None))
+        with output_lease(config.output.path, paths.root, lease, purpose, log) as output:
             yield Leases(lease, output)

@@ -1,4 +1,4 @@
-"""Everything a worker runs. A job names a tile, a block or a channel; all data travel through storage."""
+"""Tasks run by workers. A job refers to a tile, a block or a channel; data are exchanged through storage only."""
 
 from ssi_pipeline.tasks.context import Context, RunSpec, load_context
 from ssi_pipeline.tasks.execute import execute

@@ -1,4 +1,4 @@
-"""What a worker process can compute on, and whether that is what its run is computed on."""
+"""Device and precision supported by a worker process, and the check against those of its run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssi_pipeline.tasks.worker_log import host_name
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What one worker has. ``place``: its host:pid. ``gpu``: name of its GPU, empty where ``problem`` says why."""
+    """Abilities of a worker. ``place``: host:pid. ``gpu``: name of its GPU; empty with the reason in ``problem``."""
 
     place: str
     gpu: str = ""
@@ -28,7 +28,7 @@ def place_of_worker() -> str:
 
 
 def ability() -> Ability:
-    """Look at this process; a GPU is used once, as many faults show only then."""
+    """Return the abilities of this process; its GPU is used once, as many errors appear only then."""
     try:
         name, bfloat16 = _gpu()
     except UnfitError as error:
@@ -37,41 +37,41 @@ def ability() -> Ability:
 
 
 def require(compute: Compute) -> None:
-    """Refuse work that this process cannot do as the run does.
+    """Refuse tasks whose device or precision this process does not support.
 
     Raises
     ------
     UnfitError
-        There is no GPU, it cannot be used, or it has no units for bfloat16 where that is the run's precision.
+        There is no usable GPU, or it does not support the bfloat16 precision of the run.
     """
     if compute.device == "cpu":
         return
     name, bfloat16 = _gpu()
     if compute.precision == "bfloat16" and not bfloat16:
-        raise UnfitError(f"{name} does not compute in bfloat16, the precision of this run")
+        raise UnfitError(f"{name} does not support bfloat16, the precision of this run")
 
 
-@functools.cache  # of what is well: what fails is looked at again
+@functools.cache  # caches successes only: failures are checked again
 def _gpu() -> tuple[str, bool]:
-    """Return the name of this process's GPU, and whether it computes in bfloat16."""
+    """Return the name of this process's GPU, and whether it supports bfloat16."""
     import torch
 
     from ssi_pipeline.inversion.network.precision import resolved_precision
 
     if torch.version.cuda is None and torch.version.hip is None:
         raise UnfitError("torch is built without CUDA")
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
     if not available:
         visible = repr(os.environ.get("CUDA_VISIBLE_DEVICES", "not set"))
-        reason = f" ({_first_line(str(said[-1].message))})" if said else ""
+        reason = f" ({_first_line(str(caught[-1].message))})" if caught else ""
         raise UnfitError(f"torch sees no GPU{reason}; CUDA_VISIBLE_DEVICES is {visible}")
     try:
         torch.zeros(1, device="cuda")
         return torch.cuda.get_device_name(), resolved_precision("auto", "cuda") == "bfloat16"
     except (RuntimeError, AssertionError) as error:
-        raise UnfitError(f"the GPU cannot be used: {_first_line(str(error))}") from error
+        raise UnfitError(f"cannot use the GPU: {_first_line(str(error))}") from error
 
 
 def _first_line(text: str) -> str:

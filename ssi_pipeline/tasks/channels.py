@@ -1,4 +1,4 @@
-"""Tasks of a whole channel: its statistics, and the network that its tiles share."""
+"""Tasks of a channel: calibration, and training of a shared network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssi_pipeline.tasks.seeds import seed_for
 
 
 def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
-    """Estimate a channel's intensity range, noise and linear solution from a sample."""
+    """Calibrate a channel from samples: intensity range, noise, and Wiener filter."""
     from ssi_pipeline.inversion.calibrate import calibrate
 
     config = context.document.config
@@ -23,9 +23,9 @@ def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
 
 
 def train_channel(context: Context, job: Job) -> dict[str, Any]:
-    """Train one network on sampled tiles of a channel and keep it in the state folder.
+    """Train one network on sampled tiles of a channel and save it to the state folder.
 
-    Where every attempt fails there is no network, and the channel's tiles take the linear solution.
+    If every attempt fails there is no network, and the tiles of the channel are solved by the Wiener filter.
     """
     from ssi_pipeline.inversion.solve import train_shared
 

@@ -1,4 +1,4 @@
-"""What a worker knows of a run: read once from the state folder, then kept."""
+"""Context of a run in a worker, read once from the state folder and cached."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 
 _MOST_PROBLEMS = 4
-"""Channels whose problem a worker keeps: each holds spectra, about four floats for each voxel of a tile's domain."""
+"""Problems of channels cached by a worker: each holds spectra, about four floats per voxel of a tile's domain."""
 
 IDENTITY = "identity"
-"""Stands for the digest of a PSF where there is no blur."""
+"""In place of the digest of a PSF, for denoising without blur."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Where a run's state is, and which run it must be; all that travels to a worker besides jobs.
+    """State folder and fingerprint of a run: all that is sent to a worker besides jobs.
 
-    ``compute``: what it has to be computed on. It travels too, as a worker may read a copy of the state folder from
-    before it was settled; None leaves it to the one process that a pilot or preview has.
-    ``versions``: number of the client's set among those of the run (``RunDocument.version_sets``).
+    ``compute``: device and precision, as a worker may have cached a document from before they were settled; None for
+    the single process of a pilot or preview. ``versions``: index of the client's set of versions in the run's
+    (``RunDocument.version_sets``).
     """
 
     state: str
@@ -56,7 +56,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Context:
-    """The run as a worker sees it. Channels and time points are counted in the output."""
+    """An opened run. Channels and time points are indices into the output."""
 
     document: RunDocument
     paths: StatePaths
@@ -65,7 +65,7 @@ class Context:
 
     @cached_property
     def mounts(self) -> Mounts:
-        """Where state folder, output and input were when this was first asked."""
+        """Mounts of state folder, output and input at the first access."""
         config = self.document.config
         return Mounts.of(self.paths.root, config.output.path, config.input.path)
 
@@ -96,20 +96,20 @@ class Context:
 
     @cached_property
     def sinks(self) -> tuple[Sink, ...]:
-        """The opened images that a block of the full resolution is written to: the output, and its uncertainty."""
+        """The opened images for blocks of the full resolution: the output, and its uncertainty."""
         return self.open_sinks(writable=True)
 
     def sinks_of(self, kind: Kind) -> tuple[Sink, ...]:
-        """Return the images that a block of a kind is written to: coarser levels are of the output alone."""
+        """Return the images for blocks of a kind: coarser levels exist for the output only."""
         return self.sinks if kind == "stitch" else (self.sink,)
 
     def open_sinks(self, writable: bool) -> tuple[Sink, ...]:
-        """Return the images of ``sinks``, for oneself.
+        """Open the images of ``sinks`` anew.
 
         Raises
         ------
         RunChangedError
-            They are to be written to, but the output is another run's by now.
+            Writable, and the output belongs to another run by now.
         """
         output, axes = self.document.config.output, self.document.volume.axes
         if writable:
@@ -121,7 +121,7 @@ class Context:
         if (tokens := other_tokens(output, self.paths.root)) is not None:
             found, expected = tokens
             raise RunChangedError(
-                f"{output} is another run's by now ({found[:8]}), not that of {self.paths.root} ({expected[:8]})"
+                f"{output} now belongs to another run ({found[:8]}), not to that of {self.paths.root} ({expected[:8]})"
             )
 
     @property
@@ -132,17 +132,17 @@ class Context:
 
     @property
     def layers(self) -> int:
-        """Arrays that a tile results in: the estimate, and its uncertainty where that is asked for."""
+        """Arrays computed for each tile: the estimate and, if configured, its uncertainty."""
         return 2 if self.uncertain else 1
 
     @property
     def uncertain(self) -> bool:
-        """Whether each tile's uncertainty is asked for."""
+        """Whether the uncertainty is computed."""
         return self.document.config.output.uncertainty > 0
 
     @property
     def scratch_path(self) -> Path:
-        """Where the scratch of this run lies."""
+        """Path of the scratch of this run."""
         return self.paths.scratch(self.document.fingerprint)
 
     @cached_property
@@ -165,7 +165,7 @@ class Context:
         Raises
         ------
         MissingStateError, DamagedStateError
-            Its file is missing, or is not the one that the run was begun with.
+            Its file is missing, or is not the one that the run was started with.
         """
         expected = self.document.basis["psf"][c]
         if expected == IDENTITY:
@@ -173,10 +173,10 @@ class Context:
         if c not in self._psfs:
             path = self.paths.psf(c)
             if not path.exists():
-                raise MissingStateError(f"{path} is not to be seen from here: the next start writes it")
+                raise MissingStateError(f"{path} is not visible on this machine; the next start writes it")
             psf = Psf.load(path, self.document.volume.voxel_size_um)
             if psf is None or psf.digest != expected:
-                raise DamagedStateError(f"{path} is not the PSF that the run was begun with: the next start writes it")
+                raise DamagedStateError(f"{path} is not the PSF of the run; the next start writes it")
             self._psfs[c] = psf
         return self._psfs[c]
 
@@ -187,20 +187,20 @@ class Context:
         return [ChannelCalibration.from_json(item) for item in _load_list(self.paths.calibration)]
 
     def calibration(self, c: int) -> ChannelCalibration:
-        """Return the statistics of a channel; they are there once the calibration tasks are done."""
+        """Return the calibration of a channel, available once the calibration tasks are done."""
         return self._calibrations[c]
 
     def problem(self, c: int) -> Problem:
-        """Return the inverse problem of a channel, built once and shared by its tiles; threads may ask at once."""
+        """Return the inverse problem of a channel, built once and shared by its tiles; thread-safe."""
         with self._building:
             problem = self._problems.pop(c, None) or self._build_problem(c)
-            self._problems[c] = problem  # the last in order: that of the longest ago is the first to go
+            self._problems[c] = problem  # most recently used last; the first one is evicted
             while len(self._problems) > _MOST_PROBLEMS:
                 del self._problems[next(iter(self._problems))]
         return problem
 
     def _build_problem(self, c: int) -> Problem:
-        from ssi_pipeline.inversion.problem import build_problem  # brings torch
+        from ssi_pipeline.inversion.problem import build_problem  # imports torch
 
         config = self.document.config
         return build_problem(self.psf(c), self.calibration(c), config, choose_device(config.executor.device))
@@ -211,7 +211,7 @@ class Context:
 
     @property
     def starts_from_model(self) -> bool:
-        """Whether tiles share a network, or start from one."""
+        """Whether tiles share a network, or start from a given one."""
         training = self.document.config.training
         return self.document.config.method.network and (training.scope != "per_tile" or training.start_from is not None)
 
@@ -220,12 +220,12 @@ class Context:
         return _load_list(self.paths.model_list)
 
     def start_model(self, c: int) -> Model | None:
-        """Return the network of a channel; None where tiles start anew, or where its training failed.
+        """Return the start network of a channel; None if tiles start from scratch, or if its training failed.
 
         Raises
         ------
         CorruptDataError
-            Its file is missing, or is not the one that was recorded.
+            Its file is missing, or its digest is not the recorded one.
         """
         if not self.starts_from_model or self._model_digests[c] is None:
             return None
@@ -234,38 +234,38 @@ class Context:
 
             path = self.paths.shared_model(c)
             if file_digest(path) != self._model_digests[c]:
-                raise CorruptDataError(f"{path} is missing or was changed: `ssi run` trains it again")
+                raise CorruptDataError(f"{path} is missing or changed: `ssi run` trains it again")
             self._models[c] = Model.load(path)
         return self._models[c]
 
 
 def _load_list(path: Path) -> list[Any]:
-    """Return what a small file of the state folder lists."""
+    """Return the list in a small file of the state folder."""
     try:
         document = read_json(path)
     except FileNotFoundError as error:
-        raise MissingStateError(f"{path} is not to be seen from here: the next start writes it") from error
+        raise MissingStateError(f"{path} is not visible on this machine; the next start writes it") from error
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, list):
-        raise DamagedStateError(f"{path} is damaged: the next start writes it")
+        raise DamagedStateError(f"{path} is damaged; the next start writes it")
     return document
 
 
 def load_context(spec: RunSpec) -> Context:
-    """Open a run; kept until a client starts it again, which may be another run on the same output.
+    """Open a run; cached until a client starts it again, which may be another run on the same output.
 
     Raises
     ------
     RunChangedError
-        The state folder holds another run than the one asked for.
+        The state folder belongs to another run.
     """
     stat = StatePaths(Path(spec.state)).document.stat()
     return _load(spec, (stat.st_mtime_ns, stat.st_ino, stat.st_dev))
 
 
 def forget_contexts() -> None:
-    """Open all runs anew the next time: a mount was lost, and may come back as another."""
+    """Clear the cache, after a mount was lost."""
     _load.cache_clear()
 
 
@@ -274,7 +274,7 @@ def _load(spec: RunSpec, stamp: tuple[int, int, int]) -> Context:  # noqa: ARG00
     paths = StatePaths(Path(spec.state))
     document = RunDocument.load(paths.document)
     if document.fingerprint != spec.fingerprint:
-        raise RunChangedError(f"{paths.document} holds run {document.fingerprint}, expected {spec.fingerprint}")
+        raise RunChangedError(f"{paths.document} belongs to run {document.fingerprint}, expected {spec.fingerprint}")
     context = Context(document.settled(spec.compute), paths)
-    _ = context.mounts  # as they are before anything is read
+    _ = context.mounts  # before anything is read
     return context

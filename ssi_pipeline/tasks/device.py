@@ -1,4 +1,4 @@
-"""The device that a worker computes on, and its peak memory."""
+"""Device and peak memory of a worker."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ssi_pipeline.errors import UnfitError
 
 @lru_cache(maxsize=8)
 def choose_device(wanted: str) -> str:
-    """Return ``'cpu'`` or ``'cuda'``; 'auto' takes a GPU where torch sees one.
+    """Return ``'cpu'`` or ``'cuda'``; 'auto' is a GPU if torch sees one.
 
     Raises
     ------
     UnfitError
-        ``'cuda'`` is asked for and there is none.
+        ``'cuda'`` is requested and there is none.
     """
     if wanted == "cpu":
         return "cpu"
@@ -31,7 +31,7 @@ def choose_device(wanted: str) -> str:
 
 @lru_cache(maxsize=8)
 def device_name(wanted: str) -> str:
-    """Return what ``choose_device`` gives in words: ``cpu``, ``cuda:0 NVIDIA H100``, or ``none``."""
+    """Return the device as text: ``cpu``, ``cuda:0 NVIDIA H100``, or ``none``."""
     try:
         if choose_device(wanted) == "cpu":
             return "cpu"
@@ -41,12 +41,12 @@ def device_name(wanted: str) -> str:
 
     try:
         return f"cuda:{torch.cuda.current_device()} {torch.cuda.get_device_name()}"
-    except (RuntimeError, AssertionError):  # one that cannot be used; the task says so
+    except (RuntimeError, AssertionError):  # not usable; the task reports it
         return "none"
 
 
 def reset_peak() -> None:
-    """Start counting the peak anew, where the system can (Linux)."""
+    """Reset the peak memory, if the system supports it (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     torch = sys.modules.get("torch")
@@ -55,7 +55,7 @@ def reset_peak() -> None:
 
 
 def peak_bytes() -> int:
-    """Return the peak since ``reset_peak``: resident memory of the process, plus that on the device."""
+    """Return the peak memory since ``reset_peak``: resident memory plus device memory."""
     torch = sys.modules.get("torch")
     on_device = torch.cuda.max_memory_allocated() if torch is not None and torch.cuda.is_initialized() else 0
     try:

@@ -1,4 +1,4 @@
-"""The boundary between a worker and its tasks: the one place where any exception becomes a record."""
+"""Execute jobs in a worker; the only place where exceptions of tasks are converted to records."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from ssi_pipeline.tasks.worker_log import task_log
 from ssi_pipeline.tasks.write_block import stitch_block, write_pyramid_block
 
 BATCH_SECONDS = 1.0
-"""A batch that has taken this long is not gone on with."""
+"""A batch is ended after this time; the caller submits the rest again."""
 
 BROKEN_GPU = r"(?i)CUDA error: (?!out of memory)|No CUDA GPUs are available|CUDA driver initialization failed"
-"""How torch begins when a GPU or its driver has failed; memory that does not suffice is another matter."""
+"""Messages of torch for a failed GPU or driver; running out of memory is not included."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
 
 
 def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
-    """Run jobs one after the other; what goes wrong with one is in its record and stops no other.
+    """Run jobs one after the other; an error of a job is in its record and does not stop the others.
 
-    A batch was put together in the belief that its jobs are short. When they are not, it ends early, and
-    the jobs without a record go to whoever is free.
+    Batches are meant for short jobs. If the jobs are long, the batch ends early, and the jobs without a record are
+    submitted again.
     """
     started = time.perf_counter()
     try:
         context = load_context(spec)
         refuse_other_versions(context.document, spec)
-    except (OSError, ExecutorError) as problem:  # the shared storage itself: the client has to know which machine it is
+    except (OSError, ExecutorError) as problem:  # a failure of the shared storage: recorded with the host
         return [_slowly(_failed(jobs[0], problem, started))]
     _use_threads(context.document.config.executor.threads, jobs)
     records: list[TaskRecord] = []
@@ -60,7 +60,7 @@ _failures_in_a_row = 0
 
 
 def _slowly(record: TaskRecord) -> TaskRecord:
-    """Wait when this machine fails, longer each time: it would swallow the tasks of all others in no time."""
+    """Delay failures of this machine, longer each time: a fast-failing machine would consume all tasks."""
     global _failures_in_a_row
     _failures_in_a_row = _failures_in_a_row + 1 if record.of_machine else 0
     if _failures_in_a_row:
@@ -95,7 +95,7 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
             quality, written = _do(context, job)
         source = join_digests(digests)
         context.mounts.check(job.kind)
-    except Exception as raised:  # the task boundary: recorded, and decided on by the client
+    except Exception as raised:  # the task boundary: recorded, and handled by the client
         problem = _cause(context, job, raised)
         error, trace, failure = _explain(problem), traceback.format_exc(), failure_of(problem)
         quality, written = {}, []
@@ -115,13 +115,13 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
         failure=failure,
     )
     log.ended(record, trace)
-    # the tile first: killed between the two lines, a tile without its blocks is done again, one with all
-    # of its blocks and no record of its own would never be
+    # the tile first: after a kill in between, a tile without its blocks is solved again, while one with all blocks and
+    # no record of its own would never be
     return [record, *written]
 
 
 def _cause(context: Context, job: Job, raised: Exception) -> Exception:
-    """Return why a task failed: where a mount is gone, that is why, whatever the error was."""
+    """Return the cause of a failure: a lost mount takes precedence over the raised error."""
     try:
         context.mounts.check(job.kind)
     except OSError as problem:
@@ -140,7 +140,7 @@ def _do(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
 
 
 def failure_of(problem: Exception) -> Failure | None:
-    """Return whose fault an error is; None: the task's own."""
+    """Return the cause of an error; None for the task itself."""
     if isinstance(problem, UnfitError):
         return Failure("worker")
     if isinstance(problem, ScratchError):
@@ -163,7 +163,7 @@ _SIMPLE = {
 
 
 def _device(context: Context, job: Job) -> str:
-    """Where a task computes, in words; empty where it only moves data."""
+    """Return the device of a task as text; empty if it only moves data."""
     if _uses_device(context, job):
         return device_name(context.document.config.executor.device)
     return "cpu" if job.kind in ("solve", "calibrate") else ""
@@ -174,7 +174,7 @@ def _uses_device(context: Context, job: Job) -> bool:
 
 
 def _explain(problem: Exception) -> str:
-    """Our own errors speak for themselves; of others the place is needed as well."""
+    """Return an error as text, with its place in the code unless it is an error of this package."""
     text = redact(f"{type(problem).__name__}: {problem}")
     if isinstance(problem, SsiError):
         return text
@@ -183,9 +183,9 @@ def _explain(problem: Exception) -> str:
 
 
 def _use_threads(threads: int, jobs: Sequence[Job]) -> None:
-    """Fix torch's threads: results are equal to the byte only for equal numbers of them."""
+    """Set torch's number of threads: results are byte-identical only for equal numbers."""
     if all(job.kind in ("stitch", "pyramid") for job in jobs):
-        return  # needs no torch, whose import takes seconds
+        return  # these need no torch, whose import takes seconds
     import torch
 
     if torch.get_num_threads() != threads:

@@ -1,4 +1,4 @@
-"""What a worker does when its GPU's memory does not suffice."""
+"""Retry with a smaller batch when a GPU is out of memory."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 
 def with_smaller_batch(solve: Callable[[int], Solution], batch: int) -> Solution:
-    """Solve with ``batch`` patches in a training step; out of device memory, free it and solve once with half of them.
+    """Solve with ``batch`` patches per training step; if out of device memory, free it and retry with half the batch.
 
-    Memory may be short because of what ran before (fragments), or because another process has some of it. The
-    estimate is then another one than with the batch that was asked for: its note says so.
+    Memory may be short because it is fragmented, or used by another process. The estimate differs from that with the
+    configured batch, which is recorded in its note.
 
     Raises
     ------
     torch.OutOfMemoryError
-        Half a batch is too large as well.
+        Half the batch is too large as well.
     """
     import torch
 
     try:
         return solve(batch)
     except torch.OutOfMemoryError:
-        pass  # the exception holds the tensors of the frames that it went through: free it first
+        pass  # the exception references the tensors of its frames: free it first
     gc.collect()
-    torch.cuda.empty_cache()  # does nothing where there is no GPU
+    torch.cuda.empty_cache()  # does nothing without a GPU
     half = max(1, batch // 2)
     solution = solve(half)
     note = f"out of device memory with training.batch {batch}, solved with {half}"

@@ -1,6 +1,6 @@
-"""Whether a worker still sees what its tasks read and write: asked after each task, whatever came of it.
+"""Check after each task that the mounts of its files are still present.
 
-A task that ran while a mount was away may have read nothing for data, and its error may be about anything.
+A task that ran without a mount may have read fill values as data, or failed with an unrelated error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WRITE_OUTPUT: tuple[Kind, ...] = ("stitch", "pyramid")
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """State folder, output and input as they were when a worker opened the run; None where one was not there."""
+    """Mounts of state folder, output and input when a worker opened the run; None for a missing one."""
 
     state: Mount
     output: Mount | None
@@ -27,22 +27,22 @@ class Mounts:
 
     @staticmethod
     def of(state: Path, output: Path, source: Path) -> Mounts:
-        """Look at all three.
+        """Record all three mounts.
 
         Raises
         ------
         MissingStateError
-            The state folder is not there.
+            The state folder is missing.
         """
         return Mounts(Mount.of(state), _seen(output), _seen(source), (output, source))
 
     def check(self, kind: Kind) -> None:
-        """Make sure, after a task, that all that it needs was there.
+        """Check after a task that its mounts are present.
 
         Raises
         ------
         MissingStateError
-            Something is gone.
+            One is missing.
         OSError
             A file system does not answer.
         """

@@ -1,4 +1,4 @@
-"""Open the run of a configuration; count its tasks, and find the place of its blocks."""
+"""Open the run of a configuration; count its tasks, and locate its blocks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ssi_pipeline.tasks.context import Context
 
 
 def open_context(config: RunConfig) -> Context:
-    """Open the run that a configuration's output belongs to.
+    """Open the run of a configuration's output.
 
     Raises
     ------
     InputError
-        Nothing has been run there yet.
+        There is no run.
     """
     paths = StatePaths(config.state_path)
     if not paths.document.exists():
-        raise InputError(f"there is no run at {paths.root} yet: start one with `ssi run`")
+        raise InputError(f"no run found at {paths.root}: start one with `ssi run`")
     loaded = RunDocument.load(paths.document)
-    # output and state may have been moved or copied together since: what counts is where they are now
+    # output and state may have been moved or copied together: use their current paths
     there = loaded.config.with_input(config.input.path).with_output(config.output.path, config.output.state)
     return Context(replace(loaded, config=there), paths)
 

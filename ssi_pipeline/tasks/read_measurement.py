@@ -1,4 +1,4 @@
-"""Read the measurement that a tile, or a sample, is solved from."""
+"""Read measurements from the input: of tiles, and of samples for calibration and training."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ssi_pipeline.tasks.reading import noted_reads, read_input
 from ssi_pipeline.tasks.seeds import seed_for
 
 _SAMPLES = 32
-"""Boxes from which a channel is calibrated: two million pixels in 2D, seven in 3D."""
+"""Boxes used to calibrate a channel: two million pixels in 2D, seven million in 3D."""
 
 _MOST_SAMPLES = 1000
-"""Of a channel, read in search of a finite pixel: a volume that is filled by a thousandth is found with 63 %."""
+"""Most boxes read to find a finite pixel: data in one box of a thousand are found with a probability of 63 %."""
 
 _SAMPLE_SIDE = {2: (1, 256, 256), 3: (24, 96, 96)}
 
@@ -30,15 +30,15 @@ _SAMPLE_SIDE = {2: (1, 256, 256), 3: (24, 96, 96)}
 def read_measurement(
     context: Context, t: int, c: int, domain: Box, for_statistics: bool = False
 ) -> tuple[Measurement, int]:
-    """Read a domain (z y x, positions of the output), filled by reflection outside the image.
+    """Read a domain (z y x, in the output), padded by reflection outside the image.
 
-    Returns the measurement and the number of NaN or infinite pixels, which carry no loss.
+    Returns the measurement and the number of NaN or infinite pixels, which are excluded from the loss.
 
     Raises
     ------
     InputError
-        There are such pixels and the configuration says ``nonfinite: fail``; not ``for_statistics``, which
-        pass over them and must not stop tiles that have none. Or there are integers beyond 2^53.
+        There are such pixels and ``input.nonfinite`` is ``fail``; not with ``for_statistics``, as samples ignore them
+        and must not stop tiles that have none. Or values exceed the range of float32.
     """
     inside = domain.intersect(context.plan.bounds)
     raw = read_input(context, t, c, inside)
@@ -47,12 +47,10 @@ def read_measurement(
     finite = np.isfinite(y)
     too_large = int((np.isfinite(raw) & ~finite).sum())
     if too_large and not for_statistics:
-        raise InputError(
-            f"{too_large} pixels are beyond the range of float32 (3e38), in which is computed: rescale the input"
-        )
+        raise InputError(f"{too_large} pixels exceed the range of float32 (3e38): rescale the input")
     bad = int(finite.size - finite.sum())
     if bad and not for_statistics and context.document.config.input.nonfinite == "fail":
-        raise InputError(f"{bad} pixels are NaN or infinite; set input.nonfinite: mask to restore them from the rest")
+        raise InputError(f"{bad} pixels are NaN or infinite; set input.nonfinite: mask to fill them from neighbours")
     if bad:
         y = fill_nonfinite(y, finite)
     width = [(i - d, e - s) for d, i, s, e in zip(domain.start, inside.start, inside.stop, domain.stop, strict=True)]
@@ -60,13 +58,13 @@ def read_measurement(
 
 
 def fill_nonfinite(y: NDArray[np.float32], finite: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return an image, z y x, with local means in place of pixels that are not finite; 0 where none is finite.
+    """Return an image (z y x) with non-finite pixels replaced by local means; 0 if none is finite.
 
-    Copies of the nearest pixel would copy its noise: neighbours in a gap would share it, and pass for signal.
+    Copies of the nearest pixel would share its noise, which would look like signal.
     """
     import torch
 
-    from ssi_pipeline.inversion.masking import fill_unknown  # torch is needed for inputs with gaps alone
+    from ssi_pipeline.inversion.masking import fill_unknown  # torch is needed for inputs with gaps only
 
     planes = [
         fill_unknown(torch.from_numpy(np.where(f, p, 0)), torch.from_numpy(f)) for p, f in zip(y, finite, strict=True)
@@ -75,14 +73,14 @@ def fill_nonfinite(y: NDArray[np.float32], finite: NDArray[np.bool_]) -> NDArray
 
 
 def sample_measurements(context: Context, c: int) -> list[Measurement]:
-    """Read boxes of moderate size, spread at random over the time points and the volume of a channel.
+    """Read boxes of moderate size at random places in the time points and volume of a channel.
 
-    Where none of them has a finite pixel, further ones are read until one has.
+    If none has a finite pixel, further ones are read until one has.
 
     Raises
     ------
     InputError
-        None has.
+        No box has a finite pixel.
     """
     first, further, cells = sample_places(context, c, _SAMPLES)
     samples = _readable(context, c, first)
@@ -92,22 +90,22 @@ def sample_measurements(context: Context, c: int) -> list[Measurement]:
         samples = _readable(context, c, [place])
         if samples[0].observed.any():
             return samples
-    where = "it was read as a whole" if len(further) == cells else f"{len(further)} of {cells} places were read"
+    where = "all of it was read" if len(further) == cells else f"{len(further)} of {cells} places were read"
     raise InputError(
-        f"channel {c} has no finite pixel ({where}): every one is NaN or infinite; check the input, or choose a part "
-        "that was measured with input.roi"
+        f"channel {c} has only NaN or infinite pixels ({where}): check the input, or select a region with data with "
+        "input.roi"
     )
 
 
 def samples_source(context: Context, c: int) -> str:
-    """Return what the task that calibrates a channel would have in its record if it read the input now."""
+    """Return the digest of the current input that a calibration task would record."""
     with noted_reads() as digests, contextlib.suppress(InputError, CorruptDataError):
         sample_measurements(context, c)
     return join_digests(digests)
 
 
 def sample_places(context: Context, c: int, count: int) -> tuple[list[tuple[int, Box]], list[tuple[int, Box]], int]:
-    """Return t and box (z y x) of the samples of a channel, of the next ones to try, and how many there are in all."""
+    """Return t and box (z y x) of the samples of a channel, of further candidates, and the total number of boxes."""
     plan = context.plan
     side = tuple(min(s, n) for s, n in zip(_SAMPLE_SIDE[plan.dimensions], plan.extent, strict=True))
     grid = (plan.shape[0], *(-(-n // s) for n, s in zip(plan.extent, side, strict=True)))
@@ -125,12 +123,12 @@ def sample_places(context: Context, c: int, count: int) -> tuple[list[tuple[int,
 
 
 def _readable(context: Context, c: int, places: Sequence[tuple[int, Box]]) -> list[Measurement]:
-    """Read what can be read: a damaged chunk costs its tiles, and not the whole channel.
+    """Read the readable boxes: a damaged chunk affects its tiles, not the whole channel.
 
     Raises
     ------
     CorruptDataError
-        Nothing can be read; the first reason.
+        No box can be read; the first error.
     """
     samples, problems = [], []
     for t, box in places:
@@ -144,18 +142,18 @@ def _readable(context: Context, c: int, places: Sequence[tuple[int, Box]]) -> li
 
 
 def _sample_box(position: list[int], side: Ints, extent: Ints) -> Box:
-    """A cell of the sampling grid, moved inwards at the end so that all have the same shape."""
+    """Return a cell of the sampling grid, shifted inwards at the border so that all have the same shape."""
     start = tuple(min(p * s, n - s) for p, s, n in zip(position, side, extent, strict=True))
     return Box(start, tuple(a + s for a, s in zip(start, side, strict=True)))
 
 
 def sample_tiles(context: Context, c: int, count: int) -> list[Measurement]:
-    """Read the domains of tiles chosen at random from a channel, for a network that they share."""
+    """Read the domains of random tiles of a channel, for the training of a shared network."""
     return _readable(context, c, training_places(context, c, count))
 
 
 def training_places(context: Context, c: int, count: int) -> list[tuple[int, Box]]:
-    """Return t and domain (z y x) of the tiles that the network of a channel is trained on."""
+    """Return t and domain (z y x) of the training tiles of a channel's shared network."""
     grid = context.plan.tile_grid
     inner = math.prod(grid[2:])
     rng = np.random.default_rng(seed_for(context.document.config.seed, "train", c))

@@ -1,4 +1,4 @@
-"""What a task read of the input: a digest of each box, noted on the way and kept in the task's record."""
+"""Read the input in tasks, and collect a digest of each box for the task's record."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.state.made_from import UNREADABLE_READ, join_digests, pixel_digest
 from ssi_pipeline.tasks.context import Context
 
-# of the thread: on a cluster that somebody else started several tasks may share a process
+# per thread: on an external cluster several tasks may share a process
 _noted: ContextVar[list[str] | None] = ContextVar("noted reads", default=None)
 
 
 @contextmanager
 def noted_reads() -> Iterator[list[str]]:
-    """Collect the digests of all boxes of the input that are read while it is entered, in their order."""
+    """Collect the digests of all boxes of the input read by the body, in order."""
     digests: list[str] = []
     token = _noted.set(digests)
     try:
@@ -50,11 +50,11 @@ def read_input(context: Context, t: int, c: int, box: Box) -> NDArray[Any]:
 
 
 def source_of(context: Context, places: list[tuple[int, int, Box]]) -> str:
-    """Return what a task that reads these boxes (t, c, z y x) now would have in its record."""
+    """Return the digest of the current input that a task with these boxes (t, c, z y x) would record."""
     with noted_reads() as digests:
         for t, c, box in places:
             try:
                 read_input(context, t, c, box)
-            except CorruptDataError:  # noted, and a matter of the tiles that need it
+            except CorruptDataError:  # recorded; affects the tiles that need the box
                 continue
     return join_digests(digests)

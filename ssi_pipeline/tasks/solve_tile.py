@@ -1,4 +1,4 @@
-"""Solve one tile: read, invert, measure, write."""
+"""Solve one tile: read, invert, compute metrics, write."""
 
 from __future__ import annotations
 
@@ -27,21 +27,20 @@ if TYPE_CHECKING:
     from ssi_pipeline.inversion.solve import Solution
 
 _TRACE_POINTS = 16
-"""Points of a training curve that the ledger keeps: enough for a picture, small at a million tiles."""
+"""Points of a training curve kept in the ledger: enough for a plot, small for a million tiles."""
 
 _FEWEST_SATURATED = 8
-"""Of photon counts two to four pixels often share the highest: in a small tile that was a share to be alarmed at."""
+"""In photon counts two to four pixels often share the highest value, which would raise an alarm in small tiles."""
 
 
 def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
     """Solve one tile and store its estimate.
 
-    Returns the tile's metrics and, where the plan needs no blending, the records of the blocks that
-    were written directly.
+    Returns the tile's metrics and, in plans without blending, the records of the blocks written directly.
     """
     tile = context.plan.tile(job.index)
     measurement, nonfinite = read_measurement(context, tile.t, tile.c, tile.domain)
-    solution, chosen = _solve(context, tile, measurement, job.both_ways)
+    solution, chosen = _solve(context, tile, measurement, job.retrain)
     config = context.document.config
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
         path = context.paths.tile_model(tile.index)
@@ -63,9 +62,9 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     ]
 
 
-def _solve(context: Context, tile: Tile, measurement: Measurement, both_ways: bool) -> tuple[Solution, int]:
-    """Return the solution of a tile, and which of two trainings it is of; 0 where one is all that was asked for."""
-    # these bring torch: only workers that solve pay for it
+def _solve(context: Context, tile: Tile, measurement: Measurement, retrain: bool) -> tuple[Solution, int]:
+    """Return the solution of a tile, and the number of the training that was kept; 0 without retraining."""
+    # these import torch: only in workers that solve tiles
     from ssi_pipeline.inversion.classical.registry import weight_without_network
     from ssi_pipeline.inversion.solve import LINEAR, SolveOptions, solve
 
@@ -76,7 +75,7 @@ def _solve(context: Context, tile: Tile, measurement: Measurement, both_ways: bo
     seed = seed_for(config.seed, "solve", tile.index)
 
     def solved(step_factor: int = 1, training_seed: int | None = None) -> Solution:
-        """Solve, with a smaller batch where memory does not suffice."""
+        """Solve, with a smaller batch if out of memory."""
 
         def attempt(batch: int) -> Solution:
             asked = dataclasses.replace(options, step_factor=step_factor, training_seed=training_seed, batch=batch)
@@ -84,18 +83,18 @@ def _solve(context: Context, tile: Tile, measurement: Measurement, both_ways: bo
 
         return with_smaller_batch(attempt, config.training.batch)
 
-    return better_of_two(solved, seed_for(config.seed, "retrain", tile.index)) if both_ways else (solved(), 0)
+    return better_of_two(solved, seed_for(config.seed, "retrain", tile.index)) if retrain else (solved(), 0)
 
 
 def _layers(context: Context, tile: Tile, solution: Solution, otherwise: float) -> NDArray[np.float32]:
-    """Return what is kept of a tile (layer z y x), on its valid box: the estimate, and its uncertainty if asked for.
+    """Return the layers of a tile (layer z y x) on its valid box: the estimate and, if configured, its uncertainty.
 
-    ``otherwise``: the uncertainty where nothing was inverted.
+    ``otherwise``: the uncertainty if nothing was inverted.
 
     Raises
     ------
     TrainingError
-        There are values that are not finite.
+        There are non-finite values.
     """
     layers = [solution.estimate]
     if context.uncertain:
@@ -104,7 +103,7 @@ def _layers(context: Context, tile: Tile, solution: Solution, otherwise: float) 
     inside = tile.valid.relative_to(tile.domain.start).slices
     kept = np.stack([layer[inside] for layer in layers])
     if not np.isfinite(kept).all():
-        raise TrainingError(f"the estimate ({solution.method}) has values that are NaN or infinite")
+        raise TrainingError(f"the estimate ({solution.method}) has NaN or infinite values")
     return kept
 
 
@@ -112,7 +111,7 @@ def _quality(
     context: Context, tile: Tile, measurement: Measurement, solution: Solution, nonfinite: int
 ) -> dict[str, Any]:
     def core(values: NDArray[Any]) -> NDArray[Any]:
-        """Return the core's part of values on the tile's domain, z y x."""
+        """Return the core of values on the tile's domain, z y x."""
         box: Box = tile.core.relative_to(tile.domain.start)
         return np.asarray(values[box.slices])
 
@@ -127,7 +126,7 @@ def _quality(
         "steps": solution.steps,
         "trainings": solution.attempts,
         "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux else None,
-        # half a unit is rounded, not clipped
+        # values within half a unit are rounded, not clipped
         "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))),
         "saturated_share": _saturated_share(y),
         "nonfinite": nonfinite,
@@ -138,14 +137,14 @@ def _quality(
 
 
 def _saturated_share(y: NDArray[np.float32]) -> float:
-    """Return the share of voxels that have the highest value; 0 where they are no more than chance brings together."""
+    """Return the share of voxels with the highest value; 0 if they are few enough to be chance."""
     count = int(np.count_nonzero(y == y.max()))
     return count / y.size if count >= _FEWEST_SATURATED else 0.0
 
 
 def _resolutions(context: Context, x: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
-    """Return the resolution of measurement and estimate by both measures, um where the voxel size is known."""
-    # scipy.fft brings half a second of imports that a client without work does not need
+    """Return the resolution of measurement and estimate by both measures, in um if the voxel size is known."""
+    # importing scipy.fft takes half a second, which a client without work does not need
     from ssi_pipeline.quality.decorrelation import decorrelation_resolution
     from ssi_pipeline.quality.resolution import ring_correlation_resolution
 
@@ -158,12 +157,12 @@ def _resolutions(context: Context, x: NDArray[Any], y: NDArray[Any]) -> dict[str
 
 
 def _short(scores: dict[str, float]) -> dict[str, float]:
-    """Return values with as many digits as mean something: the ledger has a line for each of a million tiles."""
+    """Round values to five significant digits, to keep the ledger small."""
     return {name: float(f"{value:.5g}") for name, value in scores.items()}
 
 
 def _thin(trace: list[tuple[int, float, float]]) -> list[list[float]]:
-    """Keep a few points, the first and the last among them, with as many digits as a plot shows."""
+    """Keep a few points, including the first and the last, rounded for a plot."""
     if len(trace) > _TRACE_POINTS:
         chosen = np.linspace(0, len(trace) - 1, _TRACE_POINTS).round().astype(int)
         trace = [trace[i] for i in chosen]

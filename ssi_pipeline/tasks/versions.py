@@ -1,4 +1,4 @@
-"""A worker that computes with other versions than its client would give other voxels: it takes no task."""
+"""Refuse tasks in a worker whose versions differ from the client's, as its voxels could differ."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ssi_pipeline.tasks.context import RunSpec
 
 
 def refuse_other_versions(document: RunDocument, spec: RunSpec) -> None:
-    """Refuse to work where this package, numpy, scipy or torch is of another version than at the client.
+    """Refuse tasks if this package, numpy, scipy or torch has another version than in the client.
 
     Raises
     ------
     ExecutorError
-        One is: the fault of the machine, and not of a task.
+        A version differs; counts against the machine, not the task.
     """
     expected, found = document.version_sets[spec.versions], installed_versions()
     other = other_computing_versions(expected, found)
     if other:
-        differences = "; ".join(f"{name} {found[name]}, at the client {expected.get(name)}" for name in other)
+        differences = "; ".join(f"{name} {found[name]}, in the client {expected.get(name)}" for name in other)
         raise ExecutorError(
-            f"the worker has other versions: {differences}; give all machines one environment "
+            f"the worker has other versions: {differences}; use one environment on all machines "
             "(`ssi cluster check` compares them)"
         )

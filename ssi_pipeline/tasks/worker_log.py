@@ -1,7 +1,7 @@
-"""What each worker process did, line by line, in a file of its own in the run's state folder.
+"""Log of each worker process, in a file of its own in the run's state folder.
 
-Every line says by itself when, what, where and on which device, so that the files of many workers can be
-searched and sorted together. Nothing that goes wrong here reaches the task: a log is not worth a tile.
+Every line contains time, task, host and device, so that the files of many workers can be searched and sorted together.
+Errors of the log never affect a task.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.context import Context
 
 _MOST_RUNS = 4
-"""Runs whose files one worker keeps open; one that serves more opens them again."""
+"""Most runs whose log files a worker keeps open."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskLog:
-    """The lines about one task; ``where`` is the part that they share."""
+    """Log of one task; ``where``: the common part of its lines."""
 
     logger: logging.Logger
     where: str
 
     def begun(self) -> None:
-        """Say that the task starts."""
-        self._say(logging.INFO, "begun")
+        """Log the start of the task."""
+        self._log(logging.INFO, "started")
 
     def ended(self, record: TaskRecord, trace: str) -> None:
-        """Say how the task ended, with the full traceback of what went wrong."""
+        """Log the end of the task, with the full traceback of an error."""
         if record.error is None:
-            self._say(logging.INFO, f"done in {record.seconds:.3f} s{_result(record)}")
+            self._log(logging.INFO, f"done in {record.seconds:.3f} s{_result(record)}")
         else:
             text = f"failed after {record.seconds:.3f} s: {record.error}\n{trace.rstrip()}"
-            self._say(logging.ERROR, redact(text))
+            self._log(logging.ERROR, redact(text))
 
-    def _say(self, level: int, text: str) -> None:
+    def _log(self, level: int, text: str) -> None:
         self.logger.log(level, text, extra={"where": self.where})
 
 
@@ -60,19 +60,19 @@ def task_log(context: Context, job: Job, device: str) -> TaskLog:
 
 
 def worker_name() -> str:
-    """Return a name for this process that is its own among all workers of a run."""
+    """Return a name for this process that is unique among all workers of a run."""
     job = os.environ.get("SLURM_JOB_ID", "")
     return f"{job}{'-' if job else ''}{host_name()}-{os.getpid()}"
 
 
 @lru_cache(maxsize=1)
 def host_name() -> str:
-    """Return SLURM's name of this node where there is one, else the machine's."""
+    """Return SLURM's name of this node if there is one, else the host name."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def _position(context: Context, job: Job) -> str:
-    """First voxel of a tile's core in the output; empty for a tile that the plan does not have."""
+    """Return the first voxel of a tile's core in the output; empty for a tile that is not in the plan."""
     if job.kind != "solve" or not 0 <= job.index < context.plan.n_tiles:
         return ""
     tile = context.plan.tile(job.index)
@@ -85,9 +85,9 @@ _opening = threading.Lock()
 
 
 def _logger(context: Context) -> logging.Logger:
-    """Return the logger of this process's file of a run. It is in no tree: nothing else silences or repeats its lines.
+    """Return the logger of this process for a run. It has no parent, so other handlers cannot silence or repeat it.
 
-    A run that was started again may be a new one, its folder in the place of another that was put aside.
+    A run that was started again may be a new one in the same folder.
     """
     path = context.paths.logs / f"{worker_name()}.log"
     with _opening:
@@ -108,7 +108,7 @@ def _close(path: Path) -> None:
 
 
 class _LineFile(logging.Handler):
-    """Appends each record with one write, so that lines are whole and nothing waits in a buffer."""
+    """Appends each record with one unbuffered write, so that lines are complete."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -116,32 +116,32 @@ class _LineFile(logging.Handler):
         self._file: int | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; a full disk or a lost folder drops it."""
+        """Write a record; it is dropped on a full disk or without the folder."""
         try:
             os.write(self._descriptor(), _lines(record).encode("utf-8", "backslashreplace"))
-        except Exception:  # whatever it is, the task goes on
+        except Exception:  # any error: the task continues
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing: there is nobody to say it to."""
+        """Ignore errors."""
 
     def close(self) -> None:
-        """Close the file; never between another thread's look at its number and its writing there."""
+        """Close the file, under the lock: another thread may be writing."""
         with self.lock or contextlib.nullcontext(), contextlib.suppress(OSError):
             file, self._file = self._file, None
             if file is not None:
-                os.close(file)  # some file systems tell only now that the disk was full
+                os.close(file)  # some file systems report a full disk only now
         super().close()
 
     def _descriptor(self) -> int:
         if self._file is None:
-            self._path.parent.mkdir(exist_ok=True)  # not its parents: a state folder that is gone stays gone
+            self._path.parent.mkdir(exist_ok=True)  # not its parents: a deleted state folder is not created again
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         return self._file
 
 
 def _lines(record: logging.LogRecord) -> str:
-    """Every line of the message with the whole prefix, so that a search for a tile finds its traceback too."""
+    """Return every line of the message with the full prefix, so that a search for a tile finds its traceback too."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     prefix = f"{stamp}.{int(record.msecs):03d}Z {record.levelname} {record.where} | "  # type: ignore[attr-defined]
     return "".join(f"{prefix}{line}\n" for line in record.getMessage().splitlines())

@@ -18,7 +18,7 @@ from ssi_pipeline.tasks.context import Context
 
 
 def block_digest(layers: Sequence[NDArray[Any]]) -> str:
-    """Return 16 hexadecimal digits of the voxels' bytes, as the ledger keeps them to verify a block."""
+    """Return the digest of the voxels of a block, 16 hexadecimal digits, as recorded in the ledger."""
     found = hashlib.blake2b(digest_size=8)
     for values in layers:
         found.update(np.ascontiguousarray(values).tobytes())
@@ -26,7 +26,7 @@ def block_digest(layers: Sequence[NDArray[Any]]) -> str:
 
 
 def write_block(context: Context, block: Block, layers: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    """Convert the estimate (and its uncertainty), write, and return what is needed to verify the block."""
+    """Convert and write the estimate (and its uncertainty); returns digest and size, to verify the block."""
     dtypes = (context.dtype, "float32")[: context.layers]
     converted = [to_dtype(values, dtype) for values, dtype in zip(layers, dtypes, strict=True)]
     for sink, values in zip(context.sinks, converted, strict=True):
@@ -36,7 +36,7 @@ def write_block(context: Context, block: Block, layers: Sequence[NDArray[Any]]) 
 
 
 def stitch_block(context: Context, job: Job) -> dict[str, Any]:
-    """Blend the tiles of a block and write it; the seams are returned tile by tile."""
+    """Blend the tiles of a block and write it; returns the seams of each tile."""
     block = context.plan.block(job.index)
     tiles = [context.plan.tile(index) for index in block.tiles]
     parts = [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
@@ -60,7 +60,7 @@ def write_pyramid_block(context: Context, job: Job) -> dict[str, Any]:
 
 
 def downsample(finer: NDArray[Any], block: PyramidBlock) -> NDArray[np.float64]:
-    """Return means over cells of ``block.factor`` voxels; cells cut by the border average what they have."""
+    """Return means over cells of ``block.factor`` voxels; cells at the border are averaged over their voxels."""
     edges = [np.arange(0, n, f) for n, f in zip(finer.shape, block.factor, strict=True)]
     total = finer.astype(np.float64)
     for axis, starts in enumerate(edges):

@@ -50,20 +50,20 @@ def test_plan_touches_nothing(
     said = " ".join(capsys.readouterr().out.split())
     assert "zyx 2 x 64 x 96 uint16" in said
     assert "12 = 1 x 1 x 2 x 2 x 3 (t c z y x)" in said
-    assert ("from 2 tiles: pilot" if pilot else "`ssi plan --pilot 4` measures it") in said
+    assert ("from 2 tiles: pilot" if pilot else "measure it with `ssi plan --pilot 4`") in said
 
 
 def test_the_story_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = make_run(tmp_path, ramp((2, 64, 96)))
     assert main(["run", str(config)]) == 0
-    assert "complete: 12 of 12 tiles done, 12 solved now" in capsys.readouterr().err
+    assert "complete: 12 of 12 tiles done (12 in this call)" in capsys.readouterr().err
     assert main(["run", str(config)]) == 0
     said = capsys.readouterr().err
     assert "resuming: 12 of 12 tiles and 12 of 12 blocks are done" in said
-    assert "0 solved now" in said
+    assert "(0 in this call)" in said
     assert main(["status", str(config)]) == 0
     said = capsys.readouterr().out
-    assert "12 done, 0 under way, 0 failed, 0 to do" in said
+    assert "12 done, 0 running, 0 failed, 0 pending" in said
     assert "12 of 12 written" in said
     assert "all blocks are written" in said
     assert main(["verify", str(config)]) == 0

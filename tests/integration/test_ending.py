@@ -69,10 +69,10 @@ def test_a_run_that_is_complete_says_so_in_a_few_lines(tmp_path: Path, capsys: p
     config = make_run(tmp_path, ramp((2, 64, 96)))
     assert main(["run", str(config)]) == 0
     said = capsys.readouterr().err
-    assert "tiles: 12 done (12 by identity), 0 failed, 0 to do" in said
+    assert "tiles: 12 done (12 by identity), 0 failed, 0 pending" in said
     assert "worker-hours" in said
     assert "GPU" not in said
-    assert said.splitlines()[-1] == "complete: 12 of 12 tiles done, 12 solved now"
+    assert said.splitlines()[-1] == "complete: 12 of 12 tiles done (12 in this call)"
     for line in said.splitlines():
         assert line in log_of(config)
 
@@ -82,11 +82,11 @@ def test_failures_are_told_with_their_cause_and_the_command(tmp_path: Path, caps
     assert main(["run", str(config)]) == 1
     said = capsys.readouterr().err
     assert "tiles: 11 done (11 by identity), 1 failed, 0 to do" in said
-    assert "failed, 1 x: CorruptDataError" in said
+    assert "failed (1): CorruptDataError" in said
     assert "(solve/6)" in said
-    assert f"to try them again: ssi run {config} --retry-failed" in said
+    assert f"to retry: ssi run {config} --retry-failed" in said
     assert len(said.splitlines()) <= 16
-    assert f"to try them again: ssi run {config} --retry-failed" in log_of(config)
+    assert f"to retry: ssi run {config} --retry-failed" in log_of(config)
 
 
 def test_the_work_of_earlier_calls_is_added(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ def test_the_work_of_earlier_calls_is_added(tmp_path: Path, capsys: pytest.Captu
     capsys.readouterr()
     complete(config)
     line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("work: "))
-    assert line.endswith("worker-hours, 0 of them in this call")
+    assert line.endswith("worker-hours (0 in this call)")
     assert not line.startswith("work: 0 ")
 
 
@@ -108,7 +108,7 @@ def test_tasks_that_went_down_with_their_worker_are_counted(tmp_path: Path, caps
     os.kill(solving(config), signal.SIGKILL)
     said = client.communicate(timeout=120)[1]
     assert client.returncode == 0, said
-    assert "lost with their workers: 1 tasks, 1 times; 1 done again; the last: the worker that ran it died" in said
+    assert "lost with their workers: 1 tasks, 1 times; 1 done since; last cause: the worker that ran it died" in said
 
 
 # the command
@@ -123,7 +123,7 @@ def test_it_learns_how_a_run_ended(tmp_path: Path) -> None:
     complete(config)
     assert environment(tmp_path / "env.txt") == {
         "SSI_EXIT_STATUS": "0",
-        "SSI_MESSAGE": "complete: 12 of 12 tiles done, 12 solved now",
+        "SSI_MESSAGE": "complete: 12 of 12 tiles done (12 in this call)",
         "SSI_OUTCOME": "complete",
         "SSI_OUTPUT": str(tmp_path / "out.zarr"),
         "SSI_STATE": str(tmp_path / "out.zarr.run"),
@@ -150,7 +150,7 @@ def test_it_learns_of_a_run_stopped_by_an_error(tmp_path: Path) -> None:
     assert (found["SSI_OUTCOME"], found["SSI_EXIT_STATUS"]) == ("failed", "3")
     assert "no dask scheduler answers" in found["SSI_MESSAGE"]
     assert "stopped: no dask scheduler answers" in log_of(config)
-    assert "tiles: 0 done, 0 failed, 12 to do" in log_of(config)
+    assert "tiles: 0 done, 0 failed, 12 pending" in log_of(config)
 
 
 def test_it_learns_of_a_run_stopped_by_its_user(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_its_failure_is_one_line_and_its_last_words_are_in_the_log(
     config = make_run(tmp_path, ramp((2, 64, 96)), **hooked(tmp_path, command))
     assert main(["run", str(config)]) == 0
     said = capsys.readouterr().err.splitlines()
-    assert said[-2:] == ["complete: 12 of 12 tiles done, 12 solved now", "on_end: exit status 3"]
+    assert said[-2:] == ["complete: 12 of 12 tiles done (12 in this call)", "on_end: exit status 3"]
     kept = [line.split(" ", 2)[2] for line in log_of(config).splitlines() if " on_end: | " in line]
     assert kept == ["on_end: | 997", "on_end: | 998", "on_end: | 999", "on_end: | 1000", "on_end: | tell  [31mme"]
 

@@ -68,7 +68,7 @@ def test_the_numbers_never_change() -> None:
         "UNFINISHED": 4,
         "BUG": 70,
         "INTERRUPTED": 130,
-        "READER_GONE": 141,
+        "BROKEN_PIPE": 141,
     }
 
 

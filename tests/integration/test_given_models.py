@@ -126,7 +126,7 @@ def test_one_for_another_psf_is_refused_with_both(
 ) -> None:
     wide = {"kind": "gaussian", "fwhm_px": {"y": 4, "x": 4}}
     digest = Model.load(model).document["psf_digest"]
-    refused(user(tmp_path, model, psf=wide), capsys, f"made for the PSF {digest}", "this run has", "pixels, peak")
+    refused(user(tmp_path, model, psf=wide), capsys, f"trained for the PSF {digest}", "this run has", "pixels, peak")
 
 
 def test_last_digits_of_a_psf_do_not_matter(tmp_path: Path, model: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_worker_that_cannot_is_left_alone_and_no_tile_is_blamed(
     config = make_run(tmp_path, ramp((3, 96, 96)), solver="wiener", executor=executor, **TILES)
     output = complete(config)
     log = (config_of(config).state_path / "run.log").read_text()
-    assert log.count("gets no more work, it cannot compute on cuda in float32: the GPU cannot be used") == 1
+    assert log.count("excluded: it cannot compute on cuda in float32: cannot use the GPU") == 1
     assert "2 worker(s), dask executor sharing GPU 0, 1; computing on cuda in float32" in log
     solved = records(config, "solve")
     assert {record.status for record in solved} == {"done"}
@@ -182,13 +182,13 @@ def half(tmp_path: Path) -> Path:
 def test_what_the_first_start_takes_is_recorded_and_shown(half: Path) -> None:
     assert basis(half)["compute"] == {"device": "cpu", "precision": "float32"}
     rows = dict(describe_plan(prepare(config_of(half)), None))
-    assert rows["device"] == "cpu in float32, as at the first start"
+    assert rows["device"] == "cpu in float32 (settled at the first start)"
     complete(half)
 
 
 def test_another_kind_of_device_is_refused_with_what_to_do(half: Path) -> None:
     edit(half, executor={**SERIAL, "device": "cuda"})
-    with pytest.raises(RunChangedError, match=r"compute.device: cpu -> cuda\n.*put it back to resume, or start over"):
+    with pytest.raises(RunChangedError, match=r"compute.device: cpu -> cuda\n.*restore these to resume, or start over"):
         go(half)
 
 
@@ -197,7 +197,9 @@ def test_a_run_begun_on_a_gpu_is_not_gone_on_with_on_a_processor(half: Path) -> 
         pytest.skip("there is a GPU here")
     rewrite(half, {"device": "cuda", "precision": "bfloat16"})
     before = len(records(half, "solve"))
-    with pytest.raises(StoppedError, match=r"no worker can compute on cuda in bfloat16, as this run has to: .*torch "):
+    with pytest.raises(
+        StoppedError, match=r"no worker can compute on cuda in bfloat16, which this run requires: .*torch "
+    ):
         go(half)
     assert len(records(half, "solve")) == before  # no tile is blamed
 
@@ -224,7 +226,7 @@ def test_a_run_begun_on_the_cpu_stays_there_where_a_gpu_is(
     monkeypatch.setenv(SEEN[0], "0")
     complete(half)
     log = (config_of(half).state_path / "run.log").read_text()
-    assert "GPU 0 of this machine: not used (this run was begun on the CPU" in log
+    assert "GPU 0 of this machine: not used (this run was started on the CPU" in log
     assert {record.device for record in records(half, "solve")} == {"cpu"}
 
 

@@ -109,11 +109,11 @@ def test_two_patches_change_after_30_of_64_tiles(
     with pytest.raises(RunChangedError) as refusal:
         go(config)
     text = str(refusal.value)
-    assert f" of {solved} solved tiles were made from other pixels" in text
+    assert f" of {solved} solved tiles were computed from other pixels" in text
     tiles = changed_tiles(text)
     assert {"tile 25", "tile 1"} <= set(tiles)  # the cores that hold the patches
     assert "tile 30" not in tiles
-    assert "put the input back" in text
+    assert "restore the input" in text
     assert "--new" in text
     assert main(["run", str(config)]) == 2
     assert "tile 25" in capsys.readouterr().err
@@ -123,7 +123,7 @@ def test_two_patches_change_after_30_of_64_tiles(
     shutil.copytree(tmp_path / "kept.zarr", tmp_path / "in.zarr")
     os.utime(tmp_path / "in.zarr" / "c" / "0" / "0" / "0")
     assert hashes(complete(config)) == good
-    assert f"the pixels of all {solved} solved tiles were read again, and are the same" in capsys.readouterr().err
+    assert f"the pixels of all {solved} solved tiles were read again and are unchanged" in capsys.readouterr().err
     complete(config)
     assert "were read again" not in capsys.readouterr().err  # the new times are known now
 
@@ -133,7 +133,7 @@ def test_a_change_during_the_run_ends_it_as_incomplete(tmp_path: Path, monkeypat
     shutil.copytree(tmp_path / "in.zarr", tmp_path / "kept.zarr")
     with monkeypatch.context() as patch:
         after(patch, 30, lambda: change(tmp_path / "in.zarr"))
-        with pytest.raises(StoppedError, match="solved tiles were made from other pixels") as stopped:
+        with pytest.raises(StoppedError, match="solved tiles were computed from other pixels") as stopped:
             go(config)
     assert "tile 25" in changed_tiles(str(stopped.value))
     output = config_of(config).output.path
@@ -162,7 +162,7 @@ def test_a_change_that_was_undone_is_found_by_the_tile_made_in_between(
 
     then = partial(change, tmp_path / "in.zarr", [(204, 78)])
     monkeypatch.setattr(workers, "open_executor", lambda _, spec, say: Between(spec, 25, then))
-    with pytest.raises(StoppedError, match="1 of 64 solved tiles were made from other pixels") as stopped:
+    with pytest.raises(StoppedError, match="1 of 64 solved tiles were computed from other pixels") as stopped:
         go(config)
     assert changed_tiles(str(stopped.value)) == ["tile 25"]
 
@@ -201,7 +201,7 @@ def test_verify_input_proves_it(tmp_path: Path, capsys: pytest.CaptureFixture[st
     config = run_of_64(tmp_path)
     complete(config)
     assert main(["verify", "--input", str(config)]) == 0
-    assert "64 of 64 solved tiles were made from the input as it is" in capsys.readouterr().out
+    assert "64 of 64 solved tiles match the current input" in capsys.readouterr().out
     change(tmp_path / "in.zarr", [(200, 72)])
     assert main(["verify", str(config)]) == 0  # the output is what was written
     assert main(["verify", "--input", str(config)]) == 1
@@ -248,7 +248,7 @@ def test_tiles_of_an_earlier_release_are_counted(
     paths.input_stamp.unlink()
     solved = len(records(config, "solve"))
     complete(config)
-    assert f"of {solved} tiles an earlier release recorded no digest" in capsys.readouterr().err
+    assert f"{solved} tiles were solved by an earlier release, without digests" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -275,8 +275,8 @@ def test_a_run_of_an_earlier_release_goes_on(
     metadata.write_text(before)
     complete(config)
     said = capsys.readouterr().err
-    assert "of 7 tiles an earlier release recorded no digest" in said
-    assert "where many pixels are NaN" in said
+    assert "7 tiles were solved by an earlier release, without digests" in said
+    assert "in regions with many NaN" in said
     assert main(["verify", "--input", str(config)]) == 0
 
 
@@ -288,7 +288,7 @@ def test_a_damaged_stamp_is_no_stamp(tmp_path: Path, capsys: pytest.CaptureFixtu
     for damage in (b"", b"\0" * 50, b"[]", b"{}"):
         file.write_bytes(damage)
         complete(config)
-        assert "all 64 solved tiles were read again, and are the same" in capsys.readouterr().err
+        assert "all 64 solved tiles were read again and are unchanged" in capsys.readouterr().err
         assert read_stamp(file) == stamp
 
 

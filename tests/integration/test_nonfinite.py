@@ -85,7 +85,7 @@ def test_a_small_finite_part_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     # tiles that saw nothing hold the background level, not 0
     assert found[..., :1024].min() > 30
     log = StatePaths(config_of(config).state_path).log.read_text()
-    assert "tiles read NaN or infinite pixels" in log
+    assert "tiles contain NaN or infinite pixels" in log
 
 
 def test_a_gap_is_counted_once_a_run(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_a_worker_does_not_write_to_the_output_of_another_run(tmp_path: Path) ->
     output = complete(config)
     edit_ours(output, token="0" * 32)
     context = open_context(config_of(config))
-    with pytest.raises(RunChangedError, match="is another run's by now"):
+    with pytest.raises(RunChangedError, match="now belongs to another run"):
         context.sink.read  # noqa: B018
     assert context.open_sinks(writable=False)
 
@@ -415,7 +415,7 @@ def test_a_part_with_another_state_folder_is_refused_and_one_with_the_same_is_no
 def test_parts_of_other_numbers_exclude_each_other_but_one_works(tmp_path: Path) -> None:
     config = make_run(tmp_path, beads((1, 64, 128)), tiling={"core": 64})
     with at_work(config, "lock-part-1-of-2", "part 1 of 2"):
-        with pytest.raises(LockedError, match="part 1 of 2 works on this output"):
+        with pytest.raises(LockedError, match="part 1 of 2 is running on this output"):
             run_part(load_config(config), Part(3, 2))
         assert not (config_of(config).state_path / "lock-part-2-of-3").exists()
 
@@ -488,7 +488,7 @@ def test_damage_is_told_of_an_output_that_may_only_be_read(tmp_path: Path, capsy
         assert main(["verify", str(config)]) == 1
         said = capsys.readouterr().out
         assert "1 are bad" in said
-        assert "may only be read" in said
+        assert "are read-only" in said
         assert main(["run", "--new", str(config)]) == 2
         assert contents(place) == before
 

@@ -20,7 +20,7 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, InputError, LockedError
 from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import finish_parts, run_part, verify
-from ssi_pipeline.run.array.finish import describe_missing, tiles_to_do
+from ssi_pipeline.run.array.finish import describe_missing, pending_tiles
 from ssi_pipeline.run.array.task import own_blocks
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import read_records, read_state
@@ -108,7 +108,7 @@ def test_options_that_exclude_each_other(tmp_path: Path, options: list[str]) -> 
 )
 def test_an_executor_of_several_machines_is_refused(tmp_path: Path, executor: dict[str, Any]) -> None:
     config = case(tmp_path, executor=executor)
-    with pytest.raises(ConfigError, match="a part works on one machine"):
+    with pytest.raises(ConfigError, match="a part runs on one machine"):
         do(config, 1)
     assert not paths_of(config).root.exists()
 
@@ -124,7 +124,7 @@ def test_three_at_once_then_finish(tmp_path: Path, whole: tuple[int, dict[str, s
     for process in parts:
         code, text = said(process)
         assert code == 0, text
-        assert "done: 4 of 4 tiles done, 4 solved now" in text
+        assert "done: 4 of 4 tiles done (4 in this call)" in text
         assert ("stays until the finish" in text) == (blend > 0)
     paths = paths_of(config)
     assert [p.name for p in ledger_paths(paths)[1:]] == [f"ledger-part-{k}-of-3.jsonl" for k in (1, 2, 3)]
@@ -138,7 +138,7 @@ def test_three_at_once_then_finish(tmp_path: Path, whole: tuple[int, dict[str, s
     assert sum(map(len, mine)) == (24 if blend == 0 else 20)
     code, text = said(start(config, "--finish"))
     assert code == 0, text
-    assert "complete: 12 of 12 tiles done, 0 solved now" in text
+    assert "complete: 12 of 12 tiles done (0 in this call)" in text
     assert hashes(tmp_path / "out.zarr") == expected
     assert status_of(config) == "complete"
     assert verify(config_of(config)).good
@@ -238,15 +238,15 @@ def test_more_parts_than_tiles(tmp_path: Path) -> None:
 
 def test_finish_names_the_parts_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = case(tmp_path)
-    with pytest.raises(InputError, match="no run at"):
+    with pytest.raises(InputError, match="no run found at"):
         finish(config)
     do(config, 1, 3)
     for _ in range(2):  # also when their ledgers are merged already
         assert main(["run", str(config), "--finish"]) == 4
         text = capsys.readouterr().out
-        assert f"part 2 of 3: 4 of 4 tiles to do: `ssi run {config} --part 2/3`" in text
+        assert f"part 2 of 3: 4 of 4 tiles pending: `ssi run {config} --part 2/3`" in text
         assert "part 1" not in text.replace("part 2 of 3", "")
-        assert "4 of 12 tiles are to do" in text
+        assert "4 of 12 tiles are pending" in text
     do(config, 2)
     assert finish(config).computed_tiles == 0
     assert go(config).complete
@@ -260,7 +260,7 @@ def test_scratch_that_is_gone_is_the_parts_to_make_again(tmp_path: Path) -> None
     chunk = context.scratch.root / "4.0.0.0.0"  # at the edge of part 2, kept for the block that it shares with part 1
     chunk.unlink()
     assert not finish(config).complete
-    assert tiles_to_do(context, read_state(context.paths.ledger, task_counts(context))) == [4]
+    assert pending_tiles(context, read_state(context.paths.ledger, task_counts(context))) == [4]
     assert "part 2 of 3: 1 of 4 tiles" in describe_missing(context, [4], 3, "ssi run")[0]
     do(config, 2)
     assert finish(config).complete
@@ -362,7 +362,7 @@ def test_two_clients_of_one_part(tmp_path: Path) -> None:
         assert "part 2 of 3" in text
         do(config, 3)  # the others do not mind
         for refused in (lambda: go(config), lambda: finish(config), lambda: go(config, new=True)):
-            with pytest.raises(LockedError, match=r"part 2 of 3 works on this output \(process"):
+            with pytest.raises(LockedError, match=r"part 2 of 3 is running on this output \(process"):
                 refused()
         with pytest.raises(LockedError, match="part 2 of 3 works"):
             do(config, 1, of=4)

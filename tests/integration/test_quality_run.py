@@ -308,8 +308,8 @@ def test_a_psf_that_is_too_wide_is_told(tmp_path: Path, undisturbed: Path) -> No
     wide = make_run(tmp_path, scene(), "yx", **{**_SETTINGS, "psf": psf_of(1.5 * WIDTH)})
     complete(wide)
     said = [(config_of(config).state_path / "run.log").read_text() for config in (undisturbed, wide)]
-    assert "the PSF probably does not fit" not in said[0]
-    assert "the PSF probably does not fit" in said[1]
+    assert "check the PSF's width" not in said[0]
+    assert "check the PSF's width" in said[1]
 
 
 @pytest.mark.slow

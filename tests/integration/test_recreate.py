@@ -30,9 +30,9 @@ def test_an_output_that_was_deleted_is_made_again(
     with pytest.raises(OutputError, match=r"is gone.*--recreate-output"):
         go(config)
     assert main(["status", str(config)]) == 4
-    assert "the output is gone" in capsys.readouterr().out  # and not that `ssi run` completes it
+    assert "the output is missing" in capsys.readouterr().out  # and not that `ssi run` completes it
     assert main(["run", str(config), "--recreate-output"]) == 0
-    assert "is missing: made again" in said(capsys)
+    assert "is missing: created again" in said(capsys)
     assert hashes(tmp_path / "out.zarr") == good
     assert [r.status for r in records(config, "calibrate")] == ["done"]
     assert verify(config_of(config)).good
@@ -95,12 +95,12 @@ def test_recreating_refuses_what_is_not_ours(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "out.zarr")
     (tmp_path / "out.zarr").mkdir()
     (tmp_path / "out.zarr" / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="is no output of ssi"):
+    with pytest.raises(OutputError, match="was not written by ssi"):
         go(config, recreate_output=True)
     assert (tmp_path / "out.zarr" / "thesis.txt").read_text() == "years of work"
     shutil.rmtree(tmp_path / "out.zarr")
     zarr.create_array(tmp_path / "out.zarr", data=ramp((4, 4)))
-    with pytest.raises(OutputError, match="is no output of ssi"):
+    with pytest.raises(OutputError, match="was not written by ssi"):
         go(config, recreate_output=True)
 
 

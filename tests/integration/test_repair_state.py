@@ -44,7 +44,7 @@ def test_a_psf_is_written_again_and_no_tile_fails(
         open_context(config_of(config)).psf(0)
     assert hashes(complete(config)) == good
     assert psf.read_bytes() == before
-    assert f"{psf} is {'missing' if harm is Path.unlink else 'damaged'}: made again" in said(capsys)
+    assert f"{psf} is {'missing' if harm is Path.unlink else 'damaged'}: repaired" in said(capsys)
     assert {r.status for r in records(config, "solve")} == {"done"}
 
 
@@ -156,20 +156,20 @@ def test_metrics_in_the_output_are_missed_and_made_again(
     before = contents(quality)
     harm(quality)
     assert main(["verify", str(config)]) == 1
-    assert "metrics lost or unreadable" in said(capsys)
+    assert "metrics missing or unreadable" in said(capsys)
     if harm is lose_all:
         assert main(["report", str(config), "--output", str(page)]) == 0
-        assert "metrics lost or unreadable" in page.read_text()
+        assert "metrics missing or unreadable" in page.read_text()
     capsys.readouterr()
     outcome = go(config)
     assert outcome.complete
     assert outcome.computed_tiles == 0
-    assert "made again from the ledger" in said(capsys)
+    assert "repaired from the ledger" in said(capsys)
     assert contents(quality) == before
     assert verify(config_of(config)).good
     if harm is lose_all:
         assert main(["report", str(config), "--output", str(page)]) == 0
-        assert "metrics lost or unreadable" not in page.read_text()
+        assert "metrics missing or unreadable" not in page.read_text()
 
 
 def test_metrics_that_somebody_changed_are_told_from_the_ledgers(finished: Path, tmp_path: Path) -> None:
@@ -177,4 +177,4 @@ def test_metrics_that_somebody_changed_are_told_from_the_ledgers(finished: Path,
     zarr.open_array(tmp_path / "out.zarr" / "quality" / "attempts", mode="r+")[...] = 7
     (damage,) = verify(config_of(config)).damage
     assert "1 of" in damage
-    assert "metrics unlike the ledger (attempts)" in damage
+    assert "metrics different from the ledger (attempts)" in damage

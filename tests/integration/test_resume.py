@@ -110,7 +110,7 @@ def test_new_leaves_what_is_not_ours(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "out.zarr")
     (tmp_path / "out.zarr").mkdir()
     (tmp_path / "out.zarr" / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="is no output of ssi"):
+    with pytest.raises(OutputError, match="was not written by ssi"):
         go(config, new=True)
     assert (tmp_path / "out.zarr" / "thesis.txt").read_text() == "years of work"
 
@@ -174,4 +174,4 @@ def test_values_beyond_float32_fail_their_tile(tmp_path: Path) -> None:
     assert (outcome.tiles_done, outcome.tiles_failed) == (3, 1)
     ((key, error),) = read_status(config_of(config)).failures
     assert key == "solve/0"
-    assert "beyond the range of float32" in error
+    assert "exceed the range of float32" in error

@@ -134,7 +134,7 @@ def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(
     assert differs <= (near if blend else {divmod(index, 4) for index in chosen})
     assert verify(config_of(config)).good
     assert not list(config_of(config).state_path.glob("scratch-*"))
-    assert "tiles that stand out and are trained once more" in (config_of(config).state_path / "run.log").read_text()
+    assert "flagged tiles to retrain" in (config_of(config).state_path / "run.log").read_text()
 
 
 @pytest.mark.parametrize(("blend", "after"), [(0, 0), (0, 1), (8, 0), (8, 1), (8, 3)])
@@ -193,15 +193,15 @@ def test_a_finish_that_was_killed_while_it_trained_again_goes_on_by_itself(
     good = made(finished[8])
     config = make_run(tmp_path / "parts", image(), **SETTINGS)
     for number in (1, 2):
-        run_part(config_of(config), Part(2, number), say=lambda _: None)
+        run_part(config_of(config), Part(2, number), log=lambda _: None)
 
     def killed(self: RunSession, record: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(RunSession, "invalidate", killed)
-        assert not finish_parts(config_of(config), say=lambda _: None).complete
-    assert finish_parts(config_of(config), say=lambda _: None).complete
+        assert not finish_parts(config_of(config), log=lambda _: None).complete
+    assert finish_parts(config_of(config), log=lambda _: None).complete
     assert hashes(config_of(config).output.path) == good
 
 

@@ -445,7 +445,7 @@ def test_new_keeps_the_old_output(tmp_path: Path, keep: str) -> None:
         shutil.rmtree(tmp_path / "out.zarr")
     change(config, output={"dtype": "input"})
     said: list[str] = []
-    assert go(config, new=True, say=said.append).complete
+    assert go(config, new=True, log=said.append).complete
     assert level(tmp_path / "out.zarr").dtype == np.uint16
     assert len(said) == (1 if keep == "state" else 2)
     if keep != "state":

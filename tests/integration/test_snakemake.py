@@ -103,7 +103,7 @@ def test_a_job_that_is_killed_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 0, words
     assert "Removing output files of failed job" in words
     assert workflow.runs() == 2
-    assert "is missing: made again" in (folder / "results" / "cells.log").read_text()
+    assert "is missing: created again" in (folder / "results" / "cells.log").read_text()
     assert hashes(workflow.output) == good
     records = list(read_records(workflow.state / "ledger.jsonl"))
     assert [r.kind for r in records].count("calibrate") == 1

@@ -114,7 +114,7 @@ def test_quality_is_made_anew_as_a_whole(tmp_path: Path, capsys: pytest.CaptureF
     old[...] = 2048
     (made / ".quality.1.partial" / "flag").mkdir(parents=True)
     assert main(["status", str(config)]) == 0
-    assert "4 of 4 tiles stand out" in capsys.readouterr().out
+    assert "4 of 4 tiles flagged" in capsys.readouterr().out
     zarr.open_group(made, mode="r+").attrs["ssi_pipeline"] = {
         **attributes(made)["ssi_pipeline"],
         "status": "incomplete",

@@ -60,7 +60,7 @@ def test_other_versions_are_said_and_listed(
     command = [sys.executable, "-m", "ssi_pipeline.cli", "run", str(config)]
     ended = subprocess.run(command, env=elsewhere, capture_output=True, text=True, check=True)
     here = installed_versions()
-    assert f"begun with other versions: numpy {here['numpy']}, now {OTHER}" in ended.stderr
+    assert f"started with other versions: numpy {here['numpy']}, now {OTHER}" in ended.stderr
     document = RunDocument.load(StatePaths(config_of(config).state_path).document)
     assert document.version_sets == (here, {**here, "numpy": OTHER})
     assert [r.versions for r in records(config, "solve")] == [0] * first + [1] * (20 - first)
@@ -106,8 +106,8 @@ print(execute({spec!r}, [Job("solve", 9)])[0].to_line())
     refused = answer(elsewhere)
     assert '"status":"failed"' in refused
     assert '"failure":{"fault":"machine"' in refused
-    assert f"numpy {OTHER}, at the client {installed_versions()['numpy']}" in refused
-    assert "give all machines one environment" in refused
+    assert f"numpy {OTHER}, in the client {installed_versions()['numpy']}" in refused
+    assert "use one environment on all machines" in refused
     assert '"status":"done"' in answer({**elsewhere, "PYTHONPATH": str(Path(ssi_pipeline.__file__).parents[1])})
 
 

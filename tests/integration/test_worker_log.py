@@ -53,7 +53,7 @@ def test_a_serial_run_logs_every_task_in_one_file(tmp_path: Path) -> None:
     assert {line["device"] for line in lines} == {"cpu"}
     for index in range(12):
         begun, done = texts(config, f"solve/{index}")
-        assert begun == "begun"
+        assert begun == "started"
         assert re.fullmatch(r"done in \d+\.\d{3} s by identity", done)
     assert next(line["place"] for line in lines if line["key"] == "solve/11") == " t=0 c=0 z=1 y=32 x=64"
     assert len(texts(config, "stitch/3")) == 2
@@ -80,7 +80,7 @@ def test_a_failure_comes_with_its_traceback_on_lines_that_all_say_whose(tmp_path
     (record,) = execute(spec_of(config), [Job("solve", 99, attempt=2)])
     assert record.status == "failed"
     said = texts(config, "solve/99")
-    assert said[0] == "begun"
+    assert said[0] == "started"
     assert re.fullmatch(rf"failed after \S+ s: {re.escape(str(record.error))}", said[1])
     assert said[2] == "Traceback (most recent call last):"
     assert any(line.lstrip().startswith("File ") for line in said)

@@ -587,7 +587,7 @@ def test_a_missing_side_of_the_voxel_is_named(tmp_path):
     document = json.loads(text)
     del document["attributes"]["ome"]["multiscales"][0]["axes"][0]["unit"]
     (path / "zarr.json").write_text(json.dumps(document))
-    with pytest.raises(InputError, match=r"states y 0.2, x 0.1 um, and not z: set .*, e.g. \{z: 0.5\}"):
+    with pytest.raises(InputError, match=r"states y 0.2, x 0.1 um, but not z: set .*, e.g. \{z: 0.5\}"):
         prepare(config_of(run))
     assert prepare(config_of(make_run(tmp_path, None, psf=psf, input={"voxel_size_um": {"z": 0.5}})))
 

@@ -141,7 +141,7 @@ def test_preempted_and_requeued_jobs_cost_their_tiles_and_nothing_else(
     assert hashes(tmp_path / "out.zarr") == serial
     assert client.hosts == {"n1", "n2"}
     words = client.words.read_text()
-    lost = words.count("lost, to be run again: its worker's job is")
+    lost = words.count("preempted, will be retried: its worker's job is")
     # the tiles under way, two workers twice, and what the second worker of a job was given as the first had just died
     assert 1 <= lost <= 6, words
     assert "lost (1 of" not in words  # none was put on a tile's own account
@@ -196,7 +196,7 @@ def test_jobs_that_fail_before_their_workers_report_end_the_run_with_their_last_
 ) -> None:
     client = Client(case(tmp_path, image, executor(prologue=["echo no such module: cuda/99", "exit 3"])), slurm)
     assert client.end(120) == 3
-    assert "ended before their workers reported" in client.words.read_text()
+    assert "ended before their workers connected" in client.words.read_text()
     assert "no such module: cuda/99" in client.words.read_text()
     assert not slurm.jobs("all") or not slurm.jobs()
 
@@ -262,9 +262,9 @@ def test_nodes_whose_torch_has_no_gpu_are_named_and_end_a_run_that_asks_for_one(
     assert client.end(200) == ExitStatus.STOPPED
     words = client.words.read_text()
     assert "computing on cuda in float32" in words
-    assert re.search(r"n[12]:\d+ gets no more work, it cannot compute on cuda in float32: .*torch", words), words
+    assert re.search(r"n[12]:\d+ excluded: it cannot compute on cuda in float32: .*torch", words), words
     # both nodes of this SLURM, or as many workers one after the other
-    assert "SLURM has no node left but those" in words or "no worker can compute on cuda in float32" in words, words
+    assert "SLURM has only excluded nodes left" in words or "no worker can compute on cuda in float32" in words, words
     assert not client.solved
 
 
@@ -325,9 +325,9 @@ def test_a_new_site_is_proved_by_two_small_jobs(tmp_path: Path, image: Any, slur
         "reads and writes",
         "in.zarr",
         "nodes that answered job",
-        "n1, n2; 4 were asked for",
+        "n1, n2; 4 were requested",
         "versions are equal here and on n1, n2: python",
-        "equal to the bit",
+        "bit-identical",
     ):
         assert any(said in line for line in found), words
     assert not list(tmp_path.glob(".ssi-check-*"))

@@ -148,7 +148,7 @@ def test_alarms_are_counted_and_described() -> None:
     assert count_alarms(metrics["flag"])["chi2"] == 2
     (line,) = describe_quality(metrics)
     assert "chi2 2" in line
-    assert "of 1000 tiles stand out" in line
+    assert "of 1000 tiles flagged" in line
 
 
 def test_what_is_off_everywhere_is_the_psf() -> None:

@@ -185,7 +185,7 @@ def test_the_kind_of_device_as_far_as_the_client_knows(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     section = ExecutorConfig.model_validate(options)
     assert known_device(section) == device
-    assert (device or "resolved at the first start") in describe_device(section)
+    assert (device or "settled at the first start") in describe_device(section)
 
 
 def test_a_torch_without_cuda_computes_on_the_processor_and_says_what_is_idle(
@@ -260,7 +260,7 @@ def test_a_plan_says_the_device_without_torch(tmp_path: Path) -> None:
         f"import sys; from ssi_pipeline.cli import main; main(['plan', {str(config)!r}]); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
-    assert "auto, resolved at the first start; from here: " in done.stdout
+    assert "auto, settled at the first start; on this machine: " in done.stdout
     assert done.stdout.split()[-1] == "False"
 
 

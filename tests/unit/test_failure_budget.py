@@ -27,11 +27,11 @@ def budget(in_a_row: int = 3) -> tuple[FailureBudget, list[str]]:
 
 def test_a_tile_has_so_many_workers_and_one_more() -> None:
     account, _ = budget()
-    assert account.of_tile("solve/1") == 1
+    assert account.note_worker_loss("solve/1") == 1
     assert not account.last_try("solve/1")
-    account.of_tile("solve/1")
+    account.note_worker_loss("solve/1")
     assert account.last_try("solve/1")
-    account.of_tile("solve/1")
+    account.note_worker_loss("solve/1")
     assert account.used_up("solve/1")
     assert not account.used_up("solve/2")
 
@@ -39,24 +39,24 @@ def test_a_tile_has_so_many_workers_and_one_more() -> None:
 def test_failures_of_machines_end_the_run_only_when_nothing_is_done_in_between() -> None:
     account, _ = budget()
     for _ in range(20):
-        account.of_infrastructure("preempted")
-        account.of_infrastructure("preempted")
+        account.note_infrastructure_failure("preempted")
+        account.note_infrastructure_failure("preempted")
         account.done(done())
     for _ in range(3):
-        account.of_infrastructure("preempted")
-    with pytest.raises(ExecutorError, match="4 failures of workers or machines in a row"):
-        account.of_infrastructure("preempted")
+        account.note_infrastructure_failure("preempted")
+    with pytest.raises(ExecutorError, match="4 consecutive failures of workers or machines"):
+        account.note_infrastructure_failure("preempted")
 
 
 def test_a_machine_that_fails_while_others_work_gets_no_more() -> None:
     account, avoided = budget(in_a_row=100)
     for _ in range(5):
-        account.of_infrastructure("stale file handle", "n2")
+        account.note_infrastructure_failure("stale file handle", "n2")
     assert avoided == []  # nobody has shown yet that it is not all of them
     account.done(done(host="n1"))
     account.done(done(host="n2"))
     for _ in range(3):
-        account.of_infrastructure("stale file handle", "n2")
+        account.note_infrastructure_failure("stale file handle", "n2")
         account.done(done(host="n1"))
     assert avoided == ["n2"]
 
@@ -64,22 +64,22 @@ def test_a_machine_that_fails_while_others_work_gets_no_more() -> None:
 def test_a_machine_that_failed_before_any_other_worked_is_avoided_once_one_does() -> None:
     account, avoided = budget(in_a_row=100)
     for _ in range(5):
-        account.of_infrastructure("stale file handle", "n2")
+        account.note_infrastructure_failure("stale file handle", "n2")
     account.done(done(host="n1"))
-    account.of_infrastructure("stale file handle", "n2")
+    account.note_infrastructure_failure("stale file handle", "n2")
     assert avoided == ["n2"]
 
 
 def test_a_task_that_breaks_every_machine_is_to_blame_in_the_end() -> None:
     account, _ = budget(in_a_row=100)
     for _ in range(20):  # an outage: nothing is done
-        assert account.machine_is_to_blame("solve/1")
+        assert account.is_machine_fault("solve/1")
     for index in range(4):
         account.done(done(index + 2))
-        assert account.machine_is_to_blame("solve/1")
+        assert account.is_machine_fault("solve/1")
     account.done(done(9))
-    assert not account.machine_is_to_blame("solve/1")
-    assert account.machine_is_to_blame("solve/7")
+    assert not account.is_machine_fault("solve/1")
+    assert account.is_machine_fault("solve/7")
 
 
 def test_the_limit_follows_the_longest_of_its_kind() -> None:

@@ -84,7 +84,7 @@ def fleet(queue: Queue, said: list[str], tmp_path: Path) -> Fleet:
         script=lambda name, avoided: f"{name} {sorted(avoided)}",
         log_of=lambda job_id: tmp_path / job_id,
         connect_timeout_s=100,
-        say=said.append,
+        log=said.append,
     )
 
 
@@ -156,7 +156,7 @@ def test_jobs_that_end_before_they_report_end_the_run(fleet: Fleet, queue: Queue
     for _ in range(2):
         tend(fleet, queue)
         queue.states.clear()
-    with pytest.raises(ExecutorError, match=r"3 jobs in a row(.|\n)*module: not found"):
+    with pytest.raises(ExecutorError, match=r"3 consecutive jobs(.|\n)*module: not found"):
         tend(fleet, queue)
 
 
@@ -166,7 +166,7 @@ def test_while_slurm_does_not_answer_it_waits_longer_and_longer(fleet: Fleet, qu
     tend(fleet, queue)
     tend(fleet, queue, seconds=11)
     tend(fleet, queue, seconds=11)  # too early
-    asked = [line.split("asked again in ")[1] for line in said if "asked again" in line]
+    asked = [line.split("next attempt in ")[1] for line in said if "next attempt" in line]
     assert asked == ["10 s", "20 s"]
     with pytest.raises(SlurmUnreachableError):
         fleet.departure("ssi0")
@@ -176,11 +176,11 @@ def test_while_slurm_does_not_answer_it_waits_longer_and_longer(fleet: Fleet, qu
     assert len(queue.scripts) == 3
 
 
-@pytest.mark.parametrize(("state", "excused"), [("RUNNING", False), ("OUT_OF_MEMORY", False), ("TIMEOUT", True)])
-def test_whose_fault_a_lost_worker_is(fleet: Fleet, queue: Queue, state: str, excused: bool) -> None:
+@pytest.mark.parametrize(("state", "preempted"), [("RUNNING", False), ("OUT_OF_MEMORY", False), ("TIMEOUT", True)])
+def test_whose_fault_a_lost_worker_is(fleet: Fleet, queue: Queue, state: str, preempted: bool) -> None:
     tend(fleet, queue)
     queue.states["1"] = state
-    assert (fleet.departure("ssi0-1") is not None) == excused
+    assert (fleet.departure("ssi0-1") is not None) == preempted
 
 
 def test_a_limit_of_jobs_ends_the_run_only_when_none_was_ever_taken(
@@ -194,7 +194,7 @@ def test_a_limit_of_jobs_ends_the_run_only_when_none_was_ever_taken(
     queue.full = True
     queue.states = {"1": "RUNNING", "2": "CANCELLED"}
     tend(fleet, queue, ["ssi0"])
-    assert "SLURM takes no job now (QOSMaxSubmitJobPerUserLimit)" in said[-1]
+    assert "SLURM accepts no jobs (QOSMaxSubmitJobPerUserLimit)" in said[-1]
     queue.full = False
     tend(fleet, queue, ["ssi0"])
     assert len(queue.scripts) == 3
@@ -209,7 +209,7 @@ def test_no_node_but_those_that_are_avoided_ends_the_run(fleet: Fleet, queue: Qu
     fleet.avoid("n1")
     tend(fleet, queue, ["ssi1"])  # the other node works
     fleet.avoid("n2")
-    with pytest.raises(ExecutorError, match=r"no node left but those that get no more work \(n1, n2; why"):
+    with pytest.raises(ExecutorError, match=r"only excluded nodes left \(n1, n2; the reasons"):
         tend(fleet, queue, seconds=30)
 
 

@@ -26,7 +26,7 @@ LAYERS = (
     ("run",),
     ("report",),
     ("preview", "benchmark", "cluster"),
-    ("demo", "parser", "last_words"),
+    ("demo", "parser", "error_handler"),
     ("cli",),
 )
 """From the bottom up. The package's own __init__ is below all: it has the version and imports nothing."""

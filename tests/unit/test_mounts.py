@@ -206,8 +206,8 @@ def test_a_host_that_fails_is_named_at_once_and_rests(monkeypatch: pytest.Monkey
     said: list[str] = []
     account = FailureBudget(2, 100, lambda host: False, said.append)
     for _ in range(5):
-        account.of_infrastructure("solve/3: its mount is gone", "n2")
-    assert said == ["n2 fails, its task is run again: solve/3: its mount is gone"]
+        account.note_infrastructure_failure("solve/3: its mount is gone", "n2")
+    assert said == ["n2 failed, its task will be retried: solve/3: its mount is gone"]
 
 
 def test_workers_of_a_host_rest_and_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,16 +215,16 @@ def test_workers_of_a_host_rest_and_are_tried_again(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("ssi_pipeline.executors.fit.time.monotonic", lambda: now[0])
     workers = [SeenWorker(f"tcp://{n}", n, 1, ()) for n in ("a", "b", "c")]
     fit = FitWorkers()
-    assert fit.rest("n1", workers) is False  # not known yet
+    assert fit.suspend("n1", workers) is False  # not known yet
     for place, worker in (("n1:1", "a"), ("n1:2", "b"), ("n2:1", "c")):
         fit.note(place, [f"tcp://{worker}"])
-    assert fit.rest("n1", workers) is True
+    assert fit.suspend("n1", workers) is True
     assert [w.name for w in fit.of(workers)] == ["c"]
     assert fit.restriction(workers) == {"workers": ["tcp://c"], "allow_other_workers": True}
-    assert fit.rest("n2", workers) is False  # nobody would be left
+    assert fit.suspend("n2", workers) is False  # nobody would be left
     now[0] += 61
     assert len(fit.of(workers)) == 3
-    fit.rest("n1", workers)
+    fit.suspend("n1", workers)
     now[0] += 61
     assert len(fit.of(workers)) == 1
 
@@ -233,12 +233,12 @@ def test_an_output_without_its_state_names_who_works_on_it(tmp_path: Path) -> No
     config = make_run(tmp_path, ramp((1, 32, 32)), output={"state": "first"})
     complete(config)
     other = make_run(tmp_path, None, output={"state": "second"})
-    with pytest.raises(OutputError, match=r"is an output of ssi, but its state .* is gone"):
+    with pytest.raises(OutputError, match=r"is an output of ssi, but its state folder .* is missing"):
         complete(other)
     with (
         run_lock(tmp_path / "first" / "lock", "a run") as lock,
         output_lease(tmp_path / "out.zarr", tmp_path / "first", lock, "a run"),
-        pytest.raises(OutputError, match=rf"on which another run works \(process {os.getpid()} on .*: a run"),
+        pytest.raises(OutputError, match=rf"used by another run \(process {os.getpid()} on .*: a run"),
     ):
         complete(other)
 
@@ -256,7 +256,7 @@ def test_a_worker_that_gives_no_result_is_named_once(monkeypatch: pytest.MonkeyP
     for seconds in (0.0, 59.0, 61.0, 70.0):
         now[0] = seconds
         said += hung.slow(workers, jobs)
-    assert said == ["no result of solve/3 from tcp://10.0.0.3:9 for 61 s: does its host, or a mount there, hang?"]
+    assert said == ["no result of solve/3 from tcp://10.0.0.3:9 for 61 s: its host, or a mount there, may hang"]
 
 
 def test_a_document_that_a_stale_size_cuts_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

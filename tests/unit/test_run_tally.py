@@ -150,22 +150,22 @@ def test_the_rate_is_that_of_the_last_minutes(ages: list[int], rate: float | Non
 
 def test_status_names_causes_and_the_way_on() -> None:
     rows = dict(describe_status(STATUS, "my.yaml"))
-    assert rows["solve/1 failed"] == "OSError: gone (2 in all: solve/1, solve/2)"
+    assert rows["solve/1 failed"] == "OSError: gone (2 tasks: solve/1, solve/2)"
     assert rows["solve/9 failed"] == "InputError: dark"
-    assert "`ssi run my.yaml --retry-failed`" in rows["way on"]
-    assert "`ssi run 'my run.yaml' --retry-failed`" in dict(describe_status(STATUS, "my run.yaml"))["way on"]
-    assert "way on" not in dict(describe_status(replace(STATUS, causes=(), failures=())))
+    assert "`ssi run my.yaml --retry-failed`" in rows["next step"]
+    assert "`ssi run 'my run.yaml' --retry-failed`" in dict(describe_status(STATUS, "my run.yaml"))["next step"]
+    assert "next step" not in dict(describe_status(replace(STATUS, causes=(), failures=())))
 
 
 def test_a_view_has_everything() -> None:
     rows = view_rows(STATUS, "my.yaml", NOW)
     text = "\n".join(f"{name}  {value}" for name, value in rows)
     for expected in (
-        "40 done, 4 under way, 3 failed, 53 to do, of 100",
+        "40 done, 4 running, 3 failed, 53 pending, of 100",
         "40 of 100 written",
         "30.0 / min, 1 min 54 s left",
         "client  running (tiles)",
-        "3 seen lately, on 2 host(s)",
+        "3 active, on 2 host(s)",
         "b: 1 worker(s), 10 tiles, last 5 s ago",
         "a: 2 worker(s), 29 tiles, last 8 s ago",
         "solve/9 failed  InputError: dark",

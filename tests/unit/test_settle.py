@@ -89,7 +89,7 @@ def test_an_unfit_worker_is_named_once_and_the_last_ends_the_run() -> None:
     unfit = UnfitWorkers(places, "cuda in float32", 8, said.append)
     unfit.note("n1:7", "torch sees no GPU")
     unfit.note("n1:7", "torch sees no GPU")
-    assert said == ["n1:7 gets no more work, it cannot compute on cuda in float32: torch sees no GPU"]
+    assert said == ["n1:7 excluded: it cannot compute on cuda in float32: torch sees no GPU"]
     with pytest.raises(ExecutorError, match=r"no worker can compute on cuda in float32.*n1:7.*n2:1: no device"):
         unfit.note("n2:1", "no device")
     assert places.excluded == ["n1:7", "n1:7", "n2:1"]

@@ -108,7 +108,7 @@ def test_the_most_parts_are_listed_at_once(tmp_path: Path) -> None:
     lines = describe_missing(context, [0, 3], read_count(context.paths), "ssi run")
     assert time.perf_counter() - started < 1
     assert len(lines) == 3
-    assert lines[0].startswith("part 250000 of 1000000: 1 of 1 tiles to do: `ssi run --part 250000/1000000`")
+    assert lines[0].startswith("part 250000 of 1000000: 1 of 1 tiles pending: `ssi run --part 250000/1000000`")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1" + "0" * 23, "9" * 5000, "two"])

@@ -69,23 +69,23 @@ def test_a_record_of_a_task_that_the_plan_does_not_have_is_passed_over() -> None
 
 def test_all_is_said_in_few_lines() -> None:
     lost = LostTasks()
-    for key, excused in (("solve/0", False), ("solve/0", True), ("solve/1", True), ("train/0", False)):
-        lost.note(key, "the worker that ran it died", excused)
+    for key, preempted in (("solve/0", False), ("solve/0", True), ("solve/1", True), ("train/0", False)):
+        lost.note(key, "the worker that ran it died", preempted)
     many = [(f"{letter}: {'long ' * 100}", 4, ["solve/1", "solve/2", "solve/3"]) for letter in "ABCDEFG"]
     summary = Summary({"network": 1, "wiener": 2}, {"": 60.0, "cpu": 7200.0, "NVIDIA H100": 3600.0}, many)
     now = {"cpu": 3600.0, "NVIDIA H100": 1800.0}
     lines = describe_summary(summary, state(DONE, FAILED, DONE, 0, DONE), now, lost, "my run.yaml")
     assert lines[:3] == [
-        "tiles: 3 done (1 by network, 2 by wiener), 1 failed, 1 to do",
-        "work: 3.02 worker-hours, 1.5 of them in this call; 1 GPU-hours, 0.5 of them (NVIDIA H100)",
-        "lost with their workers: 3 tasks, 4 times, 2 of them by no fault of theirs; 1 done again; "
-        "the last: the worker that ran it died",
+        "tiles: 3 done (1 by network, 2 by wiener), 1 failed, 1 pending",
+        "compute time: 3.02 worker-hours (1.5 in this call); 1 GPU-hours (0.5 in this call) on NVIDIA H100",
+        "lost with their workers: 3 tasks, 4 times (2 preempted); 1 done since; "
+        "last cause: the worker that ran it died",
     ]
-    assert lines[3].startswith("failed, 4 x: A: long long")
+    assert lines[3].startswith("failed (4): A: long long")
     assert lines[3].endswith("... (solve/1, solve/2, solve/3, ...)")
     assert lines[-2:] == [
-        "failed for 2 more reasons: `ssi report` lists them",
-        "to try them again: ssi run 'my run.yaml' --retry-failed",
+        "2 more causes of failure: see `ssi report`",
+        "to retry: ssi run 'my run.yaml' --retry-failed",
     ]
     assert len(lines) <= 11  # and one more, the verdict
     assert max(map(len, lines)) < 220
@@ -96,14 +96,14 @@ def test_a_good_run_needs_two_lines() -> None:
         Summary({"wiener": 2}, {"cpu": 36.0}, []), state(DONE, DONE), {"cpu": 36.0}, LostTasks(), "c"
     )
     assert lines == [
-        "tiles: 2 done (2 by wiener), 0 failed, 0 to do",
-        "work: 0.01 worker-hours, 0.01 of them in this call",
+        "tiles: 2 done (2 by wiener), 0 failed, 0 pending",
+        "compute time: 0.01 worker-hours (0.01 in this call)",
     ]
 
 
 def test_blocks_alone_are_tried_again_without_an_option() -> None:
     summary = Summary({}, {}, [("OSError: x", 1, ["stitch/3"])])
-    assert describe_summary(summary, state(DONE), {}, LostTasks(), "c")[-1] == "to try them again: ssi run c"
+    assert describe_summary(summary, state(DONE), {}, LostTasks(), "c")[-1] == "to retry: ssi run c"
 
 
 def test_secrets_in_old_records_are_not_repeated() -> None:

@@ -1,1 +1,1 @@
-"""GPUs of one machine: which are visible, and which worker uses which."""
+"""GPUs of one machine: visibility, and assignment to workers."""

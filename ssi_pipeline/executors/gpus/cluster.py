@@ -1,4 +1,4 @@
-"""Worker processes of this machine that each have an environment of their own: the GPU they see."""
+"""Local dask cluster whose workers each have their own environment, which selects their GPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from distributed import LocalCluster
 
 
 class CardCluster(LocalCluster):
-    """A cluster whose worker n has the n-th environment, counted around; also when it is started anew.
+    """A cluster whose worker n has environment n modulo the number of environments, also after a restart.
 
-    Names are numbers, and one that is gone is replaced under its name, so that a card never has two and another none.
+    Names are numbers, and a lost worker is replaced under its name, so that the GPUs stay evenly used.
     """
 
     def __init__(self, environments: Sequence[Mapping[str, str]], **options: Any) -> None:
@@ -21,7 +21,7 @@ class CardCluster(LocalCluster):
         start(n_workers=0, **options)
 
     def new_worker_spec(self) -> dict[Any, Any]:
-        """Return the number of the next worker, and how it is started."""
+        """Return the number and the start options of the next worker."""
         number = next(n for n in itertools.count() if n not in self.worker_spec)
         options = self.new_spec["options"]
         own = dict(self._environments[number % len(self._environments)])
@@ -29,7 +29,7 @@ class CardCluster(LocalCluster):
 
 
 def start_card_cluster(workers: int, environments: Sequence[Mapping[str, str]], **options: Any) -> Any:
-    """Start so many workers, and wait until each is there or has failed to start."""
+    """Start the workers, and wait until each has connected or failed to start."""
     cluster: Any = CardCluster(environments, **options)
     try:
         cluster.scale(workers)

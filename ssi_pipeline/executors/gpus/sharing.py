@@ -1,4 +1,4 @@
-"""Which of this machine's GPUs a run takes, as its configuration says, and what kind of device that comes to."""
+"""Select the GPUs of this machine for a run, and its kind of device, from the configuration."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NO_CUDA = "torch is built without CUDA"
 
 
 def own_cards(section: ExecutorConfig) -> Cards:
-    """Return the cards that workers of this machine share; none where the work is done elsewhere, or on processors.
+    """Return the GPUs that the workers of this machine share; none for workers elsewhere, or on CPUs.
 
     Raises
     ------
     ConfigError
-        ``executor.gpus`` asks for cards that are not visible.
+        ``executor.gpus`` requests GPUs that are not visible.
     """
     if section.device == "cpu":
         return Cards(why="device is cpu")
@@ -37,7 +37,7 @@ def own_cards(section: ExecutorConfig) -> Cards:
 def _chosen(gpus: int | tuple[str, ...], found: Cards) -> Cards:
     fixed = found.variable in os.environ
     wanted = gpus if isinstance(gpus, tuple) else found.names[:gpus]
-    # where nothing could be found out, what is asked for is believed: workers tell whether it is there
+    # if the GPUs are unknown, the request is trusted: the workers find out
     if isinstance(gpus, int) and not found.names and not fixed:
         wanted = tuple(str(n) for n in range(gpus))
     count = gpus if isinstance(gpus, int) else len(gpus)
@@ -51,9 +51,9 @@ def _chosen(gpus: int | tuple[str, ...], found: Cards) -> Cards:
 
 
 def known_device(section: ExecutorConfig) -> Device | None:
-    """Return the kind of device that a first start takes; None: only the workers can tell.
+    """Return the kind of device for a first start; None where only the workers know.
 
-    'auto' is a GPU where one is visible here, or where the jobs ask SLURM for some.
+    'auto' is a GPU if one is visible here, or if the SLURM jobs request some.
     """
     if section.device != "auto":
         return section.device
@@ -65,7 +65,7 @@ def known_device(section: ExecutorConfig) -> Device | None:
 
 
 def asks_for_gpus(section: ExecutorConfig) -> bool:
-    """Tell whether the jobs of a configuration ask SLURM for GPUs."""
+    """Return whether the SLURM jobs of a configuration request GPUs."""
     site = section.slurm
     if "gpu" in (site.gres or ""):
         return True
@@ -74,14 +74,14 @@ def asks_for_gpus(section: ExecutorConfig) -> bool:
 
 
 def describe_device(section: ExecutorConfig) -> str:
-    """Return what a first start would compute on, in words, for a plan: nothing is started to find out."""
+    """Return the device of a first start as text, for a plan; starts nothing."""
     if section.device != "auto":
         return section.device + _on(section)
     device = known_device(section)
     if device is None:
-        return "auto: a GPU where the workers have one, resolved at the first start"
-    why = "the jobs ask for GPUs" if section.kind == "slurm" else own_cards(section).why
-    return f"auto, resolved at the first start; from here: {device}{_on(section)}" + (f" ({why})" if why else "")
+        return "auto: a GPU if the workers have one, settled at the first start"
+    why = "the jobs request GPUs" if section.kind == "slurm" else own_cards(section).why
+    return f"auto, settled at the first start; on this machine: {device}{_on(section)}" + (f" ({why})" if why else "")
 
 
 def _on(section: ExecutorConfig) -> str:
@@ -90,31 +90,31 @@ def _on(section: ExecutorConfig) -> str:
 
 
 def describe_idle(section: ExecutorConfig, device: Device) -> str:
-    """Return a line on GPUs of this machine that nobody asked to leave alone and that are not used; else nothing."""
+    """Return a line on GPUs of this machine that are not used without being excluded; else an empty string."""
     if device == "cuda" or section.device != "auto" or section.kind == "slurm" or section.address is not None:
         return ""
     names = visible_cards(os.environ).names
     if not names:
         return ""
-    why = "this run was begun on the CPU, `ssi run --new` starts over on them" if torch_build() else _NO_CUDA
+    why = "this run was started on the CPU; `ssi run --new` starts over on the GPU" if torch_build() else _NO_CUDA
     return f"GPU {', '.join(names)} of this machine: not used ({why})"
 
 
 def refuse_missing_gpu(config: RunConfig) -> None:
-    """Refuse a first start on GPUs that this machine, where the work would be done, does not have.
+    """Refuse a first start on GPUs that this machine does not have.
 
     Raises
     ------
     ConfigError
-        It has none, or torch cannot use any.
+        The machine has none, or torch cannot use them.
     """
     section = config.executor
     if not config.method.computes:
-        return  # computes nothing
+        return  # needs no device
     asked = section.device == "cuda" or section.gpus is not None
     if not asked or section.kind == "slurm" or section.address is not None:
         return
     why = _NO_CUDA if not torch_build() else own_cards(section).why
     if why:
-        what = "executor.device is cuda" if section.device == "cuda" else "executor.gpus asks for GPUs"
+        what = "executor.device is cuda" if section.device == "cuda" else "executor.gpus requests GPUs"
         raise ConfigError(f"{what}, but {why}: set executor.device: cpu, or run where torch sees a GPU")

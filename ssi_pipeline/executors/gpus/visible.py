@@ -1,6 +1,6 @@
-"""The GPUs that a process may use, found without torch, and the one that each worker sees.
+"""Find the GPUs that a process may use, without torch, and the environment that shows one to each worker.
 
-A worker computes on its ``cuda:0``. Which card that is, its environment says: one process, one card.
+A worker computes on its ``cuda:0``; its environment selects the card: one process, one card.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HIDDEN = "-1"
-"""Value that hides all cards: no card has this number. (ROCm takes an empty one for none given.)"""
+"""Value that hides all cards: no card has this number. (ROCm ignores an empty value.)"""
 
 _OF_JOB = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
-"""Numbers of a job's cards on its node; where the site hides the others, they count anew from 0."""
+"""Numbers of a job's cards on its node; where the site hides the others, they are numbered from 0."""
 
 _DRIVER = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-"""There is a driver (CUDA, CUDA under Windows' Linux, ROCm) where one of these is."""
+"""One of these exists if there is a driver (CUDA, CUDA under WSL, ROCm)."""
 
 _ASK_SECONDS = 120
-"""nvidia-smi starts the driver where nothing keeps it up: seconds for each card."""
+"""nvidia-smi starts a driver that is not loaded: seconds for each card."""
 
 _COUNT = "import torch; print(torch.cuda.device_count())"
 
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """Cards by the names that ``variable`` takes for them; ``why``: why there are none.
+    """Cards by their names for ``variable``; ``why``: the reason if there are none.
 
-    ``by_bus``: their numbers count along the bus, as those of the driver and of SLURM do, and not by speed, as those
-    of CUDA. ``of_job``: SLURM gave them to this job, which may not be the only one on the machine.
+    ``by_bus``: numbered along the bus, as by the driver and SLURM, and not by speed, as by CUDA. ``of_job``: allocated
+    by SLURM to this job, which may not be the only one on the machine.
     """
 
     names: tuple[str, ...] = ()
@@ -46,13 +46,13 @@ class Cards:
     why: str = ""
 
     def environment(self, number: int, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the variables of worker ``number``: it has a card of its own while there are enough."""
+        """Return the variables of worker ``number``: one card, shared if there are fewer cards than workers."""
         if not self.names:
             return {}
         return self._showing(self.names[number % len(self.names)], environ)
 
     def all_visible(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the variables of a process that may use all of them."""
+        """Return the variables of a process that may use all cards."""
         return self._showing(",".join(self.names), environ)
 
     def _showing(self, value: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -61,12 +61,12 @@ class Cards:
 
 
 def hidden_cards() -> dict[str, str]:
-    """Return the variables of a process that is to see no card."""
+    """Return the variables that hide all cards."""
     return {gpu_variable(): HIDDEN}
 
 
 def visible_cards(environ: Mapping[str, str]) -> Cards:
-    """Return the cards that a process with these variables may use; what they say counts more than what is there."""
+    """Return the cards that a process with these variables may use; the variables override the cards present."""
     variable = gpu_variable()
     if variable in environ:
         names = _listed(environ[variable])
@@ -87,7 +87,7 @@ def visible_cards(environ: Mapping[str, str]) -> Cards:
 
 
 def _listed(value: str) -> tuple[str, ...]:
-    """Return the entries of a list of devices; as for CUDA, what comes after one that names none does not count."""
+    """Return the entries of a list of devices, up to the first invalid one, like CUDA."""
     names = []
     for entry in value.split(","):
         name = entry.strip()
@@ -99,7 +99,7 @@ def _listed(value: str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=8)
 def _present(path: str) -> tuple[tuple[str, ...], str]:
-    """Return the cards of this machine, as far as this process may use them, and why there are none."""
+    """Return the cards of this machine that this process may use, or the reason if there are none."""
     program = shutil.which("nvidia-smi", path=path)
     failure = ""
     if program is not None:
@@ -113,7 +113,7 @@ def _present(path: str) -> tuple[tuple[str, ...], str]:
             failure = f"nvidia-smi: {_last_line(done.stdout + done.stderr) or f'status {done.returncode}'}"
     if not any(Path(node).exists() for node in _DRIVER):
         return (), failure or "no GPU is visible here"
-    try:  # a container without nvidia-smi, or another maker's card: torch itself, in a process of its own
+    try:  # a container without nvidia-smi, or a card of another vendor: query torch, in a process of its own
         done = _ask([sys.executable, "-c", _COUNT])
         count = int(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -126,7 +126,7 @@ def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _from_listing(text: str) -> tuple[str, ...]:
-    """Return the devices that ``nvidia-smi -L`` lists: cards by number; of a divided card its MIG devices, by name."""
+    """Return the devices of ``nvidia-smi -L``: cards by number, MIG devices by name."""
     names: list[str] = []
     card: str | None = None
     for line in text.splitlines():
@@ -134,7 +134,7 @@ def _from_listing(text: str) -> tuple[str, ...]:
             names.append(card := found[1])
         elif found := re.match(r"\s+MIG .*\(UUID: (MIG-[^)\s]+)\)", line):
             if card in names:
-                names.remove(card)  # as a whole it cannot be used
+                names.remove(card)  # a card with MIG devices cannot be used as a whole
             names.append(found[1])
     return tuple(names)
 
@@ -145,20 +145,20 @@ def _last_line(text: str) -> str:
 
 
 def gpu_variable() -> str:
-    """Return the name of the variable that says which cards torch sees."""
+    """Return the name of the variable that selects the cards visible to torch."""
     return "HIP_VISIBLE_DEVICES" if torch_build() == "hip" else "CUDA_VISIBLE_DEVICES"
 
 
 @functools.cache
 def torch_build() -> str:
-    """Return what the installed torch computes on besides processors: 'cuda', 'hip' or ''; read, not imported."""
+    """Return the GPU backend of the installed torch: 'cuda', 'hip' or ''; torch is not imported."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return ""
     try:
         text = Path(spec.origin).with_name("version.py").read_text()
     except OSError:
-        return "cuda"  # not known: whoever computes will see
+        return "cuda"  # unknown: the workers find out
     for name in ("hip", "cuda"):
         if re.search(rf"^{name}\b[^=\n]*= *['\"]", text, flags=re.MULTILINE):
             return name

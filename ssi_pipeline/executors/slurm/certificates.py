@@ -1,4 +1,4 @@
-"""A certificate for one run: who does not hold its key can neither join the run's cluster nor listen to it."""
+"""Create the TLS certificate of a run: only holders of its key can connect to the run's dask cluster."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from distributed import Security
 
 _NAME = "ssi-pipeline run"
 _EARLIER, _LIFE = datetime.timedelta(days=2), datetime.timedelta(days=365)
-"""Valid from before now: the clock of a node may be late, and to it a new certificate (dask's too) is not valid yet."""
+"""Validity starts in the past, as the clock of a node may be late."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A self-signed certificate and its key, as files that this user alone can read."""
+    """A self-signed certificate and its key, in files readable by this user only."""
 
     folder: Path
 
     @staticmethod
     def make(folder: Path) -> Certificate:
-        """Make a new one in place of what a killed client may have left."""
+        """Create a new certificate, replacing one left by a killed client."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -43,7 +43,7 @@ class Certificate:
 
     @property
     def public(self) -> Path:
-        """The certificate, which is its own authority."""
+        """The certificate, also used as the CA."""
         return self.folder / "certificate.pem"
 
     @property
@@ -52,7 +52,7 @@ class Certificate:
         return self.folder / "key.pem"
 
     def security(self, quoted: bool = False) -> Security:
-        """Return what dask takes; ``quoted``: for a line of shell."""
+        """Return dask's security settings; ``quoted``: for a shell command."""
         public, key = ((shlex.quote(str(p)) if quoted else str(p)) for p in (self.public, self.key))
         return Security(
             require_encryption=True,
@@ -62,12 +62,12 @@ class Certificate:
         )
 
     def remove(self) -> None:
-        """Delete it; nothing that runs any longer needs it."""
+        """Delete the files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _signed(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return a certificate of a key, signed with that key."""
+    """Return a self-signed certificate of a key."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
     now = datetime.datetime.now(tz=datetime.UTC)
     certificate = (

@@ -1,4 +1,4 @@
-"""Workers in SLURM jobs: dask's scheduler runs with the client, dask-jobqueue makes the jobs."""
+"""Start a dask cluster on SLURM: the scheduler runs in the client, dask-jobqueue writes the job scripts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from ssi_pipeline.executors.watch import TimeLimit
 from ssi_pipeline.tasks import RunSpec
 
 
-def open_slurm(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None]) -> DaskExecutor:
-    """Start a scheduler here and hand SLURM the first jobs; their workers come as they come.
+def open_slurm(spec: RunSpec, section: ExecutorConfig, log: Callable[[str], None]) -> DaskExecutor:
+    """Start a scheduler here and submit the first jobs; workers connect as the jobs start.
 
     Raises
     ------
@@ -39,14 +39,14 @@ def open_slurm(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None
     log_pattern(state).parent.mkdir(exist_ok=True)
     (state / "dask").mkdir(exist_ok=True)
     (state / "dask" / "worker.yaml").write_text(yaml.safe_dump(_nested(worker_settings(section.threads))))
-    _cancel_leftover(name, say)
+    _cancel_leftover(name, log)
     certificate = Certificate.make(state / "tls")
     options = job_options(section, name, state)
     cluster = _start_scheduler(section, options, certificate)
     security = certificate.security(quoted=True)
 
     def script(worker: str, avoided: Collection[str]) -> str:
-        """Return the script of a job whose workers are called ``worker`` and that keeps off the hosts ``avoided``."""
+        """Return the script of a job whose workers are named ``worker``, excluding the hosts ``avoided``."""
         return job_script(options, worker, cluster.scheduler_address, security, avoided)
 
     assert section.workers is not None
@@ -56,7 +56,7 @@ def open_slurm(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None
         script=script,
         log_of=lambda job_id: Path(str(log_pattern(state)).replace("%j", job_id)),
         connect_timeout_s=section.slurm.connect_timeout_s,
-        say=say,
+        log=log,
     )
     try:
         fleet.tend([], enough=False)
@@ -67,7 +67,7 @@ def open_slurm(spec: RunSpec, section: ExecutorConfig, say: Callable[[str], None
         certificate.remove()
         raise
     limit = TimeLimit(section.tile_limit_s)
-    return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=certificate.remove, say=say)
+    return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=certificate.remove, log=log)
 
 
 def _start_scheduler(section: ExecutorConfig, options: dict[str, Any], certificate: Certificate) -> Any:
@@ -83,19 +83,19 @@ def _start_scheduler(section: ExecutorConfig, options: dict[str, Any], certifica
             )
         except (OSError, RuntimeError, ValueError, TimeoutError) as error:
             certificate.remove()
-            raise ExecutorError(f"the dask scheduler cannot be started here: {error}") from error
+            raise ExecutorError(f"cannot start the dask scheduler: {error}") from error
 
 
-def _cancel_leftover(name: str, say: Callable[[str], None]) -> None:
-    """Cancel the jobs of an earlier client of this run, which was killed: nobody gives them work any more."""
+def _cancel_leftover(name: str, log: Callable[[str], None]) -> None:
+    """Cancel the jobs of an earlier client of this run that was killed."""
     left = [job.job_id for job in slurm.queued_by_name(name)]
     if left:
         slurm.cancel(left)
-        say(f"{len(left)} jobs of an earlier call of this run cancelled: {' '.join(left)}")
+        log(f"cancelled {len(left)} jobs of an earlier call of this run: {' '.join(left)}")
 
 
 def _nested(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the tree that dotted keys stand for, as dask's configuration files have it."""
+    """Return dotted keys as a nested mapping, as in dask's configuration files."""
     tree: dict[str, Any] = {}
     for name, value in settings.items():
         *folders, last = name.split(".")

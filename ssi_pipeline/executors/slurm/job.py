@@ -1,4 +1,4 @@
-"""The job that holds workers: what it asks of SLURM, and its script, which dask-jobqueue writes."""
+"""Job scripts of workers, written by dask-jobqueue: resources, environment and command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PRELOAD = "ssi_pipeline.executors.slurm.worker_preload"
 
 _MARGIN_SHARE, _LEAST_MARGIN_S, _MOST_MARGIN_S = 0.1, 16, 300
-"""Workers leave this much before the walltime (at least so many seconds, at most): in order, and not all at once."""
+"""Margin before the walltime at which workers leave, as a share and with bounds in seconds, staggered at random."""
 
 
 def require_jobqueue() -> None:
@@ -33,30 +33,30 @@ def require_jobqueue() -> None:
 
 
 def job_name(state: Path) -> str:
-    """Return the name of the jobs that write to one output: equal at each start, also of a run begun anew there."""
+    """Return the SLURM name of a run's jobs: equal at each start with the same state folder."""
     return f"ssi-{digest({'state': str(state.resolve())})[:10]}"
 
 
 def lifetime(walltime_s: int) -> tuple[int, int]:
-    """Return after how many seconds a worker leaves, and by how many that is shifted at random."""
+    """Return the lifetime of a worker in seconds, and the range of its random shift."""
     margin = int(min(max(_MARGIN_SHARE * walltime_s, _LEAST_MARGIN_S), _MOST_MARGIN_S))
     return walltime_s - margin, margin // 2
 
 
 def log_pattern(state: Path) -> Path:
-    """Return the file that a job writes to; SLURM puts the job's number for ``%j``."""
+    """Return the log file of a job; SLURM replaces ``%j`` by the job id."""
     return state / "logs" / "slurm-%j.out"
 
 
 def job_options(section: ExecutorConfig, name: str, state: Path) -> dict[str, Any]:
-    """Return what dask-jobqueue's SLURMJob needs besides the scheduler's address and certificates."""
+    """Return the options of dask-jobqueue's SLURMJob, without the scheduler's address and certificates."""
     site = section.slurm
     assert section.memory_gib is not None
     seconds, stagger = lifetime(site.walltime_s)
     return {
         "job_name": name,
         "python": shlex.quote(sys.executable),
-        # one worker process with one thread for each unit of work; its libraries may use more
+        # one worker process with one task thread each; numerical libraries may use more threads
         "cores": site.workers_per_job,
         "processes": site.workers_per_job,
         "memory": f"{int(section.memory_gib * site.workers_per_job * 2**30)} B",
@@ -83,7 +83,7 @@ def job_options(section: ExecutorConfig, name: str, state: Path) -> dict[str, An
 
 
 def quoted_with_variables(text: str) -> str:
-    """Return a word for the shell, which may know $TMPDIR: variables are put in, nothing is executed."""
+    """Quote a text for the shell: variables such as $TMPDIR are expanded, nothing is executed."""
     return '"' + re.sub(r'["`\\]|\$(?!\w|\{\w+\})', lambda match: f"\\{match[0]}", text) + '"'
 
 
@@ -99,7 +99,7 @@ def _directives(section: ExecutorConfig, state: Path) -> list[str]:
 def job_script(
     options: dict[str, Any], worker: str, scheduler: str, security: Security | None, avoided: Collection[str] = ()
 ) -> str:
-    """Return the script of one job, whose workers are called ``worker`` (and -0, -1, ... where there are several)."""
+    """Return the script of one job, whose workers are named ``worker`` (with -0, -1, ... if there are several)."""
     from dask_jobqueue.slurm import SLURMJob
 
     directives = options["job_extra_directives"] + ([f"--exclude={','.join(sorted(avoided))}"] if avoided else [])
@@ -109,11 +109,11 @@ def job_script(
 
 
 def nodes_script(options: dict[str, Any], nodes: int, command: str) -> str:
-    """Return the script of one job on 1 to ``nodes`` nodes, as many as are free, that runs a command on the first."""
+    """Return the script of a job on 1 to ``nodes`` free nodes that runs a command on the first."""
     from dask_jobqueue.slurm import SLURMJob
 
     job: Any = SLURMJob
-    # a number of tasks, in all or for each node, would keep the job to one node (SLURM 22.05)
+    # a number of tasks, in total or per node, would limit the job to one node (SLURM 22.05)
     wide = [f"--nodes=1-{nodes}", "--no-requeue"]
     directives = [*options["job_extra_directives"], *wide]
     changed = {**options, "job_extra_directives": directives, "job_directives_skip": ["#SBATCH -n "]}

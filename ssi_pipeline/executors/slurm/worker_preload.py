@@ -1,4 +1,4 @@
-"""Run by dask in each worker of a SLURM job before it takes work: one GPU each, and a timely leave."""
+"""Preload script of the dask workers in SLURM jobs: selects the GPU, and ends the worker before the walltime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distributed.core import Status
 from ssi_pipeline.executors.gpus.visible import visible_cards
 
 _LEAST_LEFT_S, _TIMES_LONGEST = 3.0, 1.2
-"""A worker takes no new task when less than this is left of its life, and leaves when it has finished what it has."""
+"""A worker starts no task if less than this is left of its lifetime, and leaves after its current one."""
 
 _POLL_S = 0.2
 _SEND_S = 1.0
@@ -22,23 +22,23 @@ _SEND_S = 1.0
 
 
 async def dask_setup(worker: Any) -> None:
-    """Called by ``dask worker --preload`` when the worker's name is known, and torch is not imported yet."""
+    """Called by ``dask worker --preload``, with the worker's name known and torch not imported yet."""
     choose_gpu(str(worker.name), os.environ)
-    importlib.import_module("ssi_pipeline.executors.warm")  # torch with it, which has to see the one GPU only
+    importlib.import_module("ssi_pipeline.executors.warm")  # imports torch, which must see this one GPU only
     if worker.lifetime:
-        worker._ssi_drain = asyncio.create_task(_drain(worker))  # kept from collection
+        worker._ssi_drain = asyncio.create_task(_drain(worker))  # keeps a reference
 
 
 def choose_gpu(name: str, environment: MutableMapping[str, str]) -> None:
-    """Leave a worker that shares its job with others the GPU of its number.
+    """Select the GPU of a worker by its number, if its job has several workers.
 
     Parameters
     ----------
     name
         ``ssi3`` where the job has one worker, ``ssi3-0``, ``ssi3-1``, ... where it has several.
     environment
-        SLURM's CUDA_VISIBLE_DEVICES names the GPUs of the whole job; reduced to one of them. Where the site leaves it
-        unset, what else SLURM says of the job, or else what the driver shows, takes its place.
+        SLURM's CUDA_VISIBLE_DEVICES lists the GPUs of the whole job and is reduced to one of them. If it is not set,
+        other variables of SLURM are used, or else the GPUs that the driver lists.
     """
     cards = visible_cards(environment)
     _, dash, number = name.rpartition("-")
@@ -49,7 +49,7 @@ def choose_gpu(name: str, environment: MutableMapping[str, str]) -> None:
 
 
 async def _drain(worker: Any) -> None:
-    """Leave between two tasks; dask's own lifetime, which cuts them, is for those that take longer than any before."""
+    """Leave between two tasks; dask's own lifetime, which interrupts tasks, only applies to unexpectedly long ones."""
     started, longest, begun = time.monotonic(), 0.0, dict[str, float]()
     while True:
         await asyncio.sleep(_POLL_S)
@@ -66,8 +66,8 @@ async def _drain(worker: Any) -> None:
 
 
 def last_begin(lifetime: float, longest: float) -> float:
-    """Return how old a worker may be when it begins a task, in seconds, for it to end within its lifetime.
+    """Return the latest time, in seconds of a worker's lifetime, at which it may start a task.
 
-    ``longest``: seconds of the longest task so far. Never less than half of a life: work has to be done.
+    ``longest``: seconds of the longest task so far. At least half of the lifetime.
     """
     return lifetime - min(_LEAST_LEFT_S + _TIMES_LONGEST * longest, lifetime / 2)

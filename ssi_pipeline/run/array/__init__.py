@@ -1,1 +1,1 @@
-"""A run as an array of jobs: each takes a range of tiles, the last one finishes."""
+"""Run as an array of jobs: each part solves a range of tiles, a last call finishes the output."""

@@ -1,4 +1,4 @@
-"""The end of a run in parts: what they left together, what none of them could do alone, and the proof of all."""
+"""Finish a run in parts: merge their ledgers, write the blocks across parts and the pyramid, verify every block."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.tasks import Context
 
 
-def finish_parts(config: RunConfig, name: str = "run.yaml", say: Callable[[str], None] = print) -> Outcome:
-    """Complete a run whose parts are done; the same call resumes.
+def finish_parts(config: RunConfig, name: str = "run.yaml", log: Callable[[str], None] = print) -> Outcome:
+    """Finish a run whose parts are done; the same call resumes.
 
     Parameters
     ----------
     name
-        Of the configuration's file, for the commands that the user is told.
-    say
+        Name of the configuration file, for the commands in messages.
+    log
         Receives lines for the user.
 
     Raises
     ------
     SsiError
-        A part still works, or the output cannot be completed.
+        A part is still running, or the output cannot be completed.
     """
     prepared = prepare(config)
     paths = StatePaths(config.state_path)
     if not paths.document.exists():
-        raise InputError(f"there is no run at {paths.root} yet: start its parts with `{_command(name)} --part k/n`")
-    with end_hook(config) as ending, sole_writer(config, "the finish of a run in parts", say) as lease:
+        raise InputError(f"no run found at {paths.root}: start its parts with `{_command(name)} --part k/n`")
+    with end_hook(config) as ending, sole_writer(config, "the finish of a run in parts", log) as lease:
         context, _ = start_or_resume(prepared)
         state = readable_ledger(context, lease.check).state
-        todo = tiles_to_do(context, state)
-        if not todo or context.paths.retrained.exists():  # what is to do since then is the finish's own
+        todo = pending_tiles(context, state)
+        if not todo or context.paths.retrained.exists():  # tiles pending since then are the finish's own
             with session_on(prepared, lease, ending, name) as session:
                 session.finished = work(session, _unreadable)
         else:
             for line in describe_missing(context, todo, read_count(paths), _command(name)):
-                say(line)
+                log(line)
             ending.outcome = count_outcome(context, whole_run(context), state, computed_tiles=0, interrupted=False)
     assert ending.outcome is not None
     return ending.outcome
@@ -63,16 +63,16 @@ def _command(name: str) -> str:
     return f"ssi run {shlex.quote(name)}"
 
 
-def tiles_to_do(context: Context, state: LedgerState) -> list[int]:
-    """Return the tiles that some block needs and that are neither there nor given up; ``state`` learns what is gone."""
+def pending_tiles(context: Context, state: LedgerState) -> list[int]:
+    """Return the pending tiles that some block needs; failed ones are left out. ``state`` learns of missing files."""
     forget_missing(context, state)
     missing = {int(tile) for tile in (state.status["solve"] == TODO).nonzero()[0]}
     for block in (state.status["stitch"] != DONE).nonzero()[0]:
-        missing.update(tile for tile in context.plan.block(int(block)).tiles if _is_to_do(context, state, tile))
+        missing.update(tile for tile in context.plan.block(int(block)).tiles if _is_pending(context, state, tile))
     return sorted(missing)
 
 
-def _is_to_do(context: Context, state: LedgerState, tile: int) -> bool:
+def _is_pending(context: Context, state: LedgerState, tile: int) -> bool:
     status = state.status["solve"][tile]
     if status == FAILED:
         return False
@@ -80,17 +80,17 @@ def _is_to_do(context: Context, state: LedgerState, tile: int) -> bool:
 
 
 def describe_missing(context: Context, tiles: list[int], count: int | None, command: str) -> list[str]:
-    """Return what is to do, part by part, and how."""
+    """Return the pending tiles of each part, with the command to run it."""
     if count is None:
-        return [f"{len(tiles)} tiles are to do: `{command}`"]
+        return [f"{len(tiles)} tiles are pending: `{command}`"]
     n_tiles = context.plan.n_tiles
     starts = Counter(_part_of(tile, n_tiles, count) for tile in tiles)
     parts = [Part(count, number) for number in sorted(starts)]
     found = [
-        f"{part}: {starts[part.number]} of {len(part.tiles(n_tiles))} tiles to do: `{command} --part {part.option}`"
+        f"{part}: {starts[part.number]} of {len(part.tiles(n_tiles))} tiles pending: `{command} --part {part.option}`"
         for part in parts
     ]
-    return [*found, f"not finished: {len(tiles)} of {n_tiles} tiles are to do; nothing is lost"]
+    return [*found, f"incomplete: {len(tiles)} of {n_tiles} tiles are pending; finished tiles are kept"]
 
 
 def _part_of(tile: int, n_tiles: int, count: int) -> int:
@@ -99,6 +99,6 @@ def _part_of(tile: int, n_tiles: int, count: int) -> int:
 
 
 def _unreadable(context: Context, state: LedgerState) -> list[TaskRecord]:
-    """Read every block of every level back; returns the records that take bad ones back."""
+    """Read every block of every level back; returns the records that invalidate bad ones."""
     found = check_all(context, state)
     return [TaskRecord(kind, index, "invalid", error=problem) for kind, index, problem in found if problem]

@@ -1,4 +1,4 @@
-"""What parts left behind, taken into the run's own ledger, which needs that none of them works."""
+"""Merge the ledgers of parts into the run's own; none of these parts may be running."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ from ssi_pipeline.storage.state.tail import records_and_gaps
 
 
 def settle_parts(
-    paths: StatePaths, lease: Lease, say: Say, which: Callable[[Part], bool] = lambda _: True
+    paths: StatePaths, lease: Lease, log: Say, which: Callable[[Part], bool] = lambda _: True
 ) -> list[Part]:
-    """Merge the ledgers of parts that no longer work, under the run's own lock; returns whose it merged.
+    """Merge the ledgers of parts that have ended, under the run's own lock; returns the merged parts.
 
     Raises
     ------
     LockedError
-        One of them works; nothing was merged.
+        One of them is running; nothing was merged.
     """
-    refuse_working([part for part in parts_with_lock(paths) if which(part)], paths, say)
+    refuse_working([part for part in parts_with_lock(paths) if which(part)], paths, log)
     left = [part for part in parts_with_ledger(paths) if which(part)]
     if left:
         _merge(paths, lease, left)
-        say(f"took over what {len(left)} part(s) of this run recorded")
+        log(f"merged the ledgers of {len(left)} part(s) of this run")
     return left
 
 
-def refuse_working(parts: Sequence[Part], paths: StatePaths, say: Say) -> None:
-    """Remove the locks of parts that were killed.
+def refuse_working(parts: Sequence[Part], paths: StatePaths, log: Say) -> None:
+    """Refuse to continue while parts are running; remove the locks of parts that were killed.
 
     Raises
     ------
     LockedError
-        One of them works.
+        One of them is running.
     """
     if not parts:
         return
-    # side by side: each lock of another machine has to be watched for a minute
+    # in parallel: a lock held on another machine has to be watched for a minute
     with ThreadPoolExecutor(len(parts)) as threads:
-        holders = list(threads.map(lambda part: clear_stale(part_lock(paths, part), say), parts))
+        holders = list(threads.map(lambda part: clear_stale(part_lock(paths, part), log), parts))
     for part, holder in zip(parts, holders, strict=True):
         if holder is not None:
-            raise LockedError(f"{part} works on this output ({holder}): wait for it, or end it; then run this again")
+            raise LockedError(f"{part} is running on this output ({holder}): wait for it or stop it, then run again")
         part_progress(paths, part).unlink(missing_ok=True)
 
 
 def _merge(paths: StatePaths, lease: Lease, parts: Sequence[Part]) -> None:
-    """A ledger goes only when all of it is on disk elsewhere: killed before that, all of it is appended again.
+    """Append the ledgers of parts to the run's; each is deleted once its copy is on disk, so a kill loses nothing.
 
-    Records that are there twice do no harm: the last one of a task counts, and the order is the same. Lines that
-    cannot be read stay gaps at their place: the start looks at all that they may have taken back.
+    Duplicate records do no harm: the last one of a task counts, and the order is the same. Unreadable lines become
+    gaps at their place: the next start checks every block that they may have invalidated.
     """
     with Ledger(paths.ledger, lease.check) as ledger:
         for part in parts:

@@ -1,4 +1,4 @@
-"""One part of a run: its tiles, and the blocks that need no others; the rest is for ``ssi run --finish``."""
+"""Run one part of a run: its tiles, and the blocks that need no others; ``ssi run --finish`` does the rest."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def run_part(
     part: Part,
     retry_failed: bool = False,
     ignore_disk: bool = False,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Outcome:
-    """Do whatever of a part is not done yet; other parts may work at the same time, on any machine.
+    """Run the pending tasks of one part; other parts may run at the same time, on any machine.
 
     Parameters
     ----------
     retry_failed
-        Also take up tiles of this part that failed before.
+        Also retry tiles of this part that failed before.
     ignore_disk
         Start although the disk might be too small.
-    say
-        Receives lines for the user before the display is up.
+    log
+        Receives messages for the user before the display starts.
 
     Raises
     ------
     SsiError
-        The part cannot start, or cannot go on; what was done stays recorded.
+        The part cannot start or continue; finished tasks stay recorded.
     """
     prepared = prepare(config)
     refuse_executor(prepared)
@@ -52,15 +52,15 @@ def run_part(
         refuse_missing_gpu(config)
     check_output(prepared, new=False, ignore_disk=ignore_disk)
     with ExitStack() as stack:
-        context, lease = join(prepared, part, stack, ignore_disk, say)
+        context, lease = join(prepared, part, stack, ignore_disk, log)
         with stopping(), open_session(context, scope_of(context, part), lease) as session:
             for note in context.document.notes:
                 session.display.line(f"note: {note}")
             if line := describe_shared(session):
                 session.display.line(line)
-            session.take_back_missing()
+            session.invalidate_missing()
             if retry_failed:
-                session.take_back_failed()
+                session.invalidate_failed()
             with session.concluding():
                 session.finished = _work(session, f"tiles of {part}")
             outcome = session.outcome()
@@ -69,7 +69,7 @@ def run_part(
 
 
 def scope_of(context: Context, part: Part) -> Scope:
-    """Return the scope of a part; what is wrong with the blocks of others is theirs to record, or the finish's."""
+    """Return the scope of a part; problems with blocks of other parts are recorded by them, or by the finish."""
     paths, tiles = context.paths, part.tiles(context.plan.n_tiles)
     own, _ = own_blocks(context.plan, tiles)
     files = part_ledger(paths, part), part_log(paths, part), part_progress(paths, part)
@@ -86,7 +86,7 @@ def _work(session: RunSession, title: str) -> bool:
 
 
 def own_blocks(plan: TilePlan, tiles: range) -> tuple[set[int], set[int]]:
-    """Return the blocks all of whose tiles are in a range, and the tiles of the range that other blocks need too."""
+    """Return the blocks whose tiles are all in a range, and the tiles of the range that other blocks need too."""
     own: set[int] = set()
     shared: set[int] = set()
     for block in {block for index in tiles for block in plan.blocks_of(plan.tile(index))}:
@@ -99,11 +99,11 @@ def own_blocks(plan: TilePlan, tiles: range) -> tuple[set[int], set[int]]:
 
 
 def describe_shared(session: RunSession) -> str:
-    """Return a line on the disk that a part's end does not free; empty where it frees all."""
+    """Return a line on the scratch that stays on disk when a part ends; empty where none does."""
     context, tiles, waits = session.context, session.scope.tiles, not is_chosen(session.context)
     count = len(tiles) if waits else len(own_blocks(context.plan, tiles)[1])
     if not count or context.plan.direct:
         return ""
     size = size_of(4 * context.layers * count * math.prod(context.plan.valid_shape))
-    why = "which tiles are trained once more is chosen there" if waits else "their blocks lie across parts"
+    why = "the tiles to retrain are selected there" if waits else "their blocks span several parts"
     return f"the scratch of {count} of {len(tiles)} tiles (up to {size}) stays until the finish: {why}"

@@ -1,4 +1,4 @@
-"""Is the input still what the tiles were made from? Sizes and times of files tell first, pixels where these differ."""
+"""Check that the input has not changed since the tiles were solved: file sizes and times first, then pixels."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from ssi_pipeline.tasks.read_measurement import samples_source, training_places
 from ssi_pipeline.tasks.reading import source_of
 
 _AT_ONCE = 1024
-"""Tiles given to the reading threads at a time, so that a million of them never wait in memory."""
+"""Tiles handed to the reading threads at a time: bounds memory with a million tiles."""
 
 _MOST_BYTES = 2**30
-"""Of pixels that are read at a time, before what decoding needs."""
+"""Of pixels read at a time, without the memory for decoding."""
 
 _LISTED = 10
-"""Tiles that a message names: enough to see where, few enough to read."""
+"""Most tiles named in a message."""
 
-Tell = Callable[[int, int], None]
-"""Receives the number of tiles compared, and their total; may raise to end it."""
+OnProgress = Callable[[int, int], None]
+"""Receives the number of tiles compared, and their total; may raise to stop the comparison."""
 
 
 @dataclass
 class Comparison:
-    """Result of comparing the input with what the tiles were made from.
+    """Result of comparing the input with the pixels that the tiles were solved from.
 
-    ``changed``: lines on what was made from other pixels, of which ``tiles`` are tiles. ``unreadable``: tiles whose
-    pixels cannot be read now. ``unrecorded``: tiles of a release that kept no digests, of an image that may have gaps
-    (NaN) where ``gaps`` says so.
+    ``changed``: one line for each difference; ``tiles``: the number of changed tiles. ``unreadable``: tiles whose
+    pixels cannot be read now. ``unrecorded``: tiles solved by a release that kept no digests; ``gaps``: the image may
+    have NaN.
     """
 
     compared: int = 0
@@ -57,8 +57,8 @@ class Comparison:
     changed: list[str] = field(default_factory=list)
 
 
-def compare_input(context: Context, tell: Tell) -> Comparison:
-    """Read the input of every solved tile and every prepared channel again, and compare it with what is recorded."""
+def compare_input(context: Context, on_progress: OnProgress) -> Comparison:
+    """Read the input of every solved tile and prepared channel again, and compare it with the recorded digests."""
     found = Comparison(gaps=np.dtype(context.document.volume.dtype).kind == "f")
     earlier = {"input": context.document.basis["input"]}
     asked = identity(spec_of(context.document.config.input)).items()
@@ -74,12 +74,12 @@ def compare_input(context: Context, tell: Tell) -> Comparison:
             part = chosen[first : first + _AT_ONCE]
             for index, source in zip(part, threads.map(partial(_tile_source, context), part), strict=True):
                 _note_tile(context, found, index, sources[index].decode(), source)
-                tell(found.compared, len(chosen))
+                on_progress(found.compared, len(chosen))
     return found
 
 
 def _reading_threads(context: Context) -> int:
-    """Return how many tiles are read at a time: some for each core, as long as the client's memory stays small."""
+    """Return the number of tiles read at a time: a few per core, within the client's memory limit."""
     largest = math.prod(context.plan.tile(context.plan.n_tiles // 2).domain.shape)
     size = largest * np.dtype(context.document.volume.dtype).itemsize
     return max(1, min((os.cpu_count() or 1) + 4, _MOST_BYTES // size))
@@ -106,7 +106,7 @@ def _tile_source(context: Context, index: int) -> str:
 
 
 def _changed_channels(context: Context) -> Iterator[tuple[str, int]]:
-    """Yield the channels whose constants, or whose shared network, were made from other pixels."""
+    """Yield the channels whose calibration or shared network was computed from other pixels."""
     config = context.document.config
     words: dict[Kind, str] = {"calibrate": "calibration", "train": "shared network"}
     for kind, word in words.items():
@@ -124,39 +124,39 @@ def _changed_channels(context: Context) -> Iterator[tuple[str, int]]:
 def refuse_changed_input(
     context: Context, display: ProgressDisplay, stopping: Callable[[], bool], alone: bool = True
 ) -> None:
-    """Refuse to go on, or to call complete, what was made from other pixels than the input has now.
+    """Refuse to continue or complete a run whose input has changed.
 
-    Nothing is read where sizes and times of all files are those that all records so far were made from.
+    Pixels are read only where sizes or times of the files have changed.
 
     Parameters
     ----------
     stopping
-        Tells whether the user wants the run to end.
+        Returns whether the user asked the run to stop.
     alone
-        Nobody else works on this run: what others are reading just now is not compared, so what is recorded of
-        sizes and times must stay as it is until the finish.
+        No other part is running. Tiles that other parts are reading are not compared, so with other parts the
+        recorded sizes and times stay as they are until the finish.
 
     Raises
     ------
     RunChangedError
         The pixels changed; names the tiles.
     KeyboardInterrupt
-        The user wants it to end.
+        The user asked to stop.
     """
     stamp, file = _stamp(context), context.paths.input_stamp
     if stamp is not None and read_stamp(file) == stamp:
         return
 
-    def tell(done: int, total: int) -> None:
-        """Show how far it is."""
+    def on_progress(done: int, total: int) -> None:
+        """Show the progress."""
         if stopping():
             raise KeyboardInterrupt
         if done == 1:
-            display.start("comparing the input with what the tiles were made from", 0, total)
+            display.start("checking the input for changes", 0, total)
         display.note(done, 0, 0)
 
     try:
-        found = compare_input(context, tell)
+        found = compare_input(context, on_progress)
     finally:
         display.finish_stage()
     if found.changed:
@@ -168,12 +168,12 @@ def refuse_changed_input(
 
 
 def _stamp(context: Context) -> str | None:
-    """Return the sizes and times as one digest; None where a folder may be read from but not listed.
+    """Return a digest of the sizes and times; None where a folder cannot be listed.
 
     Raises
     ------
     InputError
-        A file or folder is gone.
+        A file or folder is missing.
     """
     try:
         return input_stamp(context.source)
@@ -182,34 +182,34 @@ def _stamp(context: Context) -> str | None:
     except OSError as error:
         path = context.document.config.input.path
         raise InputError(
-            f"the files of the input {path} cannot be looked at ({error}): is its disk there? Run again to resume"
+            f"cannot access the files of the input {path} ({error}): is its disk mounted? Run again to resume"
         ) from error
 
 
 def describe_comparison(found: Comparison) -> list[str]:
-    """Return lines on an input that is the same as far as is known; none where nothing was compared."""
+    """Return lines on an input without known changes; none where nothing was compared."""
     lines = []
     if found.compared:
         lines.append(
-            f"the input's files are not those of the last look (other sizes or times): the pixels of all "
-            f"{found.compared} solved tiles were read again, and are the same"
+            f"the input's files have other sizes or times than before: the pixels of all {found.compared} solved tiles "
+            "were read again and are unchanged"
         )
     if found.unreadable:
-        lines.append(f"{found.unreadable} of these tiles cannot be read from the input any more: `ssi verify --input`")
+        lines.append(f"{found.unreadable} of these tiles cannot be read from the input now: run `ssi verify --input`")
     if found.unrecorded:
         lines.append(
-            f"of {found.unrecorded} tiles an earlier release recorded no digest: whether their input changed is unknown"
+            f"{found.unrecorded} tiles were solved by an earlier release, without digests: they cannot be compared"
         )
         if found.gaps:
             lines.append(
-                "that release estimated the noise wrongly where many pixels are NaN: if this image has such regions, "
+                "that release estimated the noise wrongly in regions with many NaN: if this image has such regions, "
                 "start over with `ssi run --new`"
             )
     return lines
 
 
 def list_changes(found: Comparison) -> list[str]:
-    """Return the first of the changes, and how many more there are."""
+    """Return the first changes, and the number of further ones."""
     more = len(found.changed) - _LISTED
     return found.changed[:_LISTED] + ([f"... and {more} more"] if more > 0 else [])
 
@@ -218,10 +218,10 @@ def _refusal(context: Context, found: Comparison) -> str:
     config = context.document.config
     return "\n".join(
         [
-            f"the input {config.input.path} is not what {config.output.path} was made from: "
-            f"{found.tiles} of {found.compared} solved tiles were made from other pixels",
+            f"the input {config.input.path} has changed since {config.output.path} was started: "
+            f"{found.tiles} of {found.compared} solved tiles were computed from other pixels",
             *(f"  {line}" for line in list_changes(found)),
-            "put the input back as it was and run again to resume, "
-            "or start over with `ssi run --new` (the old output is kept aside)",
+            "restore the input and run again to resume, "
+            "or start over with `ssi run --new` (the old output is kept as a backup)",
         ]
     )

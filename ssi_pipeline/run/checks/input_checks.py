@@ -1,4 +1,4 @@
-"""What can be said against an input before the volume is cut: chunks that no worker can hold, half of a voxel size."""
+"""Check an input before it is tiled: chunks must fit a worker's memory, and the voxel size must be complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssi_pipeline.words import size_of
 
 
 def refuse_large_chunks(source: Source, config: RunConfig) -> None:
-    """Refuse an image whose chunks do not fit a worker: one is decoded whole, whatever is read of it.
+    """Refuse an image whose chunks do not fit a worker's memory: a chunk is always decoded whole.
 
     Raises
     ------
@@ -28,12 +28,12 @@ def refuse_large_chunks(source: Source, config: RunConfig) -> None:
 
 
 def refuse_partial_voxel_size(source: Source, config: RunConfig) -> None:
-    """Refuse a PSF in micrometres where the image states some of the voxel's sides: names those that it lacks.
+    """Refuse a PSF in micrometres where the image states only some sides of its voxels.
 
     Raises
     ------
     InputError
-        A side is needed and unknown, while another is known.
+        One side is known and another, which is needed, is not.
     """
     volume, metadata = source.volume, source.metadata
     if volume.voxel_size_um is not None or not any(_needs_size(psf) for psf in config.psf):
@@ -43,8 +43,8 @@ def refuse_partial_voxel_size(source: Source, config: RunConfig) -> None:
     if in_um and lacking:
         known = ", ".join(f"{axis} {metadata.scale[axis]:g}" for axis in in_um)
         raise InputError(
-            f"the PSF needs the voxel size; input {config.input.path} states {known} um, and not {', '.join(lacking)}: "
-            f"set input.voxel_size_um, e.g. {{{lacking[0]}: 0.5}} (sides left out stay those of the image)"
+            f"the PSF needs the voxel size; input {config.input.path} states {known} um, but not {', '.join(lacking)}: "
+            f"set input.voxel_size_um, e.g. {{{lacking[0]}: 0.5}} (other sides keep the image's value)"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is at the place of the output and state: refusals of what a run must not touch, or cannot write to."""
+"""Check the output and state paths: refuse anything that a run must not overwrite or cannot write to."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ssi_pipeline.words import size_of
 
 
 def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: bool = False) -> None:
-    """Refuse an output that cannot be written or is not ours; with ``new`` put an earlier run aside.
+    """Refuse an output that cannot be written or was not written by ssi; ``new``: an earlier run may exist.
 
-    ``recreate``: an output of ours may be missing, or be another run's.
+    ``recreate``: an output of ssi may be missing, or belong to another run.
 
     Raises
     ------
     OutputError
-        Not writable, too little disk, or something that no run of ours has made.
+        Not writable, not enough disk space, or not written by ssi.
     """
     config = prepared.document.config
     output, paths = config.output.path, StatePaths(config.state_path)
@@ -35,34 +35,35 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
     known = paths.document.exists()
     place = look_at_output(output, prepared.context.arrays)
     if place == "foreign" or (place == "damaged" and not known):
-        raise OutputError(f"{output} exists and is no output of ssi: choose another output.path, or move it away")
+        raise OutputError(f"{output} exists and was not written by ssi: choose another output.path, or move it away")
     if not (new or recreate):
         refuse_other_token(output, paths)
-    # looked at once more: another part may have begun the run meanwhile, and its document comes before its output
+    # checked again: another part may have started the run meanwhile, and the document is written before the output
     if output.exists() and not known and not (new or recreate) and not paths.document.exists():
         at_work = holder_of(output)
-        by = f" on which another run works ({at_work})" if at_work is not None else ""
+        by = f" used by another run ({at_work})" if at_work is not None else ""
         raise OutputError(
-            f"{output} is an output of ssi{by}, but its state {paths.root} is gone, so nothing says what is done: "
-            "give output.state if it lies elsewhere, or start over with `ssi run --new` (the old output is kept aside)"
+            f"{output} is an output of ssi{by}, but its state folder {paths.root} is missing, so its progress is "
+            "unknown: set output.state if the folder is elsewhere, or start over with `ssi run --new` (the old output "
+            "is kept as a backup)"
         )
     if known and not new and not output.parent.is_dir():
-        # before anything is written: the lease of the output lies there, and a mount point must stay empty
-        raise OutputError(f"{output} is gone, and {output.parent} as well (is its disk mounted?)")
+        # before anything is written: the output's lease is there, and a mount point must stay empty
+        raise OutputError(f"{output} and its folder {output.parent} are missing (is the disk mounted?)")
     for path in (output, paths.root):
         if not os.access(existing_parent(path), os.W_OK):
-            raise OutputError(f"{existing_parent(path)} cannot be written to: choose another output.path")
+            raise OutputError(f"no permission to write to {existing_parent(path)}: choose another output.path")
     if (new or not known or (recreate and place == "absent")) and not ignore_disk:
         _refuse_full_disk(prepared)
 
 
 def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
-    """Refuse an output that is not the one that the ledger speaks of, or that lost its metadata.
+    """Refuse an output that does not belong to the ledger, or that has lost its metadata.
 
     Raises
     ------
     OutputError
-        It is gone, another one, or cannot be opened.
+        It is missing, belongs to another run, or cannot be opened.
     """
     output = document.config.output.path
     if output.exists():
@@ -71,29 +72,29 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
         if found != document.fingerprint:
             raise OutputError(
                 f"{output} belongs to run {found}, the state in {paths.root} to run {document.fingerprint}: "
-                "put the right one back, or start over with `ssi run --new` (both are kept aside)"
+                "restore the right one, or start over with `ssi run --new` (both are kept as backups)"
             )
         refuse_missing_arrays(output, Context(document, paths).arrays)
     elif any(head.kind == "stitch" for path in ledger_paths(paths) for head in read_heads(path)):
         raise OutputError(
-            f"{output} is gone, but {paths.root} says that parts of it are written: "
-            "put it back (is its disk mounted?); where it was deleted, `ssi run --recreate-output` makes it again"
+            f"{output} is missing, but {paths.root} records blocks written to it: restore it (is its disk mounted?), "
+            "or, if it was deleted, recreate it with `ssi run --recreate-output`"
         )
 
 
 def refuse_other_token(output: Path, paths: StatePaths) -> None:
-    """Refuse an output that says that it belongs to another run than the state folder.
+    """Refuse an output whose token is not that of the state folder.
 
     Raises
     ------
     OutputError
-        Their tokens differ, though the two runs may be of equal configurations.
+        The tokens differ, even if the two runs have equal configurations.
     """
     if (tokens := other_tokens(output, paths.root)) is not None:
         found, expected = tokens
         raise OutputError(
-            f"{output} belongs to run {found[:8]}, the state in {paths.root} to run {expected[:8]}: put the right one "
-            "back, give the output.state of that run, or start over with `ssi run --new` (both are kept aside)"
+            f"{output} belongs to run {found[:8]}, the state in {paths.root} to run {expected[:8]}: restore the right "
+            "one, set output.state to that run's, or start over with `ssi run --new` (both are kept as backups)"
         )
 
 
@@ -112,7 +113,7 @@ def _refuse_full_disk(prepared: Prepared) -> None:
         free = shutil.disk_usage(parent).free
         if size > free:
             raise OutputError(
-                f"the run may need {size_of(size)} at {parent} (nothing compressed), {size_of(free)} are free: "
-                "free some, choose another output.path or output.state, or, if you know that the data compress well, "
-                "run with --ignore-disk"
+                f"the run may need {size_of(size)} at {parent} (uncompressed), but only {size_of(free)} are free: "
+                "free some space, choose another output.path or output.state, or, if the data compress well, run with "
+                "--ignore-disk"
             )

@@ -1,4 +1,4 @@
-"""Places of an output and a state folder that hold, or lie in, what a run reads: refused, whatever is there now."""
+"""Refuse output and state paths that contain, or are inside, a path that the run reads."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from ssi_pipeline.errors import OutputError
 
 
 def refuse_overlap(config: RunConfig) -> None:
-    """Refuse an output or a state folder that overlaps with the other, or with a file or folder that is read.
+    """Refuse an output or state folder that overlaps the other, or a file or folder that is read.
 
-    Links are followed, and folders are compared as such: one may have several names.
+    Links are followed, and folders are compared by identity: one may have several names.
 
     Raises
     ------
     OutputError
-        They overlap.
+        Two paths overlap.
     """
     own = (("output.path", config.output.path), (_state_name(config), config.state_path))
     for name, path in own:
         for what, source in sources(config):
             if _overlap(path, source):
                 raise OutputError(
-                    f"{name} {path.resolve()} and {what} {source.resolve()} overlap: put the output somewhere else"
+                    f"{name} {path.resolve()} and {what} {source.resolve()} overlap: move the output somewhere else"
                 )
     if _overlap(config.output.path, config.state_path):
         raise OutputError(
             f"{_state_name(config)} {config.state_path.resolve()} and output.path {config.output.path.resolve()} "
-            "overlap: put the one beside the other"
+            "overlap: put them side by side"
         )
 
 
 def sources(config: RunConfig) -> Iterator[tuple[str, Path]]:
-    """Yield every path that a run reads (input, PSFs, networks, profile, the configuration itself), by its name."""
+    """Yield name and path of everything that a run reads: input, PSFs, networks, profile, the configuration."""
     if config.file is not None:
         yield "the configuration", config.file
     for name, path in _paths(config, ""):
@@ -47,7 +47,7 @@ def sources(config: RunConfig) -> Iterator[tuple[str, Path]]:
 
 
 def _paths(value: Any, name: str) -> Iterator[tuple[str, Path]]:
-    """Yield the paths anywhere in a section, so that a key to come is not forgotten here."""
+    """Yield all paths of a section, so that new keys are covered."""
     if isinstance(value, Path):
         yield name, value
     elif isinstance(value, BaseModel):
@@ -63,7 +63,7 @@ def _state_name(config: RunConfig) -> str:
 
 
 def _overlap(a: Path, b: Path) -> bool:
-    """Tell whether two places are one, or one of them lies in the other."""
+    """Return whether two paths are equal, or one contains the other."""
     a, b = a.resolve(), b.resolve()
     return _holds(a, b) or _holds(b, a)
 

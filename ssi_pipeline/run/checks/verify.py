@@ -1,4 +1,4 @@
-"""Is everything that the ledger calls done really there? Cheaply at every start, to the last bit on request."""
+"""Verify a run: read every written block back and compare it with the ledger."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from ssi_pipeline.tasks.opening import block_place, open_context, task_counts
 from ssi_pipeline.tasks.write_block import block_digest
 
 _AT_ONCE = 1024
-"""Blocks handed to the reading threads at a time, so that a million of them never wait in memory."""
+"""Blocks handed to the reading threads at a time: bounds memory with a million blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Blocks looked at, those not written yet, what is wrong with the others, and with the run's small files.
+    """Result of a verification: number of blocks, pending ones, and the problems of blocks and small files.
 
-    ``unread``: blocks that could not be looked at, because the metadata of the output are damaged.
+    ``unread``: blocks that could not be read, because the metadata of the output are damaged.
     """
 
     blocks: int
@@ -49,15 +49,15 @@ class Verification:
 
     @property
     def good(self) -> bool:
-        """Whether every block is there, readable, and as recorded, and so is everything beside the image."""
+        """Whether every block and every small file is present, readable, and as recorded."""
         return not (self.problems or self.missing or self.damage)
 
 
-def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) -> Verification:
+def verify(config: RunConfig, on_progress: Callable[[int, int], None] | None = None) -> Verification:
     """Read every written block of every level and compare it with the ledger.
 
-    What is wrong is recorded, so that the next ``ssi run`` computes it again; while a run is going on it is
-    only reported. ``tell`` receives the number of blocks read, and their total.
+    Bad blocks are recorded, so that the next ``ssi run`` computes them again; while a run is active they are
+    only reported. ``on_progress`` receives the number of blocks read, and their total.
     """
     context = open_context(config)
     state = read_states(ledger_paths(context.paths), task_counts(context))
@@ -71,8 +71,8 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
     checked = 0
     for kind, index, problem in check_all(context, state):
         checked += 1
-        if tell is not None:
-            tell(checked, total)
+        if on_progress is not None:
+            on_progress(checked, total)
         if problem:
             problems.append((TaskRecord(kind, index, "invalid", error=problem), problem))
     recorded = _record(context, [record for record, _ in problems])
@@ -80,7 +80,7 @@ def verify(config: RunConfig, tell: Callable[[int, int], None] | None = None) ->
 
 
 def check_all(context: Context, state: LedgerState) -> Iterator[tuple[Kind, int, str | None]]:
-    """Read every block that is called done; yields its kind and index, and what is wrong with it."""
+    """Read every block recorded as done; yields its kind, its index and its problem, None where it is good."""
     images = context.open_sinks(writable=False)
     kinds: tuple[Kind, ...] = ("stitch", "pyramid")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -113,22 +113,22 @@ def _check(context: Context, sinks: Sequence[Sink], kind: Kind, digests: NDArray
         try:
             layers.append(sink.read(level, t, c, box))
         except CorruptDataError as error:
-            return f"{where}: cannot be read in {sink.path}: {error.__cause__ or error}"
+            return f"{where}: cannot read it from {sink.path}: {error.__cause__ or error}"
     good = block_digest(layers) == digests[index].decode()
-    return None if good else f"{where}: its voxels are not those that were written"
+    return None if good else f"{where}: its voxels differ from those that were written"
 
 
 def _record(context: Context, records: list[TaskRecord]) -> bool:
-    """Write what was found to the ledger, if no run is going on."""
+    """Write the problems to the ledger, if no run is active."""
     if not records:
         return True
     if is_locked(context.paths.lock) or working_parts(context.paths):
         return False
     with ExitStack() as stack:
         try:
-            # merges what parts recorded earlier, or it would count as later
+            # merges the ledgers of parts first, so that their records count as earlier
             lease = stack.enter_context(sole_writer(context.document.config, "a verification"))
-        except (LockedError, OutputError):  # somebody works on it, or it is on a disk that may only be read
+        except (LockedError, OutputError):  # the run is active, or on a read-only disk
             return False
         ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))
         for record in records:

@@ -1,4 +1,4 @@
-"""What is damaged of a run besides its image, in words: nothing is changed, the next ``ssi run`` repairs it."""
+"""List damaged files of a run other than its image; changes nothing, the next ``ssi run`` repairs them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssi_pipeline.tasks import Context
 
 
 def metadata_damage(context: Context) -> list[str]:
-    """Return what is wrong with the metadata of the output, without which its blocks cannot be read."""
+    """Return the problems of the output's metadata, without which its blocks cannot be read."""
     output = context.document.config.output.path
     if look_at_output(output, context.arrays) not in ("ours", "damaged"):
         return []
@@ -30,9 +30,9 @@ def metadata_damage(context: Context) -> list[str]:
 def other_damage(
     context: Context, state: LedgerState, metrics: Mapping[str, NDArray[np.float32]] | None = None
 ) -> list[str]:
-    """Return what is wrong with the ledger, the small files of the state folder, and the metrics in the output.
+    """Return the problems of the ledger, the small files of the state folder, and the metrics in the output.
 
-    ``metrics``: what the ledger says, where it is known.
+    ``metrics``: the metrics according to the ledger, if known.
     """
     found = [*map(str, state.unreadable), *map(str, state_flaws(context))]
     if state.nothing_to_do and read_status(context.document.config.output.path) == "complete":
@@ -42,7 +42,7 @@ def other_damage(
 
 
 def ledger_metrics(context: Context) -> dict[str, NDArray[np.float32]] | None:
-    """Return the metrics as the ledger has them, None where they cannot be made."""
+    """Return the metrics according to the ledger, None where they cannot be computed."""
     try:
         return tile_metrics(context)
     except SsiError:

@@ -1,8 +1,8 @@
-"""A ledger with lines that cannot be read: what they said counts as not done, and what they took back is found again.
+"""Repair a ledger with unreadable lines: their tasks become pending, and blocks that they may invalidate are checked.
 
-A lost ``done`` costs its task once more. A lost ``invalid`` is worse: the ``done`` before it would count. So whatever
-was written before the damage is looked at: a block has to be younger than what it was made of, and its voxels have
-to be those that were recorded. Then the ledger is rewritten without those lines, and a copy is kept.
+A lost ``done`` makes its task run again. A lost ``invalid`` is worse: the ``done`` before it would count. So all blocks
+written before the damage are checked: a block must be newer than its tiles, and its voxels must match the recorded
+digest. Then the ledger is rewritten without the unreadable lines, and a copy of the damaged one is kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.results.ledger_summary import Tally, read_tally
 from ssi_pipeline.run.checks.verify import check_all
-from ssi_pipeline.run.say import say_repaired
+from ssi_pipeline.run.repair_log import log_repair
 from ssi_pipeline.storage.atomic import replacing
 from ssi_pipeline.storage.state.ledger import DONE, WRITTEN, LedgerState, keep_damaged
 from ssi_pipeline.storage.state.records import Kind, RecordHead, TaskRecord
@@ -34,16 +34,16 @@ def readable_ledger(
     ledger: Path | None = None,
     mine: Callable[[TaskRecord], bool] = lambda _: True,
 ) -> Tally:
-    """Read the ledger, and repair it where it has lines that cannot be read. Called under its lock.
+    """Read the ledger, and repair it if it has unreadable lines. Called under its lock.
 
     Parameters
     ----------
     guard
-        Raises where the lock has been lost meanwhile.
+        Raises if the lock has been lost.
     ledger
-        That of a part, which is read after the run's own and repaired alone.
+        Ledger of a part: read after the run's own, and the only one repaired.
     mine
-        Tells of a block that may have been taken back whether it is for this ledger to say.
+        Returns whether this ledger may invalidate the block of a record.
     """
     own = context.paths.ledger if ledger is None else ledger
     ledgers = list(dict.fromkeys([context.paths.ledger, own]))
@@ -56,10 +56,10 @@ def readable_ledger(
     copy = keep_damaged(own)
     _rewrite(own, doubtful)
     for lines in damage:
-        say_repaired(
+        log_repair(
             context.paths,
-            f"{lines}: what they recorded counts as not done; blocks written before were read back, "
-            f"{len(doubtful) or 'none'} have to be made again; the damaged ledger is kept as {copy.name}",
+            f"{lines}: their tasks are pending again; blocks written before were read back, "
+            f"{len(doubtful) or 'none'} must be written again; the damaged ledger is kept as {copy.name}",
         )
     return read_tally(ledgers, task_counts(context))
 
@@ -71,28 +71,28 @@ def _rewrite(ledger: Path, more: list[TaskRecord]) -> None:
 
 
 def _strict(line: bytes) -> TaskRecord:
-    """Return a record that every reader can read."""
+    """Return the record of a line; raises if any reader could not read it."""
     RecordHead.from_line(line)
     return TaskRecord.from_line(line)
 
 
 def _doubtful(context: Context, state: LedgerState, ledgers: list[Path]) -> list[TaskRecord]:
-    """Return the records that take back blocks which a lost line may have taken back."""
+    """Return the records that invalidate blocks which an unreadable line may have invalidated."""
     last, damaged = _last_lines(context, ledgers)
     suspects = {kind: (state.status[kind] == DONE) & (last[kind] < damaged) for kind in WRITTEN}
     outdated = {kind: suspects[kind] & old for kind, old in _outdated(context, last).items()}
     records = [
-        TaskRecord(kind, int(index), "invalid", error="made of an earlier state, as far as the damaged ledger tells")
+        TaskRecord(kind, int(index), "invalid", error="older than its tiles, according to the damaged ledger")
         for kind in WRITTEN
         for index in outdated[kind].nonzero()[0]
     ]
-    looked_at = {kind: np.where(suspects[kind] & ~outdated[kind], DONE, 0).astype(np.uint8) for kind in WRITTEN}
-    found = check_all(context, replace(state, status={**state.status, **looked_at}))
+    checked = {kind: np.where(suspects[kind] & ~outdated[kind], DONE, 0).astype(np.uint8) for kind in WRITTEN}
+    found = check_all(context, replace(state, status={**state.status, **checked}))
     return records + [TaskRecord(kind, index, "invalid", error=problem) for kind, index, problem in found if problem]
 
 
 def _last_lines(context: Context, ledgers: list[Path]) -> tuple[dict[Kind, NDArray[np.int64]], int]:
-    """Return the line of the last ``done`` of every task, counted through all ledgers, and that of the last damage."""
+    """Return the line number of the last ``done`` of every task, over all ledgers, and that of the last damage."""
     last = {kind: np.full(size, _NEVER, np.int64) for kind, size in task_counts(context).items()}
     damaged = _NEVER
     lines = chain.from_iterable(records_and_gaps(path, RecordHead.from_line) for path in ledgers)
@@ -105,7 +105,7 @@ def _last_lines(context: Context, ledgers: list[Path]) -> tuple[dict[Kind, NDArr
 
 
 def _outdated(context: Context, last: dict[Kind, NDArray[np.int64]]) -> dict[Kind, NDArray[np.bool_]]:
-    """Tell of each block whether something that it is made of is younger than the block."""
+    """Return for each block whether one of its sources is newer than the block."""
     old = {kind: np.zeros(len(last[kind]), bool) for kind in WRITTEN}
     for index in range(context.plan.n_blocks):
         block = context.plan.block(index)

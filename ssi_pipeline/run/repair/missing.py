@@ -1,4 +1,4 @@
-"""Blocks that are recorded and whose file is gone or changed: found at each start by their sizes alone."""
+"""Find recorded blocks whose file is missing or has another size, at each start."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import block_place
 
 _THREADS = 32
-"""A network file system answers a question for a file's size in about a millisecond, and many at a time."""
+"""A network file system takes about a millisecond for a file's size, and answers many requests in parallel."""
 
 _IN_TURN = 256
-"""Files that one thread asks for one after the other: handing over costs as much as a few questions."""
+"""Files per thread and request: a hand-over costs as much as a few stat calls."""
 
 _SAMPLE = 32
-"""Files asked for one after the other in each portion, to see how long that takes here."""
+"""Files checked in the main thread first, to measure the latency of the file system."""
 
 _FAST_SECONDS = 2e-4
-"""A block costs 20 us on a local disk, nearly all of it Python's: there, threads only stand in each other's way."""
+"""A block costs 20 us on a local disk, nearly all of it Python's, so threads would only slow it down."""
 
 _AT_ONCE = 4 * _THREADS * _IN_TURN
-"""Blocks given to the threads at a time, so that a million of them never wait in memory."""
+"""Blocks handed to the threads at a time: bounds memory with a million blocks."""
 
 
 def forget_missing(context: Context, state: LedgerState) -> list[TaskRecord]:
-    """Take back blocks whose file is gone or has another size than was recorded; changes ``state``."""
+    """Invalidate blocks whose file is missing or has another size than recorded; changes ``state``."""
     records = []
     with ThreadPoolExecutor(_THREADS) as threads:
         for kind in WRITTEN:

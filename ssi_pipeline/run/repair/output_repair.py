@@ -1,7 +1,7 @@
-"""Metadata of the output that are lost or damaged: told from what is not ours, and made again from the run.
+"""Repair missing or damaged metadata of the output, after checking that the output belongs to the run.
 
-The image is in its shards; what says how to read them is known from the run's document and plan. Where the group
-itself is unreadable, nothing in it says whose output it is: then voxels that are there have to be those recorded.
+The metadata of the arrays are known from the run's document and plan. Where the group itself is unreadable, it cannot
+identify the run: then the voxels of some blocks must match the recorded digests.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ssi_pipeline.tasks.opening import block_place, task_counts
 from ssi_pipeline.tasks.write_block import block_digest
 
 Metadata = Mapping[str, bytes]
-"""Every metadata file of an output, by its path in it, as a new run writes it."""
+"""Metadata files of a new output, by path in the output."""
 
-_PROOFS = 16
-"""Blocks that are read to tell whose output it is; they are spread over the image, as its background proves little."""
+_SAMPLE_BLOCKS = 16
+"""Blocks read to identify the run of an output, spread over the image, as blocks of background prove little."""
 
 
 def look_at_output(output: Path, arrays: tuple[str, ...]) -> Literal["absent", "ours", "damaged", "foreign"]:
-    """Tell what is at the place of an output with these arrays; a damaged one may turn out to be another run's."""
+    """Classify what exists at an output's path; a damaged output may turn out to belong to another run."""
     if not output.exists():
         return "absent"
     if not output.is_dir():
@@ -55,7 +55,7 @@ def look_at_output(output: Path, arrays: tuple[str, ...]) -> Literal["absent", "
 
 
 def damaged_metadata(output: Path, metadata: Metadata) -> dict[str, str]:
-    """Return the files of an output's metadata that are not as they have to be, each with what is wrong."""
+    """Return the damaged metadata files of an output, each with its problem."""
     found = ((name, _problem(output / name, json.loads(content))) for name, content in metadata.items())
     return {name: problem for name, problem in found if problem is not None}
 
@@ -69,35 +69,35 @@ def _problem(file: Path, expected: dict[str, Any]) -> str | None:
     if is_array(expected):
         return difference(document, expected)
     if document.get("node_type") != expected.get("node_type"):
-        return f"no metadata of a group ({document.get('node_type')})"
+        return f"not the metadata of a group ({document.get('node_type')})"
     wanted = expected.get("attributes", expected)
     if has_multiscales(wanted) and not has_multiscales(document.get("attributes", document)):
-        return "without what makes it an OME-Zarr image (multiscales)"
+        return "without OME-Zarr metadata (multiscales)"
     return None
 
 
-def repair_output(context: Context, metadata: Metadata, say: Callable[[str], None]) -> None:
-    """Write the metadata of this run's output again where they are damaged; what can be read of them is kept.
+def repair_output(context: Context, metadata: Metadata, log: Callable[[str], None]) -> None:
+    """Rewrite damaged metadata of this run's output; readable attributes are kept.
 
     Raises
     ------
     OutputError
-        The group cannot be read, and the voxels do not show that the output is this run's.
+        The group cannot be read, and the voxels do not match this run's digests.
     """
     output, fingerprint = context.document.config.output.path, context.document.fingerprint
     place = look_at_output(output, context.arrays)
     if place not in ("ours", "damaged") or (place == "ours" and read_fingerprint(output) != fingerprint):
-        return  # there is nothing, or nothing of this run: said where that is refused
+        return  # missing, or not this run's: refused elsewhere
     damage = damaged_metadata(output, metadata)
     if not damage:
         return
     if place == "damaged":
-        _prove(context, metadata)
-    # the group last: before that, whoever looks sees an output that is not whole
+        _verify_owner(context, metadata)
+    # the group last: until then readers see an incomplete output
     for name in sorted(damage, key=lambda name: name in GROUP_FILES):
         (output / name).parent.mkdir(exist_ok=True)
         _write(output / name, metadata[name])
-        say(f"{output / name} was {damage[name]}: written again")
+        log(f"{output / name} was {damage[name]}: rewritten")
 
 
 def _write(file: Path, content: bytes) -> None:
@@ -112,13 +112,13 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _under(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was found, with what is expected where it has nothing."""
+    """Return the found attributes, completed by expected ones where they are empty."""
     kept = {key: value for key, value in found.items() if value not in (None, [], {}) or key not in expected}
     both = {key: _under(kept[key], value) for key, value in expected.items() if isinstance(value, dict) and key in kept}
     return {**expected, **kept, **both, **{key: expected[key] for key in ("node_type",) if key in expected}}
 
 
-def _prove(context: Context, metadata: Metadata) -> None:
+def _verify_owner(context: Context, metadata: Metadata) -> None:
     output = context.document.config.output.path
     same = other = 0
     with tempfile.TemporaryDirectory(prefix="ssi-proof-") as folder:
@@ -127,19 +127,19 @@ def _prove(context: Context, metadata: Metadata) -> None:
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(content)
         done = (read_states(ledger_paths(context.paths), task_counts(context)).status["stitch"] == DONE).nonzero()[0]
-        chosen = {int(done[i * len(done) // _PROOFS]) for i in range(_PROOFS)} if len(done) else set()
+        chosen = {int(done[i * len(done) // _SAMPLE_BLOCKS]) for i in range(_SAMPLE_BLOCKS)} if len(done) else set()
         for verdict in _compare(context, place, chosen):
             same, other = same + verdict, other + (not verdict)
     if len(done) and same <= other:
         raise OutputError(
-            f"{output} has lost its metadata, and the voxels there are not those that {context.paths.root} recorded "
-            f"(of {len(chosen)} blocks {same} are the same, {other} others): put the right output back, or start over "
-            "with `ssi run --new` (both are kept aside)"
+            f"{output} has lost its metadata, and its voxels do not match the digests in {context.paths.root} "
+            f"({same} of {len(chosen)} sampled blocks match, {other} do not): restore the right output, or start over "
+            "with `ssi run --new` (both are kept as backups)"
         )
 
 
 def _compare(context: Context, place: Path, blocks: set[int]) -> Iterator[bool]:
-    """Tell of each block that is there and readable whether it has the voxels that are recorded."""
+    """Yield for each readable block whether its voxels match the recorded digest."""
     ledgers = ledger_paths(context.paths)
     digests = {
         record.index: record.digest

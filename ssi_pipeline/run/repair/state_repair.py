@@ -1,4 +1,4 @@
-"""Small files of the state folder that are lost or damaged, and how each is made again from what is known."""
+"""Find missing or damaged small files of the state folder, each with the function that repairs it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ Latest = Mapping[str, TaskRecord]
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """A file that is not as it has to be, what is wrong with it, and what makes it again."""
+    """A damaged or missing file, its problem, and the function that repairs it."""
 
     path: Path
     problem: str
     remake: Callable[[], None]
 
     def __str__(self) -> str:
-        """Return what is wrong."""
+        """Return file and problem."""
         return f"{self.path} is {self.problem}"
 
 
 def state_flaws(context: Context, psfs: Sequence[Psf | None] = ()) -> Iterator[Flaw]:
-    """Yield what is wrong with the small files of a run that has begun.
+    """Yield the flaws of the small files of a run.
 
-    ``psfs``: those that the configuration asks for, which are the run's, by channel of the output; to say what is
-    wrong they are not needed.
+    ``psfs``: the PSFs of the configuration, by channel of the output; needed for the repair only.
     """
     yield from _psfs(context, psfs)
     yield from _from_ledger(context)
@@ -52,7 +51,7 @@ def state_flaws(context: Context, psfs: Sequence[Psf | None] = ()) -> Iterator[F
 
 
 def save_psf(path: Path, psf: Psf) -> None:
-    """Write a PSF as workers read it, whole or not at all."""
+    """Write a PSF for the workers, atomically."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
         psf.save(stream)
 
@@ -73,14 +72,14 @@ def _nothing() -> None:
 
 
 def _from_ledger(context: Context) -> Iterator[Flaw]:
-    """Files that hold what the ledger's records say; while these are not all there, the run makes them by itself."""
+    """Yield the flaws of files derived from the ledger; with incomplete records, the run writes the files itself."""
     paths = context.paths
     latest = {record.key: record for record in records_of(paths.ledger, "calibrate", "train")}
     calibrations, models = _calibrations(context, latest), _models(context, latest)
     for path, expected in ((paths.calibration, calibrations), (paths.model_list, models)):
         if expected is None:
             if path.exists() and not _holds_list(path):
-                yield Flaw(path, "damaged", path.unlink)  # its tasks are done again
+                yield Flaw(path, "damaged", path.unlink)  # its tasks run again
         elif not path.exists():
             yield Flaw(path, "missing", partial(write_json, path, expected))
         elif _text(_read(path)) != _text(expected):
@@ -88,7 +87,7 @@ def _from_ledger(context: Context) -> Iterator[Flaw]:
 
 
 def _retrained(context: Context) -> Iterator[Flaw]:
-    """The list of tiles that are trained once more: a lost one would be made of what came of it."""
+    """Yield the flaw of the list of tiles to retrain, which must not be selected from retrained tiles."""
     path = context.paths.retrained
     document = _read(path) if path.exists() else None
     if isinstance(document, dict) and isinstance(document.get("tiles"), list):
@@ -96,7 +95,7 @@ def _retrained(context: Context) -> Iterator[Flaw]:
     if (path.exists() or context.document.config.training.retrain) and was_chosen(context):
         yield Flaw(path, "damaged" if path.exists() else "missing", partial(write_list, context))
     elif path.exists():
-        yield Flaw(path, "damaged", path.unlink)  # no tile was taken back yet: it is chosen again
+        yield Flaw(path, "damaged", path.unlink)  # no tile was invalidated yet: the selection is repeated
 
 
 def _calibrations(context: Context, latest: Latest) -> list[Any] | None:
@@ -105,7 +104,7 @@ def _calibrations(context: Context, latest: Latest) -> list[Any] | None:
 
 
 def _models(context: Context, latest: Latest) -> list[Any] | None:
-    """Return what ``models.json`` has to hold, None while it is not known."""
+    """Return the expected content of ``models.json``, None while it is not known."""
     if _calibrations(context, latest) is None:
         return None
     if context.document.basis["start_from"]:
@@ -134,5 +133,5 @@ def _holds_list(path: Path) -> bool:
 
 
 def _text(document: Any) -> str:
-    """NaN equals itself in writing."""
+    """Return a document as text, in which NaN equals itself."""
     return json.dumps(document, sort_keys=True)

@@ -33,13 +33,13 @@ class Failure:
 class Job:
     """Task for a worker, without arrays or handles. ``index``: of the tile, block or channel.
 
-    ``both_ways``: retrain a flagged tile with other settings and keep the better result.
+    ``retrain``: retrain a flagged tile with other settings and keep the better result.
     """
 
     kind: Kind
     index: int
     attempt: int = 1
-    both_ways: bool = False
+    retrain: bool = False
 
     @property
     def key(self) -> str:

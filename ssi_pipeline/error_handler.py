@@ -1,4 +1,4 @@
-"""The last handler of the command line: whatever ends a command, there is a reason to read and an exit status."""
+"""Error handler of the command line: print a message for every error, and return the exit status."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.redact import redact
 
 DEBUG_VARIABLE = "SSI_DEBUG"
-"""Environment variable: anything but empty shows the traceback of every error on the screen."""
+"""Environment variable: if not empty, the traceback of every error is printed."""
 
 _TO_CHANGE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EINVAL)
 _WRONG_NAMES = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
-"""What the system says of a path that is not as the command needs it; the same command will not go on later."""
+"""Errors of the operating system that need a change by the user; running the same command again does not help."""
 
 Folder = Callable[[], Path | None]
-"""Returns the state folder of the run that a command was about, if there is one."""
+"""Returns the state folder of the command's run, if there is one."""
 
 
-def end_well(call: Callable[[], int], folder: Folder, show: Callable[[], bool]) -> int:
-    """Call a command; returns its exit status, whatever it ends with.
+def run_command(call: Callable[[], int], folder: Folder, show: Callable[[], bool]) -> int:
+    """Run a command and handle every error; returns the exit status.
 
     Parameters
     ----------
     call
         The command.
     folder
-        Where the traceback of a fault of ours is kept.
+        State folder, for the traceback of an internal error.
     show
-        Tells whether to print the traceback of every error, as ``SSI_DEBUG=1`` does.
+        Returns whether to print the traceback of every error, like ``SSI_DEBUG=1``.
     """
     open_closed_streams()
     use_any_terminal()
@@ -50,11 +50,11 @@ def end_well(call: Callable[[], int], folder: Folder, show: Callable[[], bool]) 
         sys.stdout.flush()
         return status
     except SystemExit:  # --help and the like
-        if _reader_is_gone():
-            return ExitStatus.READER_GONE
+        if _is_pipe_closed():
+            return ExitStatus.BROKEN_PIPE
         raise
     except KeyboardInterrupt:
-        _say("stopped; run the same command again to resume")
+        _print_error("stopped; run the same command again to resume")
         return ExitStatus.INTERRUPTED
     except Exception as error:
         if show() or os.environ.get(DEBUG_VARIABLE):
@@ -64,22 +64,22 @@ def end_well(call: Callable[[], int], folder: Folder, show: Callable[[], bool]) 
 
 
 def _status_of(error: Exception, folder: Folder) -> int:
-    if isinstance(error, BrokenPipeError) and _reader_is_gone():
-        return ExitStatus.READER_GONE
+    if isinstance(error, BrokenPipeError) and _is_pipe_closed():
+        return ExitStatus.BROKEN_PIPE
     if isinstance(error, SsiError):
-        _say(str(error))
+        _print_error(str(error))
         return error.exit_status
     if isinstance(error, OSError):
-        _say(str(error) or type(error).__name__)
+        _print_error(str(error) or type(error).__name__)
         refused = isinstance(error, _WRONG_NAMES) or error.errno in _TO_CHANGE
         return ExitStatus.REFUSED if refused else ExitStatus.STOPPED
     if isinstance(error, MemoryError):
-        _say(
-            "this machine has not enough memory for it: use one with more, or smaller tiles (tiling.core), fewer "
-            f"workers (executor.workers), a smaller region (input.roi){_detail(error)}"
+        _print_error(
+            "out of memory: use a machine with more memory, smaller tiles (tiling.core), fewer workers "
+            f"(executor.workers) or a smaller region (input.roi){_detail(error)}"
         )
         return ExitStatus.STOPPED
-    _say(_describe_bug(error, folder))
+    _print_error(_describe_bug(error, folder))
     return ExitStatus.BUG
 
 
@@ -89,25 +89,25 @@ def _detail(error: Exception) -> str:
 
 def _describe_bug(error: Exception, folder: Folder) -> str:
     kept = _keep(error, folder)
-    where = f"all about it is in {kept}" if kept else f"it could not be written to a file: {DEBUG_VARIABLE}=1 shows it"
+    where = f"details are in {kept}" if kept else f"no file could be written: set {DEBUG_VARIABLE}=1 for the traceback"
     return (
-        f"this is a fault in ssi itself, not in what you asked for: {type(error).__name__}: {str(error)[:300]}\n"
+        f"internal error (a bug in ssi): {type(error).__name__}: {str(error)[:300]}\n"
         f"  version {__version__}; {where}\n"
-        "  please report it to those who maintain your copy of ssi_pipeline, with that file and your configuration; "
-        "what a run has done stays recorded"
+        "  please report it to the maintainers of ssi_pipeline, with that file and your configuration; finished tiles "
+        "of a run are kept"
     )
 
 
 def _keep(error: Exception, folder: Folder) -> Path | None:
-    """Write the traceback to the logs of the run, or to the folder for temporary files where that is not possible."""
+    """Write the traceback to the logs of the run, or else to the folder for temporary files."""
     text = redact("\n".join([*_circumstances(), "".join(traceback.format_exception(error))]))
     name = f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     state = None
-    with suppress(Exception):  # the configuration may be what cannot be read
+    with suppress(Exception):  # the configuration may be unreadable
         state = folder()
     for place in [*([state / "logs", state] if state else []), Path(tempfile.gettempdir())]:
         with suppress(OSError, ValueError):
-            # "x": nobody else's file is written to, also not through a link that somebody has put there
+            # "x": never overwrites a file, also not through a link
             with (place / name).open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
             return place / name
@@ -122,14 +122,14 @@ def _circumstances() -> list[str]:
     ]
 
 
-def _say(text: str) -> None:
-    """Print on standard error; where even that is gone, there is nobody to tell."""
+def _print_error(text: str) -> None:
+    """Print a message on standard error, if it is open."""
     with suppress(OSError, ValueError):
         print(f"ssi: {visible(redact(text))}", file=sys.stderr, flush=True)
 
 
 def visible(text: str) -> str:
-    """Return a text in which control characters can do nothing to a terminal, and are seen; lines stay lines."""
+    """Return a text with control characters escaped, except newlines and tabs."""
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
 
 
@@ -137,8 +137,8 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def _reader_is_gone() -> bool:
-    """Tell whether standard output is a pipe that nobody reads; what waits to be written to it is dropped."""
+def _is_pipe_closed() -> bool:
+    """Return whether standard output is a pipe without a reader; if so, pending output is discarded."""
     try:
         output = sys.stdout.fileno()
     except (OSError, ValueError):
@@ -148,22 +148,22 @@ def _reader_is_gone() -> bool:
     if not any(event & select.POLLERR for _, event in poll.poll(0)):
         return False
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, output)  # Python writes what is left once more when it ends
+    os.dup2(nowhere, output)  # Python flushes its buffers again at exit
     os.close(nowhere)
     return True
 
 
 def open_closed_streams() -> None:
-    """Let output go nowhere that was closed (``ssi ... >&-``, some daemons), as the caller wanted it.
+    """Redirect closed standard streams (``ssi ... >&-``, some daemons) to the null device.
 
-    Left closed, the numbers of these streams would be given to the next files that are opened, and whatever a library
-    prints would end up in a ledger.
+    Otherwise their file descriptors would be given to the next opened files, and output of libraries could end up in a
+    ledger.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
@@ -171,7 +171,7 @@ def open_closed_streams() -> None:
 
 
 def use_any_terminal() -> None:
-    """Write characters that the terminal's encoding lacks as escapes, instead of failing at them."""
+    """Escape characters that the terminal's encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Lines about what a start repairs, before its display is up: on the screen and in the log."""
+"""Log repairs at the start of a run, before its display exists: on the screen and in the log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ssi_pipeline.run.progress import stamped
 from ssi_pipeline.storage.state.document import StatePaths
 
 
-def say_repaired(paths: StatePaths, text: str) -> None:
-    """Say what was damaged and what was done about it."""
+def log_repair(paths: StatePaths, text: str) -> None:
+    """Log a repair: the damage, and the measure taken."""
     line = redact(text)
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
