@@ -46,7 +46,7 @@ def test_an_image_of_no_size_that_there_is_is_refused(axes: str, shape: Any, say
 
 def test_tiles_of_one_pixel_are_refused_where_they_are_too_many() -> None:
     volume = Volume("zyx", (1, 1, 100, 4096, 4096), "uint16")
-    with pytest.raises(GeometryError, match=r"tiling\.core \{z: 1, y: 1, x: 1\} cuts .* into 1677721600 pieces"):
+    with pytest.raises(GeometryError, match=r"tiling\.core \{z: 1, y: 1, x: 1\} divides .* into 1677721600 pieces"):
         make_plan(volume, tiling_request(config(tiling={"core": 1}), (0, 1, 1)), 2**34)
     assert make_plan(volume, tiling_request(config(tiling={"core": 64}), (0, 1, 1)), 2**34).n_tiles == 100 * 64**2
 
