@@ -487,7 +487,7 @@ def test_damage_is_told_of_an_output_that_may_only_be_read(tmp_path: Path, capsy
         before = contents(place)
         assert main(["verify", str(config)]) == 1
         said = capsys.readouterr().out
-        assert "1 are bad" in said
+        assert "1 bad" in said
         assert "are read-only" in said
         assert main(["run", "--new", str(config)]) == 2
         assert contents(place) == before
