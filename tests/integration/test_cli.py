@@ -71,7 +71,7 @@ def test_the_story_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     next((tmp_path / "out.zarr" / "0" / "c" / "0").rglob("2")).unlink()
     assert main(["verify", str(config)]) == 1
     said = capsys.readouterr().out
-    assert "11 of 12 blocks are good, 1 are bad" in said
+    assert "11 of 12 blocks are good, 1 bad" in said
     assert "is missing or empty" in said
     assert "`ssi run` computes them again" in said
     assert main(["status", str(config)]) == 4

@@ -81,7 +81,7 @@ def test_failures_are_told_with_their_cause_and_the_command(tmp_path: Path, caps
     config = with_damage(tmp_path)
     assert main(["run", str(config)]) == 1
     said = capsys.readouterr().err
-    assert "tiles: 11 done (11 by identity), 1 failed, 0 to do" in said
+    assert "tiles: 11 done (11 by identity), 1 failed, 0 pending" in said
     assert "failed (1): CorruptDataError" in said
     assert "(solve/6)" in said
     assert f"to retry: ssi run {config} --retry-failed" in said
@@ -94,9 +94,9 @@ def test_the_work_of_earlier_calls_is_added(tmp_path: Path, capsys: pytest.Captu
     complete(config)
     capsys.readouterr()
     complete(config)
-    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("work: "))
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("compute time: "))
     assert line.endswith("worker-hours (0 in this call)")
-    assert not line.startswith("work: 0 ")
+    assert not line.startswith("compute time: 0 ")
 
 
 @pytest.mark.slow

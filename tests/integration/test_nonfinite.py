@@ -72,7 +72,7 @@ def test_an_image_without_a_finite_pixel_is_refused(tmp_path: Path, capsys: pyte
     config = make_run(tmp_path, np.full((1, 64, 64), np.nan, np.float32), solver="wiener", executor=SERIAL)
     assert main(["run", str(config)]) != 0
     shown = " ".join(capsys.readouterr().err.split())
-    assert "channel 0 has no finite pixel (it was read as a whole)" in shown
+    assert "channel 0 has only NaN or infinite pixels (all of it was read)" in shown
 
 
 def test_a_small_finite_part_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,7 @@ def test_an_output_of_another_run_is_refused_though_their_configurations_are_equ
     shutil.rmtree(tmp_path / "a" / "out.zarr")
     shutil.copytree(tmp_path / "b" / "out.zarr", tmp_path / "a" / "out.zarr")
     for act in (go, lambda path: verify(load_config(path)), lambda path: run_part(load_config(path), Part(2, 1))):
-        with pytest.raises(OutputError, match=r"belongs to run .* give the output\.state of that run"):
+        with pytest.raises(OutputError, match=r"belongs to run .* set output\.state to that run's"):
             act(configs[0])
     assert go(configs[1]).complete
 
@@ -408,7 +408,7 @@ def test_a_part_with_another_state_folder_is_refused_and_one_with_the_same_is_no
         assert run_part(load_config(config), Part(2, 2)).complete
         with pytest.raises(OutputError, match="its state"):
             run_part(load_config(other_state(config)), Part(2, 2))
-        with pytest.raises(LockedError, match="part 1 of 2 works"):
+        with pytest.raises(LockedError, match="part 1 of 2 is running"):
             go(config)
 
 
@@ -487,7 +487,7 @@ def test_damage_is_told_of_an_output_that_may_only_be_read(tmp_path: Path, capsy
         before = contents(place)
         assert main(["verify", str(config)]) == 1
         said = capsys.readouterr().out
-        assert "1 are bad" in said
+        assert "1 bad" in said
         assert "are read-only" in said
         assert main(["run", "--new", str(config)]) == 2
         assert contents(place) == before

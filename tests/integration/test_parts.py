@@ -364,7 +364,7 @@ def test_two_clients_of_one_part(tmp_path: Path) -> None:
         for refused in (lambda: go(config), lambda: finish(config), lambda: go(config, new=True)):
             with pytest.raises(LockedError, match=r"part 2 of 3 is running on this output \(process"):
                 refused()
-        with pytest.raises(LockedError, match="part 2 of 3 works"):
+        with pytest.raises(LockedError, match="part 2 of 3 is running"):
             do(config, 1, of=4)
         rows = dict(describe_status(read_status(config_of(config))))
         assert rows["client"].startswith("running (process")

@@ -27,7 +27,7 @@ def test_an_output_that_was_deleted_is_made_again(
         cut_ledger(config, 9)
     known = {r.index for r in records(config, "solve")}
     shutil.rmtree(tmp_path / "out.zarr")
-    with pytest.raises(OutputError, match=r"is gone.*--recreate-output"):
+    with pytest.raises(OutputError, match=r"is missing.*--recreate-output"):
         go(config)
     assert main(["status", str(config)]) == 4
     assert "the output is missing" in capsys.readouterr().out  # and not that `ssi run` completes it

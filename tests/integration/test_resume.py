@@ -86,7 +86,7 @@ def test_another_output_is_neither_written_nor_believed(tmp_path: Path) -> None:
     complete(config)
     good = hashes(complete(other))
     shutil.rmtree(tmp_path / "a" / "out.zarr")
-    with pytest.raises(OutputError, match="is gone"):
+    with pytest.raises(OutputError, match="is missing"):
         go(config)
     shutil.copytree(tmp_path / "b" / "out.zarr", tmp_path / "a" / "out.zarr")
     with pytest.raises(OutputError, match="belongs to run"):

@@ -49,7 +49,7 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
         )
     if known and not new and not output.parent.is_dir():
         # before anything is written: the output's lease is there, and a mount point must stay empty
-        raise OutputError(f"{output} and its folder {output.parent} are missing (is the disk mounted?)")
+        raise OutputError(f"{output} and its folder {output.parent} are missing (is its disk mounted?)")
     for path in (output, paths.root):
         if not os.access(existing_parent(path), os.W_OK):
             raise OutputError(f"no permission to write to {existing_parent(path)}: choose another output.path")

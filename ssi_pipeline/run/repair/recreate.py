@@ -26,7 +26,7 @@ def make_room(context: Context, metadata: Metadata, resumed: bool, log: Callable
     place = look_at_output(output, context.arrays)
     if place == "absent":
         if resumed and not output.parent.is_dir():
-            raise OutputError(f"{output} and its folder {output.parent} are missing (is the disk mounted?)")
+            raise OutputError(f"{output} and its folder {output.parent} are missing (is its disk mounted?)")
         if resumed:
             log(f"{output} is missing: created again; its blocks are pending again")
     elif not (resumed and _is_this_runs(context, metadata, log)):
