@@ -97,7 +97,8 @@ def _hint_for_key(key: str, model: Any) -> str:
     elsewhere = [path for path in _all_keys(RunConfig) if path.split(".")[-1] == key]
     misspelt = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     similar = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    few = ["' or '".join(elsewhere)] if 0 < len(elsewhere) <= _FEW else []
+    # a PSF is complete in itself: sigma is a width there, not the noise of the sensor
+    few = ["' or '".join(elsewhere)] if 0 < len(elsewhere) <= _FEW and "kind" not in known else []
     guesses = [*misspelt, *few, *similar]
     return f"; did you mean '{guesses[0]}'?" if guesses else f"; expected one of {', '.join(known)}"
 

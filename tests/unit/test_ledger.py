@@ -74,6 +74,11 @@ def test_a_line_of_a_later_version_is_read() -> None:
     assert RecordHead.from_line(line) == head_of(SOLVED)
 
 
+def test_metrics_may_be_numpy_numbers() -> None:
+    record = TaskRecord("solve", 1, "done", quality={"gain": np.float32(0.5), "steps": np.int64(3)})
+    assert TaskRecord.from_line(record.to_line()).quality == {"gain": 0.5, "steps": 3}
+
+
 def test_numbers_that_json_does_not_know_survive() -> None:
     record = TaskRecord("solve", 0, "done", quality={"loss": math.nan, "best": math.inf, "wide": np.float64(0.5)})
     read = TaskRecord.from_line(record.to_line())

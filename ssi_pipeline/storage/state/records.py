@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
 Kind = Literal["calibrate", "train", "solve", "stitch", "pyramid"]
 Status = Literal["done", "failed", "invalid"]
@@ -125,7 +126,7 @@ class TaskRecord:
         # not msgspec, which does not support numpy numbers and turns NaN into null
         line = {name: getattr(self, name) for name in _NAMES}
         line |= {name: value for name in _SOMETIMES if (value := getattr(self, name))}
-        return json.dumps(line, separators=(",", ":"), default=asdict)
+        return json.dumps(line, separators=(",", ":"), default=_plain)
 
     @staticmethod
     def from_line(line: str | bytes) -> TaskRecord:
@@ -214,3 +215,8 @@ _SOMETIMES = ("source", "versions", "failure")
 _NAMES = tuple(item.name for item in fields(TaskRecord) if item.name not in _SOMETIMES)
 _RECORD = msgspec.json.Decoder(TaskRecord)
 _HEAD = msgspec.json.Decoder(RecordHead)
+
+
+def _plain(value: Any) -> Any:
+    """Return a dataclass as a mapping, a numpy number as a Python one."""
+    return value.item() if isinstance(value, np.generic) else asdict(value)
