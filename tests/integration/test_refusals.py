@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -86,7 +87,7 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "misspelt solver": ({"solver": "winer"}, ("solver: expected", "did you mean 'wiener'")),
     "core of no whole shards": (
         {"tiling": {"core": 32}, "output": {"shard": {"y": 24, "x": 32}}},
-        ("tiling.core is 32 along y", "output.shard (24)", "Make tiling.core 24 or 48"),
+        ("tiling.core is 32 along y", "output.shard (24)", "Set tiling.core to 24 or 48"),
     ),
     "no such model": (
         {"solver": "ssi", "training": {"start_from": "none.pt", "scope": "shared"}},
@@ -157,5 +158,5 @@ def test_an_output_that_cannot_be_written(
     assert main(["run", "--ignore-disk", str(config)]) == 2
     message = capsys.readouterr().err
     assert "/proc" in message
-    assert "cannot be" in message
+    assert re.search("cannot (create|lock)", message)
     assert contents(tmp_path) == before
