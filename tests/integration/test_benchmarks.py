@@ -53,7 +53,8 @@ def test_time_to_quality(tmp_path: Path) -> None:
     found = rows(tmp_path)
     ours, published = found["camera.ssi"], found["camera.ssi_published"]
     assert [point[0] for point in published["curve"]] == [1, 2, 2]  # each step, and what is returned
-    assert [point[0] for point in ours["curve"]][:3] == [0, 1, 2]  # before training: the linear solution
+    # before training (the linear solution), at the last step, and what is returned; a validation is every 50 steps
+    assert [point[0] for point in ours["curve"]] == [0, 2, 2]
     for row in (ours, published):
         assert row["psnr"] == row["curve"][-1][3]
         seconds = [point[1] for point in row["curve"]]
