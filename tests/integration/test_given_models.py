@@ -149,7 +149,7 @@ def test_last_digits_of_a_psf_do_not_matter(tmp_path: Path, model: Path) -> None
                 "image": beads((8, 64, 64)),
                 "psf": {"kind": "gaussian", "fwhm_px": {"z": 2, "y": 2, "x": 2}},
             },
-            ("axes 2", "says 3"),
+            ("axes 2", "has 3"),
         ),
     ],
     ids=["width", "levels", "dimensions"],
