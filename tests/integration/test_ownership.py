@@ -77,7 +77,7 @@ def test_a_folder_of_the_user_is_no_state_folder(
     for name in names:
         (tmp_path / "mypsfs" / name).write_text('{"fingerprint": "mine"}')
     message = refused(config, capsys)
-    assert f"it holds {names[0]}" in message
+    assert f"it contains {names[0]}" in message
     assert MARKER in message
     assert "choose another output.state (a new or empty folder), or move it" in message
 
@@ -554,7 +554,7 @@ def test_previews_and_benchmarks_replace_nothing_of_the_user(
         (tmp_path / name).write_text("mine")
     before = contents(tmp_path)
     assert main(["preview", str(config), "--tiles", "1", "--output", str(tmp_path)]) == 2
-    assert "holds tiles.csv" in capsys.readouterr().err
+    assert "contains tiles.csv" in capsys.readouterr().err
     assert main(["benchmark", "--methods", "blurry", "--output", str(tmp_path)]) == 2
     assert "holds summary.md" in capsys.readouterr().err
     assert contents(tmp_path) == before
