@@ -87,14 +87,14 @@ class Injection(WorkerPlugin):
 
 
 def _play_gpus(execute: Any, broken: str) -> None:
-    solving: Any = importlib.import_module("ssi_pipeline.tasks.solve_tile")
+    context: Any = importlib.import_module("ssi_pipeline.tasks.context")
 
     def require(compute: Any) -> None:
         if os.environ.get("CUDA_VISIBLE_DEVICES") == broken:
             raise UnfitError(f"cannot use the GPU: CUDA error: no device {broken} on computing on {compute}")
 
     execute.require = require
-    solving.choose_device = lambda _: "cpu"
+    context.choose_device = lambda _: "cpu"
 
 
 def _once(mark: Path, what: Callable[[], None]) -> None:

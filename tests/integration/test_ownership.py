@@ -556,5 +556,5 @@ def test_previews_and_benchmarks_replace_nothing_of_the_user(
     assert main(["preview", str(config), "--tiles", "1", "--output", str(tmp_path)]) == 2
     assert "contains tiles.csv" in capsys.readouterr().err
     assert main(["benchmark", "--methods", "blurry", "--output", str(tmp_path)]) == 2
-    assert "holds summary.md" in capsys.readouterr().err
+    assert "contains summary.md" in capsys.readouterr().err
     assert contents(tmp_path) == before
