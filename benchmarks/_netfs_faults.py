@@ -289,7 +289,7 @@ def worker_without_mount(case: Case) -> None:
         case.ended(call, ExitStatus.COMPLETE)
         case.ends.append(f"{time.monotonic() - lost:.0f} s after the loss")
         said = call.text()
-        case.expect("netfs-c fails" in said, f"the host is not named: {said[-1500:]}")
+        case.expect("netfs-c failed" in said, f"the host is not named: {said[-1500:]}")
         case.expect("not accessible" in said or "another file system" in said, f"its mount is not named: {said}")
     case.bench.system.mount(case.second)
     case.judge(case.first)

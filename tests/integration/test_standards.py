@@ -133,7 +133,7 @@ def test_a_scale_of_zero_is_not_written_on(tmp_path: Path, capsys: pytest.Captur
     path.write_text(json.dumps(document))
     config = make_run(tmp_path, None)
     assert main(["plan", str(config)]) == 0
-    assert "voxel size   not known" in capsys.readouterr().out
+    assert "voxel size   unknown" in capsys.readouterr().out
     written = attributes(complete(config))["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"]
     assert written[0]["scale"] == [1.0, 1.0, 0.1]
     transforms[0]["scale"] = [-0.3, 0.1, 0.1]
