@@ -73,7 +73,7 @@ def write(folder: Path, text: str) -> Path:
         ({"training__step": 3}, "training.step: unknown key; did you mean 'steps'?"),
         ({"training__bounds__loewr": 1}, "training.bounds.loewr: unknown key; did you mean 'lower'?"),
         ({"psf__fwhm": 3}, "psf.fwhm: unknown key; did you mean 'fwhm_um'?"),
-        ({"psf__sigma": 3}, "psf.sigma: unknown key; expected one of"),
+        ({"psf__sigma": 3}, "psf.sigma: unknown key; expected one of energy, fwhm_px, fwhm_um, kind"),
         (
             {"psf": [MINIMAL["psf"], {"kind": "identity", "enery": 1}]},
             "psf.1.enery: unknown key; expected one of kind",
