@@ -22,7 +22,9 @@ settings.load_profile("bounded")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests of the long form, which repeat a mechanism on other paths, unless SSI_LONG is set."""
+    """Run the longest modules first; skip the long form, which repeats a mechanism, unless SSI_LONG is set."""
+    # they wait for SLURM and for file systems more than they compute: last, they would run alone
+    items.sort(key=lambda item: item.path.parent.name not in ("slurm", "netfs"))
     if os.environ.get("SSI_LONG"):
         return
     for item in items:
