@@ -92,7 +92,7 @@ BAD: list[Any] = [
 
 
 def answer(document: dict[str, Any]) -> RunConfig | str:
-    started = time.perf_counter()
+    started = time.process_time()  # not the clock's: other tests work as well
     found: RunConfig | str
     try:
         found = parse_config(document)
@@ -101,7 +101,7 @@ def answer(document: dict[str, Any]) -> RunConfig | str:
         assert 0 < len(found) < 20_000
         assert all(line.isprintable() for line in found.split("\n")), found
         found.encode()
-    assert time.perf_counter() - started < 2, "expected an answer within a second (two: other tests work as well)"
+    assert time.process_time() - started < 1, "expected an answer within a second of CPU"
     return found
 
 
