@@ -201,10 +201,10 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
     for text in ("\n".join(lines), "\n".join(merges), f"{chr(10).join(lines)}\nseed: *a12"):
         path = tmp_path / "run.yaml"
         path.write_text(text)
-        started = time.perf_counter()
+        started = time.process_time()
         with pytest.raises(ConfigError, match="more than 20000 values after all aliases"):
             load_config(path)
-        assert time.perf_counter() - started < 2
+        assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("text", ["1:30", "-1:30.5", "017", "12:00:00"])
