@@ -41,7 +41,7 @@ from ssi_pipeline.quality.ranks import SCORED, rank_sum
 from ssi_pipeline.quality.reference import psnr
 from ssi_pipeline.quality.resolution import ring_correlation_resolution
 
-KNOBS: dict[str, tuple[float, ...]] = {
+CANDIDATES: dict[str, tuple[float, ...]] = {
     "richardson_lucy": (1, 2, 3, 5, 8, 12, 20, 40),
     "wiener": (100, 10, 1, 0.1, 0.01),
     "tv": (0.3, 0.1, 0.03, 0.01, 0.003),
@@ -68,7 +68,7 @@ PICKERS: dict[str, Sequence[str]] = {
 
 def inverses(problem: Problem, tile: TileTensors, trainings: Sequence[tuple[int, int]]) -> Iterator[tuple[str, Invert]]:
     """Yield the name and the inverse of each candidate."""
-    for name, weights in KNOBS.items():
+    for name, weights in CANDIDATES.items():
         for weight in weights:
             yield (
                 f"{name} {weight:g}",
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows, trainings = [], ((2, 0),) if options.short else TRAININGS
         config = configuration("ssi", [*options.changes, *FIXED])
         for name, truth in pictures(options):
-            setup = {"image": image_digest(truth), "trainings": trainings, "weights": KNOBS}
+            setup = {"image": image_digest(truth), "trainings": trainings, "weights": CANDIDATES}
             row = study.row(name, setup, lambda t=truth: compare(t, config, trainings), config)
             rows.append({"image": name, **row})
             correlation, loss = judged(row["candidates"], SCORED)

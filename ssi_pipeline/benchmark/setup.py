@@ -18,7 +18,8 @@ from ssi_pipeline.benchmark.rows import Row, RowJob, read_row
 from ssi_pipeline.config import FilePsf
 from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, SsiError
 from ssi_pipeline.methods import SOLVERS
-from ssi_pipeline.physics.psf import Psf, load_psf
+from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.storage.state.made import refuse_foreign
 
 

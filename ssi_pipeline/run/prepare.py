@@ -12,7 +12,8 @@ from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.needs import output_sizes, tiling_request
-from ssi_pipeline.physics.psf import Psf, load_psf
+from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.run.checks.input_checks import refuse_large_chunks, refuse_partial_voxel_size
 from ssi_pipeline.run.checks.overlap import refuse_overlap
 from ssi_pipeline.storage.atomic import file_digest

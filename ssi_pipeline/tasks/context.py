@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.outputs.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.outputs.sink import Sink
 from ssi_pipeline.storage.small_files import read_json
-from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.marker import other_tokens
 from ssi_pipeline.storage.state.records import Kind
@@ -37,21 +36,6 @@ _MOST_PROBLEMS = 4
 
 IDENTITY = "identity"
 """In place of the digest of a PSF, for denoising without blur."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSpec:
-    """State folder and fingerprint of a run: all that is sent to a worker besides jobs.
-
-    ``compute``: device and precision, as a worker may have cached a document from before they were settled; None for
-    the single process of a pilot or preview. ``versions``: index of the client's set of versions in the run's
-    (``RunDocument.version_sets``).
-    """
-
-    state: str
-    fingerprint: str
-    compute: Compute | None = None
-    versions: int = 0
 
 
 @dataclass(frozen=True)
@@ -250,31 +234,3 @@ def _load_list(path: Path) -> list[Any]:
     if not isinstance(document, list):
         raise DamagedStateError(f"{path} is damaged; the next start writes it")
     return document
-
-
-def load_context(spec: RunSpec) -> Context:
-    """Open a run; cached until a client starts it again, which may be another run on the same output.
-
-    Raises
-    ------
-    RunChangedError
-        The state folder belongs to another run.
-    """
-    stat = StatePaths(Path(spec.state)).document.stat()
-    return _load(spec, (stat.st_mtime_ns, stat.st_ino, stat.st_dev))
-
-
-def forget_contexts() -> None:
-    """Clear the cache, after a mount was lost."""
-    _load.cache_clear()
-
-
-@lru_cache(maxsize=4)
-def _load(spec: RunSpec, stamp: tuple[int, int, int]) -> Context:  # noqa: ARG001 part of the cache's key
-    paths = StatePaths(Path(spec.state))
-    document = RunDocument.load(paths.document)
-    if document.fingerprint != spec.fingerprint:
-        raise RunChangedError(f"{paths.document} belongs to run {document.fingerprint}, expected {spec.fingerprint}")
-    context = Context(document.settled(spec.compute), paths)
-    _ = context.mounts  # before anything is read
-    return context

@@ -18,8 +18,9 @@ from ssi_pipeline.storage.state.records import Failure, Job, TaskRecord
 from ssi_pipeline.storage.system_errors import breaks_machine, described, refuses_writes
 from ssi_pipeline.tasks.ability import place_of_worker, require
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
-from ssi_pipeline.tasks.context import Context, RunSpec, forget_contexts, load_context
+from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak
+from ssi_pipeline.tasks.opening import RunSpec, forget_contexts, load_context
 from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.solve_tile import solve_tile
 from ssi_pipeline.tasks.versions import refuse_other_versions

@@ -1,15 +1,33 @@
-"""Open the run of a configuration; count its tasks, and locate its blocks."""
+"""Open a run, in the client or in a worker; count its tasks, and locate its blocks."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import InputError, RunChangedError
 from ssi_pipeline.geometry import Box
+from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.records import Kind
 from ssi_pipeline.tasks.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """State folder and fingerprint of a run: all that is sent to a worker besides jobs.
+
+    ``compute``: device and precision, as a worker may have cached a document from before they were settled; None for
+    the single process of a pilot or preview. ``versions``: index of the client's set of versions in the run's
+    (``RunDocument.version_sets``).
+    """
+
+    state: str
+    fingerprint: str
+    compute: Compute | None = None
+    versions: int = 0
 
 
 def open_context(config: RunConfig) -> Context:
@@ -48,3 +66,31 @@ def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int
         return 0, block.t, block.c, block.write
     coarse = context.pyramid.block(index)
     return coarse.level, coarse.t, coarse.c, coarse.write
+
+
+def load_context(spec: RunSpec) -> Context:
+    """Open a run; cached until a client starts it again, which may be another run on the same output.
+
+    Raises
+    ------
+    RunChangedError
+        The state folder belongs to another run.
+    """
+    stat = StatePaths(Path(spec.state)).document.stat()
+    return _load(spec, (stat.st_mtime_ns, stat.st_ino, stat.st_dev))
+
+
+def forget_contexts() -> None:
+    """Clear the cache, after a mount was lost."""
+    _load.cache_clear()
+
+
+@lru_cache(maxsize=4)
+def _load(spec: RunSpec, stamp: tuple[int, int, int]) -> Context:  # noqa: ARG001 part of the cache's key
+    paths = StatePaths(Path(spec.state))
+    document = RunDocument.load(paths.document)
+    if document.fingerprint != spec.fingerprint:
+        raise RunChangedError(f"{paths.document} belongs to run {document.fingerprint}, expected {spec.fingerprint}")
+    context = Context(document.settled(spec.compute), paths)
+    _ = context.mounts  # before anything is read
+    return context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.storage.state.document import RunDocument
 from ssi_pipeline.storage.state.versions import installed_versions, other_computing_versions
-from ssi_pipeline.tasks.context import RunSpec
+from ssi_pipeline.tasks.opening import RunSpec
 
 
 def refuse_other_versions(document: RunDocument, spec: RunSpec) -> None:

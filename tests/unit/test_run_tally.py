@@ -201,7 +201,7 @@ def test_a_watch_ends_with_the_image_and_the_client() -> None:
 
 
 def test_the_seams_of_a_block_written_again_count_once(tmp_path: Path) -> None:
-    """The last records count, few enough to check by hand."""
+    """The last records count, few enough to be checked one by one."""
     path = tmp_path / "ledger"
     lines = [
         TaskRecord("stitch", 0, "done", quality={"seams": [[0, 99.0, 1.0], [1, 99.0, 1.0]]}),

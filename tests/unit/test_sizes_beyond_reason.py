@@ -16,7 +16,7 @@ from ssi_pipeline.config import parse_config
 from ssi_pipeline.errors import ConfigError, GeometryError, InputError
 from ssi_pipeline.geometry import Volume, make_plan
 from ssi_pipeline.needs import tiling_request
-from ssi_pipeline.physics.psf import load_psf
+from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.run.array.finish import describe_missing
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.parts import MOST_PARTS, parse_part, read_count, save_count
