@@ -19,6 +19,7 @@ class Queue:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.states: dict[str, str] = {}
+        self.restarts = 0
         self.cancelled: list[str] = []
         self.scripts: list[str] = []
         self.down = False
@@ -57,9 +58,9 @@ class Queue:
         for job_id in job_ids:
             self.states[job_id] = "CANCELLED"
 
-    def state_of(self, job_id: str) -> str | None:
+    def state_of(self, job_id: str) -> tuple[str, int] | None:
         self._answer()
-        return self.states.get(job_id)
+        return (self.states[job_id], self.restarts) if job_id in self.states else None
 
     def _answer(self) -> None:
         if self.down:
@@ -181,6 +182,13 @@ def test_whose_fault_a_lost_worker_is(fleet: Fleet, queue: Queue, state: str, pr
     tend(fleet, queue)
     queue.states["1"] = state
     assert (fleet.departure("ssi0-1") is not None) == preempted
+
+
+def test_a_job_that_was_requeued_and_runs_again_took_its_workers_along_once(fleet: Fleet, queue: Queue) -> None:
+    tend(fleet, queue)
+    queue.states["1"], queue.restarts = "RUNNING", 1
+    assert [fleet.departure(worker) for worker in ("ssi0-0", "ssi0-1")] == ["requeued"] * 2
+    assert fleet.departure("ssi0-0") is None  # died alone since
 
 
 def test_a_limit_of_jobs_ends_the_run_only_when_none_was_ever_taken(

@@ -83,11 +83,11 @@ def cancel(job_ids: Sequence[str]) -> None:
         _run(["scancel", *job_ids], failing=r"(?i)invalid job id|already completed")
 
 
-def state_of(job_id: str) -> str | None:
-    """Return the state of one job, for instance RUNNING; None if SLURM no longer knows it."""
+def state_of(job_id: str) -> tuple[str, int] | None:
+    """Return a job's state, for instance RUNNING, and how often it was requeued; None if SLURM no longer knows it."""
     output = _run(["scontrol", "show", "job", "-o", job_id], failing=r"(?i)invalid job id")
-    found = re.search(r"\bJobState=(\w+)", output)
-    return found.group(1) if found else None
+    found, requeued = (re.search(rf"\b{name}=(\w+)", output) for name in ("JobState", "Restarts"))
+    return (found.group(1), int(requeued.group(1)) if requeued else 0) if found else None
 
 
 def partitions() -> dict[str, str]:

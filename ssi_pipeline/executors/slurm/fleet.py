@@ -77,6 +77,7 @@ class Fleet:
     _unreported: int = 0
     _accepted: bool = False
     _unsure: bool = False
+    _restarts: dict[str, int] = field(default_factory=dict)
     _logged: float = field(default_factory=lambda: time.monotonic())  # evaluated when a fleet is created
     _silence: float = _FIRST_LOG_S
 
@@ -219,6 +220,8 @@ class Fleet:
     def departure(self, worker: str) -> str | None:
         """Return how the job of a lost worker ended; None if it runs, so that only the worker's process died.
 
+        A job that was requeued may run again when it is asked for: its number of restarts tells, once per worker.
+
         Raises
         ------
         SlurmUnreachableError
@@ -226,7 +229,13 @@ class Fleet:
         """
         name = name_of_job(worker)
         job = self.jobs.get(name)
-        state = self.ended.get(name, "GONE") if job is None else slurm.state_of(job.job_id) or "GONE"
+        if job is None:
+            state, restarts = self.ended.get(name, "GONE"), 0
+        else:
+            state, restarts = slurm.state_of(job.job_id) or ("GONE", 0)
+        before, self._restarts[worker] = self._restarts.get(worker, 0), restarts
+        if state == "RUNNING" and restarts > before:
+            return "requeued"
         return None if state in ("RUNNING", "OUT_OF_MEMORY") else state.lower()
 
     def avoid(self, host: str) -> bool:
