@@ -65,13 +65,12 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
 def _solve(context: Context, tile: Tile, measurement: Measurement, retrain: bool) -> tuple[Solution, int]:
     """Return the solution of a tile, and the number of the training that was kept; 0 without retraining."""
     # these import torch: only in workers that solve tiles
-    from ssi_pipeline.inversion.classical.registry import weight_without_network
     from ssi_pipeline.inversion.solve import LINEAR, SolveOptions, solve
 
     config, start = context.document.config, context.start_model(tile.c)
     options = SolveOptions(start=start, scored_region=tile.valid.relative_to(tile.domain.start).slices)
     if start is None and context.starts_from_model:
-        options = dataclasses.replace(options, solver=LINEAR, weight=weight_without_network(context.problem(tile.c)))
+        options = dataclasses.replace(options, solver=LINEAR)
     seed = seed_for(config.seed, "solve", tile.index)
 
     def solved(step_factor: int = 1, training_seed: int | None = None) -> Solution:

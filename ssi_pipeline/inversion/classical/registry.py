@@ -32,16 +32,6 @@ def configured_weight(config: RunConfig, name: str) -> float | None:
     return None if isinstance(value, str) else float(value)
 
 
-def weight_without_network(problem: Problem) -> float | None:
-    """Return the weight of the linear solution of tiles in a channel whose shared training failed.
-
-    It is the configured or the tuned one. The tuned weight is that of the baseline, which has another prior; the
-    channel's ``wiener_weight`` would be correct, but changes results: replace it when ``ALGORITHM`` is next raised.
-    """
-    configured = configured_weight(problem.config, "wiener")
-    return problem.calibration.weight if configured is None else configured
-
-
 def weight_of(problem: Problem, name: str) -> float:
     """Return the weight of a solver, or its number of iterations: the configured one, or the one of the calibration.
 
