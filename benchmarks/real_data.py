@@ -83,20 +83,18 @@ def trial(case: Case, solver: str, changes: dict[str, Any]) -> Row:
     """Run a case; returns its scores, and the lines on the screen that say something of the data or the PSF."""
     said = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="ssi-real-") as folder:
-        config = configured(Path(folder), case, solver, changes)
         try:
+            config = configured(Path(folder), case, solver, changes)
             with contextlib.redirect_stderr(said):
                 run(config)
         except SsiError as error:
             return {"refused": str(error)}
         found = np.asarray(zarr.open_array(config.output.path / "0", mode="r")[...])
     known = np.isfinite(case.truth)
-    flux = (found[known] - _floor(case)).sum(dtype=np.float64) / (case.image[known] - _floor(case)).sum(
-        dtype=np.float64
-    )
+    light = [float((image[known] - _floor(case)).sum(dtype=np.float64)) for image in (found, case.image)]
     return {
         "psnr": psnr(found, case.truth),
-        "flux": float(flux),
+        "flux": light[0] / light[1],
         "least": float(found[known].min()),
         "said": [line for line in said.getvalue().splitlines() if not line.startswith(_ROUTINE)],
     }
