@@ -50,8 +50,10 @@ _MOST_ITERATIONS = 30
 
 
 def psnr(image: NDArray[Any], truth: NDArray[np.float64]) -> float:
-    """Return the PSNR of an image in dB, after an affine fit, against the smoothed truth."""
+    """Return the PSNR of an image in dB, after an affine fit, against the smoothed truth; NaN for a constant."""
     known = np.isfinite(truth)
+    if not np.ptp(image[known]) > 0:
+        return float("nan")
     weight = ndimage.gaussian_filter(known.astype(np.float64), 1.0)
     goal = (ndimage.gaussian_filter(np.where(known, truth, 0.0), 1.0) / np.maximum(weight, 1e-9))[known]
     slope, offset = np.polyfit(image[known].astype(np.float64), goal, 1)
