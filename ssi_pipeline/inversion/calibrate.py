@@ -14,7 +14,7 @@ from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
-from ssi_pipeline.inversion.sensor.estimate import as_configured, estimate_sensor
+from ssi_pipeline.inversion.sensor.estimate import as_configured, estimate_sensor, find_correlation
 from ssi_pipeline.inversion.sensor.impulse_share import impulse_share
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.methods import SOLVERS
@@ -46,11 +46,24 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         return ChannelCalibration(offset, 0.0, 0.0, 0.0, 0.0, 1.0, minimum, empty=True)
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
     found = estimate_sensor(samples, offset, scale, config.sensor)
+    values = psf_values(psf, config.tiling.dimensions)
+    correlation = find_correlation(samples, offset, scale, found, values)
+    if correlation is not None:
+        found = estimate_sensor(samples, offset, scale, config.sensor, correlation)
     used = as_configured(found, config.sensor)
     draft = ChannelCalibration(
-        offset, scale, used.sigma, used.alpha, 0.0, 1.0, minimum, used.low, used.high, dark=used.dark
+        offset,
+        scale,
+        used.sigma,
+        used.alpha,
+        0.0,
+        1.0,
+        minimum,
+        used.low,
+        used.high,
+        dark=used.dark,
+        correlation=correlation,
     )
-    values = psf_values(psf, config.tiling.dimensions)
     impulses = ImpulseTest(draft.noise, config.impulse_sigma, point_source_kappa(values))
     weight = channel_weight(normal, values, impulses)
     share = impulse_share(normal, impulses, draft.sensor)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.estimate import SensorEstimate
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 from ssi_pipeline.physics.sensor import CensoredSensor
@@ -44,6 +45,8 @@ class ChannelCalibration:
         Dark level; None stands for ``offset``.
     estimated
         Estimate of the sensor from the samples, before the configuration overrides it.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
     """
 
     offset: float
@@ -59,6 +62,7 @@ class ChannelCalibration:
     weight: float | None = None
     dark: float | None = None
     estimated: SensorEstimate | None = None
+    correlation: NoiseCorrelation | None = None
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""
@@ -94,5 +98,9 @@ class ChannelCalibration:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ChannelCalibration:
         """Return the calibration from the values of ``to_json``."""
-        estimated = document.get("estimated")
-        return cls(**{**document, "estimated": None if estimated is None else SensorEstimate(**estimated)})
+        estimated, correlation = document.get("estimated"), document.get("correlation")
+        objects = {
+            "estimated": None if estimated is None else SensorEstimate(**estimated),
+            "correlation": None if correlation is None else NoiseCorrelation.from_json(correlation),
+        }
+        return cls(**{**document, **objects})

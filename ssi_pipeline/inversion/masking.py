@@ -15,6 +15,16 @@ HELDOUT_SHARE = 0.05
 """Share of pixels held out as V: of 10^5 pixels the mean loss is known to 2 %, and 95 % remain for training."""
 
 
+_PASSES = 2
+"""Passes that interpolate hidden pixels where these are single."""
+
+_HIDDEN_SHARE = 0.5
+"""Largest share of pixels that a training mask hides with its surroundings, as large as the largest density."""
+
+_HELDOUT_HIDDEN = 0.3
+"""Largest share of pixels that a mask for judging hides with its surroundings: 70 % remain for the estimate."""
+
+
 class Stream(IntEnum):
     """Independent streams of random numbers. A number is never reused.
 
@@ -46,18 +56,58 @@ def generator(seed: int, *stream: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state) >> 1)
 
 
-def draw_mask(shape: tuple[int, ...], masking: MaskingConfig, rng: torch.Generator) -> Tensor:
-    """Draw J (bool, True where hidden) for a whole tile: each pixel independently with probability ``density``."""
-    return torch.rand(shape, generator=rng) < masking.density
+def draw_mask(
+    shape: tuple[int, ...], masking: MaskingConfig, rng: torch.Generator, footprint: Tensor | None = None
+) -> Tensor:
+    """Draw J (bool, True where hidden) for a whole tile: each pixel independently with probability ``density``.
+
+    With a ``footprint`` less, so that at most half of the pixels are hidden with their surroundings.
+    """
+    return torch.rand(shape, generator=rng) < min(masking.density, _share(_HIDDEN_SHARE, footprint))
 
 
-def draw_heldout(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-    """Draw the held-out pixels V (bool) of a tile: each pixel independently with probability ``HELDOUT_SHARE``."""
-    return torch.rand(shape, generator=rng) < HELDOUT_SHARE
+def draw_heldout(shape: tuple[int, ...], rng: torch.Generator, footprint: Tensor | None = None) -> Tensor:
+    """Draw the held-out pixels V (bool) of a tile: each pixel independently with probability ``heldout_share``."""
+    return torch.rand(shape, generator=rng) < heldout_share(footprint)
+
+
+def heldout_share(footprint: Tensor | None) -> float:
+    """Return the share of pixels in a mask for judging: less where each hides its surroundings, 30 % in all at most."""
+    return min(HELDOUT_SHARE, _share(_HELDOUT_HIDDEN, footprint))
+
+
+def _share(most: float, footprint: Tensor | None) -> float:
+    """Return the share of pixels that hides ``most`` of all pixels with their footprints."""
+    return 1.0 if footprint is None else 1 - (1 - most) ** (1 / int(footprint.sum()))
+
+
+def cover(mask: Tensor, footprint: Tensor | None) -> Tensor:
+    """Return the mask with the surroundings of its pixels: those that share their noise.
+
+    Parameters
+    ----------
+    mask
+        J, (z) y x, bool.
+    footprint
+        True at the offsets (z) y x of pixels with correlated noise, point-symmetric, odd sizes; None: J itself.
+    """
+    if footprint is None:
+        return mask
+    radius = tuple(n // 2 for n in footprint.shape)
+    margins = [r for r in reversed(radius) for _ in range(2)]
+    padded, out = functional.pad(mask, margins), torch.zeros_like(mask)
+    for start in torch.nonzero(footprint).tolist():
+        out |= padded[tuple(slice(a, a + n) for a, n in zip(start, mask.shape, strict=True))]
+    return out
 
 
 def hide(
-    image: Tensor, hidden: Tensor, masking: MaskingConfig, rng: torch.Generator, gaps: Tensor | None = None
+    image: Tensor,
+    hidden: Tensor,
+    masking: MaskingConfig,
+    rng: torch.Generator,
+    gaps: Tensor | None = None,
+    footprint: Tensor | None = None,
 ) -> Tensor:
     """Return m_J(image): the image with its hidden pixels replaced.
 
@@ -68,7 +118,7 @@ def hide(
     image
         Normalised, (z) y x.
     hidden
-        J, True at hidden pixels, shape of ``image``.
+        True at hidden pixels, J with its surroundings, shape of ``image``.
     masking
         ``replacement`` by 'neighbours': the mean of neighbours that are not hidden; 'random': uniform values from 0
         to 1; 'zeros': 0, the background level of the channel.
@@ -77,24 +127,28 @@ def hide(
     gaps
         True at pixels without a measurement (NaN in the input), None where there are none. Their values were
         interpolated from neighbours, hidden ones included, and are interpolated again without these.
+    footprint
+        Surroundings hidden with each pixel: holes are as large, and are interpolated to their middle.
     """
+    passes = _PASSES + (0 if footprint is None else max(footprint.shape) - 1)
     if gaps is not None:
-        image = fill_unknown(image, ~(hidden | gaps))
+        image = fill_unknown(image, ~(hidden | gaps), passes)
     if masking.replacement == "zeros":
         return torch.where(hidden, torch.zeros_like(image), image)
     if masking.replacement == "random":
         return torch.where(hidden, torch.rand(image.shape, generator=rng).to(image), image)
-    return image if gaps is not None else fill_unknown(image, ~hidden)
+    return image if gaps is not None else fill_unknown(image, ~hidden, passes)
 
 
-def fill_unknown(image: Tensor, known: Tensor) -> Tensor:
+def fill_unknown(image: Tensor, known: Tensor, passes: int = _PASSES) -> Tensor:
     """Interpolate the unknown pixels of an image (z) y x by local means of the known ones.
 
-    Two passes of the mean over windows of 3 pixels; where these contain no known pixel, the mean of all known ones.
+    Passes of the mean over windows of 3 pixels; where these contain no known pixel, the mean of all known ones. Their
+    number is given, as asking whether all pixels are known would wait for the device.
     """
     seen = torch.where(known, image, torch.zeros_like(image))
     level = seen.sum() / known.sum().clamp(min=1)
-    for _ in range(2):
+    for _ in range(passes):
         weight = _window_mean(known.to(image.dtype))
         reached = known | (weight > 0)
         # 1e-6 is below any weight: the smallest is 1 / 27

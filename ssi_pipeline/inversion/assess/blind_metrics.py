@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, generator, hide
+from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, cover, generator, heldout_share
 from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
@@ -95,26 +95,26 @@ def noise_of(problem: Problem, tile: TileTensors) -> Noise:
     return Noise(variance.clamp(min=max(_FLOOR * typical, 1e-12)), typical > _LEAST_VARIANCE)
 
 
-def disjoint_masks(tile: TileTensors, seed: int) -> Iterator[Tensor]:
-    """Yield four disjoint masks J, each of a share ``HELDOUT_SHARE`` of the pixels; the first is V."""
+def disjoint_masks(tile: TileTensors, seed: int, share: float = HELDOUT_SHARE) -> Iterator[Tensor]:
+    """Yield four disjoint masks J, each of a ``share`` of the pixels; with the share of V the first is V."""
     drawn = torch.rand(tuple(tile.y.shape), generator=generator(seed, Stream.HELDOUT))
-    for k in range(min(_MASKS, int(1 / HELDOUT_SHARE))):
-        yield ((drawn >= k * HELDOUT_SHARE) & (drawn < (k + 1) * HELDOUT_SHARE)).to(tile.y.device)
+    for k in range(min(_MASKS, int(1 / share))):
+        yield ((drawn >= k * share) & (drawn < (k + 1) * share)).to(tile.y.device)
 
 
 def heldout_excess(
     problem: Problem, tile: TileTensors, invert: Invert, seed: int, noise: Noise, usable: Tensor
 ) -> float:
     """Return the mean over J of (g f(m_J y) - y)^2 on J, minus the variance of the noise; NaN without usable pixels."""
-    masking, forward = problem.config.masking, problem.forward
+    forward = problem.forward
     losses = []
-    for k, mask in enumerate(disjoint_masks(tile, seed)):
+    for k, mask in enumerate(disjoint_masks(tile, seed, heldout_share(problem.footprint))):
         scored = forward.crop(mask & usable)
         if not bool(scored.any()):
             continue
         expected = float(noise.variance[scored].double().mean()) if noise.known else 0.0
-        hidden = hide(tile.y, mask, masking, generator(seed, Stream.METRICS, k), tile.gaps)
-        error = forward(invert(hidden, tile.observed & ~mask)) - forward.crop(tile.y)
+        hidden = problem.hide(tile.y, mask, generator(seed, Stream.METRICS, k), tile.gaps)
+        error = forward(invert(hidden, tile.observed & ~cover(mask, problem.footprint))) - forward.crop(tile.y)
         losses.append(float(error[scored].double().square().mean()) - expected)
     return sum(losses) / len(losses) if losses else math.nan
 

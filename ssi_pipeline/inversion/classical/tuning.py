@@ -7,6 +7,7 @@ independent of the noise on V (Batson and Royer 2019, J-invariant calibration).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -18,7 +19,7 @@ from torch import Tensor
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
-from ssi_pipeline.inversion.masking import Stream, generator, hide
+from ssi_pipeline.inversion.masking import Stream, cover, generator, heldout_share
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.methods import SOLVERS
@@ -28,6 +29,9 @@ _HIDDEN = 0.05
 
 _TRIALS = 4
 """Number of masks, each on a different part where there are enough."""
+
+_MOST_TRIALS = 8
+"""Most masks where the noise is correlated, so that each hides fewer pixels to judge."""
 
 _PART = {2: (256, 256), 3: (24, 96, 96)}
 """Largest size of a part by number of axes, (z) y x: tuning on four takes seconds."""
@@ -118,18 +122,20 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
     if not parts:
         return
     rng = np.random.default_rng(int(Stream.TUNING))
-    parts = [parts[i] for i in sorted(rng.choice(len(parts), min(_TRIALS, len(parts)), replace=False))]
-    each = -(-_TRIALS // len(parts))
+    share = min(_HIDDEN, heldout_share(problem.footprint))
+    trials = min(math.ceil(_TRIALS * _HIDDEN / share), _MOST_TRIALS)
+    parts = [parts[i] for i in sorted(rng.choice(len(parts), min(trials, len(parts)), replace=False))]
+    each = -(-trials // len(parts))
     for number, (y, observed, gaps) in enumerate(parts):
         usable = observe(problem, y, observed).known
         draw = torch.rand(y.shape, generator=generator(number, Stream.TUNING))
         for index in range(each):
-            mask = (draw >= index * _HIDDEN) & (draw < (index + 1) * _HIDDEN)
+            mask = (draw >= index * share) & (draw < (index + 1) * share)
             # index 0 is the stream of the masks: values drawn from it would depend on the mask
-            image = hide(y, mask, problem.config.masking, generator(number, Stream.TUNING, 1 + index), gaps)
+            image = problem.hide(y, mask, generator(number, Stream.TUNING, 1 + index), gaps)
             scored = problem.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
-                yield _Trial(observe(problem, image, observed & ~mask), problem.forward.crop(y), scored)
+                yield _Trial(observe(problem, image, observed & ~cover(mask, problem.footprint)), problem.forward.crop(y), scored)
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:

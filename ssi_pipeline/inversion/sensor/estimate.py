@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import SensorConfig
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
+from ssi_pipeline.inversion.sensor.correlation_fit import estimate_correlation
+from ssi_pipeline.inversion.sensor.noise_bins import step_of
 from ssi_pipeline.inversion.sensor.noise_fit import estimate_noise
 from ssi_pipeline.inversion.sensor.saturation import sensor_limits, without_fill
 from ssi_pipeline.physics.sensor import CensoredSensor
@@ -45,7 +49,11 @@ class SensorEstimate:
 
 
 def estimate_sensor(
-    samples: Sequence[Measurement], offset: float, scale: float, config: SensorConfig
+    samples: Sequence[Measurement],
+    offset: float,
+    scale: float,
+    config: SensorConfig,
+    correlation: NoiseCorrelation | None = None,
 ) -> SensorEstimate:
     """Estimate limits and noise of a sensor; ``impulse_share`` is estimated later.
 
@@ -57,12 +65,14 @@ def estimate_sensor(
         Normalisation: normalised = (raw - offset) / scale.
     config
         A configured dark level or limits are used in the fit of the noise; they do not change the estimated limits.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
     """
     seen = without_fill(samples)
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in seen]
     dark = None if config.offset is None else (config.offset - offset) / scale
     ends = _ends(normal)
-    rough = estimate_noise(normal, *ends, dark)
+    rough = estimate_noise(normal, *ends, dark, correlation=correlation)
     low, high = sensor_limits(seen, _raw(rough, offset, scale))
     # with clips: false the data may be clipped all the same, which the fit has to take into account
     given = (config.low, config.high) if config.clips else (None, None)
@@ -71,7 +81,7 @@ def estimate_sensor(
         -math.inf if used_low is None else (used_low - offset) / scale,
         math.inf if used_high is None else (used_high - offset) / scale,
     )
-    noise = _raw(estimate_noise(normal, *limits, dark, rough), offset, scale)
+    noise = _raw(estimate_noise(normal, *limits, dark, rough, correlation), offset, scale)
     return SensorEstimate(noise.dark, noise.alpha, noise.sigma, low, high)
 
 
@@ -98,3 +108,27 @@ def _limit(found: float | None, given: float | str | None) -> float | None:
     if given is None:
         return found
     return None if isinstance(given, str) else given
+
+
+def find_correlation(
+    samples: Sequence[Measurement], offset: float, scale: float, found: SensorEstimate, psf: NDArray[np.floating]
+) -> NoiseCorrelation | None:
+    """Estimate the correlation of the noise between pixels; None where it is white.
+
+    Parameters
+    ----------
+    samples
+        Parts of the channel, raw units.
+    offset, scale
+        Normalisation: normalised = (raw - offset) / scale.
+    found
+        Estimate of the sensor as if the noise were white: its variance is up to a factor that of correlated noise.
+    psf
+        PSF with a tile's spatial axes, (z) y x.
+    """
+    normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in without_fill(samples)]
+    alpha, sigma, dark = found.alpha / scale, found.sigma / scale, (found.dark - offset) / scale
+    step = min((step_of(s.y[s.observed]) for s in normal if s.observed.any()), default=0.0)
+    return estimate_correlation(
+        normal, lambda level: math.sqrt(alpha * max(level - dark, 0.0) + sigma**2), step, psf
+    )

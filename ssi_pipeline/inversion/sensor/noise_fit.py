@@ -17,7 +17,9 @@ from scipy.optimize import least_squares, nnls
 
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.clipped_spread import MEDIAN_OF_NORMAL, clipped_spread
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.noise_bins import Floats, NoiseBins, gather
+from ssi_pipeline.inversion.sensor.stencil import Stencil
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 _MOST_CLIPPED = 0.8
@@ -42,6 +44,7 @@ def estimate_noise(
     high: float = math.inf,
     dark: float | None = None,
     rough: CensoredSensor | None = None,
+    correlation: NoiseCorrelation | None = None,
 ) -> CensoredSensor:
     """Fit the noise of a sensor with known limits.
 
@@ -55,17 +58,20 @@ def estimate_noise(
         Level above which the variance grows; None: that of the darkest bin.
     rough
         Earlier estimate, used to exclude outliers; None: an estimate that includes them.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
 
     Returns
     -------
     sensor
         Noise with the given limits, normalised units; sigma 0 without noise or without usable pixels.
     """
+    stencil = Stencil.of(correlation)
     if rough is None:
-        rough = _fit(gather(samples, None, (low, high)), low, high, dark)
+        rough = _fit(gather(samples, None, (low, high), stencil), low, high, dark)
     if rough.sigma == 0 and rough.alpha == 0:
         return rough
-    return _fit(gather(samples, lambda level: _deviation(rough, level), (low, high)), low, high, dark)
+    return _fit(gather(samples, lambda level: _deviation(rough, level), (low, high), stencil), low, high, dark)
 
 
 def _deviation(sensor: CensoredSensor, level: Floats) -> Floats:
