@@ -23,6 +23,7 @@ from ssi_pipeline.inversion.network.loss import Objective
 from ssi_pipeline.inversion.network.precision import resolved_precision
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
+from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.physics.build_forward import build_forward_model
 from ssi_pipeline.physics.forward import ForwardModel
 from ssi_pipeline.physics.psf import Psf
@@ -81,7 +82,7 @@ class TileTensors:
     channels
         [r, w] of m_V(y), 2 x (z) y x, for validation: the repaired image and its Wiener solution.
     gaps
-        Pixels inside the observed box without a measurement; None without any.
+        Pixels without a measurement, the padding included; None without any.
     """
 
     y: Tensor
@@ -145,11 +146,11 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
     """
     masking, axes = problem.config.masking, problem.axes
     normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
-    y = to_tensor(normal.astype(np.float32), axes, problem.device)
+    unmeasured = gaps_of(measurement)
+    gaps = None if unmeasured is None else to_tensor(unmeasured, axes, problem.device)
+    y = mirror_outside(to_tensor(normal.astype(np.float32), axes, problem.device), gaps)
     observed = to_tensor(measurement.observed, axes, problem.device)
     heldout = draw_heldout(tuple(y.shape), generator(seed, Stream.HELDOUT)).to(problem.device)
-    inside = gaps_of(measurement)
-    gaps = None if inside is None else to_tensor(inside, axes, problem.device)
     hidden = hide(y, heldout, masking, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
     return TileTensors(y, observed, usable, heldout, problem.linear(hidden), gaps)
