@@ -15,7 +15,7 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.linear.inverse import LinearInverse
-from ssi_pipeline.inversion.linear.wiener import WienerFilters
+from ssi_pipeline.inversion.linear.solution import LinearSolutions
 from ssi_pipeline.inversion.masking import Stream, draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.network.inverse import Inverse
@@ -42,7 +42,7 @@ class Problem:
     forward
         Forward model g.
     filters
-        Wiener filters of the PSF, by regularisation weight.
+        Linear solutions by regularisation weight.
     linear
         Linear inverse with the calibrated weight.
     objective
@@ -54,7 +54,7 @@ class Problem:
     config: RunConfig
     calibration: ChannelCalibration
     forward: ForwardModel
-    filters: WienerFilters
+    filters: LinearSolutions
     linear: LinearInverse
     objective: Objective
     device: str
@@ -110,7 +110,7 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    filters, clipping_bias = WienerFilters(values, device), ClippingBias(calibration.sensor, values.ndim, device)
+    filters, clipping_bias = LinearSolutions(forward, device), ClippingBias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,
         calibration=calibration,
@@ -153,7 +153,7 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
     heldout = draw_heldout(tuple(y.shape), generator(seed, Stream.HELDOUT)).to(problem.device)
     hidden = hide(y, heldout, masking, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
-    return TileTensors(y, observed, usable, heldout, problem.linear(hidden), gaps)
+    return TileTensors(y, observed, usable, heldout, problem.linear(hidden, gaps), gaps)
 
 
 def heldout_errors(problem: Problem, tile: TileTensors, estimate: Tensor) -> Tensor:

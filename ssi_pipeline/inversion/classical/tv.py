@@ -89,7 +89,7 @@ def data_term(problem: Problem, observation: Observation) -> DataTerm:
 def linear_start(problem: Problem, observation: Observation) -> Tensor:
     """Return the Wiener solution (z) y x, where iterations start."""
     wiener = problem.linear.wiener
-    return wiener(problem.linear.clipping_bias(observation.repaired))
+    return wiener(problem.linear.clipping_bias(observation.repaired), observation.known)
 
 
 def weights(problem: Problem) -> Iterator[float]:

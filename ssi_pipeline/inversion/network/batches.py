@@ -103,7 +103,7 @@ class Batches:
         tile = self._tiles[self._next_tile()]
         mask = draw_mask(tuple(tile.y.shape), masking, self._rng).to(problem.device)
         hidden = hide(tile.y, mask | tile.heldout, masking, self._rng, tile.gaps)
-        self._tile, self._channels = tile, problem.linear(hidden)  # 2 (z) y x
+        self._tile, self._channels = tile, problem.linear(hidden, tile.gaps)  # 2 (z) y x
         self._scored = mask & tile.usable & ~tile.heldout
         self._size = training_patch(problem, tuple(tile.y.shape))
 
