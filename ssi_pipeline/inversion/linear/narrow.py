@@ -38,12 +38,16 @@ def is_narrow(known: Tensor, radius: Ints) -> bool:
     radius
         Radius of the PSF in pixels, (z) y x.
     """
-    for axis, r in enumerate(radius):
+    return any(0 < size < min(NARROW * r, n) for size, r, n in zip(_sizes(known), radius, known.shape, strict=True))
+
+
+def _sizes(known: Tensor) -> list[int]:
+    """Return the size along each axis of the smallest box that contains all known pixels; 0 without any."""
+    sizes = []
+    for axis in range(known.ndim):
         (inside,) = torch.nonzero(known.sum([a for a in range(known.ndim) if a != axis]), as_tuple=True)
-        size = int(inside[-1] - inside[0]) + 1 if len(inside) else 0
-        if 0 < size < min(NARROW * r, known.shape[axis]):
-            return True
-    return False
+        sizes.append(int(inside[-1] - inside[0]) + 1 if len(inside) else 0)
+    return sizes
 
 
 def solve_narrow(forward: ForwardModel, image: Tensor, known: Tensor, weight: float) -> Tensor:
