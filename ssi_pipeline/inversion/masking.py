@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssi_pipeline.config import MaskingConfig
+from ssi_pipeline.inversion.surroundings import mirror_outside
 
 HELDOUT_SHARE = 0.05
 """Share of pixels held out as V: of 10^5 pixels the mean loss is known to 2 %, and 95 % remain for training."""
@@ -125,19 +126,19 @@ def hide(
     rng
         Source of random values.
     gaps
-        True at pixels without a measurement (NaN in the input), None where there are none. Their values were
-        interpolated from neighbours, hidden ones included, and are interpolated again without these.
+        True at pixels without a measurement (outside the image, or NaN in the input), None where there are none. Their
+        values were computed from measured pixels, hidden ones included, and are computed again without these.
     footprint
         Surroundings hidden with each pixel: holes are as large, and are interpolated to their middle.
     """
     passes = _PASSES + (0 if footprint is None else max(footprint.shape) - 1)
-    if gaps is not None:
-        image = fill_unknown(image, ~(hidden | gaps), passes)
+    known = ~hidden if gaps is None else ~(hidden | gaps)
+    shown = fill_unknown(image, known, passes) if gaps is not None or masking.replacement == "neighbours" else image
     if masking.replacement == "zeros":
-        return torch.where(hidden, torch.zeros_like(image), image)
+        shown = torch.where(hidden, torch.zeros_like(image), shown)
     if masking.replacement == "random":
-        return torch.where(hidden, torch.rand(image.shape, generator=rng).to(image), image)
-    return image if gaps is not None else fill_unknown(image, ~hidden, passes)
+        shown = torch.where(hidden, torch.rand(image.shape, generator=rng).to(image), shown)
+    return mirror_outside(shown, gaps)
 
 
 def fill_unknown(image: Tensor, known: Tensor, passes: int = _PASSES) -> Tensor:

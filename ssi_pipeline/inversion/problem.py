@@ -15,7 +15,7 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.linear.inverse import LinearInverse
-from ssi_pipeline.inversion.linear.wiener import WienerFilters
+from ssi_pipeline.inversion.linear.solution import LinearSolutions
 from ssi_pipeline.inversion.masking import Stream, cover, draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.network.inverse import Inverse
@@ -23,6 +23,7 @@ from ssi_pipeline.inversion.network.loss import Objective
 from ssi_pipeline.inversion.network.precision import resolved_precision
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
+from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.physics.build_forward import build_forward_model
 from ssi_pipeline.physics.forward import ForwardModel
 from ssi_pipeline.physics.psf import Psf
@@ -41,7 +42,7 @@ class Problem:
     forward
         Forward model g.
     filters
-        Wiener filters of the PSF, by regularisation weight.
+        Linear solutions by regularisation weight.
     linear
         Linear inverse with the calibrated weight.
     objective
@@ -55,7 +56,7 @@ class Problem:
     config: RunConfig
     calibration: ChannelCalibration
     forward: ForwardModel
-    filters: WienerFilters
+    filters: LinearSolutions
     linear: LinearInverse
     objective: Objective
     device: str
@@ -88,7 +89,7 @@ class TileTensors:
     channels
         [r, w] of m_V(y), 2 x (z) y x, for validation: the repaired image and its Wiener solution.
     gaps
-        Pixels inside the observed box without a measurement; None without any.
+        Pixels without a measurement, the padding included; None without any.
     """
 
     y: Tensor
@@ -116,7 +117,7 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    filters, clipping_bias = WienerFilters(values, device), ClippingBias(calibration.sensor, values.ndim, device)
+    filters, clipping_bias = LinearSolutions(forward, device), ClippingBias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,
         calibration=calibration,
@@ -160,15 +161,15 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
     """
     axes = problem.axes
     normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
-    y = to_tensor(normal.astype(np.float32), axes, problem.device)
+    unmeasured = gaps_of(measurement)
+    gaps = None if unmeasured is None else to_tensor(unmeasured, axes, problem.device)
+    y = mirror_outside(to_tensor(normal.astype(np.float32), axes, problem.device), gaps)
     observed = to_tensor(measurement.observed, axes, problem.device)
     drawn = draw_heldout(tuple(y.shape), generator(seed, Stream.HELDOUT), problem.footprint)
     heldout = drawn.to(problem.device)
-    inside = gaps_of(measurement)
-    gaps = None if inside is None else to_tensor(inside, axes, problem.device)
     hidden = problem.hide(y, heldout, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
-    return TileTensors(y, observed, usable, heldout, problem.linear(hidden), gaps)
+    return TileTensors(y, observed, usable, heldout, problem.linear(hidden, gaps), gaps)
 
 
 def heldout_errors(problem: Problem, tile: TileTensors, estimate: Tensor) -> Tensor:

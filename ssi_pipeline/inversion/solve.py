@@ -132,7 +132,9 @@ def _with_scores(
     scores = blind_metrics_of(problem, tile, found.invert, estimate, seed, window) if config.quality.extended else {}
     if not config.output.uncertainty:
         return dataclasses.replace(found, scores=scores)
-    others = [problem.linear(tile.y)[1]] + ([] if found.alternative is None else [_normal(problem, found.alternative)])
+    others = [problem.linear(tile.y, tile.gaps)[1]] + (
+        [] if found.alternative is None else [_normal(problem, found.alternative)]
+    )
     known = uncertainty(
         problem, tile, found.invert, estimate, others, config.output.uncertainty, seed, window, scores.get(EXCESS)
     )

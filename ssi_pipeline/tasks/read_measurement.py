@@ -75,6 +75,7 @@ def fill_nonfinite(y: NDArray[np.float32], finite: NDArray[np.bool_]) -> NDArray
 def sample_measurements(context: Context, c: int) -> list[Measurement]:
     """Read boxes of moderate size at random places in the time points and volume of a channel.
 
+    Boxes are larger where the PSF is, and fewer. Where it is large for the image, they exceed the image as tiles do.
     If none has a finite pixel, further ones are read until one has.
 
     Raises
@@ -105,9 +106,16 @@ def samples_source(context: Context, c: int) -> str:
 
 
 def sample_places(context: Context, c: int, count: int) -> tuple[list[tuple[int, Box]], list[tuple[int, Box]], int]:
-    """Return t and box (z y x) of the samples of a channel, of further candidates, and the total number of boxes."""
-    plan = context.plan
-    side = tuple(min(s, n) for s, n in zip(_SAMPLE_SIDE[plan.dimensions], plan.extent, strict=True))
+    """Return t and box (z y x) of the samples of a channel, of further candidates, and the total number of boxes.
+
+    ``count``: number of samples where the PSF is small.
+    """
+    plan, usual = context.plan, _SAMPLE_SIDE[context.plan.dimensions]
+    # half of the usual number of pixels can be predicted at least
+    wanted = tuple(max(s, 2 * r + s // 2) for s, r in zip(usual, plan.pad, strict=True))
+    side = tuple(min(s, n) for s, n in zip(wanted, plan.extent, strict=True))
+    margin = tuple(r if s < min(w, 4 * r) else 0 for s, w, r in zip(side, wanted, plan.pad, strict=True))
+    count = max(1, count * math.prod(usual) // math.prod(wanted))
     grid = (plan.shape[0], *(-(-n // s) for n, s in zip(plan.extent, side, strict=True)))
     cells = math.prod(grid)
     rng = np.random.default_rng(seed_for(context.document.config.seed, "sample", c))
@@ -115,7 +123,7 @@ def sample_places(context: Context, c: int, count: int) -> tuple[list[tuple[int,
     def place(cell: int) -> tuple[int, Box]:
         """Return time point and box of a cell."""
         t, *position = (int(p) for p in np.unravel_index(cell, grid))
-        return t, _sample_box(position, side, plan.extent)
+        return t, _sample_box(position, side, plan.extent).grow(margin)
 
     first = sorted(rng.choice(cells, size=min(count, cells), replace=False).tolist())
     further = rng.choice(cells, size=min(_MOST_SAMPLES, cells), replace=False).tolist()

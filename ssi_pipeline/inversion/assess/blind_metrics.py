@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, cover, generator, heldout_share
 from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 
@@ -89,7 +90,7 @@ def blind_metrics_of(
 
 def noise_of(problem: Problem, tile: TileTensors) -> Noise:
     """Return the noise at the level of the linear solution, which is common to all estimates that are compared."""
-    level = problem.forward.level(problem.linear(tile.y)[1])
+    level = problem.forward.level(problem.linear(tile.y, tile.gaps)[1])
     variance = problem.forward.sensor.variance(level)
     typical = float(variance.median())
     return Noise(variance.clamp(min=max(_FLOOR * typical, 1e-12)), typical > _LEAST_VARIANCE)
@@ -130,7 +131,8 @@ def _r2r_risk(problem: Problem, tile: TileTensors, invert: Invert, seed: int, no
     deviation = torch.zeros_like(tile.y)
     forward.crop(deviation).copy_(noise.variance.sqrt())
     extra = deviation * torch.randn(tuple(tile.y.shape), generator=generator(seed, Stream.SPLIT)).to(tile.y)
-    error = forward(invert(tile.y + _TAU * extra, tile.observed)) - forward.crop(tile.y - extra / _TAU)
+    noisier = mirror_outside(tile.y + _TAU * extra, tile.gaps)
+    error = forward(invert(noisier, tile.observed)) - forward.crop(tile.y - extra / _TAU)
     scored = forward.crop(usable)
     added = (1 + _TAU**-2) * noise.variance[scored].double()
     return float((error[scored].double().square() - added).mean())

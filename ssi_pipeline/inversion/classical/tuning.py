@@ -20,7 +20,7 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.masking import Stream, cover, generator, heldout_share
-from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
+from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.methods import SOLVERS
 
@@ -135,11 +135,12 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
             image = problem.hide(y, mask, generator(number, Stream.TUNING, 1 + index), gaps)
             scored = problem.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
-                yield _Trial(observe(problem, image, observed & ~cover(mask, problem.footprint)), problem.forward.crop(y), scored)
+                shown = observed & ~cover(mask, problem.footprint)
+                yield _Trial(observe(problem, image, shown), problem.forward.crop(y), scored)
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Yield equal parts of a sample that are larger than the PSF: (y, observed, gaps), normalised, (z) y x.
+    """Yield equal parts of a sample, of which enough can be predicted: (y, observed, gaps), normalised, (z) y x.
 
     The padding around the observed pixels is cut off, unless less than half of the remaining pixels along an axis
     could then be predicted.
@@ -149,17 +150,18 @@ def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor
         box = (slice(None),) * 3
     normal = problem.calibration.normalised(sample.y[box])
     y, observed = to_tensor(normal, problem.axes), to_tensor(sample.observed[box], problem.axes)
-    inside = gaps_of(sample)
-    gaps = None if inside is None else to_tensor(inside[box], problem.axes)
-    spans = [_spans(n, most) for n, most in zip(y.shape, _PART[problem.axes], strict=True)]
+    gaps = None if bool(observed.all()) else ~observed
+    spans = [_spans(n, most, r) for n, most, r in zip(y.shape, _PART[problem.axes], radius, strict=True)]
     for window in product(*spans):
         part = y[window]
         if all(n > 2 * r for n, r in zip(part.shape, radius, strict=True)):
             yield part, observed[window], None if gaps is None else gaps[window]
 
 
-def _spans(n: int, most: int) -> list[slice]:
-    edges: Ints = tuple(int(e) for e in np.linspace(0, n, -(-n // most) + 1))
+def _spans(n: int, most: int, radius: int) -> list[slice]:
+    """Return equal parts of an axis, of at most ``most`` pixels unless less than half of that could be predicted."""
+    count = max(1, min(-(-n // most), n // (2 * radius + most // 2)))
+    edges: Ints = tuple(int(e) for e in np.linspace(0, n, count + 1))
     return [slice(a, b) for a, b in pairwise(edges)]
 
 

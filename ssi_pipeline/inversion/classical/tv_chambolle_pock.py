@@ -58,7 +58,7 @@ def iterate(
     problem: Problem, observation: Observation, weight: float, start: Iterate, corner: float
 ) -> Iterator[Iterate]:
     """Yield (x, p, u) after 1, 2, 3, ... iterations, indefinitely; h is Huber's function, |.| for ``corner`` 0."""
-    term, differences = data_term(problem, observation), slopes_of(observation)
+    term, differences = data_term(problem, observation), slopes_of(observation, problem.forward.radius)
     x, p, u = start
     slope_step = weight / _EDGE
     size = tuple(int(next_fast_len(n, real=True)) for n in x.shape)

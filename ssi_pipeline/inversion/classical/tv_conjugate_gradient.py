@@ -37,7 +37,7 @@ _TINY = 1e-30
 def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
     forward, term = problem.forward, data_term(problem, observation)
-    differences = slopes_of(observation)
+    differences = slopes_of(observation, problem.forward.radius)
     level, slopes = forward.level(x), differences(x)
     gradient = direction = torch.zeros_like(x)
     size = 0.0

@@ -16,7 +16,7 @@ _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 
 def solve_wiener(problem: Problem, observation: Observation, weight: float) -> Tensor:
     """Return the linear solution (z) y x, normalised. Impulses and unobserved pixels have their repaired value."""
-    return problem.filters(weight)(problem.linear.clipping_bias(observation.repaired))
+    return problem.filters(weight)(problem.linear.clipping_bias(observation.repaired), observation.known)
 
 
 def wiener_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:

@@ -36,9 +36,9 @@ def marginal_likelihood_of(image: NDArray[np.floating], psf: NDArray[np.floating
     Returns
     -------
     log_likelihood
-        float64, one per weight; zeros where the sample is smaller than the PSF or 256 pixels.
+        float64, one per weight; zeros where the sample has less than 256 pixels.
     """
-    if image.size < _LEAST_PIXELS or any(n < p for n, p in zip(image.shape, psf.shape, strict=True)):
+    if image.size < _LEAST_PIXELS:
         return np.zeros(len(WEIGHTS))
     power, transfer, laplacian = _spectra(image, psf)
     result = []
@@ -66,7 +66,18 @@ def _spectra(
         squared = squared + (2 - 2 * np.cos(2 * np.pi * fft.fftfreq(n))).reshape(along)
     mean = float((image * window).sum() / window.sum())
     power = np.abs(fft.fftn((image.astype(np.float64) - mean) * window)) ** 2
-    transfer = np.abs(fft.fftn(psf.astype(np.float64), s=image.shape)) ** 2
+    transfer = np.abs(fft.fftn(_folded(psf, image.shape))) ** 2
     lowest = 2 - 2 * np.cos(2 * np.pi * _LOWEST / max(image.shape))
     use = squared > lowest
     return power[use], transfer[use], squared[use] ** 2
+
+
+def _folded(psf: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return a PSF on a grid of ``shape``, wrapped around where it is larger: its transfer function on that grid."""
+    values = psf.astype(np.float64)
+    for axis, n in enumerate(shape):
+        values = np.moveaxis(values, axis, 0)
+        blocks = -(-len(values) // n)
+        padded = np.pad(values, [(0, blocks * n - len(values))] + [(0, 0)] * (values.ndim - 1))
+        values = np.moveaxis(padded.reshape(blocks, n, *padded.shape[1:]).sum(axis=0), 0, axis)
+    return values

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_likelihood_of, maximum_likelihood_weight
-from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
+from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
 from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss, make_tile_tensors, with_weight
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
@@ -70,10 +70,12 @@ def _log_likelihood(sample: Measurement, psf: NDArray[np.float32], impulses: Imp
 
     The model assumes white noise everywhere, but local means in gaps have hardly any: noise is added to them.
     """
+    box = observed_box(sample)[-psf.ndim :]
     repaired = impulses.repair(to_tensor(sample.y, psf.ndim)).numpy()
-    gaps = gaps_of(sample)
-    if gaps is not None:
-        level = torch.from_numpy(repaired[gaps.reshape(repaired.shape)])
+    gaps = ~sample.observed.reshape(repaired.shape)[box]
+    repaired = repaired[box]
+    if gaps.any():
+        level = torch.from_numpy(repaired[gaps])
         drawn = np.random.default_rng(0).standard_normal(level.shape).astype(np.float32)
-        repaired[gaps.reshape(repaired.shape)] += impulses.noise.deviation(level).numpy() * drawn
-    return marginal_likelihood_of(repaired[observed_box(sample)[-psf.ndim :]], psf)
+        repaired[gaps] += impulses.noise.deviation(level).numpy() * drawn
+    return marginal_likelihood_of(repaired, psf)

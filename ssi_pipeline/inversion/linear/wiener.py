@@ -5,8 +5,6 @@ With a finite kernel the tiled result equals that on the whole volume, and the h
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,9 +21,6 @@ _TAPER = 1 / 3
 _SMALLEST_GRID = 64
 """Smallest size of the grid on which kernels are computed."""
 
-_KEPT_FILTERS = 2
-"""Filters cached per PSF: that of the channel's weight, and that of the current tile or tuning step."""
-
 
 class LinearFilter:
     """A convolution of the image's shape, with reflection at the borders."""
@@ -36,21 +31,6 @@ class LinearFilter:
     def __call__(self, image: Tensor) -> Tensor:
         """Filter an image (z) y x; shape and units are kept."""
         return self._convolution(reflect_pad(image, self._convolution.radius))
-
-
-class WienerFilters:
-    """The Wiener filters of one PSF by weight, with a cache of the latest filters and their spectra."""
-
-    def __init__(self, psf: NDArray[np.floating], device: str = "cpu") -> None:
-        radius = filter_radius(psf)
-        # thread-safe: concurrent calls may both compute the filter, with equal results
-        self._filter = lru_cache(maxsize=_KEPT_FILTERS)(
-            lambda weight: LinearFilter(wiener_kernel(psf, weight, radius), device)
-        )
-
-    def __call__(self, weight: float) -> LinearFilter:
-        """Return the filter with this weight of the prior."""
-        return self._filter(weight)
 
 
 def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDArray[np.float64]:
@@ -75,7 +55,7 @@ def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDA
         for r, n in zip(radius, psf.shape, strict=True)
     )
     transfer = fft.rfftn(_centred(psf, shape))
-    response = np.conj(transfer) / (np.abs(transfer) ** 2 + weight * _laplacian(shape) ** 2)
+    response = np.conj(transfer) / (np.abs(transfer) ** 2 + weight * laplacian(shape) ** 2)
     kernel = np.fft.fftshift(fft.irfftn(response, s=shape))
     middle = tuple(slice(n // 2 - r, n // 2 + r + 1) for n, r in zip(shape, radius, strict=True))
     kernel = kernel[middle] * _taper(radius)
@@ -109,7 +89,8 @@ def _centred(psf: NDArray[np.floating], shape: Ints) -> NDArray[np.float64]:
     return np.roll(grid, [-(n // 2) for n in psf.shape], axis=tuple(range(psf.ndim)))
 
 
-def _laplacian(shape: Ints) -> NDArray[np.float64]:
+def laplacian(shape: Ints) -> NDArray[np.float64]:
+    """Return the transfer function of the negative discrete Laplacian L on a grid, in the order of ``rfftn``."""
     total: NDArray[np.float64] = np.zeros((1,) * len(shape))
     for axis, n in enumerate(shape):
         frequency = fft.rfftfreq(n) if axis == len(shape) - 1 else fft.fftfreq(n)

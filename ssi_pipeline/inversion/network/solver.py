@@ -165,7 +165,7 @@ def _train_or_fall_back(
         heldout_wiener=wiener,
         trace=trained.trace,
         model=pack(problem, trained.state),
-        invert=_invert(problem, trained.state),
+        invert=_invert(problem, tile, trained.state),
     )
 
 
@@ -178,19 +178,19 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
         heldout_after=heldout,
         heldout_wiener=wiener,
         model=model,
-        invert=_invert(problem, state),
+        invert=_invert(problem, tile, state),
         note="" if heldout < wiener else "the shared model is no better here than the linear solution",
     )
 
 
 def _network_estimate(problem: Problem, tile: TileTensors, state: State) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
-    return raw_estimate(problem.calibration, _averaged(problem, problem.linear(tile.y), state))
+    return raw_estimate(problem.calibration, _averaged(problem, problem.linear(tile.y, tile.gaps), state))
 
 
-def _invert(problem: Problem, state: State) -> Callable[[Tensor, Tensor], Tensor]:
+def _invert(problem: Problem, tile: TileTensors, state: State) -> Callable[[Tensor, Tensor], Tensor]:
     """Return f as a function of an image and its observed pixels, which a network ignores."""
-    return lambda image, observed: _averaged(problem, problem.linear(image), state)  # noqa: ARG005
+    return lambda image, observed: _averaged(problem, problem.linear(image, tile.gaps), state)  # noqa: ARG005
 
 
 def _averaged(problem: Problem, channels: Tensor, state: State) -> Tensor:
