@@ -11,7 +11,8 @@ import numpy as np
 
 from ssi_pipeline.config import SensorConfig
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.sensor.noise_fit import estimate_noise
+from ssi_pipeline.inversion.sensor.dark_floor import dark_floor, most_alpha
+from ssi_pipeline.inversion.sensor.noise_fit import estimate_noise, fit_noise
 from ssi_pipeline.inversion.sensor.saturation import sensor_limits, without_fill
 from ssi_pipeline.physics.sensor import CensoredSensor
 
@@ -34,6 +35,10 @@ class SensorEstimate:
         Limits at which the sensor clips, None where it does not.
     impulse_share
         Share of pixels that are impulses, 0 to 1.
+    alpha_most
+        Largest alpha that the data allow, None where it is unknown.
+    floor
+        Level below which there is no light, from ``dark_floor``; None where the data do not tell.
     """
 
     dark: float
@@ -42,6 +47,8 @@ class SensorEstimate:
     low: float | None = None
     high: float | None = None
     impulse_share: float = 0.0
+    alpha_most: float | None = None
+    floor: float | None = None
 
 
 def estimate_sensor(
@@ -71,8 +78,17 @@ def estimate_sensor(
         -math.inf if used_low is None else (used_low - offset) / scale,
         math.inf if used_high is None else (used_high - offset) / scale,
     )
-    noise = _raw(estimate_noise(normal, *limits, dark, rough), offset, scale)
-    return SensorEstimate(noise.dark, noise.alpha, noise.sigma, low, high)
+    fitted, covariance = fit_noise(normal, *limits, dark, rough)
+    noise, most, vanishing = _raw(fitted, offset, scale), most_alpha(fitted, covariance), dark_floor(fitted, covariance)
+    return SensorEstimate(
+        noise.dark,
+        noise.alpha,
+        noise.sigma,
+        low,
+        high,
+        alpha_most=None if most is None else most * scale,
+        floor=None if vanishing is None else vanishing * scale + offset,
+    )
 
 
 def _ends(samples: Sequence[Measurement]) -> tuple[float, float]:
