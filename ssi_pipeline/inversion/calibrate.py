@@ -14,7 +14,12 @@ from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
-from ssi_pipeline.inversion.sensor.estimate import as_configured, estimate_sensor, find_correlation
+from ssi_pipeline.inversion.sensor.estimate import (
+    SensorEstimate,
+    as_configured,
+    estimate_sensor,
+    find_correlation,
+)
 from ssi_pipeline.inversion.sensor.impulse_share import impulse_share
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.methods import SOLVERS
@@ -63,6 +68,8 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         used.high,
         dark=used.dark,
         correlation=correlation,
+        floor=_floor(found, minimum, config.sensor.offset),
+        alpha_most=found.alpha_most if config.sensor.alpha is None else None,
     )
     impulses = ImpulseTest(draft.noise, config.impulse_sigma, point_source_kappa(values))
     weight = channel_weight(normal, values, impulses)
@@ -78,6 +85,18 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_start_weight(problem, samples))
     return dataclasses.replace(known, weight=tuned)
+
+
+def _floor(found: SensorEstimate, minimum: float, offset: float | None) -> float | None:
+    """Return the lower bound of estimates, raw units: the configured dark level, or one that is never above it.
+
+    The bound from the noise is raised to 0 where no sample is negative. It is not raised to the darkest local mean:
+    blur lightens dark places.
+    """
+    if offset is not None:
+        return offset
+    known = [] if found.floor is None else [found.floor]
+    return max(known + ([0.0] if minimum >= 0 else []), default=None)
 
 
 def _start_weight(problem: Problem, samples: Sequence[Measurement]) -> float:

@@ -47,6 +47,11 @@ class ChannelCalibration:
         Estimate of the sensor from the samples, before the configuration overrides it.
     correlation
         Correlation of the noise between pixels; None where it is white.
+    floor
+        Level below which there is no light: the lower bound of every estimate. It is never above the dark level. None
+        without one: data with negative values whose noise does not tell.
+    alpha_most
+        Largest ``noise_alpha`` that the data allow; None stands for ``noise_alpha``.
     """
 
     offset: float
@@ -63,6 +68,8 @@ class ChannelCalibration:
     dark: float | None = None
     estimated: SensorEstimate | None = None
     correlation: NoiseCorrelation | None = None
+    floor: float | None = None
+    alpha_most: float | None = None
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""
@@ -81,7 +88,13 @@ class ChannelCalibration:
     def noise(self) -> NoiseModel:
         """Noise model in normalised units."""
         dark = 0.0 if self.dark is None else self.normalise(self.dark)
-        return NoiseModel(self.noise_alpha / self._unit, self.noise_sigma / self._unit, dark)
+        most = 0.0 if self.alpha_most is None else self.alpha_most / self._unit
+        return NoiseModel(self.noise_alpha / self._unit, self.noise_sigma / self._unit, dark, most)
+
+    @property
+    def least(self) -> float:
+        """Lower bound of estimates, normalised; minus infinity without one."""
+        return -math.inf if self.floor is None else self.normalise(self.floor)
 
     @property
     def sensor(self) -> CensoredSensor:

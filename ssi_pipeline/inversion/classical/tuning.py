@@ -1,7 +1,7 @@
 """Tune the parameter of a classical solver without ground truth, by the masked self-supervised loss.
 
 Pixels V of a sample are hidden, and the estimate x from the other pixels has to predict them: the loss is the mean over
-V of (mu(g x) - y)^2. It ranks estimates as their distance to the noise-free measurement does, since they are
+V of (mu(g x) - y)^2 over the variance of the noise there. It ranks estimates as their distance to the noise-free measurement does, since they are
 independent of the noise on V (Batson and Royer 2019, J-invariant calibration).
 """
 
@@ -40,6 +40,10 @@ _LEAST_HIDDEN = 16
 """Fewest hidden pixels of a trial."""
 
 
+_LEAST_SHARE = 1e-3
+"""Least detected share of a pixel's light in local means: it is small at the border only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A tuned weight, with the candidates it was selected from.
@@ -67,6 +71,8 @@ class _Trial:
     y: Tensor
     hidden: Tensor
     """On the predicted pixels: hidden, observed and no impulse."""
+    precision: Tensor
+    """Inverse standard deviation of the noise at each of them, relative to the least."""
 
 
 def tune(problem: Problem, name: str, samples: Sequence[Measurement]) -> Choice:
@@ -100,7 +106,7 @@ def _loss(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor
     """Return the mean squared error over the hidden pixels of all trials."""
     total, count = 0.0, 0
     for trial, estimate in zip(trials, estimates, strict=True):
-        error = (problem.forward(estimate) - trial.y)[trial.hidden]
+        error = (problem.forward(estimate) - trial.y)[trial.hidden] * trial.precision
         total, count = total + float(error.double().square().sum()), count + error.numel()
     return total / count
 
@@ -136,7 +142,21 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
             scored = problem.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
                 shown = observed & ~cover(mask, problem.footprint)
-                yield _Trial(observe(problem, image, shown), problem.forward.crop(y), scored)
+                given = observe(problem, image, shown)
+                yield _Trial(given, problem.forward.crop(y), scored, _precision(problem, given)[scored])
+
+
+def _precision(problem: Problem, given: Observation) -> Tensor:
+    """Return 1 / s at the predicted pixels, relative to the noise in the dark: at most 1, and 1 where alpha is 0.
+
+    s is the noise at a level averaged twice over the PSF, which hidden pixels do not reach. A bead, whose noise is
+    larger by orders of magnitude, would otherwise choose the weight for the whole channel.
+    """
+    forward, image = problem.forward, problem.forward.crop(given.repaired)
+    share = forward.adjoint(torch.ones_like(image)).clamp(min=_LEAST_SHARE)
+    level = forward.level(forward.adjoint(image) / share)
+    sensor = forward.sensor
+    return sensor.deviation(level.new_tensor(sensor.dark)) / sensor.deviation(level)
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:

@@ -3,10 +3,16 @@
 The step along a direction d minimises a quadratic majorant of the objective (Labat and Idier 2008): the curvature of
 the data term is at most |B d|^2, that of the variation at most weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2).
 Every step descends without evaluating the objective; repeated steps are a line search.
+
+The estimate is at least the dark level: x >= floor. Pixels that a gradient step would bring to the bound go there, and
+conjugate gradients see the others. A step that leaves the feasible set is projected onto it, and a second line search
+along the projected step, of length 0 to 1, keeps the descent (two-metric projection, Bertsekas 1982). Without such
+pixels nothing of this acts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -31,39 +37,83 @@ SMOOTHING = 0.01
 _LINE_STEPS = 3
 """Majorants minimised in one line search, without a convolution."""
 
+_BLOCK, _MORE_BLOCKS, _CONVERGED = 10, 10, 1e-3
+"""Where pixels are at the bound, blocks of 10 iterations follow while one lowers the objective by 0.1 %, at most ten.
+Beside a bead 4000 times as bright as the noise, the objective is 6 % above its minimum after 50 iterations, and 0.5 %
+after 100; ordinary scenes need no block."""
+
 _TINY = 1e-30
 
 
 def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
-    forward, term = problem.forward, data_term(problem, observation)
+    forward, term, floor = problem.forward, data_term(problem, observation), problem.calibration.least
     differences = slopes_of(observation, problem.forward.radius)
+    x = x.clamp(min=floor)
     level, slopes = forward.level(x), differences(x)
     gradient = direction = torch.zeros_like(x)
-    size = 0.0
+    size, reach = 0.0, 1.0
+
+    def line_search(level_change: Tensor, slope_change: Tensor, longest: float = math.inf) -> float:
+        """Return the length of the step from the current estimate, at most ``longest``."""
+        total, z, d = 0.0, level, slopes
+        for _ in range(_LINE_STEPS):
+            length = _length(d)
+            fall = _dot(term.slope(z), level_change) + weight * _dot(d / length, slope_change)
+            curve = _dot(level_change, level_change) + weight * _dot(slope_change / length, slope_change)
+            step = min(max(-fall / max(curve, _TINY), -total), longest - total)
+            total += step
+            z, d = z + step * level_change, d + step * slope_change
+        return total
+
     while True:
         variation = differences_adjoint(weight * slopes / _length(slopes))
-        new = forward.adjoint(term.slope(level)) + variation
+        whole = forward.adjoint(term.slope(level)) + variation
+        free = x - floor > reach * whole
+        new = whole * free
         beta = max(_dot(new, new - gradient) / size, 0.0) if size else 0.0
-        direction = beta * direction - new
+        direction = (beta * direction - new) * free
         if _dot(direction, new) >= 0:  # no descent direction: restart
             direction = -new
         gradient, size = new, _dot(new, new)
-        level_change, slope_change = forward.level(direction), differences(direction)
-        for _ in range(_LINE_STEPS):
-            length = _length(slopes)
-            fall = _dot(term.slope(level), level_change) + weight * _dot(slopes / length, slope_change)
-            curve = _dot(level_change, level_change) + weight * _dot(slope_change / length, slope_change)
-            step = -fall / max(curve, _TINY)
-            x = x + step * direction
-            level, slopes = level + step * level_change, slopes + step * slope_change
+        change = torch.where(free, direction, (floor - x) / reach)
+        level_change, slope_change = forward.level(change), differences(change)
+        step = line_search(level_change, slope_change)
+        reach = max(step, _TINY)
+        if bool((x + step * change < floor).any()):
+            change = _projected(x, step, change, whole, floor)
+            level_change, slope_change = forward.level(change), differences(change)
+            step = line_search(level_change, slope_change, longest=1.0)
+        x = (x + step * change).clamp(min=floor)  # rounding errors only
+        level, slopes = level + step * level_change, slopes + step * slope_change
         yield x
 
 
+def _projected(x: Tensor, step: float, direction: Tensor, gradient: Tensor, floor: float) -> Tensor:
+    """Return the step to the feasible set along a direction, or along the gradient where that does not descend."""
+    change = (x + step * direction).clamp(min=floor) - x
+    return change if _dot(change, gradient) < 0 else (x - step * gradient).clamp(min=floor) - x
+
+
 def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Tensor:
-    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``."""
-    start = linear_start(problem, observation)
-    return nth_iterate(descend(problem, observation, weight, start), TV_ITERATIONS)
+    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``; at the bound after more, until it converges."""
+    estimates = descend(problem, observation, weight, linear_start(problem, observation))
+    x, floor = nth_iterate(estimates, TV_ITERATIONS), problem.calibration.least
+    if not bool((x <= floor).any()):
+        return x
+    last = _objective(problem, observation, weight, x)
+    for _ in range(_MORE_BLOCKS):
+        x = nth_iterate(estimates, _BLOCK)
+        now = _objective(problem, observation, weight, x)
+        if now > last * (1 - _CONVERGED):
+            break
+        last = now
+    return x
+
+
+def _objective(problem: Problem, observation: Observation, weight: float, x: Tensor) -> float:
+    slopes = slopes_of(observation, problem.forward.radius)(x)
+    return data_term(problem, observation).value(problem.forward.level(x)) + weight * float(_length(slopes).sum())
 
 
 def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:

@@ -14,8 +14,9 @@ from ssi_pipeline.config import SensorConfig
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.correlation_fit import estimate_correlation
+from ssi_pipeline.inversion.sensor.dark_floor import dark_floor, most_alpha
 from ssi_pipeline.inversion.sensor.noise_bins import step_of
-from ssi_pipeline.inversion.sensor.noise_fit import estimate_noise
+from ssi_pipeline.inversion.sensor.noise_fit import estimate_noise, fit_noise
 from ssi_pipeline.inversion.sensor.saturation import sensor_limits, without_fill
 from ssi_pipeline.physics.sensor import CensoredSensor
 
@@ -38,6 +39,10 @@ class SensorEstimate:
         Limits at which the sensor clips, None where it does not.
     impulse_share
         Share of pixels that are impulses, 0 to 1.
+    alpha_most
+        Largest alpha that the data allow, None where it is unknown.
+    floor
+        Level below which there is no light, from ``dark_floor``; None where the data do not tell.
     """
 
     dark: float
@@ -46,6 +51,8 @@ class SensorEstimate:
     low: float | None = None
     high: float | None = None
     impulse_share: float = 0.0
+    alpha_most: float | None = None
+    floor: float | None = None
 
 
 def estimate_sensor(
@@ -81,8 +88,17 @@ def estimate_sensor(
         -math.inf if used_low is None else (used_low - offset) / scale,
         math.inf if used_high is None else (used_high - offset) / scale,
     )
-    noise = _raw(estimate_noise(normal, *limits, dark, rough, correlation), offset, scale)
-    return SensorEstimate(noise.dark, noise.alpha, noise.sigma, low, high)
+    fitted, covariance = fit_noise(normal, *limits, dark, rough, correlation)
+    noise, most, vanishing = _raw(fitted, offset, scale), most_alpha(fitted, covariance), dark_floor(fitted, covariance)
+    return SensorEstimate(
+        noise.dark,
+        noise.alpha,
+        noise.sigma,
+        low,
+        high,
+        alpha_most=None if most is None else most * scale,
+        floor=None if vanishing is None else vanishing * scale + offset,
+    )
 
 
 def _ends(samples: Sequence[Measurement]) -> tuple[float, float]:
@@ -129,6 +145,4 @@ def find_correlation(
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in without_fill(samples)]
     alpha, sigma, dark = found.alpha / scale, found.sigma / scale, (found.dark - offset) / scale
     step = min((step_of(s.y[s.observed]) for s in normal if s.observed.any()), default=0.0)
-    return estimate_correlation(
-        normal, lambda level: math.sqrt(alpha * max(level - dark, 0.0) + sigma**2), step, psf
-    )
+    return estimate_correlation(normal, lambda level: math.sqrt(alpha * max(level - dark, 0.0) + sigma**2), step, psf)
