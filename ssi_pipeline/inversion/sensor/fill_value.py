@@ -35,8 +35,15 @@ _MOST_OF_VALUE = 0.5
 (own scenes): 0.45 to 0.9. Of fill beside a background half of which clips: the same, but there it does little harm."""
 
 _FADES = 0.5
-"""Ratio of the deviations two pixels off to the far ones below which the signal fades into the value. Smoothed,
-subtracted and cut images: 0.3 to 0.45; fill: 0.6 to 1.6, interpolation included (own scenes)."""
+"""Ratio of the deviations one or two pixels off to the far ones below which the signal fades into the value. Subtracted
+and cut images, smoothed or not, and photon counts: 0.15 to 0.45; fill, interpolation included: 0.6 to 1.6 (own scenes)."""
+
+_RARE = 0.25
+"""Share of the value in the near rings below which the first pixel is looked at too: where the signal has the value
+often, pixels right beside an area are selected by having another one."""
+
+_SMALL = 0.2
+"""Share of areas below which the value must be rare in the rest of the image too, not only around them."""
 
 _RAGGED = 2.0
 """Ratio of the pixels at distance 1 to those at distance 3 above which single pixels lie in the areas. Straight edges: 1;
@@ -103,7 +110,9 @@ def _candidates(parts: Sequence[Part]) -> list[float]:
 def _constant(part: Part) -> NDArray[np.float32]:
     """Return the values in the middle of squares, and of runs along the border, of one value."""
     y = np.where(part.unseen, np.nan, part.y)
-    lowest, highest = (f(y, (1, _SIDE, _SIDE), mode="nearest") for f in (ndimage.minimum_filter, ndimage.maximum_filter))
+    lowest, highest = (
+        f(y, (1, _SIDE, _SIDE), mode="nearest") for f in (ndimage.minimum_filter, ndimage.maximum_filter)
+    )
     found = [y[lowest == highest]]
     for (axis, edge), is_border in zip(((1, 0), (1, -1), (2, 0), (2, -1)), part.border, strict=True):
         if is_border:
@@ -116,26 +125,31 @@ def _constant(part: Part) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """Areas of a value: their share of all pixels, and the deviations from it at each distance from 1 on."""
+    """Areas of a value: their share of all pixels, the share of the value in the others, and the deviations from it at
+    each distance from 1 on.
+    """
 
     share: float
+    elsewhere: float
     rings: tuple[NDArray[np.float32], ...]
 
     @staticmethod
     def of(parts: Sequence[Part], value: float) -> _Surroundings:
         """Measure the areas of a value in the samples."""
-        area = total = 0
+        area = equal = total = 0
         rings: list[list[NDArray[np.float32]]] = [[] for _ in range(_RINGS)]
         for part in parts:
             inside = fill_of(part.y, value, 0, part.unseen, part.border)
             area, total = area + int(inside.sum()), total + int(part.y.size - part.unseen.sum())
+            equal += int(np.count_nonzero(part.y == np.float32(value)))
             seen = inside | part.unseen
             for ring in rings if inside.any() else ():
                 wider = ndimage.binary_dilation(inside, np.ones((1, 3, 3), bool))
                 ring.append(np.abs(part.y[wider & ~seen] - np.float32(value)))
                 inside, seen = wider, seen | wider
         none = np.zeros(0, np.float32)
-        return _Surroundings(area / max(total, 1), tuple(np.concatenate([none, *ring]) for ring in rings))
+        elsewhere = (equal - area) / max(total - area, 1)
+        return _Surroundings(area / max(total, 1), elsewhere, tuple(np.concatenate([none, *ring]) for ring in rings))
 
     def _at(self, distances: Sequence[int]) -> NDArray[np.float32]:
         return np.concatenate([self.rings[d - 1] for d in distances])
@@ -158,9 +172,15 @@ class _Surroundings:
         near, far = self._at(_NEAR), self._at(_FAR)
         if self.rings[0].size > _RAGGED * self.rings[2].size:
             return "single pixels of other values lie in them"
-        if float(np.mean(near == 0)) > _MOST_OF_VALUE:
+        own = float(np.mean(near == 0)) if near.size else 0.0
+        if max(own, self.elsewhere if self.share < _SMALL else 0.0) > _MOST_OF_VALUE:
             return "the same value is as frequent around them"
-        next_one = self._at(_NEAR[:1])
-        if far.size >= _FEWEST and np.quantile(next_one, 0.75) < _FADES * np.quantile(far, 0.75):
+        softest = 0 if own < _RARE else 1
+        if far.size >= _FEWEST and any(_high(ring) < _FADES * _high(far) for ring in self.rings[softest:2]):
             return "the signal fades into them"
         return ""
+
+
+def _high(deviations: NDArray[np.float32]) -> float:
+    """Return a typical large deviation: where the signal itself has the value, the median may be 0."""
+    return float(np.quantile(deviations, 0.75)) if deviations.size else math.inf
