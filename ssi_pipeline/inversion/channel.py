@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.inversion.sensor.estimate import SensorEstimate
+from ssi_pipeline.inversion.sensor.fill import Fill
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 from ssi_pipeline.physics.sensor import CensoredSensor
 
@@ -44,6 +45,8 @@ class ChannelCalibration:
         Dark level; None stands for ``offset``.
     estimated
         Estimate of the sensor from the samples, before the configuration overrides it.
+    fill
+        Fill that was found or configured; None as long as it was not looked for.
     """
 
     offset: float
@@ -59,6 +62,7 @@ class ChannelCalibration:
     weight: float | None = None
     dark: float | None = None
     estimated: SensorEstimate | None = None
+    fill: Fill | None = None
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""
@@ -94,5 +98,6 @@ class ChannelCalibration:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ChannelCalibration:
         """Return the calibration from the values of ``to_json``."""
-        estimated = document.get("estimated")
-        return cls(**{**document, "estimated": None if estimated is None else SensorEstimate(**estimated)})
+        made = {"estimated": SensorEstimate, "fill": Fill}
+        parts = {name: kind(**document[name]) for name, kind in made.items() if document.get(name) is not None}
+        return cls(**{**document, **parts})

@@ -7,6 +7,7 @@ border: not on the tile it is read in, so that neighbouring tiles agree.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ def fill_of(y: NDArray[np.float32], value: float, rim: int, unseen: Mask, border
     """
     at = y == np.float32(value)
     if not at.any():
-        return at
+        return np.zeros(y.shape, bool)
     either = at | unseen
     seeds = _opened(either, _SIDE, "constant") | _along_border(either, border)
     solid = _opened(either, 3, "nearest") | seeds
@@ -83,10 +84,10 @@ def fill_of(y: NDArray[np.float32], value: float, rim: int, unseen: Mask, border
     for steps, within in ((_NARROWING, solid), (_TIP, either | seeds)):
         grown = ndimage.binary_dilation(grown, _NEXT, steps, mask=within)
     fill = grown & at
-    return ndimage.binary_dilation(fill, _NEXT, rim) if rim and fill.any() else fill
+    return np.asarray(ndimage.binary_dilation(fill, _NEXT, rim)) if rim and fill.any() else fill
 
 
-def _opened(at: Mask, side: int, mode: str) -> Mask:
+def _opened(at: Mask, side: int, mode: Literal["constant", "nearest"]) -> Mask:
     """Return the union of all squares of a side (in the plane y x) inside a mask."""
     small = ndimage.minimum_filter(at.view(np.uint8), (1, side, side), mode=mode)
     return np.asarray(ndimage.maximum_filter(small, (1, side, side), mode=mode)).view(bool)

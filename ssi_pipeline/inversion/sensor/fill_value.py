@@ -35,8 +35,8 @@ _MOST_OF_VALUE = 0.5
 (own scenes): 0.45 to 0.9. Of fill beside a background half of which clips: the same, but there it does little harm."""
 
 _FADES = 0.5
-"""Ratio of the deviations one or two pixels off to the far ones below which the signal fades into the value. Subtracted
-and cut images, smoothed or not, and photon counts: 0.15 to 0.45; fill, interpolation included: 0.6 to 1.6 (own scenes)."""
+"""Ratio of the deviations one or two pixels off to the far ones below which the signal fades into the value: 0.15 to
+0.45 for subtracted and cut images and for photon counts, 0.6 to 1.6 for fill, interpolated or not (own scenes)."""
 
 _RARE = 0.25
 """Share of the value in the near rings below which the first pixel is looked at too: where the signal has the value
@@ -46,8 +46,8 @@ _SMALL = 0.2
 """Share of areas below which the value must be rare in the rest of the image too, not only around them."""
 
 _RAGGED = 2.0
-"""Ratio of the pixels at distance 1 to those at distance 3 above which single pixels lie in the areas. Straight edges: 1;
-masks of noise of which 40 % has the value: 1.5 to 2; photon counts: 2.7 and more (own scenes)."""
+"""Ratio of the pixels at distance 1 to those at distance 3 above which single pixels lie in the areas: 1 for straight
+edges, 1.5 to 2 beside noise of which 40 % has the value, 2.7 and more for photon counts (own scenes)."""
 
 _MIXED = 0.85
 """Ratio of the deviations in a ring to those further on below which it is a mixture: 0.5 to 0.7 with linear
@@ -110,17 +110,20 @@ def _candidates(parts: Sequence[Part]) -> list[float]:
 def _constant(part: Part) -> NDArray[np.float32]:
     """Return the values in the middle of squares, and of runs along the border, of one value."""
     y = np.where(part.unseen, np.nan, part.y)
+    same = (y[..., 1:] == y[..., :-1]).view(np.uint8)
+    runs = ndimage.minimum_filter1d(same, _SIDE - 1, axis=2, mode="constant").any(axis=(1, 2))
+    planes = y[runs]  # a quick look first: most planes have none
     lowest, highest = (
-        f(y, (1, _SIDE, _SIDE), mode="nearest") for f in (ndimage.minimum_filter, ndimage.maximum_filter)
+        f(planes, (1, _SIDE, _SIDE), mode="nearest") for f in (ndimage.minimum_filter, ndimage.maximum_filter)
     )
-    found = [y[lowest == highest]]
+    found = [planes[lowest == highest]]
     for (axis, edge), is_border in zip(((1, 0), (1, -1), (2, 0), (2, -1)), part.border, strict=True):
         if is_border:
             line = y.take(edge, axis)
             ends = (f(line, _RUN, 1, mode="reflect") for f in (ndimage.minimum_filter1d, ndimage.maximum_filter1d))
             found.append(line[np.equal(*ends)])
     values = np.concatenate(found)
-    return values[np.isfinite(values)]
+    return np.asarray(values[np.isfinite(values)])
 
 
 @dataclass(frozen=True, slots=True)
