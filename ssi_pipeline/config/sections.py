@@ -42,6 +42,8 @@ class InputConfig(Section):
     voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
     roi: dict[Axis, tuple[Position, Stop]] = Field(default_factory=dict)
     nonfinite: Literal["mask", "fail"] = "mask"
+    fill: Float | Literal["auto", "none"] = "auto"
+    mask: Path | None = None
 
     @model_validator(mode="after")
     def _check(self) -> InputConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.estimate import SensorEstimate
+from ssi_pipeline.inversion.sensor.fill import Fill
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 from ssi_pipeline.physics.sensor import CensoredSensor
 
@@ -52,6 +54,8 @@ class ChannelCalibration:
         without one: data with negative values whose noise does not tell.
     alpha_most
         Largest ``noise_alpha`` that the data allow; None stands for ``noise_alpha``.
+    fill
+        Fill that was found or configured; None as long as it was not looked for.
     """
 
     offset: float
@@ -70,6 +74,7 @@ class ChannelCalibration:
     correlation: NoiseCorrelation | None = None
     floor: float | None = None
     alpha_most: float | None = None
+    fill: Fill | None = None
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""
@@ -111,9 +116,10 @@ class ChannelCalibration:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ChannelCalibration:
         """Return the calibration from the values of ``to_json``."""
-        estimated, correlation = document.get("estimated"), document.get("correlation")
-        objects = {
-            "estimated": None if estimated is None else SensorEstimate(**estimated),
-            "correlation": None if correlation is None else NoiseCorrelation.from_json(correlation),
+        made: dict[str, Callable[[Any], object]] = {
+            "estimated": lambda values: SensorEstimate(**values),
+            "correlation": NoiseCorrelation.from_json,
+            "fill": lambda values: Fill(**values),
         }
-        return cls(**{**document, **objects})
+        parts = {name: make(document[name]) for name, make in made.items() if document.get(name) is not None}
+        return cls(**{**document, **parts})

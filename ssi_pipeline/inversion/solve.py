@@ -139,7 +139,8 @@ def _with_scores(
         problem, tile, found.invert, estimate, others, config.output.uncertainty, seed, window, scores.get(EXCESS)
     )
     deviation = to_volume(known.deviation)
-    scores |= {"uncertainty": float(deviation[inside].mean()), "uncertainty_scale": known.scale}
+    seen = inside & to_volume(tile.observed).astype(bool)
+    scores |= {"uncertainty": float(deviation[seen if seen.any() else inside].mean()), "uncertainty_scale": known.scale}
     raw = deviation * np.float32(problem.calibration.scale)
     return dataclasses.replace(found, scores=scores, uncertainty=raw)
 

@@ -24,7 +24,7 @@ from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import Context, RunSpec, execute
-from ssi_pipeline.tasks.read_measurement import read_measurement
+from ssi_pipeline.tasks.pixels import read_pixels
 from ssi_pipeline.tasks.seeds import seed_for
 
 Plane = NDArray[np.float32]
@@ -80,7 +80,7 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
     if record.error is not None:
         raise SsiError(f"preview: tile {chosen.index} failed: {record.error}")
     tile = context.plan.tile(chosen.index)
-    measurement, _ = read_measurement(context, tile.t, tile.c, tile.domain)
+    measurement = read_pixels(context, tile.t, tile.c, tile.domain).measurement(tile.domain)
     estimate = _estimate(context, tile)
     iterations, rival = _richardson_lucy(context, tile)
     valid = measurement.y[tile.valid.relative_to(tile.domain.start).slices]
@@ -126,7 +126,7 @@ def _residual(y: NDArray[np.float32], problem: Problem, x: NDArray[np.float32]) 
 def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.float32]]:
     """Return the best number of iterations and its estimate on the tile's domain."""
     problem, seed = context.problem(tile.c), seed_for(context.document.config.seed, "solve", tile.index)
-    measurement, _ = read_measurement(context, tile.t, tile.c, tile.domain)
+    measurement = read_pixels(context, tile.t, tile.c, tile.domain).measurement(tile.domain)
     best: tuple[float, int, NDArray[np.float32]] | None = None
     for count in _ITERATIONS:
         found = solve(problem, measurement, seed, SolveOptions("richardson_lucy", weight=count))

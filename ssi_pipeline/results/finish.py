@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import TilePlan
-from ssi_pipeline.methods import RESULTS
+from ssi_pipeline.methods import RESULTS, UNMEASURED
 from ssi_pipeline.quality.alarms import ALARMS, flags
 from ssi_pipeline.results.quality_group import write_quality_group
 from ssi_pipeline.storage.outputs.omero import omero_block, set_omero
@@ -43,6 +43,7 @@ METRICS: dict[str, str] = {
     "flux_ratio": "sum of the estimate over sum of the measurement, on the core",
     "clipped_share": "share of voxels outside the range of the output's dtype",
     "nonfinite": "NaN or infinite pixels read",
+    "fill_share": "share of the core that is fill or masked: it was not solved, and is written as it was",
     "heldout_excess": "held-out loss over four disjoint masks less the noise's variance, squared normalised intensity",
     "whiteness": "squared autocorrelation of the residual, summed over lags up to 6 pixels, less white noise's",
     "r2r_risk": "loss of the estimate of a noisier image against an independent one, less the noise, as heldout_excess",
@@ -124,6 +125,7 @@ class TileMetrics:
         grid = {name: values.reshape(self._plan.tile_grid) for name, values in self._arrays.items()}
         for c, scale in enumerate(scales):
             grid["seam"][:, c] /= scale or 1.0
+        grid["seam"][grid["method"] == METHODS[UNMEASURED]] = np.nan  # nothing was solved there
         grid["flag"] = flags(grid, grid["method"] == METHODS["blank"])
         return grid
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
+from ssi_pipeline.results.unmeasured import describe_fill
 from ssi_pipeline.run.prepare import start_models
 from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession
@@ -35,6 +36,8 @@ def ready_channels(session: RunSession, loop: Scheduler) -> bool:
         if todo and not loop.drive(ListStage(kind, todo), kind, _TITLES[kind]):
             return False
         _save(context, kind, latest_records(context.paths.ledger, kind))
+    for line in describe_fill([context.fill(c) for c in channels]):
+        session.display.line(line)
     for c in channels:
         if context.calibration(c).empty:
             session.display.line(

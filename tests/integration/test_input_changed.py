@@ -34,9 +34,9 @@ from ssi_pipeline.storage.state.made_from import pixel_digest, read_stamp
 from ssi_pipeline.storage.state.parts import Part, part_lock
 from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import RunSpec
-from ssi_pipeline.tasks import read_measurement as measure
+from ssi_pipeline.tasks import samples as measure
 from ssi_pipeline.tasks.opening import open_context
-from ssi_pipeline.tasks.read_measurement import sample_places, training_places
+from ssi_pipeline.tasks.samples import sample_places, training_places
 
 SIDE = 512
 PATCHES = ((200, 72), (20, 100))

@@ -156,15 +156,15 @@ def alarms(output: Path) -> dict[tuple[int, int], list[str]]:
 
 def shift_one(monkeypatch: pytest.MonkeyPatch, index: int) -> None:
     """A reader that is two pixels off in one tile, whenever it is read: the order depends on times."""
-    read = solving.read_measurement
+    read = solving.read_pixels
 
     def off(context: Context, t: int, c: int, domain: Box) -> Any:
-        found, bad = read(context, t, c, domain)
+        found = read(context, t, c, domain)
         if domain == context.plan.tile(index).domain:
-            found = dataclasses.replace(found, y=np.roll(found.y, 2, axis=2))
-        return found, bad
+            found = dataclasses.replace(found, raw=np.roll(found.raw, 2, axis=2))
+        return found
 
-    monkeypatch.setattr(solving, "read_measurement", off)
+    monkeypatch.setattr(solving, "read_pixels", off)
 
 
 def _hot_column(image: NDArray[np.uint16]) -> None:

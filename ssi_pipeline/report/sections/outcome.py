@@ -12,7 +12,9 @@ from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.ranking import alarm_counts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import date, number, scaled, seconds, share, sizes
+from ssi_pipeline.results.unmeasured import describe_fill, describe_unmeasured
 from ssi_pipeline.storage.state.ledger import DONE
+from ssi_pipeline.tasks.context import NO_FILL
 
 
 def headline(facts: RunFacts) -> tuple[str, str]:
@@ -45,9 +47,15 @@ def outcome_section(facts: RunFacts) -> Section:
         rows=_rows(facts),
         methods=_methods(facts),
         notes=facts.notes.most_common(10),
-        input_notes=[redact(note) for note in facts.context.document.notes],
+        input_notes=[redact(note) for note in facts.context.document.notes] + _unmeasured(facts),
     )
     return Section("outcome", "Outcome", html)
+
+
+def _unmeasured(facts: RunFacts) -> list[str]:
+    """Return what was not measured: fill and masked pixels."""
+    found = [channel.get("fill") or NO_FILL for channel in facts.calibration]
+    return describe_fill(found) + describe_unmeasured(facts.metrics)
 
 
 def _alarms(facts: RunFacts) -> list[tuple[str, str, str]]:
