@@ -44,6 +44,11 @@ class ChannelCalibration:
         Dark level; None stands for ``offset``.
     estimated
         Estimate of the sensor from the samples, before the configuration overrides it.
+    psf_width
+        Largest width of the PSF that fits the spectrum of the samples, as a share of the given one: 1 where that fits;
+        None where it was not checked.
+    weight_at_end
+        The tuned weight is the last of its candidates on one side, 'smoothest' or 'sharpest'; None where it is not.
     """
 
     offset: float
@@ -59,6 +64,8 @@ class ChannelCalibration:
     weight: float | None = None
     dark: float | None = None
     estimated: SensorEstimate | None = None
+    psf_width: float | None = None
+    weight_at_end: str | None = None
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""
