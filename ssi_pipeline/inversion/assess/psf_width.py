@@ -56,9 +56,10 @@ def _windows(problem: Problem, sample: Measurement, side: int) -> Iterator[NDArr
     whole = sample.observed & (normal < problem.forward.sensor.high - _AT_LIMIT)
     saturated = sample.observed & ~whole
     apart = max(1, problem.forward.radius[0] // 2) if problem.axes == 3 else 1
-    for z in range(0, image.shape[0], apart):
-        for y in range(0, image.shape[1] - side + 1, side):
-            for x in range(0, image.shape[2] - side + 1, side):
+    depth, height, width = sample.y.shape
+    for z in range(0, depth, apart):
+        for y in range(0, height - side + 1, side):
+            for x in range(0, width - side + 1, side):
                 box = (z, slice(y, y + side), slice(x, x + side))
                 if whole[box].mean() >= _LEAST_OBSERVED and not saturated[box].any():
                     yield image[box]

@@ -57,7 +57,7 @@ class Choice:
     @property
     def end(self) -> str | None:
         """The end of the candidates that is the best of them, 'smoothest' or 'sharpest'; None: neither."""
-        if len(self.losses) < 2 or not self.losses[0] != self.losses[-1]:
+        if len(self.losses) < 2 or self.losses[0] == self.losses[-1]:
             return None
         best = int(np.argmin(self.losses))
         return {0: "smoothest", len(self.losses) - 1: "sharpest"}.get(best)
