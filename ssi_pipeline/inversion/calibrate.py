@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.inversion.assess.psf_width import check_width
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.registry import configured_weight, solver_to_tune
 from ssi_pipeline.inversion.classical.tuning import tune
@@ -84,7 +85,10 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     tuned = _tuned(problem, samples)
     if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_start_weight(problem, samples))
-    return dataclasses.replace(known, weight=tuned)
+    fit = check_width(problem, samples) if config.method.computes else None
+    return dataclasses.replace(
+        known, weight=tuned.weight, weight_at_end=tuned.end, psf_width=None if fit is None else fit.factor
+    )
 
 
 def _floor(found: SensorEstimate, minimum: float, offset: float | None) -> float | None:
@@ -110,16 +114,27 @@ def _start_weight(problem: Problem, samples: Sequence[Measurement]) -> float:
     return max(by_likelihood, by_loss.weight) if by_loss.losses else by_likelihood
 
 
-def _tuned(problem: Problem, samples: Sequence[Measurement]) -> float | None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Tuned:
+    """Weight, or number of iterations, of the classical solver; ``end``: as ``weight_at_end`` of the calibration."""
+
+    weight: float | None
+    end: str | None = None
+
+
+def _tuned(problem: Problem, samples: Sequence[Measurement]) -> _Tuned:
     """Return the weight, or number of iterations, of the classical solver to tune; None without one."""
     config = problem.config
     name = solver_to_tune(config)
     if name is None:
-        return None
+        return _Tuned(None)
     if SOLVERS[name].likelihood and config.classical.weight == "likelihood":
-        return problem.calibration.wiener_weight
+        return _Tuned(problem.calibration.wiener_weight)
     configured = configured_weight(config, name)
-    return tune(problem, name, samples).weight if configured is None else configured
+    if configured is not None:
+        return _Tuned(configured)
+    choice = tune(problem, name, samples)
+    return _Tuned(choice.weight, choice.end)
 
 
 def _statistics(samples: Sequence[Measurement]) -> tuple[float, float, float]:

@@ -56,6 +56,11 @@ class ChannelCalibration:
         Largest ``noise_alpha`` that the data allow; None stands for ``noise_alpha``.
     fill
         Fill that was found or configured; None as long as it was not looked for.
+    psf_width
+        Largest width of the PSF that fits the spectrum of the samples, as a share of the given one: 1 where that fits;
+        None where it was not checked.
+    weight_at_end
+        The tuned weight is the last of its candidates on one side, 'smoothest' or 'sharpest'; None where it is not.
     """
 
     offset: float
@@ -75,6 +80,8 @@ class ChannelCalibration:
     floor: float | None = None
     alpha_most: float | None = None
     fill: Fill | None = None
+    psf_width: float | None = None
+    weight_at_end: str | None = None
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""

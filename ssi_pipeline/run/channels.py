@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
+from ssi_pipeline.results.alarms import width_alarm
+from ssi_pipeline.results.signs import signs_of_psf
 from ssi_pipeline.results.unmeasured import describe_fill
 from ssi_pipeline.run.prepare import start_models
 from ssi_pipeline.run.scheduling import Scheduler
@@ -43,6 +45,9 @@ def ready_channels(session: RunSession, loop: Scheduler) -> bool:
             session.display.line(
                 f"channel {c} is constant (or not finite) in all samples: the output will be a copy of it"
             )
+        width = context.calibration(c).psf_width
+        if width is not None and width < 1:
+            session.display.line(f"channel {c}: {width_alarm(width, signs_of_psf(context.psf(c)))}")
     return True
 
 

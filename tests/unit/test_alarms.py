@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssi_pipeline.quality.alarms import ALARMS, count_alarms, flags, names_of
-from ssi_pipeline.results.alarms import describe_quality, psf_doubts
+from ssi_pipeline.results.alarms import channel_alarms, describe_quality
 from ssi_pipeline.results.finish import METHODS
 
 GRID = (1, 2, 1, 20, 25)
@@ -136,9 +136,9 @@ def test_a_wrong_psf_is_detected_although_most_tiles_are_blank() -> None:
     metrics, blank = with_empty_part()
     metrics["method"] = np.where(blank, METHODS["blank"], METHODS["network"]).astype(np.float32)
     metrics["whiteness"][:, 1] /= 10
-    assert psf_doubts(metrics) == []
+    assert channel_alarms(metrics) == []
     metrics["chi2"][~blank] *= 2
-    assert len(psf_doubts(metrics)) == 2
+    assert len(channel_alarms(metrics)) == 2
 
 
 def test_alarms_are_counted_and_described() -> None:
@@ -154,9 +154,9 @@ def test_alarms_are_counted_and_described() -> None:
 def test_what_is_off_everywhere_is_the_psf() -> None:
     good = usual(6)
     good["whiteness"][:, 1] /= 10
-    assert psf_doubts(good) == []
+    assert channel_alarms(good) == []
     good["chi2"][:, 1] *= 2
-    (line,) = psf_doubts(good)
+    (line,) = channel_alarms(good)
     assert line.startswith("channel 1")
     assert "PSF" in line
 

@@ -35,6 +35,9 @@ _LEAST_VARIANCE = 1e-9
 _FLOOR = 0.05
 """Lower bound of a pixel's noise variance, as a share of the tile's median: the estimate is not exact."""
 
+_LEAST_LIGHT = 0.03
+"""Largest noise of the sum of a tile's light, as a share of it: an estimate follows the sum far better than that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Noise:
@@ -76,7 +79,8 @@ def blind_metrics_of(
     scores
         ``heldout_excess`` and ``r2r_risk``: estimates of E (g f - g x)^2, squared normalised units, for f of an image
         with hidden pixels, and with more noise. ``whiteness``: 0 for a white residual. ``chi2``: 1 where the residual
-        has the variance of the noise. ``background`` and ``background_deviation``: normalised units. ``impulses``:
+        has the variance of the noise. ``light_ratio`` of the blurred estimate and the measurement, ``impulse_light``:
+        share of the light in impulses. ``background`` and ``background_deviation``: normalised units. ``impulses``:
         share of pixels, 0 to 1.
     """
     window = torch.ones_like(tile.observed) if inside is None else inside
@@ -149,6 +153,7 @@ def _residual_scores(
     found = {
         "whiteness": whiteness(residual, seen) - white_noise_level(seen),
         "impulses": float((tile.observed & window & ~tile.usable).sum()) / observed if observed else math.nan,
+        **_light(problem, tile, estimate, noise, window),
     }
     if not noise.known:
         return found
@@ -156,6 +161,22 @@ def _residual_scores(
     structure, deviation = background_structure(*inside, seen)
     chi2 = chi_squared(residual, seen)
     return found | {"chi2": chi2, "background": structure, "background_deviation": deviation}
+
+
+def _light(problem: Problem, tile: TileTensors, estimate: Tensor, noise: Noise, window: Tensor) -> dict[str, float]:
+    """Return ``light_ratio`` and ``impulse_light``; nothing where the light is little more than its noise.
+
+    The blurred estimate is compared, not the estimate, since light crosses the border of any region of it.
+    """
+    forward, dark = problem.forward, problem.forward.sensor.dark
+    seen, usable = (forward.crop(mask & window) for mask in (tile.observed, tile.usable))
+    light = (forward.crop(tile.y) - dark).double()
+    total = float(light[usable].sum())
+    if total <= 0 or float(noise.variance[usable].double().sum()) > (_LEAST_LIGHT * total) ** 2:
+        return {}
+    predicted = (forward(estimate) - dark)[usable].double()
+    whole = float(light[seen].sum())
+    return {"light_ratio": float(predicted.sum()) / total, "impulse_light": 1 - total / whole if whole > 0 else 0.0}
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ _CHANCE = 0.01
 """False positive rate: the probability that a tile of noise is trained on, over all tests together."""
 
 _MARGIN = 1.25
-"""Tolerated error of the calibrated noise, as a ratio of variances: the least that ``psf_doubts`` reports."""
+"""Tolerated error of the calibrated noise, as a ratio of variances: the least that ``channel_alarms`` reports."""
 
 _RADIUS = 3.0
 """Radius of the Gaussian kernels in standard deviations."""

@@ -62,6 +62,14 @@ class Choice:
     candidates: tuple[float, ...]
     losses: tuple[float, ...]
 
+    @property
+    def end(self) -> str | None:
+        """The end of the candidates that is the best of them, 'smoothest' or 'sharpest'; None: neither."""
+        if len(self.losses) < 2 or self.losses[0] == self.losses[-1]:
+            return None
+        best = int(np.argmin(self.losses))
+        return {0: "smoothest", len(self.losses) - 1: "sharpest"}.get(best)
+
 
 @dataclass(frozen=True, slots=True)
 class _Trial:

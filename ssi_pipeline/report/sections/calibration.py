@@ -22,6 +22,8 @@ EXPLAINED = {
     "minimum": "smallest sampled raw value; if it is not negative, the estimate is softly bounded at 0",
     "clip_low": "raw level at which the sensor clips dark pixels",
     "clip_high": "raw level at which the sensor saturates",
+    "psf_width": "largest width of the PSF that fits the image's spectrum, over the given one; below 1 it is too wide",
+    "weight_at_end": "the tuned weight is the last of its candidates: smoothest or sharpest",
     "empty": "whether all samples were constant: nothing to deconvolve",
 }
 
