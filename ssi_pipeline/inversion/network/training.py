@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.inversion.masking import Stream, generator
+from ssi_pipeline.inversion.network.adam import Adam
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
 from ssi_pipeline.inversion.network.inverse import Inverse
@@ -123,7 +124,7 @@ def train(
     rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
     batches = Batches(problem, tiles, schedule, rng)
-    optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)
+    optimiser = Adam(inverse.parameters(), _BETAS)
     clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
     kept = BestState(average, validate(problem, tiles, inverse, average), ceiling)
@@ -137,11 +138,10 @@ def train(
         estimate = batch.unflip(estimate.float())
         data = problem.objective.data(batch.forward(estimate), batch.y, batch.hidden)
         loss = data + problem.objective.penalty(estimate, inverse.parameters())
-        optimiser.param_groups[0]["lr"] = training.learning_rate * _rate(step, steps)
-        optimiser.zero_grad(set_to_none=True)
+        inverse.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         clip.apply()
-        optimiser.step()
+        optimiser.step(training.learning_rate * _rate(step, steps))
         _update(average, inverse, min(AVERAGING, step / (step + 9)))
         running += data.detach()
         if step % VALIDATE_EVERY and step < steps:
