@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread per numerical library, so that tests do not compete for cores; the long form."""
+"""One thread per numerical library, so that tests do not compete for cores; no waiting for the disk; the long form."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # under nohup, SIGHUP would be ignored in all that the tests start too; a handler goes on ignoring it here alone
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+def _fsync(descriptor: int) -> None:
+    """Check the descriptor as ``os.fsync`` does, and do not wait for the disk: no test cuts the power.
+
+    A small run makes 300 calls, 5 ms each: half of the time of many modules. The long form, the processes that tests
+    start, and tests/integration/test_sync.py wait.
+    """
+    os.fstat(descriptor)
+
+
+if not os.environ.get("SSI_LONG"):
+    _fsync.__wrapped__ = os.fsync  # type: ignore[attr-defined]  # for inspect.unwrap
+    os.fsync = _fsync  # type: ignore[assignment]
 
 # derandomised: the same examples on every machine; no deadline: shared machines pause
 settings.register_profile("bounded", max_examples=60, deadline=None, derandomize=True)
