@@ -82,7 +82,7 @@ def test_it_is_the_same_whatever_is_measured_besides_and_however_it_is_run(tmp_p
     for name, more in {
         "all": {},
         "little": {"quality": {"extended": False}},
-        "dask": {"executor": {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}},
+        "dask": {"executor": {"kind": "dask", "workers": 1, "memory_gib": 2, "device": "cpu"}},
     }.items():
         maps.append(map_of(complete(make_run(tmp_path / name, image, **{**sections, **more}))))
     np.testing.assert_array_equal(maps[0], maps[1])
