@@ -8,7 +8,6 @@ apertures: prefer a measured PSF.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,9 @@ from ssi_pipeline.config import GibsonLanniPsf, WidefieldPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.kernel_size import refuse_many_voxels
+from ssi_pipeline.physics.optics_checks import refuse_implausible_optics
+from ssi_pipeline.physics.psf import VoxelSize
+from ssi_pipeline.physics.psf_support import Intensity, support_um
 
 _PUPIL_RINGS = 1000
 """Midpoints of the integral over the pupil radius; 2000 change it by less than 1e-6 at 5 um of defocus."""
@@ -61,15 +63,9 @@ def pupil_intensity(
 
 
 def widefield_psf(
-    section: WidefieldPsf, voxel_size_um: tuple[float, float, float] | None, dimensions: int
+    section: WidefieldPsf, voxel_size_um: VoxelSize | None, dimensions: int, planes: int | None = None
 ) -> NDArray[np.float64]:
-    """Return the widefield PSF on the image's grid: z y x, odd sizes, integrated over pixels along y and x.
-
-    Raises
-    ------
-    InputError
-        The voxel size is unknown, or ``support_um`` lacks an axis.
-    """
+    """Return the widefield PSF on the image's grid; see ``on_grid``."""
 
     def intensity(radius_um: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
         """Return the intensity at distances from the axis, in the plane at ``z_um`` from the central one."""
@@ -81,46 +77,50 @@ def widefield_psf(
             section.defocus_um + z_um,
         )
 
-    return on_grid(section, intensity, voxel_size_um, dimensions)
+    return on_grid(section, intensity, voxel_size_um, dimensions, planes)
 
 
 def on_grid(
     section: WidefieldPsf | GibsonLanniPsf,
-    intensity: Callable[[NDArray[np.float64], float], NDArray[np.float64]],
-    voxel_size_um: tuple[float, float, float] | None,
+    intensity: Intensity,
+    voxel_size_um: VoxelSize | None,
     dimensions: int,
+    image_planes: int | None = None,
 ) -> NDArray[np.float64]:
     """Sample an intensity on the image's grid: z y x, odd sizes, integrated over pixels along y and x.
 
     Parameters
     ----------
     section
-        Holds ``support_um``, the radius of the PSF along each axis.
+        Optics; ``support_um`` overrides the radius of the PSF along each axis.
     intensity
         Function of distances from the axis and height above the central plane, micrometres.
     voxel_size_um
         Voxel size (z y x), or None if unknown.
     dimensions
         Number of spatial axes of a tile; the PSF for 2 has length 1 along z.
+    image_planes
+        Planes of the image, None if unknown.
 
     Raises
     ------
     InputError
-        The voxel size is unknown, or ``support_um`` lacks an axis.
+        The voxel size is unknown, or the optics or the voxel size cannot be meant.
     """
     if voxel_size_um is None:
         raise InputError(
             f"psf.kind {section.kind} needs the voxel size, which the image does not state: set input.voxel_size_um"
         )
-    used = SPATIAL[3 - dimensions :]
-    lacking = [axis for axis in used if axis not in section.support_um]
-    if lacking:
-        raise InputError(f"psf.support_um lacks {', '.join(lacking)}: {dimensions}D tiles need {', '.join(used)}")
+    refuse_implausible_optics(section, voxel_size_um, dimensions)
+    depth = None if image_planes is None else (image_planes - 1) * voxel_size_um[0]
+    axial, lateral = support_um(section, intensity, dimensions, depth)
+    reach = {"z": axial, "y": lateral, "x": lateral} | (section.support_um or {})
     radius = [
-        max(1, math.ceil(section.support_um[axis] / size)) if axis in used else 0
+        max(1, math.ceil(round(reach[axis] / size, 6))) if axis in SPATIAL[3 - dimensions :] else 0
         for axis, size in zip(SPATIAL, voxel_size_um, strict=True)
     ]
-    refuse_many_voxels("psf.support_um", [2 * n + 1 for n in radius], _MOST_VOXELS)
+    name = "psf.support_um" if section.support_um else f"psf.kind {section.kind}"
+    refuse_many_voxels(name, [2 * n + 1 for n in radius], _MOST_VOXELS)
     y, x = (_fine_positions(n, size) for n, size in zip(radius[1:], voxel_size_um[1:], strict=True))
     distance = np.hypot(y[:, None], x[None, :])
     planes = []
