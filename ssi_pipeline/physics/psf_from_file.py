@@ -38,9 +38,8 @@ def psf_from_file(
     where = f"PSF {section.path}"
     raw, stated = read_psf_file(section.path)
     known = stated | {str(axis): size for axis, size in (section.voxel_size_um or {}).items()}
-    values = _subtract_background(raw, section.background, where)
-    notes = [pedestal_note(values, where)] if section.background == "none" else []
-    values = _fit_dimensions(values, section.plane, dimensions, where)
+    whole = _subtract_background(raw, section.background, where)
+    values = _fit_dimensions(whole, section.plane, dimensions, where)
     if not values.any():
         raise InputError(
             f"{where} is zero everywhere once its background is subtracted; check psf.background, psf.plane"
@@ -48,6 +47,7 @@ def psf_from_file(
     refuse_box(values, where)
     if section.center is None:
         refuse_off_centre(values, where)
+    notes = [pedestal_note(whole, where)] if section.background == "none" else []
     values = centred(values, section.center or "middle", where)
     other = _other_sampling(known, voxel_size_um, dimensions)
     if other and not section.resample:

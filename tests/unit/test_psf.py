@@ -108,9 +108,9 @@ def test_crop_keeps_the_energy_and_no_needless_shell(tmp_path, energy):
 
 def test_background_is_subtracted(tmp_path):
     values = np.full((7, 7), 10.0)
-    values[3, 3], values[0, 0] = 110, 8
-    refused(tmp_path, values, "83% of its light is a constant background", "psf.background: border", "or 0")
-    for background, centre in {0: 110 / 588, "minimum": 102 / 196, "border": 1.0, 20: 1.0}.items():
+    values[3, 3], values[3, 2], values[3, 4], values[0, 0] = 110, 30, 30, 8
+    refused(tmp_path, values, "78% of its light is a constant background", "psf.background: border", "or 0")
+    for background, centre in {0: 110 / 628, "minimum": 102 / 236, "border": 100 / 140, 20: 90 / 110}.items():
         psf = from_array(tmp_path, values, background=background, energy=1.0)
         assert psf.values.max() == pytest.approx(centre)
 
