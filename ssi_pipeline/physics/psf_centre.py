@@ -30,6 +30,9 @@ _GATHERED = 0.7
 """Ratio of the spreads after and before a shift by half of the size, below which the shift brings the light together.
 Of random values it is 1."""
 
+_SYMMETRIC = 0.05
+"""Largest difference from the PSF turned by 180 degrees, as a share of the peak, that is symmetric up to noise."""
+
 _LEAST_SIDE = 5
 """Smallest size along an axis at which the corner can be told from the middle."""
 
@@ -48,6 +51,8 @@ def centre_of(values: NDArray[np.floating]) -> tuple[tuple[float, ...], tuple[fl
 
 def centre_note(values: NDArray[np.floating]) -> str:
     """Return what the centre of a PSF (z y x, odd sizes) does to the output; empty where it is in the middle."""
+    if np.abs(values - np.flip(values)).max() <= _SYMMETRIC * values.max():
+        return ""  # the brightest pixel of a ring is anywhere on it
     peak, centroid = centre_of(values)
     found = [
         f"its {name} is {_show(at)} from the middle of the array"

@@ -12,10 +12,11 @@ _REFUSED, _SAID = 0.05, 0.01
 ``psf.energy`` crops .5 % by default, so that 1 % is more than what is cut off."""
 
 _FLAT = 1.25
-"""Largest ratio of the levels at 70 % and 100 % of the radius that counts as constant. The wings of a PSF fall as the
-third power of the radius, 2.9 times, or out of focus as the square, 2.0 times."""
+"""Largest ratio of the levels along the border, at 70 % of its distance and in the corners that counts as constant. The
+wings of a PSF fall as the third power of the radius, out of focus as the square: two to three times between these."""
 
-_INNER = 0.7
+_LEAST_SIDE = 9
+"""Smallest array in which the levels can be told apart."""
 
 _CONTRAST = 4.0
 """Least ratio of peak and pedestal: below it there is no spot on a background."""
@@ -27,19 +28,24 @@ def pedestal_share(values: NDArray[np.floating]) -> float:
     It is measured in the plane of the peak, as the light out of focus may fill a plane evenly.
     """
     plane = values if values.ndim == 2 else values[int(np.unravel_index(values.argmax(), values.shape)[0])]
-    if min(plane.shape) < 7:
+    if min(plane.shape) < _LEAST_SIDE:
         return 0.0
-    height, width = plane.shape
-    peak_y, peak_x = (int(i) for i in np.unravel_index(plane.argmax(), plane.shape))
-    distance = np.maximum(
-        np.abs(np.arange(height) - peak_y)[:, None] / max(peak_y, height - 1 - peak_y),
-        np.abs(np.arange(width) - peak_x)[None] / max(peak_x, width - 1 - peak_x),
-    )
-    border = float(np.median(plane[distance > 0.9]))
-    inner = float(np.median(plane[(distance > _INNER - 0.1) & (distance <= _INNER + 0.1)]))
-    if border <= 0 or inner > _FLAT * border or plane.max() < _CONTRAST * border:
+    peak = np.unravel_index(plane.argmax(), plane.shape)
+    y, x = (_distance(n, int(at)) for n, at in zip(plane.shape, peak, strict=True))
+    far, near = np.maximum(y[:, None], x[None]), np.minimum(y[:, None], x[None])
+    parts = (far > 0.85) & (near < 0.4), (far > 0.6) & (far < 0.8) & (near < 0.4), near > 0.75
+    if not all(part.any() for part in parts):
         return 0.0
-    return border * values.size / float(values.sum())
+    levels = [float(np.median(plane[part])) for part in parts]
+    level = min(levels)
+    if level <= 0 or max(levels) > _FLAT * level or plane.max() < _CONTRAST * level:
+        return 0.0
+    return level * values.size / float(values.sum())
+
+
+def _distance(size: int, peak: int) -> NDArray[np.float64]:
+    """Return the distance of each position along an axis from the peak, as a share of the farther border's."""
+    return np.abs(np.arange(size) - peak) / max(peak, size - 1 - peak)
 
 
 def pedestal_note(values: NDArray[np.floating], where: str) -> str:
