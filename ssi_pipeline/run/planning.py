@@ -19,6 +19,7 @@ from ssi_pipeline.results.unmeasured import describe_fill
 from ssi_pipeline.run.channels import ready_channels_here
 from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import Prepared, prepare
+from ssi_pipeline.run.psf_rows import psf_rows
 from ssi_pipeline.run.settle import describe_compute
 from ssi_pipeline.storage.outputs.scales import describe_voxel_size
 from ssi_pipeline.storage.state.document import StatePaths
@@ -107,7 +108,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         ("voxel size", describe_voxel_size(document.volume.voxel_size_um, document.volume.axes)),
         ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {', '.join(_arrays(prepared))}"),
         ("region", "x".join(str(n) for n in plan.shape) + " (t c z y x)"),
-        ("PSF", "; ".join(_psf(psf) for psf in dict.fromkeys(prepared.psfs))),
+        *psf_rows(config, prepared.psfs, document.volume.voxel_size_um),
         ("tiles", f"{plan.n_tiles} = {_times(plan.tile_grid)} (t c z y x), cores of {_times(plan.core)} (z y x)"),
         ("blocks", f"{plan.n_blocks}, shards of {_times(plan.shard)}, chunks of {_times(plan.chunk)}"),
         ("halo, blend", f"{_times(plan.halo)}, {_times(plan.blend)}"),
@@ -147,11 +148,6 @@ def _scratch(prepared: Prepared) -> str:
     if prepared.document.plan.direct:
         return "none (tiles are written directly)"
     return f"{size_of(cost.bytes_scratch_written)} in all, up to {size_of(cost.bytes_scratch_peak)} at a time"
-
-
-def _psf(psf: object) -> str:
-    radius = getattr(psf, "radius", None)
-    return "identity (denoising)" if radius is None else _times(tuple(2 * r + 1 for r in radius)) + " (z y x)"
 
 
 def _times(sizes: tuple[int, ...]) -> str:

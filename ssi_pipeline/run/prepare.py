@@ -67,6 +67,7 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
         refuse_empty_mask(mask, config.input, source.volume)
         notes += tuple(f"mask: {note}" for note in mask.source.notes)
     psfs = _load_psfs(config, source.volume)
+    notes += tuple(f"PSF: {note}" for note in dict.fromkeys(note for psf in psfs if psf for note in psf.notes))
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     if models := start_models(config, len(psfs)):
         from ssi_pipeline.run.start_models import check_given_models  # imports torch: only with training.start_from
@@ -130,7 +131,9 @@ def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
     if dimensions == 3 and volume.shape[2] == 1:
         raise InputError("tiling.dimensions is 3, but the image has a single plane: set tiling.dimensions: 2")
     sections = [config.psf_of(c) for c in range(channels)]
-    loaded = {id(section): load_psf(section, volume.voxel_size_um, dimensions) for section in sections}
+    loaded = {
+        id(section): load_psf(section, volume.voxel_size_um, dimensions, volume.shape[2:]) for section in sections
+    }
     return tuple(loaded[id(section)] for section in sections)
 
 
