@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +15,12 @@ from ssi_pipeline.config import MaskingConfig
 
 HELDOUT_SHARE = 0.05
 """Share of pixels held out as V: of 10^5 pixels the mean loss is known to 2 %, and 95 % remain for training."""
+
+
+_WIDER = (9, 27, 81)
+"""Sides of the windows in areas without a known pixel: they reach as far as the halo of most PSFs."""
+
+_TINY = 1e-6
 
 
 class Stream(IntEnum):
@@ -79,7 +87,7 @@ def hide(
         interpolated from neighbours, hidden ones included, and are interpolated again without these.
     """
     if gaps is not None:
-        image = fill_unknown(image, ~(hidden | gaps))
+        image = fill_gaps(image, ~(hidden | gaps))
     if masking.replacement == "zeros":
         return torch.where(hidden, torch.zeros_like(image), image)
     if masking.replacement == "random":
@@ -95,12 +103,41 @@ def fill_unknown(image: Tensor, known: Tensor) -> Tensor:
     seen = torch.where(known, image, torch.zeros_like(image))
     level = seen.sum() / known.sum().clamp(min=1)
     for _ in range(2):
-        weight = _window_mean(known.to(image.dtype))
-        reached = known | (weight > 0)
-        # 1e-6 is below any weight: the smallest is 1 / 27
-        seen = torch.where(known, seen, _window_mean(seen) / weight.clamp(min=1e-6))
-        known = reached
+        seen, known = _grown(seen, known, _window_mean)
     return torch.where(known, seen, level)
+
+
+def fill_gaps(image: Tensor, known: Tensor) -> Tensor:
+    """Interpolate the unknown pixels of an image (z) y x, of which some lie in areas without any known one.
+
+    As ``fill_unknown``, but further away by means over wider windows of the pixels reached so far: what lies beyond an
+    edge is best taken to be as on this side of it. With the mean of all pixels there, estimates by linear filters have
+    errors 1.2 times as large within 8 pixels of an edge (36 scenes, docs/inputs.md).
+    """
+    seen = torch.where(known, image, torch.zeros_like(image))
+    level = seen.sum() / known.sum().clamp(min=1)
+    for side in (3, 3, *_WIDER):
+        if bool(known.all()):
+            break
+        seen, known = _grown(seen, known, _window_mean if side == 3 else partial(_wide_mean, side=side))
+    return torch.where(known, seen, level)
+
+
+def _grown(seen: Tensor, known: Tensor, mean: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the image, 0 where unknown, with means of known pixels at those that the window reaches, and these."""
+    weight = mean(known.to(seen.dtype))
+    # below any weight: the smallest is that of one pixel in the widest window
+    filled = torch.where(known, seen, mean(seen) / weight.clamp(min=_TINY))
+    reached = known | (weight > _TINY)
+    return torch.where(reached, filled, torch.zeros_like(filled)), reached
+
+
+def _wide_mean(image: Tensor, side: int) -> Tensor:
+    """Return the mean over a square of the plane y x."""
+    planes = image.reshape(-1, 1, *image.shape[-2:])
+    for window in ((side, 1), (1, side)):
+        planes = functional.avg_pool2d(planes, window, stride=1, padding=(window[0] // 2, window[1] // 2))
+    return planes.reshape(image.shape)
 
 
 def _window_mean(image: Tensor) -> Tensor:
