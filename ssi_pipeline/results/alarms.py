@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.quality.alarms import count_alarms
 from ssi_pipeline.results.finish import METHODS
-from ssi_pipeline.results.unmeasured import describe_unmeasured
 
 _CHI2 = 1.25
 """With the right PSF 0.85 to 1.15, with one 1.5 times as wide 1.3 to 56 (two images, classical solvers)."""
@@ -23,7 +22,7 @@ def describe_quality(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
     flag = metrics["flag"]
     counts = count_alarms(flag)
     lines = [f"alarms: {describe_alarms(int((flag > 0).sum()), int(flag.size), counts)}"] if counts else []
-    return lines + describe_unmeasured(metrics) + _nonfinite(metrics) + psf_doubts(metrics)
+    return lines + _nonfinite(metrics) + psf_doubts(metrics)
 
 
 def _nonfinite(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
