@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,6 +26,11 @@ _HIDDEN_SHARE = 0.5
 
 _HELDOUT_HIDDEN = 0.3
 """Largest share of pixels that a mask for judging hides with its surroundings: 70 % remain for the estimate."""
+
+_WIDER = (9, 27, 81)
+"""Sides of the windows in areas without a known pixel: they reach as far as the halo of most PSFs."""
+
+_TINY = 1e-6
 
 
 class Stream(IntEnum):
@@ -132,8 +139,11 @@ def hide(
         Surroundings hidden with each pixel: holes are as large, and are interpolated to their middle.
     """
     passes = _PASSES + (0 if footprint is None else max(footprint.shape) - 1)
-    known = ~hidden if gaps is None else ~(hidden | gaps)
-    shown = fill_unknown(image, known, passes) if gaps is not None or masking.replacement == "neighbours" else image
+    shown = image
+    if gaps is not None:
+        shown = fill_gaps(image, ~(hidden | gaps), passes)
+    elif masking.replacement == "neighbours":
+        shown = fill_unknown(image, ~hidden, passes)
     if masking.replacement == "zeros":
         shown = torch.where(hidden, torch.zeros_like(image), shown)
     if masking.replacement == "random":
@@ -150,12 +160,41 @@ def fill_unknown(image: Tensor, known: Tensor, passes: int = _PASSES) -> Tensor:
     seen = torch.where(known, image, torch.zeros_like(image))
     level = seen.sum() / known.sum().clamp(min=1)
     for _ in range(passes):
-        weight = _window_mean(known.to(image.dtype))
-        reached = known | (weight > 0)
-        # 1e-6 is below any weight: the smallest is 1 / 27
-        seen = torch.where(known, seen, _window_mean(seen) / weight.clamp(min=1e-6))
-        known = reached
+        seen, known = _grown(seen, known, _window_mean)
     return torch.where(known, seen, level)
+
+
+def fill_gaps(image: Tensor, known: Tensor, passes: int = _PASSES) -> Tensor:
+    """Interpolate the unknown pixels of an image (z) y x, of which some lie in areas without any known one.
+
+    As ``fill_unknown``, but further away by means over wider windows of the pixels reached so far: what lies beyond an
+    edge is best taken to be as on this side of it. With the mean of all pixels there, estimates by linear filters have
+    errors 1.2 times as large within 8 pixels of an edge (36 scenes, docs/inputs.md).
+    """
+    seen = torch.where(known, image, torch.zeros_like(image))
+    level = seen.sum() / known.sum().clamp(min=1)
+    for side in (*(3,) * passes, *_WIDER):
+        if bool(known.all()):
+            break
+        seen, known = _grown(seen, known, _window_mean if side == 3 else partial(_wide_mean, side=side))
+    return torch.where(known, seen, level)
+
+
+def _grown(seen: Tensor, known: Tensor, mean: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the image, 0 where unknown, with means of known pixels at those that the window reaches, and these."""
+    weight = mean(known.to(seen.dtype))
+    # below any weight: the smallest is that of one pixel in the widest window
+    filled = torch.where(known, seen, mean(seen) / weight.clamp(min=_TINY))
+    reached = known | (weight > _TINY)
+    return torch.where(reached, filled, torch.zeros_like(filled)), reached
+
+
+def _wide_mean(image: Tensor, side: int) -> Tensor:
+    """Return the mean over a square of the plane y x."""
+    planes = image.reshape(-1, 1, *image.shape[-2:])
+    for window in ((side, 1), (1, side)):
+        planes = functional.avg_pool2d(planes, window, stride=1, padding=(window[0] // 2, window[1] // 2))
+    return planes.reshape(image.shape)
 
 
 def _window_mean(image: Tensor) -> Tensor:

@@ -23,7 +23,6 @@ from ssi_pipeline.results.causes import (
     width_advice,
 )
 from ssi_pipeline.results.signs import PsfSigns, Signs, all_signs
-from ssi_pipeline.results.unmeasured import describe_unmeasured
 
 _CHI2 = (0.7, 1.25)
 """With the right PSF 0.85 to 1.15, with one 1.5 times as wide 1.3 to 56 (two images, classical solvers)."""
@@ -59,7 +58,7 @@ def describe_quality(
     flag = metrics["flag"]
     counts = count_alarms(flag)
     lines = [f"alarms: {describe_alarms(int((flag > 0).sum()), int(flag.size), counts)}"] if counts else []
-    return lines + describe_unmeasured(metrics) + _nonfinite(metrics) + channel_alarms(metrics, channels, psfs)
+    return lines + _nonfinite(metrics) + channel_alarms(metrics, channels, psfs)
 
 
 def _nonfinite(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:

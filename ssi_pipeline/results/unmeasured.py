@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.methods import UNMEASURED
 from ssi_pipeline.results.finish import METHODS
 
@@ -31,13 +32,26 @@ def describe_fill(fills: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def describe_unmeasured(metrics: Mapping[str, NDArray[np.float32]]) -> list[str]:
-    """Return the share of the volume that is fill or masked, and the number of tiles; nothing without any."""
+def describe_unmeasured(metrics: Mapping[str, NDArray[np.float32]], plan: TilePlan) -> list[str]:
+    """Return the share of the volume that is fill or masked, and the number of tiles; nothing without any.
+
+    ``metrics``: by name, on the tile grid (t c z y x); tiles that are not done do not count.
+    """
     shares = metrics.get("fill_share")
     if shares is None or not (shares > 0).any():
         return []
     some, whole = int((shares > 0).sum()), int((metrics["method"] == METHODS[UNMEASURED]).sum())
+    known = np.isfinite(shares)
+    voxels = np.broadcast_to(_core_voxels(plan), shares.shape)[known]
+    part = float((voxels * shares[known]).sum() / voxels.sum())
     return [
-        f"about {100 * float(np.nanmean(shares)):.2g} % of the volume is fill or masked and is written as it was: part "
-        f"of {some} of {shares.size} tiles; {whole} consist of it and were not solved"
+        f"{100 * part:.3g} % of the volume is fill or masked and is written as it was: in {some} of "
+        f"{int(known.sum())} tiles, of which {whole} consist of it and were not solved"
     ]
+
+
+def _core_voxels(plan: TilePlan) -> NDArray[np.float64]:
+    """Return the voxels of each core (z y x): those at the end of an axis are smaller."""
+    grid = zip(plan.tile_grid[2:], plan.core, plan.extent, strict=True)
+    z, y, x = (np.minimum(core, extent - core * np.arange(n)).astype(np.float64) for n, core, extent in grid)
+    return z[:, None, None] * y[:, None] * x

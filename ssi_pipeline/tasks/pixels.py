@@ -115,9 +115,7 @@ def fill_unseen(y: NDArray[np.float32], seen: Bools) -> NDArray[np.float32]:
     """
     import torch
 
-    from ssi_pipeline.inversion.masking import fill_unknown  # torch is needed for inputs with gaps only
+    from ssi_pipeline.inversion.masking import fill_gaps  # torch is needed for inputs with gaps only
 
-    planes = [
-        fill_unknown(torch.from_numpy(np.where(s, p, 0)), torch.from_numpy(s)) for p, s in zip(y, seen, strict=True)
-    ]
+    planes = [fill_gaps(torch.from_numpy(np.where(s, p, 0)), torch.from_numpy(s)) for p, s in zip(y, seen, strict=True)]
     return np.stack([plane.numpy() for plane in planes]).astype(np.float32)

@@ -31,7 +31,7 @@ _TRACE_POINTS = 16
 """Points of a training curve kept in the ledger: enough for a plot, small for a million tiles."""
 
 _MOST_FILLED = 0.5
-"""Share of a core that may be fill where its resolution is measured."""
+"""Share of a core that may be fill where flux and resolution of the rest are measured."""
 
 _FEWEST_SATURATED = 8
 """In photon counts two to four pixels often share the highest value, which would raise an alarm in small tiles."""
@@ -163,7 +163,8 @@ def _quality(
         "heldout_wiener": solution.heldout_wiener,
         "steps": solution.steps,
         "trainings": solution.attempts,
-        "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux else None,
+        # light crosses the edge of fill: in a small remainder the ratio tells nothing
+        "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux and fill_share <= _MOST_FILLED else None,
         # values within half a unit are rounded, not clipped
         "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))) if x.size else 0.0,
         "below_dark": _below_dark(context, tile.c, x),

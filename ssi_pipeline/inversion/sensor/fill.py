@@ -77,6 +77,8 @@ def fill_of(y: NDArray[np.float32], value: float, rim: int, unseen: Mask, border
     at = y == np.float32(value)
     if not at.any():
         return np.zeros(y.shape, bool)
+    if at.all() and min(y.shape[1:]) >= _SIDE:  # most tiles of sparse volumes
+        return at
     either = at | unseen
     seeds = _opened(either, _SIDE, "constant") | _along_border(either, border)
     solid = _opened(either, 3, "nearest") | seeds

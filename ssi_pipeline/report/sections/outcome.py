@@ -57,7 +57,7 @@ def outcome_section(facts: RunFacts) -> Section:
 def _unmeasured(facts: RunFacts) -> list[str]:
     """Return what was not measured: fill and masked pixels."""
     found = [channel.get("fill") or NO_FILL for channel in facts.calibration]
-    return describe_fill(found) + describe_unmeasured(facts.metrics)
+    return describe_fill(found) + describe_unmeasured(facts.metrics, facts.context.plan)
 
 
 def _alarms(facts: RunFacts) -> list[tuple[str, str, str]]:

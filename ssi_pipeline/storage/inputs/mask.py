@@ -110,10 +110,8 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _boxes(mask: Mask, section: InputConfig, volume: Volume) -> Iterator[tuple[int, int, Box]]:
     """Yield boxes (t, c, z y x) that cover the region of interest of a mask."""
-    roi = region_of_interest(volume, section.roi)
-    times, channels = (
-        range(*span) if n > 1 else range(1) for span, n in zip(roi, mask.source.volume.shape, strict=False)
-    )
+    roi, shape = region_of_interest(volume, section.roi), mask.source.volume.shape
+    times, channels = (range(*span) if n > 1 else range(1) for span, n in zip(roi[:2], shape[:2], strict=True))
     starts = (range(a, b, step) for (a, b), step in zip(roi[2:], _BOX, strict=True))
     whole = Box(tuple(a for a, _ in roi[2:]), tuple(b for _, b in roi[2:]))
     for t, c, *start in itertools.product(times, channels, *starts):
