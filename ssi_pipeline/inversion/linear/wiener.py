@@ -75,7 +75,7 @@ def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDA
         for r, n in zip(radius, psf.shape, strict=True)
     )
     transfer = fft.rfftn(_centred(psf, shape))
-    response = np.conj(transfer) / (np.abs(transfer) ** 2 + weight * _laplacian(shape) ** 2)
+    response = np.conj(transfer) / (np.abs(transfer) ** 2 + weight * laplacian_spectrum(shape) ** 2)
     kernel = np.fft.fftshift(fft.irfftn(response, s=shape))
     middle = tuple(slice(n // 2 - r, n // 2 + r + 1) for n, r in zip(shape, radius, strict=True))
     kernel = kernel[middle] * _taper(radius)
@@ -109,7 +109,7 @@ def _centred(psf: NDArray[np.floating], shape: Ints) -> NDArray[np.float64]:
     return np.roll(grid, [-(n // 2) for n in psf.shape], axis=tuple(range(psf.ndim)))
 
 
-def _laplacian(shape: Ints) -> NDArray[np.float64]:
+def laplacian_spectrum(shape: Ints) -> NDArray[np.float64]:
     total: NDArray[np.float64] = np.zeros((1,) * len(shape))
     for axis, n in enumerate(shape):
         frequency = fft.rfftfreq(n) if axis == len(shape) - 1 else fft.fftfreq(n)
