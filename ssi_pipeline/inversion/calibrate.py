@@ -9,7 +9,7 @@ import numpy as np
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.classical.registry import configured_weight, solver_to_tune
+from ssi_pipeline.inversion.classical.registry import configured_weight, solvers_to_tune
 from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
@@ -75,7 +75,7 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     tuned = _tuned(problem, samples)
     if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_start_weight(problem, samples))
-    return dataclasses.replace(known, weight=tuned)
+    return dataclasses.replace(known, weight=next(iter(tuned.values()), None), weights=tuned)
 
 
 def _floor(found: SensorEstimate, minimum: float, offset: float | None) -> float | None:
@@ -101,12 +101,13 @@ def _start_weight(problem: Problem, samples: Sequence[Measurement]) -> float:
     return max(by_likelihood, by_loss.weight) if by_loss.losses else by_likelihood
 
 
-def _tuned(problem: Problem, samples: Sequence[Measurement]) -> float | None:
-    """Return the weight, or number of iterations, of the classical solver to tune; None without one."""
+def _tuned(problem: Problem, samples: Sequence[Measurement]) -> dict[str, float]:
+    """Return the weight, or number of iterations, of each classical solver to tune, by name."""
+    return {name: _weight(problem, samples, name) for name in solvers_to_tune(problem.config)}
+
+
+def _weight(problem: Problem, samples: Sequence[Measurement], name: str) -> float:
     config = problem.config
-    name = solver_to_tune(config)
-    if name is None:
-        return None
     if SOLVERS[name].likelihood and config.classical.weight == "likelihood":
         return problem.calibration.wiener_weight
     configured = configured_weight(config, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class ChannelCalibration:
         without one: data with negative values whose noise does not tell.
     alpha_most
         Largest ``noise_alpha`` that the data allow; None stands for ``noise_alpha``.
+    weights
+        Weight, or number of iterations, of each solver that was tuned, by name; ``weight`` is the first of them.
     """
 
     offset: float
@@ -66,6 +68,7 @@ class ChannelCalibration:
     estimated: SensorEstimate | None = None
     floor: float | None = None
     alpha_most: float | None = None
+    weights: dict[str, float] = field(default_factory=dict, hash=False)
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""

@@ -63,18 +63,35 @@ def reference(problem: Problem) -> float:
 
 def iterates(problem: Problem, observation: Observation) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
+    return iterates_from(problem, observation, torch.full_like(observation.repaired, _START))
+
+
+def iterates_from(problem: Problem, observation: Observation, x: Tensor) -> Iterator[Tensor]:
+    """Yield the estimates from a start (z) y x, normalised, at least the dark level."""
     forward, zero = problem.forward, reference(problem)
     least = dark_level(problem) - zero
-    known = forward.crop(observation.known).to(observation.repaired.dtype)
+    known = forward.crop(observation.known).to(x.dtype)
     seen = known * forward.crop(observation.repaired - zero)
     share = forward.adjoint(known)
     inside = share > _LEAST_SHARE
-    x = torch.full_like(observation.repaired, _START - zero)
+    x = x - zero
     while True:
         predicted = (forward(x + zero) - zero).clamp(min=_SMALL)
         update = forward.adjoint(seen / predicted).clamp(min=0) / share
         x = (x * torch.where(inside, update, torch.ones_like(update))).clamp(min=least)
         yield x + zero
+
+
+def with_flux(problem: Problem, observation: Observation, x: Tensor) -> Tensor:
+    """Return an estimate with the light that was measured, where the lower bound has added to it.
+
+    Least squares with a bound keep the sum of B x (y - B x), not of y - B x: where the bound removes negative noise, the
+    positive noise stays (measured: 7 to 15 % of the light of sparse scenes of 0.05 photons). One step of Richardson-Lucy
+    keeps the light, within the reach of the PSF. An estimate above the bound everywhere is returned unchanged.
+    """
+    if not bool((x <= problem.calibration.least).any()):
+        return x
+    return next(iterates_from(problem, observation, x))
 
 
 def solve_richardson_lucy(problem: Problem, observation: Observation, iterations: float) -> Tensor:

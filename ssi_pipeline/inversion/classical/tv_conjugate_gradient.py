@@ -19,6 +19,7 @@ from torch import Tensor
 from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
+from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.classical.tv import (
     PATH_ITERATIONS,
     TV_ITERATIONS,
@@ -92,7 +93,7 @@ def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Te
         if now > last * (1 - _CONVERGED):
             break
         last = now
-    return x
+    return with_flux(problem, observation, x)
 
 
 def _objective(problem: Problem, observation: Observation, weight: float, x: Tensor) -> float:

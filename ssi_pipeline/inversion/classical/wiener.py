@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
+from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.linear.positive import project
 from ssi_pipeline.inversion.problem import Problem
 
@@ -22,7 +23,8 @@ _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 
 def solve_wiener(problem: Problem, observation: Observation, weight: float) -> Tensor:
     """Return the estimate (z) y x, normalised. Impulses and unobserved pixels have their repaired value."""
-    return project(problem.forward, _filtered(problem, observation, weight), weight, problem.calibration.least)
+    filtered, least = _filtered(problem, observation, weight), problem.calibration.least
+    return with_flux(problem, observation, project(problem.forward, filtered, weight, least))
 
 
 def _filtered(problem: Problem, observation: Observation, weight: float) -> Tensor:
