@@ -51,8 +51,8 @@ _EDGE = 0.2
 with a third or three times this the distance from the minimum is three to twenty times larger."""
 
 _BOUND_STEP = 0.1
-"""Step c. Measured with bounds that half the pixels reach: the objective is within 0.06 % of its constrained minimum after
-50 iterations, 0.001 % after 100. With a tenth or ten times this the distance is ten times larger."""
+"""Step c. Measured with bounds that half the pixels reach: the objective is within 0.01 % of its constrained minimum
+after 50 iterations, 0.001 % after 100. With a tenth or ten times this the distance is ten times larger."""
 
 Iterate = tuple[Tensor, Tensor, Tensor]
 """x, (z) y x; p on the predicted pixels; u, one component per axis first."""

@@ -110,6 +110,7 @@ def _centred(psf: NDArray[np.floating], shape: Ints) -> NDArray[np.float64]:
 
 
 def laplacian_spectrum(shape: Ints) -> NDArray[np.float64]:
+    """Return the spectrum of -L on a circular grid, in the order of ``rfftn``."""
     total: NDArray[np.float64] = np.zeros((1,) * len(shape))
     for axis, n in enumerate(shape):
         frequency = fft.rfftfreq(n) if axis == len(shape) - 1 else fft.fftfreq(n)
