@@ -116,7 +116,7 @@ class NetworkConfig(Section):
 
 
 class BoundsConfig(Section):
-    """Soft bounds on the estimate, in the units of the input; 'auto': 0 if no input pixel is negative."""
+    """Bounds on the estimate, in the units of the input: lower, and soft upper; 'auto': the dark level, or less."""
 
     lower: Float | Literal["auto"] | None = "auto"
     upper: Float | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.assess.psf_width import check_width
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.classical.registry import configured_weight, solver_to_tune
+from ssi_pipeline.inversion.classical.registry import configured_weight, solvers_to_tune
 from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
@@ -86,8 +86,13 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_start_weight(problem, samples))
     fit = check_width(problem, samples) if config.method.computes else None
+    first = next(iter(tuned.values()), None)
     return dataclasses.replace(
-        known, weight=tuned.weight, weight_at_end=tuned.end, psf_width=None if fit is None else fit.factor
+        known,
+        weight=None if first is None else first.weight,
+        weight_at_end=None if first is None else first.end,
+        weights={name: choice.weight for name, choice in tuned.items()},
+        psf_width=None if fit is None else fit.factor,
     )
 
 
@@ -116,18 +121,19 @@ def _start_weight(problem: Problem, samples: Sequence[Measurement]) -> float:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Tuned:
-    """Weight, or number of iterations, of the classical solver; ``end``: as ``weight_at_end`` of the calibration."""
+    """Weight, or number of iterations, of a classical solver; ``end``: as ``weight_at_end`` of the calibration."""
 
-    weight: float | None
+    weight: float
     end: str | None = None
 
 
-def _tuned(problem: Problem, samples: Sequence[Measurement]) -> _Tuned:
-    """Return the weight, or number of iterations, of the classical solver to tune; None without one."""
+def _tuned(problem: Problem, samples: Sequence[Measurement]) -> dict[str, _Tuned]:
+    """Return the weight, or number of iterations, of each classical solver to tune, by name."""
+    return {name: _weight(problem, samples, name) for name in solvers_to_tune(problem.config)}
+
+
+def _weight(problem: Problem, samples: Sequence[Measurement], name: str) -> _Tuned:
     config = problem.config
-    name = solver_to_tune(config)
-    if name is None:
-        return _Tuned(None)
     if SOLVERS[name].likelihood and config.classical.weight == "likelihood":
         return _Tuned(problem.calibration.wiener_weight)
     configured = configured_weight(config, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,8 @@ class ChannelCalibration:
         None where it was not checked.
     weight_at_end
         The tuned weight is the last of its candidates on one side, 'smoothest' or 'sharpest'; None where it is not.
+    weights
+        Weight, or number of iterations, of each solver that was tuned, by name; ``weight`` is the first of them.
     """
 
     offset: float
@@ -82,6 +84,7 @@ class ChannelCalibration:
     fill: Fill | None = None
     psf_width: float | None = None
     weight_at_end: str | None = None
+    weights: dict[str, float] = field(default_factory=dict, hash=False)
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""

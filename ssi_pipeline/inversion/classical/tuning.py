@@ -1,8 +1,8 @@
 """Tune the parameter of a classical solver without ground truth, by the masked self-supervised loss.
 
 Pixels V of a sample are hidden, and the estimate x from the other pixels has to predict them: the loss is the mean over
-V of (mu(g x) - y)^2 over the variance of the noise there. It ranks estimates as their distance to the noise-free measurement does, since they are
-independent of the noise on V (Batson and Royer 2019, J-invariant calibration).
+V of (mu(g x) - y)^2 over the variance of the noise. It ranks estimates as their distance to the noise-free measurement
+does, since they are independent of the noise on V (Batson and Royer 2019, J-invariant calibration).
 """
 
 from __future__ import annotations

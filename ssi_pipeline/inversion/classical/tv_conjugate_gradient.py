@@ -4,10 +4,8 @@ The step along a direction d minimises a quadratic majorant of the objective (La
 the data term is at most |B d|^2, that of the variation at most weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2).
 Every step descends without evaluating the objective; repeated steps are a line search.
 
-The estimate is at least the dark level: x >= floor. Pixels that a gradient step would bring to the bound go there, and
-conjugate gradients see the others. A step that leaves the feasible set is projected onto it, and a second line search
-along the projected step, of length 0 to 1, keeps the descent (two-metric projection, Bertsekas 1982). Without such
-pixels nothing of this acts.
+The estimate is at least the dark level (``inversion/bounded.py``); along a projected step a second line search, of
+length 0 to 1, keeps the descent.
 """
 
 from __future__ import annotations
@@ -18,8 +16,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
+from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.classical.tv import (
     PATH_ITERATIONS,
     TV_ITERATIONS,
@@ -51,16 +51,15 @@ def descend(problem: Problem, observation: Observation, weight: float, x: Tensor
     differences = slopes_of(observation, problem.forward.radius)
     x = x.clamp(min=floor)
     level, slopes = forward.level(x), differences(x)
-    gradient = direction = torch.zeros_like(x)
-    size, reach = 0.0, 1.0
+    directions = BoundedDirections(floor)
 
     def line_search(level_change: Tensor, slope_change: Tensor, longest: float = math.inf) -> float:
         """Return the length of the step from the current estimate, at most ``longest``."""
         total, z, d = 0.0, level, slopes
         for _ in range(_LINE_STEPS):
             length = _length(d)
-            fall = _dot(term.slope(z), level_change) + weight * _dot(d / length, slope_change)
-            curve = _dot(level_change, level_change) + weight * _dot(slope_change / length, slope_change)
+            fall = dot(term.slope(z), level_change) + weight * dot(d / length, slope_change)
+            curve = dot(level_change, level_change) + weight * dot(slope_change / length, slope_change)
             step = min(max(-fall / max(curve, _TINY), -total), longest - total)
             total += step
             z, d = z + step * level_change, d + step * slope_change
@@ -68,31 +67,17 @@ def descend(problem: Problem, observation: Observation, weight: float, x: Tensor
 
     while True:
         variation = differences_adjoint(weight * slopes / _length(slopes))
-        whole = forward.adjoint(term.slope(level)) + variation
-        free = x - floor > reach * whole
-        new = whole * free
-        beta = max(_dot(new, new - gradient) / size, 0.0) if size else 0.0
-        direction = (beta * direction - new) * free
-        if _dot(direction, new) >= 0:  # no descent direction: restart
-            direction = -new
-        gradient, size = new, _dot(new, new)
-        change = torch.where(free, direction, (floor - x) / reach)
+        gradient = forward.adjoint(term.slope(level)) + variation
+        change = directions.after(x, gradient)
         level_change, slope_change = forward.level(change), differences(change)
         step = line_search(level_change, slope_change)
-        reach = max(step, _TINY)
-        if bool((x + step * change < floor).any()):
-            change = _projected(x, step, change, whole, floor)
-            level_change, slope_change = forward.level(change), differences(change)
+        kept = directions.projected(x, gradient, change, step)
+        if kept is not None:
+            change, level_change, slope_change = kept, forward.level(kept), differences(kept)
             step = line_search(level_change, slope_change, longest=1.0)
         x = (x + step * change).clamp(min=floor)  # rounding errors only
         level, slopes = level + step * level_change, slopes + step * slope_change
         yield x
-
-
-def _projected(x: Tensor, step: float, direction: Tensor, gradient: Tensor, floor: float) -> Tensor:
-    """Return the step to the feasible set along a direction, or along the gradient where that does not descend."""
-    change = (x + step * direction).clamp(min=floor) - x
-    return change if _dot(change, gradient) < 0 else (x - step * gradient).clamp(min=floor) - x
 
 
 def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Tensor:
@@ -108,7 +93,7 @@ def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Te
         if now > last * (1 - _CONVERGED):
             break
         last = now
-    return x
+    return with_flux(problem, observation, x)
 
 
 def _objective(problem: Problem, observation: Observation, weight: float, x: Tensor) -> float:
@@ -126,10 +111,6 @@ def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[flo
 
 def _length(slopes: Tensor) -> Tensor:
     return torch.sqrt(slopes.square().sum(0) + SMOOTHING**2)
-
-
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum(dtype=torch.float64))
 
 
 TV_CG = Classical(solve_tv_cg, tv_cg_path, patience=2)

@@ -78,7 +78,7 @@ def fill_of(y: NDArray[np.float32], value: float, rim: int, unseen: Mask, border
     if not at.any():
         return np.zeros(y.shape, bool)
     if at.all() and min(y.shape[1:]) >= _SIDE:  # most tiles of sparse volumes
-        return at
+        return np.asarray(at)
     either = at | unseen
     seeds = _opened(either, _SIDE, "constant") | _along_border(either, border)
     solid = _opened(either, 3, "nearest") | seeds
