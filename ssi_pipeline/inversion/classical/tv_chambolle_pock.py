@@ -23,12 +23,12 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.tv import (
-    PATH_ITERATIONS,
     TV_ITERATIONS,
     corner,
     data_term,
     differences_adjoint,
     linear_start,
+    path_iterations,
     slopes_of,
     weights,
 )
@@ -83,8 +83,8 @@ def solve_tv(problem: Problem, observation: Observation, weight: float) -> Tenso
 def tv_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
     state = begin(problem, observation)
-    for weight in weights(problem):
-        state = nth_iterate(iterate(problem, observation, weight, state, corner(problem)), PATH_ITERATIONS)
+    for weight, count in zip(weights(problem), path_iterations(), strict=False):
+        state = nth_iterate(iterate(problem, observation, weight, state, corner(problem)), count)
         yield weight, state[0]
 
 
