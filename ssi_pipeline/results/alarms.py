@@ -37,9 +37,6 @@ _LIGHT = 0.02
 _CLIPPED = 0.01
 """Share of voxels outside the output's dtype that counts: what is cut off there is no longer 1 % of the flux."""
 
-_BELOW_DARK = 0.2
-"""Share of voxels far below the dark level that counts: the linear solution of a dark scene with noise has 0.1."""
-
 
 def describe_quality(
     metrics: Mapping[str, NDArray[np.float32]],
@@ -117,14 +114,9 @@ def _residual(signs: Signs, misfit: bool) -> str:
 
 
 def _ranges(signs: Signs) -> Iterator[str]:
-    """Yield the alarms of values beyond a range: of the output, of the sensor, below the dark level."""
+    """Yield the alarms of values beyond a range: of the output, or of the sensor."""
     if signs.clipped > _CLIPPED:
         yield f"{signs.clipped:.1%} of the voxels are outside the output's range and clipped: set output.dtype: float32"
-    if signs.below_dark > _BELOW_DARK:
-        yield (
-            f"{signs.below_dark:.0%} of the voxels are far below the dark level, where no light is: "
-            f"{width_advice(signs.psf)}; or sensor.offset"
-        )
     if signs.saturated > SATURATED:
         yield (
             f"{signs.saturated:.2%} of the pixels are saturated: they count as at least that bright, and what the "

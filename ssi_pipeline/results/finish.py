@@ -43,7 +43,6 @@ METRICS: dict[str, str] = {
     "flux_ratio": "sum of the estimate over sum of the measurement, on the core",
     "light_ratio": "light of the estimate, blurred, over that of the measurement, above the dark level",
     "impulse_light": "share of the measurement's light above the dark level in pixels detected as hot or dead",
-    "below_dark": "share of voxels of the estimate that are below the dark level by more than the noise there",
     "clipped_share": "share of voxels outside the range of the output's dtype",
     "nonfinite": "NaN or infinite pixels read",
     "fill_share": "share of the core that is fill or masked: it was not solved, and is written as it was",

@@ -24,7 +24,6 @@ SIGN_METRICS = (
     "impulse_light",
     "impulses",
     "clipped_share",
-    "below_dark",
     "saturated_share",
 )
 """Metrics that are read."""
@@ -52,7 +51,7 @@ class Signs:
 
     ``chi2``, ``whiteness``: of most tiles, or of the worst of a few; ``most``: which. ``light``: light of the
     prediction over that of the measurement. ``clipped``: share of voxels outside the output's dtype. ``impulses``,
-    ``impulse_light``: share of pixels and of light. ``below_dark``: share of voxels far below the dark level.
+    ``impulse_light``: share of pixels and of light.
     ``saturated``: share of voxels at the tiles' highest value, 0 without a sensor limit. ``photons``: of the brightest
     pixels. ``correlated``: the noise is. ``psf_width``, ``weight_at_end``: as in the calibration.
     """
@@ -64,7 +63,6 @@ class Signs:
     clipped: float
     impulses: float
     impulse_light: float
-    below_dark: float
     saturated: float
     photons: float
     correlated: bool
@@ -114,7 +112,6 @@ def signs_of(metrics: Metrics, c: int, channel: Mapping[str, Any], psf: Psf | No
         clipped=mean("clipped_share"),
         impulses=mean("impulses"),
         impulse_light=mean("impulse_light"),
-        below_dark=mean("below_dark"),
         saturated=mean("saturated_share") if channel.get("clip_high") is not None else 0.0,
         photons=_photons(channel),
         correlated=channel.get("correlation") is not None,

@@ -36,10 +36,6 @@ _MOST_FILLED = 0.5
 _FEWEST_SATURATED = 8
 """In photon counts two to four pixels often share the highest value, which would raise an alarm in small tiles."""
 
-_DARK_SIGMAS, _DARK_SHARE = 2.0, 0.02
-"""A voxel is below the dark level by more than noise: standard deviations of the noise there, and the least share of
-the channel's intensity scale, for sensors without read noise."""
-
 
 def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
     """Solve one tile and store its estimate.
@@ -167,22 +163,12 @@ def _quality(
         "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux and fill_share <= _MOST_FILLED else None,
         # values within half a unit are rounded, not clipped
         "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))) if x.size else 0.0,
-        "below_dark": _below_dark(context, tile.c, x),
         "saturated_share": _saturated_share(y),
         "nonfinite": int(pixels.nonfinite.sum()),
         **_short({"fill_share": fill_share} | solution.scores | (_resolutions(context, *whole) if resolutions else {})),
         "trace": _thin(solution.trace),
         "note": solution.note,
     }
-
-
-def _below_dark(context: Context, c: int, x: NDArray[np.float32]) -> float | None:
-    """Return the share of voxels below the dark level by more than noise; None where the dark level is not known."""
-    channel = context.calibration(c)
-    if channel.dark is None or not x.size or not context.document.config.method.computes:
-        return None
-    noise = max(_DARK_SIGMAS * channel.noise_sigma, _DARK_SHARE * channel.scale)
-    return float(np.mean(x < channel.dark - noise))
 
 
 def _saturated_share(y: NDArray[np.float32]) -> float:

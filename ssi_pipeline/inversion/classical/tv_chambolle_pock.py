@@ -30,12 +30,12 @@ from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.classical.tv import (
-    PATH_ITERATIONS,
     TV_ITERATIONS,
     corner,
     data_term,
     differences_adjoint,
     linear_start,
+    path_iterations,
     slopes_of,
     weights,
 )
@@ -112,9 +112,9 @@ def solve_tv(problem: Problem, observation: Observation, weight: float) -> Tenso
 def tv_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
     state, floor = begin(problem, observation), problem.calibration.least
-    for weight in weights(problem):
+    for weight, count in zip(weights(problem), path_iterations(), strict=False):
         least = floor if bool((state[0] < floor).any()) else -math.inf
-        state = nth_iterate(iterate(problem, observation, weight, state, corner(problem), least), PATH_ITERATIONS)
+        state = nth_iterate(iterate(problem, observation, weight, state, corner(problem), least), count)
         yield weight, state[0].clamp(min=floor)
 
 

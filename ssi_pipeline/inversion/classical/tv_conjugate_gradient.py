@@ -21,11 +21,11 @@ from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.classical.tv import (
-    PATH_ITERATIONS,
     TV_ITERATIONS,
     data_term,
     differences_adjoint,
     linear_start,
+    path_iterations,
     slopes_of,
     weights,
 )
@@ -104,8 +104,8 @@ def _objective(problem: Problem, observation: Observation, weight: float, x: Ten
 def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
     x = linear_start(problem, observation)
-    for weight in weights(problem):
-        x = nth_iterate(descend(problem, observation, weight, x), PATH_ITERATIONS)
+    for weight, count in zip(weights(problem), path_iterations(), strict=False):
+        x = nth_iterate(descend(problem, observation, weight, x), count)
         yield weight, x
 
 
