@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.optimize import nnls
 
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation, Offset, half_lags
@@ -60,12 +61,12 @@ _LEAST_RHO = 0.1
 _LEAST_SHARED = 0.05
 """Least correlation, in magnitude, of pixels that share noise."""
 
-_RIDGE = 0.01
+_RIDGE = 1e-3
 """Penalty on squared correlations times the fourth power of the lag, in mean squared relative errors. This and the
 next were chosen by the error of rho on 10 kinds of correlation and five scenes."""
 
-_DOUBTFUL = 0.003
-"""Weight of frequencies at which there may be signal: their power bounds that of the noise."""
+_TOP = 0.2
+"""Least power of the frequencies that the noise is continued from, as a share of the largest."""
 
 _PEAK = 3.0
 """Frequencies with this many times the power around them are lines of a grating."""
@@ -122,12 +123,31 @@ def is_uneven(spectrum: FlatSpectrum) -> bool:
 
 
 def _rho(spectrum: FlatSpectrum) -> dict[Offset, float]:
-    """Return the autocorrelation at the lags of the estimate, from all but the lowest frequencies."""
-    used = np.where(spectrum.quiet, 1.0, _DOUBTFUL) * (np.hypot(*frequencies()) >= LOWEST)
-    used = used * (spectrum.power < _PEAK * spectrum.smooth)
+    """Return the autocorrelation at the lags of the estimate.
+
+    Where there may be signal the power of the noise is continued; it is no larger than that of both.
+    """
+    lowest = np.hypot(*frequencies()) < LOWEST
+    known = spectrum.quiet & ~lowest
+    guess = _continued(spectrum)
+    power = np.where(known, spectrum.power, np.where(lowest, guess, np.minimum(spectrum.power, guess)))
+    used = ~known | (spectrum.power < _PEAK * spectrum.smooth)
     lags = half_lags((0, _LARGE, _LARGE))
-    found = _fit(spectrum.power, used, lags)
+    found = _fit(power, used.astype(float), lags)
     return {lag: float(value) for lag, value in zip(lags, found[1:] / found[0], strict=True)}
+
+
+def _continued(spectrum: FlatSpectrum) -> NDArray[np.float64]:
+    """Return the power of the noise at all frequencies: a Gaussian through the power where the noise is seen."""
+    y, x = frequencies()
+    smooth = spectrum.smooth
+    smooth = smooth - min(spectrum.rounding, 0.9 * float(np.quantile(smooth, 0.05)))
+    use = spectrum.quiet & (smooth > _TOP * smooth[spectrum.quiet].max())
+    slopes = np.stack([-(y[use] ** 2), -(x[use] ** 2)], 1)
+    height = np.log(smooth[use])
+    fall = nnls(slopes - slopes.mean(0), height - height.mean())[0]
+    top = height.mean() - (slopes @ fall).mean()
+    return np.asarray(np.exp(top - fall[0] * y**2 - fall[1] * x**2))
 
 
 def _lines(spectrum: FlatSpectrum) -> tuple[float, float]:
