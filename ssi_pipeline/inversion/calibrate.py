@@ -65,7 +65,7 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         correlation=correlation,
     )
     impulses = ImpulseTest(draft.noise, config.impulse_sigma, point_source_kappa(values))
-    weight = channel_weight(normal, values, impulses)
+    weight = channel_weight(normal, values, impulses, correlation)
     share = impulse_share(normal, impulses, draft.sensor)
     known = dataclasses.replace(
         draft,

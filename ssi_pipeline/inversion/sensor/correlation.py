@@ -59,6 +59,16 @@ class NoiseCorrelation:
                 inside[tuple(middle + offset)] = inside[tuple(middle - offset)] = True
         return inside
 
+    def window(self, axes: int, radius: int) -> NDArray[np.float64]:
+        """Return rho at lags -radius to radius along each of the axes (z) y x."""
+        rho = np.zeros((2 * radius + 1,) * axes)
+        rho[(radius,) * axes] = 1.0
+        for lag, value in zip(self.lags, self.values, strict=True):
+            if (axes == 3 or lag[0] == 0) and max(map(abs, lag)) <= radius:
+                for sign in (1, -1):
+                    rho[tuple(radius + sign * d for d in lag[-axes:])] = value
+        return rho
+
     def spectrum(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Return the power N(k) on a grid (z) y x in the order of ``fftn``: mean 1, at least ``FLOOR``."""
         rho = np.zeros(tuple(shape))

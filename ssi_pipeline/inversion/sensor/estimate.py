@@ -129,6 +129,4 @@ def find_correlation(
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in without_fill(samples)]
     alpha, sigma, dark = found.alpha / scale, found.sigma / scale, (found.dark - offset) / scale
     step = min((step_of(s.y[s.observed]) for s in normal if s.observed.any()), default=0.0)
-    return estimate_correlation(
-        normal, lambda level: math.sqrt(alpha * max(level - dark, 0.0) + sigma**2), step, psf
-    )
+    return estimate_correlation(normal, lambda level: math.sqrt(alpha * max(level - dark, 0.0) + sigma**2), step, psf)
