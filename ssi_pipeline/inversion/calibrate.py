@@ -47,7 +47,8 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
     found = estimate_sensor(samples, offset, scale, config.sensor)
     values = psf_values(psf, config.tiling.dimensions)
-    correlation = find_correlation(samples, offset, scale, found, values)
+    reach = config.sensor.reach(config.tiling.dimensions)
+    correlation = find_correlation(samples, offset, scale, found, values, reach)
     if correlation is not None:
         found = estimate_sensor(samples, offset, scale, config.sensor, correlation)
     used = as_configured(found, config.sensor)

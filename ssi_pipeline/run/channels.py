@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
+from ssi_pipeline.inversion.sensor.correlation import correlation_words
 from ssi_pipeline.run.prepare import start_models
 from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession
@@ -40,7 +41,15 @@ def ready_channels(session: RunSession, loop: Scheduler) -> bool:
             session.display.line(
                 f"channel {c} is constant (or not finite) in all samples: the output will be a copy of it"
             )
+    for text in noise_found(context):
+        session.display.line(text)
     return True
+
+
+def noise_found(context: Context) -> list[str]:
+    """Return a sentence for each channel whose noise is correlated between pixels."""
+    found = ((c, context.calibration(c).correlation) for c in range(context.plan.shape[1]))
+    return [f"channel {c}: {correlation_words(correlation)}" for c, correlation in found if correlation is not None]
 
 
 def channels_ready(context: Context, state: LedgerState) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
-from ssi_pipeline.run.channels import ready_channels_here
+from ssi_pipeline.inversion.sensor.correlation import correlation_words
+from ssi_pipeline.run.channels import noise_found, ready_channels_here
 from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.settle import describe_compute
@@ -30,13 +32,17 @@ from ssi_pipeline.words import duration, size_of
 
 @dataclass(frozen=True, slots=True)
 class TimeEstimate:
-    """Wall time of all tiles with its 95 % interval, from ``tiles`` measured ones; seconds."""
+    """Wall time of all tiles with its 95 % interval, from ``tiles`` measured ones; seconds.
+
+    ``notes``: what calibration found on the way.
+    """
 
     seconds: float
     low: float
     high: float
     tiles: int
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def estimate_time(
@@ -86,7 +92,9 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
             if record.error is not None:
                 raise SsiError(f"pilot: tile {index} failed: {record.error}")
             seconds.append(record.seconds)
-    return estimate_time(seconds, n_tiles, prepared.workers, "pilot, one worker at a time")
+        notes = tuple(noise_found(context)) or (correlation_words(None),)
+    time = estimate_time(seconds, n_tiles, prepared.workers, "pilot, one worker at a time")
+    return None if time is None else dataclasses.replace(time, notes=notes)
 
 
 def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[str, str]]:
@@ -117,7 +125,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         most = max(1, plan.n_tiles // 10)
         rows.append(("retraining", f"at most {most} of the tiles, at 3 times their time (not in the estimate below)"))
     # last but one, so that it is visible: notes on parts of the input that are left out must not be missed
-    notes = [("note", note) for note in document.notes]
+    notes = [("note", note) for note in document.notes] + [("noise", text) for text in (time.notes if time else ())]
     return [*rows, *notes, ("time", describe_time(time, prepared.workers))]
 
 

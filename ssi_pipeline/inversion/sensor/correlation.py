@@ -101,6 +101,21 @@ class NoiseCorrelation:
         return cls(lags, tuple(float(value) for value in document["values"]))
 
 
+def correlation_words(correlation: NoiseCorrelation | None) -> str:
+    """Return what is known of the noise's correlation, as a sentence for users."""
+    if correlation is None:
+        return "noise independent between pixels"
+    spans = [(axis, 2 * r + 1) for axis, r in zip("zyx", correlation.reach, strict=True) if axis != "z" or r]
+    size = " x ".join(str(n) for _, n in spans)
+    near = [(axis, correlation.at([int(a == axis) for a in "zyx"])) for axis, _ in spans]
+    rho = ", ".join(f"{value:.2f} along {axis}" for axis, value in near)
+    return (
+        f"noise correlated over {size} pixels ({' '.join(axis for axis, _ in spans)}; neighbours {rho}), as by "
+        "resampling, deskewing, demosaicing, denoising or lossy compression before: such pixels are hidden together. "
+        "Unprocessed data give better results; sensor.correlation overrides"
+    )
+
+
 @functools.cache
 def half_lags(reach: Offset) -> tuple[Offset, ...]:
     """Return the lags d != 0 with |d| <= reach along each axis, one of each pair d, -d."""

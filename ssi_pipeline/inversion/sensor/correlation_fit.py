@@ -76,7 +76,11 @@ _DEEP = 0.02
 
 
 def estimate_correlation(
-    samples: Sequence[Measurement], deviation: Callable[[float], float], step: float, psf: Floats
+    samples: Sequence[Measurement],
+    deviation: Callable[[float], float],
+    step: float,
+    psf: Floats,
+    reach: Offset | None = None,
 ) -> NoiseCorrelation | None:
     """Return the autocorrelation of the noise; None where it is white, or cannot be told from signal.
 
@@ -90,11 +94,19 @@ def estimate_correlation(
         Step of quantised data; 0 where they are not.
     psf
         Axes (z) y x, sum 1.
+    reach
+        Largest lag along z y x of correlated noise, where it is known: all lags within it count.
     """
+    if reach is not None and not any(reach):
+        return None
     spectrum = flat_spectrum(samples, deviation, step, psf)
+    if reach is not None:
+        found = {} if spectrum is None else _rho(spectrum, half_lags(reach))
+        return NoiseCorrelation(half_lags(reach), tuple(round(found.get(lag, 0.0), 4) for lag in half_lags(reach)))
     if spectrum is None:
         return None
-    rho = _rho(spectrum) if is_uneven(spectrum) else {}
+    rho = _rho(spectrum, half_lags((0, _LARGE, _LARGE))) if is_uneven(spectrum) else {}
+    rho |= _between_planes(spectrum)
     for axis, share in enumerate(_lines(spectrum)):
         for d in range(1, LINE + 1) if share else ():
             lag = (0, 0, d) if axis == 0 else (0, d, 0)
@@ -122,7 +134,7 @@ def is_uneven(spectrum: FlatSpectrum) -> bool:
     return bool(np.std(np.log(np.maximum(power, _DEEP * np.median(power)))) > _UNEVEN[wide])
 
 
-def _rho(spectrum: FlatSpectrum) -> dict[Offset, float]:
+def _rho(spectrum: FlatSpectrum, lags: Sequence[Offset]) -> dict[Offset, float]:
     """Return the autocorrelation at the lags of the estimate.
 
     Where there may be signal the power of the noise is continued; it is no larger than that of both.
@@ -132,9 +144,28 @@ def _rho(spectrum: FlatSpectrum) -> dict[Offset, float]:
     guess = _continued(spectrum)
     power = np.where(known, spectrum.power, np.where(lowest, guess, np.minimum(spectrum.power, guess)))
     used = ~known | (spectrum.power < _PEAK * spectrum.smooth)
-    lags = half_lags((0, _LARGE, _LARGE))
-    found = _fit(power, used.astype(float), lags)
-    return {lag: float(value) for lag, value in zip(lags, found[1:] / found[0], strict=True)}
+    inside = [lag for lag in lags if lag[0] == 0]
+    found = _fit(power, used.astype(float), inside)
+    rho = {lag: float(value) for lag, value in zip(inside, found[1:] / found[0], strict=True)}
+    return rho | _between_planes(spectrum)
+
+
+def _between_planes(spectrum: FlatSpectrum) -> dict[Offset, float]:
+    """Return the correlation between planes, from their cross-spectra at the frequencies without signal."""
+    y, x = (k[spectrum.quiet] for k in frequencies())
+    if not spectrum.wide or spectrum.quiet.mean() < _SHARE:
+        return {}
+    power = spectrum.smooth[spectrum.quiet]
+    rho: dict[Offset, float] = {}
+    sides = range(-_SMALL, _SMALL + 1)
+    for z, cross in enumerate(spectrum.cross, start=1):
+        lags = [(z, dy, dx) for dy in sides for dx in sides]
+        design = np.stack([np.exp(-1j * (y * d[1] + x * d[2])) for d in lags], 1) / power[:, None]
+        target = cross[spectrum.quiet] / power
+        gram, side = (design.conj().T @ design).real, (design.conj().T @ target).real
+        found = np.linalg.solve(gram + _RIDGE * len(power) / np.mean(power) ** 2 * np.eye(len(lags)), side)
+        rho |= {lag: float(value / power.mean()) for lag, value in zip(lags, found, strict=True)}
+    return rho
 
 
 def _continued(spectrum: FlatSpectrum) -> NDArray[np.float64]:
