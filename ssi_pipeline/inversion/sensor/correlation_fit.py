@@ -71,6 +71,10 @@ _TOP = 0.2
 _PEAK = 3.0
 """Frequencies with this many times the power around them are lines of a grating."""
 
+_EVEN = 0.4
+"""Least power of a line at its 20 % quantile, relative to its median: structure along an axis has harmonics instead. As
+a line has more than twice the noise of single pixels, it is structure too."""
+
 _DEEP = 0.02
 """Least power in the weights of the fit, as a share of the mean: below, relative errors are those of rounding."""
 
@@ -193,8 +197,9 @@ def _lines(spectrum: FlatSpectrum) -> tuple[float, float]:
         if along.mean() < _SHARE:
             shares.append(0.0)
             continue
-        excess = (float(np.median(power[along, 0]) / np.median(power[along][:, beside])) - 1) / gain
-        shares.append(excess / (1 + excess) if excess > _LEAST_RHO else 0.0)
+        least, excess = (np.quantile(power[along, 0], (0.2, 0.5)) / np.median(power[along][:, beside]) - 1) / gain
+        noise = _LEAST_RHO < excess < 1 and least > _EVEN * excess
+        shares.append(float(excess / (1 + excess)) if noise else 0.0)
     return shares[0], shares[1]
 
 
