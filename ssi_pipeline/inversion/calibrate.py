@@ -53,7 +53,8 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
     found = estimate_sensor(samples, offset, scale, config.sensor)
     values = psf_values(psf, config.tiling.dimensions)
-    correlation = find_correlation(samples, offset, scale, found, values)
+    reach = config.sensor.reach(config.tiling.dimensions)
+    correlation = find_correlation(samples, offset, scale, found, values, reach)
     if correlation is not None:
         found = estimate_sensor(samples, offset, scale, config.sensor, correlation)
     used = as_configured(found, config.sensor)
@@ -73,7 +74,7 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         alpha_most=found.alpha_most if config.sensor.alpha is None else None,
     )
     impulses = ImpulseTest(draft.noise, config.impulse_sigma, point_source_kappa(values))
-    weight = channel_weight(normal, values, impulses)
+    weight = channel_weight(normal, values, impulses, correlation)
     share = impulse_share(normal, impulses, draft.sensor)
     known = dataclasses.replace(
         draft,

@@ -71,6 +71,12 @@ class Problem:
         """Return m_J(image): the pixels of a mask J, and those that share their noise, replaced by their neighbours."""
         return hide(image, cover(mask, self.footprint), self.config.masking, rng, gaps, self.footprint)
 
+    def noise(self, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+        """Return normal noise of unit variance (z) y x, on the CPU, with the correlation of the channel's."""
+        white = torch.randn(shape, generator=rng)
+        correlation = self.calibration.correlation
+        return white if correlation is None else torch.from_numpy(correlation.colour(white.numpy()))
+
 
 @dataclass(frozen=True, slots=True)
 class TileTensors:
@@ -117,7 +123,8 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    filters, clipping_bias = LinearSolutions(forward, device), ClippingBias(calibration.sensor, values.ndim, device)
+    filters = LinearSolutions(forward, device, calibration.correlation)
+    clipping_bias = ClippingBias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,
         calibration=calibration,

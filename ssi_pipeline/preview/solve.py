@@ -19,7 +19,7 @@ from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solve import SolveOptions, solve
 from ssi_pipeline.preview.choose import Chosen
 from ssi_pipeline.preview.variants import Variant
-from ssi_pipeline.run.channels import ready_channels_here
+from ssi_pipeline.run.channels import noise_found, ready_channels_here
 from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.records import Job
@@ -67,10 +67,12 @@ def solve_variant(variant: Variant, tiles: Sequence[Chosen], log: Callable[[str]
         create_stores(context)
         spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)
         ready_channels_here(context, spec)
+        of = f"{variant.name}: " if variant.name else ""
+        for text in noise_found(context):
+            log(of + text)
         found = []
         for chosen in tiles:
             found.append(_solve(context, spec, variant.name, chosen))
-            of = f"{variant.name}: " if variant.name else ""
             log(f"{of}tile {chosen.index} ({chosen.why}): {found[-1].quality['method']}, {found[-1].seconds:.1f} s")
     return found
 

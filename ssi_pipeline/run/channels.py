@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
+from ssi_pipeline.inversion.sensor.correlation import correlation_words
 from ssi_pipeline.results.alarms import width_alarm
 from ssi_pipeline.results.signs import signs_of_psf
 from ssi_pipeline.results.unmeasured import describe_fill
@@ -48,7 +49,15 @@ def ready_channels(session: RunSession, loop: Scheduler) -> bool:
         width = context.calibration(c).psf_width
         if width is not None and width < 1:
             session.display.line(f"channel {c}: {width_alarm(width, signs_of_psf(context.psf(c)))}")
+    for text in noise_found(context):
+        session.display.line(text)
     return True
+
+
+def noise_found(context: Context) -> list[str]:
+    """Return a sentence for each channel whose noise is correlated between pixels."""
+    found = ((c, context.calibration(c).correlation) for c in range(context.plan.shape[1]))
+    return [f"channel {c}: {correlation_words(correlation)}" for c, correlation in found if correlation is not None]
 
 
 def channels_ready(context: Context, state: LedgerState) -> bool:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
+from ssi_pipeline.inversion.sensor.correlation import correlation_words
 from ssi_pipeline.results.unmeasured import describe_fill
-from ssi_pipeline.run.channels import ready_channels_here
+from ssi_pipeline.run.channels import noise_found, ready_channels_here
 from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.psf_rows import psf_rows
@@ -93,6 +94,7 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
             if record.error is not None:
                 raise SsiError(f"pilot: tile {index} failed: {record.error}")
             seconds.append(record.seconds)
+        notes += tuple(noise_found(context)) or (correlation_words(None),)
     time = estimate_time(seconds, n_tiles, prepared.workers, "pilot, one worker at a time")
     return None if time is None else replace(time, notes=notes)
 

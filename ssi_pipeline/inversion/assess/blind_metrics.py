@@ -15,7 +15,7 @@ from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, cover, generat
 from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.quality.background import background_structure
-from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
+from ssi_pipeline.quality.residual import LAGS, chi_squared, white_noise_level, whiteness
 
 Invert = Callable[[Tensor, Tensor], Tensor]
 """The inverse f: from a normalised image and its observed pixels, both (z) y x, to the estimate."""
@@ -134,7 +134,7 @@ def _r2r_risk(problem: Problem, tile: TileTensors, invert: Invert, seed: int, no
     forward = problem.forward
     deviation = torch.zeros_like(tile.y)
     forward.crop(deviation).copy_(noise.variance.sqrt())
-    extra = deviation * torch.randn(tuple(tile.y.shape), generator=generator(seed, Stream.SPLIT)).to(tile.y)
+    extra = deviation * problem.noise(tuple(tile.y.shape), generator(seed, Stream.SPLIT)).to(tile.y)
     noisier = mirror_outside(tile.y + _TAU * extra, tile.gaps)
     error = forward(invert(noisier, tile.observed)) - forward.crop(tile.y - extra / _TAU)
     scored = forward.crop(usable)
@@ -151,7 +151,7 @@ def _residual_scores(
     seen = forward.crop(tile.usable & window).cpu().numpy()
     observed = int((tile.observed & window).sum())
     found = {
-        "whiteness": whiteness(residual, seen) - white_noise_level(seen),
+        "whiteness": _whiteness(problem, residual, seen),
         "impulses": float((tile.observed & window & ~tile.usable).sum()) / observed if observed else math.nan,
         **_light(problem, tile, estimate, noise, window),
     }
@@ -177,6 +177,16 @@ def _light(problem: Problem, tile: TileTensors, estimate: Tensor, noise: Noise, 
     predicted = (forward(estimate) - dark)[usable].double()
     whole = float(light[seen].sum())
     return {"light_ratio": float(predicted.sum()) / total, "impulse_light": 1 - total / whole if whole > 0 else 0.0}
+
+
+def _whiteness(problem: Problem, residual: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:
+    """Return the whiteness of a residual, in excess of that of the noise itself."""
+    correlation = problem.calibration.correlation
+    if correlation is None:
+        return whiteness(residual, seen) - white_noise_level(seen)
+    rho = correlation.window(residual.ndim, LAGS)
+    # the estimated correlations of correlated noise vary by the sum of its squared correlations more (Bartlett 1946)
+    return whiteness(residual, seen, expected=rho) - white_noise_level(seen) * float(np.square(rho).sum())
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -59,6 +59,16 @@ class NoiseCorrelation:
                 inside[tuple(middle + offset)] = inside[tuple(middle - offset)] = True
         return inside
 
+    def window(self, axes: int, radius: int) -> NDArray[np.float64]:
+        """Return rho at lags -radius to radius along each of the axes (z) y x."""
+        rho = np.zeros((2 * radius + 1,) * axes)
+        rho[(radius,) * axes] = 1.0
+        for lag, value in zip(self.lags, self.values, strict=True):
+            if (axes == 3 or lag[0] == 0) and max(map(abs, lag)) <= radius:
+                for sign in (1, -1):
+                    rho[tuple(radius + sign * d for d in lag[-axes:])] = value
+        return rho
+
     def spectrum(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Return the power N(k) on a grid (z) y x in the order of ``fftn``: mean 1, at least ``FLOOR``."""
         rho = np.zeros(tuple(shape))
@@ -89,6 +99,21 @@ class NoiseCorrelation:
         """Return the correlation from plain JSON values."""
         lags = tuple((int(z), int(y), int(x)) for z, y, x in document["lags"])
         return cls(lags, tuple(float(value) for value in document["values"]))
+
+
+def correlation_words(correlation: NoiseCorrelation | None) -> str:
+    """Return what is known of the noise's correlation, as a sentence for users."""
+    if correlation is None:
+        return "noise independent between pixels"
+    spans = [(axis, 2 * r + 1) for axis, r in zip("zyx", correlation.reach, strict=True) if axis != "z" or r]
+    size = " x ".join(str(n) for _, n in spans)
+    near = [(axis, correlation.at([int(a == axis) for a in "zyx"])) for axis, _ in spans]
+    rho = ", ".join(f"{value:.2f} along {axis}" for axis, value in near)
+    return (
+        f"noise correlated over {size} pixels ({' '.join(axis for axis, _ in spans)}; neighbours {rho}), as by "
+        "resampling, deskewing, demosaicing, denoising or lossy compression before: such pixels are hidden together. "
+        "Unprocessed data give better results; sensor.correlation overrides"
+    )
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.optimize import nnls
 
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation, Offset, half_lags
@@ -60,22 +61,30 @@ _LEAST_RHO = 0.1
 _LEAST_SHARED = 0.05
 """Least correlation, in magnitude, of pixels that share noise."""
 
-_RIDGE = 0.01
+_RIDGE = 1e-3
 """Penalty on squared correlations times the fourth power of the lag, in mean squared relative errors. This and the
 next were chosen by the error of rho on 10 kinds of correlation and five scenes."""
 
-_DOUBTFUL = 0.003
-"""Weight of frequencies at which there may be signal: their power bounds that of the noise."""
+_TOP = 0.2
+"""Least power of the frequencies that the noise is continued from, as a share of the largest."""
 
 _PEAK = 3.0
 """Frequencies with this many times the power around them are lines of a grating."""
+
+_EVEN = 0.4
+"""Least power of a line at its 20 % quantile, relative to its median: structure along an axis has harmonics instead. As
+a line has more than twice the noise of single pixels, it is structure too."""
 
 _DEEP = 0.02
 """Least power in the weights of the fit, as a share of the mean: below, relative errors are those of rounding."""
 
 
 def estimate_correlation(
-    samples: Sequence[Measurement], deviation: Callable[[float], float], step: float, psf: Floats
+    samples: Sequence[Measurement],
+    deviation: Callable[[float], float],
+    step: float,
+    psf: Floats,
+    reach: Offset | None = None,
 ) -> NoiseCorrelation | None:
     """Return the autocorrelation of the noise; None where it is white, or cannot be told from signal.
 
@@ -89,11 +98,19 @@ def estimate_correlation(
         Step of quantised data; 0 where they are not.
     psf
         Axes (z) y x, sum 1.
+    reach
+        Largest lag along z y x of correlated noise, where it is known: all lags within it count.
     """
+    if reach is not None and not any(reach):
+        return None
     spectrum = flat_spectrum(samples, deviation, step, psf)
+    if reach is not None:
+        found = {} if spectrum is None else _rho(spectrum, half_lags(reach))
+        return NoiseCorrelation(half_lags(reach), tuple(round(found.get(lag, 0.0), 4) for lag in half_lags(reach)))
     if spectrum is None:
         return None
-    rho = _rho(spectrum) if is_uneven(spectrum) else {}
+    rho = _rho(spectrum, half_lags((0, _LARGE, _LARGE))) if is_uneven(spectrum) else {}
+    rho |= _between_planes(spectrum)
     for axis, share in enumerate(_lines(spectrum)):
         for d in range(1, LINE + 1) if share else ():
             lag = (0, 0, d) if axis == 0 else (0, d, 0)
@@ -121,13 +138,51 @@ def is_uneven(spectrum: FlatSpectrum) -> bool:
     return bool(np.std(np.log(np.maximum(power, _DEEP * np.median(power)))) > _UNEVEN[wide])
 
 
-def _rho(spectrum: FlatSpectrum) -> dict[Offset, float]:
-    """Return the autocorrelation at the lags of the estimate, from all but the lowest frequencies."""
-    used = np.where(spectrum.quiet, 1.0, _DOUBTFUL) * (np.hypot(*frequencies()) >= LOWEST)
-    used = used * (spectrum.power < _PEAK * spectrum.smooth)
-    lags = half_lags((0, _LARGE, _LARGE))
-    found = _fit(spectrum.power, used, lags)
-    return {lag: float(value) for lag, value in zip(lags, found[1:] / found[0], strict=True)}
+def _rho(spectrum: FlatSpectrum, lags: Sequence[Offset]) -> dict[Offset, float]:
+    """Return the autocorrelation at the lags of the estimate.
+
+    Where there may be signal the power of the noise is continued; it is no larger than that of both.
+    """
+    lowest = np.hypot(*frequencies()) < LOWEST
+    known = spectrum.quiet & ~lowest
+    guess = _continued(spectrum)
+    power = np.where(known, spectrum.power, np.where(lowest, guess, np.minimum(spectrum.power, guess)))
+    used = ~known | (spectrum.power < _PEAK * spectrum.smooth)
+    inside = [lag for lag in lags if lag[0] == 0]
+    found = _fit(power, used.astype(float), inside)
+    rho = {lag: float(value) for lag, value in zip(inside, found[1:] / found[0], strict=True)}
+    return rho | _between_planes(spectrum)
+
+
+def _between_planes(spectrum: FlatSpectrum) -> dict[Offset, float]:
+    """Return the correlation between planes, from their cross-spectra at the frequencies without signal."""
+    y, x = (k[spectrum.quiet] for k in frequencies())
+    if not spectrum.wide or spectrum.quiet.mean() < _SHARE:
+        return {}
+    power = spectrum.smooth[spectrum.quiet]
+    rho: dict[Offset, float] = {}
+    sides = range(-_SMALL, _SMALL + 1)
+    for z, cross in enumerate(spectrum.cross, start=1):
+        lags = [(z, dy, dx) for dy in sides for dx in sides]
+        design = np.stack([np.exp(-1j * (y * d[1] + x * d[2])) for d in lags], 1) / power[:, None]
+        target = cross[spectrum.quiet] / power
+        gram, side = (design.conj().T @ design).real, (design.conj().T @ target).real
+        found = np.linalg.solve(gram + _RIDGE * len(power) / np.mean(power) ** 2 * np.eye(len(lags)), side)
+        rho |= {lag: float(value / power.mean()) for lag, value in zip(lags, found, strict=True)}
+    return rho
+
+
+def _continued(spectrum: FlatSpectrum) -> NDArray[np.float64]:
+    """Return the power of the noise at all frequencies: a Gaussian through the power where the noise is seen."""
+    y, x = frequencies()
+    smooth = spectrum.smooth
+    smooth = smooth - min(spectrum.rounding, 0.9 * float(np.quantile(smooth, 0.05)))
+    use = spectrum.quiet & (smooth > _TOP * smooth[spectrum.quiet].max())
+    slopes = np.stack([-(y[use] ** 2), -(x[use] ** 2)], 1)
+    height = np.log(smooth[use])
+    fall = nnls(slopes - slopes.mean(0), height - height.mean())[0]
+    top = height.mean() - (slopes @ fall).mean()
+    return np.asarray(np.exp(top - fall[0] * y**2 - fall[1] * x**2))
 
 
 def _lines(spectrum: FlatSpectrum) -> tuple[float, float]:
@@ -142,8 +197,9 @@ def _lines(spectrum: FlatSpectrum) -> tuple[float, float]:
         if along.mean() < _SHARE:
             shares.append(0.0)
             continue
-        excess = (float(np.median(power[along, 0]) / np.median(power[along][:, beside])) - 1) / gain
-        shares.append(excess / (1 + excess) if excess > _LEAST_RHO else 0.0)
+        least, excess = (np.quantile(power[along, 0], (0.2, 0.5)) / np.median(power[along][:, beside]) - 1) / gain
+        noise = _LEAST_RHO < excess < 1 and least > _EVEN * excess
+        shares.append(float(excess / (1 + excess)) if noise else 0.0)
     return shares[0], shares[1]
 
 

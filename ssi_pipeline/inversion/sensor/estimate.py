@@ -127,7 +127,12 @@ def _limit(found: float | None, given: float | str | None) -> float | None:
 
 
 def find_correlation(
-    samples: Sequence[Measurement], offset: float, scale: float, found: SensorEstimate, psf: NDArray[np.floating]
+    samples: Sequence[Measurement],
+    offset: float,
+    scale: float,
+    found: SensorEstimate,
+    psf: NDArray[np.floating],
+    reach: tuple[int, int, int] | None,
 ) -> NoiseCorrelation | None:
     """Estimate the correlation of the noise between pixels; None where it is white.
 
@@ -141,8 +146,12 @@ def find_correlation(
         Estimate of the sensor as if the noise were white: its variance is up to a factor that of correlated noise.
     psf
         PSF with a tile's spatial axes, (z) y x.
+    reach
+        Largest lag of correlated noise along z y x, as configured; None: estimated.
     """
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in without_fill(samples)]
     alpha, sigma, dark = found.alpha / scale, found.sigma / scale, (found.dark - offset) / scale
     step = min((step_of(s.y[s.observed]) for s in normal if s.observed.any()), default=0.0)
-    return estimate_correlation(normal, lambda level: math.sqrt(alpha * max(level - dark, 0.0) + sigma**2), step, psf)
+    return estimate_correlation(
+        normal, lambda level: math.sqrt(alpha * max(level - dark, 0.0) + sigma**2), step, psf, reach
+    )
