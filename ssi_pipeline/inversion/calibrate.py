@@ -86,7 +86,8 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     tuned = _tuned(problem, samples)
     if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_start_weight(problem, samples))
-    fit = check_width(problem, samples) if config.method.computes else None
+    # the check takes the noise for white: it would find detail where neighbours share their noise
+    fit = check_width(problem, samples) if config.method.computes and correlation is None else None
     first = next(iter(tuned.values()), None)
     return dataclasses.replace(
         known,
