@@ -58,6 +58,11 @@ _Part = tuple[Tensor, Tensor, Tensor | None]
 """Part of a sample: image, observed pixels, gaps."""
 
 
+_OUTLIER = 5.0
+"""Errors count up to so many standard deviations of the noise, or median errors of the smoothest candidate if these are
+larger: a few pixels of a bead, which no smoothing predicts, would choose the weight for the whole channel."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A tuned weight, with the candidates it was selected from.
@@ -125,7 +130,10 @@ def _choose(problem: Problem, name: str, trials: Sequence[_Trial]) -> Choice:
     losses: list[float] = []
     for step in zip(*(solver.path(problem, trial.observation) for trial in trials), strict=False):
         candidates.append(step[0][0])
-        losses.append(_loss(problem, trials, [estimate for _, estimate in step]))
+        errors = _errors(problem, trials, [estimate for _, estimate in step])
+        if not losses:
+            most = max(_OUTLIER * _dark_deviation(problem), _OUTLIER * float(errors.abs().median()))
+        losses.append(float(errors.clamp(-most, most).square().mean()))
         if len(losses) - 1 - int(np.argmin(losses)) >= solver.patience:
             break
     if not losses:
@@ -134,13 +142,20 @@ def _choose(problem: Problem, name: str, trials: Sequence[_Trial]) -> Choice:
     return Choice(weight, tuple(candidates), tuple(losses))
 
 
-def _loss(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor]) -> float:
-    """Return the mean squared error over the hidden pixels of all trials."""
-    total, count = 0.0, 0
-    for trial, estimate in zip(trials, estimates, strict=True):
-        error = (problem.forward(estimate) - trial.y)[trial.scored] * trial.precision
-        total, count = total + float(error.double().square().sum()), count + error.numel()
-    return total / count
+def _errors(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor]) -> Tensor:
+    """Return the errors at the hidden pixels of all trials, relative to the noise: flat, float64."""
+    return torch.cat(
+        [
+            ((problem.forward(estimate) - trial.y)[trial.scored] * trial.precision).double()
+            for trial, estimate in zip(trials, estimates, strict=True)
+        ]
+    )
+
+
+def _dark_deviation(problem: Problem) -> float:
+    """Return the standard deviation of the noise at the dark level, normalised."""
+    sensor = problem.forward.sensor
+    return float(sensor.deviation(torch.tensor(sensor.dark, dtype=torch.float64)))
 
 
 def _refined(candidates: Sequence[float], losses: Sequence[float]) -> float:
@@ -199,14 +214,13 @@ def _recorrupted(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_
 def _precision(problem: Problem, given: Observation) -> Tensor:
     """Return 1 / s at the predicted pixels, relative to the noise in the dark: at most 1, and 1 where alpha is 0.
 
-    s is the noise at a level averaged twice over the PSF, which hidden pixels do not reach. A bead, whose noise is
-    larger by orders of magnitude, would otherwise choose the weight for the whole channel.
+    s is the noise at a level averaged twice over the PSF, from the image without the hidden pixels.
     """
     forward, image = problem.forward, problem.forward.crop(given.repaired)
     share = forward.adjoint(torch.ones_like(image)).clamp(min=_LEAST_SHARE)
     level = forward.level(forward.adjoint(image) / share)
     sensor = forward.sensor
-    return sensor.deviation(level.new_tensor(sensor.dark)) / sensor.deviation(level)
+    return _dark_deviation(problem) / sensor.deviation(level)
 
 
 def _drawn(parts: Sequence[_Part], count: int) -> list[_Part]:
