@@ -117,6 +117,7 @@ def _quality(
     x, y = core(solution.estimate), core(measurement.y)
     low, high = representable(context.dtype)
     flux = float(y.sum(dtype=np.float64))
+    light = flux - float(y.min()) * y.size
     return {
         "method": solution.method,
         "heldout_before": solution.heldout_before,
@@ -127,6 +128,7 @@ def _quality(
         "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux else None,
         # values within half a unit are rounded, not clipped
         "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))),
+        "clipped_light": float((x - np.minimum(x, np.float32(high))).sum(dtype=np.float64)) / light if light else None,
         "saturated_share": _saturated_share(y),
         "nonfinite": nonfinite,
         **_short(solution.scores | (_resolutions(context, x, y) if context.document.config.quality.extended else {})),
