@@ -38,12 +38,13 @@ class PsfSigns:
     """Signs of a PSF.
 
     ``fwhm_px``: along y and x. ``pedestal``: share of the light in a level that its whole border has. ``off_centre``:
-    distance in pixels of the peak from the middle.
+    distance in pixels of the peak from the middle. ``planes``: along z.
     """
 
     fwhm_px: tuple[float, float]
     pedestal: float
     off_centre: float
+    planes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Signs:
     prediction over that of the measurement. ``clipped``: share of voxels outside the output's dtype,
     ``clipped_light``: of light above it. ``impulses``, ``impulse_light``: share of pixels and of light.
     ``saturated``: share of voxels at the tiles' highest value, 0 without a sensor limit. ``correlated``: the noise is.
-    ``psf_width``, ``weight_at_end``: as in the calibration.
+    ``psf_width``, ``weight_at_end``: as in the calibration. ``linear``: most tiles have the linear solution.
     """
 
     chi2: float
@@ -69,6 +70,7 @@ class Signs:
     correlated: bool
     psf_width: float
     weight_at_end: str | None
+    linear: bool
     psf: PsfSigns | None
 
 
@@ -118,6 +120,7 @@ def signs_of(metrics: Metrics, c: int, channel: Mapping[str, Any], psf: Psf | No
         correlated=channel.get("correlation") is not None,
         psf_width=np.nan if width is None or not counted.any() else float(width),
         weight_at_end=channel.get("weight_at_end") if counted.any() else None,
+        linear=2 * int((tiles.get("method", _NONE) == METHODS["wiener"]).sum()) > int(counted.sum()),
         psf=signs_of_psf(psf),
     )
 
@@ -133,7 +136,7 @@ def signs_of_psf(psf: Psf | None) -> PsfSigns | None:
     peak = np.unravel_index(int(values.argmax()), values.shape)
     distance = float(np.linalg.norm([p - n // 2 for p, n in zip(peak, values.shape, strict=True)]))
     y, x = (fwhm(profile_through_peak(values, axis)) for axis in (1, 2))
-    return PsfSigns((y, x), max(level, 0.0) * values.size / float(values.sum()), distance)
+    return PsfSigns((y, x), max(level, 0.0) * values.size / float(values.sum()), distance, values.shape[0])
 
 
 _NONE = np.zeros(0, np.float32)
