@@ -22,7 +22,7 @@ from ssi_pipeline.results.causes import (
     too_many_impulses,
     width_advice,
 )
-from ssi_pipeline.results.signs import PsfSigns, Signs, all_signs
+from ssi_pipeline.results.signs import PsfSigns, Signs, all_signs, signs_of_psf
 
 _CHI2 = (0.7, 1.25)
 """With the right PSF 0.85 to 1.15, with one 1.5 times as wide 1.3 to 56 (two images, classical solvers)."""
@@ -88,11 +88,23 @@ def channel_alarms(
     return [f"channel {c}: {text}" for c, signs in found for text in _alarms(signs)]
 
 
+def calibration_alarms(channels: Sequence[Mapping[str, Any]], psfs: Sequence[Psf | None]) -> list[str]:
+    """Return what the calibration alone tells of each channel, for the start of a run.
+
+    Correlated noise has a line of its own, and its spectrum is not known well enough to judge a width by it.
+    """
+    return [
+        f"channel {c}: {width_alarm(float(channel['psf_width']), signs_of_psf(psf))}"
+        for c, (channel, psf) in enumerate(zip(channels, psfs, strict=False))
+        if (channel.get("psf_width") or 1) < 1 and channel.get("correlation") is None
+    ]
+
+
 def _alarms(signs: Signs) -> Iterator[str]:
     misfit = signs.chi2 > _CHI2[1] or signs.whiteness > _WHITENESS
     if misfit or signs.chi2 < _CHI2[0]:
         yield _residual(signs, misfit)
-    if signs.psf_width < 1 and not misfit:
+    if signs.psf_width < 1 and not misfit and not signs.correlated:
         yield width_alarm(signs.psf_width, signs.psf)
     if abs(signs.light - 1) > _LIGHT:
         yield (

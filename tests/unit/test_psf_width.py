@@ -61,5 +61,19 @@ def test_where_the_psf_lies_and_a_pedestal_do_not_matter() -> None:
     assert found.factor == 1.0
 
 
+def test_noise_that_neighbours_share_is_not_detail_where_its_spectrum_is_known() -> None:
+    y = [ndimage.uniform_filter(window, 2) for window in windows(image(1, 90.0, "both"))]
+    box = gaussian(SIGMA)
+    psf = ndimage.uniform_filter(box, 2)
+    rho = np.zeros((64, 64))
+    rho[:2, :2] = 0.25
+    power = np.abs(np.fft.fft2(rho)) ** 2
+    without, known = fit_width(y, psf), fit_width(y, psf, power)
+    assert without is not None
+    assert known is not None
+    assert without.factor < 1
+    assert known.factor == 1.0
+
+
 def test_windows_that_are_too_small_have_no_result() -> None:
     assert fit_width([image(0, 90.0, "both")[:8, :8]], gaussian(SIGMA)) is None
