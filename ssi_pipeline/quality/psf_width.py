@@ -75,20 +75,24 @@ class WidthFit:
     gain: float
 
 
-def fit_width(windows: Sequence[NDArray[np.floating]], psf: NDArray[np.floating]) -> WidthFit | None:
+def fit_width(
+    windows: Sequence[NDArray[np.floating]], psf: NDArray[np.floating], noise: NDArray[np.floating] | None = None
+) -> WidthFit | None:
     """Find the largest width of the PSF that fits the power spectrum of an image; None for too small windows.
 
     Parameters
     ----------
     windows
-        Parts of planes y x with white noise, any units, all of one size, with impulses repaired.
+        Parts of planes y x, any units, all of one size, with impulses repaired.
     psf
         (z) y x, centred.
+    noise
+        Power spectrum of the noise on the grid of a window, in the order of ``fft2``, any units; None: white.
     """
-    k, power, modes = _ring_power(windows)
+    k, power, modes, colour = _ring_power(windows, noise)
     if len(k) < _FEWEST_RINGS:
         return None
-    deviance = np.array([_deviance(power, modes, _transfer(psf, k * factor)) for factor in FACTORS])
+    deviance = np.array([_deviance(power, modes, _transfer(psf, k * factor), colour) for factor in FACTORS])
     worse = (deviance - deviance.min()) / max(deviance.min() / len(k), 1.0)
     gain = float(worse[0] - worse[1])
     if gain <= _LIMIT and worse[0] <= _FAR_LIMIT:
@@ -98,9 +102,9 @@ def fit_width(windows: Sequence[NDArray[np.floating]], psf: NDArray[np.floating]
 
 
 def _ring_power(
-    windows: Sequence[NDArray[np.floating]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return frequency (periods per pixel), mean power and number of independent modes of each ring."""
+    windows: Sequence[NDArray[np.floating]], noise: NDArray[np.floating] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return frequency (periods per pixel), mean power, number of independent modes and noise power of each ring."""
     shape = windows[0].shape
     hann = np.hanning(shape[0] + 2)[1:-1, None] * np.hanning(shape[1] + 2)[None, 1:-1]
     total = np.zeros(shape)
@@ -113,10 +117,17 @@ def _ring_power(
     count = np.bincount(ring[use], minlength=_RINGS)
     power = np.bincount(ring[use], total[use], _RINGS)
     centre = np.bincount(ring[use], frequency[use], _RINGS)
+    given = np.ones(shape) if noise is None else noise
+    colour = np.bincount(ring[use], given[use], _RINGS)
     some = (count > 0) & (power > 0)
     count = count[some]
     modes = count * len(windows) * _INDEPENDENT
-    return centre[some] / count, power[some] / count, modes / (1 + modes * _SYSTEMATIC**2)
+    return (
+        centre[some] / count,
+        power[some] / count,
+        modes / (1 + modes * _SYSTEMATIC**2),
+        np.maximum(colour[some] / count, _LEAST_POWER),
+    )
 
 
 def _transfer(psf: NDArray[np.floating], k: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -133,7 +144,9 @@ def _transfer(psf: NDArray[np.floating], k: NDArray[np.float64]) -> NDArray[np.f
     return found
 
 
-def _deviance(power: NDArray[np.float64], modes: NDArray[np.float64], transfer: NDArray[np.float64]) -> float:
+def _deviance(
+    power: NDArray[np.float64], modes: NDArray[np.float64], transfer: NDArray[np.float64], noise: NDArray[np.float64]
+) -> float:
     """Return the deviance of the best fit g |H|^2 + N with g >= 0 not rising, N >= 0; powers are exponential.
 
     Twice the log likelihood below that of the spectrum itself. g is a sum of steps, so that the fit is a non-negative
@@ -141,7 +154,8 @@ def _deviance(power: NDArray[np.float64], modes: NDArray[np.float64], transfer: 
     """
     rings = len(power)
     steps = transfer[:, None] * (np.arange(rings)[:, None] <= np.arange(rings)[None])
-    columns = np.concatenate([steps, np.ones((rings, 1))], axis=1)
+    # white noise is always a part: rounding, and errors of the spectrum that is given
+    columns = np.concatenate([steps, noise[:, None], np.ones((rings, 1))], axis=1)
     fitted, least = power, np.inf
     for _ in range(_ROUNDS):
         weight = np.sqrt(modes) / fitted

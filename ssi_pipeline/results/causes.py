@@ -72,6 +72,13 @@ MISFIT = (
         lambda s: s.psf_width < 1,
         lambda s: f"the PSF is too wide: the image has detail that it would not pass; {width_advice(s.psf)}",
     ),
+    Cause(
+        lambda s: s.linear and s.psf is not None and s.psf.planes > 1,
+        lambda s: (
+            "the linear solution cannot fit where the PSF passes no detail along z (widefield): use solver tv_cg "
+            f"or ssi, which are not linear; if they do not fit either, {width_advice(s.psf)}"
+        ),
+    ),
     Cause(too_many_impulses, lambda _: "light is taken for hot pixels: set sensor.impulse_share: 0"),
     Cause(
         lambda s: s.saturated > SATURATED,

@@ -44,6 +44,7 @@ METRICS: dict[str, str] = {
     "light_ratio": "light of the estimate, blurred, over that of the measurement, above the dark level",
     "impulse_light": "share of the measurement's light above the dark level in pixels detected as hot or dead",
     "clipped_share": "share of voxels outside the range of the output's dtype",
+    "clipped_light": "light above the range of the output's dtype, over the measurement's above the darkest",
     "nonfinite": "NaN or infinite pixels read",
     "fill_share": "share of the core that is fill or masked: it was not solved, and is written as it was",
     "heldout_excess": "held-out loss over four disjoint masks less the noise's variance, squared normalised intensity",

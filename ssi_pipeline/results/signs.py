@@ -24,6 +24,7 @@ SIGN_METRICS = (
     "impulse_light",
     "impulses",
     "clipped_share",
+    "clipped_light",
     "saturated_share",
 )
 """Metrics that are read."""
@@ -37,12 +38,13 @@ class PsfSigns:
     """Signs of a PSF.
 
     ``fwhm_px``: along y and x. ``pedestal``: share of the light in a level that its whole border has. ``off_centre``:
-    distance in pixels of the peak from the middle.
+    distance in pixels of the peak from the middle. ``planes``: along z.
     """
 
     fwhm_px: tuple[float, float]
     pedestal: float
     off_centre: float
+    planes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,10 @@ class Signs:
     """Signs of one channel. Tiles of noise alone and of one value do not count; NaN where nothing is known.
 
     ``chi2``, ``whiteness``: of most tiles, or of the worst of a few; ``most``: which. ``light``: light of the
-    prediction over that of the measurement. ``clipped``: share of voxels outside the output's dtype. ``impulses``,
-    ``impulse_light``: share of pixels and of light.
-    ``saturated``: share of voxels at the tiles' highest value, 0 without a sensor limit. ``photons``: of the brightest
-    pixels. ``correlated``: the noise is. ``psf_width``, ``weight_at_end``: as in the calibration.
+    prediction over that of the measurement. ``clipped``: share of voxels outside the output's dtype,
+    ``clipped_light``: of light above it. ``impulses``, ``impulse_light``: share of pixels and of light.
+    ``saturated``: share of voxels at the tiles' highest value, 0 without a sensor limit. ``correlated``: the noise is.
+    ``psf_width``, ``weight_at_end``: as in the calibration. ``linear``: most tiles have the linear solution.
     """
 
     chi2: float
@@ -61,13 +63,14 @@ class Signs:
     most: bool
     light: float
     clipped: float
+    clipped_light: float
     impulses: float
     impulse_light: float
     saturated: float
-    photons: float
     correlated: bool
     psf_width: float
     weight_at_end: str | None
+    linear: bool
     psf: PsfSigns | None
 
 
@@ -110,13 +113,14 @@ def signs_of(metrics: Metrics, c: int, channel: Mapping[str, Any], psf: Psf | No
         most=int(counted.sum()) >= FEWEST_TILES,
         light=typical("light_ratio", 1.0),
         clipped=mean("clipped_share"),
+        clipped_light=typical("clipped_light"),
         impulses=mean("impulses"),
         impulse_light=mean("impulse_light"),
         saturated=mean("saturated_share") if channel.get("clip_high") is not None else 0.0,
-        photons=_photons(channel),
         correlated=channel.get("correlation") is not None,
         psf_width=np.nan if width is None or not counted.any() else float(width),
         weight_at_end=channel.get("weight_at_end") if counted.any() else None,
+        linear=2 * int((tiles.get("method", _NONE) == METHODS["wiener"]).sum()) > int(counted.sum()),
         psf=signs_of_psf(psf),
     )
 
@@ -132,7 +136,7 @@ def signs_of_psf(psf: Psf | None) -> PsfSigns | None:
     peak = np.unravel_index(int(values.argmax()), values.shape)
     distance = float(np.linalg.norm([p - n // 2 for p, n in zip(peak, values.shape, strict=True)]))
     y, x = (fwhm(profile_through_peak(values, axis)) for axis in (1, 2))
-    return PsfSigns((y, x), max(level, 0.0) * values.size / float(values.sum()), distance)
+    return PsfSigns((y, x), max(level, 0.0) * values.size / float(values.sum()), distance, values.shape[0])
 
 
 _NONE = np.zeros(0, np.float32)
@@ -140,14 +144,6 @@ _NONE = np.zeros(0, np.float32)
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values[np.isfinite(values)]
-
-
-def _photons(channel: Mapping[str, Any]) -> float:
-    """Return the photons of the brightest pixels (the level that is 1 normalised); NaN where they are not known."""
-    gain, dark = channel.get("noise_alpha"), channel.get("dark")
-    if not gain or dark is None:
-        return np.nan
-    return float((channel["offset"] + channel["scale"] - dark) / gain)
 
 
 def all_signs(metrics: Metrics, channels: Sequence[Mapping[str, Any]], psfs: Sequence[Psf | None]) -> list[Signs]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
 from ssi_pipeline.inversion.sensor.correlation import correlation_words
-from ssi_pipeline.results.alarms import width_alarm
-from ssi_pipeline.results.signs import signs_of_psf
+from ssi_pipeline.results.alarms import calibration_alarms
+from ssi_pipeline.results.channel_facts import channel_psfs, plain_calibration
 from ssi_pipeline.results.unmeasured import describe_fill
 from ssi_pipeline.run.prepare import start_models
 from ssi_pipeline.run.scheduling import Scheduler
@@ -46,10 +46,7 @@ def ready_channels(session: RunSession, loop: Scheduler) -> bool:
             session.display.line(
                 f"channel {c} is constant (or not finite) in all samples: the output will be a copy of it"
             )
-        width = context.calibration(c).psf_width
-        if width is not None and width < 1:
-            session.display.line(f"channel {c}: {width_alarm(width, signs_of_psf(context.psf(c)))}")
-    for text in noise_found(context):
+    for text in (*noise_found(context), *calibration_alarms(plain_calibration(context), channel_psfs(context))):
         session.display.line(text)
     return True
 

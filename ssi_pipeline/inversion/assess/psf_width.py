@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.quality.psf_width import WidthFit, fit_width
+
+Spectrum = Callable[[Sequence[int]], NDArray[np.floating]]
+"""Power spectrum on a grid y x of the given shape, in the order of ``fft2``, any units."""
 
 _SIDE = 64
 """Pixels of a window along y and x: it resolves 32 rings of frequencies."""
@@ -24,7 +27,7 @@ _AT_LIMIT = 1e-3
 """Distance from the upper limit, normalised units, within which a pixel is saturated."""
 
 
-def check_width(problem: Problem, samples: Sequence[Measurement]) -> WidthFit | None:
+def check_width(problem: Problem, samples: Sequence[Measurement], noise: Spectrum | None = None) -> WidthFit | None:
     """Find the largest width of the PSF that fits the samples of a channel.
 
     Parameters
@@ -33,6 +36,8 @@ def check_width(problem: Problem, samples: Sequence[Measurement]) -> WidthFit | 
         Inverse problem of the channel, on the CPU.
     samples
         Parts of the channel, raw units.
+    noise
+        Power spectrum of correlated noise; None: it is white.
 
     Returns
     -------
@@ -45,7 +50,7 @@ def check_width(problem: Problem, samples: Sequence[Measurement]) -> WidthFit | 
     side = min(_SIDE, *(min(s.y.shape[1:]) for s in samples))
     windows = [window for sample in samples for window in _windows(problem, sample, side)]
     step = -(-len(windows) // _MOST_WINDOWS)
-    return fit_width(windows[::step], psf) if windows else None
+    return fit_width(windows[::step], psf, noise and noise((side, side))) if windows else None
 
 
 def _windows(problem: Problem, sample: Measurement, side: int) -> Iterator[NDArray[np.float32]]:
