@@ -102,7 +102,7 @@ def trial(case: Case, solver: str, changes: dict[str, Any]) -> Row:
     }
 
 
-_ROUTINE = ("1 worker", "tiles:", "compute time", "complete:", "written")
+_ROUTINE = ("1 worker", "tiles:", "compute time", "complete:", "calibrating")
 
 
 def _floor(case: Case) -> float:

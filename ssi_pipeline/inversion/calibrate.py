@@ -20,6 +20,7 @@ from ssi_pipeline.inversion.sensor.estimate import (
     as_configured,
     estimate_sensor,
     find_correlation,
+    with_variance,
 )
 from ssi_pipeline.inversion.sensor.impulse_share import impulse_share
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
@@ -54,9 +55,10 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     found = estimate_sensor(samples, offset, scale, config.sensor)
     values = psf_values(psf, config.tiling.dimensions)
     reach = config.sensor.reach(config.tiling.dimensions)
-    correlation = find_correlation(samples, offset, scale, found, values, reach)
-    if correlation is not None:
-        found = estimate_sensor(samples, offset, scale, config.sensor, correlation)
+    noise = find_correlation(samples, offset, scale, found, values, reach)
+    correlation = None if noise is None else noise.correlation
+    if noise is not None:
+        found = with_variance(estimate_sensor(samples, offset, scale, config.sensor, correlation), noise)
     used = as_configured(found, config.sensor)
     draft = ChannelCalibration(
         offset,

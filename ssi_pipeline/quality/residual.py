@@ -27,12 +27,7 @@ def chi_squared(standardised: NDArray[np.floating], seen: NDArray[np.bool_]) -> 
     return float(np.mean(np.square(standardised[seen], dtype=np.float64))) if seen.any() else float("nan")
 
 
-def whiteness(
-    standardised: NDArray[np.floating],
-    seen: NDArray[np.bool_],
-    lags: int = LAGS,
-    expected: NDArray[np.floating] | None = None,
-) -> float:
+def whiteness(standardised: NDArray[np.floating], seen: NDArray[np.bool_], lags: int = LAGS) -> float:
     """Return the whiteness of a residual: the sum of its squared autocorrelation over lags d, 0 < |d| <= ``lags``.
 
     Almeida and Figueiredo 2013, "Parameter estimation for blind and non-blind deblurring using residual whiteness
@@ -47,8 +42,6 @@ def whiteness(
         True at pixels to use: each lag is a mean over pairs of such pixels. With fewer than two the result is NaN.
     lags
         Radius of the ball in pixels.
-    expected
-        Autocorrelation of the noise at lags -``lags`` to ``lags`` along every axis, which is subtracted; None: white.
     """
     count = int(seen.sum())
     if count < 2:
@@ -59,8 +52,7 @@ def whiteness(
         return float("nan")
     products, pairs = _autocorrelation(values, lags), _autocorrelation(seen.astype(np.float64), lags)
     near = _ball(values.ndim, lags) & (pairs > 0.5)
-    found = products[near] / pairs[near] / variance
-    return float(np.square(found if expected is None else found - expected[near]).sum())
+    return float(np.square(products[near] / pairs[near] / variance).sum())
 
 
 def white_noise_level(seen: NDArray[np.bool_], lags: int = LAGS) -> float:

@@ -15,7 +15,7 @@ from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, cover, generat
 from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.quality.background import background_structure
-from ssi_pipeline.quality.residual import LAGS, chi_squared, white_noise_level, whiteness
+from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 
 Invert = Callable[[Tensor, Tensor], Tensor]
 """The inverse f: from a normalised image and its observed pixels, both (z) y x, to the estimate."""
@@ -148,10 +148,12 @@ def _residual_scores(
     forward = problem.forward
     measured = forward.crop(tile.y)
     residual = _numpy((measured - forward(estimate)) / noise.variance.sqrt())
-    seen = forward.crop(tile.usable & window).cpu().numpy()
+    usable, seen = (forward.crop(m).cpu().numpy() for m in (tile.usable, tile.usable & window))
+    if problem.calibration.correlation is not None:
+        residual = problem.calibration.correlation.whiten(np.where(usable, residual, 0))
     observed = int((tile.observed & window).sum())
     found = {
-        "whiteness": _whiteness(problem, residual, seen),
+        "whiteness": whiteness(residual, seen) - white_noise_level(seen),
         "impulses": float((tile.observed & window & ~tile.usable).sum()) / observed if observed else math.nan,
         **_light(problem, tile, estimate, noise, window),
     }
@@ -177,16 +179,6 @@ def _light(problem: Problem, tile: TileTensors, estimate: Tensor, noise: Noise, 
     predicted = (forward(estimate) - dark)[usable].double()
     whole = float(light[seen].sum())
     return {"light_ratio": float(predicted.sum()) / total, "impulse_light": 1 - total / whole if whole > 0 else 0.0}
-
-
-def _whiteness(problem: Problem, residual: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:
-    """Return the whiteness of a residual, in excess of that of the noise itself."""
-    correlation = problem.calibration.correlation
-    if correlation is None:
-        return whiteness(residual, seen) - white_noise_level(seen)
-    rho = correlation.window(residual.ndim, LAGS)
-    # the estimated correlations of correlated noise vary by the sum of its squared correlations more (Bartlett 1946)
-    return whiteness(residual, seen, expected=rho) - white_noise_level(seen) * float(np.square(rho).sum())
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -59,16 +59,6 @@ class NoiseCorrelation:
                 inside[tuple(middle + offset)] = inside[tuple(middle - offset)] = True
         return inside
 
-    def window(self, axes: int, radius: int) -> NDArray[np.float64]:
-        """Return rho at lags -radius to radius along each of the axes (z) y x."""
-        rho = np.zeros((2 * radius + 1,) * axes)
-        rho[(radius,) * axes] = 1.0
-        for lag, value in zip(self.lags, self.values, strict=True):
-            if (axes == 3 or lag[0] == 0) and max(map(abs, lag)) <= radius:
-                for sign in (1, -1):
-                    rho[tuple(radius + sign * d for d in lag[-axes:])] = value
-        return rho
-
     def spectrum(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Return the power N(k) on a grid (z) y x in the order of ``fftn``: mean 1, at least ``FLOOR``."""
         rho = np.zeros(tuple(shape))
@@ -84,6 +74,14 @@ class NoiseCorrelation:
     def colour(self, white: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return white noise (z) y x with this autocorrelation, of the same variance (periodic)."""
         return np.real(fft.ifftn(fft.fftn(white) * np.sqrt(self.spectrum(white.shape)))).astype(np.float32)
+
+    def whiten(self, noise: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return noise of unit variance (z) y x as white noise of unit variance (periodic).
+
+        An estimate absorbs the noise at the frequencies of the PSF. Of smooth noise that is most of the variance, of
+        whitened noise as little as of white noise.
+        """
+        return np.real(fft.ifftn(fft.fftn(noise) / np.sqrt(self.spectrum(noise.shape)))).astype(np.float32)
 
     def variance_of(self, weights: NDArray[np.floating]) -> float:
         """Return the variance of a linear filter's output, weights z y x, for noise of unit variance."""

@@ -9,6 +9,7 @@ that of the rounding of its values. Noise of whole rows or columns is seen as a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,14 +80,23 @@ _DEEP = 0.02
 """Least power in the weights of the fit, as a share of the mean: below, relative errors are those of rounding."""
 
 
+@dataclass(frozen=True, slots=True)
+class CorrelatedNoise:
+    """Correlated noise as estimated: its correlation, and the variance of a pixel at a level, None where unknown."""
+
+    correlation: NoiseCorrelation
+    level: float = 0.0
+    variance: float | None = None
+
+
 def estimate_correlation(
     samples: Sequence[Measurement],
     deviation: Callable[[float], float],
     step: float,
     psf: Floats,
     reach: Offset | None = None,
-) -> NoiseCorrelation | None:
-    """Return the autocorrelation of the noise; None where it is white, or cannot be told from signal.
+) -> CorrelatedNoise | None:
+    """Return the correlation of the noise; None where it is white, or cannot be told from signal.
 
     Parameters
     ----------
@@ -104,21 +114,30 @@ def estimate_correlation(
     if reach is not None and not any(reach):
         return None
     spectrum = flat_spectrum(samples, deviation, step, psf)
-    if reach is not None:
-        found = {} if spectrum is None else _rho(spectrum, half_lags(reach))
-        return NoiseCorrelation(half_lags(reach), tuple(round(found.get(lag, 0.0), 4) for lag in half_lags(reach)))
     if spectrum is None:
-        return None
-    rho = _rho(spectrum, half_lags((0, _LARGE, _LARGE))) if is_uneven(spectrum) else {}
+        return None if reach is None else _as_given(reach, {})
+    total = float(spectrum.power[spectrum.quiet].mean()) if spectrum.quiet.any() else 1.0
+    if reach is not None:
+        return _as_given(reach, _rho(spectrum, half_lags(reach))[1] if spectrum.quiet.any() else {})
+    rho: dict[Offset, float] = {}
+    if is_uneven(spectrum):
+        total, rho = _rho(spectrum, half_lags((0, _LARGE, _LARGE)))
     rho |= _between_planes(spectrum)
     for axis, share in enumerate(_lines(spectrum)):
         for d in range(1, LINE + 1) if share else ():
             lag = (0, 0, d) if axis == 0 else (0, d, 0)
             rho[lag] = rho.get(lag, 0.0) * (1 - share) + share
-    kept = {lag: value for lag, value in rho.items() if abs(value) >= _LEAST_SHARED}
+    kept = {lag: round(value, 4) for lag, value in rho.items() if abs(value) >= _LEAST_SHARED}
     if max(map(abs, kept.values()), default=0) < _LEAST_RHO:
         return None
-    return NoiseCorrelation(tuple(kept), tuple(round(value, 4) for value in kept.values()))
+    correlation = NoiseCorrelation(tuple(kept), tuple(kept.values()))
+    return CorrelatedNoise(correlation, spectrum.level, total * spectrum.variance)
+
+
+def _as_given(reach: Offset, rho: dict[Offset, float]) -> CorrelatedNoise:
+    """Return a correlation with all lags within a configured reach."""
+    lags = half_lags(reach)
+    return CorrelatedNoise(NoiseCorrelation(lags, tuple(round(rho.get(lag, 0.0), 4) for lag in lags)))
 
 
 def is_uneven(spectrum: FlatSpectrum) -> bool:
@@ -138,8 +157,8 @@ def is_uneven(spectrum: FlatSpectrum) -> bool:
     return bool(np.std(np.log(np.maximum(power, _DEEP * np.median(power)))) > _UNEVEN[wide])
 
 
-def _rho(spectrum: FlatSpectrum, lags: Sequence[Offset]) -> dict[Offset, float]:
-    """Return the autocorrelation at the lags of the estimate.
+def _rho(spectrum: FlatSpectrum, lags: Sequence[Offset]) -> tuple[float, dict[Offset, float]]:
+    """Return the mean power of the noise, and its autocorrelation at the lags.
 
     Where there may be signal the power of the noise is continued; it is no larger than that of both.
     """
@@ -151,7 +170,7 @@ def _rho(spectrum: FlatSpectrum, lags: Sequence[Offset]) -> dict[Offset, float]:
     inside = [lag for lag in lags if lag[0] == 0]
     found = _fit(power, used.astype(float), inside)
     rho = {lag: float(value) for lag, value in zip(inside, found[1:] / found[0], strict=True)}
-    return rho | _between_planes(spectrum)
+    return float(found[0]), rho | _between_planes(spectrum)
 
 
 def _between_planes(spectrum: FlatSpectrum) -> dict[Offset, float]:

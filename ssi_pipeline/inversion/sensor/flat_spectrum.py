@@ -69,6 +69,8 @@ class FlatSpectrum:
         The PSF leaves enough frequencies without signal; otherwise ``quiet`` is known from comparing windows only.
     rounding
         Power of the rounding of quantised data.
+    level, variance
+        Mean level of the windows, and the variance assumed there.
     cross
         Mean cross-spectra with the planes 1, 2, ... above, complex.
     """
@@ -77,6 +79,8 @@ class FlatSpectrum:
     quiet: Flags
     wide: bool
     rounding: float
+    level: float
+    variance: float
     cross: tuple[NDArray[np.complexfloating], ...] = ()
 
     @property
@@ -111,7 +115,7 @@ def flat_spectrum(
     found = list(_windows(samples, deviation, psf.ndim))
     if len(found) < _FEWEST:
         return None
-    spectra, variance = np.array([f[0] for f in found]), np.array([f[1] for f in found])
+    spectra, levels = np.array([f[0] for f in found]), np.array([f[1] for f in found])
     radius, power = np.hypot(*frequencies()), np.abs(spectra[:, 0]) ** 2
     low = (radius > 0) & (radius < LOWEST)
     energy = power[:, low].mean(1)
@@ -128,8 +132,8 @@ def flat_spectrum(
     elif not wide:
         quiet = beyond
     cross = (spectra[kept, 1:] * np.conj(spectra[kept, :1])).mean(0)
-    rounding = step**2 / 12 / float(np.exp(np.log(variance[kept]).mean()))
-    return FlatSpectrum(flat, quiet, wide, rounding, tuple(cross))
+    variance = float(np.exp(np.mean([2 * np.log(deviation(level)) for level in levels[kept].tolist()])))
+    return FlatSpectrum(flat, quiet, wide, step**2 / 12 / variance, float(levels[kept].mean()), variance, tuple(cross))
 
 
 def _beyond_psf(flat: Floats, faint: float, psf: Floats, low: Flags) -> Flags:
@@ -160,7 +164,7 @@ def _smooth(power: Floats) -> NDArray[np.float64]:
 def _windows(
     samples: Sequence[Measurement], deviation: Callable[[float], float], axes: int
 ) -> Iterator[tuple[NDArray[np.complexfloating], float]]:
-    """Yield the spectra of a window in successive planes, planes y x, and the noise variance assumed in the first."""
+    """Yield the spectra of a window in successive planes, planes y x, and the mean level of the first."""
     usable = [s for s in samples if min(s.y.shape[1:]) >= SIDE]
     deep = min([_PLANES, *(s.y.shape[0] - 1 for s in usable)]) if axes == 3 else 0
     places = [
@@ -181,7 +185,7 @@ def _windows(
         spread = deviation(level)
         if residual[0].any() and spread > 0:
             weight = np.sqrt(np.sum(np.square(window * seen), axis=(1, 2), keepdims=True))
-            yield (fft.fft2(residual * window) / (weight * spread)).astype(np.complex64), spread**2
+            yield (fft.fft2(residual * window) / (weight * spread)).astype(np.complex64), level
 
 
 def _flattened(y: NDArray[np.float64], seen: Flags) -> tuple[float, NDArray[np.float64]]:
