@@ -10,8 +10,9 @@ from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.mount import make_folder
 from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.samples import sample_channel, sample_tiles
+from ssi_pipeline.tasks.samples import sample_channel
 from ssi_pipeline.tasks.seeds import seed_for
+from ssi_pipeline.tasks.training_tiles import sample_tiles
 
 
 def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:

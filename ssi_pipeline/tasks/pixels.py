@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +69,17 @@ class Pixels:
         return Measurement(np.pad(y, width, mode="reflect"), np.pad(~unseen, width, constant_values=False))
 
 
-def read_pixels(context: Context, t: int, c: int, domain: Box, for_statistics: bool = False) -> Pixels:
+def read_pixels(
+    context: Context,
+    t: int,
+    c: int,
+    domain: Box,
+    for_statistics: bool = False,
+    fill: Mapping[str, Any] | None = None,
+) -> Pixels:
     """Read the part of a domain (z y x, in the output) that is in the image.
+
+    ``fill``: of the channel, if not that of the calibration.
 
     Raises
     ------
@@ -76,7 +87,7 @@ def read_pixels(context: Context, t: int, c: int, domain: Box, for_statistics: b
         There are NaN or infinite pixels and ``input.nonfinite`` is ``fail``; not with ``for_statistics``, as samples
         ignore them and must not stop tiles that have none. Or values exceed the range of float32.
     """
-    found = context.fill(c)
+    found = context.fill(c) if fill is None else fill
     around = read_box(context, t, c, box_to_read(context, domain, found), for_statistics)
     return around.without(Fill(**found)).on(domain.intersect(context.plan.bounds))
 

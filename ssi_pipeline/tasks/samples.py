@@ -1,4 +1,4 @@
-"""Read samples of a channel, for its calibration and for the training of a shared network."""
+"""Read samples of a channel for its calibration, and find its fill."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,11 +18,9 @@ from ssi_pipeline.inversion.sensor.fill import Fill
 from ssi_pipeline.inversion.sensor.fill_value import Part, find_fill
 from ssi_pipeline.storage.state.made_from import join_digests
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.pixels import Pixels, read_box, read_pixels
+from ssi_pipeline.tasks.pixels import Pixels, read_box
 from ssi_pipeline.tasks.reading import box_to_read, noted_reads
 from ssi_pipeline.tasks.seeds import seed_for
-
-T = TypeVar("T")
 
 _SAMPLES = 32
 """Boxes used to calibrate a channel: two million pixels in 2D, seven million in 3D."""
@@ -79,7 +76,7 @@ def sample_channel(context: Context, c: int) -> Samples:
     for place in rest:
         if sum(map(_seen, used)) >= least:
             break
-        used = [box for box in used if _seen(box)] + [b.without(fill) for b in _readable(context, c, [place])]
+        used = [box for box in used if _seen(box)] + [box.without(fill) for box in _one(context, c, place)]
     if not any(map(_seen, used)):
         raise InputError(_nothing_observed(context, c, fill, len(further), cells))
     return Samples([box.around.measurement(box.box) for box in used], fill)
@@ -101,7 +98,7 @@ def _fill(
     if wanted == "auto" and rest:
         looked_at += [box.around for box in _readable(context, c, _corners(context, first))]
         if len({value for pixels in looked_at for value in _ends(pixels)}) == 1:
-            others = (box for place in rest for box in _readable(context, c, [place]))
+            others = (box for place in rest for box in _one(context, c, place))
             found = next((box for box in others if len({*_ends(box.around), *_ends(looked_at[0])}) > 1), None)
             looked_at += [] if found is None else [found.around]
             boxes += [] if found is None else [found]
@@ -174,18 +171,11 @@ def _readable(context: Context, c: int, places: Sequence[tuple[int, Box]]) -> li
     CorruptDataError
         No box can be read; the first error.
     """
-    return _all_readable(places, lambda t, box: _Box(box, _around(context, t, c, box)))
-
-
-def _around(context: Context, t: int, c: int, box: Box) -> Pixels:
-    return read_box(context, t, c, box_to_read(context, box, None), for_statistics=True)
-
-
-def _all_readable(places: Sequence[tuple[int, Box]], read: Callable[[int, Box], T]) -> list[T]:
     found, problems = [], []
     for t, box in places:
         try:
-            found.append(read(t, box))
+            around = read_box(context, t, c, box_to_read(context, box, None), for_statistics=True)
+            found.append(_Box(box, around))
         except CorruptDataError as problem:
             problems.append(problem)
     if not found:
@@ -193,36 +183,15 @@ def _all_readable(places: Sequence[tuple[int, Box]], read: Callable[[int, Box], 
     return found
 
 
+def _one(context: Context, c: int, place: tuple[int, Box]) -> list[_Box]:
+    """Read one more box; nothing if it is damaged."""
+    try:
+        return _readable(context, c, [place])
+    except CorruptDataError:
+        return []
+
+
 def _sample_box(position: list[int], side: Ints, extent: Ints) -> Box:
     """Return a cell of the sampling grid, shifted inwards at the border so that all have the same shape."""
     start = tuple(min(p * s, n - s) for p, s, n in zip(position, side, extent, strict=True))
     return Box(start, tuple(a + s for a, s in zip(start, side, strict=True)))
-
-
-def sample_tiles(context: Context, c: int, count: int) -> list[Measurement]:
-    """Read the domains of random tiles of a channel, for the training of a shared network.
-
-    Tiles without an observed pixel are left out, unless all are.
-
-    Raises
-    ------
-    CorruptDataError
-        No tile can be read; the first error.
-    """
-
-    def read(t: int, domain: Box) -> tuple[Pixels, Box]:
-        return read_pixels(context, t, c, domain, for_statistics=True), domain
-
-    found = _all_readable(training_places(context, c, count), read)
-    seen = [(pixels, domain) for pixels, domain in found if not pixels.unseen.all()]
-    return [pixels.measurement(domain) for pixels, domain in seen or found]
-
-
-def training_places(context: Context, c: int, count: int) -> list[tuple[int, Box]]:
-    """Return t and domain (z y x) of the training tiles of a channel's shared network."""
-    grid = context.plan.tile_grid
-    inner = math.prod(grid[2:])
-    rng = np.random.default_rng(seed_for(context.document.config.seed, "train", c))
-    chosen = rng.choice(grid[0] * inner, size=min(count, grid[0] * inner), replace=False)
-    tiles = [context.plan.tile((int(i) // inner * grid[1] + c) * inner + int(i) % inner) for i in sorted(chosen)]
-    return [(tile.t, tile.domain) for tile in tiles]

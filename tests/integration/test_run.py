@@ -551,7 +551,9 @@ def test_constant_tiles_and_an_empty_channel_pass_through(tmp_path: Path) -> Non
     image = np.full((2, 1, 64, 160), 100, np.uint16)
     image[0, :, :, :64] = beads((1, 64, 64))
     image[1] = 0
-    config = make_run(tmp_path, image, "czyx", solver="ssi", tiling={"core": 32, "blend": 0}, **TINY)
+    config = make_run(
+        tmp_path, image, "czyx", solver="ssi", input={"fill": "none"}, tiling={"core": 32, "blend": 0}, **TINY
+    )
     found = level(complete(config))
     methods = {r.index: r.quality["method"] for r in records(config, "solve")}
     assert methods[4] == methods[9] == "constant"

@@ -74,9 +74,9 @@ def fill_of(y: NDArray[np.float32], value: float, rim: int, unseen: Mask, border
     border
         Whether the array starts and ends at the image's border: first y, last y, first x, last x.
     """
-    at = y == np.float32(value)
+    at: Mask = np.asarray(y == np.float32(value))
     if not at.any():
-        return np.zeros(y.shape, bool)
+        return at
     if at.all() and min(y.shape[1:]) >= _SIDE:  # most tiles of sparse volumes
         return np.asarray(at)
     either = at | unseen

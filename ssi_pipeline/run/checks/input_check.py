@@ -26,7 +26,8 @@ from ssi_pipeline.storage.state.records import Kind
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.context import NO_FILL
 from ssi_pipeline.tasks.reading import box_to_read, source_of
-from ssi_pipeline.tasks.samples import samples_source, training_places
+from ssi_pipeline.tasks.samples import samples_source
+from ssi_pipeline.tasks.training_tiles import training_source
 
 _AT_ONCE = 1024
 """Tiles handed to the reading threads at a time: bounds memory with a million tiles."""
@@ -112,7 +113,6 @@ def _tile_source(context: Context, fills: Sequence[Mapping[str, Any]], index: in
 
 def _changed_channels(context: Context) -> Iterator[tuple[str, int]]:
     """Yield the channels whose calibration or shared network was computed from other pixels."""
-    config = context.document.config
     words: dict[Kind, str] = {"calibrate": "calibration", "train": "shared network"}
     for kind, word in words.items():
         for c, record in latest_records(context.paths.ledger, kind).items():
@@ -120,8 +120,7 @@ def _changed_channels(context: Context) -> Iterator[tuple[str, int]]:
                 if kind == "calibrate":
                     now = samples_source(context, c)
                 else:
-                    places, fill = training_places(context, c, config.training.shared_tiles), _fills(context)[c]
-                    now = source_of(context, [(t, c, box_to_read(context, box, fill)) for t, box in places])
+                    now = training_source(context, c, _fills(context)[c])
                 if not same_pixels(record.source, now):
                     yield word, c
 
