@@ -50,7 +50,7 @@ class Problem:
     device
         Torch device.
     footprint
-        Offsets (z) y x of pixels with correlated noise, which are hidden together; None where the noise is white.
+        Offsets (z) y x of pixels with correlated noise, which are hidden together, on the CPU; None: white noise.
     """
 
     config: RunConfig
@@ -133,15 +133,15 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
         linear=LinearInverse(impulses, clipping_bias, filters(calibration.wiener_weight)),
         objective=Objective(config, calibration),
         device=device,
-        footprint=_footprint(calibration, values.ndim, device),
+        footprint=_footprint(calibration, values.ndim),
     )
 
 
-def _footprint(calibration: ChannelCalibration, axes: int, device: str) -> Tensor | None:
+def _footprint(calibration: ChannelCalibration, axes: int) -> Tensor | None:
     if calibration.correlation is None:
         return None
     footprint = calibration.correlation.footprint(axes)
-    return torch.from_numpy(footprint).to(device) if footprint.size > 1 else None
+    return torch.from_numpy(footprint) if footprint.size > 1 else None
 
 
 def with_weight(problem: Problem, weight: float) -> Problem:

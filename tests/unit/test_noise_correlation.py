@@ -172,6 +172,17 @@ def test_hidden_share_is_bounded() -> None:
     assert float(cover(judged, footprint).float().mean()) == pytest.approx(0.3, abs=0.02)
 
 
+@pytest.mark.parametrize("size", [(3, 5), (1, 17), (3, 1, 5)])
+def test_a_mask_grows_by_its_footprint(size: tuple[int, ...]) -> None:
+    shape = (9, 30, 40)[-len(size) :]
+    mask = torch.rand(shape, generator=generator(2, 1)) < 0.02
+    cross = torch.ones(size, dtype=torch.bool)
+    cross[(0,) * len(size)] = cross[(-1,) * len(size)] = False
+    for footprint in (torch.ones(size, dtype=torch.bool), cross):
+        expected = ndimage.binary_dilation(mask.numpy(), footprint.numpy())
+        np.testing.assert_array_equal(cover(mask, footprint).numpy(), expected)
+
+
 def test_nothing_of_the_shared_noise_is_seen() -> None:
     """Changing hidden pixels and their neighbours changes no bit of what estimates are computed from."""
     config = parsed()
