@@ -110,7 +110,10 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    filters, clipping_bias = LinearSolutions(forward, device), ClippingBias(calibration.sensor, values.ndim, device)
+    filters, clipping_bias = (
+        LinearSolutions(forward, values, device),
+        ClippingBias(calibration.sensor, values.ndim, device),
+    )
     return Problem(
         config=config,
         calibration=calibration,
