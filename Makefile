@@ -2,8 +2,9 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
-# test modules that run at the same time, on two cores: some wait for SLURM, a walltime or a network file system
-JOBS ?= 3
+# test modules that run at the same time, on two cores: some wait for SLURM, a walltime or a network file system, and
+# runs wait for their workers to start
+JOBS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -97,15 +97,15 @@ def killed_scheduler(bench: Bench, tally: Tally) -> None:
             scheduler.kill()
             tally.times += 1
             tally.ended(call, 3, "run again to resume")
-        with _cluster(case, "second") as (address, _):
+        with _cluster(case, "second", workers=1) as (address, _):
             case.change(address=address)
             tally.ended(case.start(), 0)
         tally.judge(case, bench.expected())
 
 
 @contextmanager
-def _cluster(case: Case, name: str) -> Iterator[tuple[str, psutil.Popen]]:
-    """Start a scheduler and two workers as processes; yields the scheduler's address and process."""
+def _cluster(case: Case, name: str, workers: int = WORKERS) -> Iterator[tuple[str, psutil.Popen]]:
+    """Start a scheduler and workers as processes; yields the scheduler's address and process."""
     folder = case.config.parent / name
     folder.mkdir()
     where, environment = folder / "scheduler.json", {**os.environ, **_inject.environment()}
@@ -122,8 +122,8 @@ def _cluster(case: Case, name: str) -> Iterator[tuple[str, psutil.Popen]]:
         options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where))
         scheduler = start(*scheduler_words, *options)
         _wait_for_file(where, scheduler)
-        for _ in range(WORKERS):
-            options = ("--scheduler-file", str(where), "--nthreads", "1", "--no-dashboard")
+        for _ in range(workers):
+            options = ("--scheduler-file", str(where), "--nthreads", "1", "--no-dashboard", "--no-nanny")
             start(*worker_words, *options, "--local-directory", str(folder))
         yield json.loads(where.read_text())["address"], scheduler
     finally:

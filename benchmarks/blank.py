@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--tiles", type=int, default=50, help="of each kind")
     options.add_argument("--stack", type=Path, action="append", default=[], help="a TIFF, z y x; may be repeated")
     options = options.parse_args(arguments)
-    with begin("blank", options, {"tiles": 2}) as study:
+    with begin("blank", options, {"tiles": 1}) as study:
         lines, real = [], []
         for size, shape in SHAPES.items():
             for noise in NOISES:

@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread per numerical library, so that tests do not compete for cores; the long form."""
+"""One thread per numerical library, so that tests do not compete for cores; no waiting for the disk; the long form."""
 
 from __future__ import annotations
 
@@ -15,16 +15,34 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
+
+def _fsync(descriptor: int) -> None:
+    """Check the descriptor as ``os.fsync`` does, and do not wait for the disk: no test cuts the power.
+
+    A small run makes 300 calls, 5 ms each: half of the time of many modules. The long form, the processes that tests
+    start, and tests/integration/test_sync.py wait.
+    """
+    os.fstat(descriptor)
+
+
+if not os.environ.get("SSI_LONG"):
+    _fsync.__wrapped__ = os.fsync  # type: ignore[attr-defined]  # for inspect.unwrap
+    os.fsync = _fsync  # type: ignore[assignment]
+
 # derandomised: the same examples on every machine; no deadline: shared machines pause
 settings.register_profile("bounded", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("wide", max_examples=2000, deadline=None)  # pytest --hypothesis-profile=wide
 settings.load_profile("bounded")
 
 
+_ORDER = (("slurm", "netfs"), ("contract", "integration", "validators"))
+"""Folders whose modules run first, then second: the first wait for SLURM and for file systems more than they compute,
+the second take minutes each. Last, one of them would run alone, and a processor would be idle."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest modules first; skip the long form, which repeats a mechanism, unless SSI_LONG is set."""
-    # they wait for SLURM and for file systems more than they compute: last, they would run alone
-    items.sort(key=lambda item: item.path.parent.name not in ("slurm", "netfs"))
+    items.sort(key=lambda item: [item.path.parent.name not in folders for folders in _ORDER])
     if os.environ.get("SSI_LONG"):
         return
     for item in items:

@@ -30,6 +30,7 @@ the tasks of the new process are lost. Dask reads the setting whenever a worker 
 that have left permanently."""
 
 _START_TIMEOUT = "120s"
+_CONNECT_TIMEOUT = "20s"
 
 WARM = "ssi_pipeline.executors.warm"
 """Module that workers import at their start."""
@@ -100,7 +101,7 @@ def open_remote(spec: RunSpec, section: ExecutorConfig, log: Callable[[str], Non
     address = section.address or ""
     refuse_open_connection(address, section.allow_unencrypted)
     try:
-        client = Client(address, timeout="20s")
+        client = Client(address, timeout=_CONNECT_TIMEOUT)
     except (OSError, TimeoutError, ValueError) as error:
         raise ExecutorError(f"no dask scheduler answers at executor.address {address}: {error}") from error
     try:

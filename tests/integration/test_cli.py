@@ -91,10 +91,18 @@ def test_report_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_lines_are_plain_where_nobody_watches(tmp_path: Path) -> None:
     """No colours, no cursor movements: what a batch system's log can hold."""
     config = make_run(tmp_path, ramp((1, 64, 96)))
-    for command in ("plan", "run", "status", "verify"):
-        done = subprocess.run(
-            [sys.executable, "-m", "ssi_pipeline.cli", command, str(config)], capture_output=True, check=True
-        )
-        text = (done.stdout + done.stderr).decode()
+    code = """
+import os, sys
+from ssi_pipeline.cli import main
+for command in ("plan", "run", "status", "verify"):
+    assert main([command, sys.argv[1]]) == 0
+    sys.stdout.flush()
+    os.write(1, b"=====")
+"""
+    command = [sys.executable, "-c", code, str(config)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    *texts, rest = done.stdout.decode().split("=====")
+    assert (len(texts), rest) == (4, "")
+    for text in texts:
         assert text.strip()
         assert not [c for c in text if ord(c) < 32 and c != "\n"]

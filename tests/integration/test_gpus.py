@@ -23,7 +23,7 @@ from builders import SERIAL, TINY, complete, config_of, go, make_run, ramp, reco
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, RunChangedError, StoppedError
-from ssi_pipeline.executors import open_executor
+from ssi_pipeline.executors import local, open_executor
 from ssi_pipeline.executors.gpus import sharing
 from ssi_pipeline.run import failure_budget, prepare
 from ssi_pipeline.run.planning import describe_plan
@@ -52,8 +52,14 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that do not import torch, which takes seconds, and no tile comes to need it."""
+    monkeypatch.setattr(local, "WARM", "ssi_pipeline")
+
+
 @pytest.mark.slow
-def test_two_processes_with_a_card_each_also_after_one_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_with_a_card_each_also_after_one_was_killed(light: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SEEN[0], "4,GPU-8932f937,7")
     section = ExecutorConfig(kind="dask", gpus=2, memory_gib=1)
     with contextlib.closing(open_executor(section, RunSpec("nowhere", "0"))) as opened:
@@ -73,7 +79,7 @@ def test_two_processes_with_a_card_each_also_after_one_was_killed(monkeypatch: p
 
 
 @pytest.mark.slow
-def test_two_cards_with_two_processes_each() -> None:
+def test_two_cards_with_two_processes_each(light: None) -> None:
     section = ExecutorConfig(kind="dask", gpus=2, workers_per_gpu=2, memory_gib=1)
     with contextlib.closing(open_executor(section, RunSpec("nowhere", "0"))) as executor:
         assert Counter(seen_by_workers(executor)) == {"0": 2, "1": 2}

@@ -47,10 +47,11 @@ def disturbed(config: Path, **what: Any) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(tmp_path: Path, undisturbed: dict[str, str]) -> None:
-    status, words = disturbed(case(tmp_path, tile_limit_s=8), hang=5)
+    # far above the first tile of a worker on a busy machine, which 8 s were not
+    status, words = disturbed(case(tmp_path, tile_limit_s=20), hang=5)
     assert status == 0, words
     assert words.count("solve/5 lost (1 of 3)") == 1
-    assert "(limit 8 s)" in words
+    assert "(limit 20 s)" in words
     assert hashes(tmp_path / "out.zarr") == undisturbed
 
 

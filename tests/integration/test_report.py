@@ -236,7 +236,7 @@ def damage_one_tile(root: Path) -> tuple[RunConfig, Path]:
 
 
 def test_failure_has_cause_place_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssi_pipeline.tasks.read_measurement._SAMPLES", 1)
+    monkeypatch.setattr("ssi_pipeline.tasks.samples._SAMPLES", 1)
     config, chunk = damage_one_tile(tmp_path)
     chunk.write_bytes(b"no chunk")
     assert not run(config).complete
@@ -352,11 +352,11 @@ def test_many_tiles(tmp_path: Path) -> None:
                 {} if failed else quality, f"OSError: tile {i} is broken" if failed else None,
             )  # fmt: skip
             ledger.write(record.to_line() + "\n")
-    started = time.perf_counter()
+    started = time.process_time()
     path = write_report(config)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     page = read_page(path)
-    assert seconds < 60  # 10 s on one busy core
+    assert seconds < 60  # of CPU; measured: 10 s
     assert path.stat().st_size < 5e6
     assert page.rows < 200
     assert "1\u202f998 tiles" in page.sections["failures"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from pathlib import Path
@@ -18,7 +19,7 @@ _QUALITY = re.compile(r"/(\.quality\.[0-9]+\.partial|quality)/")
 def test_content_before_name_and_folder_after(tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every fsync and rename of a real run, in their order."""
     steps: list[tuple[str, str]] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, replace = inspect.unwrap(os.fsync), Path.replace  # tests/conftest.py wraps it
 
     def spied_fsync(descriptor: int) -> None:
         steps.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))

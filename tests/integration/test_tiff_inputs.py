@@ -177,10 +177,10 @@ def test_a_file_of_many_pages_is_walked_in_seconds(tmp_path):
             following = 8 + len(plane) + (i + 1) * size if i < many - 1 else 0
             body = b"".join(struct.pack("<HHII", code, kind, 1, value) for code, kind, value in entries)
             file.write(struct.pack("<H", len(entries)) + body + struct.pack("<I", following))
-    start = time.perf_counter()
+    start = time.process_time()
     found = read_directories(path)
     assert (found.pages, found.complete, found.problem) == (many, many, "")
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 # --- what is left out is said -------------------------------------------------------------------

@@ -143,15 +143,15 @@ def test_a_log_that_cannot_be_written_fails_no_tile(tmp_path: Path, trouble: str
 
 
 def test_a_line_costs_little(tmp_path: Path) -> None:
-    """The promise is 50 microseconds on a machine that is free; this one may not be, so ten times that is allowed."""
+    """The promise is 50 microseconds; ten times that of CPU time, which other processes hardly change, is allowed."""
     config = make_run(tmp_path, ramp((1, 64, 64)))
     complete(config)
     context = load_context(spec_of(config))
     best = float("inf")
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         for _ in range(500):
             task_log(context, Job("solve", 1), "cpu").begun()
-        best = min(best, (time.perf_counter() - started) / 500)
+        best = min(best, (time.thread_time() - started) / 500)
     print(f"{best * 1e6:.1f} us")
     assert best < 500e-6

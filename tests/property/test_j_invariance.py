@@ -17,7 +17,7 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.problem import TileTensors, apply, build_problem, make_tile_tensors
 from ssi_pipeline.physics.psf import Psf
-from ssi_pipeline.tasks.read_measurement import fill_nonfinite
+from ssi_pipeline.tasks.pixels import fill_unseen
 
 CALIBRATION = ChannelCalibration(100.0, 1000.0, 50.0, 0.5, 0.01, 0.1, 0.0, clip_low=0.0, clip_high=4095.0)
 
@@ -98,7 +98,7 @@ def test_what_fills_a_gap_does_not_carry_hidden_pixels(axes: int) -> None:
     finite = rng.random(shape) < 0.6
 
     def tile_of(y: np.ndarray) -> TileTensors:
-        return make_tile_tensors(problem, Measurement(fill_nonfinite(y, finite), finite), seed=5)
+        return make_tile_tensors(problem, Measurement(fill_unseen(y, finite), finite), seed=5)
 
     first = tile_of(y)
     assert first.gaps is not None

@@ -98,6 +98,6 @@ def test_documents_are_redacted_in_depth() -> None:
 @pytest.mark.parametrize("unit", ["a", "token", "a:/", "-", "https://a/", "=", "a-1", "bearer "])
 def test_long_texts_take_no_long_time(unit: str) -> None:
     """Texts of errors can be anything; a pattern that goes back and forth over them would take minutes."""
-    started = time.perf_counter()
+    started = time.process_time()
     redact(unit * (20_000 // len(unit)))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

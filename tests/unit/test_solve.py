@@ -514,8 +514,8 @@ def test_a_network_that_predicts_worse_than_the_baseline_is_replaced_by_it(monke
 
 
 def test_a_network_that_predicts_better_than_the_baseline_is_kept() -> None:
-    """The baseline has an unsuitable weight."""
-    hopeless = {"classical": {"weight": 1e3}}
+    """The baselines have an unsuitable weight, and too few iterations."""
+    hopeless = {"classical": {"weight": 1e3, "iterations": 1}}
     ours = solved(config_for(training={"select": "network"}))
     kept = solved(config_for(training={"select": "best"}, **hopeless))
     assert kept.method == ours.method

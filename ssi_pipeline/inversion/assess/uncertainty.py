@@ -138,7 +138,7 @@ def _repeated(
     deviation, drawn_again = sensor.deviation(level), forward.crop(tile.usable | ~tile.observed)
     squares, risk = torch.zeros_like(estimate), torch.zeros_like(level)
     for k in range(repeats):
-        drawn = torch.randn(tuple(level.shape), generator=generator(seed, Stream.UNCERTAINTY, k)).to(level)
+        drawn = problem.noise(tuple(level.shape), generator(seed, Stream.UNCERTAINTY, k)).to(level)
         again = tile.y.clone()
         seen = forward.crop(again)  # a view: impulses keep their values
         seen.copy_(torch.where(drawn_again, (level + deviation * drawn).clamp(sensor.low, sensor.high), seen))

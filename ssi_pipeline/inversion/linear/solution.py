@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.linear.narrow import is_narrow, solve_narrow
 from ssi_pipeline.inversion.linear.wiener import LinearFilter, filter_radius, wiener_kernel
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.physics.forward import ForwardModel
 
 _KEPT_FILTERS = 2
@@ -19,9 +20,16 @@ _KEPT_FILTERS = 2
 class LinearSolution:
     """The linear solution with one weight of the prior."""
 
-    def __init__(self, forward: ForwardModel, psf: NDArray[np.float32], weight: float, device: str) -> None:
+    def __init__(
+        self,
+        forward: ForwardModel,
+        psf: NDArray[np.float32],
+        weight: float,
+        device: str,
+        correlation: NoiseCorrelation | None = None,
+    ) -> None:
         self._forward, self._weight = forward, weight
-        self._filter = LinearFilter(wiener_kernel(psf, weight, filter_radius(psf)), device)
+        self._filter = LinearFilter(wiener_kernel(psf, weight, filter_radius(psf), correlation), device)
 
     def __call__(self, image: Tensor, known: Tensor | None = None) -> Tensor:
         """Return the solution (z) y x, normalised.
@@ -45,9 +53,17 @@ class LinearSolutions:
     ``psf``: its shift-invariant approximation, for the filters.
     """
 
-    def __init__(self, forward: ForwardModel, psf: NDArray[np.float32], device: str = "cpu") -> None:
+    def __init__(
+        self,
+        forward: ForwardModel,
+        psf: NDArray[np.float32],
+        device: str = "cpu",
+        correlation: NoiseCorrelation | None = None,
+    ) -> None:
         # thread-safe: concurrent calls may both compute the filter, with equal results
-        self._of = lru_cache(maxsize=_KEPT_FILTERS)(lambda weight: LinearSolution(forward, psf, weight, device))
+        self._of = lru_cache(maxsize=_KEPT_FILTERS)(
+            lambda weight: LinearSolution(forward, psf, weight, device, correlation)
+        )
 
     def __call__(self, weight: float) -> LinearSolution:
         """Return the solution with this weight of the prior."""

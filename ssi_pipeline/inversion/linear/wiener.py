@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.halo import wiener_radius
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.physics.convolution import Convolution
 
 _TAPER = 1 / 3
@@ -33,8 +34,12 @@ class LinearFilter:
         return self._convolution(reflect_pad(image, self._convolution.radius))
 
 
-def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDArray[np.float64]:
-    """Return the Wiener kernel, that of conj(H) / (|H|^2 + weight |L|^2), tapered, sum 1.
+def wiener_kernel(
+    psf: NDArray[np.floating], weight: float, radius: Ints, correlation: NoiseCorrelation | None = None
+) -> NDArray[np.float64]:
+    """Return the Wiener kernel, that of conj(H) / (|H|^2 + weight N |L|^2), tapered, sum 1.
+
+    N is the spectrum of the noise, 1 where it is white.
 
     Parameters
     ----------
@@ -44,6 +49,8 @@ def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDA
         Weight of the prior ||L x||^2, L the discrete Laplacian (Hunt 1973, constrained least squares).
     radius
         Radius of the kernel in pixels along each axis of ``psf``.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
 
     Returns
     -------
@@ -55,7 +62,10 @@ def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDA
         for r, n in zip(radius, psf.shape, strict=True)
     )
     transfer = fft.rfftn(_centred(psf, shape))
-    response = np.conj(transfer) / (np.abs(transfer) ** 2 + weight * laplacian(shape) ** 2)
+    prior = weight * laplacian(shape) ** 2
+    if correlation is not None:
+        prior = prior * correlation.spectrum(shape)[..., : shape[-1] // 2 + 1]
+    response = np.conj(transfer) / (np.abs(transfer) ** 2 + prior)
     kernel = np.fft.fftshift(fft.irfftn(response, s=shape))
     middle = tuple(slice(n // 2 - r, n // 2 + r + 1) for n, r in zip(shape, radius, strict=True))
     kernel = kernel[middle] * _taper(radius)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.inversion.masking import draw_mask, hide
+from ssi_pipeline.inversion.masking import draw_mask
 from ssi_pipeline.inversion.network.inverse import compose
 from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.needs import patch_needs
@@ -95,10 +95,11 @@ class Batches:
 
     def _draw_mask(self) -> None:
         """Draw a mask J for the next tile, and compute the input of f from the image without J and V."""
-        problem, masking = self._problem, self._problem.config.masking
+        problem = self._problem
         tile = self._tiles[self._next_tile()]
-        mask = draw_mask(tuple(tile.y.shape), masking, self._rng).to(problem.device)
-        hidden = hide(tile.y, mask | tile.heldout, masking, self._rng, tile.gaps)
+        drawn = draw_mask(tuple(tile.y.shape), problem.config.masking, self._rng, problem.footprint)
+        mask = drawn.to(problem.device)
+        hidden = problem.hide(tile.y, mask | tile.heldout, self._rng, tile.gaps)
         self._tile, self._channels = tile, problem.linear(hidden, tile.gaps)  # 2 (z) y x
         self._scored = mask & tile.usable & ~tile.heldout
         self._size = training_patch(problem, tuple(tile.y.shape))

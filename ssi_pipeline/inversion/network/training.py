@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.inversion.masking import Stream, generator
+from ssi_pipeline.inversion.network.adam import Adam
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
 from ssi_pipeline.inversion.network.inverse import Inverse
@@ -123,7 +124,7 @@ def train(
     rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
     batches = Batches(problem, tiles, schedule, rng)
-    optimiser = torch.optim.Adam(inverse.parameters(), lr=training.learning_rate, betas=_BETAS)
+    optimiser = Adam(inverse.parameters(), _BETAS)
     clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
     kept = BestState(average, validate(problem, tiles, inverse, average), ceiling)
@@ -133,15 +134,15 @@ def train(
     for step in range(1, steps + 1):
         batch = batches.draw()
         with autocast(problem):
-            estimate = inverse(batch.x)  # b (z) y x
-        estimate = batch.unflip(estimate.float())
+            unbounded = inverse.unbounded(batch.x)  # b (z) y x
+        unbounded = batch.unflip(unbounded.float())
+        estimate = inverse.bounded(unbounded)
         data = problem.objective.data(batch.forward(estimate), batch.y, batch.hidden)
-        loss = data + problem.objective.penalty(estimate, inverse.parameters())
-        optimiser.param_groups[0]["lr"] = training.learning_rate * _rate(step, steps)
-        optimiser.zero_grad(set_to_none=True)
+        loss = data + problem.objective.penalty(estimate, inverse.parameters()) + problem.objective.beyond(unbounded)
+        inverse.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         clip.apply()
-        optimiser.step()
+        optimiser.step(training.learning_rate * _rate(step, steps))
         _update(average, inverse, min(AVERAGING, step / (step + 9)))
         running += data.detach()
         if step % VALIDATE_EVERY and step < steps:
@@ -160,7 +161,7 @@ def train(
 
 def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:
     """Build f on the problem's device: untrained, or with the parameters ``start``."""
-    inverse = Inverse(problem.config.network, problem.axes, rng)
+    inverse = Inverse(problem.config.network, problem.axes, rng, problem.objective.low)
     if start is not None:
         inverse.load_state_dict(start)
     return inverse.to(problem.device)
