@@ -175,7 +175,7 @@ def _refuse_small_patch(plan: TilePlan, needs: TileNeeds) -> None:
         if size <= 2 * radius:
             raise GeometryError(
                 f"the PSF spans {2 * radius + 1} pixels along {axis}, a training patch {size}: "
-                f"leave training.patch out, which makes it large enough, or increase it to {3 * radius + 8} or more"
+                f"increase training.patch to {3 * radius + 8} or more, or leave it out: it is then chosen by the PSF"
             )
 
 

@@ -123,7 +123,7 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    filters = LinearSolutions(forward, device, calibration.correlation)
+    filters = LinearSolutions(forward, values, device, calibration.correlation)
     clipping_bias = ClippingBias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,

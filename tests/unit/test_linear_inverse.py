@@ -110,7 +110,7 @@ def thin_stack() -> tuple[np.ndarray, np.ndarray, torch.Tensor, torch.Tensor]:
 def test_a_stack_thinner_than_the_psf_is_solved_without_its_mirror() -> None:
     truth, psf, image, known = thin_stack()
     forward = ShiftInvariantModel(psf, CensoredSensor(0.0, 0.01, -np.inf, np.inf))
-    linear = LinearSolution(forward, 1e-3, "cpu")
+    linear = LinearSolution(forward, psf, 1e-3, "cpu")
 
     def error(x: torch.Tensor) -> float:
         return float(np.sqrt(np.mean((forward.crop(x).numpy() - truth) ** 2)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.inversion.linear.narrow import is_narrow, solve_narrow
@@ -19,9 +21,13 @@ class LinearSolution:
     """The linear solution with one weight of the prior."""
 
     def __init__(
-        self, forward: ForwardModel, weight: float, device: str, correlation: NoiseCorrelation | None = None
+        self,
+        forward: ForwardModel,
+        psf: NDArray[np.float32],
+        weight: float,
+        device: str,
+        correlation: NoiseCorrelation | None = None,
     ) -> None:
-        psf = forward.approximate_psf
         self._forward, self._weight = forward, weight
         self._filter = LinearFilter(wiener_kernel(psf, weight, filter_radius(psf), correlation), device)
 
@@ -42,11 +48,22 @@ class LinearSolution:
 
 
 class LinearSolutions:
-    """The linear solutions of one forward model by weight, with a cache of the latest filters and their spectra."""
+    """The linear solutions of one forward model by weight, with a cache of the latest filters and their spectra.
 
-    def __init__(self, forward: ForwardModel, device: str = "cpu", correlation: NoiseCorrelation | None = None) -> None:
+    ``psf``: its shift-invariant approximation, for the filters.
+    """
+
+    def __init__(
+        self,
+        forward: ForwardModel,
+        psf: NDArray[np.float32],
+        device: str = "cpu",
+        correlation: NoiseCorrelation | None = None,
+    ) -> None:
         # thread-safe: concurrent calls may both compute the filter, with equal results
-        self._of = lru_cache(maxsize=_KEPT_FILTERS)(lambda weight: LinearSolution(forward, weight, device, correlation))
+        self._of = lru_cache(maxsize=_KEPT_FILTERS)(
+            lambda weight: LinearSolution(forward, psf, weight, device, correlation)
+        )
 
     def __call__(self, weight: float) -> LinearSolution:
         """Return the solution with this weight of the prior."""
