@@ -65,8 +65,7 @@ def project(forward: ForwardModel, wiener: Tensor, weight: float, floor: float) 
 
 def _metric(forward: ForwardModel, weight: float, like: Tensor) -> Callable[[Tensor], Tensor]:
     """Return A as a function of images of one shape."""
-    radius = tuple(n // 2 for n in forward.approximate_psf.shape)
-    size = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(like.shape, radius, strict=True))
+    size = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(like.shape, forward.radius, strict=True))
     curvature = torch.from_numpy(laplacian(size)).to(like.device)
     response = (forward.power_bound(size) + weight * curvature**2).float()
     window = tuple(slice(0, n) for n in like.shape)
