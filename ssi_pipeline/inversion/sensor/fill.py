@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy  # loads ndimage at its first use: a client without work does not need it
 from numpy.typing import NDArray
-from scipy import ndimage
 
 _SIDE = 9
 """Side of a square of one value that is fill wherever it lies. Of noise clipped with a probability of 0.84 (a level one
@@ -84,15 +84,15 @@ def fill_of(y: NDArray[np.float32], value: float, rim: int, unseen: Mask, border
     solid = _opened(either, 3, "nearest") | seeds
     grown = seeds
     for steps, within in ((_NARROWING, solid), (_TIP, either | seeds)):
-        grown = ndimage.binary_dilation(grown, _NEXT, steps, mask=within)
+        grown = scipy.ndimage.binary_dilation(grown, _NEXT, steps, mask=within)
     fill = grown & at
-    return np.asarray(ndimage.binary_dilation(fill, _NEXT, rim)) if rim and fill.any() else fill
+    return np.asarray(scipy.ndimage.binary_dilation(fill, _NEXT, rim)) if rim and fill.any() else fill
 
 
 def _opened(at: Mask, side: int, mode: Literal["constant", "nearest"]) -> Mask:
     """Return the union of all squares of a side (in the plane y x) inside a mask."""
-    small = ndimage.minimum_filter(at.view(np.uint8), (1, side, side), mode=mode)
-    return np.asarray(ndimage.maximum_filter(small, (1, side, side), mode=mode)).view(bool)
+    small = scipy.ndimage.minimum_filter(at.view(np.uint8), (1, side, side), mode=mode)
+    return np.asarray(scipy.ndimage.maximum_filter(small, (1, side, side), mode=mode)).view(bool)
 
 
 def _along_border(at: Mask, border: tuple[bool, ...]) -> Mask:
@@ -105,6 +105,6 @@ def _along_border(at: Mask, border: tuple[bool, ...]) -> Mask:
         strip = [slice(None)] * 3
         strip[axis] = slice(-1, -depth - 1, -1) if from_end else slice(0, depth)
         solid = np.logical_and.accumulate(at[tuple(strip)], axis=axis).view(np.uint8)
-        small = ndimage.minimum_filter1d(solid, _RUN, 3 - axis, mode="constant")
-        found[tuple(strip)] |= ndimage.maximum_filter1d(small, _RUN, 3 - axis, mode="constant").view(bool)
+        small = scipy.ndimage.minimum_filter1d(solid, _RUN, 3 - axis, mode="constant")
+        found[tuple(strip)] |= scipy.ndimage.maximum_filter1d(small, _RUN, 3 - axis, mode="constant").view(bool)
     return found

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy  # loads ndimage at its first use: a client without work does not need it
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ssi_pipeline.inversion.sensor.fill import MOST_RIM, Fill, Mask, fill_of
 
@@ -111,16 +111,20 @@ def _constant(part: Part) -> NDArray[np.float32]:
     """Return the values in the middle of squares, and of runs along the border, of one value."""
     y = np.where(part.unseen, np.nan, part.y)
     same = (y[..., 1:] == y[..., :-1]).view(np.uint8)
-    runs = ndimage.minimum_filter1d(same, _SIDE - 1, axis=2, mode="constant").any(axis=(1, 2))
+    runs = scipy.ndimage.minimum_filter1d(same, _SIDE - 1, axis=2, mode="constant").any(axis=(1, 2))
     planes = y[runs]  # a quick look first: most planes have none
     lowest, highest = (
-        f(planes, (1, _SIDE, _SIDE), mode="nearest") for f in (ndimage.minimum_filter, ndimage.maximum_filter)
+        f(planes, (1, _SIDE, _SIDE), mode="nearest")
+        for f in (scipy.ndimage.minimum_filter, scipy.ndimage.maximum_filter)
     )
     found = [planes[lowest == highest]]
     for (axis, edge), is_border in zip(((1, 0), (1, -1), (2, 0), (2, -1)), part.border, strict=True):
         if is_border:
             line = y.take(edge, axis)
-            ends = (f(line, _RUN, 1, mode="reflect") for f in (ndimage.minimum_filter1d, ndimage.maximum_filter1d))
+            ends = (
+                f(line, _RUN, 1, mode="reflect")
+                for f in (scipy.ndimage.minimum_filter1d, scipy.ndimage.maximum_filter1d)
+            )
             found.append(line[np.equal(*ends)])
     values = np.concatenate(found)
     return np.asarray(values[np.isfinite(values)])
@@ -147,7 +151,7 @@ class _Surroundings:
             equal += int(np.count_nonzero(part.y == np.float32(value)))
             seen = inside | part.unseen
             for ring in rings if inside.any() else ():
-                wider = ndimage.binary_dilation(inside, np.ones((1, 3, 3), bool))
+                wider = scipy.ndimage.binary_dilation(inside, np.ones((1, 3, 3), bool))
                 ring.append(np.abs(part.y[wider & ~seen] - np.float32(value)))
                 inside, seen = wider, seen | wider
         none = np.zeros(0, np.float32)
