@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # loads fft at its first use: a client without work does not need it
 from numpy.typing import NDArray
 
 Offset = tuple[int, int, int]
@@ -67,12 +68,12 @@ class NoiseCorrelation:
                 for sign in (1, -1):
                     # an axis shorter than the lag would wrap: there the lag is folded onto it
                     rho[tuple(sign * d % n for d, n in zip(lag[-len(shape) :], shape, strict=True))] += value
-        power = np.maximum(np.fft.fftn(rho).real, FLOOR)
+        power = np.maximum(scipy.fft.fftn(rho).real, FLOOR)
         return np.asarray(power / power.mean())
 
     def colour(self, white: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return white noise (z) y x with this autocorrelation, of the same variance (periodic)."""
-        return np.real(np.fft.ifftn(np.fft.fftn(white) * np.sqrt(self.spectrum(white.shape)))).astype(np.float32)
+        return np.real(scipy.fft.ifftn(scipy.fft.fftn(white) * np.sqrt(self.spectrum(white.shape)))).astype(np.float32)
 
     def whiten(self, noise: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return noise of unit variance (z) y x as white noise of unit variance (periodic).
@@ -80,12 +81,12 @@ class NoiseCorrelation:
         An estimate absorbs the noise at the frequencies of the PSF. Of smooth noise that is most of the variance, of
         whitened noise as little as of white noise.
         """
-        return np.real(np.fft.ifftn(np.fft.fftn(noise) / np.sqrt(self.spectrum(noise.shape)))).astype(np.float32)
+        return np.real(scipy.fft.ifftn(scipy.fft.fftn(noise) / np.sqrt(self.spectrum(noise.shape)))).astype(np.float32)
 
     def variance_of(self, weights: NDArray[np.floating]) -> float:
         """Return the variance of a linear filter's output, weights z y x, for noise of unit variance."""
         size = [2 * n + 2 * r + 1 for n, r in zip(weights.shape, self.reach, strict=True)]
-        own = np.fft.irfftn(np.abs(np.fft.rfftn(weights, s=size)) ** 2, s=size)
+        own = scipy.fft.irfftn(np.abs(scipy.fft.rfftn(weights, s=size)) ** 2, s=size)
         total = float(own.flat[0])
         for lag, value in zip(self.lags, self.values, strict=True):
             total += 2 * value * float(own[lag])
