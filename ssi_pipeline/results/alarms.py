@@ -31,8 +31,8 @@ _WHITENESS = 0.3
 """With the right PSF 0.1, with the wide one 0.4 to 12. A narrow PSF is not detected: a blurred estimate fits too."""
 
 _LIGHT = 0.02
-"""Share of the light that may be lost or gained: the prediction of every solver has that of the measurement within
-0.005 where model and data agree."""
+"""Share of the light that may be lost or gained: with the right PSF the predictions of wiener and tv_cg had
+that of the measurement within about 0.005 (points and cells, 90 and 600 photons)."""
 
 _CLIPPED = 0.2
 """Share of voxels outside the output's dtype that counts: linear solutions of dark scenes with the right PSF have up to
