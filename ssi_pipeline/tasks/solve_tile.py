@@ -164,7 +164,7 @@ def _quality(
         "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux and fill_share <= _MOST_FILLED else None,
         # values within half a unit are rounded, not clipped
         "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))) if x.size else 0.0,
-        "clipped_light": float((x - np.minimum(x, np.float32(high))).sum(dtype=np.float64)) / light if light else None,
+        "clipped_light": float(np.maximum(x - np.float64(high), 0).sum()) / light if light else None,
         "saturated_share": _saturated_share(y),
         "nonfinite": int(pixels.nonfinite.sum()),
         **_short({"fill_share": fill_share} | solution.scores | (_resolutions(context, *whole) if resolutions else {})),
