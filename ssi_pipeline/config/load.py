@@ -21,7 +21,6 @@ from ssi_pipeline.redact import redact
 
 _PATHS = (
     ("input", "path"),
-    ("input", "mask"),
     ("output", "path"),
     ("output", "state"),
     ("training", "start_from"),

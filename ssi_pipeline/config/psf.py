@@ -45,9 +45,8 @@ class FilePsf(PsfSection):
     path: Path
     voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
     background: Literal["none", "minimum", "border"] | Float = "none"
-    center: Literal["middle", "peak", "centroid", "corner"] | None = None
+    center: Literal["middle", "peak", "centroid"] = "middle"
     plane: Literal["sum"] | Position | None = None
-    resample: bool = False
 
 
 class GaussianPsf(PsfSection):
@@ -65,13 +64,13 @@ class GaussianPsf(PsfSection):
 
 
 class WidefieldPsf(PsfSection):
-    """A widefield PSF, computed from the pupil; ``support_um``: half its size along each axis, by default derived."""
+    """A widefield PSF, computed from the pupil; ``support_um``: half its size along each axis."""
 
     kind: Literal["widefield"]
     numerical_aperture: Aperture
     wavelength_um: Wavelength
     refractive_index: Index = 1.515
-    support_um: dict[SpatialAxis, Length] | None = None
+    support_um: dict[SpatialAxis, Length]
     defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
 
     @model_validator(mode="after")
@@ -94,7 +93,7 @@ class GibsonLanniPsf(PsfSection):
     kind: Literal["gibson_lanni"]
     numerical_aperture: Aperture
     wavelength_um: Wavelength
-    support_um: dict[SpatialAxis, Length] | None = None
+    support_um: dict[SpatialAxis, Length]
     magnification: Annotated[RawPositive, up_to(10_000)] | None = None
     sample_index: Index = 1.33
     immersion_index: Index = 1.515

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import GibsonLanniPsf
-from ssi_pipeline.physics.psf import VoxelSize
 from ssi_pipeline.physics.pupil import on_grid
 
 _NODES = 32
@@ -60,10 +59,16 @@ def gibson_lanni_intensity(section: GibsonLanniPsf, radius_um: NDArray[np.float6
 
 
 def gibson_lanni_psf(
-    section: GibsonLanniPsf, voxel_size_um: VoxelSize | None, dimensions: int, planes: int | None = None
+    section: GibsonLanniPsf, voxel_size_um: tuple[float, float, float] | None, dimensions: int
 ) -> NDArray[np.float64]:
-    """Return the PSF of Gibson and Lanni on the image's grid; see ``on_grid``."""
-    return on_grid(section, partial(gibson_lanni_intensity, section), voxel_size_um, dimensions, planes)
+    """Return the PSF of Gibson and Lanni on the image's grid: z y x, odd sizes, integrated over pixels along y and x.
+
+    Raises
+    ------
+    InputError
+        The voxel size is unknown, or ``support_um`` lacks an axis.
+    """
+    return on_grid(section, partial(gibson_lanni_intensity, section), voxel_size_um, dimensions)
 
 
 def _path_um(section: GibsonLanniPsf, rho: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:

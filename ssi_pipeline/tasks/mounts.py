@@ -18,23 +18,23 @@ _WRITE_OUTPUT: tuple[Kind, ...] = ("stitch", "pyramid")
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """Mounts of state folder, output and inputs when a worker opened the run; None for a missing one."""
+    """Mounts of state folder, output and input when a worker opened the run; None for a missing one."""
 
     state: Mount
     output: Mount | None
-    inputs: tuple[Mount | None, ...]
-    paths: tuple[Path, ...]
+    input: Mount | None
+    paths: tuple[Path, Path]
 
     @staticmethod
-    def of(state: Path, output: Path, *sources: Path) -> Mounts:
-        """Record all mounts; ``sources``: the input, and its mask if there is one.
+    def of(state: Path, output: Path, source: Path) -> Mounts:
+        """Record all three mounts.
 
         Raises
         ------
         MissingStateError
             The state folder is missing.
         """
-        return Mounts(Mount.of(state), _seen(output), tuple(map(_seen, sources)), (output, *sources))
+        return Mounts(Mount.of(state), _seen(output), _seen(source), (output, source))
 
     def check(self, kind: Kind) -> None:
         """Check after a task that its mounts are present.
@@ -47,12 +47,11 @@ class Mounts:
             A file system does not answer.
         """
         self.state.check()
-        output, *sources = self.paths
+        output, source = self.paths
         if kind in _WRITE_OUTPUT or self.output is not None:  # a preview has none
             (self.output or Mount.of(output)).check()
         if kind in _READ_INPUT:
-            for mount, source in zip(self.inputs, sources, strict=True):
-                (mount or Mount.of(source)).check()
+            (self.input or Mount.of(source)).check()
 
 
 def _seen(place: Path) -> Mount | None:
