@@ -56,7 +56,7 @@ def _line(place: _Place, item: Any, one_psf: bool) -> str:
     names = [str(name) for name in place.names]
     if one_psf and place.names[:2] == ("psf", 0):
         del names[1]
-    where = ".".join(names)
+    where = ".".join(name if name.isprintable() else ascii(name)[1:-1] for name in names)
     match item["type"]:
         case "union_tag_invalid":
             return f"{where}.kind: {_unknown(item['ctx']['tag'], _kinds(place.annotation))}"

@@ -141,6 +141,12 @@ def test_a_process_number_used_again_is_not_the_holder() -> None:
     assert state_of(replace(me, namespace="pid:[1]")) == "elsewhere"
 
 
+def stop(client: Client) -> None:
+    """Stop a client as a batch system suspends a job, and wait until it has stopped: a busy machine takes a moment."""
+    os.kill(client.process.pid, signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(client.process.pid, os.WUNTRACED)[1])
+
+
 def test_a_stopped_holder_loses_its_lease_and_writes_no_more(tmp_path: Path, clients: list[Client]) -> None:
     """SIGSTOP, as a batch system suspends a job, until another has taken over; then SIGCONT."""
     path, ledger = tmp_path / "lock", tmp_path / "ledger.jsonl"
@@ -160,7 +166,7 @@ with lock.run_lock(path) as lease, Ledger(path.with_name("ledger.jsonl"), lease.
             print(error, flush=True)
 """,
     )
-    os.kill(client.process.pid, signal.SIGSTOP)
+    stop(client)
     client.go_on()
     before = ledger.read_bytes()
     said: list[str] = []
@@ -181,7 +187,7 @@ with lock.run_lock(path) as lease, Ledger(path.with_name("ledger.jsonl"), lease.
 def test_a_stopped_holder_that_is_continued_in_time_keeps_its_lease(tmp_path: Path, clients: list[Client]) -> None:
     path = tmp_path / "lock"
     client = held(path, clients)
-    os.kill(client.process.pid, signal.SIGSTOP)
+    stop(client)
     time.sleep(2 * SHORT.renew)
     os.kill(client.process.pid, signal.SIGCONT)
     time.sleep(3 * SHORT.renew)
