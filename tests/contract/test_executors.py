@@ -100,7 +100,7 @@ def local(spec: RunSpec) -> Iterator[DaskExecutor]:
     assert isinstance(executor, DaskExecutor)
     with contextlib.closing(executor):
         yield executor
-        # closed while a batch is under way, and once more by closing(): nothing happens
+        # closed while a batch is running; closing() closes it a second time, without effect
         executor.submit([Job("solve", 0)])
         executor.close()
 

@@ -103,7 +103,7 @@ def stop(config: Path, whom: str) -> None:
     assert "run the same command again to resume" in said
     assert "Traceback" not in said
     assert wanted <= len(kill.solved(config)) < kill.TILES
-    # what was under way came to its end, and was recorded: no worker died of the signal, none was waited for in vain
+    # running tiles were finished and recorded: the signal killed no worker
     assert begun(config) == sum(kill.solved(config).values())
     assert kill.unrecorded(config) == 0
     assert kill.ledger_of(config).read_bytes().endswith(b"\n")
