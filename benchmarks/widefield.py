@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seeds", default="0", help="of held-out pixels and training, separated by commas")
     options.add_argument("--steps", type=int, help="of ours, at most; by default the pipeline's")
     options = options.parse_args(arguments)
-    changes = (*SHORT_TRAINING, "training.patch={z: 16, y: 20, x: 20}")
+    changes = (*SHORT_TRAINING, "training.patch={z: 20, y: 32, x: 32}")
     with begin("widefield", options, {"crop": "14,24,24"}, changes) as study:
         stack = read(options)
         if options.steps is not None:

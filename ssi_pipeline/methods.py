@@ -168,6 +168,9 @@ class Result:
     colour: str
 
 
+UNMEASURED = "unmeasured"
+"""Result of tiles that consist of fill and masked pixels."""
+
 _RESULTS = (
     Result("identity", 0, "copied (identity)", "identity", "#fde725"),
     Result("network", 1, "self-supervised network", "network", "#a0da39"),
@@ -178,6 +181,7 @@ _RESULTS = (
     Result("tv_cg", 6, "total variation, conjugate gradients", "total variation (CG)", "#46327e"),
     Result("published", 7, "network by the published recipe", "published", "#1fa187"),
     Result("blank", 8, "noise alone: linear solution, nothing to train on", "blank", "#bdbdbd"),
+    Result(UNMEASURED, 9, "fill or masked: not solved, written as it was", "not measured", "#e6e6e6"),
 )
 
 RESULTS: dict[str, Result] = {result.name: result for result in _RESULTS}

@@ -24,6 +24,10 @@ _ACTIVATIONS = 6
 """Floats per voxel and channel of the first level in a pass without gradients; deeper levels add a third."""
 
 _PATCH = {2: (1, 128, 128), 3: (24, 64, 64)}
+"""Default training patch; larger where the PSF is."""
+
+_PATCH_MARGIN = 8
+"""Pixels beyond three PSF radii in a default patch: a third of it, and these, carry loss."""
 
 
 def tiling_request(config: RunConfig, psf_radius: Ints) -> TilingRequest:
@@ -52,14 +56,18 @@ def tile_needs(config: RunConfig, psf_radius: Ints) -> TileNeeds:
         blended=method.blend == "always" or own,
         least_side=method.least_side,
         bytes_per_voxel=(_TILE_FLOATS + method.floats) * _FLOAT,
-        patch=patch_needs(config) if method.network else None,
+        patch=patch_needs(config, psf_radius) if method.network else None,
     )
 
 
-def patch_needs(config: RunConfig) -> PatchNeeds:
-    """Return the training patch of a configuration, in multiples of the network's stride."""
+def patch_needs(config: RunConfig, psf_radius: Ints) -> PatchNeeds:
+    """Return the training patch, in multiples of the network's stride: as configured, or large enough for the PSF.
+
+    ``psf_radius``: pixels (z y x), the largest of all channels.
+    """
     dimensions = config.tiling.dimensions
-    asked = per_axis(config.training.patch, _PATCH[dimensions], dimensions, 1)
+    enough = (max(p, 3 * r + _PATCH_MARGIN) for p, r in zip(_PATCH[dimensions], psf_radius, strict=True))
+    asked = per_axis(config.training.patch, tuple(enough), dimensions, 1)
     shape = tuple(-(-p // s) * s for p, s in zip(asked, _stride(config), strict=True))
     return PatchNeeds(shape, config.training.batch, config.network.width * _ACTIVATIONS * _FLOAT)
 

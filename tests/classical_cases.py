@@ -93,5 +93,5 @@ def objective(
     problem: Problem, observation: Observation, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]
 ) -> float:
     """Return E(x); ``lengths`` maps D x to h(|D x|)."""
-    variation = float(lengths(slopes_of(observation)(x).double()).sum())
+    variation = float(lengths(slopes_of(observation, problem.forward.radius)(x).double()).sum())
     return data_term(problem, observation).value(problem.forward.level(x)) + weight * variation

@@ -21,6 +21,7 @@ from ssi_pipeline.redact import redact
 
 _PATHS = (
     ("input", "path"),
+    ("input", "mask"),
     ("output", "path"),
     ("output", "state"),
     ("training", "start_from"),

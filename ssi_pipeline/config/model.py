@@ -79,9 +79,9 @@ class RunConfig(Section):
         copy._file = file
         return copy
 
-    def with_input(self, path: Path) -> RunConfig:
-        """Return the configuration with another input path."""
-        return self.model_copy(update={"input": self.input.model_copy(update={"path": path})})
+    def with_input(self, path: Path, mask: Path | None) -> RunConfig:
+        """Return the configuration with other paths of input and mask."""
+        return self.model_copy(update={"input": self.input.model_copy(update={"path": path, "mask": mask})})
 
     def with_output(self, path: Path, state: Path | None = None) -> RunConfig:
         """Return the configuration with another output and state path."""

@@ -45,8 +45,9 @@ class FilePsf(PsfSection):
     path: Path
     voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
     background: Literal["none", "minimum", "border"] | Float = "none"
-    center: Literal["middle", "peak", "centroid"] = "middle"
+    center: Literal["middle", "peak", "centroid", "corner"] | None = None
     plane: Literal["sum"] | Position | None = None
+    resample: bool = False
 
 
 class GaussianPsf(PsfSection):
@@ -64,13 +65,13 @@ class GaussianPsf(PsfSection):
 
 
 class WidefieldPsf(PsfSection):
-    """A widefield PSF, computed from the pupil; ``support_um``: half its size along each axis."""
+    """A widefield PSF, computed from the pupil; ``support_um``: half its size along each axis, by default derived."""
 
     kind: Literal["widefield"]
     numerical_aperture: Aperture
     wavelength_um: Wavelength
     refractive_index: Index = 1.515
-    support_um: dict[SpatialAxis, Length]
+    support_um: dict[SpatialAxis, Length] | None = None
     defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
 
     @model_validator(mode="after")
@@ -93,7 +94,7 @@ class GibsonLanniPsf(PsfSection):
     kind: Literal["gibson_lanni"]
     numerical_aperture: Aperture
     wavelength_um: Wavelength
-    support_um: dict[SpatialAxis, Length]
+    support_um: dict[SpatialAxis, Length] | None = None
     magnification: Annotated[RawPositive, up_to(10_000)] | None = None
     sample_index: Index = 1.33
     immersion_index: Index = 1.515

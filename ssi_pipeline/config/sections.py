@@ -42,6 +42,8 @@ class InputConfig(Section):
     voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
     roi: dict[Axis, tuple[Position, Stop]] = Field(default_factory=dict)
     nonfinite: Literal["mask", "fail"] = "mask"
+    fill: Float | Literal["auto", "none"] = "auto"
+    mask: Path | None = None
 
     @model_validator(mode="after")
     def _check(self) -> InputConfig:
@@ -114,7 +116,7 @@ class NetworkConfig(Section):
 
 
 class BoundsConfig(Section):
-    """Soft bounds on the estimate, in the units of the input; 'auto': 0 if no input pixel is negative."""
+    """Bounds on the estimate, in the units of the input: lower, and soft upper; 'auto': the dark level, or less."""
 
     lower: Float | Literal["auto"] | None = "auto"
     upper: Float | None = None

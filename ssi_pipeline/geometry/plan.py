@@ -65,7 +65,6 @@ def make_plan(volume: Volume, request: TilingRequest, worker_memory: int) -> Til
         chunk=chunk,
     )
     _refuse_many_tiles(plan)
-    _refuse_large_psf(plan)
     _refuse_small_patch(plan, needs)
     _refuse_small_image(plan, needs)
     _refuse_memory(plan, needs, worker_memory)
@@ -167,16 +166,6 @@ def _refuse_many_tiles(plan: TilePlan) -> None:
             )
 
 
-def _refuse_large_psf(plan: TilePlan) -> None:
-    """Refuse a PSF wider than the readable image; ``plan.pad`` is 0 without a PSF."""
-    for axis, radius, size in zip(SPATIAL, plan.pad, plan.bounds.shape, strict=True):
-        if 2 * radius + 1 > size:
-            raise GeometryError(
-                f"the PSF spans {2 * radius + 1} pixels along {axis}, more than the image ({size}): "
-                "lower psf.energy, or crop the PSF"
-            )
-
-
 def _refuse_small_patch(plan: TilePlan, needs: TileNeeds) -> None:
     """Refuse training patches smaller than the PSF."""
     if needs.patch is None:
@@ -186,7 +175,7 @@ def _refuse_small_patch(plan: TilePlan, needs: TileNeeds) -> None:
         if size <= 2 * radius:
             raise GeometryError(
                 f"the PSF spans {2 * radius + 1} pixels along {axis}, a training patch {size}: "
-                f"increase training.patch to {4 * radius + 2} or more, or lower psf.energy"
+                f"increase training.patch to {3 * radius + 8} or more, or leave it out: it is then chosen by the PSF"
             )
 
 

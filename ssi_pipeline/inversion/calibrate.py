@@ -8,13 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.inversion.assess.psf_width import check_width
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.classical.registry import configured_weight, solver_to_tune
+from ssi_pipeline.inversion.classical.registry import configured_weight, solvers_to_tune
 from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
-from ssi_pipeline.inversion.sensor.estimate import as_configured, estimate_sensor
+from ssi_pipeline.inversion.sensor.estimate import (
+    SensorEstimate,
+    as_configured,
+    estimate_sensor,
+    find_correlation,
+    with_variance,
+)
 from ssi_pipeline.inversion.sensor.impulse_share import impulse_share
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.methods import SOLVERS
@@ -46,13 +53,30 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         return ChannelCalibration(offset, 0.0, 0.0, 0.0, 0.0, 1.0, minimum, empty=True)
     normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
     found = estimate_sensor(samples, offset, scale, config.sensor)
+    values = psf_values(psf, config.tiling.dimensions)
+    reach = config.sensor.reach(config.tiling.dimensions)
+    noise = find_correlation(samples, offset, scale, found, values, reach)
+    correlation = None if noise is None else noise.correlation
+    if noise is not None:
+        found = with_variance(estimate_sensor(samples, offset, scale, config.sensor, correlation), noise)
     used = as_configured(found, config.sensor)
     draft = ChannelCalibration(
-        offset, scale, used.sigma, used.alpha, 0.0, 1.0, minimum, used.low, used.high, dark=used.dark
+        offset,
+        scale,
+        used.sigma,
+        used.alpha,
+        0.0,
+        1.0,
+        minimum,
+        used.low,
+        used.high,
+        dark=used.dark,
+        correlation=correlation,
+        floor=_floor(found, minimum, config.sensor.offset),
+        alpha_most=found.alpha_most if config.sensor.alpha is None else None,
     )
-    values = psf_values(psf, config.tiling.dimensions)
     impulses = ImpulseTest(draft.noise, config.impulse_sigma, point_source_kappa(values))
-    weight = channel_weight(normal, values, impulses)
+    weight = channel_weight(normal, values, impulses, correlation)
     share = impulse_share(normal, impulses, draft.sensor)
     known = dataclasses.replace(
         draft,
@@ -64,7 +88,28 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
     tuned = _tuned(problem, samples)
     if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_start_weight(problem, samples))
-    return dataclasses.replace(known, weight=tuned)
+    # the check takes the noise for white: it would find detail where neighbours share their noise
+    fit = check_width(problem, samples) if config.method.computes and correlation is None else None
+    first = next(iter(tuned.values()), None)
+    return dataclasses.replace(
+        known,
+        weight=None if first is None else first.weight,
+        weight_at_end=None if first is None else first.end,
+        weights={name: choice.weight for name, choice in tuned.items()},
+        psf_width=None if fit is None else fit.factor,
+    )
+
+
+def _floor(found: SensorEstimate, minimum: float, offset: float | None) -> float | None:
+    """Return the lower bound of estimates, raw units: the configured dark level, or one that is never above it.
+
+    The bound from the noise is raised to 0 where no sample is negative. It is not raised to the darkest local mean:
+    blur lightens dark places.
+    """
+    if offset is not None:
+        return offset
+    known = [] if found.floor is None else [found.floor]
+    return max(known + ([0.0] if minimum >= 0 else []), default=None)
 
 
 def _start_weight(problem: Problem, samples: Sequence[Measurement]) -> float:
@@ -78,16 +123,28 @@ def _start_weight(problem: Problem, samples: Sequence[Measurement]) -> float:
     return max(by_likelihood, by_loss.weight) if by_loss.losses else by_likelihood
 
 
-def _tuned(problem: Problem, samples: Sequence[Measurement]) -> float | None:
-    """Return the weight, or number of iterations, of the classical solver to tune; None without one."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Tuned:
+    """Weight, or number of iterations, of a classical solver; ``end``: as ``weight_at_end`` of the calibration."""
+
+    weight: float
+    end: str | None = None
+
+
+def _tuned(problem: Problem, samples: Sequence[Measurement]) -> dict[str, _Tuned]:
+    """Return the weight, or number of iterations, of each classical solver to tune, by name."""
+    return {name: _weight(problem, samples, name) for name in solvers_to_tune(problem.config)}
+
+
+def _weight(problem: Problem, samples: Sequence[Measurement], name: str) -> _Tuned:
     config = problem.config
-    name = solver_to_tune(config)
-    if name is None:
-        return None
     if SOLVERS[name].likelihood and config.classical.weight == "likelihood":
-        return problem.calibration.wiener_weight
+        return _Tuned(problem.calibration.wiener_weight)
     configured = configured_weight(config, name)
-    return tune(problem, name, samples).weight if configured is None else configured
+    if configured is not None:
+        return _Tuned(configured)
+    choice = tune(problem, name, samples)
+    return _Tuned(choice.weight, choice.end)
 
 
 def _statistics(samples: Sequence[Measurement]) -> tuple[float, float, float]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.estimate import SensorEstimate
+from ssi_pipeline.inversion.sensor.fill import Fill
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 from ssi_pipeline.physics.sensor import CensoredSensor
 
@@ -44,6 +47,22 @@ class ChannelCalibration:
         Dark level; None stands for ``offset``.
     estimated
         Estimate of the sensor from the samples, before the configuration overrides it.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
+    floor
+        Level below which there is no light: the lower bound of every estimate. It is never above the dark level. None
+        without one: data with negative values whose noise does not tell.
+    alpha_most
+        Largest ``noise_alpha`` that the data allow; None stands for ``noise_alpha``.
+    fill
+        Fill that was found or configured; None as long as it was not looked for.
+    psf_width
+        Largest width of the PSF that fits the spectrum of the samples, as a share of the given one: 1 where that fits;
+        None where it was not checked.
+    weight_at_end
+        The tuned weight is the last of its candidates on one side, 'smoothest' or 'sharpest'; None where it is not.
+    weights
+        Weight, or number of iterations, of each solver that was tuned, by name; ``weight`` is the first of them.
     """
 
     offset: float
@@ -59,6 +78,13 @@ class ChannelCalibration:
     weight: float | None = None
     dark: float | None = None
     estimated: SensorEstimate | None = None
+    correlation: NoiseCorrelation | None = None
+    floor: float | None = None
+    alpha_most: float | None = None
+    fill: Fill | None = None
+    psf_width: float | None = None
+    weight_at_end: str | None = None
+    weights: dict[str, float] = field(default_factory=dict, hash=False)
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""
@@ -77,7 +103,13 @@ class ChannelCalibration:
     def noise(self) -> NoiseModel:
         """Noise model in normalised units."""
         dark = 0.0 if self.dark is None else self.normalise(self.dark)
-        return NoiseModel(self.noise_alpha / self._unit, self.noise_sigma / self._unit, dark)
+        most = 0.0 if self.alpha_most is None else self.alpha_most / self._unit
+        return NoiseModel(self.noise_alpha / self._unit, self.noise_sigma / self._unit, dark, most)
+
+    @property
+    def least(self) -> float:
+        """Lower bound of estimates, normalised; minus infinity without one."""
+        return -math.inf if self.floor is None else self.normalise(self.floor)
 
     @property
     def sensor(self) -> CensoredSensor:
@@ -94,5 +126,10 @@ class ChannelCalibration:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ChannelCalibration:
         """Return the calibration from the values of ``to_json``."""
-        estimated = document.get("estimated")
-        return cls(**{**document, "estimated": None if estimated is None else SensorEstimate(**estimated)})
+        made: dict[str, Callable[[Any], object]] = {
+            "estimated": lambda values: SensorEstimate(**values),
+            "correlation": NoiseCorrelation.from_json,
+            "fill": lambda values: Fill(**values),
+        }
+        parts = {name: make(document[name]) for name, make in made.items() if document.get(name) is not None}
+        return cls(**{**document, **parts})

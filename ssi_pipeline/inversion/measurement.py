@@ -54,11 +54,8 @@ def observed_box(measurement: Measurement) -> tuple[slice, ...]:
 
 
 def gaps_of(measurement: Measurement) -> NDArray[np.bool_] | None:
-    """Return the mask (z y x) of pixels inside the observed box without a measurement; None without any."""
-    gaps = np.zeros_like(measurement.observed)
-    box = observed_box(measurement)
-    gaps[box] = ~measurement.observed[box]
-    return gaps if gaps.any() else None
+    """Return the mask (z y x) of pixels without a measurement, the padding included; None without any."""
+    return None if measurement.observed.all() else ~measurement.observed
 
 
 def to_tensor(array: NDArray[np.generic], dimensions: int, device: str = "cpu") -> Tensor:

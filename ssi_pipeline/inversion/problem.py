@@ -15,14 +15,15 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.linear.inverse import LinearInverse
-from ssi_pipeline.inversion.linear.wiener import WienerFilters
-from ssi_pipeline.inversion.masking import Stream, draw_heldout, generator, hide
+from ssi_pipeline.inversion.linear.solution import LinearSolutions
+from ssi_pipeline.inversion.masking import Stream, cover, draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.loss import Objective
 from ssi_pipeline.inversion.network.precision import resolved_precision
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
+from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.physics.build_forward import build_forward_model
 from ssi_pipeline.physics.forward import ForwardModel
 from ssi_pipeline.physics.psf import Psf
@@ -41,27 +42,40 @@ class Problem:
     forward
         Forward model g.
     filters
-        Wiener filters of the PSF, by regularisation weight.
+        Linear solutions by regularisation weight.
     linear
         Linear inverse with the calibrated weight.
     objective
         Training loss.
     device
         Torch device.
+    footprint
+        Offsets (z) y x of pixels with correlated noise, which are hidden together, on the CPU; None: white noise.
     """
 
     config: RunConfig
     calibration: ChannelCalibration
     forward: ForwardModel
-    filters: WienerFilters
+    filters: LinearSolutions
     linear: LinearInverse
     objective: Objective
     device: str
+    footprint: Tensor | None = None
 
     @property
     def axes(self) -> int:
         """Number of spatial axes."""
         return self.forward.axes
+
+    def hide(self, image: Tensor, mask: Tensor, rng: torch.Generator, gaps: Tensor | None = None) -> Tensor:
+        """Return m_J(image): the pixels of a mask J, and those that share their noise, replaced by their neighbours."""
+        return hide(image, cover(mask, self.footprint), self.config.masking, rng, gaps, self.footprint)
+
+    def noise(self, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+        """Return normal noise of unit variance (z) y x, on the CPU, with the correlation of the channel's."""
+        white = torch.randn(shape, generator=rng)
+        correlation = self.calibration.correlation
+        return white if correlation is None else torch.from_numpy(correlation.colour(white.numpy()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +91,11 @@ class TileTensors:
     usable
         Observed pixels that are no impulses.
     heldout
-        Held-out pixels V, hidden throughout training.
+        Held-out pixels V, hidden throughout training together with the pixels that share their noise.
     channels
         [r, w] of m_V(y), 2 x (z) y x, for validation: the repaired image and its Wiener solution.
     gaps
-        Pixels inside the observed box without a measurement; None without any.
+        Pixels without a measurement, the padding included; None without any.
     """
 
     y: Tensor
@@ -109,7 +123,8 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
-    filters, clipping_bias = WienerFilters(values, device), ClippingBias(calibration.sensor, values.ndim, device)
+    filters = LinearSolutions(forward, values, device, calibration.correlation)
+    clipping_bias = ClippingBias(calibration.sensor, values.ndim, device)
     return Problem(
         config=config,
         calibration=calibration,
@@ -118,7 +133,15 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
         linear=LinearInverse(impulses, clipping_bias, filters(calibration.wiener_weight)),
         objective=Objective(config, calibration),
         device=device,
+        footprint=_footprint(calibration, values.ndim),
     )
+
+
+def _footprint(calibration: ChannelCalibration, axes: int) -> Tensor | None:
+    if calibration.correlation is None:
+        return None
+    footprint = calibration.correlation.footprint(axes)
+    return torch.from_numpy(footprint) if footprint.size > 1 else None
 
 
 def with_weight(problem: Problem, weight: float) -> Problem:
@@ -143,16 +166,17 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
     seed
         Seed of the tile.
     """
-    masking, axes = problem.config.masking, problem.axes
+    axes = problem.axes
     normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
-    y = to_tensor(normal.astype(np.float32), axes, problem.device)
+    unmeasured = gaps_of(measurement)
+    gaps = None if unmeasured is None else to_tensor(unmeasured, axes, problem.device)
+    y = mirror_outside(to_tensor(normal.astype(np.float32), axes, problem.device), gaps)
     observed = to_tensor(measurement.observed, axes, problem.device)
-    heldout = draw_heldout(tuple(y.shape), generator(seed, Stream.HELDOUT)).to(problem.device)
-    inside = gaps_of(measurement)
-    gaps = None if inside is None else to_tensor(inside, axes, problem.device)
-    hidden = hide(y, heldout, masking, generator(seed, Stream.FILL), gaps)
+    drawn = draw_heldout(tuple(y.shape), generator(seed, Stream.HELDOUT), problem.footprint)
+    heldout = drawn.to(problem.device)
+    hidden = problem.hide(y, heldout, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
-    return TileTensors(y, observed, usable, heldout, problem.linear(hidden), gaps)
+    return TileTensors(y, observed, usable, heldout, problem.linear(hidden, gaps), gaps)
 
 
 def heldout_errors(problem: Problem, tile: TileTensors, estimate: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.assess.blind_metrics import EXCESS, blind_metrics_of
 from ssi_pipeline.inversion.assess.signal_test import tile_is_noise_only
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
-from ssi_pipeline.inversion.classical.registry import BASELINE, solver_to_tune
+from ssi_pipeline.inversion.classical.registry import solvers_to_tune
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
@@ -132,12 +132,15 @@ def _with_scores(
     scores = blind_metrics_of(problem, tile, found.invert, estimate, seed, window) if config.quality.extended else {}
     if not config.output.uncertainty:
         return dataclasses.replace(found, scores=scores)
-    others = [problem.linear(tile.y)[1]] + ([] if found.alternative is None else [_normal(problem, found.alternative)])
+    others = [problem.linear(tile.y, tile.gaps)[1]] + (
+        [] if found.alternative is None else [_normal(problem, found.alternative)]
+    )
     known = uncertainty(
         problem, tile, found.invert, estimate, others, config.output.uncertainty, seed, window, scores.get(EXCESS)
     )
     deviation = to_volume(known.deviation)
-    scores |= {"uncertainty": float(deviation[inside].mean()), "uncertainty_scale": known.scale}
+    seen = inside & to_volume(tile.observed).astype(bool)
+    scores |= {"uncertainty": float(deviation[seen if seen.any() else inside].mean()), "uncertainty_scale": known.scale}
     raw = deviation * np.float32(problem.calibration.scale)
     return dataclasses.replace(found, scores=scores, uncertainty=raw)
 
@@ -147,18 +150,21 @@ def _normal(problem: Problem, estimate: NDArray[np.float32]) -> Tensor:
 
 
 def _better_of_baseline(problem: Problem, tile: TileTensors, seed: int, found: Solution) -> Solution:
-    """Return the network's solution, or the classical baseline's where that predicts the held-out pixels better.
+    """Return the network's solution, or that of a classical baseline which predicts the held-out pixels better.
 
-    The held-out pixels are hidden from both, and are the same for both. On smooth images of low contrast a trained
+    The held-out pixels are hidden from all, and are the same for all. On smooth images of low contrast a trained
     network is worse than smoothed total variation, by up to 3.4 dB.
     """
-    if solver_to_tune(problem.config) is None or problem.calibration.weight is None:
-        return found
-    baseline = solver_of(BASELINE)(problem, tile, seed, AS_CONFIGURED)
-    ours, theirs = found.heldout_after, baseline.heldout_after
-    if theirs is None or (ours is not None and ours <= theirs):
+    names = [name for name in solvers_to_tune(problem.config) if name in problem.calibration.weights]
+    solved = [solver_of(name)(problem, tile, seed, AS_CONFIGURED) for name in names]
+    losses = [(s.heldout_after, index) for index, s in enumerate(solved) if s.heldout_after is not None]
+    if not losses:
+        return dataclasses.replace(found, alternative=solved[0].estimate) if solved else found
+    (theirs, best), ours = min(losses), found.heldout_after
+    name, baseline = names[best], solved[best]
+    if ours is not None and ours <= theirs:
         return dataclasses.replace(found, alternative=baseline.estimate)
-    losses = f"{found.method} held-out loss {ours:.4g}, of {BASELINE} {theirs:.4g}" if ours is not None else ""
+    losing = f"{found.method} held-out loss {ours:.4g}, of {name} {theirs:.4g}" if ours is not None else ""
     return dataclasses.replace(
         found,
         estimate=baseline.estimate,
@@ -167,6 +173,6 @@ def _better_of_baseline(problem: Problem, tile: TileTensors, seed: int, found: S
         model=None,
         inference_seconds=baseline.inference_seconds,
         invert=baseline.invert,
-        note="; ".join(filter(None, (found.note, losses))),
+        note="; ".join(filter(None, (found.note, losing))),
         alternative=found.estimate,
     )

@@ -11,6 +11,7 @@ from ssi_pipeline.config import GaussianPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.kernel_size import refuse_many_voxels
+from ssi_pipeline.physics.optics_checks import refuse_implausible_voxel
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA
 
 _SUPPORT_SIGMA = 4.5
@@ -46,6 +47,8 @@ def gaussian_psf(
         raise InputError(f"{name} lacks {', '.join(lacking)}: {dimensions}D tiles need a width along {', '.join(used)}")
     if section.fwhm_um and voxel_um is None:
         raise InputError("psf.fwhm_um needs the voxel size, which the image does not state: set input.voxel_size_um")
+    if section.fwhm_um and voxel_um:
+        refuse_implausible_voxel(voxel_um, dimensions)
     sizes = voxel_um if section.fwhm_um and voxel_um else (1.0, 1.0, 1.0)
     profiles = [
         _profile(fwhm[axis] / size / FWHM_PER_SIGMA) if axis in used else np.ones(1)

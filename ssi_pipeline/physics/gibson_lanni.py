@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import GibsonLanniPsf
+from ssi_pipeline.physics.psf import VoxelSize
 from ssi_pipeline.physics.pupil import on_grid
 
 _NODES = 32
@@ -59,16 +60,10 @@ def gibson_lanni_intensity(section: GibsonLanniPsf, radius_um: NDArray[np.float6
 
 
 def gibson_lanni_psf(
-    section: GibsonLanniPsf, voxel_size_um: tuple[float, float, float] | None, dimensions: int
+    section: GibsonLanniPsf, voxel_size_um: VoxelSize | None, dimensions: int, planes: int | None = None
 ) -> NDArray[np.float64]:
-    """Return the PSF of Gibson and Lanni on the image's grid: z y x, odd sizes, integrated over pixels along y and x.
-
-    Raises
-    ------
-    InputError
-        The voxel size is unknown, or ``support_um`` lacks an axis.
-    """
-    return on_grid(section, partial(gibson_lanni_intensity, section), voxel_size_um, dimensions)
+    """Return the PSF of Gibson and Lanni on the image's grid; see ``on_grid``."""
+    return on_grid(section, partial(gibson_lanni_intensity, section), voxel_size_um, dimensions, planes)
 
 
 def _path_um(section: GibsonLanniPsf, rho: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:

@@ -23,10 +23,13 @@ class Psf:
         float32, axes z y x, odd sizes, centre in the central voxel, >= 0, sum 1. Length 1 along z for 2D tiles.
     voxel_size_um
         Voxel size (z y x) in micrometres, or None if unknown.
+    notes
+        What is doubtful about it, for the user.
     """
 
     values: NDArray[np.float32]
     voxel_size_um: VoxelSize | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def radius(self) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.reading import read_input
 
 _SAMPLED = 48
 """Tiles whose statistics are computed: a sample, as a volume may have a million."""
@@ -38,6 +39,7 @@ def choose_tiles(context: Context, count: int) -> list[Chosen]:
     seen = [(int(i), level) for i in sample if (level := _statistics(context, int(i))) is not None]
     if not seen:
         raise InputError("no sampled tile is readable and has finite pixels: check input.path and input.roi")
+    seen = [(i, level) for i, level in seen if level[1] > 0] or seen  # constant ones are fill more often than not
     statistics = np.array([level for _, level in seen])
     return [Chosen(seen[k][0], why) for k, why in differing(statistics, count)]
 
@@ -60,17 +62,17 @@ def differing(statistics: NDArray[np.float64], count: int) -> list[tuple[int, st
 
 
 def _statistics(context: Context, index: int) -> tuple[float, float] | None:
-    """Return mean and standard deviation in the middle of a tile's core; None if unreadable."""
+    """Return mean and standard deviation in the middle of a tile's core; None if unreadable or masked."""
     tile = context.plan.tile(index)
     middle = [(a + b) // 2 for a, b in zip(tile.core.start, tile.core.stop, strict=True)]
     reach = (0, _SIDE // 2, _SIDE // 2)
     start = tuple(m - r for m, r in zip(middle, reach, strict=True))
     stop = tuple(m + r + 1 for m, r in zip(middle, reach, strict=True))
     box = Box(start, stop).intersect(tile.core)
-    origin = context.origin
     try:
-        raw = context.source.read(tile.t + origin[0], tile.c + origin[1], box.shift(origin[2:])).astype(np.float64)
+        raw, masked = read_input(context, tile.t, tile.c, box)
     except CorruptDataError:
         return None
-    finite = raw[np.isfinite(raw)]
+    values = raw.astype(np.float64)
+    finite = values[np.isfinite(values) & (True if masked is None else ~masked)]
     return (float(finite.mean()), float(finite.std())) if finite.size else None

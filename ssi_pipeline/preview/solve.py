@@ -19,12 +19,12 @@ from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solve import SolveOptions, solve
 from ssi_pipeline.preview.choose import Chosen
 from ssi_pipeline.preview.variants import Variant
-from ssi_pipeline.run.channels import ready_channels_here
+from ssi_pipeline.run.channels import noise_found, ready_channels_here
 from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import Context, RunSpec, execute
-from ssi_pipeline.tasks.read_measurement import read_measurement
+from ssi_pipeline.tasks.pixels import read_pixels
 from ssi_pipeline.tasks.seeds import seed_for
 
 Plane = NDArray[np.float32]
@@ -67,10 +67,12 @@ def solve_variant(variant: Variant, tiles: Sequence[Chosen], log: Callable[[str]
         create_stores(context)
         spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)
         ready_channels_here(context, spec)
+        of = f"{variant.name}: " if variant.name else ""
+        for text in noise_found(context):
+            log(of + text)
         found = []
         for chosen in tiles:
             found.append(_solve(context, spec, variant.name, chosen))
-            of = f"{variant.name}: " if variant.name else ""
             log(f"{of}tile {chosen.index} ({chosen.why}): {found[-1].quality['method']}, {found[-1].seconds:.1f} s")
     return found
 
@@ -80,7 +82,7 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
     if record.error is not None:
         raise SsiError(f"preview: tile {chosen.index} failed: {record.error}")
     tile = context.plan.tile(chosen.index)
-    measurement, _ = read_measurement(context, tile.t, tile.c, tile.domain)
+    measurement = read_pixels(context, tile.t, tile.c, tile.domain).measurement(tile.domain)
     estimate = _estimate(context, tile)
     iterations, rival = _richardson_lucy(context, tile)
     valid = measurement.y[tile.valid.relative_to(tile.domain.start).slices]
@@ -126,7 +128,7 @@ def _residual(y: NDArray[np.float32], problem: Problem, x: NDArray[np.float32]) 
 def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.float32]]:
     """Return the best number of iterations and its estimate on the tile's domain."""
     problem, seed = context.problem(tile.c), seed_for(context.document.config.seed, "solve", tile.index)
-    measurement, _ = read_measurement(context, tile.t, tile.c, tile.domain)
+    measurement = read_pixels(context, tile.t, tile.c, tile.domain).measurement(tile.domain)
     best: tuple[float, int, NDArray[np.float32]] | None = None
     for count in _ITERATIONS:
         found = solve(problem, measurement, seed, SolveOptions("richardson_lucy", weight=count))

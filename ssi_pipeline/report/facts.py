@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.results.channel_facts import plain_calibration
 from ssi_pipeline.results.failure_reasons import without_numbers
 from ssi_pipeline.results.finish import TileMetrics
 from ssi_pipeline.results.ledger_summary import Tally
@@ -148,7 +148,7 @@ def read_facts(context: Context, configuration: str) -> RunFacts:
         configuration=configuration,
         tally=tally,
         running=is_locked(context.paths.lock) or bool(working_parts(context.paths)),
-        calibration=_read_calibration(context),
+        calibration=plain_calibration(context),
         metrics={},
         lines={kind: np.full(size, -1, np.int64) for kind, size in counts.items()},
         finished=np.full(context.plan.n_tiles, np.nan),
@@ -188,13 +188,3 @@ def _note_tile(facts: RunFacts, record: TaskRecord) -> None:
     if record.note:
         note = without_numbers(record.note)
         facts.notes[note if note in facts.notes or len(facts.notes) < _MOST_NOTES else "other"] += 1
-
-
-def _read_calibration(context: Context) -> list[dict[str, Any]]:
-    """Return the calibration as plain values (its class would import torch); empty if it cannot be read."""
-    try:
-        document = json.loads(context.paths.calibration.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return []
-    good = isinstance(document, list) and all(isinstance(channel, dict) for channel in document)
-    return document if good else []

@@ -76,6 +76,20 @@ def read_input(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | Non
         return None  # moved or replaced
 
 
+def measured(facts: RunFacts, view: View, c: int, before: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return where the input on a view (z y x) is neither masked nor has the value of the channel's fill."""
+    context = facts.context
+    fill = facts.calibration[c].get("fill") or {} if c < len(facts.calibration) else {}
+    seen = np.ones(before.shape, bool) if fill.get("value") is None else before != np.float32(fill["value"])
+    try:
+        if context.mask is not None:
+            t0, c0, *offset = context.origin
+            seen &= ~context.mask.masked(view.t + t0, c + c0, view.box.shift(tuple(offset)))
+    except (InputError, CorruptDataError, ValueError):
+        pass  # moved or replaced
+    return seen
+
+
 def read_output(facts: RunFacts, view: View, c: int) -> NDArray[np.float32] | None:
     """Return the output on a view (z y x), NaN where not written or unreadable; None without output."""
     return _read_written(facts, view, c, 0)

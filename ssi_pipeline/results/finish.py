@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import TilePlan
-from ssi_pipeline.methods import RESULTS
+from ssi_pipeline.methods import RESULTS, UNMEASURED
 from ssi_pipeline.quality.alarms import ALARMS, flags
 from ssi_pipeline.results.quality_group import write_quality_group
 from ssi_pipeline.storage.outputs.omero import omero_block, set_omero
@@ -41,8 +41,12 @@ METRICS: dict[str, str] = {
     "seconds": "wall time of the task",
     "peak_bytes": "peak memory of the task's process",
     "flux_ratio": "sum of the estimate over sum of the measurement, on the core",
+    "light_ratio": "light of the estimate, blurred, over that of the measurement, above the dark level",
+    "impulse_light": "share of the measurement's light above the dark level in pixels detected as hot or dead",
     "clipped_share": "share of voxels outside the range of the output's dtype",
+    "clipped_light": "light above the range of the output's dtype, over the measurement's above the darkest",
     "nonfinite": "NaN or infinite pixels read",
+    "fill_share": "share of the core that is fill or masked: it was not solved, and is written as it was",
     "heldout_excess": "held-out loss over four disjoint masks less the noise's variance, squared normalised intensity",
     "whiteness": "squared autocorrelation of the residual, summed over lags up to 6 pixels, less white noise's",
     "r2r_risk": "loss of the estimate of a noisier image against an independent one, less the noise, as heldout_excess",
@@ -124,6 +128,7 @@ class TileMetrics:
         grid = {name: values.reshape(self._plan.tile_grid) for name, values in self._arrays.items()}
         for c, scale in enumerate(scales):
             grid["seam"][:, c] /= scale or 1.0
+        grid["seam"][grid["method"] == METHODS[UNMEASURED]] = np.nan  # nothing was solved there
         grid["flag"] = flags(grid, grid["method"] == METHODS["blank"])
         return grid
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.quality.alarms import count_alarms
-from ssi_pipeline.results.alarms import describe_alarms
+from ssi_pipeline.results.alarms import channel_alarms, describe_alarms
+from ssi_pipeline.results.channel_facts import channel_psfs, plain_calibration
 from ssi_pipeline.results.failures import Cause
 from ssi_pipeline.results.ledger_summary import Tally, WorkerTally
+from ssi_pipeline.results.signs import SIGN_METRICS
 from ssi_pipeline.results.snapshot import Snapshot, read_snapshot
 from ssi_pipeline.storage.outputs.output import read_status as read_output_status
 from ssi_pipeline.storage.outputs.quality_arrays import read_quality
@@ -35,6 +37,7 @@ class RunStatus:
     them by cause. ``rate``: tiles per second in the last minutes, from the ledger. ``workers``: by host:process, all
     that ever finished a task. ``clients``: running clients. ``image_complete``: every block of every level is written.
     ``alarms``: number of tiles with each alarm, and ``flagged``: with any alarm, from the arrays of the last finish.
+    ``channels``: what is wrong with a channel by absolute limits, from the same.
     ``finished``: the output is marked as complete. ``unreadable``: ledgers with unreadable lines. ``lost``: blocks are
     recorded, and the output is missing.
     """
@@ -60,6 +63,7 @@ class RunStatus:
     finished: bool = True
     unreadable: tuple[str, ...] = ()
     lost: bool = False
+    channels: tuple[str, ...] = ()
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -135,8 +139,17 @@ class StatusReader:
             finished=read_output_status(self._config.output.path) == "complete",
             unreadable=tuple(str(tail.unreadable) for tail in self._tails.values() if tail.unreadable.count),
             lost=state.count("stitch", DONE) > 0 and not self._config.output.path.exists(),
+            channels=() if flag is None else self._channel_alarms(),
             clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
         )
+
+    def _channel_alarms(self) -> tuple[str, ...]:
+        """Return the alarms of channels from the arrays of the last finish."""
+        found = {name: read_quality(self._config.output.path, name) for name in SIGN_METRICS}
+        metrics = {name: values for name, values in found.items() if values is not None}
+        if "status" not in metrics:
+            return ()
+        return tuple(channel_alarms(metrics, plain_calibration(self._context), channel_psfs(self._context)))
 
 
 def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str, str]]:
@@ -156,6 +169,7 @@ def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str
     rows.extend(("damaged", f"{lines}; `ssi run` repairs it") for lines in status.unreadable)
     if status.alarms:
         rows.append(("alarms", describe_alarms(status.flagged, status.tiles, status.alarms)))
+    rows.extend(("alarm", line) for line in status.channels)
     return [*rows, *_failure_rows(status, config)]
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
+from ssi_pipeline.inversion.sensor.correlation import correlation_words
+from ssi_pipeline.results.alarms import calibration_alarms
+from ssi_pipeline.results.channel_facts import channel_psfs, plain_calibration
+from ssi_pipeline.results.unmeasured import describe_fill
 from ssi_pipeline.run.prepare import start_models
 from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession
@@ -35,12 +39,22 @@ def ready_channels(session: RunSession, loop: Scheduler) -> bool:
         if todo and not loop.drive(ListStage(kind, todo), kind, _TITLES[kind]):
             return False
         _save(context, kind, latest_records(context.paths.ledger, kind))
+    for line in describe_fill([context.fill(c) for c in channels]):
+        session.display.line(line)
     for c in channels:
         if context.calibration(c).empty:
             session.display.line(
                 f"channel {c} is constant (or not finite) in all samples: the output will be a copy of it"
             )
+    for text in (*noise_found(context), *calibration_alarms(plain_calibration(context), channel_psfs(context))):
+        session.display.line(text)
     return True
+
+
+def noise_found(context: Context) -> list[str]:
+    """Return a sentence for each channel whose noise is correlated between pixels."""
+    found = ((c, context.calibration(c).correlation) for c in range(context.plan.shape[1]))
+    return [f"channel {c}: {correlation_words(correlation)}" for c, correlation in found if correlation is not None]
 
 
 def channels_ready(context: Context, state: LedgerState) -> bool:

@@ -8,8 +8,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.executors.gpus.sharing import refuse_missing_gpu
 from ssi_pipeline.results.alarms import describe_quality
+from ssi_pipeline.results.channel_facts import channel_psfs, plain_calibration
 from ssi_pipeline.results.finish import write_display, write_metrics
 from ssi_pipeline.results.quality_check import quality_problem
+from ssi_pipeline.results.unmeasured import describe_unmeasured
 from ssi_pipeline.results.versions import describe_other_versions, write_made_by
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.checks.input_check import refuse_changed_input
@@ -194,7 +196,9 @@ def _complete(session: RunSession, verify: Verify) -> None:
     """Write metrics and provenance, and mark the output as complete if every block is written."""
     context, state, display = session.context, session.state, session.display
     session.ledger.sync()  # raises where the lock was lost
-    for line in describe_quality(write_metrics(context)):
+    metrics = write_metrics(context)
+    said = describe_quality(metrics, plain_calibration(context), channel_psfs(context))
+    for line in (*describe_unmeasured(metrics, context.plan), *said):
         display.line(line)
     write_made_by(context, session.tally)
     refuse_changed_input(context, display, session.is_asked_to_stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
-from ssi_pipeline.run.channels import ready_channels_here
+from ssi_pipeline.inversion.sensor.correlation import correlation_words
+from ssi_pipeline.results.unmeasured import describe_fill
+from ssi_pipeline.run.channels import noise_found, ready_channels_here
 from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import Prepared, prepare
+from ssi_pipeline.run.psf_rows import psf_rows
 from ssi_pipeline.run.settle import describe_compute
 from ssi_pipeline.storage.outputs.scales import describe_voxel_size
 from ssi_pipeline.storage.state.document import StatePaths
@@ -30,13 +33,17 @@ from ssi_pipeline.words import duration, size_of
 
 @dataclass(frozen=True, slots=True)
 class TimeEstimate:
-    """Wall time of all tiles with its 95 % interval, from ``tiles`` measured ones; seconds."""
+    """Wall time of all tiles with its 95 % interval, from ``tiles`` measured ones; seconds.
+
+    ``notes``: what the calibration of a pilot found.
+    """
 
     seconds: float
     low: float
     high: float
     tiles: int
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def estimate_time(
@@ -78,6 +85,7 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
         create_stores(context)
         spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)
         ready_channels_here(context, spec)
+        notes = tuple(describe_fill([context.fill(c) for c in range(context.plan.shape[1])]))
         n_tiles = prepared.document.plan.n_tiles
         chosen = np.unique(np.linspace(0, n_tiles - 1, min(count, n_tiles)).round().astype(int))
         seconds = []
@@ -86,7 +94,9 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
             if record.error is not None:
                 raise SsiError(f"pilot: tile {index} failed: {record.error}")
             seconds.append(record.seconds)
-    return estimate_time(seconds, n_tiles, prepared.workers, "pilot, one worker at a time")
+        notes += tuple(noise_found(context)) or (correlation_words(None),)
+    time = estimate_time(seconds, n_tiles, prepared.workers, "pilot, one worker at a time")
+    return None if time is None else replace(time, notes=notes)
 
 
 def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[str, str]]:
@@ -96,10 +106,11 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
     limit = worker_memory(config.executor)
     rows = [
         ("input", f"{config.input.path}: {document.volume.describe()}, {size_of(document.volume.nbytes)}"),
+        *([] if config.input.mask is None else [("mask", str(config.input.mask))]),
         ("voxel size", describe_voxel_size(document.volume.voxel_size_um, document.volume.axes)),
         ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {', '.join(_arrays(prepared))}"),
         ("region", "x".join(str(n) for n in plan.shape) + " (t c z y x)"),
-        ("PSF", "; ".join(_psf(psf) for psf in dict.fromkeys(prepared.psfs))),
+        *psf_rows(config, prepared.psfs, document.volume.voxel_size_um),
         ("tiles", f"{plan.n_tiles} = {_times(plan.tile_grid)} (t c z y x), cores of {_times(plan.core)} (z y x)"),
         ("blocks", f"{plan.n_blocks}, shards of {_times(plan.shard)}, chunks of {_times(plan.chunk)}"),
         ("halo, blend", f"{_times(plan.halo)}, {_times(plan.blend)}"),
@@ -117,7 +128,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         most = max(1, plan.n_tiles // 10)
         rows.append(("retraining", f"at most {most} of the tiles, at 3 times their time (not in the estimate below)"))
     # last but one, so that it is visible: notes on parts of the input that are left out must not be missed
-    notes = [("note", note) for note in document.notes]
+    notes = [("note", note) for note in (*document.notes, *(() if time is None else time.notes))]
     return [*rows, *notes, ("time", describe_time(time, prepared.workers))]
 
 
@@ -139,11 +150,6 @@ def _scratch(prepared: Prepared) -> str:
     if prepared.document.plan.direct:
         return "none (tiles are written directly)"
     return f"{size_of(cost.bytes_scratch_written)} in all, up to {size_of(cost.bytes_scratch_peak)} at a time"
-
-
-def _psf(psf: object) -> str:
-    radius = getattr(psf, "radius", None)
-    return "identity (denoising)" if radius is None else _times(tuple(2 * r + 1 for r in radius)) + " (z y x)"
 
 
 def _times(sizes: tuple[int, ...]) -> str:

@@ -14,11 +14,11 @@ from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.needs import output_sizes, tiling_request
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
-from ssi_pipeline.run.checks.input_checks import refuse_large_chunks, refuse_partial_voxel_size
+from ssi_pipeline.run.checks.input_checks import refuse_foreign_fill, refuse_large_chunks, refuse_partial_voxel_size
 from ssi_pipeline.run.checks.overlap import refuse_overlap
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.digits import describe_digits
-from ssi_pipeline.storage.inputs.identity import identity
+from ssi_pipeline.storage.inputs.mask import input_identity, open_mask, refuse_empty_mask
 from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths, basis_of
 from ssi_pipeline.storage.state.earlier_release import in_words_of
@@ -61,7 +61,13 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     # before the shape is used: reading digits checks that the pixels exist
     notes = (*source.notes, *describe_digits(source))
     refuse_partial_voxel_size(source, config)
+    refuse_foreign_fill(source, config)
+    mask = open_mask(config.input, source.volume)
+    if mask is not None:
+        refuse_empty_mask(mask, config.input, source.volume)
+        notes += tuple(f"mask: {note}" for note in mask.source.notes)
     psfs = _load_psfs(config, source.volume)
+    notes += tuple(f"PSF: {note}" for note in dict.fromkeys(note for psf in psfs if psf for note in psf.notes))
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     if models := start_models(config, len(psfs)):
         from ssi_pipeline.run.start_models import check_given_models  # imports torch: only with training.start_from
@@ -72,7 +78,7 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     plan = make_plan(source.volume, request, worker_memory(config.executor))
     basis = basis_of(
         config,
-        identity(spec_of(config.input)),
+        input_identity(config.input, source.volume),
         [psf.digest if psf else IDENTITY for psf in psfs],
         [str(file_digest(file)) for file in models],
     )
@@ -125,7 +131,9 @@ def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
     if dimensions == 3 and volume.shape[2] == 1:
         raise InputError("tiling.dimensions is 3, but the image has a single plane: set tiling.dimensions: 2")
     sections = [config.psf_of(c) for c in range(channels)]
-    loaded = {id(section): load_psf(section, volume.voxel_size_um, dimensions) for section in sections}
+    loaded = {
+        id(section): load_psf(section, volume.voxel_size_um, dimensions, volume.shape[2:]) for section in sections
+    }
     return tuple(loaded[id(section)] for section in sections)
 
 

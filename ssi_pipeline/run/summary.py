@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ssi_pipeline.methods import UNMEASURED
 from ssi_pipeline.redact import redact
 from ssi_pipeline.results.finish import METHODS
 from ssi_pipeline.results.ledger_summary import Tally
@@ -53,7 +54,7 @@ def describe_summary(
 
 def _tiles(summary: Summary, state: LedgerState) -> str:
     done, failed = (state.count("solve", code) for code in (DONE, FAILED))
-    by = ", ".join(f"{count} by {name}" for name, count in summary.methods.items())
+    by = ", ".join(f"{n} {'' if name == UNMEASURED else 'by '}{name}" for name, n in summary.methods.items())
     left = len(state.status["solve"]) - done - failed
     return f"tiles: {done} done{f' ({by})' if by else ''}, {failed} failed, {left} pending"
 

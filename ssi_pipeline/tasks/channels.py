@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from ssi_pipeline.errors import TrainingError
@@ -9,17 +10,19 @@ from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.mount import make_folder
 from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.read_measurement import sample_measurements, sample_tiles
+from ssi_pipeline.tasks.samples import sample_channel
 from ssi_pipeline.tasks.seeds import seed_for
+from ssi_pipeline.tasks.training_tiles import sample_tiles
 
 
 def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
-    """Calibrate a channel from samples: intensity range, noise, and Wiener filter."""
+    """Calibrate a channel from samples: fill, intensity range, noise, and Wiener filter."""
     from ssi_pipeline.inversion.calibrate import calibrate
 
     config = context.document.config
-    samples = sample_measurements(context, job.index)
-    return calibrate(samples, context.psf(job.index), config).to_json()
+    samples = sample_channel(context, job.index)
+    found = calibrate(samples.measurements, context.psf(job.index), config)
+    return dataclasses.replace(found, fill=samples.fill).to_json()
 
 
 def train_channel(context: Context, job: Job) -> dict[str, Any]:

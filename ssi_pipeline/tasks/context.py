@@ -14,6 +14,7 @@ from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.atomic import file_digest
+from ssi_pipeline.storage.inputs.mask import Mask, open_mask
 from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.outputs.scratch import Scratch, open_scratch
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 _MOST_PROBLEMS = 4
 """Problems of channels cached by a worker: each holds spectra, about four floats per voxel of a tile's domain."""
 
+NO_FILL: dict[str, Any] = {"value": None, "rim": 0, "share": 0.0, "doubt": ""}
+"""In place of the fill of a channel that was calibrated without looking for it."""
+
 IDENTITY = "identity"
 """In place of the digest of a PSF, for denoising without blur."""
 
@@ -51,7 +55,8 @@ class Context:
     def mounts(self) -> Mounts:
         """Mounts of state folder, output and input at the first access."""
         config = self.document.config
-        return Mounts.of(self.paths.root, config.output.path, config.input.path)
+        mask = () if config.input.mask is None else (config.input.mask,)
+        return Mounts.of(self.paths.root, config.output.path, config.input.path, *mask)
 
     @property
     def plan(self) -> TilePlan:
@@ -67,6 +72,11 @@ class Context:
     def source(self) -> Source:
         """The opened input."""
         return open_source(spec_of(self.document.config.input))
+
+    @cached_property
+    def mask(self) -> Mask | None:
+        """The opened mask of the input; None without one."""
+        return open_mask(self.document.config.input, self.document.volume)
 
     @cached_property
     def dtype(self) -> str:
@@ -169,6 +179,14 @@ class Context:
         from ssi_pipeline.inversion.channel import ChannelCalibration
 
         return [ChannelCalibration.from_json(item) for item in _load_list(self.paths.calibration)]
+
+    def fill(self, c: int) -> dict[str, Any]:
+        """Return the fill of a channel as plain values, available once the calibration tasks are done."""
+        return self._fills[c]
+
+    @cached_property
+    def _fills(self) -> list[dict[str, Any]]:
+        return [item.get("fill") or NO_FILL for item in _load_list(self.paths.calibration)]
 
     def calibration(self, c: int) -> ChannelCalibration:
         """Return the calibration of a channel, available once the calibration tasks are done."""

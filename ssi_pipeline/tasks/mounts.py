@@ -18,23 +18,23 @@ _WRITE_OUTPUT: tuple[Kind, ...] = ("stitch", "pyramid")
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """Mounts of state folder, output and input when a worker opened the run; None for a missing one."""
+    """Mounts of state folder, output and inputs when a worker opened the run; None for a missing one."""
 
     state: Mount
     output: Mount | None
-    input: Mount | None
-    paths: tuple[Path, Path]
+    inputs: tuple[Mount | None, ...]
+    paths: tuple[Path, ...]
 
     @staticmethod
-    def of(state: Path, output: Path, source: Path) -> Mounts:
-        """Record all three mounts.
+    def of(state: Path, output: Path, *sources: Path) -> Mounts:
+        """Record all mounts; ``sources``: the input, and its mask if there is one.
 
         Raises
         ------
         MissingStateError
             The state folder is missing.
         """
-        return Mounts(Mount.of(state), _seen(output), _seen(source), (output, source))
+        return Mounts(Mount.of(state), _seen(output), tuple(map(_seen, sources)), (output, *sources))
 
     def check(self, kind: Kind) -> None:
         """Check after a task that its mounts are present.
@@ -47,11 +47,12 @@ class Mounts:
             A file system does not answer.
         """
         self.state.check()
-        output, source = self.paths
+        output, *sources = self.paths
         if kind in _WRITE_OUTPUT or self.output is not None:  # a preview has none
             (self.output or Mount.of(output)).check()
         if kind in _READ_INPUT:
-            (self.input or Mount.of(source)).check()
+            for mount, source in zip(self.inputs, sources, strict=True):
+                (mount or Mount.of(source)).check()
 
 
 def _seen(place: Path) -> Mount | None:

@@ -43,7 +43,9 @@ def open_context(config: RunConfig) -> Context:
         raise InputError(f"no run found at {paths.root}: start one with `ssi run`")
     loaded = RunDocument.load(paths.document)
     # output and state may have been moved or copied together: use their current paths
-    there = loaded.config.with_input(config.input.path).with_output(config.output.path, config.output.state)
+    there = loaded.config.with_input(config.input.path, config.input.mask).with_output(
+        config.output.path, config.output.state
+    )
     return Context(replace(loaded, config=there), paths)
 
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.methods import UNMEASURED
 from ssi_pipeline.storage.mount import make_folders
 from ssi_pipeline.storage.outputs.sink import representable
 from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.memory import with_smaller_batch
-from ssi_pipeline.tasks.read_measurement import read_measurement
+from ssi_pipeline.tasks.pixels import Pixels, read_pixels
 from ssi_pipeline.tasks.retraining import RETRAINED, better_of_two
 from ssi_pipeline.tasks.seeds import seed_for
 from ssi_pipeline.tasks.write_block import write_block
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _TRACE_POINTS = 16
 """Points of a training curve kept in the ledger: enough for a plot, small for a million tiles."""
+
+_MOST_FILLED = 0.5
+"""Share of a core that may be fill where flux and resolution of the rest are measured."""
 
 _FEWEST_SATURATED = 8
 """In photon counts two to four pixels often share the highest value, which would raise an alarm in small tiles."""
@@ -39,7 +43,12 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
     Returns the tile's metrics and, in plans without blending, the records of the blocks written directly.
     """
     tile = context.plan.tile(job.index)
-    measurement, nonfinite = read_measurement(context, tile.t, tile.c, tile.domain)
+    pixels = read_pixels(context, tile.t, tile.c, tile.domain)
+    if pixels.on(tile.valid).unmeasured.all():
+        quality: dict[str, Any] = {"method": UNMEASURED, "nonfinite": int(pixels.nonfinite.sum()), "fill_share": 1.0}
+        layers = np.zeros((context.layers, *tile.valid.shape), np.float32)
+        return quality, _store(context, tile, _written_back(context, tile, pixels, layers))
+    measurement = pixels.measurement(tile.domain)
     solution, chosen = _solve(context, tile, measurement, job.retrain)
     config = context.document.config
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
@@ -48,18 +57,39 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         make_folders(path.parent, context.paths.root)
         with writing(path):
             solution.model.save(path)
-    quality = _quality(context, tile, measurement, solution, nonfinite) | ({RETRAINED: chosen} if chosen else {})
+    quality = _quality(context, tile, measurement, solution, pixels) | ({RETRAINED: chosen} if chosen else {})
     unseen = not measurement.observed.any()
     layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)
+    return quality, _store(context, tile, _written_back(context, tile, pixels, layers))
+
+
+def _store(context: Context, tile: Tile, layers: NDArray[np.float32]) -> list[TaskRecord]:
+    """Write the layers of a tile (layer z y x) on its valid box; return the records of blocks written directly."""
     if not context.plan.direct:
         context.scratch.write(tile, layers)
-        return quality, []
+        return []
     blocks = [context.plan.block(index) for index in context.plan.blocks_of(tile)]
     parts = [(block, layers[(slice(None), *block.write.relative_to(tile.valid.start).slices)]) for block in blocks]
-    return quality, [
+    return [
         TaskRecord("stitch", block.index, "done", quality=write_block(context, block, list(values)))
         for block, values in parts
     ]
+
+
+def _written_back(context: Context, tile: Tile, pixels: Pixels, layers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the layers with fill and masked pixels as in the input, or at the background level where not finite.
+
+    Their uncertainty is the channel's range: nothing is known there.
+    """
+    here = pixels.on(tile.valid)
+    if here.unmeasured.any():
+        raw = here.raw
+        if (here.unmeasured & here.nonfinite).any():
+            raw = np.where(here.nonfinite, np.float32(context.calibration(tile.c).offset), raw)
+        layers[0][here.unmeasured] = raw[here.unmeasured]
+        if context.uncertain:
+            layers[1][here.unmeasured] = context.calibration(tile.c).scale
+    return layers
 
 
 def _solve(context: Context, tile: Tile, measurement: Measurement, retrain: bool) -> tuple[Solution, int]:
@@ -107,16 +137,22 @@ def _layers(context: Context, tile: Tile, solution: Solution, otherwise: float) 
 
 
 def _quality(
-    context: Context, tile: Tile, measurement: Measurement, solution: Solution, nonfinite: int
+    context: Context, tile: Tile, measurement: Measurement, solution: Solution, pixels: Pixels
 ) -> dict[str, Any]:
     def core(values: NDArray[Any]) -> NDArray[Any]:
         """Return the core of values on the tile's domain, z y x."""
         box: Box = tile.core.relative_to(tile.domain.start)
         return np.asarray(values[box.slices])
 
-    x, y = core(solution.estimate), core(measurement.y)
+    whole = core(solution.estimate), core(measurement.y)
+    measured = ~pixels.on(tile.core).unmeasured
+    fill_share = 1 - float(measured.mean())
+    x, y = (values[measured] if fill_share else values for values in whole)
+    # between and around filled areas both are interpolated
+    resolutions = context.document.config.quality.extended and fill_share <= _MOST_FILLED
     low, high = representable(context.dtype)
     flux = float(y.sum(dtype=np.float64))
+    light = flux - float(y.min()) * y.size if y.size else 0.0
     return {
         "method": solution.method,
         "heldout_before": solution.heldout_before,
@@ -124,19 +160,23 @@ def _quality(
         "heldout_wiener": solution.heldout_wiener,
         "steps": solution.steps,
         "trainings": solution.attempts,
-        "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux else None,
+        # light crosses the edge of fill: in a small remainder the ratio tells nothing
+        "flux_ratio": float(x.sum(dtype=np.float64)) / flux if flux and fill_share <= _MOST_FILLED else None,
         # values within half a unit are rounded, not clipped
-        "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))),
+        "clipped_share": float(np.mean((x < np.float64(low - 0.5)) | (x > np.float64(high + 0.5)))) if x.size else 0.0,
+        "clipped_light": float(np.maximum(x - np.float64(high), 0).sum()) / light if light else None,
         "saturated_share": _saturated_share(y),
-        "nonfinite": nonfinite,
-        **_short(solution.scores | (_resolutions(context, x, y) if context.document.config.quality.extended else {})),
+        "nonfinite": int(pixels.nonfinite.sum()),
+        **_short({"fill_share": fill_share} | solution.scores | (_resolutions(context, *whole) if resolutions else {})),
         "trace": _thin(solution.trace),
         "note": solution.note,
     }
 
 
 def _saturated_share(y: NDArray[np.float32]) -> float:
-    """Return the share of voxels with the highest value; 0 if they are few enough to be chance."""
+    """Return the share of voxels with the highest value; 0 if they are few enough to be chance, or there are none."""
+    if not y.size:
+        return 0.0
     count = int(np.count_nonzero(y == y.max()))
     return count / y.size if count >= _FEWEST_SATURATED else 0.0
 

@@ -16,7 +16,7 @@ from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.state.document import StatePaths
-from ssi_pipeline.tasks.read_measurement import fill_nonfinite
+from ssi_pipeline.tasks.pixels import fill_unseen
 
 
 def scene(n: int = 128) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -39,7 +39,7 @@ def test_noise_is_found_between_scattered_gaps(share: float) -> None:
     gaps = with_gaps(y, share)
     finite = np.isfinite(gaps)
     psf = Psf(np.ones((1, 1, 1), np.float32))
-    found = calibrate([Measurement(fill_nonfinite(gaps, finite), finite)], psf, config_for_calibration())
+    found = calibrate([Measurement(fill_unseen(gaps, finite), finite)], psf, config_for_calibration())
     dark = found.offset if found.dark is None else found.dark
     variance = found.noise_alpha * max(50 - dark, 0) + found.noise_sigma**2
     assert 0.7 * 50 < variance < 1.4 * 50  # Poisson: the mean; 18 % of 128 x 128 windows of three are whole at .5
@@ -76,7 +76,7 @@ def test_an_image_without_a_finite_pixel_is_refused(tmp_path: Path, capsys: pyte
 
 
 def test_a_small_finite_part_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssi_pipeline.tasks.read_measurement._SAMPLES", 1)
+    monkeypatch.setattr("ssi_pipeline.tasks.samples._SAMPLES", 1)
     image = np.full((1, 64, 2048), np.nan, np.float32)
     image[..., 1500:1600] = scene()[1][:, :64, :100]
     config = make_run(tmp_path, image, solver="wiener", psf=WIDE, tiling={"core": 64}, executor=SERIAL)

@@ -55,6 +55,12 @@ def no_image(folder: Path) -> dict[str, Any]:
 
 Case = dict[str, Any] | Callable[[Path], dict[str, Any]]
 
+SPOT = np.outer(*[np.exp(-((np.arange(19) - 9.0) ** 2) / 6)] * 2)
+SCOPE: dict[str, Any] = {
+    "input": {"voxel_size_um": {"z": 1, "y": 0.1, "x": 0.1}},
+    "psf": {"kind": "widefield", "numerical_aperture": 1.4, "wavelength_um": 0.461},
+}
+
 CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "missing input": ({"input": {"path": "nothing.zarr"}}, ("nothing.zarr not found", "input.path")),
     "damaged metadata": (unreadable, ("bad.zarr", "not a readable zarr")),
@@ -66,9 +72,32 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "PSF of even size": (lambda f: psf(f, np.ones((4, 4))), ("psf", "even|odd")),
     "PSF below zero": (lambda f: psf(f, [[0, 1, 0], [1, 4, -1], [0, 1, 0]]), ("psf", "negative")),
     "PSF of zeros": (lambda f: psf(f, np.zeros((3, 3))), ("psf", "zero|sum|empty|nothing")),
-    "PSF larger than the image": (
-        lambda f: {"solver": "wiener"} | psf(f, np.ones((99, 99)), energy=1.0),
-        ("PSF spans 99", "image (48)"),
+    "PSF as wide as the image": (
+        {"psf": {"kind": "gaussian", "fwhm_px": {"y": 25, "x": 25}}},
+        ("25.0 pixels along y, the image has 48", "less than half of the image"),
+    ),
+    "PSF of one pixel": (lambda f: psf(f, [[0, 0, 0], [0, 1, 0], [0, 0, 0]]), ("single pixel", "psf.kind: identity")),
+    "PSF that is a box": (lambda f: psf(f, np.full((9, 9), 7)), ("uniform box of 1 x 9 x 9", "falls to 0")),
+    "PSF off its centre": (
+        lambda f: psf(f, np.roll(SPOT, (-3, 2), (0, 1))),
+        (
+            "its peak -3, +2 pixels (y, x) and its centroid -3, +2 pixels",
+            "Set psf.center: peak, or centroid; or middle",
+        ),
+    ),
+    "PSF in the order of an FFT": (lambda f: psf(f, np.fft.ifftshift(SPOT)), ("in the corner", "psf.center: corner")),
+    "PSF on a pedestal": (lambda f: psf(f, SPOT + 0.02), ("constant background", "Set psf.background: border")),
+    "wavelength in nanometres": (
+        SCOPE | {"psf": SCOPE["psf"] | {"wavelength_um": 461}},
+        ("wavelength_um is 461", "probably in nanometres: set psf.wavelength_um: 0.461"),
+    ),
+    "voxels in nanometres": (
+        SCOPE | {"input": {"voxel_size_um": {"z": 1, "y": 130, "x": 130}}},
+        ("130 µm along y", "probably in nanometres: set input.voxel_size_um.y: 0.13"),
+    ),
+    "pixels that are far too large": (
+        SCOPE | {"input": {"voxel_size_um": {"z": 1, "y": 1.3, "x": 1.3}}},
+        ("15.8 times the Nyquist sampling", "psf.kind: identity"),
     ),
     "PSF of other voxels": (
         lambda f: (

@@ -236,7 +236,7 @@ def damage_one_tile(root: Path) -> tuple[RunConfig, Path]:
 
 
 def test_failure_has_cause_place_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssi_pipeline.tasks.read_measurement._SAMPLES", 1)
+    monkeypatch.setattr("ssi_pipeline.tasks.samples._SAMPLES", 1)
     config, chunk = damage_one_tile(tmp_path)
     chunk.write_bytes(b"no chunk")
     assert not run(config).complete

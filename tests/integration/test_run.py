@@ -45,7 +45,7 @@ from ssi_pipeline.storage.state.ledger import latest_records
 from ssi_pipeline.storage.state.lock import run_lock
 from ssi_pipeline.storage.state.marker import claim_state_folder
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.read_measurement import read_measurement
+from ssi_pipeline.tasks.pixels import read_pixels
 
 DASK = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 
@@ -292,7 +292,7 @@ def test_a_shared_network_gives_what_it_gives_on_the_whole_plane(tmp_path: Path)
     frame = context.plan.frame
     for z in range(2):
         plane = type(frame)((z, *frame.start[1:]), (z + 1, *frame.stop[1:]))
-        measurement, _ = read_measurement(context, 0, 0, plane)
+        measurement = read_pixels(context, 0, 0, plane).measurement(plane)
         normal = torch.from_numpy((measurement.y[0] - calibration.offset) / calibration.scale)
         whole = apply(inverse, problem.linear(normal)).numpy() * calibration.scale + calibration.offset
         inside = whole[tuple(slice(-a, -a + n) for a, n in zip(frame.start[1:], found.shape[1:], strict=True))]
@@ -551,7 +551,9 @@ def test_constant_tiles_and_an_empty_channel_pass_through(tmp_path: Path) -> Non
     image = np.full((2, 1, 64, 160), 100, np.uint16)
     image[0, :, :, :64] = beads((1, 64, 64))
     image[1] = 0
-    config = make_run(tmp_path, image, "czyx", solver="ssi", tiling={"core": 32, "blend": 0}, **TINY)
+    config = make_run(
+        tmp_path, image, "czyx", solver="ssi", input={"fill": "none"}, tiling={"core": 32, "blend": 0}, **TINY
+    )
     found = level(complete(config))
     methods = {r.index: r.quality["method"] for r in records(config, "solve")}
     assert methods[4] == methods[9] == "constant"

@@ -180,7 +180,8 @@ def test_both_versions_and_an_image_that_is_constant_somewhere(tmp_path: Path, v
     image = beads((1, 32, 192))
     image[..., 48:] = 100  # the last tile sees nothing else: nothing is inverted there
     output = {"ome_zarr": version, "uncertainty": 2}
-    made = complete(make_run(tmp_path, image, solver="wiener", output=output, tiling={"core": 32}))
+    sections: dict[str, Any] = {"solver": "wiener", "output": output, "tiling": {"core": 32}}
+    made = complete(make_run(tmp_path, image, input={"fill": "none"}, **sections))
     found = map_of(made)
     assert (found[..., :32] > 0).all()
     assert (found[..., 160:] == 0).all()

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.inversion.channel import ChannelCalibration
-from ssi_pipeline.inversion.masking import draw_heldout, draw_mask, generator, hide
+from ssi_pipeline.inversion.masking import Stream, draw_heldout, draw_mask, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.problem import TileTensors, apply, build_problem, make_tile_tensors
 from ssi_pipeline.physics.psf import Psf
-from ssi_pipeline.tasks.read_measurement import fill_nonfinite
+from ssi_pipeline.tasks.pixels import fill_unseen
 
 CALIBRATION = ChannelCalibration(100.0, 1000.0, 50.0, 0.5, 0.01, 0.1, 0.0, clip_low=0.0, clip_high=4095.0)
 
@@ -98,7 +98,7 @@ def test_what_fills_a_gap_does_not_carry_hidden_pixels(axes: int) -> None:
     finite = rng.random(shape) < 0.6
 
     def tile_of(y: np.ndarray) -> TileTensors:
-        return make_tile_tensors(problem, Measurement(fill_nonfinite(y, finite), finite), seed=5)
+        return make_tile_tensors(problem, Measurement(fill_unseen(y, finite), finite), seed=5)
 
     first = tile_of(y)
     assert first.gaps is not None
@@ -106,3 +106,33 @@ def test_what_fills_a_gap_does_not_carry_hidden_pixels(axes: int) -> None:
     second = tile_of(y)
     assert not torch.equal(first.y[first.gaps], second.y[first.gaps])  # the fill did carry them
     assert torch.equal(first.channels, second.channels)
+
+
+@pytest.mark.parametrize(("axes", "margin"), [(2, (0, 6, 6)), (3, (2, 6, 6)), (3, (14, 4, 4))])
+@pytest.mark.parametrize("replacement", ["neighbours", "random"])
+def test_what_mirrors_the_image_outside_does_not_carry_hidden_pixels(
+    axes: int, margin: tuple[int, int, int], replacement: str
+) -> None:
+    """Outside the image a domain mirrors it, repeatedly where a stack is thinner than the PSF."""
+    config = config_for(axes, replacement=replacement)
+    psf = np.random.default_rng(3).random((1 if axes == 2 else 2 * margin[0] + 1, 5, 5)).astype(np.float32)
+    problem = build_problem(Psf(psf / psf.sum()), CALIBRATION, config, "cpu")
+    shape = (1, 24, 24) if axes == 2 else (5, 20, 20)
+    image = np.random.default_rng(1).uniform(100, 1000, shape).astype(np.float32)
+    width = [(m, m) for m in margin]
+    observed = np.pad(np.ones(shape, bool), width)
+    inside = tuple(slice(m, m + n) for m, n in zip(margin, shape, strict=True))
+
+    def tile_of(image: np.ndarray) -> TileTensors:
+        return make_tile_tensors(problem, Measurement(np.pad(image, width, mode="reflect"), observed), seed=5)
+
+    first = tile_of(image)
+    hidden = first.heldout.numpy().reshape(observed.shape)[inside]
+    assert hidden.any()
+    changed = np.where(hidden, 3000, image).astype(np.float32)
+    second = tile_of(changed)
+    assert not torch.equal(first.y[~first.observed], second.y[~second.observed])  # the mirror did carry them
+    assert torch.equal(first.channels, second.channels)
+    visible = hide(first.y, first.heldout, config.masking, generator(5, Stream.FILL), first.gaps).numpy()
+    visible = visible.reshape(observed.shape)
+    np.testing.assert_array_equal(visible, np.pad(visible[inside], width, mode="reflect"))

@@ -64,7 +64,7 @@ def plans(draw: st.DrawFn) -> TilePlan:
 
 
 def fill(volume: NDArray[np.float32], domain: Box, bounds: Box) -> NDArray[np.float32]:
-    """Read a domain as tasks/read_measurement.py does: padded by reflection outside the image."""
+    """Read a domain as tasks/pixels.py does: padded by reflection outside the image."""
     inside = domain.intersect(bounds)
     width = [(i - d, e - s) for d, i, s, e in zip(domain.start, inside.start, inside.stop, domain.stop, strict=True)]
     return np.pad(volume[inside.relative_to(bounds.start).slices], width, mode="reflect")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.quality.alarms import ALARMS, count_alarms, flags, names_of
-from ssi_pipeline.results.alarms import describe_quality, psf_doubts
+from ssi_pipeline.results.alarms import channel_alarms, describe_quality
 from ssi_pipeline.results.finish import METHODS
 
 GRID = (1, 2, 1, 20, 25)
@@ -136,9 +139,9 @@ def test_a_wrong_psf_is_detected_although_most_tiles_are_blank() -> None:
     metrics, blank = with_empty_part()
     metrics["method"] = np.where(blank, METHODS["blank"], METHODS["network"]).astype(np.float32)
     metrics["whiteness"][:, 1] /= 10
-    assert psf_doubts(metrics) == []
+    assert channel_alarms(metrics) == []
     metrics["chi2"][~blank] *= 2
-    assert len(psf_doubts(metrics)) == 2
+    assert len(channel_alarms(metrics)) == 2
 
 
 def test_alarms_are_counted_and_described() -> None:
@@ -154,11 +157,67 @@ def test_alarms_are_counted_and_described() -> None:
 def test_what_is_off_everywhere_is_the_psf() -> None:
     good = usual(6)
     good["whiteness"][:, 1] /= 10
-    assert psf_doubts(good) == []
+    assert channel_alarms(good) == []
     good["chi2"][:, 1] *= 2
-    (line,) = psf_doubts(good)
+    (line,) = channel_alarms(good)
     assert line.startswith("channel 1")
     assert "PSF" in line
+
+
+ONE = (1, 1, 1, 1, 1)
+CALIBRATION = {"offset": 100.0, "scale": 200.0, "dark": 90.0, "noise_alpha": 2.0}
+
+
+def spot(middle: tuple[int, int] = (9, 9), pedestal: float = 0.0) -> Psf:
+    y, x = np.mgrid[:19, :19]
+    values = np.exp(-0.5 * ((y - middle[0]) ** 2 + (x - middle[1]) ** 2) / 1.7**2) + pedestal
+    return Psf((values / values.sum()).astype(np.float32)[None])
+
+
+def one_tile(**values: float) -> dict[str, np.ndarray]:
+    """Metrics of a run of a single tile that is as it should be, but for ``values``."""
+    good = {"status": 1, "method": METHODS["wiener"], "chi2": 0.95, "whiteness": 0.05, "light_ratio": 1.001}
+    good |= {"impulses": 1e-3, "impulse_light": 1e-3, "clipped_share": 0, "saturated_share": 1e-4, "flag": 0}
+    return {name: np.full(ONE, value, np.float32) for name, value in {**good, **values}.items()}
+
+
+@pytest.mark.parametrize(
+    ("values", "channel", "psf", "first"),
+    [
+        ({"chi2": 1.5}, {}, spot(), "check the PSF's width (FWHM 4"),
+        ({"chi2": 1.5}, {"correlation": {"sigma": 1.0}, "psf_width": 0.65}, spot(), "the noise is correlated"),
+        ({"whiteness": 0.4}, {"psf_width": 0.65}, spot(), "the PSF is too wide"),
+        ({}, {"psf_width": 0.65}, spot(), "the PSF is too wide"),
+        ({"chi2": 1.5}, {"psf_width": 0.65}, spot(pedestal=0.02), "the PSF has a pedestal"),
+        ({"chi2": 1.5}, {}, spot((0, 0)), "the PSF's peak is 12.7 pixels"),
+        ({"chi2": 3.0}, {}, Psf(np.repeat(spot().values, 3, 0) / 3), "the linear solution cannot fit"),
+        ({"chi2": 0.6}, {}, spot(), "the noise is overestimated"),
+        ({"light_ratio": 0.97}, {}, spot(), "the dark level or the PSF"),
+        (
+            {"light_ratio": 0.9, "impulses": 0.07, "impulse_light": 0.3},
+            {},
+            spot(),
+            "7.0% of the pixels are taken for hot",
+        ),
+        ({"clipped_share": 0.3}, {}, spot(), "30.0% of the voxels are outside the output's range"),
+        ({"clipped_light": 0.3}, {}, spot(), "30.0% of the light is above the output's range"),
+        ({"saturated_share": 0.02}, {"clip_high": 4095.0}, spot(), "saturated"),
+        ({}, {"weight_at_end": "smoothest"}, spot(), "tuned to the smoothest"),
+    ],
+)
+def test_one_tile_is_enough_and_the_likeliest_cause_comes_first(
+    values: dict[str, float], channel: dict[str, Any], psf: Psf, first: str
+) -> None:
+    line = channel_alarms(one_tile(**values), [{**CALIBRATION, **channel}], [psf])[0]
+    cause = line.split("expected 0): ")[-1].split("dark level: ")[-1].removeprefix("channel 0: ")
+    assert cause.startswith(first) or (first in cause and "(also" not in cause), line
+
+
+def test_one_tile_as_it_should_be_raises_nothing() -> None:
+    fine = {**CALIBRATION, "psf_width": 1.0, "weight_at_end": None, "correlation": None, "clip_high": 4095.0}
+    assert describe_quality(one_tile(), [fine], [spot()]) == []
+    doubtful = one_tile(chi2=9, whiteness=9, light_ratio=0.5, clipped_share=0.5, method=METHODS["constant"])
+    assert channel_alarms(doubtful, [{**fine, "psf_width": 0.5, "weight_at_end": "smoothest"}], [spot()]) == []
 
 
 def test_every_bit_is_exact_in_float32() -> None:

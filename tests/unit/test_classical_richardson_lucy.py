@@ -69,7 +69,7 @@ def test_data_below_zero_are_taken_above_their_minimum() -> None:
     assert dark_level(problem_for("richardson_lucy", psf, y, calibration)[0]) == pytest.approx(float(y.min()))
     camera = dataclasses.replace(PLAIN, minimum=100.0, offset=50.0, scale=2.0)
     assert dark_level(problem_for("richardson_lucy", psf, y, camera)[0]) == -25.0
-    assert dark_level(problem_for("richardson_lucy", psf, y, camera, sensor={"offset": 90.0})[0]) == 20.0
+    assert dark_level(problem_for("richardson_lucy", psf, y, dataclasses.replace(camera, floor=90.0))[0]) == 20.0
     found = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y, calibration), 10).numpy()
     above = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y - y.min()), 10).numpy() + y.min()
     # the start differs, which affects rounding, and the outermost pixels, which no measured one depends on

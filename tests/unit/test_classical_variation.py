@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable
@@ -78,9 +79,15 @@ def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> Non
 
 
 def reference(
-    y: np.ndarray, psf: np.ndarray, weight: float, low: float, smoothing: float = 0.0, corner: float = 0.0
+    y: np.ndarray,
+    psf: np.ndarray,
+    weight: float,
+    low: float,
+    smoothing: float = 0.0,
+    corner: float = 0.0,
+    floor: float | None = None,
 ) -> float:
-    """Return the least objective for a hyperbola or Huber's function, by an independent L-BFGS in float64."""
+    """Return the least objective for a hyperbola or Huber's function over x >= floor, by L-BFGS-B in float64."""
     shape = y.shape
     inner = tuple(slice(n // 2, -(n // 2)) for n in psf.shape)
     seen, clipped = y[inner].astype(np.float64), y[inner] <= low
@@ -105,7 +112,14 @@ def reference(
 
     options = {"maxiter": 3000, "maxfun": 6000, "ftol": 1e-13, "gtol": 1e-9}
     return float(
-        optimize.minimize(value, y.ravel().astype(np.float64), jac=True, options=options, method="L-BFGS-B").fun
+        optimize.minimize(
+            value,
+            y.ravel().astype(np.float64),
+            jac=True,
+            options=options,
+            method="L-BFGS-B",
+            bounds=None if floor is None else [(floor, None)] * y.size,
+        ).fun
     )
 
 
@@ -145,6 +159,27 @@ def test_the_primal_dual_method_ends_at_the_minimum(axes: int, clipped: bool) ->
     assert value(estimates[14]) < least * 1.02
     assert value(estimates[49]) == pytest.approx(least, rel=2e-4)
     assert value(estimates[-1]) == pytest.approx(least, rel=1e-6)
+
+
+def test_both_end_at_the_minimum_above_the_dark_level() -> None:
+    """The bound is far above the darkest pixels of the unconstrained minimum, so that a third of them is on it."""
+    psf, weight, corner, floor = gaussian_psf(skew=0.4), 0.03, 0.06, 0.2
+    y = measured(blobs((20, 21)), psf, sigma=SIGMA)
+    problem, observation = problem_for("tv", psf, y, dataclasses.replace(PLAIN, floor=floor))
+    kernel, eps = psf.values[0].astype(np.float64), conjugate.SMOOTHING
+    start = linear_start(problem, observation)
+    estimates = list(islice(conjugate.descend(problem, observation, weight, start), 100))
+    values = [objective(problem, observation, x, weight, lambda d: hyperbola(d, eps)) for x in estimates]
+    assert all(b <= a * (1 + 1e-6) for a, b in pairwise(values))
+    assert all(float(x.min()) >= floor for x in estimates)
+    assert float((estimates[-1] == floor).float().mean()) > 0.3
+    least = reference(y, kernel, weight, -np.inf, smoothing=eps, floor=floor)
+    assert values[-1] == pytest.approx(least, rel=1e-4)
+    iterates = primal_dual.iterate(problem, observation, weight, primal_dual.begin(problem, observation), corner, floor)
+    x = next(islice(iterates, 300, None))[0]
+    assert float(x.min()) > floor - 1e-4
+    found = objective(problem, observation, x, weight, lambda d: huber(d, corner))
+    assert found == pytest.approx(reference(y, kernel, weight, -np.inf, corner=corner, floor=floor), rel=1e-4)
 
 
 def test_without_a_corner_it_ends_at_the_minimum_of_total_variation() -> None:

@@ -189,6 +189,7 @@ APPROXIMATE = {
     "inversion/linear/prior_weight.py",
     "inversion/assess/signal_test.py",
     "inversion/assess/uncertainty.py",
+    "inversion/assess/psf_width.py",  # the check of the given width
     "inversion/network/checkpoint.py",
     "inversion/kobayashi2020/solve.py",
 }

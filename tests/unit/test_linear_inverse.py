@@ -8,7 +8,11 @@ import torch
 from scipy import ndimage
 
 from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_likelihood_of, maximum_likelihood_weight
+from ssi_pipeline.inversion.linear.narrow import is_narrow
+from ssi_pipeline.inversion.linear.solution import LinearSolution
 from ssi_pipeline.inversion.linear.wiener import LinearFilter, filter_radius, reflect_pad, wiener_kernel
+from ssi_pipeline.physics.sensor import CensoredSensor
+from ssi_pipeline.physics.shift_invariant import ShiftInvariantModel
 
 
 def gaussian(sigma: float, axes: int, half: int = 5) -> np.ndarray:
@@ -87,3 +91,45 @@ def test_the_maximum_likelihood_weight_grows_with_the_noise_and_is_near_the_best
 def test_a_sample_that_is_too_small_has_no_likelihood() -> None:
     assert not marginal_likelihood_of(np.ones((3, 3)), gaussian(1.5, 2)).any()
     assert maximum_likelihood_weight(np.zeros(len(WEIGHTS))) == 1.0
+
+
+def thin_stack() -> tuple[np.ndarray, np.ndarray, torch.Tensor, torch.Tensor]:
+    """Return truth and PSF of six planes out of 30, and their measurement on the domain, with its known pixels."""
+    rng = np.random.default_rng(2)
+    light = ndimage.gaussian_filter((rng.random((30, 32, 32)) > 0.99).astype(float), 1.5) * 100
+    delta = np.zeros((17, 7, 7))
+    delta[8, 3, 3] = 1
+    psf = ndimage.gaussian_filter(delta, (2.5, 1.2, 1.2), mode="constant")
+    psf = (psf / psf.sum()).astype(np.float32)
+    y = ndimage.convolve(light, psf, mode="constant")[12:18] + 0.01 * rng.standard_normal((6, 32, 32))
+    width = [(8, 8), (3, 3), (3, 3)]
+    image, known = np.pad(y.astype(np.float32), width, mode="reflect"), np.pad(np.ones(y.shape, bool), width)
+    return light[12:18], psf, torch.from_numpy(image), torch.from_numpy(known)
+
+
+def test_a_stack_thinner_than_the_psf_is_solved_without_its_mirror() -> None:
+    truth, psf, image, known = thin_stack()
+    forward = ShiftInvariantModel(psf, CensoredSensor(0.0, 0.01, -np.inf, np.inf))
+    linear = LinearSolution(forward, psf, 1e-3, "cpu")
+
+    def error(x: torch.Tensor) -> float:
+        return float(np.sqrt(np.mean((forward.crop(x).numpy() - truth) ** 2)))
+
+    assert is_narrow(known, forward.radius)
+    assert not is_narrow(torch.ones_like(known), forward.radius)  # a tile inside an image
+    mirrored = error(linear(image))
+    assert error(linear(image, known)) < 0.7 * mirrored
+    assert error(linear(image, known)) < 0.7 * float(np.sqrt(np.mean((forward.crop(image).numpy() - truth) ** 2)))
+    # what stands outside is not read
+    assert torch.equal(linear(image, known), linear(torch.where(known, image, 1e3), known))
+
+
+def test_the_likelihood_knows_a_psf_larger_than_the_sample() -> None:
+    """Its transfer function on the sample's grid is that of the whole PSF, not of a part of it."""
+    _, psf, image, _ = thin_stack()
+    inside = image[8:-8, 3:-3, 3:-3].numpy()
+    wrapped = np.zeros((6, 32, 32))
+    np.add.at(wrapped, tuple(np.meshgrid(*(np.arange(n) % m for n, m in zip(psf.shape, wrapped.shape, strict=True)),
+                                         indexing="ij")), psf)  # fmt: skip
+    np.testing.assert_allclose(marginal_likelihood_of(inside, psf), marginal_likelihood_of(inside, wrapped))
+    assert maximum_likelihood_weight(marginal_likelihood_of(inside, psf)) < 1

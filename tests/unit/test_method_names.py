@@ -29,6 +29,7 @@ def test_codes_in_outputs_never_change() -> None:
         "tv_cg": 6,
         "published": 7,
         "blank": 8,
+        "unmeasured": 9,
     }
 
 

@@ -85,10 +85,20 @@ def test_an_image_that_the_poolings_of_the_published_network_leave_nothing_of(so
     assert "20 pixels along z" in message
 
 
-def test_a_psf_larger_than_the_image() -> None:
-    message = refusal((2, 2, 150))
-    assert message == ("the PSF spans 301 pixels along x, more than the image (300): lower psf.energy, or crop the PSF")
-    assert plan((2, 2, 149), memory=64 * GIB, solver="wiener").pad == (0, 2, 149)
+def test_a_psf_larger_than_the_image_makes_domains_that_exceed_the_image() -> None:
+    for solver in ("wiener", "ssi"):
+        section = {"kind": "gaussian", "fwhm_px": {"z": 9, "y": 2, "x": 2}}
+        done = plan((24, 2, 150), memory=64 * GIB, solver=solver, psf=section, tiling={"dimensions": 3})
+        assert done.pad == (24, 2, 150)
+        assert done.tile(0).domain.shape[0] == 20 + 2 * 24
+
+
+def test_the_default_patch_is_large_enough_for_the_psf_and_counted_as_memory() -> None:
+    small, large = (tiling_request(config(), (0, r, r)).needs for r in (2, 42))
+    assert large.patch is not None
+    assert large.patch.shape == (1, 136, 136)  # 3 x 42 + 8, rounded up to the stride of 4
+    assert large.worker_bytes((1, 200, 200)) > small.worker_bytes((1, 200, 200))
+    assert plan((0, 42, 42)).pad == (0, 42, 42)
 
 
 def test_the_depth_of_a_psf_does_not_matter_to_planes_and_its_size_not_to_copies() -> None:

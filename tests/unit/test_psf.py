@@ -83,7 +83,13 @@ def test_centroid_differs_from_peak(tmp_path):
 
 
 def test_even_size_has_no_middle(tmp_path):
-    refused(tmp_path, np.ones((6, 5)), "6 along y", "between two pixels", "psf.center: peak")
+    refused(
+        tmp_path,
+        np.outer(np.hanning(8)[1:-1], np.hanning(7)[1:-1]),
+        "6 along y",
+        "between two pixels",
+        "psf.center: peak",
+    )
 
 
 @pytest.mark.parametrize("energy", [0.6, 0.9, 0.995])
@@ -101,11 +107,80 @@ def test_crop_keeps_the_energy_and_no_needless_shell(tmp_path, energy):
 
 
 def test_background_is_subtracted(tmp_path):
-    values = np.full((7, 7), 10.0)
-    values[3, 3], values[0, 0] = 110, 8
-    for background, centre in {"none": 110 / 588, "minimum": 102 / 196, "border": 1.0, 20: 1.0}.items():
+    values = np.full((9, 9), 10.0)
+    values[4, 4], values[4, 3], values[4, 5], values[0, 0] = 110, 30, 30, 8
+    refused(tmp_path, values, "85% of its light is a constant background", "psf.background: border", "or 0")
+    for background, centre in {0: 110 / 948, "minimum": 102 / 300, "border": 100 / 140, 20: 90 / 110}.items():
         psf = from_array(tmp_path, values, background=background, energy=1.0)
         assert psf.values.max() == pytest.approx(centre)
+
+
+def test_the_true_wings_of_a_widefield_psf_are_no_pedestal(tmp_path):
+    """Its planes out of focus are filled evenly, and small arrays end near a dark ring."""
+    for side, reach in ((0.1, 2.0), (0.04, 0.3)):
+        section = WidefieldPsf(
+            kind="widefield",
+            numerical_aperture=1.3,
+            wavelength_um=0.5,
+            support_um={"z": 1.0, "y": reach, "x": reach},
+            energy=1.0,
+        )
+        psf = load_psf(section, (0.25, side, side), 3)
+        assert psf is not None
+        assert from_array(tmp_path, psf.values, 3, energy=1.0).notes == ()
+
+
+def test_a_centre_off_the_middle_is_said_or_refused_unless_it_is_named(tmp_path):
+    spot = np.outer(*[np.exp(-((np.arange(21) - 10.0) ** 2) / 6)] * 2)
+    assert from_array(tmp_path, spot).notes == ()
+    one = from_array(tmp_path, np.roll(spot, 1, axis=0)).notes
+    assert one == (
+        "its peak is +1 pixels (y) from the middle of the array and its centroid is +1 pixels (y) from the middle of "
+        "the array: the output moves by that",
+    )
+    aside, middle = np.roll(spot, 3, axis=1), from_array(tmp_path, spot).values
+    refused(tmp_path, aside, "+3 pixels (x)", "Set psf.center: peak")
+    refused(tmp_path, np.fft.ifftshift(spot), "in the corner", "psf.center: corner")
+    assert from_array(tmp_path, aside, center="middle").notes[0].startswith("its peak is +3 pixels (x)")
+    for moved, center in ((aside, "peak"), (aside, "centroid"), (np.fft.ifftshift(spot), "corner")):
+        psf = from_array(tmp_path, moved, center=center)
+        assert psf.notes == ()
+        np.testing.assert_allclose(psf.values, middle, atol=1e-6)
+
+
+def test_the_computed_psf_reaches_as_far_as_its_optics_say_and_not_farther_than_the_stack():
+    section = WidefieldPsf(
+        kind="widefield", numerical_aperture=1.0, wavelength_um=0.5, refractive_index=1.33, energy=1.0
+    )
+    for planes, z in ((100, 43), (12, 11)):
+        psf = load_psf(section, (0.1, 0.1, 0.1), 3, (planes, 200, 200))
+        assert psf is not None
+        # 0.5 x 1.33 / (pi / 20) = 4.23 um along z; 0.5 / (0.02 pi^2) = 2.53 um
+        assert psf.radius == (z, 26, 26)
+    flat = load_psf(section, (0.1, 0.1, 0.1), 2)
+    assert flat is not None
+    assert flat.radius == (0, 26, 26)
+
+
+def test_a_psf_of_other_voxels_is_resampled(tmp_path):
+    def spot(size: int, pixel: float) -> np.ndarray:
+        x = (np.arange(size) - size // 2) * pixel
+        return np.exp(-(x[:, None] ** 2 + x**2) / (2 * 0.3**2))
+
+    image = (1.0, 0.2, 0.2)
+    for pixel, size in ((0.05, 61), (0.3, 11)):
+        psf = from_array(
+            tmp_path, spot(size, pixel), voxel=image, voxel_size_um={"y": pixel, "x": pixel}, resample=True, energy=1.0
+        )
+        assert psf.voxel_size_um == image
+        assert psf.values.sum(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+        assert all(symmetric(psf, axis) for axis in ("y", "x"))
+        profile = psf.values[0].sum(axis=0, dtype=np.float64)
+        variance = (profile * ((np.arange(len(profile)) - psf.radius[2]) * 0.2) ** 2).sum()
+        # integration over a pixel of the image adds 1/12 of its square, linear interpolation 1/6 of the file's
+        assert variance == pytest.approx(0.3**2 + 0.2**2 / 12 + pixel**2 / 6, rel=0.02)
+    refused(tmp_path, spot(11, 0.3), "psf.resample: true", voxel=image, voxel_size_um={"y": 0.3, "x": 0.3})
+    refused(tmp_path, spot(11, 0.3), "set psf.voxel_size_um", voxel=image, resample=True)
 
 
 @pytest.mark.parametrize(
@@ -259,9 +334,7 @@ def test_the_computed_widefield_psf_is_that_of_its_objective() -> None:
     assert planes.max() / planes.min() < 1.1
 
 
-def test_the_computed_psf_needs_the_voxel_size_and_all_axes() -> None:
-    section = WidefieldPsf(kind="widefield", numerical_aperture=0.8, wavelength_um=0.6, support_um={"y": 2.0, "x": 2.0})
+def test_the_computed_psf_needs_the_voxel_size() -> None:
+    section = WidefieldPsf(kind="widefield", numerical_aperture=0.8, wavelength_um=0.6)
     with pytest.raises(InputError, match=r"input\.voxel_size_um"):
         load_psf(section, None, 2)
-    with pytest.raises(InputError, match="support_um lacks z"):
-        load_psf(section, (1.0, 0.1, 0.1), 3)

@@ -97,5 +97,3 @@ def test_impossible_values_are_refused() -> None:
         section(numerical_aperture=1.6)
     with pytest.raises(InputError, match=r"psf\.kind gibson_lanni needs the voxel size"):
         load_psf(section(), None, 2)
-    with pytest.raises(InputError, match="support_um lacks z"):
-        load_psf(section(support_um={"y": 1.0, "x": 1.0}), (0.2, 0.1, 0.1), 3)

@@ -20,6 +20,7 @@ from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network import loss as objective_module
+from ssi_pipeline.inversion.network import solver as network_solver
 from ssi_pipeline.inversion.network import training
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, unpack
@@ -111,9 +112,15 @@ def test_the_network_beats_the_linear_solution_which_beats_the_input(monkeypatch
     assert network.heldout_after < network.heldout_wiener  # type: ignore[operator]
 
 
+def without_light_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Return what the network computes: the scale that keeps the light of the image has a test in test_light.py."""
+    monkeypatch.setattr(network_solver, "with_light", lambda *given: given[-1])
+
+
 @pytest.mark.parametrize("axes", [2, 3])
 def test_a_solution_has_the_shape_of_the_domain_and_all_fields(axes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shift_invariant, "_symmetries", lambda _: [])  # what is returned is what validation saw
+    without_light_kept(monkeypatch)
     config = config_for(
         tiling={"dimensions": axes},
         training={"patch": {"z": 12, "y": 28, "x": 28}, "steps": 48, "learning_rate": 2e-3},
@@ -282,6 +289,7 @@ def test_every_option_and_constant_changes_the_training(option: tuple[str, Any],
 
 
 def test_the_estimate_is_averaged_over_the_symmetries_of_the_psf(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_light_kept(monkeypatch)
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     estimates = {}
     for symmetric in (True, False):
@@ -339,6 +347,7 @@ def test_unobserved_pixels_carry_no_loss() -> None:
 
 def test_saved_models_start_other_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shift_invariant, "_symmetries", lambda _: [])  # the loss of a start is that of f alone
+    without_light_kept(monkeypatch)
     config = config_for()
     first = solved(config)
     assert first.model is not None
@@ -514,8 +523,8 @@ def test_a_network_that_predicts_worse_than_the_baseline_is_replaced_by_it(monke
 
 
 def test_a_network_that_predicts_better_than_the_baseline_is_kept() -> None:
-    """The baseline has an unsuitable weight."""
-    hopeless = {"classical": {"weight": 1e3}}
+    """The baselines have an unsuitable weight, and too few iterations."""
+    hopeless = {"classical": {"weight": 1e3, "iterations": 1}}
     ours = solved(config_for(training={"select": "network"}))
     kept = solved(config_for(training={"select": "best"}, **hopeless))
     assert kept.method == ours.method

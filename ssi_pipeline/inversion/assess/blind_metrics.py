@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, generator, hide
+from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, cover, generator, heldout_share
 from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 
@@ -33,6 +34,9 @@ _LEAST_VARIANCE = 1e-9
 
 _FLOOR = 0.05
 """Lower bound of a pixel's noise variance, as a share of the tile's median: the estimate is not exact."""
+
+_LEAST_LIGHT = 0.03
+"""Largest noise of the sum of a tile's light, as a share of it: an estimate follows the sum far better than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ def blind_metrics_of(
     scores
         ``heldout_excess`` and ``r2r_risk``: estimates of E (g f - g x)^2, squared normalised units, for f of an image
         with hidden pixels, and with more noise. ``whiteness``: 0 for a white residual. ``chi2``: 1 where the residual
-        has the variance of the noise. ``background`` and ``background_deviation``: normalised units. ``impulses``:
+        has the variance of the noise. ``light_ratio`` of the blurred estimate and the measurement, ``impulse_light``:
+        share of the light in impulses. ``background`` and ``background_deviation``: normalised units. ``impulses``:
         share of pixels, 0 to 1.
     """
     window = torch.ones_like(tile.observed) if inside is None else inside
@@ -89,32 +94,32 @@ def blind_metrics_of(
 
 def noise_of(problem: Problem, tile: TileTensors) -> Noise:
     """Return the noise at the level of the linear solution, which is common to all estimates that are compared."""
-    level = problem.forward.level(problem.linear(tile.y)[1])
+    level = problem.forward.level(problem.linear(tile.y, tile.gaps)[1])
     variance = problem.forward.sensor.variance(level)
     typical = float(variance.median())
     return Noise(variance.clamp(min=max(_FLOOR * typical, 1e-12)), typical > _LEAST_VARIANCE)
 
 
-def disjoint_masks(tile: TileTensors, seed: int) -> Iterator[Tensor]:
-    """Yield four disjoint masks J, each of a share ``HELDOUT_SHARE`` of the pixels; the first is V."""
+def disjoint_masks(tile: TileTensors, seed: int, share: float = HELDOUT_SHARE) -> Iterator[Tensor]:
+    """Yield four disjoint masks J, each of a ``share`` of the pixels; with the share of V the first is V."""
     drawn = torch.rand(tuple(tile.y.shape), generator=generator(seed, Stream.HELDOUT))
-    for k in range(min(_MASKS, int(1 / HELDOUT_SHARE))):
-        yield ((drawn >= k * HELDOUT_SHARE) & (drawn < (k + 1) * HELDOUT_SHARE)).to(tile.y.device)
+    for k in range(min(_MASKS, int(1 / share))):
+        yield ((drawn >= k * share) & (drawn < (k + 1) * share)).to(tile.y.device)
 
 
 def heldout_excess(
     problem: Problem, tile: TileTensors, invert: Invert, seed: int, noise: Noise, usable: Tensor
 ) -> float:
     """Return the mean over J of (g f(m_J y) - y)^2 on J, minus the variance of the noise; NaN without usable pixels."""
-    masking, forward = problem.config.masking, problem.forward
+    forward = problem.forward
     losses = []
-    for k, mask in enumerate(disjoint_masks(tile, seed)):
+    for k, mask in enumerate(disjoint_masks(tile, seed, heldout_share(problem.footprint))):
         scored = forward.crop(mask & usable)
         if not bool(scored.any()):
             continue
         expected = float(noise.variance[scored].double().mean()) if noise.known else 0.0
-        hidden = hide(tile.y, mask, masking, generator(seed, Stream.METRICS, k), tile.gaps)
-        error = forward(invert(hidden, tile.observed & ~mask)) - forward.crop(tile.y)
+        hidden = problem.hide(tile.y, mask, generator(seed, Stream.METRICS, k), tile.gaps)
+        error = forward(invert(hidden, tile.observed & ~cover(mask, problem.footprint))) - forward.crop(tile.y)
         losses.append(float(error[scored].double().square().mean()) - expected)
     return sum(losses) / len(losses) if losses else math.nan
 
@@ -129,8 +134,9 @@ def _r2r_risk(problem: Problem, tile: TileTensors, invert: Invert, seed: int, no
     forward = problem.forward
     deviation = torch.zeros_like(tile.y)
     forward.crop(deviation).copy_(noise.variance.sqrt())
-    extra = deviation * torch.randn(tuple(tile.y.shape), generator=generator(seed, Stream.SPLIT)).to(tile.y)
-    error = forward(invert(tile.y + _TAU * extra, tile.observed)) - forward.crop(tile.y - extra / _TAU)
+    extra = deviation * problem.noise(tuple(tile.y.shape), generator(seed, Stream.SPLIT)).to(tile.y)
+    noisier = mirror_outside(tile.y + _TAU * extra, tile.gaps)
+    error = forward(invert(noisier, tile.observed)) - forward.crop(tile.y - extra / _TAU)
     scored = forward.crop(usable)
     added = (1 + _TAU**-2) * noise.variance[scored].double()
     return float((error[scored].double().square() - added).mean())
@@ -142,11 +148,14 @@ def _residual_scores(
     forward = problem.forward
     measured = forward.crop(tile.y)
     residual = _numpy((measured - forward(estimate)) / noise.variance.sqrt())
-    seen = forward.crop(tile.usable & window).cpu().numpy()
+    usable, seen = (forward.crop(m).cpu().numpy() for m in (tile.usable, tile.usable & window))
+    if problem.calibration.correlation is not None:
+        residual = problem.calibration.correlation.whiten(np.where(usable, residual, 0))
     observed = int((tile.observed & window).sum())
     found = {
         "whiteness": whiteness(residual, seen) - white_noise_level(seen),
         "impulses": float((tile.observed & window & ~tile.usable).sum()) / observed if observed else math.nan,
+        **_light(problem, tile, estimate, noise, window),
     }
     if not noise.known:
         return found
@@ -154,6 +163,22 @@ def _residual_scores(
     structure, deviation = background_structure(*inside, seen)
     chi2 = chi_squared(residual, seen)
     return found | {"chi2": chi2, "background": structure, "background_deviation": deviation}
+
+
+def _light(problem: Problem, tile: TileTensors, estimate: Tensor, noise: Noise, window: Tensor) -> dict[str, float]:
+    """Return ``light_ratio`` and ``impulse_light``; nothing where the light is little more than its noise.
+
+    The blurred estimate is compared, not the estimate, since light crosses the border of any region of it.
+    """
+    forward, dark = problem.forward, problem.forward.sensor.dark
+    seen, usable = (forward.crop(mask & window) for mask in (tile.observed, tile.usable))
+    light = (forward.crop(tile.y) - dark).double()
+    total = float(light[usable].sum())
+    if total <= 0 or float(noise.variance[usable].double().sum()) > (_LEAST_LIGHT * total) ** 2:
+        return {}
+    predicted = (forward(estimate) - dark)[usable].double()
+    whole = float(light[seen].sum())
+    return {"light_ratio": float(predicted.sum()) / total, "impulse_light": 1 - total / whole if whole > 0 else 0.0}
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

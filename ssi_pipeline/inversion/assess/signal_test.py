@@ -1,9 +1,10 @@
 """Test whether a tile contains signal. Tiles of noise alone are not trained on.
 
-Noise is independent between pixels; structure that passed the PSF is correlated. The tile is filtered by Gaussians of
-the PSF's width and wider, and normalised so that white noise has variance 1 at every scale. It is noise alone if at no
-scale the maximum (a bead) or the mean square (faint texture) exceeds what white noise reaches. A plane that rises by
-less than the noise is subtracted first, since Gaussian filters pass slopes and illumination is rarely uniform.
+Noise is independent between pixels, or has a known correlation; structure that passed the PSF is correlated. The tile
+is filtered by Gaussians of the PSF's width and wider, and normalised so that noise has variance 1 at every scale. It is
+noise alone if at no scale the maximum (a bead) or the mean square (faint texture) exceeds what noise reaches. A plane
+that rises by less than the noise is subtracted first, since Gaussian filters pass slopes and illumination is rarely
+uniform.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import fft, ndimage, stats
 
 from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
+from ssi_pipeline.inversion.sensor.stencil import Stencil
 
 Array = NDArray[np.float32]
 
@@ -26,7 +29,7 @@ _CHANCE = 0.01
 """False positive rate: the probability that a tile of noise is trained on, over all tests together."""
 
 _MARGIN = 1.25
-"""Tolerated error of the calibrated noise, as a ratio of variances: the least that ``psf_doubts`` reports."""
+"""Tolerated error of the calibrated noise, as a ratio of variances: the least that ``channel_alarms`` reports."""
 
 _RADIUS = 3.0
 """Radius of the Gaussian kernels in standard deviations."""
@@ -50,9 +53,10 @@ def tile_is_noise_only(problem: Problem, tile: TileTensors) -> bool:
     """
     y, observed, usable = (t.cpu().numpy() for t in (tile.y, tile.observed, tile.usable))
     noise, psf = problem.calibration.noise, problem.forward.approximate_psf
-    if is_noise_only(y, observed, noise, psf):
+    correlation = problem.calibration.correlation
+    if is_noise_only(y, observed, noise, psf, correlation):
         return True
-    return is_noise_only(y, observed & ~lone_impulses(y, observed, usable, noise), noise, psf)
+    return is_noise_only(y, observed & ~lone_impulses(y, observed, usable, noise), noise, psf, correlation)
 
 
 def lone_impulses(
@@ -76,7 +80,11 @@ def lone_impulses(
 
 
 def is_noise_only(
-    y: NDArray[np.floating], usable: NDArray[np.bool_], noise: NoiseModel, psf: NDArray[np.floating]
+    y: NDArray[np.floating],
+    usable: NDArray[np.bool_],
+    noise: NoiseModel,
+    psf: NDArray[np.floating],
+    correlation: NoiseCorrelation | None = None,
 ) -> bool:
     """Return whether an image contains no structure above its noise.
 
@@ -90,6 +98,8 @@ def is_noise_only(
         Calibrated noise of the channel.
     psf
         PSF with the axes of ``y``, sum 1.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
     """
     if int(usable.sum()) < _FEWEST:
         return False
@@ -97,12 +107,12 @@ def is_noise_only(
     level = float(np.median(y[usable]))
     # too high a calibrated noise would hide structure, too low a one would find it in any noise: use the noise of the
     # tile itself, unless it is so high that structure may contribute
-    variance = min(_fine_variance(y, usable), _MARGIN * noise.variance(level))
+    variance = min(_fine_variance(y, usable, Stencil.of(correlation)), _MARGIN * noise.variance(level))
     if not variance > 0 or rise**2 > variance:
         return False
     white = np.where(usable, (y - slope) / math.sqrt(variance), 0).astype(np.float32)
     share = _CHANCE / (2 * len(_SCALES))
-    return not any(_exceeds_noise(white, usable, kernels, share) for kernels in _gaussians(psf, y.shape))
+    return not any(_exceeds_noise(white, usable, kernels, share, correlation) for kernels in _gaussians(psf, y.shape))
 
 
 def _plane(y: NDArray[np.floating], usable: NDArray[np.bool_]) -> tuple[Array, float]:
@@ -118,14 +128,16 @@ def _plane(y: NDArray[np.floating], usable: NDArray[np.bool_]) -> tuple[Array, f
     return plane.astype(np.float32), float(np.abs(solved[1:]).sum())
 
 
-def _fine_variance(y: NDArray[np.floating], usable: NDArray[np.bool_]) -> float:
-    """Return the variance of white noise by second differences along y and x (Immerkaer 1996); inf without pixels."""
-    inner = (..., slice(1, -1), slice(1, -1))
+def _fine_variance(y: NDArray[np.floating], usable: NDArray[np.bool_], stencil: Stencil) -> float:
+    """Return the variance of the noise by second differences along y and x (Immerkaer 1996); inf without pixels."""
+    s = stencil.stride
+    inner = (..., slice(s, -s), slice(s, -s))
+    between = [0] * (s - 1)
     difference = y.astype(np.float32)
     for axis in (-2, -1):
-        difference = ndimage.convolve1d(difference, [1, -2, 1], axis=axis)
-    whole = ndimage.minimum_filter(usable, (1,) * (y.ndim - 2) + (3, 3))[inner]
-    left = difference[inner][whole] / 6
+        difference = ndimage.convolve1d(difference, [1, *between, -2, *between, 1], axis=axis)
+    whole = ndimage.minimum_filter(usable, (1,) * (y.ndim - 2) + (2 * s + 1,) * 2)[inner]
+    left = difference[inner][whole] / stencil.plane_norm
     return float(np.mean(np.square(left), dtype=np.float64)) if left.size else math.inf
 
 
@@ -146,19 +158,40 @@ def _gaussians(psf: NDArray[np.floating], shape: tuple[int, ...]) -> list[list[N
     return found
 
 
-def _exceeds_noise(white: Array, usable: NDArray[np.bool_], kernels: list[NDArray[np.float64]], share: float) -> bool:
-    """Return whether the largest local mean, or the mean square, has a p-value below ``share`` for unit white noise."""
+def _of_correlated(kernels: list[NDArray[np.float64]], correlation: NoiseCorrelation) -> tuple[float, float]:
+    """Return the variance and the number of independent values of filtered noise, relative to white noise."""
+    shape = [4 * kernel.size if kernel.size > 1 else 1 for kernel in kernels]
+    power: NDArray[np.float64] = np.ones((1,) * len(shape))
+    for axis, (kernel, n) in enumerate(zip(kernels, shape, strict=True)):
+        along = np.abs(fft.fft(kernel, n)) ** 2
+        power = power * along.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    filtered = power * correlation.spectrum(shape)
+    larger = float(filtered.mean() / power.mean())
+    return larger, larger**2 * float(np.mean(power**2) / np.mean(filtered**2))
+
+
+def _exceeds_noise(
+    white: Array,
+    usable: NDArray[np.bool_],
+    kernels: list[NDArray[np.float64]],
+    share: float,
+    correlation: NoiseCorrelation | None,
+) -> bool:
+    """Return whether the largest local mean, or the mean square, has a p-value below ``share`` for unit noise."""
     mean, variance, independent = white, usable.astype(np.float32), 1.0
     for axis, kernel in enumerate(kernels):
         mean = ndimage.convolve1d(mean, kernel, axis=axis, mode="constant")
         variance = ndimage.convolve1d(variance, kernel**2, axis=axis, mode="constant")
-        correlation = np.correlate(kernel, kernel, "full") / np.sum(kernel**2)
-        independent /= float(np.sum(correlation**2))
+        overlap = np.correlate(kernel, kernel, "full") / np.sum(kernel**2)
+        independent /= float(np.sum(overlap**2))
     most = math.prod(float(np.sum(kernel**2)) for kernel in kernels)
     seen = variance > 0.5 * most  # excludes borders and gaps
     count = int(seen.sum())
     if not count:
         return True
+    if correlation is not None:
+        larger, fewer = _of_correlated(kernels, correlation)
+        variance, independent = variance * np.float32(larger), independent * fewer
     square = mean[seen] ** 2 / variance[seen]
     if float(square.max()) > float(stats.norm.isf(share / (2 * count))) ** 2:
         return True

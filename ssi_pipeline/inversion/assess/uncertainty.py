@@ -28,6 +28,7 @@ from torch import Tensor
 from ssi_pipeline.inversion.assess.blind_metrics import Invert, heldout_excess, noise_of
 from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA, fwhm, profile_through_peak
 
 _GREATEST_SCALE = 2.0
@@ -137,11 +138,11 @@ def _repeated(
     deviation, drawn_again = sensor.deviation(level), forward.crop(tile.usable | ~tile.observed)
     squares, risk = torch.zeros_like(estimate), torch.zeros_like(level)
     for k in range(repeats):
-        drawn = torch.randn(tuple(level.shape), generator=generator(seed, Stream.UNCERTAINTY, k)).to(level)
+        drawn = problem.noise(tuple(level.shape), generator(seed, Stream.UNCERTAINTY, k)).to(level)
         again = tile.y.clone()
         seen = forward.crop(again)  # a view: impulses keep their values
         seen.copy_(torch.where(drawn_again, (level + deviation * drawn).clamp(sensor.low, sensor.high), seen))
-        error = invert(again, tile.observed) - estimate
+        error = invert(mirror_outside(again, tile.gaps), tile.observed) - estimate
         squares += error.square()
         risk += forward.level(error).square()
     return squares / repeats, risk / repeats

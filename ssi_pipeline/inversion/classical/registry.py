@@ -12,18 +12,19 @@ from ssi_pipeline.methods import SOLVERS
 
 CLASSICAL: dict[str, Classical] = {name: row.loaded() for name, row in SOLVERS.items() if row.tunes}
 
-BASELINE: Final = "tv_cg"
-"""Classical solver that the network is compared with on each tile: the best of them on all data tried."""
+BASELINES: Final = ("tv_cg", "richardson_lucy")
+"""Classical solvers that the network is compared with on each tile. Total variation is the best on most data tried;
+Richardson-Lucy on textured cells, and where a bead is brighter than the rest by orders of magnitude."""
 
 
-def solver_to_tune(config: RunConfig) -> str | None:
-    """Return the classical solver whose weight is tuned per channel: the configured one, or the network's baseline.
+def solvers_to_tune(config: RunConfig) -> tuple[str, ...]:
+    """Return the classical solvers whose weight is tuned per channel: the configured one, or the network's baselines.
 
     A shared network has no baseline: it is meant to be fast, and to give the same in tiles as on the whole volume.
     """
     if config.method.network:
-        return BASELINE if config.training.select == "best" and config.training.scope != "shared" else None
-    return config.solver if config.method.tunes else None
+        return BASELINES if config.training.select == "best" and config.training.scope != "shared" else ()
+    return (config.solver,) if config.method.tunes else ()
 
 
 def configured_weight(config: RunConfig, name: str) -> float | None:
@@ -41,7 +42,9 @@ def weight_of(problem: Problem, name: str) -> float:
         The channel was calibrated for another solver.
     """
     configured = configured_weight(problem.config, name) if name == problem.config.solver else None
-    tuned = problem.calibration.weight if name == solver_to_tune(problem.config) else None
+    tuned = problem.calibration.weights.get(name)
+    if tuned is None and name in solvers_to_tune(problem.config)[:1]:
+        tuned = problem.calibration.weight
     if configured is None and tuned is None and name == "wiener":
         return problem.calibration.wiener_weight
     weight = tuned if configured is None else configured

@@ -1,11 +1,15 @@
-"""Solve by Richardson-Lucy (Richardson 1972, Lucy 1974) for a sensor that may clip.
+"""Solve by Richardson-Lucy (Richardson 1972, Lucy 1974) for a sensor that may clip, and with pixels that are unknown.
 
-    x <- x g*(y / mu(g x)) / g*(1)
+    x <- x g*(k y / mu(g x)) / g*(k)
 
-with g the optics and mu the expected report of the sensor. Without clipping mu is the identity and this is the plain
-algorithm. Fixed points predict the measurement: mu(g x) = y. g is the valid convolution, and g*(1), the detected share
-of a pixel's light, takes the place of padding (Bertero and Boccacci 2005). The tuned parameter is the number of
-iterations.
+with g the optics, mu the expected report of the sensor and k 1 at known pixels, 0 elsewhere. Without clipping mu is the
+identity and this is the plain algorithm. Fixed points predict the measurement: mu(g x) = y. g is the valid convolution,
+and g*(k), the detected share of a pixel's light, takes the place of padding (Bertero and Boccacci 2005). The tuned
+parameter is the number of iterations.
+
+Intensities are those above a reference. Without read noise it is the dark level; read noise of variance sigma^2 adds
+sigma^2 / alpha to both y and g x (Snyder et al. 1993), so that few reports are below the reference. Those that are
+count as negative, since clipping them would add light. Estimates are held at the dark level or above.
 """
 
 from __future__ import annotations
@@ -29,31 +33,65 @@ _START = 0.5
 _SMALL = 1e-5
 """Least prediction, normalised units: the rounding error of the FFT."""
 
+_MOST_SIGMA = 4.0
+"""Most standard deviations of read noise between reference and dark level: 1 report in 30,000 is farther below. More
+slows the iterations down, which approach those of least squares."""
+
 _LEAST_SHARE = 1e-3
 """Pixels with a smaller detected share of light keep their value: their update would be rounding error."""
 
 
 def dark_level(problem: Problem) -> float:
-    """Return the dark level in normalised units.
+    """Return the lower bound of the estimate in normalised units.
 
-    It is the configured dark level, otherwise raw 0, or the minimum of data with negative values.
+    It is the channel's floor, or the minimum of data with negative values where nothing is known of their noise.
     """
-    calibration, offset = problem.calibration, problem.config.sensor.offset
-    return calibration.normalise(min(calibration.minimum, 0.0) if offset is None else offset)
+    calibration = problem.calibration
+    if calibration.floor is not None:
+        return calibration.least
+    return calibration.normalise(min(calibration.minimum, 0.0))
+
+
+def reference(problem: Problem) -> float:
+    """Return the level above which intensities are taken, normalised: the dark level, or below it by read noise."""
+    noise, dark = problem.calibration.noise, dark_level(problem)
+    if problem.config.sensor.offset is None:  # the floor allows for read noise already
+        return dark
+    most = _MOST_SIGMA * noise.sigma
+    return dark - (min(noise.sigma**2 / noise.alpha, most) if noise.alpha else most)
 
 
 def iterates(problem: Problem, observation: Observation) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
-    forward, dark = problem.forward, dark_level(problem)
-    seen = forward.crop(observation.repaired - dark).clamp(min=0)
-    share = forward.adjoint(torch.ones_like(seen))
+    return iterates_from(problem, observation, torch.full_like(observation.repaired, _START))
+
+
+def iterates_from(problem: Problem, observation: Observation, x: Tensor) -> Iterator[Tensor]:
+    """Yield the estimates from a start (z) y x, normalised, at least the dark level."""
+    forward, zero = problem.forward, reference(problem)
+    least = dark_level(problem) - zero
+    known = forward.crop(observation.known).to(x.dtype)
+    seen = known * forward.crop(observation.repaired - zero)
+    share = forward.adjoint(known)
     inside = share > _LEAST_SHARE
-    x = torch.full_like(observation.repaired, _START - dark)
+    x = x - zero
     while True:
-        predicted = (forward(x + dark) - dark).clamp(min=_SMALL)
+        predicted = (forward(x + zero) - zero).clamp(min=_SMALL)
         update = forward.adjoint(seen / predicted).clamp(min=0) / share
-        x = x * torch.where(inside, update, torch.ones_like(update))
-        yield x + dark
+        x = (x * torch.where(inside, update, torch.ones_like(update))).clamp(min=least)
+        yield x + zero
+
+
+def with_flux(problem: Problem, observation: Observation, x: Tensor) -> Tensor:
+    """Return an estimate with the light that was measured, where the lower bound has added to it.
+
+    Least squares with a bound keep the sum of B x (y - B x), not of y - B x: where the bound removes negative noise,
+    the positive noise stays (measured: 4 to 15 % of the light of sparse scenes of 0.05 photons). One step of
+    Richardson-Lucy keeps the light, within the reach of the PSF. An estimate above the bound is returned unchanged.
+    """
+    if not bool((x <= problem.calibration.least).any()):
+        return x
+    return next(iterates_from(problem, observation, x))
 
 
 def solve_richardson_lucy(problem: Problem, observation: Observation, iterations: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL, weight_of
-from ssi_pipeline.inversion.masking import Stream, generator, hide
+from ssi_pipeline.inversion.masking import Stream, cover, generator
 from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import SolveOptions, Solver
@@ -53,5 +53,5 @@ def classical(name: str) -> Solver:
 
 def without_heldout(problem: Problem, tile: TileTensors, seed: int) -> Observation:
     """Return the observation of a tile with its held-out pixels V hidden."""
-    hidden = hide(tile.y, tile.heldout, problem.config.masking, generator(seed, Stream.FILL), tile.gaps)
-    return observe(problem, hidden, tile.observed & ~tile.heldout)
+    hidden = problem.hide(tile.y, tile.heldout, generator(seed, Stream.FILL), tile.gaps)
+    return observe(problem, hidden, tile.observed & ~cover(tile.heldout, problem.footprint))

@@ -8,6 +8,12 @@ For E(x) = F(B x) + weight * sum h(|D x|), B the optics, with p the dual of B x 
 
 P is a circular upper bound of B*B on a grid that contains the domain, and C the circular version of D. Hence
 a B*B + b D*D <= a P + b C*C, the condition of convergence (Pock and Chambolle 2011, lemma 1).
+
+The bound x >= floor is a third dual q <= 0 of the identity, as a projection of x would ignore the preconditioner:
+
+    q' = min(q + c (2 x - x_before - floor), 0)
+
+and c joins the preconditioner and q' the sum. It acts only where iterations without it end below the floor.
 """
 
 from __future__ import annotations
@@ -22,13 +28,14 @@ from torch import Tensor
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
+from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.classical.tv import (
-    PATH_ITERATIONS,
     TV_ITERATIONS,
     corner,
     data_term,
     differences_adjoint,
     linear_start,
+    path_iterations,
     slopes_of,
     weights,
 )
@@ -43,6 +50,10 @@ _EDGE = 0.2
 """Step b is weight / 0.2: a gradient of 0.2 units per pixel drives a dual to its bound in one step. Measured as above:
 with a third or three times this the distance from the minimum is three to twenty times larger."""
 
+_BOUND_STEP = 0.1
+"""Step c. Measured with bounds that half the pixels reach: the objective is within 0.01 % of its constrained minimum
+after 50 iterations, 0.001 % after 100. With a tenth or ten times this the distance is ten times larger."""
+
 Iterate = tuple[Tensor, Tensor, Tensor]
 """x, (z) y x; p on the predicted pixels; u, one component per axis first."""
 
@@ -55,43 +66,63 @@ def begin(problem: Problem, observation: Observation) -> Iterate:
 
 
 def iterate(
-    problem: Problem, observation: Observation, weight: float, start: Iterate, corner: float
+    problem: Problem,
+    observation: Observation,
+    weight: float,
+    start: Iterate,
+    corner: float,
+    floor: float = -math.inf,
 ) -> Iterator[Iterate]:
-    """Yield (x, p, u) after 1, 2, 3, ... iterations, indefinitely; h is Huber's function, |.| for ``corner`` 0."""
-    term, differences = data_term(problem, observation), slopes_of(observation)
+    """Yield (x, p, u) after 1, 2, 3, ... iterations, indefinitely; h is Huber's function, |.| for ``corner`` 0.
+
+    With a ``floor``, x converges to the minimum over x >= floor; before, it may be below by the error of convergence.
+    """
+    term, differences = data_term(problem, observation), slopes_of(observation, problem.forward.radius)
     x, p, u = start
     slope_step = weight / _EDGE
     size = tuple(int(next_fast_len(n, real=True)) for n in x.shape)
-    response = _response(problem, size, slope_step)
+    bound_step = _BOUND_STEP if math.isfinite(floor) else 0.0
+    response = _response(problem, size, slope_step, bound_step)
+    q = torch.zeros_like(x)
     level, change, level_change = problem.forward.level(x), torch.zeros_like(x), torch.zeros_like(p)
     while True:
         p = p + _DATA_STEP * (level - level_change)
         p = p - _DATA_STEP * term.proximal(p / _DATA_STEP, _DATA_STEP)  # Moreau's identity
         u = (u + slope_step * differences(x - change)) / (1 + slope_step * corner / weight)
         u = u / (torch.linalg.vector_norm(u, dim=0) / weight).clamp(min=1)
-        change, level_change = problem.forward.filtered_adjoint(p, differences_adjoint(u), response, size)
+        force = differences_adjoint(u)
+        if bound_step:
+            q = (q + bound_step * (x - change - floor)).clamp(max=0)
+            force = force + q
+        change, level_change = problem.forward.filtered_adjoint(p, force, response, size)
         x, level = x - change, level - level_change
         yield x, p, u
 
 
 def solve_tv(problem: Problem, observation: Observation, weight: float) -> Tensor:
-    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``."""
-    start = begin(problem, observation)
-    return nth_iterate(iterate(problem, observation, weight, start, corner(problem)), TV_ITERATIONS)[0]
+    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``, and as many with the bound where it acts."""
+    state, floor = begin(problem, observation), problem.calibration.least
+    state = nth_iterate(iterate(problem, observation, weight, state, corner(problem)), TV_ITERATIONS)
+    if not bool((state[0] < floor).any()):
+        return state[0]
+    bounded = iterate(problem, observation, weight, state, corner(problem), floor)
+    return with_flux(problem, observation, nth_iterate(bounded, TV_ITERATIONS)[0].clamp(min=floor))
 
 
 def tv_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
-    state = begin(problem, observation)
-    for weight in weights(problem):
-        state = nth_iterate(iterate(problem, observation, weight, state, corner(problem)), PATH_ITERATIONS)
-        yield weight, state[0]
+    state, floor = begin(problem, observation), problem.calibration.least
+    for weight, count in zip(weights(problem), path_iterations(), strict=False):
+        least = floor if bool((state[0] < floor).any()) else -math.inf
+        state = nth_iterate(iterate(problem, observation, weight, state, corner(problem), least), count)
+        yield weight, state[0].clamp(min=floor)
 
 
-def _response(problem: Problem, size: Ints, slope_step: float) -> Tensor:
-    """Return the spectrum of (a P + b C*C)^-1 on a grid of ``size``, float32."""
+def _response(problem: Problem, size: Ints, slope_step: float, bound_step: float) -> Tensor:
+    """Return the spectrum of (a P + b C*C + c)^-1 on a grid of ``size``, float32."""
     bound = problem.forward.power_bound(size)
-    return (1 / (_DATA_STEP * bound + slope_step * _squared_differences(size).to(bound.device))).float()
+    squared = _squared_differences(size).to(bound.device)
+    return (1 / (_DATA_STEP * bound + slope_step * squared + bound_step)).float()
 
 
 def _squared_differences(size: Ints) -> Tensor:

@@ -3,23 +3,29 @@
 The step along a direction d minimises a quadratic majorant of the objective (Labat and Idier 2008): the curvature of
 the data term is at most |B d|^2, that of the variation at most weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2).
 Every step descends without evaluating the objective; repeated steps are a line search.
+
+The estimate is at least the dark level (``inversion/bounded.py``); along a projected step a second line search, of
+length 0 to 1, keeps the descent.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
+from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.classical.tv import (
-    PATH_ITERATIONS,
     TV_ITERATIONS,
     data_term,
     differences_adjoint,
     linear_start,
+    path_iterations,
     slopes_of,
     weights,
 )
@@ -31,55 +37,80 @@ SMOOTHING = 0.01
 _LINE_STEPS = 3
 """Majorants minimised in one line search, without a convolution."""
 
+_BLOCK, _MORE_BLOCKS, _CONVERGED = 10, 5, 1e-3
+"""Where pixels are at the bound, blocks of 10 iterations follow while one lowers the objective by 0.1 %, at most five.
+Beside a bead 4000 times as bright as the noise, the objective is 6 % above its minimum after 50 iterations, and 0.5 %
+after 100; ordinary scenes need no block."""
+
 _TINY = 1e-30
 
 
 def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
-    forward, term = problem.forward, data_term(problem, observation)
-    differences = slopes_of(observation)
+    forward, term, floor = problem.forward, data_term(problem, observation), problem.calibration.least
+    differences = slopes_of(observation, problem.forward.radius)
+    x = x.clamp(min=floor)
     level, slopes = forward.level(x), differences(x)
-    gradient = direction = torch.zeros_like(x)
-    size = 0.0
+    directions = BoundedDirections(floor)
+
+    def line_search(level_change: Tensor, slope_change: Tensor, longest: float = math.inf) -> float:
+        """Return the length of the step from the current estimate, at most ``longest``."""
+        total, z, d = 0.0, level, slopes
+        for _ in range(_LINE_STEPS):
+            length = _length(d)
+            fall = dot(term.slope(z), level_change) + weight * dot(d / length, slope_change)
+            curve = dot(level_change, level_change) + weight * dot(slope_change / length, slope_change)
+            step = min(max(-fall / max(curve, _TINY), -total), longest - total)
+            total += step
+            z, d = z + step * level_change, d + step * slope_change
+        return total
+
     while True:
         variation = differences_adjoint(weight * slopes / _length(slopes))
-        new = forward.adjoint(term.slope(level)) + variation
-        beta = max(_dot(new, new - gradient) / size, 0.0) if size else 0.0
-        direction = beta * direction - new
-        if _dot(direction, new) >= 0:  # no descent direction: restart
-            direction = -new
-        gradient, size = new, _dot(new, new)
-        level_change, slope_change = forward.level(direction), differences(direction)
-        for _ in range(_LINE_STEPS):
-            length = _length(slopes)
-            fall = _dot(term.slope(level), level_change) + weight * _dot(slopes / length, slope_change)
-            curve = _dot(level_change, level_change) + weight * _dot(slope_change / length, slope_change)
-            step = -fall / max(curve, _TINY)
-            x = x + step * direction
-            level, slopes = level + step * level_change, slopes + step * slope_change
+        gradient = forward.adjoint(term.slope(level)) + variation
+        change = directions.after(x, gradient)
+        level_change, slope_change = forward.level(change), differences(change)
+        step = line_search(level_change, slope_change)
+        kept = directions.projected(x, gradient, change, step)
+        if kept is not None:
+            change, level_change, slope_change = kept, forward.level(kept), differences(kept)
+            step = line_search(level_change, slope_change, longest=1.0)
+        x = (x + step * change).clamp(min=floor)  # rounding errors only
+        level, slopes = level + step * level_change, slopes + step * slope_change
         yield x
 
 
 def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Tensor:
-    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``."""
-    start = linear_start(problem, observation)
-    return nth_iterate(descend(problem, observation, weight, start), TV_ITERATIONS)
+    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``; at the bound after more, until it converges."""
+    estimates = descend(problem, observation, weight, linear_start(problem, observation))
+    x, floor = nth_iterate(estimates, TV_ITERATIONS), problem.calibration.least
+    if not bool((x <= floor).any()):
+        return x
+    last = _objective(problem, observation, weight, x)
+    for _ in range(_MORE_BLOCKS):
+        x = nth_iterate(estimates, _BLOCK)
+        now = _objective(problem, observation, weight, x)
+        if now > last * (1 - _CONVERGED):
+            break
+        last = now
+    return with_flux(problem, observation, x)
+
+
+def _objective(problem: Problem, observation: Observation, weight: float, x: Tensor) -> float:
+    slopes = slopes_of(observation, problem.forward.radius)(x)
+    return data_term(problem, observation).value(problem.forward.level(x)) + weight * float(_length(slopes).sum())
 
 
 def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
     x = linear_start(problem, observation)
-    for weight in weights(problem):
-        x = nth_iterate(descend(problem, observation, weight, x), PATH_ITERATIONS)
+    for weight, count in zip(weights(problem), path_iterations(), strict=False):
+        x = nth_iterate(descend(problem, observation, weight, x), count)
         yield weight, x
 
 
 def _length(slopes: Tensor) -> Tensor:
     return torch.sqrt(slopes.square().sum(0) + SMOOTHING**2)
-
-
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum(dtype=torch.float64))
 
 
 TV_CG = Classical(solve_tv_cg, tv_cg_path, patience=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.linear.wiener import LinearFilter
+from ssi_pipeline.inversion.linear.solution import LinearSolution
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
@@ -13,12 +13,15 @@ from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 class LinearInverse:
     """The untrained part of f: impulse repair, correction of the clipping bias, then the calibrated Wiener filter."""
 
-    def __init__(self, impulses: ImpulseTest, clipping_bias: ClippingBias, wiener: LinearFilter) -> None:
+    def __init__(self, impulses: ImpulseTest, clipping_bias: ClippingBias, wiener: LinearSolution) -> None:
         self.impulses = impulses
         self.clipping_bias = clipping_bias
         self.wiener = wiener
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """Return [r, w], 2 x (z) y x, of a normalised image: the repaired, corrected image and its Wiener solution."""
+    def __call__(self, image: Tensor, gaps: Tensor | None = None) -> Tensor:
+        """Return [r, w], 2 x (z) y x, of a normalised image: the repaired, corrected image and its Wiener solution.
+
+        ``gaps``: pixels without a measurement, None without any.
+        """
         repaired = self.clipping_bias(self.impulses.repair(image))
-        return torch.stack([repaired, self.wiener(repaired)])
+        return torch.stack([repaired, self.wiener(repaired, None if gaps is None else ~gaps)])

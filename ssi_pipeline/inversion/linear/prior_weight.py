@@ -9,12 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_likelihood_of, maximum_likelihood_weight
-from ssi_pipeline.inversion.measurement import Measurement, gaps_of, observed_box, to_tensor
+from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
 from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss, make_tile_tensors, with_weight
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
 
-def channel_weight(samples: Iterable[Measurement], psf: NDArray[np.float32], impulses: ImpulseTest) -> float:
+def channel_weight(
+    samples: Iterable[Measurement],
+    psf: NDArray[np.float32],
+    impulses: ImpulseTest,
+    correlation: NoiseCorrelation | None = None,
+) -> float:
     """Return the maximum-likelihood weight of the samples of a channel.
 
     Parameters
@@ -25,10 +31,12 @@ def channel_weight(samples: Iterable[Measurement], psf: NDArray[np.float32], imp
         PSF with a tile's spatial axes, (z) y x.
     impulses
         Impulse test of the channel.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
     """
     likelihood = np.zeros(len(WEIGHTS))
     for sample in samples:
-        likelihood += _log_likelihood(sample, psf, impulses)
+        likelihood += _log_likelihood(sample, psf, impulses, correlation)
     return maximum_likelihood_weight(likelihood)
 
 
@@ -40,7 +48,8 @@ def tile_weight(problem: Problem, measurement: Measurement) -> float:
     one.
     """
     normal = Measurement(problem.calibration.normalised(measurement.y), measurement.observed)
-    likelihood = _log_likelihood(normal, problem.forward.approximate_psf, problem.linear.impulses)
+    psf, correlation = problem.forward.approximate_psf, problem.calibration.correlation
+    likelihood = _log_likelihood(normal, psf, problem.linear.impulses, correlation)
     return maximum_likelihood_weight(likelihood) if likelihood.any() else problem.calibration.wiener_weight
 
 
@@ -65,15 +74,19 @@ def _linear_loss(problem: Problem, tile: TileTensors) -> float:
     return heldout_loss(problem, tile, tile.channels[1])
 
 
-def _log_likelihood(sample: Measurement, psf: NDArray[np.float32], impulses: ImpulseTest) -> NDArray[np.float64]:
+def _log_likelihood(
+    sample: Measurement, psf: NDArray[np.float32], impulses: ImpulseTest, correlation: NoiseCorrelation | None
+) -> NDArray[np.float64]:
     """Return the log likelihood of each weight for a normalised sample.
 
-    The model assumes white noise everywhere, but local means in gaps have hardly any: noise is added to them.
+    The model assumes noise everywhere, but local means in gaps have hardly any: noise is added to them.
     """
+    box = observed_box(sample)[-psf.ndim :]
     repaired = impulses.repair(to_tensor(sample.y, psf.ndim)).numpy()
-    gaps = gaps_of(sample)
-    if gaps is not None:
-        level = torch.from_numpy(repaired[gaps.reshape(repaired.shape)])
+    gaps = ~sample.observed.reshape(repaired.shape)[box]
+    repaired = repaired[box]
+    if gaps.any():
+        level = torch.from_numpy(repaired[gaps])
         drawn = np.random.default_rng(0).standard_normal(level.shape).astype(np.float32)
-        repaired[gaps.reshape(repaired.shape)] += impulses.noise.deviation(level).numpy() * drawn
-    return marginal_likelihood_of(repaired[observed_box(sample)[-psf.ndim :]], psf)
+        repaired[gaps] += impulses.noise.deviation(level).numpy() * drawn
+    return marginal_likelihood_of(repaired, psf, correlation)

@@ -5,8 +5,6 @@ With a finite kernel the tiled result equals that on the whole volume, and the h
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.halo import wiener_radius
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.physics.convolution import Convolution
 
 _TAPER = 1 / 3
@@ -22,9 +21,6 @@ _TAPER = 1 / 3
 
 _SMALLEST_GRID = 64
 """Smallest size of the grid on which kernels are computed."""
-
-_KEPT_FILTERS = 2
-"""Filters cached per PSF: that of the channel's weight, and that of the current tile or tuning step."""
 
 
 class LinearFilter:
@@ -38,23 +34,12 @@ class LinearFilter:
         return self._convolution(reflect_pad(image, self._convolution.radius))
 
 
-class WienerFilters:
-    """The Wiener filters of one PSF by weight, with a cache of the latest filters and their spectra."""
+def wiener_kernel(
+    psf: NDArray[np.floating], weight: float, radius: Ints, correlation: NoiseCorrelation | None = None
+) -> NDArray[np.float64]:
+    """Return the Wiener kernel, that of conj(H) / (|H|^2 + weight N |L|^2), tapered, sum 1.
 
-    def __init__(self, psf: NDArray[np.floating], device: str = "cpu") -> None:
-        radius = filter_radius(psf)
-        # thread-safe: concurrent calls may both compute the filter, with equal results
-        self._filter = lru_cache(maxsize=_KEPT_FILTERS)(
-            lambda weight: LinearFilter(wiener_kernel(psf, weight, radius), device)
-        )
-
-    def __call__(self, weight: float) -> LinearFilter:
-        """Return the filter with this weight of the prior."""
-        return self._filter(weight)
-
-
-def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDArray[np.float64]:
-    """Return the Wiener kernel, that of conj(H) / (|H|^2 + weight |L|^2), tapered, sum 1.
+    N is the spectrum of the noise, 1 where it is white.
 
     Parameters
     ----------
@@ -64,6 +49,8 @@ def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDA
         Weight of the prior ||L x||^2, L the discrete Laplacian (Hunt 1973, constrained least squares).
     radius
         Radius of the kernel in pixels along each axis of ``psf``.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
 
     Returns
     -------
@@ -75,7 +62,10 @@ def wiener_kernel(psf: NDArray[np.floating], weight: float, radius: Ints) -> NDA
         for r, n in zip(radius, psf.shape, strict=True)
     )
     transfer = fft.rfftn(_centred(psf, shape))
-    response = np.conj(transfer) / (np.abs(transfer) ** 2 + weight * _laplacian(shape) ** 2)
+    prior = weight * laplacian(shape) ** 2
+    if correlation is not None:
+        prior = prior * correlation.spectrum(shape)[..., : shape[-1] // 2 + 1]
+    response = np.conj(transfer) / (np.abs(transfer) ** 2 + prior)
     kernel = np.fft.fftshift(fft.irfftn(response, s=shape))
     middle = tuple(slice(n // 2 - r, n // 2 + r + 1) for n, r in zip(shape, radius, strict=True))
     kernel = kernel[middle] * _taper(radius)
@@ -109,7 +99,8 @@ def _centred(psf: NDArray[np.floating], shape: Ints) -> NDArray[np.float64]:
     return np.roll(grid, [-(n // 2) for n in psf.shape], axis=tuple(range(psf.ndim)))
 
 
-def _laplacian(shape: Ints) -> NDArray[np.float64]:
+def laplacian(shape: Ints) -> NDArray[np.float64]:
+    """Return the transfer function of the negative discrete Laplacian L on a grid, in the order of ``rfftn``."""
     total: NDArray[np.float64] = np.zeros((1,) * len(shape))
     for axis, n in enumerate(shape):
         frequency = fft.rfftfreq(n) if axis == len(shape) - 1 else fft.fftfreq(n)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.errors import ConfigError
-from ssi_pipeline.geometry.halo import network_stride
-from ssi_pipeline.inversion.masking import draw_mask, hide
+from ssi_pipeline.inversion.masking import draw_mask
 from ssi_pipeline.inversion.network.inverse import compose
 from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.needs import patch_needs
@@ -23,9 +22,6 @@ _LEAST_STEPS = 4
 
 _ROUNDS = 4
 """Fewest visits per tile in training on several tiles, so that no tile is seen at a low learning rate only."""
-
-_PATCH_MARGIN = 8
-"""Pixels beyond three PSF radii in a default patch, so that most of it carries loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +95,12 @@ class Batches:
 
     def _draw_mask(self) -> None:
         """Draw a mask J for the next tile, and compute the input of f from the image without J and V."""
-        problem, masking = self._problem, self._problem.config.masking
+        problem = self._problem
         tile = self._tiles[self._next_tile()]
-        mask = draw_mask(tuple(tile.y.shape), masking, self._rng).to(problem.device)
-        hidden = hide(tile.y, mask | tile.heldout, masking, self._rng, tile.gaps)
-        self._tile, self._channels = tile, problem.linear(hidden)  # 2 (z) y x
+        drawn = draw_mask(tuple(tile.y.shape), problem.config.masking, self._rng, problem.footprint)
+        mask = drawn.to(problem.device)
+        hidden = problem.hide(tile.y, mask | tile.heldout, self._rng, tile.gaps)
+        self._tile, self._channels = tile, problem.linear(hidden, tile.gaps)  # 2 (z) y x
         self._scored = mask & tile.usable & ~tile.heldout
         self._size = training_patch(problem, tuple(tile.y.shape))
 
@@ -130,11 +127,8 @@ def training_patch(problem: Problem, domain: tuple[int, ...]) -> tuple[int, ...]
     ConfigError
         The configured patch, or the domain, is not larger than the PSF.
     """
-    size = patch_needs(problem.config).cut((1,) * (3 - len(domain)) + domain)[-len(domain) :]
-    radius, stride = problem.forward.radius, network_stride(problem.config.network.levels)
-    if problem.config.training.patch is None:
-        least = (-(-(3 * r + _PATCH_MARGIN) // stride) * stride for r in radius)
-        size = tuple(min(max(s, n), d) for s, n, d in zip(size, least, domain, strict=True))
+    flat, radius = (0,) * (3 - len(domain)), problem.forward.radius
+    size = patch_needs(problem.config, (*flat, *radius)).cut((*(1 for _ in flat), *domain))[-len(domain) :]
     if any(s <= 2 * r for s, r in zip(size, radius, strict=True)):
         raise ConfigError(
             f"training.patch is {size}, but the PSF spans {tuple(2 * r + 1 for r in radius)} pixels and only pixels "

@@ -19,7 +19,7 @@ KNEE = 0.2
 five images: docs/experiments.md."""
 
 _BOUNDS_WEIGHT = 0.1
-"""Weight of the squared distance beyond the soft bounds, as in Kobayashi et al. (2020)."""
+"""Weight of the squared distance beyond the bounds, as in Kobayashi et al. (2020)."""
 
 
 class Objective:
@@ -27,7 +27,7 @@ class Objective:
 
     def __init__(self, config: RunConfig, calibration: ChannelCalibration) -> None:
         self._training = training = config.training
-        self._low, self._high = normalised_bounds(config, calibration)
+        self.low, self._high = normalised_bounds(config, calibration)
         # proportional to the noise variance, as in a maximum a posteriori estimate
         self._variation = training.total_variation * calibration.noise.variance(_MIDDLE)
         self._knee = KNEE * math.sqrt(calibration.noise.variance(_MIDDLE))
@@ -47,13 +47,9 @@ class Objective:
         return self._knee * torch.log1p(step / self._knee)
 
     def penalty(self, estimate: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-        """Return the penalty: soft bounds and variation of the estimate, b x (z) y x, and norms of the parameters."""
+        """Return the penalty: variation of the estimate, b x (z) y x, and norms of the parameters."""
         training = self._training
         total = estimate.new_zeros(())
-        if math.isfinite(self._low):
-            total = total + _BOUNDS_WEIGHT * (self._low - estimate).clamp(min=0).square().mean()
-        if math.isfinite(self._high):
-            total = total + _BOUNDS_WEIGHT * (estimate - self._high).clamp(min=0).square().mean()
         if self._variation:
             axes = range(1, estimate.ndim)
             total = total + self._variation * sum(self._cost(estimate.diff(dim=a).abs()).mean() for a in axes)
@@ -62,15 +58,24 @@ class Objective:
                 total = total + training.weight_l1 * p.abs().sum() + training.weight_l2 * p.square().sum()
         return total
 
+    def beyond(self, unbounded: Tensor) -> Tensor:
+        """Return the penalty on what is beyond the bounds, of an estimate before the lower one: b x (z) y x."""
+        total = unbounded.new_zeros(())
+        if math.isfinite(self.low):
+            total = total + _BOUNDS_WEIGHT * (self.low - unbounded).clamp(min=0).square().mean()
+        if math.isfinite(self._high):
+            total = total + _BOUNDS_WEIGHT * (unbounded - self._high).clamp(min=0).square().mean()
+        return total
+
 
 def normalised_bounds(config: RunConfig, calibration: ChannelCalibration) -> tuple[float, float]:
-    """Return the soft bounds of the estimate in normalised units, infinite where there is none.
+    """Return the bounds of the estimate in normalised units, infinite where there is none: lower, and soft upper.
 
-    'auto' is the configured dark level of the sensor, otherwise raw 0 if no pixel is negative.
+    'auto' is the channel's floor: the configured dark level of the sensor, or a bound that is never above it.
     """
     lower, upper = config.training.bounds.lower, config.training.bounds.upper
     if lower == "auto":
-        lower = config.sensor.offset if config.sensor.offset is not None else 0.0 if calibration.minimum >= 0 else None
+        lower = calibration.floor
     low = -math.inf if lower is None else calibration.normalise(lower)
     high = math.inf if upper is None else calibration.normalise(upper)
     return low, high

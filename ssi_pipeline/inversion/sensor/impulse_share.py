@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, window_quartiles
+from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, NoiseModel
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 _PLANTED = 0.02
@@ -64,14 +64,24 @@ def _counts(
     """Return counts: pixels found, false positives in noise, pixels, planted impulses found, planted impulses."""
     y, observed = torch.from_numpy(sample.y), torch.from_numpy(sample.observed)
     found = test.find(y) & observed
-    level = window_quartiles(y)[1]  # the median of clipped noise is its clamped level
-    noise = torch.from_numpy(rng.standard_normal(y.shape).astype(np.float32))
-    drawn = (level + sensor.deviation(level) * noise).clamp(sensor.low, sensor.high)
+    level = test.level(y)  # the median of clipped noise is its clamped level
+    drawn = _noisy(level, test.noise, sensor, rng)
     alarms = test.find(drawn) & observed
     planted = torch.from_numpy(rng.random(y.shape) < _PLANTED) & observed
     impulses = torch.from_numpy(rng.uniform(*limits, y.shape).astype(np.float32))
     caught = test.find(torch.where(planted, impulses, y)) & planted
     return _count(found), _count(alarms), _count(observed), _count(caught), _count(planted)
+
+
+def _noisy(level: Tensor, noise: NoiseModel, sensor: CensoredSensor, rng: np.random.Generator) -> Tensor:
+    """Return a level with noise: normal, or at few counts Poisson noise of the same variance."""
+    normal = torch.from_numpy(rng.standard_normal(level.shape).astype(np.float32))
+    drawn = level + sensor.deviation(level) * normal
+    few = noise.few(level)
+    if bool(few.any()):
+        counts = noise.deviation(level[few]).double().square() / noise.count**2
+        drawn[few] = level[few] + noise.count * torch.from_numpy(rng.poisson(counts.numpy()) - counts.numpy()).float()
+    return drawn.clamp(sensor.low, sensor.high)
 
 
 def _count(where: Tensor) -> int:

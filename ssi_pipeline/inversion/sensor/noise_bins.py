@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from scipy import ndimage
 
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.impulses import window_quartiles
+from ssi_pipeline.inversion.sensor.stencil import Stencil
 
 Floats = NDArray[np.floating]
 Deviation = Callable[[Floats], Floats]
@@ -40,6 +40,9 @@ _LEAST_LINES = 400
 _BINS = 12
 _LEAST_PIXELS = 150
 """Fewest pixels of a bin: with fewer the error of its spread exceeds 10 %."""
+
+
+_NEIGHBOURS = Stencil()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,12 @@ def _bins(columns: NDArray[np.float64], step: float) -> NoiseBins:
     return NoiseBins(mean, median, square, pixels, clipped, step)
 
 
-def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: tuple[float, float]) -> NoiseBins:
+def gather(
+    samples: Sequence[Measurement],
+    deviation: Deviation | None,
+    limits: tuple[float, float],
+    stencil: Stencil = _NEIGHBOURS,
+) -> NoiseBins:
     """Return the statistics of residuals in flat, observed regions, in bins of equal counts and of equal widths.
 
     Parameters
@@ -93,10 +101,12 @@ def gather(samples: Sequence[Measurement], deviation: Deviation | None, limits: 
         Standard deviation of the noise by level, to exclude outliers; None keeps them.
     limits
         Lower and upper limit of the sensor: reports at or beyond them count as clipped; infinite without a limit.
+    stencil
+        Differences of pixels that are the residuals.
     """
-    samples = [s for s in samples if min(s.y.shape[1:]) >= 3 and s.observed.any()]
-    step = min((_step(s.y[s.observed]) for s in samples), default=0.0)
-    parts = [_read(s, deviation, step) for s in samples]
+    samples = [s for s in samples if min(s.y.shape[1:]) >= 2 * stencil.stride + 1 and s.observed.any()]
+    step = min((step_of(s.y[s.observed]) for s in samples), default=0.0)
+    parts = [_read(s, deviation, step, stencil) for s in samples]
     if not parts or not sum(part[0].size for part in parts):
         return _bins(np.zeros((5, 0)), step)
     mean, slope, residual, raw = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -127,7 +137,9 @@ def _slices(ascending: Floats) -> list[slice]:
     return [slice(a, b) for a, b in zip(kept, [*kept[1:], count], strict=True)]
 
 
-def _read(sample: Measurement, deviation: Deviation | None, step: float) -> tuple[Floats, Floats, Floats, Floats]:
+def _read(
+    sample: Measurement, deviation: Deviation | None, step: float, stencil: Stencil
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Return local mean, squared gradient, residual and value of pixels with a complete 3 x 3 window, each flat."""
     good, (y, mean) = sample.observed, _fill(sample.y.astype(np.float32), sample.observed)
     if deviation is not None:
@@ -138,36 +150,43 @@ def _read(sample: Measurement, deviation: Deviation | None, step: float) -> tupl
     # the noise of odd filters is uncorrelated with that of the even residual: selection by gradient adds no bias
     slope = ndimage.gaussian_filter(filled, _WIDTH, order=(0, 1, 0)) ** 2
     slope += ndimage.gaussian_filter(filled, _WIDTH, order=(0, 0, 1)) ** 2
-    if float(_whole_windows(sample.observed).sum()) < _SCATTERED * float(sample.observed.sum()):
-        return _read_lines(y, mean, slope, good, step)
-    use = _whole_windows(good)
-    inner = (slice(None), slice(1, -1), slice(1, -1))
-    return mean[inner][use], slope[inner][use], _residual(y, step)[use], y[inner][use]
+    s = stencil.stride
+    if float(_whole_windows(sample.observed, s).sum()) < _SCATTERED * float(sample.observed.sum()):
+        return _read_lines(y, mean, slope, good, step, stencil)
+    use = _whole_windows(good, s)
+    inner = (slice(None), slice(s, -s), slice(s, -s))
+    return mean[inner][use], slope[inner][use], _residual(y, step, stencil)[use], y[inner][use]
 
 
 def _read_lines(
-    y: Floats, mean: Floats, slope: Floats, good: NDArray[np.bool_], step: float
+    y: Floats, mean: Floats, slope: Floats, good: NDArray[np.bool_], step: float, stencil: Stencil
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the same from pixels with good neighbours along y or x, where gaps leave few complete windows.
 
     The residuals are second or first differences, divided by the norm of their weights: for white noise their
     standard deviation is that of the noise.
     """
-    found = [_along(y, mean, slope, good, axis, (1, -2, 1)) for axis in (1, 2)]
+    found = [_along(y, mean, slope, good, axis, (1, -2, 1), stencil) for axis in (1, 2)]
     if sum(part[0].size for part in found) < _LEAST_LINES:
-        found = [_along(y, mean, slope, good, axis, (1, -1)) for axis in (1, 2)]
+        found = [_along(y, mean, slope, good, axis, (1, -1), stencil) for axis in (1, 2)]
     mean, slope, residual, raw = (np.concatenate(column) for column in zip(*found, strict=True))
     jitter = (step / 6) * (np.random.default_rng(0).random(residual.shape) - 0.5)
     return mean, slope, residual + jitter, raw
 
 
 def _along(
-    y: Floats, mean: Floats, slope: Floats, good: NDArray[np.bool_], axis: int, weights: tuple[int, ...]
+    y: Floats,
+    mean: Floats,
+    slope: Floats,
+    good: NDArray[np.bool_],
+    axis: int,
+    weights: tuple[int, ...],
+    stencil: Stencil,
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    n = y.shape[axis] - len(weights) + 1
-    shifted = [[slice(None)] * axis + [slice(k, k + n)] for k in range(len(weights))]
+    n = y.shape[axis] - stencil.stride * (len(weights) - 1)
+    shifted = [[slice(None)] * axis + [slice(k * stencil.stride, k * stencil.stride + n)] for k in range(len(weights))]
     use = np.logical_and.reduce([good[tuple(at)] for at in shifted])
-    norm = math.sqrt(sum(w * w for w in weights))
+    norm = stencil.line_norm(weights, axis)
     residual = sum(w * y[tuple(at)] for w, at in zip(weights, shifted, strict=True)) / norm
     middle = tuple(shifted[len(weights) // 2])
     return mean[middle][use], slope[middle][use], np.asarray(residual)[use], y[middle][use]
@@ -180,27 +199,28 @@ def _fill(y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     return np.where(good, y, mean), mean
 
 
-def _residual(y: Floats, step: float) -> Floats:
-    """Return second differences along y and x over 6 (Immerkaer 1996), z (y - 2) (x - 2).
+def _residual(y: Floats, step: float, stencil: Stencil) -> Floats:
+    """Return second differences along y and x over their norm, 6 (Immerkaer 1996), z (y - 2 stride) (x - 2 stride).
 
     Residuals of quantised data are multiples of a sixth of a step: uniform jitter makes their median continuous.
     """
-    along = y[:, :, 2:] - 2 * y[:, :, 1:-1] + y[:, :, :-2]
-    residual = (along[:, 2:] - 2 * along[:, 1:-1] + along[:, :-2]) / 6
+    s = stencil.stride
+    along = y[:, :, 2 * s :] - 2 * y[:, :, s:-s] + y[:, :, : -2 * s]
+    residual = (along[:, 2 * s :] - 2 * along[:, s:-s] + along[:, : -2 * s]) / stencil.plane_norm
     return residual + (step / 6) * (np.random.default_rng(0).random(residual.shape) - 0.5)
 
 
-def _step(y: Floats) -> float:
+def step_of(y: Floats) -> float:
     """Return the smallest difference between values: the step of quantised data, otherwise close to 0."""
     values = np.unique(y)
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 
 
-def _whole_windows(good: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the mask of pixels whose whole 3 x 3 window is good, z (y - 2) (x - 2)."""
-    height, width = good.shape[1] - 2, good.shape[2] - 2
+def _whole_windows(good: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
+    """Return the mask of pixels whose 3 x 3 pixels ``stride`` apart are good, z (y - 2 stride) (x - 2 stride)."""
+    height, width = good.shape[1] - 2 * stride, good.shape[2] - 2 * stride
     whole = np.ones((good.shape[0], height, width), dtype=bool)
-    for dy in range(3):
-        for dx in range(3):
+    for dy in range(0, 2 * stride + 1, stride):
+        for dx in range(0, 2 * stride + 1, stride):
             whole &= good[:, dy : dy + height, dx : dx + width]
     return whole

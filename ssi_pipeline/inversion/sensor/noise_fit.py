@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from scipy.optimize import least_squares, nnls
 
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.clipped_spread import MEDIAN_OF_NORMAL, clipped_spread
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.noise_bins import Floats, NoiseBins, gather
+from ssi_pipeline.inversion.sensor.stencil import Stencil
 from ssi_pipeline.physics.sensor import CensoredSensor
 
 _MOST_CLIPPED = 0.8
@@ -35,6 +37,15 @@ _COARSE = 2.0
 _GRID = 4001
 """Levels in the table of mean reports."""
 
+_STEP = 0.01
+"""Change of alpha and sigma^2 for derivatives, as a share of the typical variance over the range of levels."""
+
+_SINGULAR = 1e-9
+"""Least determinant of the normal equations, relative to that without correlation: rounding errors."""
+
+Covariance = NDArray[np.float64]
+"""Covariance of the fitted (alpha, sigma^2), 2 x 2."""
+
 
 def estimate_noise(
     samples: Sequence[Measurement],
@@ -42,8 +53,21 @@ def estimate_noise(
     high: float = math.inf,
     dark: float | None = None,
     rough: CensoredSensor | None = None,
+    correlation: NoiseCorrelation | None = None,
 ) -> CensoredSensor:
-    """Fit the noise of a sensor with known limits.
+    """Fit the noise of a sensor with known limits; see ``fit_noise``."""
+    return fit_noise(samples, low, high, dark, rough, correlation)[0]
+
+
+def fit_noise(
+    samples: Sequence[Measurement],
+    low: float = -math.inf,
+    high: float = math.inf,
+    dark: float | None = None,
+    rough: CensoredSensor | None = None,
+    correlation: NoiseCorrelation | None = None,
+) -> tuple[CensoredSensor, Covariance]:
+    """Fit the noise of a sensor with known limits, and estimate the error of the fit.
 
     Parameters
     ----------
@@ -55,17 +79,22 @@ def estimate_noise(
         Level above which the variance grows; None: that of the darkest bin.
     rough
         Earlier estimate, used to exclude outliers; None: an estimate that includes them.
+    correlation
+        Correlation of the noise between pixels; None where it is white.
 
     Returns
     -------
     sensor
         Noise with the given limits, normalised units; sigma 0 without noise or without usable pixels.
+    covariance
+        That of (alpha, sigma^2); infinite where they cannot be told apart.
     """
+    stencil = Stencil.of(correlation)
     if rough is None:
-        rough = _fit(gather(samples, None, (low, high)), low, high, dark)
+        rough = _fit(gather(samples, None, (low, high), stencil), low, high, dark)[0]
     if rough.sigma == 0 and rough.alpha == 0:
-        return rough
-    return _fit(gather(samples, lambda level: _deviation(rough, level), (low, high)), low, high, dark)
+        return rough, np.full((2, 2), np.inf)
+    return _fit(gather(samples, lambda level: _deviation(rough, level), (low, high), stencil), low, high, dark)
 
 
 def _deviation(sensor: CensoredSensor, level: Floats) -> Floats:
@@ -73,12 +102,12 @@ def _deviation(sensor: CensoredSensor, level: Floats) -> Floats:
     return deviation
 
 
-def _fit(bins: NoiseBins, low: float, high: float, dark: float | None) -> CensoredSensor:
+def _fit(bins: NoiseBins, low: float, high: float, dark: float | None) -> tuple[CensoredSensor, Covariance]:
     """Return the noise fitted to the bins, with a soft l1 loss as structure widens some of them."""
     use = bins.where(bins.clipped <= _MOST_CLIPPED)
     bins = use if len(use) else bins
     if not len(bins) or not bins.square.any():
-        return CensoredSensor(0.0, 0.0, low, high)
+        return CensoredSensor(0.0, 0.0, low, high), np.full((2, 2), np.inf)
     coarse = bins.square < _COARSE * bins.step
     spread = np.where(coarse, bins.square, bins.median / MEDIAN_OF_NORMAL)
     darkest = float(np.clip(bins.mean.min(), low, high))
@@ -92,8 +121,8 @@ def _fit(bins: NoiseBins, low: float, high: float, dark: float | None) -> Censor
 
 def _refine(
     start: CensoredSensor, bins: NoiseBins, spread: NDArray[np.float64], coarse: NDArray[np.bool_]
-) -> CensoredSensor:
-    """Return the sensor that minimises the misfit of the bins' log spreads."""
+) -> tuple[CensoredSensor, Covariance]:
+    """Return the sensor that minimises the misfit of the bins' log spreads, and the covariance of the fit."""
     error = np.sqrt(_CORRELATED * 1.36 / bins.pixels + _MISFIT**2)  # 1.36 / n: variance of log MAD of a normal
     measured = np.log(np.maximum(spread, 1e-7))
     typical = max(float(np.median(spread)), 1e-6)
@@ -104,16 +133,43 @@ def _refine(
         root, sigma = (x * scale).tolist()  # the root of alpha has the order of magnitude of sigma
         return dataclasses.replace(start, alpha=root**2, sigma=sigma)
 
-    def misfit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def misfit_of(tried: CensoredSensor) -> NDArray[np.float64]:
         """Return the misfit of each bin's log spread, in units of its error."""
-        expected = np.log(np.maximum(_expected_spread(sensor(x), bins.mean, coarse), 1e-7))
+        expected = np.log(np.maximum(_expected_spread(tried, bins.mean, coarse), 1e-7))
         misfits: NDArray[np.float64] = (expected - measured) / error
         return misfits
+
+    def misfit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the misfit of the scaled parameters."""
+        return misfit_of(sensor(x))
 
     # clipping narrows the noise in the dark, which photon noise mimics: a second local minimum, so start from both
     starts = (np.array([math.sqrt(start.alpha), start.sigma]) / scale, np.array([0.1, 1.0]))
     fits = [least_squares(misfit, np.maximum(x, 0.01), bounds=(0, np.inf), loss="soft_l1", max_nfev=50) for x in starts]
-    return sensor(min(fits, key=lambda fit: float(fit.cost)).x)
+    found = sensor(min(fits, key=lambda fit: float(fit.cost)).x)
+    return found, _covariance(found, misfit_of, typical**2, max(float(np.ptp(bins.mean)), 1e-6))
+
+
+def _covariance(
+    found: CensoredSensor,
+    misfit_of: Callable[[CensoredSensor], NDArray[np.float64]],
+    variance: float,
+    span: float,
+) -> Covariance:
+    """Return the covariance of (alpha, sigma^2), from derivatives and the size of the misfits (chi^2 of at least 1)."""
+    steps = _STEP * variance * np.array([1 / span, 1.0])
+    moved = (
+        dataclasses.replace(found, alpha=found.alpha + float(steps[0])),
+        dataclasses.replace(found, sigma=math.sqrt(found.sigma**2 + float(steps[1]))),
+    )
+    misfits = misfit_of(found)
+    slopes = np.stack([(misfit_of(other) - misfits) / step for other, step in zip(moved, steps, strict=True)], axis=1)
+    information = slopes.T @ slopes
+    if misfits.size <= 2 or not np.linalg.det(information) > _SINGULAR * float(np.prod(np.diag(information))):
+        return np.full((2, 2), np.inf)
+    spread = max(float(misfits @ misfits) / (misfits.size - 2), 1.0)
+    covariance: Covariance = np.linalg.inv(information) * spread
+    return covariance
 
 
 def _expected_spread(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation, correlation_words
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number
@@ -19,9 +20,15 @@ EXPLAINED = {
     "impulse_share": "fraction of hot and dead pixels; they are replaced and excluded from the loss",
     "wiener_weight": "regularisation weight of the linear solution; larger is smoother",
     "weight": "regularisation weight or number of iterations of the solver; by the masked loss unless configured",
-    "minimum": "smallest sampled raw value; if it is not negative, the estimate is softly bounded at 0",
+    "minimum": "smallest sampled raw value",
+    "floor": "raw level below which there is no light, the lower bound of every estimate; never above the dark level",
+    "alpha_most": "largest noise variance per unit of raw intensity that the data allow; few photons are known by it",
+    "weights": "weight or number of iterations of each solver that was tuned: the network's baselines",
     "clip_low": "raw level at which the sensor clips dark pixels",
     "clip_high": "raw level at which the sensor saturates",
+    "psf_width": "largest width of the PSF that fits the image's spectrum, over the given one; below 1 it is too wide",
+    "weight_at_end": "the tuned weight is the last of its candidates: smoothest or sharpest",
+    "correlation": "whether pixels share noise; if so they are hidden together, and their noise is modelled",
     "empty": "whether all samples were constant: nothing to deconvolve",
 }
 
@@ -51,10 +58,13 @@ def calibration_section(facts: RunFacts) -> Section:
 def with_estimates(channel: dict[str, Any]) -> dict[str, Any]:
     """Return the constants, with the estimate beside each overridden one."""
     constants = {name: value for name, value in channel.items() if name != "estimated"}
-    found = channel.get("estimated") or {}
+    if "correlation" in constants:
+        found = constants["correlation"]
+        constants["correlation"] = correlation_words(None if found is None else NoiseCorrelation.from_json(found))
+    estimated = channel.get("estimated") or {}
     for name, key in _ESTIMATED.items():
-        if key in found and found[key] != channel.get(name):
-            constants[name + _ESTIMATE] = found[key]
+        if key in estimated and estimated[key] != channel.get(name):
+            constants[name + _ESTIMATE] = estimated[key]
     return constants
 
 

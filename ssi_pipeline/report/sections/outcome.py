@@ -12,7 +12,11 @@ from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.ranking import alarm_counts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import date, number, scaled, seconds, share, sizes
+from ssi_pipeline.results.alarms import channel_alarms
+from ssi_pipeline.results.channel_facts import channel_psfs
+from ssi_pipeline.results.unmeasured import describe_fill, describe_unmeasured
 from ssi_pipeline.storage.state.ledger import DONE
+from ssi_pipeline.tasks.context import NO_FILL
 
 
 def headline(facts: RunFacts) -> tuple[str, str]:
@@ -45,9 +49,15 @@ def outcome_section(facts: RunFacts) -> Section:
         rows=_rows(facts),
         methods=_methods(facts),
         notes=facts.notes.most_common(10),
-        input_notes=[redact(note) for note in facts.context.document.notes],
+        input_notes=[redact(note) for note in facts.context.document.notes] + _unmeasured(facts),
     )
     return Section("outcome", "Outcome", html)
+
+
+def _unmeasured(facts: RunFacts) -> list[str]:
+    """Return what was not measured: fill and masked pixels."""
+    found = [channel.get("fill") or NO_FILL for channel in facts.calibration]
+    return describe_fill(found) + describe_unmeasured(facts.metrics, facts.context.plan)
 
 
 def _alarms(facts: RunFacts) -> list[tuple[str, str, str]]:
@@ -100,6 +110,7 @@ def _rows(facts: RunFacts) -> list[tuple[str, str]]:
         span = seconds(clock.last_finished - clock.first_started)
         rows.append(("time span", f"{date(clock.first_started)} to {date(clock.last_finished)} ({span})"))
     rows += [("damaged", f"{redact(text)}; the next ssi run recreates it") for text in facts.damage]
+    rows += [("alarm", text) for text in channel_alarms(facts.metrics, facts.calibration, channel_psfs(facts.context))]
     total = facts.totals["solve"]
     rows.append(("sum of tile times", f"{seconds(total.seconds)} for {number(total.count)} solved tiles"))
     trainings = facts.metrics["trainings"]

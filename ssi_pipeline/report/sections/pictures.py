@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.report.drawing import BLUE, ORANGE, bare, hatch_missing, limits, new_figure, picture, scale_bar
 from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.section import Section, render
-from ssi_pipeline.report.views import View, choose_view, cut_xz, read_input, read_output
+from ssi_pipeline.report.views import View, choose_view, cut_xz, measured, read_input, read_output
 
 Plane = NDArray[np.float32]
 
@@ -44,9 +44,9 @@ def _channel(facts: RunFacts, view: View, c: int) -> tuple[str, list[Markup], st
     if before is None and after is None:
         return facts.channel_name(c), [], trouble
     pair = [None if v is None else v[0] for v in (before, after)]
-    seen = np.concatenate([v.ravel() for v in pair if v is not None])
-    window = limits(seen, _LOW, _HIGH)
-    pictures = [_planes(facts, pair, window, c)]
+    clean = pair if before is None else [_only(v, measured(facts, view, c, before)[0]) for v in pair]
+    window = limits(np.concatenate([v.ravel() for v in clean if v is not None]), _LOW, _HIGH)
+    pictures = [_planes(facts, pair, clean, window, c)]
     if facts.context.plan.extent[0] > 3 and facts.context.plan.dimensions == 3:
         section = cut_xz(facts, view)
         cuts = [None if v is None else v[:, 0] for v in (read_input(facts, section, c), read_output(facts, section, c))]
@@ -54,10 +54,17 @@ def _channel(facts: RunFacts, view: View, c: int) -> tuple[str, list[Markup], st
     return facts.channel_name(c), pictures, trouble
 
 
-def _planes(facts: RunFacts, pair: list[Plane | None], window: tuple[float, float], c: int) -> Markup:
+def _only(values: Plane | None, seen: NDArray[np.bool_]) -> Plane | None:
+    """Return the measured pixels, NaN elsewhere; contrast and detail are those of the image, not of its fill."""
+    return None if values is None else np.where(seen, values, np.float32(np.nan))
+
+
+def _planes(
+    facts: RunFacts, pair: list[Plane | None], clean: list[Plane | None], window: tuple[float, float], c: int
+) -> Markup:
     named = _readable(pair)
     shape = named[0][1].shape
-    there = [v for v in reversed(pair) if v is not None and _mostly_there(v)]
+    there = [v for v in reversed(clean) if v is not None and _mostly_there(v)]
     corner = detail_corner(there[0]) if there else (0, 0)
     side = tuple(min(_DETAIL, n) for n in shape)
     zoomed = max(shape) > _DETAIL

@@ -15,7 +15,7 @@ from ssi_pipeline.report.facts import RunFacts
 from ssi_pipeline.report.ranking import alarms_of, ranked, worst_median_best
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.spectrum import radial_power
-from ssi_pipeline.report.views import View, read_input, read_output, read_uncertainty
+from ssi_pipeline.report.views import View, measured, read_input, read_output, read_uncertainty
 from ssi_pipeline.report.words import number, place
 
 Plane = NDArray[np.float32]
@@ -56,6 +56,10 @@ def _look(facts: RunFacts, index: int, title: str) -> TileView | None:
     view = View(tile.t, Box((z, *(a for a, _ in spans)), (z + 1, *(b for _, b in spans))))
     before, after = read_input(facts, view, tile.c), read_output(facts, view, tile.c)
     if before is None or after is None or not np.isfinite(before).any() or not np.isfinite(after).any():
+        return None
+    seen = measured(facts, view, tile.c, before)
+    before, after = (np.where(seen, values, np.float32(np.nan)) for values in (before, after))
+    if not seen.any():
         return None
     uncertainty = read_uncertainty(facts, view, tile.c)
     return TileView(title, before[0], after[0], None if uncertainty is None else uncertainty[0])

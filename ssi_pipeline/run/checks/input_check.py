@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import InputError, RunChangedError
-from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.progress import ProgressDisplay
-from ssi_pipeline.storage.inputs.identity import as_far_as_readable, identity
+from ssi_pipeline.storage.inputs.identity import as_far_as_readable
 from ssi_pipeline.storage.inputs.input_stamp import input_stamp
-from ssi_pipeline.storage.inputs.source import spec_of
+from ssi_pipeline.storage.inputs.mask import input_identity
 from ssi_pipeline.storage.state.earlier_release import in_words_of
 from ssi_pipeline.storage.state.ledger import latest_records
 from ssi_pipeline.storage.state.made_from import UNREADABLE_READ, read_stamp, same_pixels, save_stamp, tile_sources
 from ssi_pipeline.storage.state.parts import ledger_paths
 from ssi_pipeline.storage.state.records import Kind
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.read_measurement import samples_source, training_places
-from ssi_pipeline.tasks.reading import source_of
+from ssi_pipeline.tasks.context import NO_FILL
+from ssi_pipeline.tasks.reading import box_to_read, source_of
+from ssi_pipeline.tasks.samples import samples_source
+from ssi_pipeline.tasks.training_tiles import training_source
 
 _AT_ONCE = 1024
 """Tiles handed to the reading threads at a time: bounds memory with a million tiles."""
@@ -61,7 +63,7 @@ def compare_input(context: Context, on_progress: OnProgress) -> Comparison:
     """Read the input of every solved tile and prepared channel again, and compare it with the recorded digests."""
     found = Comparison(gaps=np.dtype(context.document.volume.dtype).kind == "f")
     earlier = {"input": context.document.basis["input"]}
-    asked = identity(spec_of(context.document.config.input)).items()
+    asked = input_identity(context.document.config.input, context.document.volume).items()
     now = {"input": {key: value for key, value in asked if key in earlier["input"]}}
     now = in_words_of(earlier, now, context.document.config.input.path)
     found.changed += differences(earlier, as_far_as_readable(earlier, now))
@@ -69,10 +71,11 @@ def compare_input(context: Context, on_progress: OnProgress) -> Comparison:
     ledgers = ledger_paths(context.paths)
     sources, found.unrecorded = tile_sources(ledgers, context.plan.n_tiles)
     chosen = [int(index) for index in (sources != b"").nonzero()[0]]
+    fills = _fills(context)
     with ThreadPoolExecutor(_reading_threads(context)) as threads:
         for first in range(0, len(chosen), _AT_ONCE):
             part = chosen[first : first + _AT_ONCE]
-            for index, source in zip(part, threads.map(partial(_tile_source, context), part), strict=True):
+            for index, source in zip(part, threads.map(partial(_tile_source, context, fills), part), strict=True):
                 _note_tile(context, found, index, sources[index].decode(), source)
                 on_progress(found.compared, len(chosen))
     return found
@@ -91,23 +94,25 @@ def _note_tile(context: Context, found: Comparison, index: int, recorded: str, n
     if not same_pixels(recorded, now):
         found.tiles += 1
         tile = context.plan.tile(index)
-        box = _inside(context, tile.domain).shift(context.origin[2:])
+        box = tile.domain.intersect(context.plan.bounds).shift(context.origin[2:])
         t, c = tile.t + context.origin[0], tile.c + context.origin[1]
         found.changed.append(f"tile {index}: t {t}, c {c}, zyx {box.start} to {box.stop} of the input")
 
 
-def _inside(context: Context, domain: Box) -> Box:
-    return domain.intersect(context.plan.bounds)
+def _fills(context: Context) -> list[Mapping[str, Any]]:
+    """Return the fill of each channel from the ledger: the file of calibrations may be missing before a start."""
+    records = latest_records(context.paths.ledger, "calibrate")
+    found = (records[c].quality.get("fill") if c in records else None for c in range(context.plan.shape[1]))
+    return [fill or NO_FILL for fill in found]
 
 
-def _tile_source(context: Context, index: int) -> str:
+def _tile_source(context: Context, fills: Sequence[Mapping[str, Any]], index: int) -> str:
     tile = context.plan.tile(index)
-    return source_of(context, [(tile.t, tile.c, _inside(context, tile.domain))])
+    return source_of(context, [(tile.t, tile.c, box_to_read(context, tile.domain, fills[tile.c]))])
 
 
 def _changed_channels(context: Context) -> Iterator[tuple[str, int]]:
     """Yield the channels whose calibration or shared network was computed from other pixels."""
-    config = context.document.config
     words: dict[Kind, str] = {"calibrate": "calibration", "train": "shared network"}
     for kind, word in words.items():
         for c, record in latest_records(context.paths.ledger, kind).items():
@@ -115,8 +120,7 @@ def _changed_channels(context: Context) -> Iterator[tuple[str, int]]:
                 if kind == "calibrate":
                     now = samples_source(context, c)
                 else:
-                    places = training_places(context, c, config.training.shared_tiles)
-                    now = source_of(context, [(t, c, _inside(context, box)) for t, box in places])
+                    now = training_source(context, c, _fills(context)[c])
                 if not same_pixels(record.source, now):
                     yield word, c
 
@@ -176,7 +180,7 @@ def _stamp(context: Context) -> str | None:
         A file or folder is missing.
     """
     try:
-        return input_stamp(context.source)
+        return input_stamp(context.source, *([] if context.mask is None else [context.mask.source]))
     except PermissionError:
         return None
     except OSError as error:

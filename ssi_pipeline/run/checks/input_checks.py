@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ssi_pipeline.config import GaussianPsf, GibsonLanniPsf, RunConfig, WidefieldPsf
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.executors.machine import worker_memory
@@ -45,6 +47,25 @@ def refuse_partial_voxel_size(source: Source, config: RunConfig) -> None:
         raise InputError(
             f"the PSF needs the voxel size; input {config.input.path} states {known} um, but not {', '.join(lacking)}: "
             f"set input.voxel_size_um, e.g. {{{lacking[0]}: 0.5}} (other sides keep the image's value)"
+        )
+
+
+def refuse_foreign_fill(source: Source, config: RunConfig) -> None:
+    """Refuse a fill value that no pixel of the input can have.
+
+    Raises
+    ------
+    InputError
+        The input has integers, and the value is none or outside their range.
+    """
+    fill, dtype = config.input.fill, np.dtype(source.volume.dtype)
+    if isinstance(fill, str) or dtype.kind == "f":
+        return
+    info = np.iinfo(dtype)
+    if fill != int(fill) or not info.min <= fill <= info.max:
+        raise InputError(
+            f"input.fill is {fill:g}, but pixels of {config.input.path} are {dtype.name}, integers from {info.min} to "
+            f"{info.max}: give a value that its filled areas have, auto, or none"
         )
 
 

@@ -178,15 +178,15 @@ def _show(names: Sequence[str]) -> str:
     return repr("".join(names)) if all(len(name) == 1 for name in names) else "(" + ", ".join(names) + ")"
 
 
-def native_dtype(dtype: np.dtype[Any], where: str) -> str:
-    """Return the name of a real numeric dtype without its byte order.
+def native_dtype(dtype: np.dtype[Any], where: str, booleans: bool = False) -> str:
+    """Return the name of a real numeric dtype without its byte order; ``booleans``: those are numbers too, 0 and 1.
 
     Raises
     ------
     InputError
         The dtype is not an integer or a float, or wider than 8 bytes.
     """
-    if dtype.kind not in "iuf" or dtype.itemsize > _WIDEST:
+    if dtype.kind not in ("iufb" if booleans else "iuf") or dtype.itemsize > _WIDEST:
         raise InputError(
             f"{where}: pixels are {dtype}; expected integers or floats of at most 64 bits. Convert the image first"
         )

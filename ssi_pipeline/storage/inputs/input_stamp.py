@@ -37,7 +37,7 @@ class _Folder:
         self.youngest = max(self.youngest, found.st_mtime_ns)
 
 
-def input_stamp(source: Source) -> str:
+def input_stamp(*sources: Source) -> str:
     """Return 32 hexadecimal digits over name, size, mtime and ctime of every file of pixels.
 
     If a file was just written, wait until another change would get a different time.
@@ -47,13 +47,14 @@ def input_stamp(source: Source) -> str:
     OSError
         A file or folder is not accessible.
     """
-    stamp, youngest = _look(source.files())
+    files = [file for source in sources for file in source.files()]
+    stamp, youngest = _look(files)
     grain = _GRAIN_S if youngest % 10**9 else _COARSE_GRAIN_S
     age = time.time() - youngest / 1e9
     if not 0 <= age < grain:
         return stamp
     time.sleep(grain - age)
-    return _look(source.files())[0]
+    return _look(files)[0]
 
 
 def _look(paths: list[Path]) -> tuple[str, int]:

@@ -28,13 +28,14 @@ _open_lock = threading.RLock()
 class SourceSpec:
     """Location of the input and the user's metadata; sent to workers.
 
-    ``voxel_size_um``: z y x in micrometres; 0: from the file's metadata.
+    ``voxel_size_um``: z y x in micrometres; 0: from the file's metadata. ``booleans``: pixels may be booleans.
     """
 
     path: str
     level: int = 0
     axes: str | None = None
     voxel_size_um: tuple[float, float, float] | None = None
+    booleans: bool = False
 
 
 class Source(Protocol):
@@ -123,7 +124,7 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source
             )
         from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
 
-        return ZarrSource(path, spec.level, spec.axes, spec.voxel_size_um)
+        return ZarrSource(path, spec.level, spec.axes, spec.voxel_size_um, spec.booleans)
     if path.suffix.lower() not in _TIFF and not path.name.lower().endswith(_COMPANION):
         kind = likely_kind(read_head(path, f"input {path}"))
         raise InputError(

@@ -46,16 +46,23 @@ class ZarrSource:
         Axes given by the user, or None.
     voxel_size_um
         Voxel size given by the user (z y x, 0 where not given), or None.
+    booleans
+        Pixels may be booleans, as those of a mask.
     """
 
     def __init__(
-        self, path: Path, level: int, axes: str | None, voxel_size_um: tuple[float, float, float] | None
+        self,
+        path: Path,
+        level: int,
+        axes: str | None,
+        voxel_size_um: tuple[float, float, float] | None,
+        booleans: bool = False,
     ) -> None:
         self._root = path
         where = f"input {path}"
         self._image = image = find_image(path, level, where)
         self._array, self._folder = image.array, image.node.folder
-        dtype = native_dtype(np.dtype(self._array.dtype), where)
+        dtype = native_dtype(np.dtype(self._array.dtype), where, booleans)
         self._axes = resolve_axes(self._array.shape, image.axes, axes, where)
         self.volume: Volume
         self.metadata: ImageMetadata

@@ -203,7 +203,8 @@ def basis_of(
         "training": {"start_from", "keep_models"},
     }
     kept = config.model_dump(mode="json", exclude=outside)
-    kept["input"].pop("path")
+    for path in ("path", "mask"):
+        kept["input"].pop(path)
     for section in kept["psf"]:
         section.pop("path", None)
     content = {key: value for key, value in identity.items() if key != "path"}

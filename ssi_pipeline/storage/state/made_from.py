@@ -18,11 +18,14 @@ UNREADABLE_READ = "-"
 """Placeholder for the digest of unreadable pixels."""
 
 
-def pixel_digest(values: NDArray[Any]) -> str:
-    """Return 16 hexadecimal digits of pixels, independent of the byte order in the file."""
+def pixel_digest(values: NDArray[Any], masked: NDArray[np.bool_] | None = None) -> str:
+    """Return 16 hexadecimal digits of pixels, and of their mask, independent of the byte order in the file."""
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     # a view, as a copy of a large tile takes as long as its digest
-    return hashlib.blake2b(little.reshape(-1).view(np.uint8).data, digest_size=8).hexdigest()
+    digest = hashlib.blake2b(little.reshape(-1).view(np.uint8).data, digest_size=8)
+    if masked is not None:
+        digest.update(np.packbits(masked).data)
+    return digest.hexdigest()
 
 
 def join_digests(digests: Sequence[str]) -> str:

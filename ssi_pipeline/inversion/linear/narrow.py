@@ -1,0 +1,88 @@
+"""Solve the linear problem of an image that is narrow for the PSF, by conjugate gradients.
+
+A Wiener filter needs values outside the image, which mirror it. That is good enough for the border of an image. In a
+stack of twelve planes with a PSF of thirty, every pixel depends on them. Instead the light outside is estimated:
+
+    minimise |M (B x - y)|^2 + weight |L x|^2
+
+with M the measured pixels. Measured on twelve planes with a Gaussian PSF of 21: 18.8 dB by the filter, 25.7 dB by this,
+26.4 dB by the filter with the true measurement outside.
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.inversion.linear.wiener import laplacian
+from ssi_pipeline.physics.forward import ForwardModel
+
+NARROW = 4
+"""Image size in PSF radii below which more than half of the predicted pixels depend on the surroundings."""
+
+_ITERATIONS = 15
+"""Iterations from the mean level. On stacks of 12 planes (two PSFs, three weights) 30 gain 0.3 dB or less."""
+
+_TINY = 1e-30
+
+
+def is_narrow(known: Tensor, radius: Ints) -> bool:
+    """Return whether an image is narrow for the PSF along some axis; synchronises the device.
+
+    Parameters
+    ----------
+    known
+        False at pixels without a measurement, (z) y x. The image is the smallest box that contains all others.
+    radius
+        Radius of the PSF in pixels, (z) y x.
+    """
+    return any(0 < size < min(NARROW * r, n) for size, r, n in zip(_sizes(known), radius, known.shape, strict=True))
+
+
+def _sizes(known: Tensor) -> list[int]:
+    """Return the size along each axis of the smallest box that contains all known pixels; 0 without any."""
+    sizes = []
+    for axis in range(known.ndim):
+        (inside,) = torch.nonzero(known.sum([a for a in range(known.ndim) if a != axis]), as_tuple=True)
+        sizes.append(int(inside[-1] - inside[0]) + 1 if len(inside) else 0)
+    return sizes
+
+
+def solve_narrow(forward: ForwardModel, image: Tensor, known: Tensor, weight: float) -> Tensor:
+    """Return the linear solution (z) y x, normalised; values at pixels that are not ``known`` are ignored."""
+    size = tuple(int(next_fast_len(n, real=True)) for n in image.shape)
+    inside = tuple(slice(0, n) for n in image.shape)
+    prior = weight * torch.from_numpy(laplacian(size) ** 2).to(image.device)
+    rough = prior.to(image.dtype)
+    inverse = (1 / (forward.power_bound(size) + prior + _TINY)).to(image.dtype)
+    measured = forward.crop(known).to(image.dtype)
+
+    def filtered(x: Tensor, response: Tensor) -> Tensor:
+        """Apply a circular filter."""
+        out: Tensor = torch.fft.irfftn(torch.fft.rfftn(x, s=size) * response, s=size)[inside]
+        return out
+
+    def normal(x: Tensor) -> Tensor:
+        """Return (B* M B + weight L* L) x."""
+        return forward.adjoint(measured * forward.level(x)) + filtered(x, rough)
+
+    level = (image * known).sum() / known.sum().clamp(min=1)
+    x = torch.ones_like(image) * level
+    residual = forward.adjoint(measured * forward.crop(image)) - normal(x)
+    direction, size_before = torch.zeros_like(x), 0.0
+    for _ in range(_ITERATIONS):
+        step = filtered(residual, inverse)
+        size_now = _dot(residual, step)
+        if size_now <= _TINY:
+            break
+        direction = step + (size_now / size_before if size_before else 0.0) * direction
+        change = normal(direction)
+        length = size_now / max(_dot(direction, change), _TINY)
+        x, residual, size_before = x + length * direction, residual - length * change, size_now
+    return x
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float((a.double() * b.double()).sum())
