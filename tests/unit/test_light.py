@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
-from ssi_pipeline.inversion.network.inverse import Inverse
-from ssi_pipeline.inversion.network.solver import with_light
-from ssi_pipeline.inversion.problem import apply, build_problem
+from ssi_pipeline.inversion.network.solver import averaged
+from ssi_pipeline.inversion.network.training import build_inverse
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
 
 VALUES = {"wiener": 1e-4, "richardson_lucy": 50, "tv": 0.003, "tv_cg": 0.003}
@@ -119,9 +119,8 @@ def test_a_network_is_bounded_and_keeps_the_light() -> None:
     config = config_for("ssi")
     problem = build_problem(gaussian_psf(), calibration, config, "cpu")
     channels = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
-    bounded = Inverse(config.network, 2, torch.Generator().manual_seed(0), problem.objective.low)
-    image, estimate = torch.full((64, 64), 0.5), apply(bounded, channels)
-    assert float(estimate.min()) == pytest.approx(0.1)
-    kept = with_light(problem, image, torch.ones_like(image, dtype=torch.bool), estimate)
+    state = build_inverse(problem, torch.Generator().manual_seed(0)).state_dict()
+    image, seen = torch.full((64, 64), 0.5), torch.ones((64, 64), dtype=torch.bool)
+    kept = averaged(problem, torch.stack([image, channels[1]]), seen, state)
     assert float(problem.forward.level(kept).mean()) == pytest.approx(0.5, rel=1e-5)
     assert float(kept.min()) == pytest.approx(0.1)

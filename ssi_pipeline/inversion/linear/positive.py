@@ -1,9 +1,10 @@
-"""Bound a Wiener solution from below, in the metric of its own quadratic problem.
+"""Bound a Wiener solution, or any estimate, from below, in the metric of the Wiener filter's quadratic problem.
 
 The Wiener filter minimises |B x - y|^2 + w |L x|^2, whose value at x is that at its minimum v plus |x - v|_A^2, with
 A = B*B + w L*L. The minimum over x >= floor is therefore the projection of v in the norm of A: it is found from v
 alone, is v itself where v has no light below the floor, and changes only what the bound reaches. A is circular on a
-grid that the image does not fill: the light outside it does not change.
+grid that the image does not fill: the light outside it does not change. Of a network's estimate it is the feasible
+estimate whose measurement is nearest.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ the noise, 2000 steps change the flux of the bead by 1e-4, and the rest of the i
 _TINY = 1e-30
 
 
-def project(forward: ForwardModel, wiener: Tensor, weight: float, floor: float) -> Tensor:
-    """Return the constrained minimum over x >= floor of the quadratic problem that a Wiener solution minimises.
+def project(forward: ForwardModel, estimate: Tensor, weight: float, floor: float) -> Tensor:
+    """Return the projection of an estimate onto x >= floor; for a Wiener solution, the constrained minimum.
 
     Parameters
     ----------
     forward
         Optics B.
-    wiener
-        Wiener solution (z) y x, normalised.
+    estimate
+        (Z) y x, normalised.
     weight
         Weight w of its Laplacian prior.
     floor
         Lower bound, normalised; minus infinity without one.
     """
-    if not bool((wiener < floor).any()):
-        return wiener
-    metric = _metric(forward, weight, wiener)
-    x = wiener.clamp(min=floor)
-    gradient, directions, last = metric(x - wiener), BoundedDirections(floor), math.inf
+    if not bool((estimate < floor).any()):
+        return estimate
+    metric = _metric(forward, weight, estimate)
+    x = estimate.clamp(min=floor)
+    gradient, directions, last = metric(x - estimate), BoundedDirections(floor), math.inf
     for count in range(_MOST_STEPS):
         if count % _BLOCK == 0:
-            value = dot(x - wiener, gradient)
+            value = dot(x - estimate, gradient)
             if value > last * (1 - _ENOUGH):
                 break
             last = value

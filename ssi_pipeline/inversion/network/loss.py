@@ -47,9 +47,13 @@ class Objective:
         return self._knee * torch.log1p(step / self._knee)
 
     def penalty(self, estimate: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-        """Return the penalty: variation of the estimate, b x (z) y x, and norms of the parameters."""
+        """Return the penalty: soft bounds and variation of the estimate, b x (z) y x, and norms of the parameters."""
         training = self._training
         total = estimate.new_zeros(())
+        if math.isfinite(self.low):
+            total = total + _BOUNDS_WEIGHT * (self.low - estimate).clamp(min=0).square().mean()
+        if math.isfinite(self._high):
+            total = total + _BOUNDS_WEIGHT * (estimate - self._high).clamp(min=0).square().mean()
         if self._variation:
             axes = range(1, estimate.ndim)
             total = total + self._variation * sum(self._cost(estimate.diff(dim=a).abs()).mean() for a in axes)
@@ -58,18 +62,9 @@ class Objective:
                 total = total + training.weight_l1 * p.abs().sum() + training.weight_l2 * p.square().sum()
         return total
 
-    def beyond(self, unbounded: Tensor) -> Tensor:
-        """Return the penalty on what is beyond the bounds, of an estimate before the lower one: b x (z) y x."""
-        total = unbounded.new_zeros(())
-        if math.isfinite(self.low):
-            total = total + _BOUNDS_WEIGHT * (self.low - unbounded).clamp(min=0).square().mean()
-        if math.isfinite(self._high):
-            total = total + _BOUNDS_WEIGHT * (unbounded - self._high).clamp(min=0).square().mean()
-        return total
-
 
 def normalised_bounds(config: RunConfig, calibration: ChannelCalibration) -> tuple[float, float]:
-    """Return the bounds of the estimate in normalised units, infinite where there is none: lower, and soft upper.
+    """Return the bounds of the estimate in normalised units, infinite where there is none; the upper one is soft.
 
     'auto' is the channel's floor: the configured dark level of the sensor, or a bound that is never above it.
     """

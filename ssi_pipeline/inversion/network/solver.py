@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ssi_pipeline.errors import ConfigError, TrainingError
 from ssi_pipeline.inversion.classical.solver import classical
+from ssi_pipeline.inversion.linear.positive import project
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.batches import Schedule
@@ -162,7 +163,7 @@ def _train_or_fall_back(
         attempts=attempts,
         steps=trained.steps,
         heldout_before=trained.before,
-        heldout_after=heldout_loss(problem, tile, _averaged(problem, tile.channels, tile.observed, trained.state)),
+        heldout_after=heldout_loss(problem, tile, averaged(problem, tile.channels, tile.observed, trained.state)),
         heldout_wiener=wiener,
         trace=trained.trace,
         model=pack(problem, trained.state),
@@ -171,7 +172,7 @@ def _train_or_fall_back(
 
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
-    heldout = heldout_loss(problem, tile, _averaged(problem, tile.channels, tile.observed, state))
+    heldout = heldout_loss(problem, tile, averaged(problem, tile.channels, tile.observed, state))
     return Solution(
         estimate=_network_estimate(problem, tile, state),
         method="network",
@@ -186,29 +187,36 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
 
 def _network_estimate(problem: Problem, tile: TileTensors, state: State) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
-    return raw_estimate(
-        problem.calibration, _averaged(problem, problem.linear(tile.y, tile.gaps), tile.observed, state)
-    )
+    return raw_estimate(problem.calibration, averaged(problem, problem.linear(tile.y, tile.gaps), tile.observed, state))
 
 
 def _invert(problem: Problem, tile: TileTensors, state: State) -> Callable[[Tensor, Tensor], Tensor]:
     """Return f as a function of an image and its observed pixels."""
-    return lambda image, observed: _averaged(problem, problem.linear(image, tile.gaps), observed, state)
+    return lambda image, observed: averaged(problem, problem.linear(image, tile.gaps), observed, state)
 
 
-def _averaged(problem: Problem, channels: Tensor, observed: Tensor, state: State) -> Tensor:
-    """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to an estimate (z) y x, with its light kept.
+def averaged(problem: Problem, channels: Tensor, observed: Tensor, state: State) -> Tensor:
+    """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to a bounded estimate (z) y x.
 
     The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
     many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower.
     """
     config, inverse = problem.config, build_inverse(problem, generator(0), state)
     if config.training.scope == "shared":
-        return apply(inverse, channels)
+        return _bounded(problem, apply(inverse, channels))
     flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
         total += compose(chosen[::-1], apply(inverse, compose(chosen, channels)))
-    return with_light(problem, channels[0], observed, total.div_(2 ** len(flips)))
+    return with_light(problem, channels[0], observed, _bounded(problem, total.div_(2 ** len(flips))))
+
+
+def _bounded(problem: Problem, estimate: Tensor) -> Tensor:
+    """Return the feasible estimate whose measurement is nearest: there is no light below the dark level.
+
+    Training has a soft bound. Cutting its output off at the bound would add light, which the masked loss rejects: a
+    network that cuts off starts with a larger loss than the linear solution, where the background is dark.
+    """
+    return project(problem.forward, estimate, problem.calibration.wiener_weight, problem.objective.low)
 
 
 def with_light(problem: Problem, image: Tensor, observed: Tensor, estimate: Tensor) -> Tensor:

@@ -134,11 +134,10 @@ def train(
     for step in range(1, steps + 1):
         batch = batches.draw()
         with autocast(problem):
-            unbounded = inverse.unbounded(batch.x)  # b (z) y x
-        unbounded = batch.unflip(unbounded.float())
-        estimate = inverse.bounded(unbounded)
+            estimate = inverse(batch.x)  # b (z) y x
+        estimate = batch.unflip(estimate.float())
         data = problem.objective.data(batch.forward(estimate), batch.y, batch.hidden)
-        loss = data + problem.objective.penalty(estimate, inverse.parameters()) + problem.objective.beyond(unbounded)
+        loss = data + problem.objective.penalty(estimate, inverse.parameters())
         inverse.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         clip.apply()
@@ -161,7 +160,7 @@ def train(
 
 def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:
     """Build f on the problem's device: untrained, or with the parameters ``start``."""
-    inverse = Inverse(problem.config.network, problem.axes, rng, problem.objective.low)
+    inverse = Inverse(problem.config.network, problem.axes, rng)
     if start is not None:
         inverse.load_state_dict(start)
     return inverse.to(problem.device)
