@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.methods import UNMEASURED
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.widths import fwhm, profile_through_peak
 from ssi_pipeline.results.finish import METHODS, STATUSES
@@ -28,6 +29,9 @@ SIGN_METRICS = (
     "saturated_share",
 )
 """Metrics that are read."""
+
+_WITHOUT_SIGNAL = ("blank", "constant", UNMEASURED)
+"""Methods of tiles that do not count: any PSF fits them."""
 
 FEWEST_TILES = 8
 """Fewest tiles whose median is the channel's: of fewer the worst one counts, as each is a large part of the image."""
@@ -49,7 +53,7 @@ class PsfSigns:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """Signs of one channel. Tiles of noise alone and of one value do not count; NaN where nothing is known.
+    """Signs of one channel. Tiles of noise alone, of one value and of fill do not count; NaN where nothing is known.
 
     ``chi2``, ``whiteness``: of most tiles, or of the worst of a few; ``most``: which. ``light``: light of the
     prediction over that of the measurement. ``clipped``: share of voxels outside the output's dtype,
@@ -90,7 +94,7 @@ def signs_of(metrics: Metrics, c: int, channel: Mapping[str, Any], psf: Psf | No
     """
     counted = metrics["status"][:, c] == STATUSES["done"]
     if "method" in metrics:
-        counted &= ~np.isin(metrics["method"][:, c], [METHODS["blank"], METHODS["constant"]])
+        counted &= ~np.isin(metrics["method"][:, c], [METHODS[name] for name in _WITHOUT_SIGNAL])
     tiles = {name: _finite(values[:, c][counted]) for name, values in metrics.items()}
 
     def typical(name: str, expected: float = 0.0) -> float:

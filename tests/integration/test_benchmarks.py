@@ -82,6 +82,9 @@ def test_denoise(tmp_path: Path, noise: str) -> None:
 def test_widefield(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("tv_chambolle_pock", "tv_conjugate_gradient"):
         monkeypatch.setattr(f"ssi_pipeline.inversion.classical.{module}.TV_ITERATIONS", 20)
+    small = tmp_path / "workflow.yaml"  # a PSF of an eighth of the voxels
+    small.write_text(widefield.WORKFLOW.read_text().replace("energy: 0.98", "support_um: {z: 1.8, y: 1.0, x: 1.0}"))
+    monkeypatch.setattr(widefield, "WORKFLOW", small)
     stack, output = tmp_path / "stack.tif", tmp_path / "out"
     tifffile.imwrite(stack, widefield.simulated())
     widefield.main(["--short", "--stack", str(stack), "--output", str(output)])
