@@ -34,6 +34,9 @@ class SolveOptions:
         Factor on the configured number of training steps.
     batch
         Patches per training step; None: as configured.
+    rival
+        Held-out loss of the best baseline, which a training has to beat: it stops where it no longer can. None: it
+        runs to its end.
     """
 
     solver: str | None = None
@@ -43,6 +46,7 @@ class SolveOptions:
     training_seed: int | None = None
     step_factor: int = 1
     batch: int | None = None
+    rival: float | None = None
 
 
 AS_CONFIGURED = SolveOptions()

@@ -69,7 +69,7 @@ def solve_by_network(
         return _apply_shared(problem, tile, state, wiener, start)
     steps = training.fine_tune_steps if training.scope == "fine_tune" else training.steps
     schedule = Schedule(options.step_factor * steps, options.batch or training.batch)
-    return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, on_validation)
+    return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, on_validation, options.rival)
 
 
 def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: int, start: Model | None = None) -> Model:
@@ -115,13 +115,18 @@ def _attempts(
     wiener: float,
     seed: int,
     on_state: OnState | None = None,
+    rival: float = math.inf,
 ) -> tuple[Trained | None, int, str]:
-    """Train until an attempt is better than the Wiener solution; return it, the attempts made, the last failure."""
+    """Train until an attempt is better than the Wiener solution, or given up against a rival that is.
+
+    Return it, the attempts made, and the last failure.
+    """
     reason = ""
     for attempt in range(1, problem.config.training.attempts + 1):
         try:
-            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, on_state)
-            if not trained.after < wiener:
+            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, on_state, rival=rival)
+            given_up = rival < wiener and trained.steps < schedule.steps
+            if not (trained.after < wiener or given_up):
                 raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
             return trained, attempt, ""
         except ConfigError:
@@ -139,6 +144,7 @@ def _train_or_fall_back(
     wiener: float,
     seed: int,
     on_validation: OnValidation | None,
+    rival: float | None,
 ) -> Solution:
     """Return the solution of the trained network, or the linear one where every attempt failed."""
 
@@ -148,7 +154,8 @@ def _train_or_fall_back(
             on_validation(step, lambda: _network_estimate(problem, tile, state))
 
     started = time.perf_counter()
-    trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state)
+    target = math.inf if rival is None else rival
+    trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state, target)
     seconds = time.perf_counter() - started
     if trained is None:
         note = f"training failed, linear solution kept: {reason}"

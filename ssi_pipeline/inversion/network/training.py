@@ -14,6 +14,7 @@ from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.network.adam import Adam
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
+from ssi_pipeline.inversion.network.inputs import Inputs
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, autocast, heldout_errors
 
@@ -33,6 +34,10 @@ VALIDATE_EVERY = 50
 PATIENCE = 8
 """Validations without a better state after which training stops: 400 of the default 500 steps, so that a plateau before
 the rate falls does not stop it; trainings of thousands of steps stop early."""
+
+_PROBATION, _RECENT = 0.3, 0.2
+"""Shares of the steps after which a training may be given up, and over which its loss must still have fallen by half of
+what it lacks (docs/experiments.md)."""
 
 State = dict[str, Tensor]
 
@@ -95,6 +100,8 @@ def train(
     start: State | None,
     ceiling: float,
     on_state: OnState | None = None,
+    inputs: Inputs | None = None,
+    rival: float = math.inf,
 ) -> Trained:
     """Train f on one or several tiles by Adam on the masked loss.
 
@@ -114,6 +121,10 @@ def train(
         Held-out loss of the linear solution, which a useful result has to be below.
     on_state
         Callback at each validation.
+    inputs
+        Channels of f; None: [r, w].
+    rival
+        Held-out loss to beat: training stops where it no longer can.
 
     Raises
     ------
@@ -122,8 +133,10 @@ def train(
     """
     training, steps = problem.config.training, schedule.steps
     rng = generator(seed, Stream.TRAINING, attempt)
-    inverse = build_inverse(problem, rng, start)
-    batches = Batches(problem, tiles, schedule, rng)
+    inverse = build_inverse(problem, rng, start, len(tiles[0].channels))
+    if start is None:
+        inverse.standardise([tile.channels for tile in tiles])
+    batches = Batches(problem, tiles, schedule, rng, inputs)
     optimiser = Adam(inverse.parameters(), _BETAS)
     clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
@@ -153,14 +166,26 @@ def train(
             on_state(step, average)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
-        if step - kept.step >= PATIENCE * VALIDATE_EVERY:
+        if step - kept.step >= PATIENCE * VALIDATE_EVERY or is_beaten(trace, steps, rival):
             break
     return Trained({name: p.cpu() for name, p in kept.state.items()}, trace, trace[-1][0], before, kept.loss)
 
 
-def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:
-    """Build f on the problem's device: untrained, or with the parameters ``start``."""
-    inverse = Inverse(problem.config.network, problem.axes, rng)
+def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, rival: float) -> bool:
+    """Return whether a training of ``steps`` will hardly reach the held-out loss ``rival``.
+
+    Its loss is above, and twice its fall over the last fifth of the steps would not reach it.
+    """
+    step, _, loss = trace[-1]
+    if step < _PROBATION * steps or loss <= rival:
+        return False
+    before = [past for at, _, past in trace if at <= step - _RECENT * steps]
+    return bool(before) and loss - 2 * (before[-1] - loss) > rival
+
+
+def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None, inputs: int = 2) -> Inverse:
+    """Build f on the problem's device: untrained with ``inputs`` channels, or with the parameters ``start``."""
+    inverse = Inverse(problem.config.network, problem.axes, rng, inputs if start is None else len(start["mean"]))
     if start is not None:
         inverse.load_state_dict(start)
     return inverse.to(problem.device)
