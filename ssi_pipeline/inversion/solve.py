@@ -16,7 +16,6 @@ from ssi_pipeline.inversion.classical.registry import solvers_to_tune
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
-from ssi_pipeline.inversion.network.refine import refined
 from ssi_pipeline.inversion.network.solver import enough_heldout, train_shared
 from ssi_pipeline.inversion.problem import Problem, TileTensors, make_tile_tensors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
@@ -115,17 +114,7 @@ def _run_solver(problem: Problem, tile: TileTensors, seed: int, method: SolverRo
     name, baseline = _best_baseline(problem, tile, seed)
     rival = None if baseline is None else baseline.heldout_after
     found = solver(problem, tile, own_seed, dataclasses.replace(options, rival=rival))
-    if baseline is None:
-        return found
-    best = _better(found, name, baseline)
-    if best.estimate is not baseline.estimate or problem.config.training.scope != "per_tile":
-        return best
-    again = refined(problem, tile, seed, own_seed, baseline, options)
-    return (
-        best
-        if again is None
-        else dataclasses.replace(again, training_seconds=again.training_seconds + found.training_seconds)
-    )
+    return found if baseline is None else _better(found, name, baseline)
 
 
 def _trains(config: RunConfig, method: SolverRow) -> bool:

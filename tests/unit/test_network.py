@@ -16,7 +16,7 @@ CONFIGS = [NetworkConfig(width=2, levels=levels) for levels in (1, 2, 3, 4)]
 
 def build(config: NetworkConfig, axes: int) -> UNet:
     """Build a network whose head is not zero."""
-    network = build_network(config, axes, 2, generator(0))
+    network = build_network(config, axes, generator(0))
     torch.nn.init.normal_(network.head.weight, generator=generator(9))  # type: ignore[arg-type]
     return network
 
@@ -57,22 +57,22 @@ def test_training_starts_at_the_wiener_solution() -> None:
 
 
 def test_inputs_are_standardised_whatever_their_mean_and_scale() -> None:
-    noise = torch.randn(3, 24, 24, generator=generator(0))
-    images = [noise * torch.tensor([0.1, 0.3, 0.2])[:, None, None] + 5.0, noise.flip(2) + 4.0]
-    inverse = Inverse(NetworkConfig(), 2, generator(0), inputs=3)
+    noise = torch.randn(2, 24, 24, generator=generator(0))
+    images = [noise * torch.tensor([0.1, 0.3])[:, None, None] + 5.0, 0.2 * noise.flip(2) + 4.9]
+    inverse = Inverse(NetworkConfig(), 2, generator(0))
     inverse.standardise(images)
     seen: list[torch.Tensor] = []
     inverse.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     for image in images:
         inverse(image[None])
     both = torch.cat(seen).transpose(0, 1).flatten(1)
-    torch.testing.assert_close(both.mean(1), torch.zeros(3), rtol=0, atol=1e-5)
-    torch.testing.assert_close(both.std(1), torch.ones(3), rtol=1e-5, atol=0)
+    torch.testing.assert_close(both.mean(1), torch.zeros(2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(both.std(1), torch.ones(2), rtol=1e-5, atol=0)
 
 
 def test_width_and_levels_make_other_networks() -> None:
     def size(**options: object) -> int:
-        return sum(p.numel() for p in build_network(NetworkConfig(**options), 2, 2, generator(0)).parameters())  # type: ignore[arg-type]
+        return sum(p.numel() for p in build_network(NetworkConfig(**options), 2, generator(0)).parameters())  # type: ignore[arg-type]
 
     sizes = [size(), size(width=12), size(levels=2)]
     assert len(set(sizes)) == len(sizes)
@@ -80,8 +80,8 @@ def test_width_and_levels_make_other_networks() -> None:
 
 def test_the_start_depends_on_the_generator_alone() -> None:
     state = torch.get_rng_state()
-    first = build_network(NetworkConfig(), 2, 2, generator(5)).state_dict()
+    first = build_network(NetworkConfig(), 2, generator(5)).state_dict()
     assert torch.equal(state, torch.get_rng_state())
     torch.rand(7)
-    second = build_network(NetworkConfig(), 2, 2, generator(5)).state_dict()
+    second = build_network(NetworkConfig(), 2, generator(5)).state_dict()
     assert all(torch.equal(first[k], second[k]) for k in first)

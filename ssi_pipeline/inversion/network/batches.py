@@ -12,7 +12,6 @@ from torch import Tensor
 from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.masking import draw_mask
-from ssi_pipeline.inversion.network.inputs import Inputs
 from ssi_pipeline.inversion.network.inverse import compose
 from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.needs import patch_needs
@@ -20,9 +19,6 @@ from ssi_pipeline.physics.forward import ForwardModel
 
 _LEAST_STEPS = 4
 """Fewest steps per mask: preparing the input of f for a mask costs as much as a training step."""
-
-_MASKS = 8
-"""Masks of a training whose inputs are costly to compute: each hides a quarter of the pixels anew."""
 
 _ROUNDS = 4
 """Fewest visits per tile in training on several tiles, so that no tile is seen at a low learning rate only."""
@@ -72,17 +68,9 @@ class Batches:
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        tiles: Sequence[TileTensors],
-        schedule: Schedule,
-        rng: torch.Generator,
-        inputs: Inputs | None = None,
+        self, problem: Problem, tiles: Sequence[TileTensors], schedule: Schedule, rng: torch.Generator
     ) -> None:
         self._problem, self._tiles, self._rng = problem, tiles, rng
-        self._inputs = Inputs(problem) if inputs is None else inputs
-        self._made: list[tuple[Tensor, Tensor]] = []
-        self._uses = 0
         steps, self._batch = schedule.steps, schedule.batch
         self._most = steps // (_ROUNDS * len(tiles)) if len(tiles) > 1 else steps
         self._round: list[int] = []
@@ -108,18 +96,13 @@ class Batches:
     def _draw_mask(self) -> None:
         """Draw a mask J for the next tile, and compute the input of f from the image without J and V."""
         problem = self._problem
-        self._tile = tile = self._tiles[self._next_tile()]
-        self._size = training_patch(problem, tuple(tile.y.shape))
-        if self._inputs.base is not None and len(self._made) == _MASKS:
-            self._channels, self._scored = self._made[self._uses % _MASKS]
-            self._uses += 1
-            return
+        tile = self._tiles[self._next_tile()]
         drawn = draw_mask(tuple(tile.y.shape), problem.config.masking, self._rng, problem.footprint)
         mask = drawn.to(problem.device)
-        self._channels = self._inputs.without(tile, mask | tile.heldout, self._rng)  # 2 or 3 (z) y x
+        hidden = problem.hide(tile.y, mask | tile.heldout, self._rng, tile.gaps)
+        self._tile, self._channels = tile, problem.linear(hidden, tile.gaps)  # 2 (z) y x
         self._scored = mask & tile.usable & ~tile.heldout
-        if self._inputs.base is not None:
-            self._made.append((self._channels, self._scored))
+        self._size = training_patch(problem, tuple(tile.y.shape))
 
     def _next_tile(self) -> int:
         if len(self._tiles) == 1:

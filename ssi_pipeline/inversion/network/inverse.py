@@ -1,12 +1,12 @@
-"""Define the inverse f = base + scale net(standardised channels), a function of one image.
+"""Define the inverse f = w + c net([r - w, w], standardised), a function of one image.
 
-The channels are [r, w] or [r, w, t]: r is the image with impulses repaired and the clipping bias corrected, w the
-Wiener solution of r, t a classical estimate of the same image. The last one is the base, which the network corrects.
-All are computed from the input of f, so that (g o f o m_J)(y) on J is independent of the pixels of J: J-invariance by
-construction. The constants that standardise them are parameters of f: they are set once, from m_V(y), before training.
+r is the image with impulses repaired and the clipping bias corrected, w the Wiener solution of r. Both are computed
+from the input of f, so that (g o f o m_J)(y) on J is independent of the pixels of J: J-invariance by construction. The
+constants that bring the inputs to zero mean and unit deviation, and c, the deviation of r - w, are parameters of f:
+they are set once, before training, from the images without their held-out pixels V, and belong to the model.
 
-Without standardisation the features die: they have a large mean, noise in which is the steepest direction of the loss,
-before the head has learnt anything (docs/experiments.md).
+Of inputs with a mean the features die before the head has learnt anything: noise in the mean is the steepest direction
+of the loss (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -28,46 +28,44 @@ the channel's range 0 ... 1 deviate by 0.5 at most: a single bead far above it d
 
 
 class Inverse(nn.Module):
-    """The trained part of f: ``inputs`` channels, b x inputs x (z) y x, to estimates b x (z) y x.
+    """The trained part of f: channels [r, w], b x 2 x (z) y x, to estimates b x (z) y x.
 
-    ``mean`` and ``spread`` are part of its state.
+    Attributes
+    ----------
+    mean, spread
+        Mean and deviation of r - w and of w, part of its state: 0 and 1 until ``standardise``.
     """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, config: NetworkConfig, axes: int, rng: torch.Generator, inputs: int = 2) -> None:
+    def __init__(self, config: NetworkConfig, axes: int, rng: torch.Generator) -> None:
         super().__init__()
         # channels last makes a training step 1.7 times as fast on a CPU, measured for 16 channels in 2D
         self._layout = torch.channels_last if axes == 2 else torch.channels_last_3d
-        self.network = build_network(config, axes, inputs, rng)
+        self.network = build_network(config, axes, rng)
         self.network.to(memory_format=self._layout)  # type: ignore[call-overload]  # missing in torch's stubs
-        self.register_buffer("mean", torch.zeros((inputs, *(1,) * axes)))
-        self.register_buffer("spread", torch.ones((inputs, *(1,) * axes)))
+        self.register_buffer("mean", torch.zeros((2, *(1,) * axes)))
+        self.register_buffer("spread", torch.ones((2, *(1,) * axes)))
 
     @torch.no_grad()
     def standardise(self, images: Sequence[Tensor]) -> None:
-        """Set the constants so that the inputs have zero mean and unit deviation over images, inputs x (z) y x."""
+        """Set the constants so that the inputs have zero mean and unit deviation over images [r, w], 2 x (z) y x."""
         flat = torch.cat([_inputs(image, 0).flatten(1) for image in images], dim=1).double()
         self.mean.copy_(flat.mean(1).reshape(self.mean.shape))
         self.spread.copy_(flat.std(1).clamp(_LEAST_SPREAD, _GREATEST_SPREAD).reshape(self.spread.shape))
 
     def forward(self, channels: Tensor) -> Tensor:
-        """Estimate x from the channels."""
+        """Estimate x from the channels [r, w]."""
         inputs = (_inputs(channels, 1) - self.mean) / self.spread
         correction: Tensor = self.network(inputs.contiguous(memory_format=self._layout))[:, 0]
-        return channels[:, -1] + self.scale * correction
-
-    @property
-    def scale(self) -> Tensor:
-        """Unit of the correction."""
-        return self.spread[0]
+        return channels[:, 1] + self.spread[0] * correction
 
 
 def _inputs(channels: Tensor, axis: int) -> Tensor:
-    """Return [r - w, w] of [r, w], and [r - w, w, t - w] of [r, w, t]; ``axis``: of the channels."""
-    r, w, *others = channels.unbind(axis)
-    return torch.stack([r - w, w, *(t - w for t in others)], axis)
+    """Return [r - w, w] of [r, w]; ``axis``: of the channels."""
+    r, w = channels.unbind(axis)
+    return torch.stack([r - w, w], axis)
 
 
 def compose(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.network.adam import Adam
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
-from ssi_pipeline.inversion.network.inputs import Inputs
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, autocast, heldout_errors
 
@@ -100,7 +99,6 @@ def train(
     start: State | None,
     ceiling: float,
     on_state: OnState | None = None,
-    inputs: Inputs | None = None,
     rival: float = math.inf,
 ) -> Trained:
     """Train f on one or several tiles by Adam on the masked loss.
@@ -121,8 +119,6 @@ def train(
         Held-out loss of the linear solution, which a useful result has to be below.
     on_state
         Callback at each validation.
-    inputs
-        Channels of f; None: [r, w].
     rival
         Held-out loss to beat: training stops where it no longer can.
 
@@ -133,10 +129,10 @@ def train(
     """
     training, steps = problem.config.training, schedule.steps
     rng = generator(seed, Stream.TRAINING, attempt)
-    inverse = build_inverse(problem, rng, start, len(tiles[0].channels))
+    inverse = build_inverse(problem, rng, start)
     if start is None:
         inverse.standardise([tile.channels for tile in tiles])
-    batches = Batches(problem, tiles, schedule, rng, inputs)
+    batches = Batches(problem, tiles, schedule, rng)
     optimiser = Adam(inverse.parameters(), _BETAS)
     clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
@@ -183,9 +179,9 @@ def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, rival: floa
     return bool(before) and loss - 2 * (before[-1] - loss) > rival
 
 
-def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None, inputs: int = 2) -> Inverse:
-    """Build f on the problem's device: untrained with ``inputs`` channels, or with the parameters ``start``."""
-    inverse = Inverse(problem.config.network, problem.axes, rng, inputs if start is None else len(start["mean"]))
+def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:
+    """Build f on the problem's device: untrained, or with the parameters ``start``."""
+    inverse = Inverse(problem.config.network, problem.axes, rng)
     if start is not None:
         inverse.load_state_dict(start)
     return inverse.to(problem.device)
