@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from pathlib import Path
@@ -26,7 +27,7 @@ from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, unpack
 from ssi_pipeline.inversion.network.inverse import compose
 from ssi_pipeline.inversion.network.loss import Objective, normalised_bounds
-from ssi_pipeline.inversion.network.training import BestState, build_inverse, train
+from ssi_pipeline.inversion.network.training import BestState, build_inverse, is_beaten, train
 from ssi_pipeline.inversion.problem import apply, build_problem, heldout_loss, make_tile_tensors
 from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared
 from ssi_pipeline.needs import required_halo
@@ -225,6 +226,64 @@ def test_patience_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
         ).steps
         < 80
     )
+
+
+def test_no_feature_before_the_head_dies() -> None:
+    """On a smooth tile on a bright background all but one of eight were constant after 50 steps, and f stayed at w."""
+    options = {"steps": 50, "batch": 2, "patch": 64, "learning_rate": 4e-3}
+    config = config_for(network={"width": 8, "levels": 3}, training=options)
+    rng, psf = np.random.default_rng(0), gaussian_psf()
+    smooth = ndimage.gaussian_filter(rng.standard_normal((1, 96, 96)), (0, 12, 12))
+    y = OFFSET + SCALE * (0.6 + 0.1 * smooth / smooth.std() + 0.1 * rng.standard_normal(smooth.shape))
+    measurement = Measurement(y.astype(np.float32), np.ones(y.shape, bool))
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+    tile, states = make_tile_tensors(problem, measurement, 0), []
+    train(
+        problem,
+        [tile],
+        Schedule.of(config.training),
+        0,
+        1,
+        None,
+        math.inf,
+        lambda _, s: states.append(copy.deepcopy(s)),
+    )
+    for state in (states[0], states[-1]):
+        inverse, seen = build_inverse(problem, generator(0), state), []
+        inverse.network.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # noqa: B023
+        apply(inverse, tile.channels)
+        assert float(seen[0].flatten(2).std(2).min()) > 0.1  # of inputs of unit deviation; dead ones had 0.01
+
+
+def test_the_constants_of_the_inputs_know_nothing_of_the_heldout_pixels() -> None:
+    config, psf = config_for(training={"steps": 1}), gaussian_psf()
+    measurement, _ = scene((1, 72, 64), psf)
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+    hidden = make_tile_tensors(problem, measurement, 0).heldout.numpy()
+    other = Measurement(np.where(hidden[None], OFFSET, measurement.y).astype(np.float32), measurement.observed)
+    states = [
+        train(problem, [make_tile_tensors(problem, m, 0)], Schedule(1, 2), 0, 1, None, math.inf).state
+        for m in (measurement, other)
+    ]
+    for name in ("mean", "spread"):
+        assert torch.equal(states[0][name], states[1][name])
+
+
+def test_a_training_is_given_up_where_it_will_not_reach_its_rival() -> None:
+    falling = [(0, math.nan, 2.0), (50, 1.0, 1.6), (100, 1.0, 1.5), (150, 1.0, 1.4)]
+    assert not is_beaten(falling, 500, rival=1.4)  # reached
+    assert not is_beaten(falling, 500, rival=1.1)  # falls by .2 in a fifth of the steps: twice that would do
+    assert is_beaten(falling, 500, rival=0.9)
+    assert not is_beaten(falling, 600, rival=0.9)  # too early to tell
+    assert not is_beaten(falling, 500, rival=math.inf)
+
+
+def test_training_stops_where_the_baseline_has_won() -> None:
+    steps = {"steps": 80, "learning_rate": 1e-5}
+    best = solved(config_for(training={**steps, "select": "best"}))
+    assert (best.method, best.attempts) == ("tv_cg", 1)
+    assert best.steps == 24  # the first validation after 30 % of 80 steps
+    np.testing.assert_array_equal(best.estimate, solved(config_for(solver="tv_cg")).estimate)
 
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [

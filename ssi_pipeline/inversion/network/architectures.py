@@ -32,13 +32,15 @@ _CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3
 class _StandardConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with standardised kernels."""
-        return self._conv_forward(x, _standardised(self.weight), self.bias)
+        found: Tensor = self._conv_forward(x, _standardised(self.weight), self.bias)
+        return found
 
 
 class _StandardConv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with standardised kernels."""
-        return self._conv_forward(x, _standardised(self.weight), self.bias)
+        found: Tensor = self._conv_forward(x, _standardised(self.weight), self.bias)
+        return found
 
 
 _STANDARD: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: _StandardConv2d, 3: _StandardConv3d}
