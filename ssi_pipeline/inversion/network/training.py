@@ -31,7 +31,7 @@ VALIDATE_EVERY = 50
 """Steps between validations, each of which evaluates f on the whole tile: as expensive as a few steps."""
 
 PATIENCE = 8
-"""Validations without a better state after which training stops: 400 of the default 500 steps, so that a plateau before
+"""Validations without a better state after which training stops: 400 of the default 600 steps, so that a plateau before
 the rate falls does not stop it; trainings of thousands of steps stop early."""
 
 _PROBATION, _RECENT = 0.3, 0.2
