@@ -115,7 +115,7 @@ def _attempts(
     wiener: float,
     seed: int,
     on_state: OnState | None = None,
-    rival: float = math.inf,
+    rival: Tensor | None = None,
 ) -> tuple[Trained | None, int, str]:
     """Train until an attempt is better than the Wiener solution, or given up against a rival that is.
 
@@ -125,7 +125,7 @@ def _attempts(
     for attempt in range(1, problem.config.training.attempts + 1):
         try:
             trained = train(problem, tiles, schedule, seed, attempt, start, wiener, on_state, rival=rival)
-            given_up = rival < wiener and trained.steps < schedule.steps
+            given_up = rival is not None and float(rival.mean()) < wiener and trained.steps < schedule.steps
             if not (trained.after < wiener or given_up):
                 raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
             return trained, attempt, ""
@@ -144,7 +144,7 @@ def _train_or_fall_back(
     wiener: float,
     seed: int,
     on_validation: OnValidation | None,
-    rival: float | None,
+    rival: Tensor | None,
 ) -> Solution:
     """Return the solution of the trained network, or the linear one where every attempt failed."""
 
@@ -154,14 +154,14 @@ def _train_or_fall_back(
             on_validation(step, lambda: _network_estimate(problem, tile, state))
 
     started = time.perf_counter()
-    target = math.inf if rival is None else rival
-    trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state, target)
+    trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state, rival)
     seconds = time.perf_counter() - started
     if trained is None:
         note = f"training failed, linear solution kept: {reason}"
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
     estimate = _network_estimate(problem, tile, trained.state)
+    errors = heldout_errors(problem, tile, averaged(problem, tile.channels, tile.observed, trained.state))
     return Solution(
         estimate=estimate,
         training_seconds=seconds,
@@ -170,8 +170,9 @@ def _train_or_fall_back(
         attempts=attempts,
         steps=trained.steps,
         heldout_before=trained.before,
-        heldout_after=heldout_loss(problem, tile, averaged(problem, tile.channels, tile.observed, trained.state)),
+        heldout_after=float(errors.mean()),
         heldout_wiener=wiener,
+        errors=errors,
         trace=trained.trace,
         model=pack(problem, trained.state),
         invert=_invert(problem, tile, trained.state),

@@ -38,6 +38,9 @@ _PROBATION, _RECENT = 0.3, 0.2
 """Shares of the steps after which a training may be given up, and over which its loss must still have fallen by half of
 what it lacks (docs/experiments.md)."""
 
+SIGNIFICANT = 2.0
+"""Standard errors by which two losses on V differ for certain: a few thousand noisy pixels know no better."""
+
 State = dict[str, Tensor]
 
 OnState = Callable[[int, State], None]
@@ -99,7 +102,7 @@ def train(
     start: State | None,
     ceiling: float,
     on_state: OnState | None = None,
-    rival: float = math.inf,
+    rival: Tensor | None = None,
 ) -> Trained:
     """Train f on one or several tiles by Adam on the masked loss.
 
@@ -120,7 +123,7 @@ def train(
     on_state
         Callback at each validation.
     rival
-        Held-out loss to beat: training stops where it no longer can.
+        Squared errors on V to beat: training stops where it no longer can.
 
     Raises
     ------
@@ -155,28 +158,35 @@ def train(
         running += data.detach()
         if step % VALIDATE_EVERY and step < steps:
             continue
-        heldout = kept.offer(average, validate(problem, tiles, inverse, average), step)  # synchronises the device
+        errors = validate(problem, tiles, inverse, average)  # synchronises the device
+        heldout = kept.offer(average, errors, step)
         trace.append((step, float(running) / (step - trace[-1][0]), heldout))
         running.zero_()
         if on_state is not None:
             on_state(step, average)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
-        if step - kept.step >= PATIENCE * VALIDATE_EVERY or is_beaten(trace, steps, rival):
+        if step - kept.step >= PATIENCE * VALIDATE_EVERY or is_beaten(trace, steps, errors, rival):
             break
     return Trained({name: p.cpu() for name, p in kept.state.items()}, trace, trace[-1][0], before, kept.loss)
 
 
-def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, rival: float) -> bool:
-    """Return whether a training of ``steps`` will hardly reach the held-out loss ``rival``.
+def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, errors: Tensor, rival: Tensor | None) -> bool:
+    """Return whether a training of ``steps`` will hardly reach a rival with these squared errors on V.
 
-    Its loss is above, and twice its fall over the last fifth of the steps would not reach it.
+    Its loss is significantly above, and twice its fall over the last fifth of the steps would not reach it.
     """
     step, _, loss = trace[-1]
-    if step < _PROBATION * steps or loss <= rival:
+    if rival is None or step < _PROBATION * steps or deviations(errors - rival) <= SIGNIFICANT:
         return False
     before = [past for at, _, past in trace if at <= step - _RECENT * steps]
-    return bool(before) and loss - 2 * (before[-1] - loss) > rival
+    return bool(before) and loss - 2 * (before[-1] - loss) > float(rival.mean())
+
+
+def deviations(differences: Tensor) -> float:
+    """Return the mean of paired differences in standard errors of it; 0 where all are equal."""
+    spread = float(differences.std()) / math.sqrt(differences.numel())
+    return float(differences.mean()) / spread if spread > 0 else 0.0
 
 
 def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:
