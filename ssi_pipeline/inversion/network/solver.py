@@ -207,11 +207,12 @@ def averaged(problem: Problem, channels: Tensor, observed: Tensor, state: State)
     """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to a bounded estimate (z) y x.
 
     The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
-    many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower.
+    many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower; it is cut off at the bound,
+    since its tiles must not differ from those of one evaluation of the whole plane.
     """
     config, inverse = problem.config, build_inverse(problem, generator(0), state)
     if config.training.scope == "shared":
-        return _bounded(problem, apply(inverse, channels))
+        return apply(inverse, channels).clamp(min=problem.objective.low)
     flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
         total += compose(chosen[::-1], apply(inverse, compose(chosen, channels)))
