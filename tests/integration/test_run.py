@@ -271,8 +271,7 @@ def test_executors_and_numbers_of_workers_agree_to_the_byte(tmp_path: Path) -> N
 
 def test_a_shared_network_gives_what_it_gives_on_the_whole_plane(tmp_path: Path) -> None:
     """DESIGN, section 3: tile cores do not divide the plane, no blending, float32 out."""
-    # without a lower bound: the projection onto it, where a short training goes below, is not local
-    training = {**TINY["training"], "scope": "shared", "steps": 24, "bounds": {"lower": None}}
+    training = {**TINY["training"], "scope": "shared", "steps": 24}
     config = make_run(
         tmp_path,
         beads((2, 85, 107)),
