@@ -17,6 +17,11 @@ from ssi_pipeline.inversion.network.architectures import build_network
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_GAIN = 0.5
+"""Output of a standardised network in deviations of w."""
+
+_LEAST_DEVIATION = 1e-6
+
 
 class Inverse(nn.Module):
     """The trained part of f: channels [r, w], b x 2 x (z) y x, to estimates b x (z) y x."""
@@ -27,11 +32,32 @@ class Inverse(nn.Module):
         self._layout = torch.channels_last if axes == 2 else torch.channels_last_3d
         self.network = build_network(config, axes, rng)
         self.network.to(memory_format=self._layout)  # type: ignore[call-overload]  # missing in torch's stubs
+        self.mix: Tensor
+        self.shift: Tensor
+        self.gain: Tensor
+        self.register_buffer("mix", torch.eye(2))
+        self.register_buffer("shift", torch.zeros(2))
+        self.register_buffer("gain", torch.ones(()))
+
+    def standardise(self, tiles: Sequence[Tensor]) -> None:
+        """Give the network [r - w, w] with zero mean and unit deviation over the channels [r, w] of some tiles.
+
+        Its output is a share of the deviation of w. The constants are kept with the parameters: a tile is not
+        standardised by itself, or a shared network would not be one function of the image.
+        """
+        seen = torch.cat([tile.flatten(1) for tile in tiles], dim=1).double()  # 2 x pixels
+        mixed = torch.stack([seen[0] - seen[1], seen[1]])
+        deviation = mixed.std(1).clamp(min=_LEAST_DEVIATION)
+        self.mix.copy_(torch.tensor([[1.0, -1.0], [0.0, 1.0]]) / deviation[:, None])
+        self.shift.copy_(-mixed.mean(1) / deviation)
+        self.gain.copy_(_GAIN * deviation[1])
 
     def forward(self, channels: Tensor) -> Tensor:
         """Estimate x from the channels [r, w]."""
-        correction: Tensor = self.network(channels.contiguous(memory_format=self._layout))[:, 0]
-        return channels[:, 1] + correction
+        ones = (1,) * (channels.ndim - 2)
+        inputs = torch.einsum("ij,bj...->bi...", self.mix, channels) + self.shift.reshape(-1, *ones)
+        correction: Tensor = self.network(inputs.contiguous(memory_format=self._layout))[:, 0]
+        return channels[:, 1] + self.gain * correction
 
 
 def compose(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:

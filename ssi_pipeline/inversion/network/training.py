@@ -123,6 +123,8 @@ def train(
     training, steps = problem.config.training, schedule.steps
     rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
+    if start is None and training.scope != "per_tile":
+        inverse.standardise([tile.channels for tile in tiles])
     batches = Batches(problem, tiles, schedule, rng)
     optimiser = Adam(inverse.parameters(), _BETAS)
     clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
