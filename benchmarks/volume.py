@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import tifffile
 import zarr
-from _common import SHORT_TRAINING, Row, begin, plain_parser, say
+from _common import Row, begin, plain_parser, say
 from _volume_scenes import CONTENTS, Scene, published, simulated
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -41,6 +41,9 @@ from ssi_pipeline.storage.state.ledger import records_of
 from ssi_pipeline.storage.state.records import KINDS
 
 SOLVERS = "wiener,tv_cg,per_tile,shared,fine_tune"
+
+_SHORT = ("training.steps=12", "training.patch=32", "training.batch=2", "network.width=4")
+"""Options of the short form: enough for a shared network to be better than the linear solution."""
 
 _MOST_ITERATIONS = 30
 
@@ -183,8 +186,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scored", type=int, default=2, help="tiles along each axis that are scored")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and noise")
     options = parser.parse_args(arguments)
-    short = {"contents": "nuclei", "light": "dim", "planes": 0, "trained": "2", "tile": 64, "across": 2, "scored": 1}
-    with begin("volume", options, short, SHORT_TRAINING) as study:
+    short = {
+        "contents": "nuclei",
+        "light": "dim",
+        "planes": 0,
+        "trained": "2",
+        "tile": 64,
+        "across": 2,
+        "scored": 1,
+        "solvers": "wiener,shared",
+    }
+    with begin("volume", options, short, _SHORT) as study:
         solvers, lines = options.solvers.split(","), []
         joint = [s for s in ("shared", "fine_tune") if s in solvers]
         counts = [int(n) for n in options.trained.split(",")] if joint else []

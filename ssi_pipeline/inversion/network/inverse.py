@@ -55,7 +55,8 @@ class Inverse(nn.Module):
     def forward(self, channels: Tensor) -> Tensor:
         """Estimate x from the channels [r, w]."""
         ones = (1,) * (channels.ndim - 2)
-        inputs = torch.einsum("ij,bj...->bi...", self.mix, channels) + self.shift.reshape(-1, *ones)
+        # elementwise: autocast would round r and w before their difference
+        inputs = (self.mix.reshape(2, 2, *ones) * channels[:, None]).sum(2) + self.shift.reshape(2, *ones)
         correction: Tensor = self.network(inputs.contiguous(memory_format=self._layout))[:, 0]
         return channels[:, 1] + self.gain * correction
 
