@@ -17,7 +17,7 @@ from ssi_pipeline.config import NetworkConfig
 from ssi_pipeline.errors import ConfigError, CorruptDataError
 from ssi_pipeline.inversion.problem import Problem
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
