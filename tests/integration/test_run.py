@@ -34,8 +34,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import LockedError, RunChangedError
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.network.checkpoint import Model, unpack
-from ssi_pipeline.inversion.network.training import build_inverse
-from ssi_pipeline.inversion.problem import apply, build_problem
+from ssi_pipeline.inversion.network.solver import averaged
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.results import read_status
 from ssi_pipeline.results.finish import METRICS
 from ssi_pipeline.run import verify
@@ -286,15 +286,15 @@ def test_a_shared_network_gives_what_it_gives_on_the_whole_plane(tmp_path: Path)
     context = Context(RunDocument.load(paths.document), paths)
     calibration: ChannelCalibration = context.calibration(0)
     problem = build_problem(context.psf(0), calibration, config_of(config), "cpu")
-    inverse = build_inverse(
-        problem, torch.Generator().manual_seed(0), unpack(problem, Model.load(paths.shared_model(0)))
-    )
+    state = unpack(problem, Model.load(paths.shared_model(0)))
     frame = context.plan.frame
     for z in range(2):
         plane = type(frame)((z, *frame.start[1:]), (z + 1, *frame.stop[1:]))
         measurement = read_pixels(context, 0, 0, plane).measurement(plane)
         normal = torch.from_numpy((measurement.y[0] - calibration.offset) / calibration.scale)
-        whole = apply(inverse, problem.linear(normal)).numpy() * calibration.scale + calibration.offset
+        # with its projection onto the bound, which reaches here
+        bounded = averaged(problem, problem.linear(normal), torch.ones(normal.shape, dtype=torch.bool), state)
+        whole = bounded.numpy() * calibration.scale + calibration.offset
         inside = whole[tuple(slice(-a, -a + n) for a, n in zip(frame.start[1:], found.shape[1:], strict=True))]
         assert np.abs(found[z] - inside).max() <= 1e-5 * calibration.scale
     assert {r.quality["method"] for r in records(config, "solve")} == {"network"}
