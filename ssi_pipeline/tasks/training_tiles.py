@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box
@@ -20,7 +21,20 @@ from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.seeds import seed_for
 
 _MOST_TILES = 1000
-"""Most tiles read in place of those without an observed pixel: data in one of a hundred are then found."""
+"""Most tiles read where none has an observed pixel: data in one of a hundred are then found."""
+
+_MORE = 20
+"""Most tiles read for each one to train on, where some are observed."""
+
+_ENOUGH = 0.05
+"""Content of a tile that need not be replaced. Blank tiles teach nothing: in a volume with content in one of ten tiles,
+random ones would be 14 blank ones of 16."""
+
+_COMMON = 99
+"""Percentile of the differences of neighbours up to which they count as noise: impulses and beads are above it."""
+
+_SIDE, _DEVIATIONS = 4, 4.0
+"""Side of the blocks whose means are compared, and the difference in standard deviations of their noise."""
 
 Place = tuple[int, Box]
 
@@ -28,7 +42,7 @@ Place = tuple[int, Box]
 def sample_tiles(context: Context, c: int, count: int, fill: Mapping[str, Any] | None = None) -> list[Measurement]:
     """Read the domains of random tiles of a channel.
 
-    Others take the place of tiles without an observed pixel, as far as there are any.
+    Others take the place of tiles without an observed pixel or with hardly any content, as far as there are any.
 
     Parameters
     ----------
@@ -47,23 +61,54 @@ def sample_tiles(context: Context, c: int, count: int, fill: Mapping[str, Any] |
         No tile can be read; the first error.
     """
     first, problems = training_places(context, c, count), []
-    found: list[tuple[Pixels, Box]] = []
+    chosen: list[_Candidate] = []
     for t, domain in first:
         try:
-            found.append((read_pixels(context, t, c, domain, for_statistics=True, fill=fill), domain))
+            chosen.append(_candidate(read_pixels(context, t, c, domain, for_statistics=True, fill=fill), domain))
         except CorruptDataError as problem:
             problems.append(problem)
-    if not found:
+    if not chosen:
         raise problems[0]
-    seen = [(pixels, domain) for pixels, domain in found if not pixels.unseen.all()]
-    others = _others(context, c, first) if len(seen) < len(found) else iter(())
-    for t, domain in itertools.islice(others, _MOST_TILES):
-        with contextlib.suppress(CorruptDataError):
-            pixels = read_pixels(context, t, c, domain, for_statistics=True, fill=fill)
-            seen += [] if pixels.unseen.all() else [(pixels, domain)]
-        if len(seen) == len(found):
+    count, others = len(chosen), _others(context, c, first)
+    for looked in range(_MOST_TILES):
+        seen = max(tile.content for tile in chosen) >= 0
+        if min(tile.content for tile in chosen) >= _ENOUGH or (seen and looked >= _MORE * count):
             break
-    return [pixels.measurement(domain) for pixels, domain in seen or found]
+        if (place := next(others, None)) is None:
+            break
+        with contextlib.suppress(CorruptDataError):
+            pixels = read_pixels(context, place[0], c, place[1], for_statistics=True, fill=fill)
+            chosen = sorted([*chosen, _candidate(pixels, place[1])], key=lambda tile: -tile.content)[:count]
+    used = [tile for tile in chosen if tile.content >= 0] or chosen
+    return [tile.pixels.measurement(tile.domain) for tile in used]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A tile with its content, -1 if no pixel is observed."""
+
+    pixels: Pixels
+    domain: Box
+    content: float
+
+
+def _candidate(pixels: Pixels, domain: Box) -> _Candidate:
+    return _Candidate(pixels, domain, -1.0 if pixels.unseen.all() else content_share(pixels.raw, ~pixels.unseen))
+
+
+def content_share(raw: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:
+    """Return the share of blocks of 4 x 4 pixels that differ from the median by more than noise does.
+
+    The noise is taken from the differences of neighbours along x, so that the tile needs no calibration.
+    """
+    y = np.where(seen, raw, np.median(raw[seen])).astype(np.float64)
+    y = y[:, : y.shape[1] // _SIDE * _SIDE, : y.shape[2] // _SIDE * _SIDE]
+    if not y.size:
+        return 0.0
+    blocks = y.reshape(y.shape[0], y.shape[1] // _SIDE, _SIDE, y.shape[2] // _SIDE, _SIDE).mean((2, 4))
+    steps = np.square(np.diff(y, axis=2))
+    noise = math.sqrt(steps[steps <= np.percentile(steps, _COMMON)].mean() / 2) / _SIDE
+    return float(np.mean(np.abs(blocks - np.median(blocks)) > _DEVIATIONS * noise))
 
 
 def training_source(context: Context, c: int, fill: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ import tifffile
 import time_to_quality
 import two_clients
 import uncertainty
+import volume
 import widefield
 
 pytestmark = pytest.mark.slow
@@ -100,6 +101,19 @@ def test_widefield(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(stack, np.flip(widefield.simulated()))
     with pytest.raises(SystemExit, match="is of other stack"):
         widefield.main(["--short", "--stack", str(stack), "--output", str(output)])
+
+
+def test_volume(tmp_path: Path) -> None:
+    volume.main(["--short", "--output", str(tmp_path)])
+    found = rows(tmp_path)
+    assert set(found) == {f"nuclei_dim.{name}" for name in ("references", "wiener", "shared.2")}
+    shared = found["nuclei_dim.shared.2"]["shared"]
+    assert shared["methods"] == {"network": 4}
+    assert (
+        min(shared["psnr"], found["nuclei_dim.references"]["richardson_lucy"]) > found["nuclei_dim.references"]["input"]
+    )
+    assert shared["before"] > 0
+    assert "4 of 4" in (tmp_path / "summary.md").read_text()
 
 
 def test_score(tmp_path: Path) -> None:

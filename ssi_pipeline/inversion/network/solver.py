@@ -101,7 +101,7 @@ def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: in
     wiener = float(torch.cat([heldout_errors(problem, tile, tile.channels[1]) for tile in tiles]).mean())
     state = None if start is None else unpack(problem, start)
     training = problem.config.training
-    trained, _, reason = _attempts(problem, tiles, state, Schedule.of(training), wiener, seed)
+    trained, _, reason = _attempts(problem, tiles, state, Schedule.of(training, len(tiles)), wiener, seed)
     if trained is None:
         raise TrainingError(f"shared training failed {training.attempts} times: {reason}")
     return pack(problem, trained.state)

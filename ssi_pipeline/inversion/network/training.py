@@ -30,6 +30,9 @@ validations, averages out the noise of single masks and patches."""
 VALIDATE_EVERY = 50
 """Steps between validations, each of which evaluates f on the whole tile: as expensive as a few steps."""
 
+_FEWEST_VALIDATIONS = 10
+"""Validations of a training on many tiles: each evaluates f on all of them, as expensive as dozens of steps."""
+
 PATIENCE = 8
 """Validations without a better state after which training stops: 400 of the default 600 steps, so that a plateau before
 the rate falls does not stop it; trainings of thousands of steps stop early."""
@@ -131,6 +134,7 @@ def train(
         A loss is not finite.
     """
     training, steps = problem.config.training, schedule.steps
+    every = VALIDATE_EVERY if len(tiles) == 1 else max(VALIDATE_EVERY, steps // _FEWEST_VALIDATIONS)
     rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
     if start is None:
@@ -156,7 +160,7 @@ def train(
         optimiser.step(training.learning_rate * _rate(step, steps))
         _update(average, inverse, min(AVERAGING, step / (step + 9)))
         running += data.detach()
-        if step % VALIDATE_EVERY and step < steps:
+        if step % every and step < steps:
             continue
         errors = validate(problem, tiles, inverse, average)  # synchronises the device
         heldout = kept.offer(average, errors, step)
@@ -166,7 +170,7 @@ def train(
             on_state(step, average)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
-        if step - kept.step >= PATIENCE * VALIDATE_EVERY or is_beaten(trace, steps, errors, rival):
+        if step - kept.step >= PATIENCE * every or is_beaten(trace, steps, errors, rival):
             break
     return Trained({name: p.cpu() for name, p in kept.state.items()}, trace, trace[-1][0], before, kept.loss)
 
