@@ -15,6 +15,7 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.storage.state.made_from import join_digests
 from ssi_pipeline.tasks.context import Context
+from ssi_pipeline.tasks.neighbours import with_neighbours
 from ssi_pipeline.tasks.pixels import Pixels, read_pixels
 from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.seeds import seed_for
@@ -47,23 +48,25 @@ def sample_tiles(context: Context, c: int, count: int, fill: Mapping[str, Any] |
         No tile can be read; the first error.
     """
     first, problems = training_places(context, c, count), []
-    found: list[tuple[Pixels, Box]] = []
+    found: list[tuple[Pixels, int, Box]] = []
     for t, domain in first:
         try:
-            found.append((read_pixels(context, t, c, domain, for_statistics=True, fill=fill), domain))
+            found.append((read_pixels(context, t, c, domain, for_statistics=True, fill=fill), t, domain))
         except CorruptDataError as problem:
             problems.append(problem)
     if not found:
         raise problems[0]
-    seen = [(pixels, domain) for pixels, domain in found if not pixels.unseen.all()]
+    seen = [item for item in found if not item[0].unseen.all()]
     others = _others(context, c, first) if len(seen) < len(found) else iter(())
     for t, domain in itertools.islice(others, _MOST_TILES):
         with contextlib.suppress(CorruptDataError):
             pixels = read_pixels(context, t, c, domain, for_statistics=True, fill=fill)
-            seen += [] if pixels.unseen.all() else [(pixels, domain)]
+            seen += [] if pixels.unseen.all() else [(pixels, t, domain)]
         if len(seen) == len(found):
             break
-    return [pixels.measurement(domain) for pixels, domain in seen or found]
+    return [
+        with_neighbours(context, t, c, domain, pixels.measurement(domain), fill) for pixels, t, domain in seen or found
+    ]
 
 
 def training_source(context: Context, c: int, fill: Mapping[str, Any]) -> str:

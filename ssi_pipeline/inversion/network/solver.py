@@ -163,7 +163,9 @@ def _train_or_fall_back(
         attempts=attempts,
         steps=trained.steps,
         heldout_before=trained.before,
-        heldout_after=heldout_loss(problem, tile, averaged(problem, tile.channels, tile.observed, trained.state)),
+        heldout_after=heldout_loss(
+            problem, tile, averaged(problem, tile.inputs(tile.channels), tile.observed, trained.state)
+        ),
         heldout_wiener=wiener,
         trace=trained.trace,
         model=pack(problem, trained.state),
@@ -172,7 +174,7 @@ def _train_or_fall_back(
 
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
-    heldout = heldout_loss(problem, tile, averaged(problem, tile.channels, tile.observed, state))
+    heldout = heldout_loss(problem, tile, averaged(problem, tile.inputs(tile.channels), tile.observed, state))
     return Solution(
         estimate=_network_estimate(problem, tile, state),
         method="network",
@@ -187,12 +189,14 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
 
 def _network_estimate(problem: Problem, tile: TileTensors, state: State) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
-    return raw_estimate(problem.calibration, averaged(problem, problem.linear(tile.y, tile.gaps), tile.observed, state))
+    return raw_estimate(
+        problem.calibration, averaged(problem, tile.inputs(problem.linear(tile.y, tile.gaps)), tile.observed, state)
+    )
 
 
 def _invert(problem: Problem, tile: TileTensors, state: State) -> Callable[[Tensor, Tensor], Tensor]:
     """Return f as a function of an image and its observed pixels."""
-    return lambda image, observed: averaged(problem, problem.linear(image, tile.gaps), observed, state)
+    return lambda image, observed: averaged(problem, tile.inputs(problem.linear(image, tile.gaps)), observed, state)
 
 
 def averaged(problem: Problem, channels: Tensor, observed: Tensor, state: State) -> Tensor:

@@ -173,7 +173,7 @@ def validate(problem: Problem, tiles: Sequence[TileTensors], inverse: Inverse, s
     """
     current = _copy(inverse.state_dict())
     inverse.load_state_dict(state)
-    errors = [heldout_errors(problem, tile, apply(inverse, tile.channels)) for tile in tiles]
+    errors = [heldout_errors(problem, tile, apply(inverse, tile.inputs(tile.channels))) for tile in tiles]
     inverse.load_state_dict(current)
     return torch.cat(errors)
 
