@@ -20,8 +20,8 @@ _FLOAT = 4
 _TILE_FLOATS = 16
 """Floats per voxel of a domain: the tile as read, normalised, masked, solved and scored."""
 
-_NEIGHBOUR_FLOATS = 6
-"""Floats per voxel for each neighbouring plane: as read, then image and linear solution alone and in the input of f."""
+_NEIGHBOUR_FLOATS = 4
+"""Floats per voxel for each neighbouring plane: as read, normalised, repaired, and in the input of f."""
 
 _ACTIVATIONS = 6
 """Floats per voxel and channel of the first level in a pass without gradients; deeper levels add a third."""

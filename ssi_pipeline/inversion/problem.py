@@ -98,8 +98,8 @@ class TileTensors:
     gaps
         Pixels without a measurement, the padding included; None without any.
     neighbours
-        [r, w] of each neighbouring plane and frame, 2 x (z) y x, in the order of ``NetworkConfig.neighbours``; None
-        where there is none.
+        r of each neighbouring plane and frame, (z) y x, in the order of ``NetworkConfig.neighbours``; None where there
+        is none.
     """
 
     y: Tensor
@@ -111,12 +111,12 @@ class TileTensors:
     neighbours: tuple[Tensor | None, ...] = ()
 
     def inputs(self, channels: Tensor) -> Tensor:
-        """Return the input of f for [r, w] of a masked image: these, then [r, w] of each neighbour.
+        """Return the input of f for [r, w] of a masked image: these, then r of each neighbour.
 
-        Neighbours are never masked, as their noise is independent of that of the tile. Where there is none, [r, w] of
-        the masked image takes its place, which keeps the theorem; the plane itself would show its hidden pixels.
+        Neighbours are never masked, as their noise is independent of that of the tile. Where there is none, r of the
+        masked image takes its place, which keeps the theorem; the plane itself would show its hidden pixels.
         """
-        return torch.cat([channels, *(channels if known is None else known for known in self.neighbours)])
+        return torch.stack([*channels, *(channels[0] if known is None else known for known in self.neighbours)])
 
 
 def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
@@ -188,7 +188,7 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
     heldout = drawn.to(problem.device)
     hidden = problem.hide(y, heldout, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
-    neighbours = _neighbours(problem, measurement, gaps)
+    neighbours = _neighbours(problem, measurement)
     return TileTensors(y, observed, usable, heldout, problem.linear(hidden, gaps), gaps, neighbours)
 
 
@@ -198,12 +198,12 @@ def _normal(problem: Problem, raw: NDArray[np.float32]) -> Tensor:
     return to_tensor(normal.astype(np.float32), problem.axes, problem.device)
 
 
-def _neighbours(problem: Problem, measurement: Measurement, gaps: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Return [r, w] of each neighbour; None where there is none, or where its noise may be that of the tile."""
+def _neighbours(problem: Problem, measurement: Measurement) -> tuple[Tensor | None, ...]:
+    """Return r of each neighbour; None where there is none, or where its noise may be that of the tile."""
     independent, wanted = problem.calibration.independent, problem.config.network.neighbours
     known = measurement.neighbours or (None,) * len(wanted)
     return tuple(
-        None if raw is None or axis not in independent else problem.linear(_normal(problem, raw), gaps)
+        None if raw is None or axis not in independent else problem.linear.repaired(_normal(problem, raw))
         for (axis, _), raw in zip(wanted, known, strict=True)
     )
 

@@ -14,7 +14,7 @@ _SLOPE = 0.1
 """Negative slope of the leaky ReLU, which avoids dead units."""
 
 _INPUTS = 2
-"""Input channels of an image: the repaired image and its Wiener solution."""
+"""Input channels of the tile itself: the repaired image and its Wiener solution; one more for each neighbour."""
 
 _CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -63,7 +63,7 @@ class UNet(nn.Module):
 def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> UNet:
     """Build an untrained network for ``axes`` spatial axes; its head is zero: f starts as the Wiener solution."""
     with torch.random.fork_rng(devices=[]):  # layers initialise from the global generator
-        network = UNet(axes, _INPUTS * (1 + len(config.neighbours)), config.width, config.levels)
+        network = UNet(axes, _INPUTS + len(config.neighbours), config.width, config.levels)
     _initialise(network, rng)
     nn.init.zeros_(network.head.weight)
     return network

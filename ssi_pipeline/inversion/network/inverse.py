@@ -1,7 +1,8 @@
-"""Define the inverse f = net([r, w]) + w, a function of one image.
+"""Define the inverse f = net([r, w]) + w, a function of one image and, with ``network.context``, of its neighbours.
 
 r is the image with impulses repaired and the clipping bias corrected, w the Wiener solution of r. Both are computed
 from the input of f, so that (g o f o m_J)(y) on J is independent of the pixels of J: J-invariance by construction.
+Further channels of the network are r of neighbouring planes and frames, whose noise is independent of that of y.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Inverse(nn.Module):
-    """The trained part of f: channels [r, w], b x 2 x (z) y x, to estimates b x (z) y x."""
+    """The trained part of f: channels [r, w] and r of each neighbour, b x c x (z) y x, to estimates b x (z) y x."""
 
     def __init__(self, config: NetworkConfig, axes: int, rng: torch.Generator) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class Inverse(nn.Module):
         self.network.to(memory_format=self._layout)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, channels: Tensor) -> Tensor:
-        """Estimate x from the channels [r, w]."""
+        """Estimate x from the channels."""
         correction: Tensor = self.network(channels.contiguous(memory_format=self._layout))[:, 0]
         return channels[:, 1] + correction
 

@@ -6,27 +6,25 @@ were denoised over time.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.sensor.flat_spectrum import Flags, FlatSpectrum, Floats, flat_spectrum, frequencies
+from ssi_pipeline.inversion.sensor.flat_spectrum import Floats, flat_spectrum, frequencies
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 from ssi_pipeline.inversion.sensor.noise_bins import step_of
 from ssi_pipeline.inversion.sensor.saturation import without_fill
 
-SMALL = 2
-"""Largest lag in the plane: interpolation and deskewing share noise with the nearest pixels."""
-
-RIDGE = 1e-3
-"""Penalty on squared correlations, in mean squared relative errors; times the fourth power of the lag where the
-spectrum of one plane is fitted. Chosen by the error of rho on 10 kinds of correlation and five scenes."""
+_FARTHEST = 2
+"""Largest lag in the plane, pixels: interpolation and deskewing share noise with the nearest pixels."""
 
 _HIGH = 0.7
 """Frequencies along y or x, as a share of the highest, from which the noise is judged where the PSF passes all."""
+
+_TINY = 1e-12
 
 _SHARE = 0.1
 """Least share of frequencies at which the correlation is judged."""
@@ -59,21 +57,7 @@ def noise_between(
     judged = spectrum.quiet if spectrum.wide else np.maximum(np.abs(y), np.abs(x)) > _HIGH * np.pi
     if judged.mean() < _SHARE:
         return None
-    rho = cross_correlation(spectrum, judged, 0)
-    return max(rho.values(), key=abs)
-
-
-def cross_correlation(spectrum: FlatSpectrum, judged: Flags, plane: int) -> dict[tuple[int, int], float]:
-    """Return the correlation of the noise by lag y x, from the cross-spectrum with a plane above at some frequencies.
-
-    ``plane``: index into ``spectrum.cross``.
-    """
-    y, x = (k[judged] for k in frequencies())
-    power: NDArray[np.float64] = spectrum.smooth[judged]
-    sides = range(-SMALL, SMALL + 1)
-    lags = [(dy, dx) for dy in sides for dx in sides]
-    design = np.stack([np.exp(-1j * (y * d[0] + x * d[1])) for d in lags], 1) / power[:, None]
-    target = spectrum.cross[plane][judged] / power
-    gram, side = (design.conj().T @ design).real, (design.conj().T @ target).real
-    found = np.linalg.solve(gram + RIDGE * len(power) / np.mean(power) ** 2 * np.eye(len(lags)), side)
-    return {lag: float(value / power.mean()) for lag, value in zip(lags, found, strict=True)}
+    cross = spectrum.cross[0][judged] / np.maximum(spectrum.smooth[judged], _TINY)
+    sides, y, x = range(-_FARTHEST, _FARTHEST + 1), y[judged], x[judged]
+    lags = itertools.product(sides, sides)
+    return max((float(np.mean(cross * np.exp(1j * (y * dy + x * dx))).real) for dy, dx in lags), key=abs)
