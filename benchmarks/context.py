@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,12 @@ def lapse(seed: int) -> tuple[Floats, Floats]:
     return (still + discs) * bleaching, discs * bleaching
 
 
+CASES: dict[str, tuple[str, Callable[[int], tuple[Floats, Floats]]]] = {
+    "stack": ("z", stack),
+    "time-lapse": ("t", lapse),
+}
+
+
 def solved(
     folder: Path, image: Floats, axis: str, reach: int, options: argparse.Namespace
 ) -> tuple[Floats, dict[str, Any]]:
@@ -96,6 +103,7 @@ def solved(
 def main(arguments: list[str]) -> None:
     """Run all cases and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=[*CASES])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("build/context"))
     parser.add_argument("--steps", type=int, default=500)
@@ -103,7 +111,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     print("| case | seed | PSNR off | PSNR on | gain | held-out x 1000 off, on | ghost off, on |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    for name, axis, scene in (("stack", "z", stack), ("time-lapse", "t", lapse)):
+    for name in options.cases:
+        axis, scene = CASES[name]
         for seed in options.seeds:
             light, discs = scene(seed)
             truth, discs = inside(GAIN * light + DARK)[PLANES // 2], inside(GAIN * discs)
