@@ -20,6 +20,9 @@ _FLOAT = 4
 _TILE_FLOATS = 16
 """Floats per voxel of a domain: the tile as read, normalised, masked, solved and scored."""
 
+_NEIGHBOUR_FLOATS = 4
+"""Floats per voxel for each neighbouring plane: as read, normalised, repaired, and in the input of f."""
+
 _ACTIVATIONS = 6
 """Floats per voxel and channel of the first level in a pass without gradients; deeper levels add a third."""
 
@@ -55,8 +58,9 @@ def tile_needs(config: RunConfig, psf_radius: Ints) -> TileNeeds:
         stride=_stride(config) if method.network else (1, 1, 1),
         blended=method.blend == "always" or own,
         least_side=method.least_side,
-        bytes_per_voxel=(_TILE_FLOATS + method.floats) * _FLOAT,
+        bytes_per_voxel=(_TILE_FLOATS + method.floats + _NEIGHBOUR_FLOATS * len(config.network.neighbours)) * _FLOAT,
         patch=patch_needs(config, psf_radius) if method.network else None,
+        neighbours=config.network.neighbours,
     )
 
 

@@ -142,6 +142,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
             f"output.uncertainty is {config.output.uncertainty}, but solver: {config.solver} cannot estimate an "
             "uncertainty: expected 0, or another solver"
         )
+    _refuse_context(config)
     if config.training.retrain and (not config.method.network or config.training.scope == "shared"):
         raise ValueError(
             f"training.retrain: with solver: {config.solver} and training.scope: {config.training.scope} no tile is "
@@ -154,4 +155,26 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ValueError(
             f"classical.weight: likelihood is available for solver: wiener only, but solver is {config.solver}: "
             "expected auto (lowest masked loss) or a number"
+        )
+
+
+def _refuse_context(config: RunConfig) -> None:
+    """Refuse neighbouring planes and frames where no network of single planes would see them.
+
+    Raises
+    ------
+    ValueError
+        Tiles are 3D, or the solver does not train the network.
+    """
+    if not config.network.neighbours:
+        return
+    if config.tiling.dimensions == 3:
+        raise ValueError(
+            "network.context is for 2D tiles, but tiling.dimensions is 3, and such tiles contain the neighbouring "
+            "planes: remove network.context, or set tiling.dimensions: 2"
+        )
+    if not config.method.network:
+        raise ValueError(
+            f"network.context: solver: {config.solver} does not train the network that would see neighbouring planes "
+            "and frames: expected solver: ssi, or no network.context"
         )

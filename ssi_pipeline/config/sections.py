@@ -109,10 +109,21 @@ class MaskingConfig(Section):
 
 
 class NetworkConfig(Section):
-    """The network f: a U-Net that corrects the Wiener estimate."""
+    """The network f: a U-Net that corrects the Wiener estimate.
+
+    ``context``: planes (z) and frames (t) on either side of a 2D tile that f sees in addition.
+    """
 
     width: Annotated[PositiveInt, up_to(4096)] = 8
     levels: Annotated[Int, Field(ge=1, le=5)] = 3
+    context: dict[Literal["z", "t"], Annotated[Int, Field(ge=0, le=3)]] = Field(default_factory=dict)
+
+    @property
+    def neighbours(self) -> tuple[tuple[Literal["z", "t"], int], ...]:
+        """Axis and distance of each neighbouring plane and frame that f sees: z before t, the nearest first."""
+        axes: tuple[Literal["z", "t"], ...] = ("z", "t")
+        near = ((axis, d) for axis in axes for d in range(1, self.context.get(axis, 0) + 1))
+        return tuple((axis, sign * d) for axis, d in near for sign in (-1, 1))
 
 
 class BoundsConfig(Section):

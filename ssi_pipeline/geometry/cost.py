@@ -44,8 +44,10 @@ class OutputSizes:
 
 def estimate_cost(plan: TilePlan, volume: Volume, output: OutputSizes, needs: TileNeeds, window: int) -> Cost:
     """Return the cost of a plan; ``window``: number of concurrently running tiles."""
-    planes = plan.shape[0] * plan.shape[1]
-    read = planes * math.prod(_total_read(plan, axis) for axis in range(3)) * volume.itemsize
+    area = plan.shape[1] * math.prod(_total_read(plan, axis) for axis in (1, 2)) * volume.itemsize
+    read = area * (
+        plan.shape[0] * _total_read(plan, 0) + sum(_neighbours(plan, volume, *each) for each in needs.neighbours)
+    )
     voxels = math.prod(plan.shape)
     extra = voxels * _FLOAT if output.uncertainty else 0
     tile_bytes = math.prod(plan.valid_shape) * _FLOAT * (2 if extra else 1)
@@ -72,6 +74,15 @@ def _total_read(plan: TilePlan, axis: int) -> int:
     asked = min(n, _MOST_ASKED)
     read = sum(plan.tile(i * n // asked * step).read.shape[axis] for i in range(asked))
     return read * n // asked
+
+
+def _neighbours(plan: TilePlan, volume: Volume, axis: str, distance: int) -> int:
+    """Return the number of planes, of all frames of the region, that have this neighbour; along t at most."""
+    frames, planes = plan.shape[0], plan.shape[2]
+    if axis == "t":
+        return max(0, min(frames, volume.shape[0] - abs(distance))) * planes
+    first, last = plan.bounds.start[0], plan.bounds.stop[0]
+    return frames * sum(first <= z + distance < last for z in range(planes))
 
 
 def _front(plan: TilePlan) -> int:

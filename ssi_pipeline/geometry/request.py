@@ -56,6 +56,8 @@ class TileNeeds:
         Memory of the tile and of its solution, without a network's activations.
     patch
         Training patches; None without training on patches.
+    neighbours
+        Axis (z or t) and distance of further planes and frames that are read with each tile.
     """
 
     halo: Ints
@@ -65,6 +67,7 @@ class TileNeeds:
     least_side: int = 1
     bytes_per_voxel: int = 0
     patch: PatchNeeds | None = None
+    neighbours: tuple[tuple[str, int], ...] = ()
 
     def worker_bytes(self, domain: Ints) -> int:
         """Estimate the peak resident bytes of a worker that solves one tile with this domain (z y x)."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.assess.psf_width import check_width
@@ -15,6 +17,7 @@ from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.linear.prior_weight import channel_weight
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
+from ssi_pipeline.inversion.sensor.between import noise_between
 from ssi_pipeline.inversion.sensor.estimate import (
     SensorEstimate,
     as_configured,
@@ -31,7 +34,12 @@ _PERCENTILES = (1.0, 99.8)
 """Percentiles that become 0 and 1, as in StarDist (Schmidt et al. 2018): sparse bright structures keep their range."""
 
 
-def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig) -> ChannelCalibration:
+def calibrate(
+    samples: Sequence[Measurement],
+    psf: Psf | None,
+    config: RunConfig,
+    pairs: Mapping[str, Sequence[Measurement]] = MappingProxyType({}),
+) -> ChannelCalibration:
     """Estimate the constants of a channel from samples of it, without ground truth.
 
     Parameters
@@ -42,6 +50,8 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         None for no blur.
     config
         Overrides estimates of the sensor and names the solver whose weight is tuned.
+    pairs
+        Samples of neighbours that the network sees, two planes each, by axis (z, t).
 
     Returns
     -------
@@ -75,6 +85,7 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         floor=_floor(found, minimum, config.sensor.offset),
         alpha_most=found.alpha_most if config.sensor.alpha is None else None,
     )
+    draft = dataclasses.replace(draft, between=_between(pairs, draft, config, values))
     impulses = ImpulseTest(draft.noise, config.impulse_sigma, point_source_kappa(values))
     weight = channel_weight(normal, values, impulses, correlation)
     share = impulse_share(normal, impulses, draft.sensor)
@@ -98,6 +109,15 @@ def calibrate(samples: Sequence[Measurement], psf: Psf | None, config: RunConfig
         weights={name: choice.weight for name, choice in tuned.items()},
         psf_width=None if fit is None else fit.factor,
     )
+
+
+def _between(
+    pairs: Mapping[str, Sequence[Measurement]], known: ChannelCalibration, config: RunConfig, psf: NDArray[np.float32]
+) -> dict[str, float | None]:
+    """Return the correlation of the noise between neighbours by axis; 0 where the configuration says so."""
+    if config.sensor.correlation == "none":
+        return dict.fromkeys(pairs, 0.0)
+    return {axis: noise_between(each, known.offset, known.scale, known.noise, psf) for axis, each in pairs.items()}
 
 
 def _floor(found: SensorEstimate, minimum: float, offset: float | None) -> float | None:

@@ -17,6 +17,10 @@ from ssi_pipeline.inversion.sensor.fill import Fill
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 from ssi_pipeline.physics.sensor import CensoredSensor
 
+MOST_BETWEEN = 0.1
+"""Largest correlation of the noise of neighbours that the network sees: each can then tell a hundredth of the variance
+of the noise. Interpolation between planes gives 0.25 and more."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelCalibration:
@@ -63,6 +67,9 @@ class ChannelCalibration:
         The tuned weight is the last of its candidates on one side, 'smoothest' or 'sharpest'; None where it is not.
     weights
         Weight, or number of iterations, of each solver that was tuned, by name; ``weight`` is the first of them.
+    between
+        Correlation of the noise with that of the next plane (z) and frame (t), where the network sees these; None
+        where it cannot be told.
     """
 
     offset: float
@@ -85,6 +92,7 @@ class ChannelCalibration:
     psf_width: float | None = None
     weight_at_end: str | None = None
     weights: dict[str, float] = field(default_factory=dict, hash=False)
+    between: dict[str, float | None] = field(default_factory=dict, hash=False)
 
     def normalise(self, raw: float) -> float:
         """Convert a raw intensity to normalised units."""
@@ -93,6 +101,12 @@ class ChannelCalibration:
     def normalised(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """Convert a raw image to normalised units, float32."""
         return ((y - self.offset) / self._unit).astype(np.float32)
+
+    @property
+    def independent(self) -> frozenset[str]:
+        """Axes z, t along which the noise of neighbours is independent, so that the network may see them."""
+        known = ((axis, rho) for axis, rho in self.between.items() if rho is not None)
+        return frozenset(axis for axis, rho in known if abs(rho) <= MOST_BETWEEN)
 
     @property
     def _unit(self) -> float:

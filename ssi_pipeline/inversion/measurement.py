@@ -23,6 +23,9 @@ class Measurement:
         means.
     observed
         False at padded and replaced pixels, which carry no loss.
+    neighbours
+        Measurements y of neighbouring planes and frames on the same domain, as ``y``, in the order of
+        ``NetworkConfig.neighbours``; None where there is none. Empty without any.
 
     Raises
     ------
@@ -32,6 +35,7 @@ class Measurement:
 
     y: NDArray[np.float32]
     observed: NDArray[np.bool_]
+    neighbours: tuple[NDArray[np.float32] | None, ...] = ()
 
     def __post_init__(self) -> None:
         if self.y.ndim != 3 or self.y.shape != self.observed.shape:

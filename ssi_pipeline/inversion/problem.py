@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
@@ -96,6 +97,9 @@ class TileTensors:
         [r, w] of m_V(y), 2 x (z) y x, for validation: the repaired image and its Wiener solution.
     gaps
         Pixels without a measurement, the padding included; None without any.
+    neighbours
+        r of each neighbouring plane and frame, (z) y x, in the order of ``NetworkConfig.neighbours``; None where there
+        is none.
     """
 
     y: Tensor
@@ -104,6 +108,15 @@ class TileTensors:
     heldout: Tensor
     channels: Tensor
     gaps: Tensor | None = None
+    neighbours: tuple[Tensor | None, ...] = ()
+
+    def inputs(self, channels: Tensor) -> Tensor:
+        """Return the input of f for [r, w] of a masked image: these, then r of each neighbour.
+
+        Neighbours are never masked, as their noise is independent of that of the tile. Where there is none, r of the
+        masked image takes its place, which keeps the theorem; the plane itself would show its hidden pixels.
+        """
+        return torch.stack([*channels, *(channels[0] if known is None else known for known in self.neighbours)])
 
 
 def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunConfig, device: str) -> Problem:
@@ -167,16 +180,32 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
         Seed of the tile.
     """
     axes = problem.axes
-    normal = (measurement.y - problem.calibration.offset) / problem.calibration.scale
     unmeasured = gaps_of(measurement)
     gaps = None if unmeasured is None else to_tensor(unmeasured, axes, problem.device)
-    y = mirror_outside(to_tensor(normal.astype(np.float32), axes, problem.device), gaps)
+    y = mirror_outside(_normal(problem, measurement.y), gaps)
     observed = to_tensor(measurement.observed, axes, problem.device)
     drawn = draw_heldout(tuple(y.shape), generator(seed, Stream.HELDOUT), problem.footprint)
     heldout = drawn.to(problem.device)
     hidden = problem.hide(y, heldout, generator(seed, Stream.FILL), gaps)
     usable = observed & ~problem.linear.impulses.find(y)
-    return TileTensors(y, observed, usable, heldout, problem.linear(hidden, gaps), gaps)
+    neighbours = _neighbours(problem, measurement)
+    return TileTensors(y, observed, usable, heldout, problem.linear(hidden, gaps), gaps, neighbours)
+
+
+def _normal(problem: Problem, raw: NDArray[np.float32]) -> Tensor:
+    """Return an image z y x in normalised units, (z) y x."""
+    normal = (raw - problem.calibration.offset) / problem.calibration.scale
+    return to_tensor(normal.astype(np.float32), problem.axes, problem.device)
+
+
+def _neighbours(problem: Problem, measurement: Measurement) -> tuple[Tensor | None, ...]:
+    """Return r of each neighbour; None where there is none, or where its noise may be that of the tile."""
+    independent, wanted = problem.calibration.independent, problem.config.network.neighbours
+    known = measurement.neighbours or (None,) * len(wanted)
+    return tuple(
+        None if raw is None or axis not in independent else problem.linear.repaired(_normal(problem, raw))
+        for (axis, _), raw in zip(wanted, known, strict=True)
+    )
 
 
 def heldout_errors(problem: Problem, tile: TileTensors, estimate: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ssi_pipeline.errors import ChannelError, CorruptDataError
-from ssi_pipeline.inversion.sensor.correlation import correlation_words
+from ssi_pipeline.inversion.sensor.correlation import between_words, correlation_words
 from ssi_pipeline.results.alarms import calibration_alarms
 from ssi_pipeline.results.channel_facts import channel_psfs, plain_calibration
 from ssi_pipeline.results.unmeasured import describe_fill
@@ -52,9 +52,14 @@ def ready_channels(session: RunSession, loop: Scheduler) -> bool:
 
 
 def noise_found(context: Context) -> list[str]:
-    """Return a sentence for each channel whose noise is correlated between pixels."""
-    found = ((c, context.calibration(c).correlation) for c in range(context.plan.shape[1]))
-    return [f"channel {c}: {correlation_words(correlation)}" for c, correlation in found if correlation is not None]
+    """Return a sentence for each channel whose noise is correlated between pixels, or between planes or frames."""
+    found = []
+    for c in range(context.plan.shape[1]):
+        known = context.calibration(c)
+        found += [] if known.correlation is None else [f"channel {c}: {correlation_words(known.correlation)}"]
+        shared = [(axis, rho) for axis, rho in known.between.items() if axis not in known.independent]
+        found += [f"channel {c}: {between_words(axis, rho)}" for axis, rho in shared]
+    return found
 
 
 def channels_ready(context: Context, state: LedgerState) -> bool:

@@ -14,7 +14,12 @@ from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.needs import output_sizes, tiling_request
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
-from ssi_pipeline.run.checks.input_checks import refuse_foreign_fill, refuse_large_chunks, refuse_partial_voxel_size
+from ssi_pipeline.run.checks.input_checks import (
+    refuse_context_without_axis,
+    refuse_foreign_fill,
+    refuse_large_chunks,
+    refuse_partial_voxel_size,
+)
 from ssi_pipeline.run.checks.overlap import refuse_overlap
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.digits import describe_digits
@@ -62,6 +67,7 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     notes = (*source.notes, *describe_digits(source))
     refuse_partial_voxel_size(source, config)
     refuse_foreign_fill(source, config)
+    refuse_context_without_axis(source, config)
     mask = open_mask(config.input, source.volume)
     if mask is not None:
         refuse_empty_mask(mask, config.input, source.volume)

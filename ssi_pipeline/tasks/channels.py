@@ -21,7 +21,7 @@ def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
 
     config = context.document.config
     samples = sample_channel(context, job.index)
-    found = calibrate(samples.measurements, context.psf(job.index), config)
+    found = calibrate(samples.measurements, context.psf(job.index), config, samples.pairs)
     return dataclasses.replace(found, fill=samples.fill).to_json()
 
 

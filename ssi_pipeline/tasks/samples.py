@@ -18,6 +18,7 @@ from ssi_pipeline.inversion.sensor.fill import Fill
 from ssi_pipeline.inversion.sensor.fill_value import Part, find_fill
 from ssi_pipeline.storage.state.made_from import join_digests
 from ssi_pipeline.tasks.context import Context
+from ssi_pipeline.tasks.neighbours import read_pairs
 from ssi_pipeline.tasks.pixels import Pixels, read_box
 from ssi_pipeline.tasks.reading import box_to_read, noted_reads
 from ssi_pipeline.tasks.seeds import seed_for
@@ -39,22 +40,27 @@ _CORNER = 48
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Samples:
-    """Samples of a channel, raw units, without its fill."""
+    """Samples of a channel, raw units, without its fill.
+
+    ``pairs``: with a neighbour that the network sees, two planes each, by axis (z, t).
+    """
 
     measurements: list[Measurement]
     fill: Fill
+    pairs: dict[str, list[Measurement]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Box:
     """A box of a sample, which may exceed the image as tiles do, and the pixels around it that decide what is fill."""
 
+    t: int
     box: Box
     around: Pixels
 
     def without(self, fill: Fill) -> _Box:
         """Return the box with its own pixels alone, fill marked as unmeasured."""
-        return _Box(self.box, self.around.without(fill).on(self.box.intersect(self.around.box)))
+        return _Box(self.t, self.box, self.around.without(fill).on(self.box.intersect(self.around.box)))
 
 
 def sample_channel(context: Context, c: int) -> Samples:
@@ -79,7 +85,8 @@ def sample_channel(context: Context, c: int) -> Samples:
         used = [box for box in used if _seen(box)] + [box.without(fill) for box in _one(context, c, place)]
     if not any(map(_seen, used)):
         raise InputError(_nothing_observed(context, c, fill, len(further), cells))
-    return Samples([box.around.measurement(box.box) for box in used], fill)
+    pairs = read_pairs(context, c, [(box.t, box.around) for box in used], fill)
+    return Samples([box.around.measurement(box.box) for box in used], fill, pairs)
 
 
 def _seen(box: _Box) -> int:
@@ -175,7 +182,7 @@ def _readable(context: Context, c: int, places: Sequence[tuple[int, Box]]) -> li
     for t, box in places:
         try:
             around = read_box(context, t, c, box_to_read(context, box, None), for_statistics=True)
-            found.append(_Box(box, around))
+            found.append(_Box(t, box, around))
         except CorruptDataError as problem:
             problems.append(problem)
     if not found:

@@ -19,6 +19,7 @@ from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.memory import with_smaller_batch
+from ssi_pipeline.tasks.neighbours import with_neighbours
 from ssi_pipeline.tasks.pixels import Pixels, read_pixels
 from ssi_pipeline.tasks.retraining import RETRAINED, better_of_two
 from ssi_pipeline.tasks.seeds import seed_for
@@ -48,7 +49,7 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         quality: dict[str, Any] = {"method": UNMEASURED, "nonfinite": int(pixels.nonfinite.sum()), "fill_share": 1.0}
         layers = np.zeros((context.layers, *tile.valid.shape), np.float32)
         return quality, _store(context, tile, _written_back(context, tile, pixels, layers))
-    measurement = pixels.measurement(tile.domain)
+    measurement = with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain))
     solution, chosen = _solve(context, tile, measurement, job.retrain)
     config = context.document.config
     if config.training.keep_models and solution.model is not None and config.training.scope != "shared":

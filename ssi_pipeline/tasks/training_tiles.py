@@ -16,6 +16,7 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.storage.state.made_from import join_digests
 from ssi_pipeline.tasks.context import Context
+from ssi_pipeline.tasks.neighbours import with_neighbours
 from ssi_pipeline.tasks.pixels import Pixels, read_pixels
 from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.seeds import seed_for
@@ -64,7 +65,7 @@ def sample_tiles(context: Context, c: int, count: int, fill: Mapping[str, Any] |
     chosen: list[_Candidate] = []
     for t, domain in first:
         try:
-            chosen.append(_candidate(read_pixels(context, t, c, domain, for_statistics=True, fill=fill), domain))
+            chosen.append(_candidate(read_pixels(context, t, c, domain, for_statistics=True, fill=fill), t, domain))
         except CorruptDataError as problem:
             problems.append(problem)
     if not chosen:
@@ -78,9 +79,11 @@ def sample_tiles(context: Context, c: int, count: int, fill: Mapping[str, Any] |
             break
         with contextlib.suppress(CorruptDataError):
             pixels = read_pixels(context, place[0], c, place[1], for_statistics=True, fill=fill)
-            chosen = sorted([*chosen, _candidate(pixels, place[1])], key=lambda tile: -tile.content)[:count]
+            chosen = sorted([*chosen, _candidate(pixels, *place)], key=lambda tile: -tile.content)[:count]
     used = [tile for tile in chosen if tile.content >= 0] or chosen
-    return [tile.pixels.measurement(tile.domain) for tile in used]
+    return [
+        with_neighbours(context, tile.t, c, tile.domain, tile.pixels.measurement(tile.domain), fill) for tile in used
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,13 @@ class _Candidate:
     """A tile with its content, -1 if no pixel is observed."""
 
     pixels: Pixels
+    t: int
     domain: Box
     content: float
 
 
-def _candidate(pixels: Pixels, domain: Box) -> _Candidate:
-    return _Candidate(pixels, domain, -1.0 if pixels.unseen.all() else content_share(pixels.raw, ~pixels.unseen))
+def _candidate(pixels: Pixels, t: int, domain: Box) -> _Candidate:
+    return _Candidate(pixels, t, domain, -1.0 if pixels.unseen.all() else content_share(pixels.raw, ~pixels.unseen))
 
 
 def content_share(raw: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:

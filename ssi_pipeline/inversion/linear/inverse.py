@@ -18,10 +18,14 @@ class LinearInverse:
         self.clipping_bias = clipping_bias
         self.wiener = wiener
 
+    def repaired(self, image: Tensor) -> Tensor:
+        """Return r, (z) y x, of a normalised image: impulses repaired, bias of clipping corrected."""
+        return self.clipping_bias(self.impulses.repair(image))
+
     def __call__(self, image: Tensor, gaps: Tensor | None = None) -> Tensor:
         """Return [r, w], 2 x (z) y x, of a normalised image: the repaired, corrected image and its Wiener solution.
 
         ``gaps``: pixels without a measurement, None without any.
         """
-        repaired = self.clipping_bias(self.impulses.repair(image))
+        repaired = self.repaired(image)
         return torch.stack([repaired, self.wiener(repaired, None if gaps is None else ~gaps)])

@@ -19,7 +19,7 @@ _SLOPE = 0.1
 """Negative slope of the leaky ReLU, which avoids dead units."""
 
 _INPUTS = 2
-"""Input channels: from the repaired image and its Wiener solution."""
+"""Input channels of the tile itself: from the repaired image and its Wiener solution; one more for each neighbour."""
 
 _GAIN = 2 / (1 + _SLOPE**2)
 """Squared norm of a kernel that keeps the mean square of the features (He et al. 2015, eq. 15)."""
@@ -90,7 +90,7 @@ class UNet(nn.Module):
 def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> UNet:
     """Build an untrained network for ``axes`` spatial axes; its head is zero: f starts as the Wiener solution."""
     with torch.random.fork_rng(devices=[]):  # layers initialise from the global generator
-        network = UNet(axes, _INPUTS, config.width, config.levels)
+        network = UNet(axes, _INPUTS + len(config.neighbours), config.width, config.levels)
     _initialise(network, rng)
     nn.init.zeros_(network.head.weight)
     return network

@@ -31,7 +31,7 @@ class Batch:
     Attributes
     ----------
     x
-        Input of f, randomly flipped, b x 2 x (z) y x.
+        Input of f, randomly flipped, b x c x (z) y x.
     y, hidden
         Measurement and mask J of the patches without a margin of the PSF's radius, not flipped, b x (z) y x.
     unflip
@@ -92,7 +92,7 @@ class Batches:
             self._steps_left = max(min(once, self._most), _LEAST_STEPS)
         self._steps_left -= 1
         windows = [self._window() for _ in range(self._batch)]
-        x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b 2 (z) y x
+        x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b c (z) y x
         y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
         hidden = problem.forward.crop(torch.stack([self._scored[w] for w in windows]))
         chosen = [flip for flip in self._symmetries if self._random(2)]
@@ -106,7 +106,7 @@ class Batches:
         drawn = draw_mask(tuple(tile.y.shape), problem.config.masking, self._rng, problem.footprint)
         mask = drawn.to(problem.device)
         hidden = problem.hide(tile.y, mask | tile.heldout, self._rng, tile.gaps)
-        self._tile, self._channels = tile, problem.linear(hidden, tile.gaps)  # 2 (z) y x
+        self._tile, self._channels = tile, tile.inputs(problem.linear(hidden, tile.gaps))  # c (z) y x
         self._scored = mask & tile.usable & ~tile.heldout
         self._size = training_patch(problem, tuple(tile.y.shape))
 

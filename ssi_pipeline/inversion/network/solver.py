@@ -161,7 +161,8 @@ def _train_or_fall_back(
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
     estimate = _network_estimate(problem, tile, trained.state)
-    errors = heldout_errors(problem, tile, averaged(problem, tile.channels, tile.observed, trained.state))
+    predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, trained.state)
+    errors = heldout_errors(problem, tile, predicted)
     return Solution(
         estimate=estimate,
         training_seconds=seconds,
@@ -180,7 +181,7 @@ def _train_or_fall_back(
 
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
-    heldout = heldout_loss(problem, tile, averaged(problem, tile.channels, tile.observed, state))
+    heldout = heldout_loss(problem, tile, averaged(problem, tile.inputs(tile.channels), tile.observed, state))
     return Solution(
         estimate=_network_estimate(problem, tile, state),
         method="network",
@@ -195,12 +196,14 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
 
 def _network_estimate(problem: Problem, tile: TileTensors, state: State) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
-    return raw_estimate(problem.calibration, averaged(problem, problem.linear(tile.y, tile.gaps), tile.observed, state))
+    return raw_estimate(
+        problem.calibration, averaged(problem, tile.inputs(problem.linear(tile.y, tile.gaps)), tile.observed, state)
+    )
 
 
 def _invert(problem: Problem, tile: TileTensors, state: State) -> Callable[[Tensor, Tensor], Tensor]:
     """Return f as a function of an image and its observed pixels."""
-    return lambda image, observed: averaged(problem, problem.linear(image, tile.gaps), observed, state)
+    return lambda image, observed: averaged(problem, tile.inputs(problem.linear(image, tile.gaps)), observed, state)
 
 
 def averaged(problem: Problem, channels: Tensor, observed: Tensor, state: State) -> Tensor:

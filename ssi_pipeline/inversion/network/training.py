@@ -138,7 +138,7 @@ def train(
     rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
     if start is None:
-        inverse.standardise([tile.channels for tile in tiles])
+        inverse.standardise([tile.inputs(tile.channels) for tile in tiles])
     batches = Batches(problem, tiles, schedule, rng)
     optimiser = Adam(inverse.parameters(), _BETAS)
     clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
@@ -208,7 +208,7 @@ def validate(problem: Problem, tiles: Sequence[TileTensors], inverse: Inverse, s
     """
     current = _copy(inverse.state_dict())
     inverse.load_state_dict(state)
-    errors = [heldout_errors(problem, tile, apply(inverse, tile.channels)) for tile in tiles]
+    errors = [heldout_errors(problem, tile, apply(inverse, tile.inputs(tile.channels))) for tile in tiles]
     inverse.load_state_dict(current)
     return torch.cat(errors)
 

@@ -114,6 +114,21 @@ def correlation_words(correlation: NoiseCorrelation | None) -> str:
     )
 
 
+def between_words(axis: str, rho: float | None) -> str:
+    """Return why neighbours along z or t are not shown to the network, as a sentence for users."""
+    which = "frame" if axis == "t" else "plane"
+    ending = f"network.context is not used along {axis}: remove {axis} from it"
+    if rho is None:
+        return (
+            f"it cannot be told whether the noise of a {which} is independent of the next one's; {ending}, or state "
+            "it with sensor.correlation: none"
+        )
+    return (
+        f"noise shared with the next {which} (correlation {rho:.2f}), as by interpolation along {axis}, deskewing, "
+        f"denoising over several {which}s, or a camera's lag or fixed pattern; {ending}"
+    )
+
+
 @functools.cache
 def half_lags(reach: Offset) -> tuple[Offset, ...]:
     """Return the lags d != 0 with |d| <= reach along each axis, one of each pair d, -d."""

@@ -29,6 +29,7 @@ EXPLAINED = {
     "psf_width": "largest width of the PSF that fits the image's spectrum, over the given one; below 1 it is too wide",
     "weight_at_end": "the tuned weight is the last of its candidates: smoothest or sharpest",
     "correlation": "whether pixels share noise; if so they are hidden together, and their noise is modelled",
+    "between": "correlation of the noise with the next plane's (z) and frame's (t), where the network sees these",
     "empty": "whether all samples were constant: nothing to deconvolve",
 }
 
@@ -61,6 +62,10 @@ def with_estimates(channel: dict[str, Any]) -> dict[str, Any]:
     if "correlation" in constants:
         found = constants["correlation"]
         constants["correlation"] = correlation_words(None if found is None else NoiseCorrelation.from_json(found))
+    if between := constants.pop("between", None):
+        constants["between"] = ", ".join(
+            f"{axis}: {'unknown' if rho is None else number(rho)}" for axis, rho in between.items()
+        )
     estimated = channel.get("estimated") or {}
     for name, key in _ESTIMATED.items():
         if key in estimated and estimated[key] != channel.get(name):

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import differences
 from ssi_pipeline.errors import InputError, RunChangedError
@@ -25,6 +26,7 @@ from ssi_pipeline.storage.state.parts import ledger_paths
 from ssi_pipeline.storage.state.records import Kind
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.context import NO_FILL
+from ssi_pipeline.tasks.neighbours import places_of
 from ssi_pipeline.tasks.reading import box_to_read, source_of
 from ssi_pipeline.tasks.samples import samples_source
 from ssi_pipeline.tasks.training_tiles import training_source
@@ -68,14 +70,16 @@ def compare_input(context: Context, on_progress: OnProgress) -> Comparison:
     now = in_words_of(earlier, now, context.document.config.input.path)
     found.changed += differences(earlier, as_far_as_readable(earlier, now))
     found.changed += [f"{kind} of channel {c}" for kind, c in _changed_channels(context)]
-    ledgers = ledger_paths(context.paths)
-    sources, found.unrecorded = tile_sources(ledgers, context.plan.n_tiles)
+    ledgers, neighbours = ledger_paths(context.paths), context.document.config.network.neighbours
+    sources, found.unrecorded = tile_sources(ledgers, context.plan.n_tiles, 1 + len(neighbours))
     chosen = [int(index) for index in (sources != b"").nonzero()[0]]
     fills = _fills(context)
     with ThreadPoolExecutor(_reading_threads(context)) as threads:
         for first in range(0, len(chosen), _AT_ONCE):
             part = chosen[first : first + _AT_ONCE]
-            for index, source in zip(part, threads.map(partial(_tile_source, context, fills), part), strict=True):
+            for index, source in zip(
+                part, threads.map(partial(_tile_source, context, fills, sources), part), strict=True
+            ):
                 _note_tile(context, found, index, sources[index].decode(), source)
                 on_progress(found.compared, len(chosen))
     return found
@@ -106,9 +110,12 @@ def _fills(context: Context) -> list[Mapping[str, Any]]:
     return [fill or NO_FILL for fill in found]
 
 
-def _tile_source(context: Context, fills: Sequence[Mapping[str, Any]], index: int) -> str:
-    tile = context.plan.tile(index)
-    return source_of(context, [(tile.t, tile.c, box_to_read(context, tile.domain, fills[tile.c]))])
+def _tile_source(context: Context, fills: Sequence[Mapping[str, Any]], sources: NDArray[np.bytes_], index: int) -> str:
+    """Return the digests of a tile's boxes, as many as were recorded: a tile of fill needs no neighbours."""
+    tile, fill = context.plan.tile(index), fills[context.plan.tile(index).c]
+    places = [(tile.t, tile.domain), *((t, box) for _, t, box in places_of(context, tile.t, tile.domain))]
+    reads = sources[index].count(b",") + 1
+    return source_of(context, [(t, tile.c, box_to_read(context, box, fill)) for t, box in places[:reads]])
 
 
 def _changed_channels(context: Context) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Check an input before it is tiled: chunks must fit a worker's memory, and the voxel size must be complete."""
+"""Check an input before it is tiled: chunks must fit a worker's memory, and what the options need must be there."""
 
 from __future__ import annotations
 
@@ -67,6 +67,24 @@ def refuse_foreign_fill(source: Source, config: RunConfig) -> None:
             f"input.fill is {fill:g}, but pixels of {config.input.path} are {dtype.name}, integers from {info.min} to "
             f"{info.max}: give a value that its filled areas have, auto, or none"
         )
+
+
+def refuse_context_without_axis(source: Source, config: RunConfig) -> None:
+    """Refuse neighbouring planes or frames of an image that has only one.
+
+    Raises
+    ------
+    InputError
+        The image has a single plane, or a single frame.
+    """
+    frames, _, planes, *_ = source.volume.shape
+    for axis in dict.fromkeys(axis for axis, _ in config.network.neighbours):
+        if (frames if axis == "t" else planes) == 1:
+            what = "frame (t)" if axis == "t" else "plane (z)"
+            raise InputError(
+                f"network.context has {axis}, but {config.input.path} has a single {what}: remove {axis} from it, or "
+                "state the order of the axes with input.axes"
+            )
 
 
 def _needs_size(psf: object) -> bool:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.state.ledger import read_heads
 
+_DIGEST = 16 * "0"
+
 UNREADABLE_READ = "-"
 """Placeholder for the digest of unreadable pixels."""
 
@@ -40,13 +42,13 @@ def same_pixels(recorded: str, now: str) -> bool:
     return len(before) == len(after) and all(b == a or UNREADABLE_READ in (b, a) for b, a in pairs)
 
 
-def tile_sources(ledgers: Sequence[Path], n_tiles: int) -> tuple[NDArray[np.bytes_], int]:
-    """Return each tile's last input digest, 16 bytes, empty if never solved.
+def tile_sources(ledgers: Sequence[Path], n_tiles: int, reads: int) -> tuple[NDArray[np.bytes_], int]:
+    """Return each tile's last input digests, 16 bytes for each of at most ``reads``, empty if never solved.
 
     Also return the number of solved tiles without a digest (earlier releases). Invalidated tiles count:
     blocks may have been written from them.
     """
-    sources, solved = np.zeros(n_tiles, "S16"), np.zeros(n_tiles, bool)
+    sources, solved = np.zeros(n_tiles, f"S{len(join_digests([_DIGEST] * reads))}"), np.zeros(n_tiles, bool)
     for path in ledgers:
         for head in read_heads(path):
             if head.kind == "solve" and head.status == "done" and 0 <= head.index < n_tiles:
