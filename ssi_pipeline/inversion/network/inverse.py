@@ -52,7 +52,7 @@ class Inverse(nn.Module):
 
     @torch.no_grad()
     def standardise(self, images: Sequence[Tensor]) -> None:
-        """Set the constants so that the inputs have zero mean and unit deviation over channels of tiles, c x (z) y x."""
+        """Set the constants so that the inputs have zero mean and unit deviation over the channels of tiles."""
         flat = torch.cat([_inputs(image, 0).flatten(1) for image in images], dim=1).double()
         self.mean.copy_(flat.mean(1).reshape(self.mean.shape))
         self.spread.copy_(flat.std(1).clamp(_LEAST_SPREAD, _GREATEST_SPREAD).reshape(self.spread.shape))
