@@ -137,11 +137,11 @@ class TrainingConfig(Section):
     """Training of the network. Learning rate and penalties refer to normalised intensities."""
 
     scope: Literal["per_tile", "shared", "fine_tune"] = "per_tile"
-    steps: Steps = 500
+    steps: Steps = 600
     fine_tune_steps: Steps = 60
     shared_tiles: Count = 16
     patch: Pixels | dict[SpatialAxis, Pixels] | None = None
-    batch: Count = 8
+    batch: Count = 4
     learning_rate: Annotated[RawPositive, up_to(100)] = 4e-3
     weight_l1: NonNegativeFloat = 0.0
     weight_l2: NonNegativeFloat = 0.0

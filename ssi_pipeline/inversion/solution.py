@@ -41,6 +41,8 @@ class Solution:
         The inverse f as a function of a normalised image and its observed pixels, both (z) y x; None without one.
     scores
         Blind metrics of the estimate, by name.
+    errors
+        Squared errors on V of ``heldout_after``, flat, float64; None where not measured.
     alternative
         The rejected estimate where network and baseline were compared: as ``estimate``.
     uncertainty
@@ -61,6 +63,7 @@ class Solution:
     inference_seconds: float = 0.0
     invert: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
     scores: dict[str, float] = field(default_factory=dict)
+    errors: Tensor | None = field(default=None, repr=False, compare=False)
     alternative: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     uncertainty: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 

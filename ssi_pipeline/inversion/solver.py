@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ssi_pipeline.inversion.network.checkpoint import Model
 from ssi_pipeline.inversion.problem import Problem, TileTensors
@@ -34,6 +35,9 @@ class SolveOptions:
         Factor on the configured number of training steps.
     batch
         Patches per training step; None: as configured.
+    rival
+        Squared errors on V of the best baseline, which a training has to beat: it stops where it no longer can. None:
+        it runs to its end.
     """
 
     solver: str | None = None
@@ -43,6 +47,7 @@ class SolveOptions:
     training_seed: int | None = None
     step_factor: int = 1
     batch: int | None = None
+    rival: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 AS_CONFIGURED = SolveOptions()

@@ -44,6 +44,10 @@ _FAR_LIMIT = 40.0
 """The same for the gain of the best width: a PSF three times too wide passes as little at 0.8 of its width. The largest
 of 840 images with the right PSF was 23 (to 0.5 of the width)."""
 
+_NEAR, _NEAR_SHARE = 0.92, 0.25
+"""A width that is so near to the given one must leave at least this share of its excess deviance: PSFs are not known
+better, and bright points show that one was computed with, and the image without, the integration over pixels."""
+
 _FEWEST_RINGS = 8
 """Fewest rings of a result: windows of 16 pixels have them."""
 
@@ -93,10 +97,11 @@ def fit_width(
     k, power, modes, colour = _ring_power(windows, noise)
     if len(k) < _FEWEST_RINGS:
         return None
-    deviance = np.array([_deviance(power, modes, _transfer(psf, k * factor), colour) for factor in FACTORS])
-    worse = (deviance - deviance.min()) / max(deviance.min() / len(k), 1.0)
+    tried = (*FACTORS, _NEAR)
+    deviance = np.array([_deviance(power, modes, _transfer(psf, k * factor), colour) for factor in tried])
+    *worse, near = (deviance - deviance.min()) / max(deviance.min() / len(k), 1.0)
     gain = float(worse[0] - worse[1])
-    if gain <= _LIMIT and worse[0] <= _FAR_LIMIT:
+    if (gain <= _LIMIT and worse[0] <= _FAR_LIMIT) or near <= _NEAR_SHARE * worse[0]:
         return WidthFit(1.0, gain)
     fits = [factor for factor, w in zip(FACTORS[1:], worse[1:], strict=True) if w <= max(_LIMIT, _SHARE * worse[0])]
     return WidthFit(max(fits), gain)

@@ -294,7 +294,8 @@ def test_a_shared_network_gives_what_it_gives_on_the_whole_plane(tmp_path: Path)
         plane = type(frame)((z, *frame.start[1:]), (z + 1, *frame.stop[1:]))
         measurement = read_pixels(context, 0, 0, plane).measurement(plane)
         normal = torch.from_numpy((measurement.y[0] - calibration.offset) / calibration.scale)
-        whole = apply(inverse, problem.linear(normal)).numpy() * calibration.scale + calibration.offset
+        bounded = apply(inverse, problem.linear(normal)).clamp(min=problem.objective.low)
+        whole = bounded.numpy() * calibration.scale + calibration.offset
         inside = whole[tuple(slice(-a, -a + n) for a, n in zip(frame.start[1:], found.shape[1:], strict=True))]
         assert np.abs(found[z] - inside).max() <= 1e-5 * calibration.scale
     assert {r.quality["method"] for r in records(config, "solve")} == {"network"}

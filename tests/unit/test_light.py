@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
+from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.network.solver import averaged
 from ssi_pipeline.inversion.network.training import build_inverse
 from ssi_pipeline.inversion.problem import build_problem
@@ -112,6 +113,19 @@ def test_richardson_lucy_ignores_the_values_of_unknown_pixels() -> None:
     )
     assert torch.equal(one, two)
     assert not torch.equal(one, CLASSICAL["richardson_lucy"].solve(problem, given, 10))
+
+
+def test_light_is_kept_by_one_factor_which_adds_no_noise() -> None:
+    y = measured(blobs((64, 64)), gaussian_psf(), sigma=0.1)
+    problem, given = problem_for("tv_cg", gaussian_psf(), y, dataclasses.replace(PLAIN, noise_sigma=0.1, floor=0.0))
+    x = torch.full((64, 64), 0.4)
+    assert torch.equal(with_flux(problem, given, x), x)  # nothing at the bound
+    x[:8] = 0.0
+    kept = with_flux(problem, given, x)
+    known = problem.forward.crop(given.known)
+    light = [float(a[known].sum()) for a in (problem.forward.level(kept), problem.forward.crop(given.repaired))]
+    assert light[0] == pytest.approx(light[1], rel=1e-5)
+    assert float(kept[8:].std()) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_network_is_bounded_and_keeps_the_light() -> None:

@@ -56,6 +56,20 @@ def test_training_starts_at_the_wiener_solution() -> None:
     assert torch.equal(Inverse(NetworkConfig(), 2, generator(0))(channels), channels[:, 1])
 
 
+def test_inputs_are_standardised_whatever_their_mean_and_scale() -> None:
+    noise = torch.randn(2, 24, 24, generator=generator(0))
+    images = [noise * torch.tensor([0.1, 0.3])[:, None, None] + 5.0, 0.2 * noise.flip(2) + 4.9]
+    inverse = Inverse(NetworkConfig(), 2, generator(0))
+    inverse.standardise(images)
+    seen: list[torch.Tensor] = []
+    inverse.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    for image in images:
+        inverse(image[None])
+    both = torch.cat(seen).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(both.mean(1), torch.zeros(2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(both.std(1), torch.ones(2), rtol=1e-5, atol=0)
+
+
 def test_width_and_levels_make_other_networks() -> None:
     def size(**options: object) -> int:
         return sum(p.numel() for p in build_network(NetworkConfig(**options), 2, generator(0)).parameters())  # type: ignore[arg-type]

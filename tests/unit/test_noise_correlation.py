@@ -114,6 +114,17 @@ def test_white_noise_stays_white(photons: float, blurred: bool) -> None:
     assert found_in(np.random.default_rng(3).poisson(photons, (160, 160)) + 100.0, values) is None
 
 
+@pytest.mark.parametrize(("density", "background"), [(0.004, 20), (0.004, 100), (0.01, 100)])
+def test_bright_points_in_every_window_are_no_correlated_noise(density: float, background: float) -> None:
+    """Their peaks were cut out of the windows as outliers, and the holes taken for noise of all frequencies."""
+    for seed in range(2):
+        rng, light = np.random.default_rng(seed), np.zeros((160, 160))
+        many = int(density * light.size)
+        light[tuple(rng.integers(0, 160, (2, many)))] = rng.uniform(1e4, 1e5, many)
+        photons = rng.poisson(ndimage.gaussian_filter(light, FWHM / 2.3548) + background)
+        assert found_in(photons.astype(np.float64), psf_values(psf(), 2)) is None
+
+
 @pytest.mark.parametrize(
     ("processed", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy import ndimage
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import ConfigError, CorruptDataError, TrainingError
+from ssi_pipeline.inversion.assess.contest import worse_by
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.masking import generator
@@ -26,8 +28,8 @@ from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, unpack
 from ssi_pipeline.inversion.network.inverse import compose
 from ssi_pipeline.inversion.network.loss import Objective, normalised_bounds
-from ssi_pipeline.inversion.network.training import BestState, build_inverse, train
-from ssi_pipeline.inversion.problem import apply, build_problem, heldout_loss, make_tile_tensors
+from ssi_pipeline.inversion.network.training import BestState, build_inverse, is_beaten, train
+from ssi_pipeline.inversion.problem import apply, build_problem, heldout_errors, heldout_loss, make_tile_tensors
 from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared
 from ssi_pipeline.needs import required_halo
 from ssi_pipeline.physics import shift_invariant
@@ -125,7 +127,7 @@ def test_a_solution_has_the_shape_of_the_domain_and_all_fields(axes: int, monkey
         tiling={"dimensions": axes},
         training={"patch": {"z": 12, "y": 28, "x": 28}, "steps": 48, "learning_rate": 2e-3},
     )
-    found = solved(config, axes=axes, sigma=0.3)  # noise enough for a small network to better the linear solution
+    found = solved(config, 5, axes=axes, sigma=0.3)  # noise enough for a small network to better the linear solution
     assert found.estimate.shape == ((1, 72, 64) if axes == 2 else (16, 32, 32))
     assert found.estimate.dtype == np.float32
     assert np.isfinite(found.estimate).all()
@@ -225,6 +227,90 @@ def test_patience_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
         ).steps
         < 80
     )
+
+
+def test_no_feature_before_the_head_dies() -> None:
+    """On a smooth tile on a bright background all but one of eight were constant after 50 steps, and f stayed at w."""
+    options = {"steps": 50, "batch": 2, "patch": 64, "learning_rate": 4e-3}
+    config = config_for(network={"width": 8, "levels": 3}, training=options)
+    rng, psf = np.random.default_rng(0), gaussian_psf()
+    smooth = ndimage.gaussian_filter(rng.standard_normal((1, 96, 96)), (0, 12, 12))
+    y = OFFSET + SCALE * (0.6 + 0.1 * smooth / smooth.std() + 0.1 * rng.standard_normal(smooth.shape))
+    measurement = Measurement(y.astype(np.float32), np.ones(y.shape, bool))
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+    tile, states = make_tile_tensors(problem, measurement, 0), []
+    train(
+        problem,
+        [tile],
+        Schedule.of(config.training),
+        0,
+        1,
+        None,
+        math.inf,
+        lambda _, s: states.append(copy.deepcopy(s)),
+    )
+    for state in (states[0], states[-1]):
+        inverse, seen = build_inverse(problem, generator(0), state), []
+        inverse.network.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # noqa: B023
+        apply(inverse, tile.channels)
+        assert float(seen[0].flatten(2).std(2).min()) > 0.1  # of inputs of unit deviation; dead ones had 0.01
+
+
+def test_the_constants_of_the_inputs_know_nothing_of_the_heldout_pixels() -> None:
+    config, psf = config_for(training={"steps": 1}), gaussian_psf()
+    measurement, _ = scene((1, 72, 64), psf)
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+    hidden = make_tile_tensors(problem, measurement, 0).heldout.numpy()
+    other = Measurement(np.where(hidden[None], OFFSET, measurement.y).astype(np.float32), measurement.observed)
+    states = [
+        train(problem, [make_tile_tensors(problem, m, 0)], Schedule(1, 2), 0, 1, None, math.inf).state
+        for m in (measurement, other)
+    ]
+    for name in ("mean", "spread"):
+        assert torch.equal(states[0][name], states[1][name])
+
+
+def test_a_training_is_given_up_where_it_will_not_reach_its_rival() -> None:
+    falling = [(0, math.nan, 2.0), (50, 1.0, 1.6), (100, 1.0, 1.5), (150, 1.0, 1.4)]
+    wobble = torch.tensor([0.1, -0.1] * 50, dtype=torch.float64)
+
+    def given_up(rival: float, steps: int = 500, noise: float = 1.0) -> bool:
+        return is_beaten(falling, steps, 1.4 + noise * wobble, rival - noise * wobble)
+
+    assert not given_up(1.4)  # reached
+    assert not given_up(1.1)  # falls by .2 in a fifth of the steps: twice that would do
+    assert given_up(0.9)
+    assert not given_up(0.9, steps=600)  # too early to tell
+    assert not given_up(0.9, noise=30)  # no significant difference
+    assert not is_beaten(falling, 500, 1.4 + wobble, None)
+
+
+def test_training_stops_where_its_rival_has_won() -> None:
+    config, psf = config_for(training={"steps": 80, "learning_rate": 1e-5}), gaussian_psf()
+    measurement, _ = scene((1, 72, 64), psf)
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+    tile = make_tile_tensors(problem, measurement, 0)
+    rival = 0.5 * heldout_errors(problem, tile, tile.channels[1])
+    found = train(problem, [tile], Schedule.of(config.training), 0, 1, None, math.inf, rival=rival)
+    assert found.steps == 24  # the first validation after 30 % of 80 steps
+
+
+def test_a_tie_on_the_heldout_pixels_is_decided_by_more_of_them() -> None:
+    """Both predict V alike; elsewhere the one is the linear solution, the other its negative."""
+    measurement, _ = scene((1, 72, 64), gaussian_psf())
+    config = config_for()
+    problem = build_problem(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
+    tile = make_tile_tensors(problem, measurement, 0)
+    errors = heldout_errors(problem, tile, tile.channels[1])
+
+    def solution(sign: float) -> Solution:
+        return Solution(
+            measurement.y, "network", errors=errors, invert=lambda image, _: sign * problem.linear(image, None)[1]
+        )
+
+    assert worse_by(problem, tile, 0, solution(1.0), solution(-1.0)) < -2
+    assert worse_by(problem, tile, 0, solution(-1.0), solution(1.0)) > 2
+    assert worse_by(problem, tile, 0, solution(1.0), solution(1.0)) == 0
 
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [

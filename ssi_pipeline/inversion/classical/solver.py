@@ -11,7 +11,7 @@ from torch import Tensor
 from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL, weight_of
 from ssi_pipeline.inversion.masking import Stream, cover, generator
-from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss
+from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_errors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import SolveOptions, Solver
 from ssi_pipeline.methods import SOLVERS
@@ -28,14 +28,13 @@ def classical(name: str) -> Solver:
         solve = CLASSICAL[name].solve
         weight = weight_of(problem, name) if options.weight is None else options.weight
 
-        def heldout(solve: Callable[[Problem, Observation, float], Tensor], weight: float) -> float | None:
-            """Return the loss on V of the estimate without V; None where it is not finite."""
-            loss = heldout_loss(problem, tile, solve(problem, without_heldout(problem, tile, seed), weight))
-            return loss if math.isfinite(loss) else None
+        def heldout(solve: Callable[[Problem, Observation, float], Tensor], weight: float) -> Tensor:
+            """Return the squared errors on V of the estimate without V."""
+            return heldout_errors(problem, tile, solve(problem, without_heldout(problem, tile, seed), weight))
 
-        after = heldout(solve, weight)
-        linear = CLASSICAL["wiener"].solve
-        wiener = after if name == "wiener" else heldout(linear, problem.calibration.wiener_weight)
+        errors, linear = heldout(solve, weight), CLASSICAL["wiener"].solve
+        after = _finite(errors)
+        wiener = after if name == "wiener" else _finite(heldout(linear, problem.calibration.wiener_weight))
         started = time.perf_counter()
         estimate = raw_estimate(problem.calibration, solve(problem, observe(problem, tile.y, tile.observed), weight))
         return Solution(
@@ -45,10 +44,17 @@ def classical(name: str) -> Solver:
             heldout_before=after,
             heldout_after=after,
             heldout_wiener=wiener,
+            errors=errors if after is not None else None,
             invert=lambda image, observed: solve(problem, observe(problem, image, observed), weight),
         )
 
     return solver
+
+
+def _finite(errors: Tensor) -> float | None:
+    """Return the mean; None where it is not finite."""
+    loss = float(errors.mean())
+    return loss if math.isfinite(loss) else None
 
 
 def without_heldout(problem: Problem, tile: TileTensors, seed: int) -> Observation:

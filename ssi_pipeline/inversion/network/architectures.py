@@ -1,4 +1,9 @@
-"""Build the network of the inverse f: a small UNet without normalisation layers, in 2D and 3D."""
+"""Build the network of the inverse f: a small UNet with standardised weights, in 2D and 3D.
+
+Each kernel of its blocks has zero mean and a fixed norm (weight standardisation, Qiao et al. 2019): what is common to
+all features of a layer, which noise in the gradients drives most, does not pass, and no layer shrinks. Normalisation of
+the features instead would see other statistics where pixels are hidden than at inference.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +19,31 @@ _SLOPE = 0.1
 """Negative slope of the leaky ReLU, which avoids dead units."""
 
 _INPUTS = 2
-"""Input channels of the tile itself: the repaired image and its Wiener solution; one more for each neighbour."""
+"""Input channels of the tile itself, from its repaired image and Wiener solution; one more for each neighbour."""
+
+_GAIN = 2 / (1 + _SLOPE**2)
+"""Squared norm of a kernel that keeps the mean square of the features (He et al. 2015, eq. 15)."""
+
+_TINY = 1e-8
 
 _CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class _StandardConv2d(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve with standardised kernels."""
+        found: Tensor = self._conv_forward(x, _standardised(self.weight), self.bias)
+        return found
+
+
+class _StandardConv3d(nn.Conv3d):
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve with standardised kernels."""
+        found: Tensor = self._conv_forward(x, _standardised(self.weight), self.bias)
+        return found
+
+
+_STANDARD: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: _StandardConv2d, 3: _StandardConv3d}
 
 
 class UNet(nn.Module):
@@ -76,12 +103,18 @@ def _initialise(network: nn.Module, rng: torch.Generator) -> None:
             if parameter.ndim == 1:
                 parameter.zero_()
             else:
-                fan_in = math.prod(parameter.shape[1:])
-                parameter.normal_(0, math.sqrt(2 / (1 + _SLOPE**2) / fan_in), generator=rng)
+                parameter.normal_(0, math.sqrt(_GAIN / math.prod(parameter.shape[1:])), generator=rng)
+
+
+def _standardised(weight: Tensor) -> Tensor:
+    """Return kernels (out, in, (z) y x) of zero mean, and of the norm that keeps the mean square of the features."""
+    inner = list(range(1, weight.ndim))
+    centred = weight - weight.mean(inner, keepdim=True)
+    return centred * torch.rsqrt(centred.square().sum(inner, keepdim=True) / _GAIN + _TINY)
 
 
 def _block(axes: int, before: int, after: int) -> nn.Sequential:
-    conv = _CONV[axes]
+    conv = _STANDARD[axes]
     return nn.Sequential(
         conv(before, after, 3, padding=1),
         nn.LeakyReLU(_SLOPE, inplace=True),

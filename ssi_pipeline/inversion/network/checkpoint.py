@@ -17,7 +17,8 @@ from ssi_pipeline.config import NetworkConfig
 from ssi_pipeline.errors import ConfigError, CorruptDataError
 from ssi_pipeline.inversion.problem import Problem
 
-_FORMAT = 1
+_FORMAT = 2
+"""2: the constants that standardise the inputs of f are part of its state."""
 
 
 @dataclass(frozen=True, slots=True)

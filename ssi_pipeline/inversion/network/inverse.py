@@ -1,8 +1,15 @@
-"""Define the inverse f = net([r, w]) + w, a function of one image and, with ``network.context``, of its neighbours.
+"""Define the inverse f = w + c net([r - w, w], standardised), a function of one image.
+
+With ``network.context`` the network also sees n - w of each neighbouring plane or frame n, repaired as r: never masked,
+as its noise is independent of that of y.
 
 r is the image with impulses repaired and the clipping bias corrected, w the Wiener solution of r. Both are computed
-from the input of f, so that (g o f o m_J)(y) on J is independent of the pixels of J: J-invariance by construction.
-Further channels of the network are r of neighbouring planes and frames, whose noise is independent of that of y.
+from the input of f, so that (g o f o m_J)(y) on J is independent of the pixels of J: J-invariance by construction. The
+constants that bring the inputs to zero mean and unit deviation, and c, the deviation of r - w, are parameters of f:
+they are set once, before training, from the images without their held-out pixels V, and belong to the model.
+
+Of inputs with a mean the features die before the head has learnt anything: noise in the mean is the steepest direction
+of the loss (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -18,9 +25,22 @@ from ssi_pipeline.inversion.network.architectures import build_network
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_LEAST_SPREAD, _GREATEST_SPREAD = 1e-3, 0.5
+"""Limits of the deviation of an input, normalised units: rounding errors of a constant channel stay small. Values in
+the channel's range 0 ... 1 deviate by 0.5 at most: a single bead far above it does not flatten others."""
+
 
 class Inverse(nn.Module):
-    """The trained part of f: channels [r, w] and r of each neighbour, b x c x (z) y x, to estimates b x (z) y x."""
+    """The trained part of f: channels [r, w] and r of each neighbour, b x c x (z) y x, to estimates b x (z) y x.
+
+    Attributes
+    ----------
+    mean, spread
+        Mean and deviation of r - w, w and n - w of each neighbour n, part of its state: 0 and 1 until ``standardise``.
+    """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, config: NetworkConfig, axes: int, rng: torch.Generator) -> None:
         super().__init__()
@@ -28,11 +48,28 @@ class Inverse(nn.Module):
         self._layout = torch.channels_last if axes == 2 else torch.channels_last_3d
         self.network = build_network(config, axes, rng)
         self.network.to(memory_format=self._layout)  # type: ignore[call-overload]  # missing in torch's stubs
+        inputs = 2 + len(config.neighbours)
+        self.register_buffer("mean", torch.zeros((inputs, *(1,) * axes)))
+        self.register_buffer("spread", torch.ones((inputs, *(1,) * axes)))
+
+    @torch.no_grad()
+    def standardise(self, images: Sequence[Tensor]) -> None:
+        """Set the constants for inputs of zero mean and unit deviation over images [r, w, n ...], c x (z) y x."""
+        flat = torch.cat([_inputs(image, 0).flatten(1) for image in images], dim=1).double()
+        self.mean.copy_(flat.mean(1).reshape(self.mean.shape))
+        self.spread.copy_(flat.std(1).clamp(_LEAST_SPREAD, _GREATEST_SPREAD).reshape(self.spread.shape))
 
     def forward(self, channels: Tensor) -> Tensor:
         """Estimate x from the channels."""
-        correction: Tensor = self.network(channels.contiguous(memory_format=self._layout))[:, 0]
-        return channels[:, 1] + correction
+        inputs = (_inputs(channels, 1) - self.mean) / self.spread
+        correction: Tensor = self.network(inputs.contiguous(memory_format=self._layout))[:, 0]
+        return channels[:, 1] + self.spread[0] * correction
+
+
+def _inputs(channels: Tensor, axis: int) -> Tensor:
+    """Return [r - w, w, n - w ...] of [r, w, n ...]; ``axis``: of the channels."""
+    r, w, *neighbours = channels.unbind(axis)
+    return torch.stack([r - w, w, *(n - w for n in neighbours)], axis)
 
 
 def compose(functions: Sequence[Callable[[Tensor], Tensor]], image: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def solve_by_network(
         return _apply_shared(problem, tile, state, wiener, start)
     steps = training.fine_tune_steps if training.scope == "fine_tune" else training.steps
     schedule = Schedule(options.step_factor * steps, options.batch or training.batch)
-    return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, on_validation)
+    return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, on_validation, options.rival)
 
 
 def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: int, start: Model | None = None) -> Model:
@@ -115,13 +115,18 @@ def _attempts(
     wiener: float,
     seed: int,
     on_state: OnState | None = None,
+    rival: Tensor | None = None,
 ) -> tuple[Trained | None, int, str]:
-    """Train until an attempt is better than the Wiener solution; return it, the attempts made, the last failure."""
+    """Train until an attempt is better than the Wiener solution, or given up against a rival that is.
+
+    Return it, the attempts made, and the last failure.
+    """
     reason = ""
     for attempt in range(1, problem.config.training.attempts + 1):
         try:
-            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, on_state)
-            if not trained.after < wiener:
+            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, on_state, rival=rival)
+            given_up = rival is not None and float(rival.mean()) < wiener and trained.steps < schedule.steps
+            if not (trained.after < wiener or given_up):
                 raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
             return trained, attempt, ""
         except ConfigError:
@@ -139,6 +144,7 @@ def _train_or_fall_back(
     wiener: float,
     seed: int,
     on_validation: OnValidation | None,
+    rival: Tensor | None,
 ) -> Solution:
     """Return the solution of the trained network, or the linear one where every attempt failed."""
 
@@ -148,13 +154,14 @@ def _train_or_fall_back(
             on_validation(step, lambda: _network_estimate(problem, tile, state))
 
     started = time.perf_counter()
-    trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state)
+    trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state, rival)
     seconds = time.perf_counter() - started
     if trained is None:
         note = f"training failed, linear solution kept: {reason}"
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
     estimate = _network_estimate(problem, tile, trained.state)
+    errors = heldout_errors(problem, tile, averaged(problem, tile.inputs(tile.channels), tile.observed, trained.state))
     return Solution(
         estimate=estimate,
         training_seconds=seconds,
@@ -163,10 +170,9 @@ def _train_or_fall_back(
         attempts=attempts,
         steps=trained.steps,
         heldout_before=trained.before,
-        heldout_after=heldout_loss(
-            problem, tile, averaged(problem, tile.inputs(tile.channels), tile.observed, trained.state)
-        ),
+        heldout_after=float(errors.mean()),
         heldout_wiener=wiener,
+        errors=errors,
         trace=trained.trace,
         model=pack(problem, trained.state),
         invert=_invert(problem, tile, trained.state),
@@ -203,11 +209,12 @@ def averaged(problem: Problem, channels: Tensor, observed: Tensor, state: State)
     """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to a bounded estimate (z) y x.
 
     The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
-    many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower.
+    many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower; it is cut off at the bound,
+    since its tiles must not differ from those of one evaluation of the whole plane.
     """
     config, inverse = problem.config, build_inverse(problem, generator(0), state)
     if config.training.scope == "shared":
-        return _bounded(problem, apply(inverse, channels))
+        return apply(inverse, channels).clamp(min=problem.objective.low)
     flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
         total += compose(chosen[::-1], apply(inverse, compose(chosen, channels)))

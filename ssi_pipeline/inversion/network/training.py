@@ -31,8 +31,15 @@ VALIDATE_EVERY = 50
 """Steps between validations, each of which evaluates f on the whole tile: as expensive as a few steps."""
 
 PATIENCE = 8
-"""Validations without a better state after which training stops: 400 of the default 500 steps, so that a plateau before
+"""Validations without a better state after which training stops: 400 of the default 600 steps, so that a plateau before
 the rate falls does not stop it; trainings of thousands of steps stop early."""
+
+_PROBATION, _RECENT = 0.3, 0.2
+"""Shares of the steps after which a training may be given up, and over which its loss must still have fallen by half of
+what it lacks (docs/experiments.md)."""
+
+SIGNIFICANT = 2.0
+"""Standard errors by which two losses on V differ for certain: a few thousand noisy pixels know no better."""
 
 State = dict[str, Tensor]
 
@@ -95,6 +102,7 @@ def train(
     start: State | None,
     ceiling: float,
     on_state: OnState | None = None,
+    rival: Tensor | None = None,
 ) -> Trained:
     """Train f on one or several tiles by Adam on the masked loss.
 
@@ -114,6 +122,8 @@ def train(
         Held-out loss of the linear solution, which a useful result has to be below.
     on_state
         Callback at each validation.
+    rival
+        Squared errors on V to beat: training stops where it no longer can.
 
     Raises
     ------
@@ -123,6 +133,8 @@ def train(
     training, steps = problem.config.training, schedule.steps
     rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
+    if start is None:
+        inverse.standardise([tile.inputs(tile.channels) for tile in tiles])
     batches = Batches(problem, tiles, schedule, rng)
     optimiser = Adam(inverse.parameters(), _BETAS)
     clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
@@ -146,16 +158,35 @@ def train(
         running += data.detach()
         if step % VALIDATE_EVERY and step < steps:
             continue
-        heldout = kept.offer(average, validate(problem, tiles, inverse, average), step)  # synchronises the device
+        errors = validate(problem, tiles, inverse, average)  # synchronises the device
+        heldout = kept.offer(average, errors, step)
         trace.append((step, float(running) / (step - trace[-1][0]), heldout))
         running.zero_()
         if on_state is not None:
             on_state(step, average)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
-        if step - kept.step >= PATIENCE * VALIDATE_EVERY:
+        if step - kept.step >= PATIENCE * VALIDATE_EVERY or is_beaten(trace, steps, errors, rival):
             break
     return Trained({name: p.cpu() for name, p in kept.state.items()}, trace, trace[-1][0], before, kept.loss)
+
+
+def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, errors: Tensor, rival: Tensor | None) -> bool:
+    """Return whether a training of ``steps`` will hardly reach a rival with these squared errors on V.
+
+    Its loss is significantly above, and twice its fall over the last fifth of the steps would not reach it.
+    """
+    step, _, loss = trace[-1]
+    if rival is None or step < _PROBATION * steps or deviations(errors - rival) <= SIGNIFICANT:
+        return False
+    before = [past for at, _, past in trace if at <= step - _RECENT * steps]
+    return bool(before) and loss - 2 * (before[-1] - loss) > float(rival.mean())
+
+
+def deviations(differences: Tensor) -> float:
+    """Return the mean of paired differences in standard errors of it; 0 where all are equal."""
+    spread = float(differences.std()) / math.sqrt(differences.numel())
+    return float(differences.mean()) / spread if spread > 0 else 0.0
 
 
 def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:

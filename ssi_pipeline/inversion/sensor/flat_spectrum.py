@@ -38,6 +38,12 @@ _OBSERVED = 0.75
 _OUTLIER = 6.0
 """Distance of outliers from the window's plane, in root mean squares: a hot pixel has the spectrum of white noise."""
 
+_ALONE = 0.3
+"""Largest share of an outlier in the pixels beside it; blurred points have more and stay, since a hole in one has power
+at all frequencies: with bright points in every window, white noise was found to be correlated in 17 % of the cases."""
+
+_BESIDE = np.array([[[0, 1, 0], [1, 0, 1], [0, 1, 0]]], bool)
+
 _PLANES = 2
 """Planes above a window with which its noise is compared, in three dimensions."""
 
@@ -198,4 +204,6 @@ def _flattened(y: NDArray[np.float64], seen: Flags) -> tuple[float, NDArray[np.f
         tilt = (left * slope).sum((1, 2), keepdims=True) / (np.sum(slope**2) * SIDE)
         left = np.where(seen, left - slope * tilt, 0)
     limit = _OUTLIER * np.sqrt(np.square(left).sum((1, 2), keepdims=True) / count)
-    return float(level[0, 0, 0]), np.where(np.abs(left) > limit, 0, left)
+    size = np.abs(left)
+    alone = ndimage.maximum_filter(size, footprint=_BESIDE, mode="nearest") < _ALONE * size
+    return float(level[0, 0, 0]), np.where((size > limit) & alone, 0, left)

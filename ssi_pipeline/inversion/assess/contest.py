@@ -1,0 +1,59 @@
+"""Compare two inverses of a tile by the pixels that were hidden from both: paired errors, on more masks where V is few.
+
+V of a tile of 256 x 256 has 3,300 pixels, mostly noise: estimates that differ by 2 dB can tie on it
+(docs/experiments.md). Other masks are then hidden as well. The network has seen their pixels in training, though only
+as targets of predictions without them: V alone decides where it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from ssi_pipeline.inversion.assess.blind_metrics import disjoint_masks
+from ssi_pipeline.inversion.masking import Stream, cover, generator, heldout_share
+from ssi_pipeline.inversion.network.training import SIGNIFICANT, deviations
+from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.solution import Solution
+
+_Invert = Callable[[Tensor, Tensor], Tensor]
+
+
+@torch.no_grad()
+def worse_by(problem: Problem, tile: TileTensors, seed: int, one: Solution, other: Solution) -> float:
+    """Return by how many standard errors ``one`` predicts hidden pixels worse than ``other``, negative if better.
+
+    Parameters
+    ----------
+    problem, tile
+        Inverse problem of the channel, and the tile.
+    seed
+        Seed of the tile, which drew V.
+    one, other
+        Solutions with their squared errors on V.
+    """
+    if one.errors is None or other.errors is None:
+        raise ValueError("expected solutions with squared errors on V")
+    differences = one.errors - other.errors
+    found = deviations(differences)
+    if abs(found) > SIGNIFICANT or one.invert is None or other.invert is None:
+        return found
+    more = [mine.square() - theirs.square() for mine, theirs in _errors(problem, tile, seed, one.invert, other.invert)]
+    return deviations(torch.cat([differences, *more]))
+
+
+def _errors(
+    problem: Problem, tile: TileTensors, seed: int, one: _Invert, other: _Invert
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the errors of both on the pixels of further masks, disjoint with V and each other; flat, float64."""
+    forward, masks = problem.forward, disjoint_masks(tile, seed, heldout_share(problem.footprint))
+    for k, mask in enumerate(islice(masks, 1, None), start=1):
+        hidden = problem.hide(tile.y, mask, generator(seed, Stream.METRICS, k), tile.gaps)
+        seen, scored = tile.observed & ~cover(mask, problem.footprint), forward.crop(mask & tile.usable)
+        mine, theirs = (
+            (forward(invert(hidden, seen)) - forward.crop(tile.y))[scored].double() for invert in (one, other)
+        )
+        yield mine, theirs
