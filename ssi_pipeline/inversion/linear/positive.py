@@ -20,7 +20,7 @@ from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.physics.forward import ForwardModel
 
-_MOST_STEPS, _BLOCK, _ENOUGH = 60, 10, 1e-2
+_MOST_STEPS, _BLOCK, _ENOUGH = 20, 10, 1e-2
 """Most steps; they end where a block lowers |x - v|_A^2 by a smaller share. With beads 200 and 4000 times as bright as
 the noise, 2000 steps change the flux of the bead by 1e-4, and the rest of the image by 0.5 dB at most."""
 
