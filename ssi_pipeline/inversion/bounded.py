@@ -55,6 +55,13 @@ class BoundedDirections:
         return kept if dot(kept, gradient) < 0 else (x - step * gradient).clamp(min=self._floor) - x
 
 
+def with_light_of(estimate: Tensor, floor: float, measured: float, predicted: float) -> Tensor:
+    """Return an estimate with its light above ``floor`` times measured / predicted; unchanged unless both are > 0."""
+    if not (measured > 0 and predicted > 0):
+        return estimate
+    return floor + (estimate - floor) * (measured / predicted)
+
+
 def dot(a: Tensor, b: Tensor) -> float:
     """Return the inner product of two images, summed in float64. Synchronises the device."""
     return float((a * b).sum(dtype=torch.float64))

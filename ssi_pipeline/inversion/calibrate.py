@@ -114,7 +114,7 @@ def calibrate(
 def _between(
     pairs: Mapping[str, Sequence[Measurement]], known: ChannelCalibration, config: RunConfig, psf: NDArray[np.float32]
 ) -> dict[str, float | None]:
-    """Return the correlation of the noise between neighbours by axis; 0 where the configuration says so."""
+    """Return the correlation of the noise between neighbours by axis; 0 where it is configured as independent."""
     if config.sensor.correlation == "none":
         return dict.fromkeys(pairs, 0.0)
     return {axis: noise_between(each, known.offset, known.scale, known.noise, psf) for axis, each in pairs.items()}

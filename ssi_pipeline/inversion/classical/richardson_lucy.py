@@ -20,6 +20,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from ssi_pipeline.inversion.bounded import with_light_of
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.problem import Problem
@@ -98,9 +99,7 @@ def with_flux(problem: Problem, observation: Observation, x: Tensor) -> Tensor:
         float((image[known] - floor).sum(dtype=torch.float64))
         for image in (problem.forward.crop(observation.repaired), problem.forward(x))
     )
-    if not (measured > 0 and predicted > 0):
-        return x
-    return floor + (x - floor) * (measured / predicted)
+    return with_light_of(x, floor, measured, predicted)
 
 
 def solve_richardson_lucy(problem: Problem, observation: Observation, iterations: float) -> Tensor:

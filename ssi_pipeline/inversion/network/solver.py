@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.errors import ConfigError, TrainingError
+from ssi_pipeline.inversion.bounded import with_light_of
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.linear.positive import project
 from ssi_pipeline.inversion.masking import generator
@@ -245,6 +246,4 @@ def with_light(problem: Problem, image: Tensor, observed: Tensor, estimate: Tens
     predicted = float(forward.level(estimate)[seen].mean(dtype=torch.float64))
     if not math.isfinite(floor):
         return estimate + (measured - predicted)
-    if not (measured > floor and predicted > floor):
-        return estimate
-    return floor + (estimate - floor) * ((measured - floor) / (predicted - floor))
+    return with_light_of(estimate, floor, measured - floor, predicted - floor)
