@@ -23,12 +23,12 @@ from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
 from ssi_pipeline.inversion.classical.tv import (
     TV_ITERATIONS,
     data_term,
-    differences_adjoint,
     linear_start,
     path_iterations,
     slopes_of,
     weights,
 )
+from ssi_pipeline.inversion.differences import differences_adjoint
 from ssi_pipeline.inversion.problem import Problem
 
 SMOOTHING = 0.01
