@@ -81,8 +81,8 @@ def test_denoise(tmp_path: Path, noise: str) -> None:
 
 
 def test_widefield(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tv_chambolle_pock.TV_ITERATIONS", "tv_conjugate_gradient.ITERATIONS"):
-        monkeypatch.setattr(f"ssi_pipeline.inversion.classical.{name}", 20)
+    for module in ("tv_chambolle_pock", "tv_conjugate_gradient"):
+        monkeypatch.setattr(f"ssi_pipeline.inversion.classical.{module}.TV_ITERATIONS", 20)
     small = tmp_path / "workflow.yaml"  # a PSF of few voxels, as the stack has few planes
     small.write_text(widefield.WORKFLOW.read_text().replace("energy: 0.98", "support_um: {z: 0.9, y: 0.7, x: 0.7}"))
     monkeypatch.setattr(widefield, "WORKFLOW", small)

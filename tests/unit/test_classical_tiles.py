@@ -52,8 +52,8 @@ def largest_difference(name: str, weight: float, axes: int, short: int) -> float
     cut = tuple(slice(n // 8, n - n // 8 + 1) for n in shape)
     tile = Observation(observation.repaired[cut].contiguous(), observation.known[cut].contiguous())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(primal_dual, "TV_ITERATIONS", 40)  # those of the tolerances
-        patch.setattr(conjugate, "ITERATIONS", 40)
+        for module in (primal_dual, conjugate):
+            patch.setattr(module, "TV_ITERATIONS", 40)  # those of the tolerances
         whole = CLASSICAL[name].solve(problem, observation, weight)[cut]
         part = CLASSICAL[name].solve(problem, tile, weight)
     off = (part - whole)[tuple(slice(h, -h) for h in halo)].abs()

@@ -33,9 +33,7 @@ from ssi_pipeline.inversion.classical.tv import (
     differences,
     differences_adjoint,
     linear_start,
-    noise_level,
 )
-from ssi_pipeline.inversion.classical.variation import CURVATURE, Variation
 from ssi_pipeline.inversion.problem import Problem
 
 SIGMA = 0.1
@@ -80,22 +78,6 @@ def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> Non
     assert np.linalg.norm(found.numpy() - expected) < ours + theirs
 
 
-def hessian(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Return the matrices of all second differences, 0 where one would leave the image; mixed ones twice."""
-    eye = np.eye(math.prod(shape)).reshape(*shape, -1)
-
-    def step(image: np.ndarray, axis: int) -> np.ndarray:
-        return np.diff(image, axis=axis)
-
-    found = []
-    for a in range(len(shape)):
-        for b in range(len(shape)):
-            inner = step(step(eye, a), b)
-            pads = [(0, n - m) for n, m in zip(shape, inner.shape[:-1], strict=True)]
-            found.append(np.pad(inner, [*pads, (0, 0)]).reshape(eye.shape[-1], -1))
-    return found
-
-
 def reference(
     y: np.ndarray,
     psf: np.ndarray,
@@ -104,19 +86,14 @@ def reference(
     smoothing: float = 0.0,
     corner: float = 0.0,
     floor: float | None = None,
-    curved: float = 0.0,
 ) -> float:
-    """Return the least objective for a hyperbola or Huber's function over x >= floor, by L-BFGS-B in float64.
-
-    ``curved``: weight of the hyperbola of curvatures, each a matrix product by the definition of a second difference.
-    """
+    """Return the least objective for a hyperbola or Huber's function over x >= floor, by L-BFGS-B in float64."""
     shape = y.shape
     inner = tuple(slice(n // 2, -(n // 2)) for n in psf.shape)
     seen, clipped = y[inner].astype(np.float64), y[inner] <= low
     # the convolution as a matrix, from its definition: one column for each pixel of x
     columns = [signal.convolve(e.reshape(shape), psf, mode="valid", method="direct").ravel() for e in np.eye(y.size)]
     matrix = np.stack(columns, axis=1)
-    seconds = hessian(shape)
 
     def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
         x = flat.reshape(shape)
@@ -131,13 +108,7 @@ def reference(
         for axis, step in enumerate(steps):
             flow = step / np.maximum(length, corner)
             gradient -= weight * np.diff(flow, axis=axis, prepend=0.0)
-        total = float(each.sum() + weight * variation.sum())
-        if curved:
-            bent = [m @ flat for m in seconds]
-            size = np.sqrt(sum(c**2 for c in bent) + smoothing**2)
-            total += weight * curved * float(size.sum())
-            gradient = gradient.ravel() + weight * curved * sum(m.T @ (c / size) for m, c in zip(seconds, bent, strict=True))
-        return total, gradient.ravel()
+        return float(each.sum() + weight * variation.sum()), gradient.ravel()
 
     options = {"maxiter": 3000, "maxfun": 6000, "ftol": 1e-13, "gtol": 1e-9}
     return float(
@@ -152,11 +123,6 @@ def reference(
     )
 
 
-def smoothing_of(problem: Problem) -> float:
-    """Return s of conjugate gradients, normalised."""
-    return 0.1 * noise_level(problem)
-
-
 def case(axes: int, clipped: bool) -> tuple[Problem, Observation, np.ndarray, np.ndarray, float]:
     psf = gaussian_psf(axes, skew=0.4)
     y = measured(blobs((20, 21) if axes == 2 else (6, 12, 13)), psf, sigma=SIGMA)
@@ -169,12 +135,12 @@ def case(axes: int, clipped: bool) -> tuple[Problem, Observation, np.ndarray, np
 @pytest.mark.parametrize(("axes", "clipped"), [(2, False), (2, True), (3, True)])
 def test_conjugate_gradients_end_at_the_minimum_and_always_descend(axes: int, clipped: bool) -> None:
     problem, observation, y, kernel, low = case(axes, clipped)
-    weight, eps = 0.03, smoothing_of(problem)
+    weight, eps = 0.03, conjugate.SMOOTHING
     estimates = islice(conjugate.descend(problem, observation, weight, linear_start(problem, observation)), 300)
-    values = [conjugate._objective(problem, observation, weight, x) for x in estimates]
+    values = [objective(problem, observation, x, weight, lambda d: hyperbola(d, eps)) for x in estimates]
     # float32 sums of about 1000 terms: equal values differ in the seventh digit
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(values))
-    assert values[-1] == pytest.approx(reference(y, kernel, weight, low, smoothing=eps, curved=CURVATURE), rel=1e-4)
+    assert values[-1] == pytest.approx(reference(y, kernel, weight, low, smoothing=eps), rel=1e-4)
 
 
 @pytest.mark.parametrize(("axes", "clipped"), [(2, False), (2, True), (3, True)])
@@ -200,14 +166,14 @@ def test_both_end_at_the_minimum_above_the_dark_level() -> None:
     psf, weight, corner, floor = gaussian_psf(skew=0.4), 0.03, 0.06, 0.2
     y = measured(blobs((20, 21)), psf, sigma=SIGMA)
     problem, observation = problem_for("tv", psf, y, dataclasses.replace(PLAIN, floor=floor))
-    kernel, eps = psf.values[0].astype(np.float64), smoothing_of(problem)
+    kernel, eps = psf.values[0].astype(np.float64), conjugate.SMOOTHING
     start = linear_start(problem, observation)
     estimates = list(islice(conjugate.descend(problem, observation, weight, start), 100))
-    values = [conjugate._objective(problem, observation, weight, x) for x in estimates]
+    values = [objective(problem, observation, x, weight, lambda d: hyperbola(d, eps)) for x in estimates]
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(values))
     assert all(float(x.min()) >= floor for x in estimates)
     assert float((estimates[-1] == floor).float().mean()) > 0.3
-    least = reference(y, kernel, weight, -np.inf, smoothing=eps, floor=floor, curved=CURVATURE)
+    least = reference(y, kernel, weight, -np.inf, smoothing=eps, floor=floor)
     assert values[-1] == pytest.approx(least, rel=1e-4)
     iterates = primal_dual.iterate(problem, observation, weight, primal_dual.begin(problem, observation), corner, floor)
     x = next(islice(iterates, 300, None))[0]
@@ -273,28 +239,6 @@ def test_the_number_of_iterations_acts(solve: Solve, monkeypatch: pytest.MonkeyP
     y = measured(blobs((30, 30)), psf)
     made = []
     for count in (5, 6):
-        module = sys.modules[solve.__module__]
-        monkeypatch.setattr(module, "ITERATIONS" if module is conjugate else "TV_ITERATIONS", count)
+        monkeypatch.setattr(sys.modules[solve.__module__], "TV_ITERATIONS", count)
         made.append(solve(*problem_for("tv", psf, y), 0.02))
     assert not torch.equal(*made)
-
-
-@pytest.mark.parametrize("shape", [(9, 11), (5, 6, 7)])
-def test_the_adjoint_of_slopes_and_curvatures_inside_a_border(shape: tuple[int, ...]) -> None:
-    known = torch.zeros(shape, dtype=torch.bool)
-    known[tuple(slice(1, n - 1) for n in shape)] = True
-    variation = Variation(Observation(known.float(), known), (0,) * len(shape), 0.01)
-    rng = torch.Generator().manual_seed(0)
-    x, other = torch.randn((2, *shape), generator=rng, dtype=torch.float64)
-    parts = variation.parts(other)
-    forward = sum(float((a * b).sum()) for a, b in zip(variation.parts(x), parts, strict=True))
-    assert forward == pytest.approx(float((x * variation.adjoint(parts)).sum()), rel=1e-12)
-
-
-def test_a_ramp_has_no_curvature_and_a_step_across_the_border_no_variation() -> None:
-    known = torch.zeros((12, 13), dtype=torch.bool)
-    known[2:-2, 2:-2] = True
-    variation = Variation(Observation(known.float(), known), (0, 0), 0.01)
-    ramp = torch.arange(12.0)[:, None] + 2 * torch.arange(13.0)
-    assert float(variation.parts(ramp)[1].abs().max()) == 0
-    assert all(float(part.abs().max()) == 0 for part in variation.parts(known.float()))

@@ -76,7 +76,14 @@ def slopes_of(observation: Observation, radius: Ints) -> Callable[[Tensor], Tens
     narrow for the PSF of this ``radius``: most of its light could then be explained from outside (measured on five
     planes with a PSF of 21: a third of the light was left inside, and 1.7 dB lost).
     """
-    across = border(observation, radius)
+    if is_narrow(observation.known, radius):
+        return differences
+    across: list[tuple[int, int]] = []
+    for axis, n in enumerate(observation.known.shape):
+        others = [a for a in range(observation.known.ndim) if a != axis]
+        (inside,) = torch.nonzero(observation.known.sum(others) > 0, as_tuple=True)
+        if len(inside):
+            across += [(axis, i) for i in (int(inside[0]) - 1, int(inside[-1])) if 0 <= i < n - 1]
 
     def slopes(x: Tensor) -> Tensor:
         """Return the differences along each axis, each (z) y x, 0 across the border."""
@@ -86,19 +93,6 @@ def slopes_of(observation: Observation, radius: Ints) -> Callable[[Tensor], Tens
         return out
 
     return slopes
-
-
-def border(observation: Observation, radius: Ints) -> list[tuple[int, int]]:
-    """Return where differences cross the border of the observed region: axis, and index of the pixel before it."""
-    across: list[tuple[int, int]] = []
-    if is_narrow(observation.known, radius):
-        return across
-    for axis, n in enumerate(observation.known.shape):
-        others = [a for a in range(observation.known.ndim) if a != axis]
-        (inside,) = torch.nonzero(observation.known.sum(others) > 0, as_tuple=True)
-        if len(inside):
-            across += [(axis, i) for i in (int(inside[0]) - 1, int(inside[-1])) if 0 <= i < n - 1]
-    return across
 
 
 def data_term(problem: Problem, observation: Observation) -> DataTerm:
@@ -116,14 +110,13 @@ def linear_start(problem: Problem, observation: Observation) -> Tensor:
 def weights(problem: Problem) -> Iterator[float]:
     """Yield the candidate weights, from the smoothest; they are proportional to the noise."""
     for weight in _WEIGHTS:
-        yield noise_level(problem) * weight
+        yield _noise(problem) * weight
 
 
 def corner(problem: Problem) -> float:
     """Return the corner of Huber's function, normalised units per pixel: smaller gradients are penalised squared."""
-    return _CORNER * noise_level(problem)
+    return _CORNER * _noise(problem)
 
 
-def noise_level(problem: Problem) -> float:
-    """Return the standard deviation of the noise at a middle level, normalised units."""
+def _noise(problem: Problem) -> float:
     return max(math.sqrt(problem.calibration.noise.variance(_MIDDLE)), _LEAST_NOISE)

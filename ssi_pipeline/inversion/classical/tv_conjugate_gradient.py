@@ -1,12 +1,10 @@
-"""Minimise smoothed variation by preconditioned conjugate gradients (Polak and Ribiere 1969, beta >= 0).
+"""Minimise smoothed total variation by preconditioned conjugate gradients (Polak and Ribiere 1969, beta >= 0).
 
-    E(x) = sum of phi(B x; y) + weight * V(x)
-
-with V the variation by slopes and curvatures (``variation.py``). The gradient is multiplied by an approximate inverse
+The gradient is multiplied by an approximate inverse
 of the Hessian, which an FFT applies and which follows the estimate: few iterations reach all frequencies. The step
 along a direction d minimises a quadratic majorant of the objective (Labat and Idier 2008):
-the curvature of the data term is at most |B d|^2, that of V at most sum |D d|^2 / sqrt(|D x|^2 + s^2), and so for
-curvatures. Every step descends without evaluating the objective; repeated steps are a line search.
+the curvature of the data term is at most |B d|^2, that of the variation at most
+weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2). Every step descends without evaluating the objective; repeated steps are a line search.
 
 The estimate is at least the dark level (``inversion/bounded.py``); along a projected step a second line search, of
 length 0 to 1, keeps the descent.
@@ -24,17 +22,17 @@ from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
-from ssi_pipeline.inversion.classical.tv import data_term, linear_start, noise_level, weights
-from ssi_pipeline.inversion.classical.variation import Line, Variation, preconditioner
+from ssi_pipeline.inversion.classical.tv import data_term, differences_adjoint, linear_start, slopes_of, weights
+from ssi_pipeline.inversion.classical.variation import Line, preconditioner
 from ssi_pipeline.inversion.problem import Problem
 
-_SMOOTHING = 0.1
-"""Smoothing s in standard deviations of the noise: smaller slopes are no edges."""
+SMOOTHING = 0.01
+"""Gradients (normalised units per pixel) below one percent of the channel's range count as smooth, not as edges."""
 
 _LINE_STEPS = 3
 """Majorants minimised in one line search, without a convolution."""
 
-ITERATIONS = 25
+TV_ITERATIONS = 25
 """Iterations from the linear solution, or from nothing in a path; see docs/classical.md."""
 
 PATH_ITERATIONS = 10
@@ -48,15 +46,10 @@ after 100; ordinary scenes need no block."""
 _TINY = 1e-30
 
 
-def variation_of(problem: Problem, observation: Observation) -> Variation:
-    """Return the variation that is minimised."""
-    return Variation(observation, problem.forward.radius, _SMOOTHING * noise_level(problem))
-
-
 def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
     forward, term, floor = problem.forward, data_term(problem, observation), problem.calibration.least
-    variation, directions = variation_of(problem, observation), BoundedDirections(floor, reach=_TINY)
+    differences, directions = slopes_of(observation, forward.radius), BoundedDirections(floor, reach=_TINY)
     inverse_at = preconditioner(forward, weight, tuple(x.shape), x.device)
 
     def line_search(level_change: Tensor, line: Line, longest: float = math.inf) -> Tensor:
@@ -71,26 +64,26 @@ def descend(problem: Problem, observation: Observation, weight: float, x: Tensor
     x = x.clamp(min=floor)
     level = forward.level(x)
     while True:
-        parts = variation.parts(x)
-        squares = variation.squares(parts)
-        pull = variation.adjoint([part * square.rsqrt() for part, square in zip(parts, squares, strict=True)])
+        slopes = differences(x)
+        squares = _squares(slopes)
+        pull = differences_adjoint(slopes * squares.rsqrt())
         gradient = forward.adjoint(term.slope(level)) + weight * pull
         change = directions.after(x, gradient, inverse_at(squares))
         level_change = forward.level(change)
-        step = line_search(level_change, Line(squares, parts, variation.parts(change)))
+        step = line_search(level_change, Line(squares, slopes, differences(change)))
         kept = directions.projected(x, gradient, change, step)
         if kept is not None:
             change, level_change = kept, forward.level(kept)
-            step = line_search(level_change, Line(squares, parts, variation.parts(kept)), longest=1.0)
+            step = line_search(level_change, Line(squares, slopes, differences(kept)), longest=1.0)
         x = (x + step * change).clamp(min=floor)  # rounding errors only
         level = level + step * level_change
         yield x
 
 
 def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Tensor:
-    """Return the estimate (z) y x, normalised, after ``ITERATIONS``; at the bound after more, until it converges."""
+    """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``; at the bound after more, until it converges."""
     estimates = descend(problem, observation, weight, linear_start(problem, observation))
-    x, floor = nth_iterate(estimates, ITERATIONS), problem.calibration.least
+    x, floor = nth_iterate(estimates, TV_ITERATIONS), problem.calibration.least
     if not bool((x <= floor).any()):
         return x
     last = _objective(problem, observation, weight, x)
@@ -104,16 +97,21 @@ def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Te
 
 
 def _objective(problem: Problem, observation: Observation, weight: float, x: Tensor) -> float:
-    variation = float(variation_of(problem, observation).value(x))
-    return data_term(problem, observation).value(problem.forward.level(x)) + weight * variation
+    lengths = _squares(slopes_of(observation, problem.forward.radius)(x)).sqrt()
+    return data_term(problem, observation).value(problem.forward.level(x)) + weight * float(lengths.sum())
 
 
 def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
-    x, count = linear_start(problem, observation), ITERATIONS
+    x, count = linear_start(problem, observation), TV_ITERATIONS
     for weight in weights(problem):
         x, count = nth_iterate(descend(problem, observation, weight, x), count), PATH_ITERATIONS
         yield weight, x
+
+
+def _squares(slopes: Tensor) -> Tensor:
+    """Return |D x|^2 + smoothing^2, (z) y x."""
+    return slopes.square().sum(0) + SMOOTHING**2
 
 
 TV_CG = Classical(solve_tv_cg, tv_cg_path, patience=2)
