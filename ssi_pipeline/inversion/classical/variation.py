@@ -55,7 +55,8 @@ def preconditioner(
 
         def inverse(gradient: Tensor) -> Tensor:
             """Return the preconditioned gradient, (z) y x."""
-            return torch.fft.irfftn(torch.fft.rfftn(gradient, s=size) / response, s=size)[inside]
+            filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(gradient, s=size) / response, s=size)[inside]
+            return filtered
 
         return inverse
 
