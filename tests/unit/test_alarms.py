@@ -43,6 +43,17 @@ def test_undisturbed_tiles_raise_hardly_any() -> None:
     assert flagged < 0.02
 
 
+def test_the_light_alarm_reads_the_ratio_without_impulses_where_there_is_one() -> None:
+    metrics = usual(2)
+    metrics["flux_ratio"][0, 0, 0, 7, 9] = 0.8  # hot pixels hold a fifth of the sum of a dark tile
+    metrics["light_ratio"] = np.ones(GRID, np.float32)
+    assert "flux" not in names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
+    metrics["light_ratio"][0, 0, 0, 7, 9] = 0.8
+    assert "flux" in names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
+    metrics["light_ratio"][0, 0, 0, 7, 9] = np.nan  # too little light to tell
+    assert "flux" not in names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "alarm"),
     [
