@@ -52,14 +52,14 @@ def estimate_time(
     """Extrapolate tile times: mean +- t-quantile x standard error, times the tiles of one worker."""
     if not len(seconds):
         return None
-    from scipy import stats
+    from scipy.special import stdtrit
 
     values = np.asarray(seconds)
     rounds = n_tiles / min(workers, n_tiles)
     mean = float(values.mean())
     if len(values) < 2:
         return TimeEstimate(mean * rounds, 0.5 * mean * rounds, 2 * mean * rounds, 1, source)
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) * float(stats.t.ppf(0.975, len(values) - 1))
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) * float(stdtrit(len(values) - 1, 0.975))
     return TimeEstimate(mean * rounds, max(0.0, mean - error) * rounds, (mean + error) * rounds, len(values), source)
 
 
