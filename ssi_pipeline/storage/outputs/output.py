@@ -107,7 +107,13 @@ def read_status(path: Path) -> str:
 
 def read_fingerprint(path: Path) -> str:
     """Return the fingerprint of an output's run, or 'unknown'."""
-    return str(_ours(path).get("provenance", {}).get("fingerprint", "unknown"))
+    return str(read_provenance(path).get("fingerprint", "unknown"))
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return the provenance of an output; empty for folders of others."""
+    found = _ours(path).get("provenance", {})
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def read_token(path: Path) -> str | None:
