@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ssi_pipeline.commands.screen import Screen, named
+from ssi_pipeline.commands.screen import Screen, named, note
 from ssi_pipeline.config import load_config
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.exit_status import ExitStatus
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             verbosity=options.verbosity,
         )
     if screen.quiet and not outcome.complete:
-        print(describe_outcome(outcome), file=sys.stderr)
+        note(describe_outcome(outcome))
     if part is None and outcome.complete:
         screen.hint(f"look at it: `napari {config.output.path}` (any OME-Zarr viewer), `ssi report {named(options)}`")
     return outcome.exit_status

@@ -24,9 +24,9 @@ class Screen:
         print(visible(text), end=end, file=sys.stderr if self.json else sys.stdout)
 
     def hint(self, text: str) -> None:
-        """Print a line that is no result; left out with ``-q``."""
+        """Print a line that is no result; left out with ``-q``, and where standard error is full."""
         if not self.quiet:
-            print(visible(text), file=sys.stderr)
+            note(text)
 
     def result(self, rows: Sequence[tuple[str, str]], document: dict[str, Any]) -> None:
         """Print a result: as rows of name and value, or with ``--json`` as a document."""
@@ -36,6 +36,16 @@ class Screen:
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
             self.say(f"{name:<{width}}  {value}")
+
+
+def note(text: str) -> None:
+    """Print a line on standard error; it is dropped where that is full, as no command fails because of it."""
+    try:
+        print(visible(text), file=sys.stderr, flush=True)
+    except BrokenPipeError:  # the reader of the pipe ended: stop
+        raise
+    except OSError:
+        return
 
 
 def named(options: argparse.Namespace) -> str:

@@ -57,7 +57,8 @@ class ProgressDisplay:
         """Print a line for a finished task, if asked for."""
         if self._verbosity > 0:
             result = record.quality.get("method", record.status) if record.error is None else record.error
-            self.line(f"{record.key}: {result}, {record.seconds:.1f} s on {record.host}")
+            where = f" on {record.host}" if record.host else ""
+            self.line(f"{record.key}: {result}, {record.seconds:.1f} s{where}")
 
     def _print(self, text: str) -> None:
         """Print a line; it is dropped where the output is full, as no run fails because of its display."""
