@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config.changes import Change
 from ssi_pipeline.config.section import SpatialAxis
 from ssi_pipeline.errors import ConfigError, OutputError
 from ssi_pipeline.preview.choose import choose_tiles
@@ -16,7 +15,7 @@ from ssi_pipeline.preview.sheet import save_sheet
 from ssi_pipeline.preview.solve import Solved, solve_variant
 from ssi_pipeline.preview.table import comparison, save_table, screen_rows
 from ssi_pipeline.preview.variants import Variant, make_variants
-from ssi_pipeline.run.planning import describe_plan, estimate_time
+from ssi_pipeline.run.planning import TimeEstimate, describe_plan, estimate_time
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.storage.atomic import write_text
 from ssi_pipeline.storage.state.made import note, refuse_foreign
@@ -26,17 +25,27 @@ SHEET, TABLE, PLAN = "contact-sheet.png", "tiles.csv", "plan.txt"
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Results: solved tiles by variant, rows of the plan, comparison of variants (the best first)."""
+    """Results: solved tiles by variant, rows of the plan, comparison of variants (the best first).
+
+    ``prepared``, ``time``: what the plan was made of.
+    """
 
     rows: list[Solved]
     plan: list[tuple[str, str]]
     comparison: list[str]
+    prepared: Prepared
+    time: TimeEstimate | None
 
 
 def preview(
-    config: RunConfig, count: int, psfs: Sequence[Path], changes: Sequence[str], folder: Path, console: Console
+    config: RunConfig,
+    count: int,
+    psfs: Sequence[Path],
+    changes: Sequence[Change],
+    folder: Path,
+    say: Callable[[str], None],
 ) -> Preview:
-    """Solve ``count`` tiles with every variant; write sheet, table and plan to ``folder``, print table and plan.
+    """Solve ``count`` tiles with every variant; write sheet, table and plan to ``folder``, ``say`` table and plan.
 
     Raises
     ------
@@ -55,7 +64,7 @@ def preview(
     prepared = prepare(variants[0].config)
     variants = [_same_tiles(variant, prepared) for variant in variants]
     tiles = choose_tiles(prepared.context, count)
-    by_variant = [solve_variant(v, tiles, lambda text: console.print(text, markup=False)) for v in variants]
+    by_variant = [solve_variant(v, tiles, say) for v in variants]
     rows = [row for same_tile in zip(*by_variant, strict=True) for row in same_tile]
     time = estimate_time(
         [row.seconds for row in by_variant[0]],
@@ -63,14 +72,14 @@ def preview(
         prepared.workers,
         "preview, one at a time",
     )
-    found = Preview(rows, describe_plan(prepared, time), comparison(rows))
+    found = Preview(rows, describe_plan(prepared, time), comparison(rows), prepared, time)
     voxel = prepared.document.volume.voxel_size_um
     note(folder, (SHEET, TABLE, PLAN))
     save_sheet(folder / SHEET, rows, voxel[2] if voxel else None)
     save_table(folder / TABLE, rows)
     write_text(folder / PLAN, "".join(f"{name}: {value}\n" for name, value in found.plan))
-    _print(found, variants, console)
-    console.print(f"wrote {SHEET}, {TABLE} and {PLAN} to {folder}", markup=False)
+    _print(found, variants, say)
+    say(f"wrote {SHEET}, {TABLE} and {PLAN} to {folder}")
     return found
 
 
@@ -103,15 +112,15 @@ def _same_tiles(variant: Variant, prepared: Prepared) -> Variant:
     return variant
 
 
-def _print(found: Preview, variants: Sequence[Variant], console: Console) -> None:
+def _print(found: Preview, variants: Sequence[Variant], say: Callable[[str], None]) -> None:
     table = screen_rows(found.rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        console.print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip(), markup=False)
+        say("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
     for line in found.comparison:
-        console.print(line, markup=False)
+        say(line)
     if len(variants) > 1:
-        console.print(f"the plan is that of {variants[0].name}", markup=False)
+        say(f"the plan is that of {variants[0].name}")
     width = max(len(name) for name, _ in found.plan)
     for name, value in found.plan:
-        console.print(f"{name:<{width}}  {value}", markup=False)
+        say(f"{name:<{width}}  {value}")

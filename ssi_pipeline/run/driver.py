@@ -48,6 +48,7 @@ def run(
     log: Callable[[str], None] = print,
     name: str = "CONFIG",
     recreate_output: bool = False,
+    verbosity: int = 0,
 ) -> Outcome:
     """Start or resume a run.
 
@@ -62,9 +63,11 @@ def run(
     log
         Receives messages for the user before the display starts.
     name
-        Name of the configuration file, for the commands in messages.
+        The configuration as in a command: its file, quoted for a shell, and its ``--set`` options; for messages.
     recreate_output
         Create a missing output again; move one that belongs to another run to a backup.
+    verbosity
+        -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def run(
         if new and (paths.document.exists() or config.output.path.exists()):
             prepared, leases = _start_over(prepared, leases, ignore_disk, log, stack)
         recreate = recreate_output and not new
-        with session_on(prepared, leases, ending, name, retry_failed, recreate) as session:
+        with session_on(prepared, leases, ending, name, retry_failed, recreate, verbosity) as session:
             session.finished = work(session)
     assert ending.outcome is not None
     return ending.outcome
@@ -111,10 +114,11 @@ def session_on(
     name: str,
     retry_failed: bool = False,
     recreate: bool = False,
+    verbosity: int = 0,
 ) -> Iterator[RunSession]:
     """Start or resume a run under its lock; print its summary at the end."""
     context, resumed = start_or_resume(prepared, recreate=recreate)
-    with open_session(context, whole_run(context), lease, ending) as session:
+    with open_session(context, whole_run(context), lease, ending, verbosity) as session:
         display = session.display
         for note in context.document.notes:
             display.line(f"note: {note}")

@@ -15,10 +15,6 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
-from ssi_pipeline.inversion.sensor.correlation import correlation_words
-from ssi_pipeline.results.unmeasured import describe_fill
-from ssi_pipeline.run.channels import noise_found, ready_channels_here
-from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.psf_rows import psf_rows
 from ssi_pipeline.run.settle import describe_compute
@@ -26,8 +22,6 @@ from ssi_pipeline.storage.outputs.scales import describe_voxel_size
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import read_heads
 from ssi_pipeline.storage.state.parts import ledger_paths
-from ssi_pipeline.storage.state.records import Job
-from ssi_pipeline.tasks import RunSpec, execute
 from ssi_pipeline.words import duration, size_of
 
 
@@ -52,7 +46,7 @@ def estimate_time(
     """Extrapolate tile times: mean +- t-quantile x standard error, times the tiles of one worker."""
     if not len(seconds):
         return None
-    from scipy.special import stdtrit
+    from scipy.special import stdtrit  # the t-quantile; scipy.stats takes half a second to import
 
     values = np.asarray(seconds)
     rounds = n_tiles / min(workers, n_tiles)
@@ -79,6 +73,14 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
     SsiError
         A tile fails.
     """
+    # imported here: a plan without a pilot solves nothing, and has to be quick
+    from ssi_pipeline.inversion.sensor.correlation import correlation_words
+    from ssi_pipeline.results.unmeasured import describe_fill
+    from ssi_pipeline.run.channels import noise_found, ready_channels_here
+    from ssi_pipeline.run.create import create_stores, save_inputs
+    from ssi_pipeline.storage.state.records import Job
+    from ssi_pipeline.tasks import RunSpec, execute
+
     with tempfile.TemporaryDirectory(prefix="ssi-pilot-") as folder:
         prepared = prepare(config.with_output(Path(folder, "pilot.zarr")))
         context = save_inputs(prepared)

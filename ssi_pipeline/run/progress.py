@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from ssi_pipeline.redact import redact
 from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.storage.atomic import write_json
+from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.words import duration, per_time
 
@@ -26,14 +27,17 @@ _RATE_SECONDS = 600.0
 
 
 class ProgressDisplay:
-    """Displays the stages of a run; ``note`` limits its own rate of output."""
+    """Displays the stages of a run; ``note`` limits its own rate of output.
 
-    def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    ``verbosity``: -1: on the screen nothing, all in the log; 0: lines and progress; 1: also a line per task.
+    """
+
+    def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None, verbosity: int = 0) -> None:
+        self._stream, self._verbosity = stream or sys.stderr, verbosity
         with writing(log):
             self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._file = state_file
-        self._live = self._stream.isatty()
+        self._live = self._stream.isatty() and verbosity >= 0
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._stage, self._total = "", 0
@@ -49,8 +53,17 @@ class ProgressDisplay:
         else:
             self._print(text)
 
+    def task(self, record: TaskRecord) -> None:
+        """Print a line for a finished task, if asked for."""
+        if self._verbosity > 0:
+            result = record.quality.get("method", record.status) if record.error is None else record.error
+            where = f" on {record.host}" if record.host else ""
+            self.line(f"{record.key}: {result}, {record.seconds:.1f} s{where}")
+
     def _print(self, text: str) -> None:
         """Print a line; it is dropped where the output is full, as no run fails because of its display."""
+        if self._verbosity < 0:
+            return
         try:
             print(text, file=self._stream, flush=True)
         except BrokenPipeError:  # the reader of the pipe ended: stop

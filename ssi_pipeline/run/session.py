@@ -137,12 +137,18 @@ class RunSession:
 
 
 @contextmanager
-def open_session(context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None) -> Iterator[RunSession]:
+def open_session(
+    context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None, verbosity: int = 0
+) -> Iterator[RunSession]:
     """Read the ledger, repair it if damaged, and open the files of the call. Called under the lock."""
     tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
     ledger = Ledger(scope.ledger, lease.check)
-    with ledger, closing(ProgressDisplay(scope.log, scope.progress)) as display, StopRequest() as stop:
+    with ledger, closing(_display(scope, verbosity)) as display, StopRequest() as stop:
         yield RunSession(context, scope, tally, ledger, display, stop, RunEnd() if ending is None else ending)
+
+
+def _display(scope: Scope, verbosity: int) -> ProgressDisplay:
+    return ProgressDisplay(scope.log, scope.progress, verbosity=verbosity)
 
 
 def count_outcome(

@@ -29,6 +29,7 @@ def run_part(
     retry_failed: bool = False,
     ignore_disk: bool = False,
     log: Callable[[str], None] = print,
+    verbosity: int = 0,
 ) -> Outcome:
     """Run the pending tasks of one part; other parts may run at the same time, on any machine.
 
@@ -40,6 +41,8 @@ def run_part(
         Start although the disk might be too small.
     log
         Receives messages for the user before the display starts.
+    verbosity
+        -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def run_part(
     check_output(prepared, new=False, ignore_disk=ignore_disk)
     with ExitStack() as stack:
         context, lease = join(prepared, part, stack, ignore_disk, log)
-        with stopping(), open_session(context, scope_of(context, part), lease) as session:
+        with stopping(), open_session(context, scope_of(context, part), lease, verbosity=verbosity) as session:
             for note in context.document.notes:
                 session.display.line(f"note: {note}")
             if line := describe_shared(session):
