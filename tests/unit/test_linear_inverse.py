@@ -11,6 +11,7 @@ from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_
 from ssi_pipeline.inversion.linear.narrow import is_narrow
 from ssi_pipeline.inversion.linear.solution import LinearSolution
 from ssi_pipeline.inversion.linear.wiener import LinearFilter, filter_radius, reflect_pad, wiener_kernel
+from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.physics.sensor import CensoredSensor
 from ssi_pipeline.physics.shift_invariant import ShiftInvariantModel
 
@@ -122,6 +123,34 @@ def test_a_stack_thinner_than_the_psf_is_solved_without_its_mirror() -> None:
     assert error(linear(image, known)) < 0.7 * float(np.sqrt(np.mean((forward.crop(image).numpy() - truth) ** 2)))
     # what stands outside is not read
     assert torch.equal(linear(image, known), linear(torch.where(known, image, 1e3), known))
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("weight", [0.01, 1.0])
+def test_the_light_outside_is_estimated_where_the_scene_ends_with_the_image(axes: int, weight: float) -> None:
+    """Where the scene goes on as its mirror image does, nothing much is lost."""
+    rng, n, r = np.random.default_rng(0), 64 if axes == 2 else 20, 5
+    scene = ndimage.gaussian_filter(rng.random((n + 6 * r,) * axes), 2.0)
+    scene = (scene - scene.min()) / np.ptp(scene) + 0.5
+    inside = np.pad(np.ones((n,) * axes, bool), 3 * r)
+    psf, domain = gaussian(2.0, axes), (slice(2 * r, 4 * r + n),) * axes
+    forward = ShiftInvariantModel(psf, CensoredSensor(0.0, 0.02))
+    linear, known = LinearSolution(forward, psf, weight, "cpu"), torch.from_numpy(inside[domain])
+
+    def errors(light: np.ndarray) -> list[float]:
+        """Return the mean squared errors on the image, without and with the border."""
+        y = ndimage.convolve(light, psf, mode="constant") + 0.02 * rng.standard_normal(light.shape)
+        image, truth = (torch.from_numpy(v[domain].astype(np.float32)) for v in (y, light))
+        mirrored = mirror_outside(image, ~known)
+        found = [linear(mirrored, known), linear(mirrored, known, border=True)]
+        return [float((x - truth)[known].square().mean()) for x in found]
+
+    before, after = errors(np.where(inside, scene, 0.0))
+    assert after < 0.3 * before
+    before, after = errors(scene)
+    assert after < 1.3 * before
+    everywhere = mirror_outside(torch.from_numpy(scene[domain].astype(np.float32)), ~known)
+    assert torch.equal(linear(everywhere, torch.ones_like(known), border=True), linear(everywhere))
 
 
 def test_the_likelihood_knows_a_psf_larger_than_the_sample() -> None:
