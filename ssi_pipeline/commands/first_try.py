@@ -1,4 +1,4 @@
-"""Suggest a first try where a run would take hours: a part of the image with a solver that takes a minute."""
+"""Suggest what to do where a run would take hours: try a part of the image first, train one network for all tiles."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _TRAINED_S, _OTHERS_S = 2e-4, 1e-5
 other solvers, roughly: a wrong guess costs a line on the screen."""
 
 _VOXELS, _PLANES = 10**6, 32
+
+_MANY_TILES = 16
+"""Tiles of a channel for which a shared network was measured."""
 
 
 def first_try(prepared: Prepared, time: TimeEstimate | None, name: str) -> list[str]:
@@ -47,7 +50,13 @@ def first_try(prepared: Prepared, time: TimeEstimate | None, name: str) -> list[
         **({} if config.output.state is None else {"output.state": "null"}),
     }
     words = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in changes.items())
-    return [f"first, a million voxels with the fastest solver, in a minute: ssi run {name} {words}"]
+    lines = [f"first, a million voxels with the fastest solver, in a minute: ssi run {name} {words}"]
+    if config.method.network and config.training.scope == "per_tile" and plan.n_tiles // plan.shape[1] >= _MANY_TILES:
+        lines.append(
+            f"{plan.n_tiles} networks will be trained, one for each tile; on a volume of one kind of content one for "
+            "all is tens of times faster and at least as good (docs/experiments.md): --set training.scope=shared"
+        )
+    return lines
 
 
 def _middle(prepared: Prepared) -> str:

@@ -319,11 +319,15 @@ def test_a_long_run_is_tried_on_a_part_first(tmp_path: Path, capsys: pytest.Capt
     path = make_run(tmp_path, np.ones((2, 1100, 1200), np.uint8), solver="ssi", output={"path": "my out.zarr"})
     prepared = prepare(config_of(path))
     assert first_try(prepared, TimeEstimate(60, 50, 70, 4, "measured"), str(path)) == []
-    (line,) = first_try(prepared, TimeEstimate(7200, 5000, 9000, 4, "measured"), str(path))
+    hours = TimeEstimate(7200, 5000, 9000, 4, "measured")
+    line, advice = first_try(prepared, hours, str(path))
+    assert advice.startswith(f"{prepared.document.plan.n_tiles} networks will be trained")
     words = shlex.split(line.partition("ssi run ")[2])
     plan = json.loads(said(capsys, "plan", *words, "--json"))
     assert (plan["solver"], plan["region"]) == ("wiener", [1, 1, 1, 1000, 1000])
     assert plan["output"]["path"] == str(tmp_path / "my out-first-try.zarr")
+    shared = prepare(load_config(path, ["training.scope=shared"]))
+    assert len(first_try(shared, hours, str(path))) == 1
 
 
 def test_quick_commands_load_nothing_heavy(tmp_path: Path) -> None:
