@@ -20,14 +20,14 @@ LAYERS = (
     ("exit_status", "interrupts"),
     ("errors", "redact", "words", "methods"),
     ("config", "geometry", "tiff"),
-    ("physics", "quality", "needs"),
+    ("physics", "quality", "needs", "psf"),
     ("inversion", "stitch", "storage"),
     ("tasks",),
     ("executors", "results"),
     ("run",),
     ("report",),
     ("preview", "benchmark", "cluster"),
-    ("demo", "parser", "error_handler"),
+    ("demo", "api", "parser", "error_handler"),
     ("cli",),
 )
 """From the bottom up. The package's own __init__ is below all: it has the version and imports nothing."""

@@ -1,0 +1,160 @@
+"""Deconvolve a dask array lazily: a graph over the tiles and blocks of the plan, for any scheduler.
+
+The image's boxes are tasks of the caller's graph. One task a channel calibrates; its result, with the plan and the
+PSFs, is one object that all tiles depend on, so that each worker gets it once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask import delayed
+from dask.base import tokenize
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import NDArray
+
+from ssi_pipeline.api.in_memory import (
+    Metrics,
+    WrittenBlock,
+    metrics_dtype,
+    prepared_channel,
+    settled,
+    solved_tile,
+    tile_table,
+    written_block,
+)
+from ssi_pipeline.geometry import Box, TilePlan
+from ssi_pipeline.storage.inputs.array_source import ArraySource, DescribedSource
+from ssi_pipeline.storage.inputs.axes import AxisMap
+from ssi_pipeline.tasks.array_context import ArrayContext, Channel
+from ssi_pipeline.tasks.neighbours import tile_boxes
+from ssi_pipeline.tasks.samples import sampled_boxes
+from ssi_pipeline.tasks.solve_tile import SolvedTile
+from ssi_pipeline.tasks.training_tiles import training_boxes
+from ssi_pipeline.tasks.write_block import layer_dtypes
+
+_FURTHER = 96
+"""Boxes that a calibration gets beside its 32 samples, for images that are fill almost everywhere. A run reads up to
+1000; a task of a graph has to state what it reads before anything is known of the pixels."""
+
+Place = tuple[int, int, Box]
+
+
+def lazy_layers(image: Any, context: ArrayContext, source: ArraySource) -> tuple[list[Any], Any]:
+    """Return the layers of a dask array with the axes of the image, and the metrics (t c z y x), all lazy."""
+    plan, axes = context.plan, source.axes
+    token = tokenize(
+        image, context.document.basis, context.document.config.executor, [c.model for c in context.channels]
+    )
+    opened = _opened(image, context, axes, token)
+    tiles = [_tile(image, context, opened, axes, index, token) for index in range(plan.n_tiles)]
+    blocks = [
+        delayed(_block, pure=True)(
+            opened,
+            index,
+            [tiles[i].layers for i in plan.block(index).tiles],
+            dask_key_name=f"ssi-blend-{token}-{index}",
+        )
+        for index in range(plan.n_blocks)
+    ]
+    layers = [
+        _array(f"ssi-layer{number}-{token}", blocks, number, plan, axes, dtype)
+        for number, dtype in enumerate(layer_dtypes(context))
+    ]
+    table = delayed(tile_table, pure=True)(
+        opened,
+        [tile.quality for tile in tiles],
+        [block.seams for block in blocks],
+        dask_key_name=f"ssi-metrics-{token}",
+    )
+    return layers, da.from_delayed(table, plan.tile_grid, metrics_dtype())
+
+
+def _opened(image: Any, context: ArrayContext, axes: AxisMap, token: str) -> Delayed:
+    """Return the run with its device and its channels, all of which depend on the same settled device."""
+    start = delayed(context, name=f"ssi-plan-{token}", traverse=False)
+    ready = delayed(settled, pure=True)(start, dask_key_name=f"ssi-settle-{token}")
+    channels = []
+    for c in range(context.plan.shape[1]):
+        places = _calibration_places(context, c)
+        boxes = [_box(image, axes, place) for place in places]
+        channels.append(
+            delayed(_channel, pure=True)(ready, c, places, boxes, dask_key_name=f"ssi-calibrate-{token}-{c}")
+        )
+    return delayed(_with_channels, pure=True)(ready, channels, dask_key_name=f"ssi-open-{token}")
+
+
+def _calibration_places(context: ArrayContext, c: int) -> list[Place]:
+    boxes = sampled_boxes(context, c, _FURTHER)
+    given = context.channels and context.channels[c].model is not None
+    if context.starts_from_model and not given:
+        boxes += training_boxes(context, c, context.document.config.training.shared_tiles, _FURTHER)
+    return [(t, c, box) for t, box in dict.fromkeys(boxes)]
+
+
+def _tile(image: Any, context: ArrayContext, opened: Delayed, axes: AxisMap, index: int, token: str) -> Delayed:
+    tile = context.plan.tile(index)
+    places = [(t, tile.c, box) for t, box in tile_boxes(context, tile.t, tile.domain)]
+    boxes = [_box(image, axes, place) for place in places]
+    return delayed(_solve, pure=True)(opened, index, places, boxes, dask_key_name=f"ssi-solve-{token}-{index}")
+
+
+def _box(image: Any, axes: AxisMap, place: Place) -> Any:
+    t, c, box = place
+    return image[axes.box(t, c, box).slices]
+
+
+def _array(name: str, blocks: Sequence[Delayed], layer: int, plan: TilePlan, axes: AxisMap, dtype: str) -> Any:
+    """Return one layer as a dask array with the axes of the image, a chunk for each block."""
+    order = ["tczyx".index(axis) for axis in axes.names]
+    steps = (1, 1, *plan.shard)
+    chunks = [_lengths(plan.shape[i], steps[i]) for i in order]
+    parts = {}
+    for index, position in enumerate(itertools.product(*map(range, plan.block_grid))):
+        parts[(name, *(position[i] for i in order))] = delayed(_layer, pure=True)(
+            blocks[index], layer, axes, dask_key_name=f"{name}-{index}"
+        )
+    graph = HighLevelGraph.from_collections(
+        name, {key: part.key for key, part in parts.items()}, dependencies=list(parts.values())
+    )
+    return da.Array(graph, name, chunks, dtype=np.dtype(dtype))
+
+
+def _lengths(extent: int, step: int) -> tuple[int, ...]:
+    return tuple(min(step, extent - start) for start in range(0, extent, step))
+
+
+def _source(context: ArrayContext, places: Sequence[Place], boxes: Sequence[NDArray[Any]]) -> DescribedSource:
+    described = context.image
+    assert isinstance(described, DescribedSource)
+    held = [(*place, np.asarray(values)) for place, values in zip(places, boxes, strict=True)]
+    return replace(described, boxes=tuple(held))
+
+
+def _channel(context: ArrayContext, c: int, places: Sequence[Place], boxes: Sequence[NDArray[Any]]) -> Channel:
+    return prepared_channel(context.on(_source(context, places, boxes)), c)
+
+
+def _with_channels(context: ArrayContext, channels: Sequence[Channel]) -> ArrayContext:
+    return replace(context, channels=tuple(channels))
+
+
+def _solve(context: ArrayContext, index: int, places: Sequence[Place], boxes: Sequence[NDArray[Any]]) -> SolvedTile:
+    return solved_tile(context.on(_source(context, places, boxes)), index)
+
+
+def _block(context: ArrayContext, index: int, tiles: Sequence[NDArray[np.float32]]) -> WrittenBlock:
+    return written_block(context, context.plan.block(index), tiles)
+
+
+def _layer(block: WrittenBlock, layer: int, axes: AxisMap) -> NDArray[Any]:
+    return axes.from_zyx(block.layers[layer])
+
+
+__all__ = ["Metrics", "lazy_layers"]

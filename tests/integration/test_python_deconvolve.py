@@ -1,0 +1,184 @@
+"""``ssi.deconvolve``: the bytes of a run, whatever kind of array comes in; errors as of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+import zarr
+from builders import GAUSSIAN, TINY, beads, complete, level, make_run
+from distributed import Client, LocalCluster
+from numpy.typing import NDArray
+
+import ssi_pipeline as ssi
+from ssi_pipeline.errors import ConfigError, InputError
+
+IMAGE = beads((2, 70, 80))
+FWHM = ssi.psf.gaussian(fwhm_px=2)
+BLENDED: dict[str, Any] = {"solver": "wiener", "tiling": {"core": 48, "blend": 4}}
+NETWORK: dict[str, Any] = {**TINY, "training": {**TINY["training"], "steps": 20, "patch": 48}, "tiling": {"core": 64}}
+LIGHT: dict[str, Any] = {"solver": "wiener", "tiling": {"core": 48}}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        yield Client(cluster)
+
+
+def of_run(folder: Path, image: NDArray[Any], axes: str = "zyx", **sections: Any) -> Path:
+    return complete(make_run(folder, image, axes, **sections))
+
+
+def quality(output: Path, name: str) -> NDArray[Any]:
+    return np.asarray(zarr.open_array(output / "quality" / name, mode="r")[...])
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_blended_tiles_are_those_of_a_run(tmp_path: Path, scheduler: str) -> None:
+    output = of_run(tmp_path, IMAGE, output={"dtype": "float32", "uncertainty": 3}, **BLENDED)
+    known = ssi.deconvolve(IMAGE, FWHM, uncertainty=3, metrics=True, output={"dtype": "float32"}, **BLENDED)
+    array = da.from_array(IMAGE, chunks=(1, 33, 50))
+    lazy = ssi.deconvolve(array, FWHM, uncertainty=3, metrics=True, output={"dtype": "float32"}, **BLENDED)
+    assert lazy.image.chunks == ((1, 1), (48, 22), (48, 32))
+    with dask.config.set(scheduler=scheduler):
+        found = dask.compute(*lazy)
+    expected = level(output), np.asarray(zarr.open_array(output / "uncertainty" / "0", mode="r")[...])
+    for image, uncertainty, metrics in (known, found):
+        assert image.dtype == np.float32
+        assert np.array_equal(image, expected[0])
+        assert np.array_equal(uncertainty, expected[1])
+        assert metrics.shape == (1, 1, 2, 2, 2)
+        for name in set(metrics.dtype.names) - {"seconds"}:
+            assert np.array_equal(metrics[name], quality(output, name), equal_nan=True), name
+
+
+def test_networks_of_tiles_are_those_of_a_run_on_a_client_with_threads(tmp_path: Path, client: Client) -> None:
+    image = IMAGE[0]
+    output = of_run(tmp_path, image, "yx", solver="ssi", **NETWORK)
+    lazy = ssi.deconvolve(da.from_array(image, chunks=40), FWHM, metrics=True, **NETWORK)
+    found, metrics = dask.compute(lazy.image, lazy.metrics)
+    assert np.array_equal(found, level(output))
+    assert np.array_equal(metrics["heldout_after"], quality(output, "heldout_after"))
+    assert (metrics["steps"] > 0).any()
+    assert (metrics["seam"] > 0).all()
+    assert np.array_equal(metrics["seam"], quality(output, "seam"))
+
+
+@pytest.mark.parametrize("scope", ["shared", "fine_tune"])
+def test_a_shared_network_is_that_of_a_run(tmp_path: Path, scope: str) -> None:
+    options = {**NETWORK, "training": {**NETWORK["training"], "scope": scope, "fine_tune_steps": 4}}
+    output = of_run(tmp_path, IMAGE[0], "yx", solver="ssi", **options)
+    assert np.array_equal(ssi.deconvolve(IMAGE[0], FWHM, **options), level(output))
+    lazy = ssi.deconvolve(da.from_array(IMAGE[0], chunks=40), FWHM, **options)
+    assert np.array_equal(lazy.compute(scheduler="synchronous"), level(output))
+
+
+def test_neighbouring_planes_and_sparse_images_are_read_as_in_a_run(tmp_path: Path) -> None:
+    """The boxes of a graph are all that its tasks read: of a plane's neighbours, and where most of an image is fill."""
+    image = beads((3, 64, 700))
+    image[:, :, 60:] = 0
+    options = {**NETWORK, "network": {**TINY["network"], "context": {"z": 1}}, "tiling": {"core": 64}}
+    options["training"] = {**options["training"], "steps": 2}
+    output = of_run(tmp_path, image, solver="ssi", **options)
+    lazy = ssi.deconvolve(da.from_array(image, chunks=(1, 64, 100)), FWHM, **options)
+    assert np.array_equal(lazy.compute(scheduler="synchronous"), level(output))
+
+
+def test_a_stack_in_3d_with_channels(tmp_path: Path) -> None:
+    image = beads((2, 12, 40, 40))
+    psf = {"kind": "gaussian", "fwhm_um": {"z": 0.6, "y": 0.3, "x": 0.3}}
+    sizes = {"z": 0.3, "y": 0.1, "x": 0.1}
+    run = make_run(
+        tmp_path,
+        image,
+        "czyx",
+        solver="wiener",
+        psf=psf,
+        tiling={"core": 32, "dimensions": 3},
+        input={"voxel_size_um": sizes},
+    )
+    output = level(complete(run))
+    options: dict[str, Any] = {"solver": "wiener", "tiling": {"core": 32}}
+    found = ssi.deconvolve(image, (0.6, 0.3, 0.3), voxel_size_um=(0.3, 0.1, 0.1), **options)
+    assert np.array_equal(found, output)
+    swapped = da.from_array(image.transpose(1, 3, 2, 0), chunks=(5, 40, 20, 1))
+    lazy = ssi.deconvolve(swapped, psf, axes="zxyc", voxel_size_um=sizes, **options)
+    assert np.array_equal(lazy.compute(scheduler="synchronous"), output.transpose(1, 3, 2, 0))
+
+
+def test_a_psf_as_an_array_a_file_and_a_model(tmp_path: Path) -> None:
+    side = np.arange(-4, 5)
+    values = np.exp(-(side[:, None] ** 2 + side**2) / 3.0)
+    np.save(tmp_path / "psf.npy", values)
+    by_file = ssi.deconvolve(IMAGE[0], tmp_path / "psf.npy", **LIGHT)
+    assert np.array_equal(by_file, ssi.deconvolve(IMAGE[0], values, **LIGHT))
+    assert np.array_equal(by_file, ssi.deconvolve(IMAGE[0], ssi.psf.measured(values), **LIGHT))
+    by_width = ssi.deconvolve(IMAGE[0], GAUSSIAN, **LIGHT)
+    assert np.array_equal(by_width, ssi.deconvolve(IMAGE[0], 2.0, **LIGHT))
+    assert np.array_equal(by_width, ssi.deconvolve(IMAGE[0], (0.4, 0.2), voxel_size_um=(0.2, 0.1), **LIGHT))
+    assert not np.array_equal(by_width, by_file)
+
+
+def test_tensors_stay_tensors_and_threads_stay_as_they_were() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        tensor = torch.from_numpy(IMAGE[0].astype(np.float32))
+        found = ssi.deconvolve(tensor, FWHM, **LIGHT)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert isinstance(found, torch.Tensor)
+    assert np.array_equal(found.numpy(), ssi.deconvolve(IMAGE[0].astype(np.float32), FWHM, **LIGHT))
+
+
+def test_an_xarray_keeps_names_and_coordinates() -> None:
+    xarray = pytest.importorskip("xarray")
+    image = xarray.DataArray(
+        IMAGE[0].T, dims=("x", "Y"), name="cells", coords={"x": np.arange(80) * 0.1}, attrs={"unit": "counts"}
+    )
+    found = ssi.deconvolve(image, FWHM, **LIGHT)
+    assert (found.dims, found.name, found.attrs) == (image.dims, "cells", {"unit": "counts"})
+    assert found.coords["x"].equals(image.coords["x"])
+    assert np.array_equal(found.values.T, ssi.deconvolve(IMAGE[0], FWHM, **LIGHT))
+    assert np.array_equal(ssi.deconvolve(image.chunk(30), FWHM, **LIGHT).compute(scheduler="synchronous"), found)
+
+
+@pytest.mark.parametrize(
+    ("image", "psf", "options", "text"),
+    [
+        (IMAGE, FWHM, {"training": {"stepz": 3}}, "training.stepz: unknown key; did you mean 'steps'"),
+        (IMAGE, FWHM, {"training.steps": "many"}, "training.steps"),
+        (IMAGE, FWHM, {"solver": "magic"}, "solver"),
+        (IMAGE, FWHM, {"input": {"path": "a.zarr"}}, "input.path has no meaning for an image in memory"),
+        (IMAGE, FWHM, {"executor.workers": 3}, "executor.workers has no meaning"),
+        (IMAGE, FWHM, {"training": {"retrain": True}}, "training.retrain has no meaning"),
+        (IMAGE, FWHM, {"axes": "zy"}, "axes is 'zy', but the image has 3 dimensions"),
+        (IMAGE[0, 0], FWHM, {}, "the image has 1 dimensions"),
+        (IMAGE, FWHM, {"voxel_size_um": {"z": 1.0}}, "voxel_size_um is"),
+        (IMAGE, None, {}, "psf is None: expected an array"),
+        (IMAGE, [FWHM, FWHM], {}, "psf lists 2 PSFs, but 1 channel"),
+    ],
+)
+def test_errors_say_what_was_expected(image: Any, psf: Any, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text.replace("(", r"\(")):
+        ssi.deconvolve(image, psf, **options)
+
+
+def test_images_and_psfs_that_are_none() -> None:
+    with pytest.raises(InputError, match="array: pixels are complex128; expected integers or floats"):
+        ssi.deconvolve(IMAGE.astype(complex), FWHM)
+    with pytest.raises(InputError, match="PSF array has negative values"):
+        ssi.deconvolve(IMAGE, -np.ones((5, 5)))
+    with pytest.raises(ConfigError, match=r"ssi\.psf\.widefield is invalid:\n  psf\.numerical_aperture"):
+        ssi.psf.widefield(-1.0, 0.5)
+    with pytest.raises(InputError, match="has only NaN or infinite pixels") as caught:
+        ssi.deconvolve(np.full((40, 40), np.nan, np.float32), FWHM, **LIGHT)
+    assert "array" not in str(caught.value)
