@@ -192,7 +192,7 @@ def _named(dims: tuple[Any, ...]) -> str:
     names = [str(name).lower() for name in dims]
     if not all(name in AXES and len(name) == 1 for name in names):
         raise ConfigError(
-            f"the image has the dimensions {', '.join(map(str, dims))}: expected names of t, c, z, y, x, or axes with a "
+            f"the image has the dimensions {', '.join(map(str, dims))}: expected t, c, z, y and x, or axes with a "
             "letter for each, for instance axes='zyx'"
         )
     return "".join(names)

@@ -7,15 +7,14 @@ PSFs, is one object that all tiles depend on, so that each worker gets it once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import dask.array as da
 import numpy as np
-from dask import delayed
 from dask.base import tokenize
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
@@ -49,45 +48,39 @@ Place = tuple[int, int, Box]
 def lazy_layers(image: Any, context: ArrayContext, source: ArraySource) -> tuple[list[Any], Any]:
     """Return the layers of a dask array with the axes of the image, and the metrics (t c z y x), all lazy."""
     plan, axes = context.plan, source.axes
-    token = tokenize(
-        image, context.document.basis, context.document.config.executor, [c.model for c in context.channels]
-    )
+    config, models = context.document.config, [channel.model for channel in context.channels]
+    token = tokenize(image, context.document.basis, str(config.executor), str(config.quality), models)
     opened = _opened(image, context, axes, token)
     tiles = [_tile(image, context, opened, axes, index, token) for index in range(plan.n_tiles)]
     blocks = [
-        delayed(_block, pure=True)(
-            opened,
-            index,
-            [tiles[i].layers for i in plan.block(index).tiles],
-            dask_key_name=f"ssi-blend-{token}-{index}",
-        )
+        _task(_block, f"ssi-blend-{token}-{index}", opened, index, [tiles[i].layers for i in plan.block(index).tiles])
         for index in range(plan.n_blocks)
     ]
     layers = [
         _array(f"ssi-layer{number}-{token}", blocks, number, plan, axes, dtype)
         for number, dtype in enumerate(layer_dtypes(context))
     ]
-    table = delayed(tile_table, pure=True)(
-        opened,
-        [tile.quality for tile in tiles],
-        [block.seams for block in blocks],
-        dask_key_name=f"ssi-metrics-{token}",
-    )
+    found = [tile.quality for tile in tiles], [block.seams for block in blocks]
+    table = _task(tile_table, f"ssi-metrics-{token}", opened, *found)
     return layers, da.from_delayed(table, plan.tile_grid, metrics_dtype())
 
 
 def _opened(image: Any, context: ArrayContext, axes: AxisMap, token: str) -> Delayed:
     """Return the run with its device and its channels, all of which depend on the same settled device."""
     start = delayed(context, name=f"ssi-plan-{token}", traverse=False)
-    ready = delayed(settled, pure=True)(start, dask_key_name=f"ssi-settle-{token}")
+    ready = _task(settled, f"ssi-settle-{token}", start)
     channels = []
     for c in range(context.plan.shape[1]):
         places = _calibration_places(context, c)
         boxes = [_box(image, axes, place) for place in places]
-        channels.append(
-            delayed(_channel, pure=True)(ready, c, places, boxes, dask_key_name=f"ssi-calibrate-{token}-{c}")
-        )
-    return delayed(_with_channels, pure=True)(ready, channels, dask_key_name=f"ssi-open-{token}")
+        channels.append(_task(_channel, f"ssi-calibrate-{token}-{c}", ready, c, places, boxes))
+    return _task(_with_channels, f"ssi-open-{token}", ready, channels)
+
+
+def _task(function: Callable[..., Any], key: str, *arguments: Any) -> Delayed:
+    """Return a task with a key of its own: what it depends on is in the token of the key."""
+    found: Delayed = delayed(function, pure=True)(*arguments, dask_key_name=key)
+    return found
 
 
 def _calibration_places(context: ArrayContext, c: int) -> list[Place]:
@@ -102,7 +95,7 @@ def _tile(image: Any, context: ArrayContext, opened: Delayed, axes: AxisMap, ind
     tile = context.plan.tile(index)
     places = [(t, tile.c, box) for t, box in tile_boxes(context, tile.t, tile.domain)]
     boxes = [_box(image, axes, place) for place in places]
-    return delayed(_solve, pure=True)(opened, index, places, boxes, dask_key_name=f"ssi-solve-{token}-{index}")
+    return _task(_solve, f"ssi-solve-{token}-{index}", opened, index, places, boxes)
 
 
 def _box(image: Any, axes: AxisMap, place: Place) -> Any:
@@ -115,13 +108,11 @@ def _array(name: str, blocks: Sequence[Delayed], layer: int, plan: TilePlan, axe
     order = ["tczyx".index(axis) for axis in axes.names]
     steps = (1, 1, *plan.shard)
     chunks = [_lengths(plan.shape[i], steps[i]) for i in order]
-    parts = {}
+    parts: dict[tuple[Any, ...], Delayed] = {}
     for index, position in enumerate(itertools.product(*map(range, plan.block_grid))):
-        parts[(name, *(position[i] for i in order))] = delayed(_layer, pure=True)(
-            blocks[index], layer, axes, dask_key_name=f"{name}-{index}"
-        )
+        parts[(name, *(position[i] for i in order))] = _task(_layer, f"{name}-{index}", blocks[index], layer, axes)
     graph = HighLevelGraph.from_collections(
-        name, {key: part.key for key, part in parts.items()}, dependencies=list(parts.values())
+        name, {key: part.key for key, part in parts.items()}, dependencies=cast(Any, list(parts.values()))
     )
     return da.Array(graph, name, chunks, dtype=np.dtype(dtype))
 

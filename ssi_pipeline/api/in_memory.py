@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError, UnfitError
 from ssi_pipeline.executors.gpus.sharing import known_device, refuse_missing_gpu
-from ssi_pipeline.geometry import Block, TilePlan
+from ssi_pipeline.geometry import Block
 from ssi_pipeline.results.finish import METRICS, TileMetrics
 from ssi_pipeline.run.prepare import Prepared, prepare_source
 from ssi_pipeline.run.settle import decide
@@ -41,7 +41,9 @@ class WrittenBlock:
     seams: dict[str, Any]
 
 
-def open_array(config: RunConfig, source: ArraySource, psfs: Sequence[Any], channels: Sequence[Channel] = ()) -> Any:
+def open_array(
+    config: RunConfig, source: ArraySource, psfs: Sequence[Any], channels: Sequence[Channel] = ()
+) -> ArrayContext:
     """Check and plan; return the context of a run on an image in memory.
 
     ``channels``: with given networks, one for each channel.
@@ -115,9 +117,8 @@ def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
         qualities: dict[int, dict[str, Any]] = {}
         seams = []
         for block, written in _blocks(context, qualities):
-            place = (block.t, block.c, *block.write.slices)
             for whole, values in zip(layers, written.layers, strict=True):
-                whole[place] = values
+                whole[block.t, block.c][block.write.slices] = values
             seams.append(written.seams)
     return layers, tile_table(context, [qualities[i] for i in range(context.plan.n_tiles)], seams)
 
@@ -169,8 +170,3 @@ def tile_table(context: ArrayContext, qualities: Iterable[dict[str, Any]], seams
 def metrics_dtype() -> np.dtype[np.void]:
     """Return the dtype of ``Metrics``."""
     return np.dtype([(name, np.float32) for name in FIELDS])
-
-
-def grid_of(plan: TilePlan) -> tuple[int, ...]:
-    """Return the shape of the metrics."""
-    return plan.tile_grid

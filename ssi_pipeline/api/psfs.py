@@ -1,4 +1,4 @@
-"""The PSF as an argument: an array, a file, a width, a model, a section of a configuration, or one of these a channel."""
+"""The PSF as an argument: an array, a file, a width, a model or a section of a configuration; a list: by channel."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def has_depth(sections: Sequence[Mapping[str, Any]], arrays: Sequence[Any], voxe
 def _has_depth(section: Mapping[str, Any], values: Any, voxel_size_known: bool) -> bool:
     kind = section.get("kind")
     if isinstance(values, Psf):
-        return values.values.shape[0] > 1
+        return bool(values.values.shape[0] > 1)
     if kind == "file":
         shape = np.shape(read_psf_file(Path(section["path"]))[0] if values is None else values)
         return len(shape) == 3 and section.get("plane") is None

@@ -60,7 +60,8 @@ def psf_array(values: Any, where: str) -> NDArray[Any]:
         values = np.squeeze(values)
     if values.ndim not in (2, 3):
         raise InputError(f"{where} has {values.ndim} dimensions {values.shape}; expected 2 (y x) or 3 (z y x)")
-    return values
+    found: NDArray[Any] = values
+    return found
 
 
 def _read_npy(path: Path) -> Any:

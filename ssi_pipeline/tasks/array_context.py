@@ -49,7 +49,7 @@ class ArrayContext(Context):
         return other
 
     @property
-    def source(self) -> Source:  # type: ignore[override]
+    def source(self) -> Source:
         """The image."""
         return self.image
 
@@ -58,13 +58,13 @@ class ArrayContext(Context):
         return self.psfs[c]
 
     @property
-    def _calibrations(self) -> list[ChannelCalibration]:  # type: ignore[override]
+    def _calibrations(self) -> list[ChannelCalibration]:
         from ssi_pipeline.inversion.channel import ChannelCalibration
 
         return [ChannelCalibration.from_json(channel.calibration) for channel in self.channels]
 
     @property
-    def _fills(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def _fills(self) -> list[dict[str, Any]]:
         return [channel.calibration.get("fill") or NO_FILL for channel in self.channels]
 
     def start_model(self, c: int) -> Model | None:
