@@ -73,18 +73,13 @@ def _schema(options: argparse.Namespace) -> int:  # noqa: ARG001 no options
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from ssi_pipeline.run.checks.output_checks import check_output
-    from ssi_pipeline.run.planning import describe_plan, time_from_ledger, time_from_pilot
-    from ssi_pipeline.run.prepare import prepare
+    from ssi_pipeline.run.planning import checked_plan, describe_plan
 
-    config = load_config(options.config)
-    prepared = prepare(config)
-    check_output(prepared, new=False, ignore_disk=True)
-    time = time_from_pilot(config, options.pilot) if options.pilot else time_from_ledger(prepared)
-    _print_rows(describe_plan(prepared, time))
-    check_output(
-        prepared, new=False, ignore_disk=False
-    )  # last, so that the plan is printed also if the disk is too small
+    checked_plan(
+        load_config(options.config),
+        options.pilot,
+        lambda prepared, time: _print_rows(describe_plan(prepared, time)),
+    )
     return ExitStatus.COMPLETE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -13,6 +13,7 @@ from ssi_pipeline.api.in_memory import Metrics, open_array, solve_array
 from ssi_pipeline.api.psfs import PsfArgument
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.psf import Lengths
+from ssi_pipeline.storage.inputs.array_source import ArraySource
 from ssi_pipeline.tasks.array_context import ArrayContext, Channel
 
 Image = TypeVar("Image")
@@ -146,15 +147,15 @@ def solve_with(
     psf: PsfArgument,
     axes: str | None,
     voxel_size_um: Lengths | None,
-    named: dict[str, Any],
-    options: dict[str, Any],
-    channels: Callable[[int], list[Channel]] = lambda _: [],
+    named: Mapping[str, Any],
+    options: Mapping[str, Any],
+    channels: Sequence[Channel] = (),
 ) -> Result:
-    """Deconvolve an image of any kind; ``channels``: given networks for a number of channels."""
-    pixels, names, wrap = _unwrapped(image, axes)
-    names = axes_of(pixels, names)
-    config, source, given = make_config(pixels, names, psf, voxel_size_um, named, options)
-    context: ArrayContext = open_array(config, source, given, channels(source.volume.shape[1]))
+    """Deconvolve an image of any kind; ``channels``: with given networks."""
+    pixels, context, wrap = opened(image, psf, axes, voxel_size_um, named, options, channels)
+    source = context.image
+    assert isinstance(source, ArraySource)
+    names = source.axes.names
     if isinstance(pixels, np.ndarray):
         whole, table = solve_array(context)
         order = [AXES.index(axis) for axis in (*names, *(axis for axis in AXES if axis not in names))]
@@ -165,6 +166,21 @@ def solve_with(
         layers, table = lazy_layers(pixels, context, source)
     estimate, *other = (wrap(values) for values in layers)
     return Result(estimate, other[0] if other else None, table)
+
+
+def opened(
+    image: Any,
+    psf: PsfArgument,
+    axes: str | None,
+    voxel_size_um: Lengths | None,
+    named: Mapping[str, Any],
+    options: Mapping[str, Any],
+    channels: Sequence[Channel] = (),
+) -> tuple[Any, ArrayContext, Callable[[Any], Any]]:
+    """Return the pixels (numpy or dask), their run, and what turns a result into the image's kind."""
+    pixels, names, wrap = _unwrapped(image, axes)
+    config, source, given = make_config(pixels, axes_of(pixels, names), psf, voxel_size_um, named, options)
+    return pixels, open_array(config, source, given, channels), wrap
 
 
 def _unwrapped(image: Any, axes: str | None) -> tuple[Any, str | None, Callable[[Any], Any]]:

@@ -7,6 +7,7 @@ PSFs, is one object that all tiles depend on, so that each worker gets it once.
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -67,6 +68,19 @@ def lazy_layers(image: Any, context: ArrayContext, source: ArraySource) -> tuple
 
 def _opened(image: Any, context: ArrayContext, axes: AxisMap, token: str) -> Delayed:
     """Return the run with its device and its channels, all of which depend on the same settled device."""
+    ready, channels = _channels(image, context, axes, token)
+    return _task(_with_channels, f"ssi-open-{token}", ready, channels)
+
+
+def fitted_channels(image: Any, context: ArrayContext, axes: AxisMap) -> list[Channel]:
+    """Calibrate the channels of a dask array and train their networks, on whichever client is current."""
+    _, channels = _channels(image, context, axes, uuid.uuid4().hex)
+    found: list[Channel] = delayed(channels).compute()
+    return found
+
+
+def _channels(image: Any, context: ArrayContext, axes: AxisMap, token: str) -> tuple[Delayed, list[Delayed]]:
+    """Return the run with its device, and its channels, which depend on it."""
     start = delayed(context, name=f"ssi-plan-{token}", traverse=False)
     ready = _task(settled, f"ssi-settle-{token}", start)
     channels = []
@@ -74,7 +88,7 @@ def _opened(image: Any, context: ArrayContext, axes: AxisMap, token: str) -> Del
         places = _calibration_places(context, c)
         boxes = [_box(image, axes, place) for place in places]
         channels.append(_task(_channel, f"ssi-calibrate-{token}-{c}", ready, c, places, boxes))
-    return _task(_with_channels, f"ssi-open-{token}", ready, channels)
+    return ready, channels
 
 
 def _task(function: Callable[..., Any], key: str, *arguments: Any) -> Delayed:

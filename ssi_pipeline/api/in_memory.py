@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import SsiError, UnfitError
+from ssi_pipeline.errors import ConfigError, SsiError, UnfitError
 from ssi_pipeline.executors.gpus.sharing import known_device, refuse_missing_gpu
 from ssi_pipeline.geometry import Block
 from ssi_pipeline.results.finish import METRICS, TileMetrics
@@ -51,6 +51,13 @@ def open_array(
     if config.executor.device == "cuda":
         refuse_missing_gpu(config)
     prepared: Prepared = prepare_source(config, source, dict, earlier=False, given=psfs)
+    if channels and len(channels) != len(prepared.psfs):
+        raise ConfigError(f"the networks are for {len(channels)} channel(s), but the image has {len(prepared.psfs)}")
+    for channel, psf in zip(channels, prepared.psfs, strict=False):
+        if channel.model is not None:
+            from ssi_pipeline.run.start_models import check_model  # imports torch
+
+            check_model(channel.model, config, psf)
     context = prepared.context
     return ArrayContext(context.document, context.paths, source, prepared.psfs, tuple(channels))
 
@@ -75,10 +82,13 @@ def prepared_channel(context: ArrayContext, c: int) -> Channel:
     use_threads(context.document.config.executor.threads)
     given = context.channels[c].model if context.channels else None
     found = replace(calibrated(context, c), model=given)
-    if not context.starts_from_model or given is not None:
+    alone = replace(context, channels=(found,) * len(context.psfs))
+    if given is not None:
+        from ssi_pipeline.run.start_models import refuse_other_scale  # imports torch
+
+        refuse_other_scale(given, alone.calibration(c), c)
         return found
-    n = len(context.psfs)
-    return trained(replace(context, channels=tuple(found for _ in range(n))), c)
+    return trained(alone, c) if context.starts_from_model else found
 
 
 def solved_tile(context: ArrayContext, index: int) -> SolvedTile:
@@ -109,7 +119,7 @@ def written_block(context: ArrayContext, block: Block, tiles: Sequence[NDArray[n
 
 def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
     """Solve all tiles of an image in this process; return the layers (t c z y x) and the metrics."""
-    with _threads_kept():
+    with threads_kept():
         context = settled(context)
         channels = [prepared_channel(context, c) for c in range(context.plan.shape[1])]
         context = replace(context, channels=tuple(channels))
@@ -142,7 +152,7 @@ def _blocks(context: ArrayContext, qualities: dict[int, dict[str, Any]]) -> Iter
 
 
 @contextmanager
-def _threads_kept() -> Iterator[None]:
+def threads_kept() -> Iterator[None]:
     """Restore torch's number of threads, which belongs to the caller."""
     import torch
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +21,9 @@ from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.words import duration, per_time
 
+Listener = Callable[[Snapshot], None]
+"""Receives the progress in place of the screen."""
+
 _LINE_SECONDS = 15.0
 _FILE_SECONDS = 2.0
 _RATE_SECONDS = 600.0
@@ -28,8 +33,9 @@ _RATE_SECONDS = 600.0
 class ProgressDisplay:
     """Displays the stages of a run; ``note`` limits its own rate of output."""
 
-    def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(self, log: Path, state_file: Path, listener: Listener | None = None) -> None:
+        self._stream: TextIO = sys.stderr if listener is None else io.StringIO()  # a listener has the screen
+        self._listener = listener
         with writing(log):
             self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._file = state_file
@@ -86,6 +92,8 @@ class ProgressDisplay:
         while len(self._history) > 2 and now - self._history[0][0] > _RATE_SECONDS:
             self._history.popleft()
         snapshot = self._snapshot(done, failed, running)
+        if self._listener is not None:
+            self._listener(snapshot)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, extra=_extra(snapshot))
         if now >= self._line_due:

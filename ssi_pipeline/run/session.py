@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ssi_pipeline.results.ledger_summary import Tally
 from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.on_end import RunEnd
 from ssi_pipeline.run.outcome import Outcome
-from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.progress import Listener, ProgressDisplay
 from ssi_pipeline.run.repair.ledger_repair import readable_ledger
 from ssi_pipeline.run.repair.missing import forget_missing
 from ssi_pipeline.run.stages import forget_failures
@@ -64,11 +65,20 @@ def whole_run(context: Context) -> Scope:
     return Scope(paths.ledger, paths.log, paths.progress, range(counts["solve"]), blocks)
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a Python program brings along: its dask client, and what receives the progress in place of the screen."""
+
+    client: Any = None
+    progress: Listener | None = None
+
+
 @dataclass(slots=True)
 class RunSession:
     """One call on a run, with its lock held and its ledger open.
 
     ``finished``: no task was left pending by an interruption. ``ending``: how the call ended.
+    ``client``: the caller's own dask client, on whose workers it runs.
     """
 
     context: Context
@@ -78,6 +88,7 @@ class RunSession:
     display: ProgressDisplay
     stop: StopRequest
     ending: RunEnd
+    client: Any = None
     lost: LostTasks = field(default_factory=LostTasks)
     finished: bool = False
 
@@ -137,12 +148,20 @@ class RunSession:
 
 
 @contextmanager
-def open_session(context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None) -> Iterator[RunSession]:
+def open_session(
+    context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None, caller: Caller | None = None
+) -> Iterator[RunSession]:
     """Read the ledger, repair it if damaged, and open the files of the call. Called under the lock."""
+    caller = caller or Caller()
     tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
     ledger = Ledger(scope.ledger, lease.check)
-    with ledger, closing(ProgressDisplay(scope.log, scope.progress)) as display, StopRequest() as stop:
-        yield RunSession(context, scope, tally, ledger, display, stop, RunEnd() if ending is None else ending)
+    with ledger, closing(_display(scope, caller)) as display, StopRequest() as stop:
+        ending = RunEnd() if ending is None else ending
+        yield RunSession(context, scope, tally, ledger, display, stop, ending, caller.client)
+
+
+def _display(scope: Scope, caller: Caller) -> ProgressDisplay:
+    return ProgressDisplay(scope.log, scope.progress, caller.progress)
 
 
 def count_outcome(

@@ -30,7 +30,8 @@ LIGHT: dict[str, Any] = {"solver": "wiener", "tiling": {"core": 48}}
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
-        yield Client(cluster)
+        with Client(cluster) as found:
+            yield found
 
 
 def of_run(folder: Path, image: NDArray[Any], axes: str = "zyx", **sections: Any) -> Path:
