@@ -9,10 +9,12 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 import numpy as np
 
 from ssi_pipeline.api.arguments import AXES, axes_of, make_config
+from ssi_pipeline.api.display import rows_html
 from ssi_pipeline.api.in_memory import Metrics, open_array, solve_array
 from ssi_pipeline.api.psfs import PsfArgument
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.psf import Lengths
+from ssi_pipeline.results.finish import METHODS
 from ssi_pipeline.storage.inputs.array_source import ArraySource
 from ssi_pipeline.tasks.array_context import ArrayContext, Channel
 
@@ -35,6 +37,19 @@ class Result(NamedTuple):
     image: Any
     uncertainty: Any = None
     metrics: Any = None
+
+    def _repr_html_(self) -> str:
+        parts = {name: value for name, value in self._asdict().items() if value is not None}
+        rows = [(name, f"{tuple(value.shape)} {value.dtype}") for name, value in parts.items() if name != "metrics"]
+        if isinstance(self.metrics, np.ndarray):
+            rows += [("tiles", str(self.metrics.size)), ("solved by", _solvers(self.metrics))]
+        return rows_html(rows)
+
+
+def _solvers(metrics: Metrics) -> str:
+    codes, counts = np.unique(metrics["method"], return_counts=True)
+    names = {code: name for name, code in METHODS.items()}
+    return ", ".join(f"{names.get(int(code), '?')} {count}" for code, count in zip(codes, counts, strict=True))
 
 
 @overload

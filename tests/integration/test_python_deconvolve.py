@@ -51,6 +51,8 @@ def test_blended_tiles_are_those_of_a_run(tmp_path: Path) -> None:
     with dask.config.set(scheduler="threads"):
         found = dask.compute(*lazy)
     expected = level(output), np.asarray(zarr.open_array(output / "uncertainty" / "0", mode="r")[...])
+    assert '<td style="text-align:left">wiener 8</td>' in known._repr_html_()
+    assert "(2, 70, 80) float32" in lazy._repr_html_()
     for image, uncertainty, metrics in (known, found):
         assert image.dtype == np.float32
         assert np.array_equal(image, expected[0])
