@@ -227,6 +227,3 @@ def _named(dims: tuple[Any, ...]) -> str:
             "letter for each, for instance axes='zyx'"
         )
     return "".join(names)
-
-
-__all__ = ["Metrics", "Result", "deconvolve"]

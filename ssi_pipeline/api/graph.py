@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.api.in_memory import (
     Metrics,
-    WrittenBlock,
     metrics_dtype,
     prepared_channel,
     settled,
@@ -35,7 +34,6 @@ from ssi_pipeline.storage.inputs.axes import AxisMap
 from ssi_pipeline.tasks.array_context import ArrayContext, Channel
 from ssi_pipeline.tasks.neighbours import tile_boxes
 from ssi_pipeline.tasks.samples import sampled_boxes
-from ssi_pipeline.tasks.solve_tile import SolvedTile
 from ssi_pipeline.tasks.training_tiles import training_boxes
 from ssi_pipeline.tasks.write_block import layer_dtypes
 
@@ -54,22 +52,22 @@ def lazy_layers(image: Any, context: ArrayContext, source: ArraySource) -> tuple
     opened = _opened(image, context, axes, token)
     tiles = [_tile(image, context, opened, axes, index, token) for index in range(plan.n_tiles)]
     blocks = [
-        _task(_block, f"ssi-blend-{token}-{index}", opened, index, [tiles[i].layers for i in plan.block(index).tiles])
+        _task(_block, f"ssi-blend-{token}-{index}", opened, index, *(tiles[i][0] for i in plan.block(index).tiles))
         for index in range(plan.n_blocks)
     ]
     layers = [
         _array(f"ssi-layer{number}-{token}", blocks, number, plan, axes, dtype)
         for number, dtype in enumerate(layer_dtypes(context))
     ]
-    found = [tile.quality for tile in tiles], [block.seams for block in blocks]
-    table = _task(tile_table, f"ssi-metrics-{token}", opened, *found)
+    found = (part[1] for part in (*tiles, *blocks))
+    table = _task(_table, f"ssi-metrics-{token}", opened, *found)
     return layers, da.from_delayed(table, plan.tile_grid, metrics_dtype())
 
 
 def _opened(image: Any, context: ArrayContext, axes: AxisMap, token: str) -> Delayed:
     """Return the run with its device and its channels, all of which depend on the same settled device."""
     ready, channels = _channels(image, context, axes, token)
-    return _task(_with_channels, f"ssi-open-{token}", ready, channels)
+    return _task(_with_channels, f"ssi-open-{token}", ready, *channels)
 
 
 def fitted_channels(image: Any, context: ArrayContext, axes: AxisMap) -> list[Channel]:
@@ -87,12 +85,15 @@ def _channels(image: Any, context: ArrayContext, axes: AxisMap, token: str) -> t
     for c in range(context.plan.shape[1]):
         places = _calibration_places(context, c)
         boxes = [_box(image, axes, place) for place in places]
-        channels.append(_task(_channel, f"ssi-calibrate-{token}-{c}", ready, c, places, boxes))
+        channels.append(_task(_channel, f"ssi-calibrate-{token}-{c}", ready, c, places, *boxes))
     return ready, channels
 
 
 def _task(function: Callable[..., Any], key: str, *arguments: Any) -> Delayed:
-    """Return a task with a key of its own: what it depends on is in the token of the key."""
+    """Return a task with a key of its own: what it depends on is in the token of the key.
+
+    Other tasks are arguments of their own: dask copies and optimises the graphs of those in a list, for each list.
+    """
     found: Delayed = delayed(function, pure=True)(*arguments, dask_key_name=key)
     return found
 
@@ -109,12 +110,14 @@ def _tile(image: Any, context: ArrayContext, opened: Delayed, axes: AxisMap, ind
     tile = context.plan.tile(index)
     places = [(t, tile.c, box) for t, box in tile_boxes(context, tile.t, tile.domain)]
     boxes = [_box(image, axes, place) for place in places]
-    return _task(_solve, f"ssi-solve-{token}-{index}", opened, index, places, boxes)
+    return _task(_solve, f"ssi-solve-{token}-{index}", opened, index, places, *boxes)
 
 
-def _box(image: Any, axes: AxisMap, place: Place) -> Any:
+def _box(image: Any, axes: AxisMap, place: Place) -> Delayed:
+    """Return a box of the image as one array; not optimised alone, or each box would compute its chunks anew."""
     t, c, box = place
-    return image[axes.box(t, c, box).slices]
+    found: Delayed = image[axes.box(t, c, box).slices].rechunk(-1).to_delayed(optimize_graph=False).item()
+    return found
 
 
 def _array(name: str, blocks: Sequence[Delayed], layer: int, plan: TilePlan, axes: AxisMap, dtype: str) -> Any:
@@ -142,24 +145,30 @@ def _source(context: ArrayContext, places: Sequence[Place], boxes: Sequence[NDAr
     return replace(described, boxes=tuple(held))
 
 
-def _channel(context: ArrayContext, c: int, places: Sequence[Place], boxes: Sequence[NDArray[Any]]) -> Channel:
+def _channel(context: ArrayContext, c: int, places: Sequence[Place], *boxes: NDArray[Any]) -> Channel:
     return prepared_channel(context.on(_source(context, places, boxes)), c)
 
 
-def _with_channels(context: ArrayContext, channels: Sequence[Channel]) -> ArrayContext:
-    return replace(context, channels=tuple(channels))
+def _with_channels(context: ArrayContext, *channels: Channel) -> ArrayContext:
+    return replace(context, channels=channels)
 
 
-def _solve(context: ArrayContext, index: int, places: Sequence[Place], boxes: Sequence[NDArray[Any]]) -> SolvedTile:
-    return solved_tile(context.on(_source(context, places, boxes)), index)
+def _solve(
+    context: ArrayContext, index: int, places: Sequence[Place], *boxes: NDArray[Any]
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return layers and metrics as a tuple, of which dask can tell the size."""
+    found = solved_tile(context.on(_source(context, places, boxes)), index)
+    return found.layers, found.quality
 
 
-def _block(context: ArrayContext, index: int, tiles: Sequence[NDArray[np.float32]]) -> WrittenBlock:
+def _block(context: ArrayContext, index: int, *tiles: NDArray[np.float32]) -> tuple[list[NDArray[Any]], dict[str, Any]]:
     return written_block(context, context.plan.block(index), tiles)
 
 
-def _layer(block: WrittenBlock, layer: int, axes: AxisMap) -> NDArray[Any]:
-    return axes.from_zyx(block.layers[layer])
+def _layer(block: tuple[list[NDArray[Any]], dict[str, Any]], layer: int, axes: AxisMap) -> NDArray[Any]:
+    return axes.from_zyx(block[0][layer])
 
 
-__all__ = ["Metrics", "lazy_layers"]
+def _table(context: ArrayContext, *parts: dict[str, Any]) -> Metrics:
+    tiles = context.plan.n_tiles
+    return tile_table(context, parts[:tiles], parts[tiles:])

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,6 @@ Metrics = NDArray[np.void]
 """A field for each metric, on the grid of tiles (t c z y x)."""
 
 FIELDS = tuple(name for name in METRICS if name not in ("status", "attempts", "peak_bytes", "retrained"))
-
-
-@dataclass(frozen=True)
-class WrittenBlock:
-    """Layers of a block (z y x) in the dtypes of the output, and its seams."""
-
-    layers: list[NDArray[Any]]
-    seams: dict[str, Any]
 
 
 def open_array(
@@ -106,15 +98,20 @@ def solved_tile(context: ArrayContext, index: int) -> SolvedTile:
     return replace(found, quality=found.quality | {"seconds": time.perf_counter() - started}, model=None)
 
 
-def written_block(context: ArrayContext, block: Block, tiles: Sequence[NDArray[np.float32]]) -> WrittenBlock:
-    """Blend the tiles of a block; ``tiles``: the layers of each on its valid box."""
+def written_block(
+    context: ArrayContext, block: Block, tiles: Sequence[NDArray[np.float32]]
+) -> tuple[list[NDArray[Any]], dict[str, Any]]:
+    """Blend the tiles of a block; return its layers (z y x) in the dtypes of the output, and its seams.
+
+    ``tiles``: the layers of each on its valid box.
+    """
     parts = []
     for index, layers in zip(block.tiles, tiles, strict=True):
         tile = context.plan.tile(index)
         inside = tile.valid.intersect(block.write).relative_to(tile.valid.start)
         parts.append((tile, layers[(slice(None), *inside.slices)]))
     blended, seams = blend_layers(context, block, parts)
-    return WrittenBlock(as_written(context, blended), seams)
+    return as_written(context, blended), seams
 
 
 def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
@@ -126,15 +123,17 @@ def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
         layers = [np.empty(context.plan.shape, dtype) for dtype in layer_dtypes(context)]
         qualities: dict[int, dict[str, Any]] = {}
         seams = []
-        for block, written in _blocks(context, qualities):
-            for whole, values in zip(layers, written.layers, strict=True):
+        for block, written, of_block in _blocks(context, qualities):
+            for whole, values in zip(layers, written, strict=True):
                 whole[block.t, block.c][block.write.slices] = values
-            seams.append(written.seams)
+            seams.append(of_block)
     return layers, tile_table(context, [qualities[i] for i in range(context.plan.n_tiles)], seams)
 
 
-def _blocks(context: ArrayContext, qualities: dict[int, dict[str, Any]]) -> Iterator[tuple[Block, WrittenBlock]]:
-    """Yield all blocks; a tile is kept until its last block is written."""
+def _blocks(
+    context: ArrayContext, qualities: dict[int, dict[str, Any]]
+) -> Iterator[tuple[Block, list[NDArray[Any]], dict[str, Any]]]:
+    """Yield all blocks with their layers and seams; a tile is kept until its last block is yielded."""
     plan = context.plan
     left = Counter(index for b in range(plan.n_blocks) for index in plan.block(b).tiles)
     held: dict[int, NDArray[np.float32]] = {}
@@ -144,7 +143,7 @@ def _blocks(context: ArrayContext, qualities: dict[int, dict[str, Any]]) -> Iter
             if index not in held:
                 found = solved_tile(context, index)
                 held[index], qualities[index] = found.layers, found.quality
-        yield block, written_block(context, block, [held[index] for index in block.tiles])
+        yield block, *written_block(context, block, [held[index] for index in block.tiles])
         left.subtract(block.tiles)
         for index in block.tiles:
             if not left[index]:

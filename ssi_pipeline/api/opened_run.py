@@ -81,6 +81,7 @@ class Run:
 
     def __init__(self, config: RunConfig) -> None:
         self._context = open_context(config)
+        self._file = config.file
 
     @property
     def config(self) -> RunConfig:
@@ -141,7 +142,7 @@ class Run:
         """Write the HTML report and return its path; ``figures``: folder for the figures as PNG and SVG."""
         from ssi_pipeline.report import write_report  # imports matplotlib
 
-        return write_report(self.config, _path(output), _path(figures), str(self.config.file or "run.yaml"))
+        return write_report(self.config, _path(output), _path(figures), str(self._file or "run.yaml"))
 
     def __repr__(self) -> str:
         status = self.status()
@@ -149,7 +150,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         rows = [("output", str(self.config.output.path)), ("solver", self.config.solver)]
-        return rows_html([*rows, *describe_status(self.status(), str(self.config.file or "CONFIG"))])
+        return rows_html([*rows, *describe_status(self.status(), str(self._file or "CONFIG"))])
 
 
 def open_run(run: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Run:
