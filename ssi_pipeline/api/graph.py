@@ -52,14 +52,16 @@ def lazy_layers(image: Any, context: ArrayContext, source: ArraySource) -> tuple
     opened = _opened(image, context, axes, token)
     tiles = [_tile(image, context, opened, axes, index, token) for index in range(plan.n_tiles)]
     blocks = [
-        _task(_block, f"ssi-blend-{token}-{index}", opened, index, *(tiles[i][0] for i in plan.block(index).tiles))
+        _task(
+            _block, f"ssi-blend-{token}-{index}", opened, index, *(_part(tiles[i], 0) for i in plan.block(index).tiles)
+        )
         for index in range(plan.n_blocks)
     ]
     layers = [
         _array(f"ssi-layer{number}-{token}", blocks, number, plan, axes, dtype)
         for number, dtype in enumerate(layer_dtypes(context))
     ]
-    found = (part[1] for part in (*tiles, *blocks))
+    found = (_part(task, 1) for task in (*tiles, *blocks))
     table = _task(_table, f"ssi-metrics-{token}", opened, *found)
     return layers, da.from_delayed(table, plan.tile_grid, metrics_dtype())
 
@@ -95,6 +97,12 @@ def _task(function: Callable[..., Any], key: str, *arguments: Any) -> Delayed:
     Other tasks are arguments of their own: dask copies and optimises the graphs of those in a list, for each list.
     """
     found: Delayed = delayed(function, pure=True)(*arguments, dask_key_name=key)
+    return found
+
+
+def _part(task: Any, index: int) -> Delayed:
+    """Return a part of the tuple that a task returns."""
+    found: Delayed = task[index]
     return found
 
 
