@@ -20,8 +20,8 @@ import zarr
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.report import write_report
 from ssi_pipeline.results.finish import METRICS
-from ssi_pipeline.run import prepare
 from ssi_pipeline.run.create import save_inputs
+from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.tasks import Context

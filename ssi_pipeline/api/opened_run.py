@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.api.arguments import nested
 from ssi_pipeline.api.display import rows_html
 from ssi_pipeline.config import RunConfig, load_config, parse_config
 from ssi_pipeline.errors import InputError
@@ -142,7 +144,7 @@ class Run:
         """Write the HTML report and return its path; ``figures``: folder for the figures as PNG and SVG."""
         from ssi_pipeline.report import write_report  # imports matplotlib
 
-        return write_report(self.config, _path(output), _path(figures), str(self._file or "run.yaml"))
+        return write_report(self.config, _path(output), _path(figures), named(self._file))
 
     def __repr__(self) -> str:
         status = self.status()
@@ -150,7 +152,12 @@ class Run:
 
     def _repr_html_(self) -> str:
         rows = [("output", str(self.config.output.path)), ("solver", self.config.solver)]
-        return rows_html([*rows, *describe_status(self.status(), str(self._file or "CONFIG"))])
+        return rows_html([*rows, *describe_status(self.status(), named(self._file))])
+
+
+def named(file: Path | None) -> str:
+    """Return a configuration as it stands in a command: its file, quoted for a shell."""
+    return "CONFIG" if file is None else shlex.quote(str(file))
 
 
 def open_run(run: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Run:
@@ -164,7 +171,7 @@ def open_run(run: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Run:
     if isinstance(run, RunConfig):
         return Run(run)
     if isinstance(run, Mapping):
-        return Run(parse_config(dict(run)))
+        return Run(parse_config(nested(run)))
     path = Path(run).absolute()
     return Run(_config_of(path) if path.is_dir() else load_config(path))
 

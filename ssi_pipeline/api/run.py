@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from ssi_pipeline.api.arguments import nested
 from ssi_pipeline.api.display import rows_html
-from ssi_pipeline.api.opened_run import Run, open_run
+from ssi_pipeline.api.opened_run import Run, named, open_run
 from ssi_pipeline.config import RunConfig, load_config, parse_config
+from ssi_pipeline.config.changes import Change
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry import Cost, TilePlan
 from ssi_pipeline.preview.variants import make_variants
@@ -110,7 +111,7 @@ def preview(
 
     if tiles < 1:
         raise ConfigError(f"tiles is {tiles}: expected 1 or more")
-    changes = [f"{key}={','.join(map(json.dumps, values))}" for key, values in (options or {}).items()]
+    changes = [Change(key, key, tuple(map(json.dumps, values))) for key, values in (options or {}).items()]
     return solve_preview(make_variants(as_config(config), list(map(Path, psfs)), changes), tiles, log)
 
 
@@ -146,14 +147,11 @@ def run(
     found = as_config(config)
     if client is not None:
         found = _on_client(found, client)
-    listener = (lambda _: None) if progress is False else progress
-    log = print if listener is None else (lambda _: None)
-    drive(found, new, retry_failed, ignore_disk, log, _name(found), caller=Caller(client, listener))
+    silent = progress is not None
+    caller = Caller(client, None if progress is False else progress, -1 if silent else 0)
+    log = (lambda _: None) if silent else print
+    drive(found, new, retry_failed, ignore_disk, log, named(found.file), caller=caller)
     return open_run(found)
-
-
-def _name(config: RunConfig) -> str:
-    return "CONFIG" if config.file is None else str(config.file)
 
 
 def _on_client(config: RunConfig, client: Any) -> RunConfig:

@@ -6,11 +6,13 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ssi_pipeline.config.changes import with_changes
 from ssi_pipeline.config.explain import explain
 from ssi_pipeline.config.model import RunConfig
 from ssi_pipeline.config.plain_values import refuse_strange_values
@@ -27,11 +29,14 @@ _PATHS = (
     ("training", "start_from"),
     ("executor", "profile"),
 )
+_IMAGES = (".tif", ".tiff", ".zarr")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def load_config(path: Path | str) -> RunConfig:
+def load_config(path: Path | str, changes: Sequence[str] = ()) -> RunConfig:
     """Load a YAML file; relative paths in it are relative to the file's folder.
+
+    ``changes``: ``key=value`` in place of what the file says; relative paths are relative to the working directory.
 
     Raises
     ------
@@ -41,10 +46,20 @@ def load_config(path: Path | str) -> RunConfig:
     path = Path(path)
     if path.exists() and not path.is_file():
         found = "a folder" if path.is_dir() else "not a regular file"
-        raise ConfigError(f"configuration {path} is {found}: expected a YAML file")
+        raise ConfigError(f"configuration {path} is {found}: expected a YAML file{_hint_for_image(path)}")
     if not path.is_file():
         raise ConfigError(f"configuration {path} not found; `ssi init {path}` writes a template")
-    return parse_config(read_yaml(path), base=path.parent, name=str(path)).read_from(path.absolute())
+    if hint := _hint_for_image(path):
+        raise ConfigError(f"{path} is no configuration{hint}")
+    document, name = read_yaml(path), " ".join([str(path), *(f"--set {change}" for change in changes)])
+    if changes and isinstance(document, dict):
+        document = with_changes(document, changes, lambda part: _resolve_paths(part, Path.cwd()))
+    return parse_config(document, base=path.parent, name=name).read_from(path.absolute())
+
+
+def _hint_for_image(path: Path) -> str:
+    """Return how to write a configuration for an image; empty for other files."""
+    return f"; for an image: `ssi init run.yaml --input {path}`" if path.suffix.lower() in _IMAGES else ""
 
 
 def parse_config(document: Any, base: Path = Path(), name: str = "configuration") -> RunConfig:

@@ -4,9 +4,14 @@ Pixels that a gradient step would bring to the bound go there, and conjugate gra
 0) see the others: without this a few pixels beside a bright object, each about to be projected, spoil the conjugacy of
 all (Bertsekas 1982). A step that leaves the feasible set is projected onto it. Without such pixels nothing of this
 acts.
+
+Scalars stay on the device, so that iterations without a bound do not wait for it.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,38 +26,55 @@ class BoundedDirections:
     ----------
     floor
         Lower bound; minus infinity without one.
+    reach
+        Expected length of the first gradient step.
     """
 
-    def __init__(self, floor: float) -> None:
+    def __init__(self, floor: float, reach: float = 1.0) -> None:
         self._floor = floor
-        self._reach = 1.0
-        self._size = 0.0
-        self._gradient: Tensor | None = None
-        self._direction: Tensor | None = None
+        self._reach: Tensor | float = reach
+        self._step: Tensor | float = 1.0
+        self._scale: Tensor | float = 1.0
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def after(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """Return the direction at an estimate with this gradient."""
+    def after(self, x: Tensor, gradient: Tensor, precondition: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the direction at an estimate with this gradient.
+
+        Parameters
+        ----------
+        x
+            The estimate, (z) y x.
+        gradient
+            Of the objective at ``x``.
+        precondition
+            Approximate inverse of the objective's Hessian, symmetric and positive; it may differ from call to call.
+        """
         free = x - self._floor > self._reach * gradient
         steepest = gradient * free
-        direction = -steepest
-        if self._gradient is not None and self._direction is not None and self._size:
-            beta = max(dot(steepest, steepest - self._gradient) / self._size, 0.0)
-            direction = (beta * self._direction - steepest) * free
-        if dot(direction, steepest) >= 0:  # no descent direction: restart
-            direction = -steepest
-        self._gradient, self._direction, self._size = steepest, direction, dot(steepest, steepest)
-        return torch.where(free, direction, (self._floor - x) / self._reach)
+        scaled = steepest if precondition is None else precondition(steepest) * free
+        size = dot(scaled, steepest)
+        if precondition is not None:  # the gradient step as long as the preconditioned one
+            self._scale = size / dot(steepest, steepest).clamp(min=_TINY)
+        direction = -scaled
+        if self._last is not None:
+            gradient_before, before, size_before = self._last
+            beta = (dot(scaled, steepest - gradient_before) / size_before.clamp(min=_TINY)).clamp(min=0)
+            conjugate = (torch.where(size_before > 0, beta, 0.0) * before - scaled) * free
+            direction = torch.where(dot(conjugate, steepest) < 0, conjugate, direction)  # or restart
+        self._last = steepest, direction, size
+        return torch.where(free, direction, (self._floor - x) / self._step)
 
-    def projected(self, x: Tensor, gradient: Tensor, change: Tensor, step: float) -> Tensor | None:
+    def projected(self, x: Tensor, gradient: Tensor, change: Tensor, step: Tensor) -> Tensor | None:
         """Return the feasible change in place of a step that leaves the feasible set; None where it does not.
 
         It descends, but its length may be up to 1 only: search again along it.
         """
-        self._reach = max(step, _TINY)
-        if not bool((x + step * change < self._floor).any()):
+        self._step = step.clamp(min=_TINY)
+        self._reach = self._step * self._scale
+        if not math.isfinite(self._floor) or not bool((x + step * change < self._floor).any()):
             return None
         kept = (x + step * change).clamp(min=self._floor) - x
-        return kept if dot(kept, gradient) < 0 else (x - step * gradient).clamp(min=self._floor) - x
+        return kept if dot(kept, gradient) < 0 else (x - self._reach * gradient).clamp(min=self._floor) - x
 
 
 def with_light_of(estimate: Tensor, floor: float, measured: float, predicted: float) -> Tensor:
@@ -62,6 +84,6 @@ def with_light_of(estimate: Tensor, floor: float, measured: float, predicted: fl
     return floor + (estimate - floor) * (measured / predicted)
 
 
-def dot(a: Tensor, b: Tensor) -> float:
-    """Return the inner product of two images, summed in float64. Synchronises the device."""
-    return float((a * b).sum(dtype=torch.float64))
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Return the inner product of two images, summed in float64, as a scalar on their device."""
+    return (a * b).sum(dtype=torch.float64)

@@ -138,12 +138,13 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
     filters = LinearSolutions(forward, values, device, calibration.correlation)
     clipping_bias = ClippingBias(calibration.sensor, values.ndim, device)
+    border = config.method.network and config.training.scope != "shared"  # shared: tiles agree with the whole plane
     return Problem(
         config=config,
         calibration=calibration,
         forward=forward,
         filters=filters,
-        linear=LinearInverse(impulses, clipping_bias, filters(calibration.wiener_weight)),
+        linear=LinearInverse(impulses, clipping_bias, filters(calibration.wiener_weight), border),
         objective=Objective(config, calibration),
         device=device,
         footprint=_footprint(calibration, values.ndim),
@@ -163,7 +164,7 @@ def with_weight(problem: Problem, weight: float) -> Problem:
     return dataclasses.replace(
         problem,
         calibration=dataclasses.replace(problem.calibration, wiener_weight=weight),
-        linear=LinearInverse(linear.impulses, linear.clipping_bias, problem.filters(weight)),
+        linear=LinearInverse(linear.impulses, linear.clipping_bias, problem.filters(weight), linear.border),
     )
 
 

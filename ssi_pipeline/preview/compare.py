@@ -11,18 +11,22 @@ from ssi_pipeline.preview.choose import choose_tiles
 from ssi_pipeline.preview.solve import Solved, solve_variant
 from ssi_pipeline.preview.table import comparison
 from ssi_pipeline.preview.variants import Variant
-from ssi_pipeline.run.planning import describe_plan, estimate_time
+from ssi_pipeline.run.planning import TimeEstimate, describe_plan, estimate_time
 from ssi_pipeline.run.prepare import Prepared, prepare
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Results: solved tiles by variant, rows of the plan, comparison of variants (the best first)."""
+    """Results: solved tiles by variant, rows of the plan, comparison of variants (the best first).
+
+    ``prepared``, ``time``: what the plan was made of.
+    """
 
     rows: list[Solved]
     plan: list[tuple[str, str]]
     comparison: list[str]
-    voxel_size_um: tuple[float, float, float] | None = None
+    prepared: Prepared
+    time: TimeEstimate | None
 
 
 def solve_preview(variants: Sequence[Variant], count: int, log: Callable[[str], None]) -> Preview:
@@ -46,7 +50,7 @@ def solve_preview(variants: Sequence[Variant], count: int, log: Callable[[str], 
         prepared.workers,
         "preview, one at a time",
     )
-    return Preview(rows, describe_plan(prepared, time), comparison(rows), prepared.document.volume.voxel_size_um)
+    return Preview(rows, describe_plan(prepared, time), comparison(rows), prepared, time)
 
 
 def _same_tiles(variant: Variant, prepared: Prepared) -> Variant:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config.changes import Change
 from ssi_pipeline.errors import ConfigError, OutputError
 from ssi_pipeline.preview.compare import Preview, solve_preview
 from ssi_pipeline.preview.sheet import save_sheet
@@ -20,9 +19,14 @@ SHEET, TABLE, PLAN = "contact-sheet.png", "tiles.csv", "plan.txt"
 
 
 def preview(
-    config: RunConfig, count: int, psfs: Sequence[Path], changes: Sequence[str], folder: Path, console: Console
+    config: RunConfig,
+    count: int,
+    psfs: Sequence[Path],
+    changes: Sequence[Change],
+    folder: Path,
+    say: Callable[[str], None],
 ) -> Preview:
-    """Solve ``count`` tiles with every variant; write sheet, table and plan to ``folder``, print table and plan.
+    """Solve ``count`` tiles with every variant; write sheet, table and plan to ``folder``, ``say`` table and plan.
 
     Raises
     ------
@@ -38,14 +42,14 @@ def preview(
     refuse_foreign(folder, (SHEET, TABLE, PLAN))
     _make(folder)
     variants = make_variants(config, psfs, changes)
-    found = solve_preview(variants, count, lambda text: console.print(text, markup=False))
-    voxel = found.voxel_size_um
+    found = solve_preview(variants, count, say)
+    voxel = found.prepared.document.volume.voxel_size_um
     note(folder, (SHEET, TABLE, PLAN))
     save_sheet(folder / SHEET, found.rows, voxel[2] if voxel else None)
     save_table(folder / TABLE, found.rows)
     write_text(folder / PLAN, "".join(f"{name}: {value}\n" for name, value in found.plan))
-    _print(found, variants, console)
-    console.print(f"wrote {SHEET}, {TABLE} and {PLAN} to {folder}", markup=False)
+    _print(found, variants, say)
+    say(f"wrote {SHEET}, {TABLE} and {PLAN} to {folder}")
     return found
 
 
@@ -56,15 +60,15 @@ def _make(folder: Path) -> None:
         raise OutputError(f"--output: cannot create the folder {folder}: {error}; choose another") from error
 
 
-def _print(found: Preview, variants: Sequence[Variant], console: Console) -> None:
+def _print(found: Preview, variants: Sequence[Variant], say: Callable[[str], None]) -> None:
     table = screen_rows(found.rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        console.print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip(), markup=False)
+        say("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
     for line in found.comparison:
-        console.print(line, markup=False)
+        say(line)
     if len(variants) > 1:
-        console.print(f"the plan is that of {variants[0].name}", markup=False)
+        say(f"the plan is that of {variants[0].name}")
     width = max(len(name) for name, _ in found.plan)
     for name, value in found.plan:
-        console.print(f"{name:<{width}}  {value}", markup=False)
+        say(f"{name:<{width}}  {value}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssi_pipeline.config import RunConfig, parse_config
-from ssi_pipeline.config.yaml_text import parse_yaml
+from ssi_pipeline.config.changes import Change, put
 from ssi_pipeline.errors import ConfigError
 
 _MOST = 12
@@ -24,7 +24,7 @@ class Variant:
     config: RunConfig
 
 
-def make_variants(config: RunConfig, psfs: Sequence[Path], changes: Sequence[str]) -> list[Variant]:
+def make_variants(config: RunConfig, psfs: Sequence[Path], changes: Sequence[Change]) -> list[Variant]:
     """Return all combinations of PSFs and option values.
 
     Parameters
@@ -32,7 +32,7 @@ def make_variants(config: RunConfig, psfs: Sequence[Path], changes: Sequence[str
     psfs
         PSF files; each replaces the PSF of all channels.
     changes
-        ``key=value,value``, keys with dots between sections.
+        Options with the values to compare.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def make_variants(config: RunConfig, psfs: Sequence[Path], changes: Sequence[str
     for combination in combinations:
         document = config.model_dump(mode="json")
         for _, key, value in combination:
-            _put(document, key, value)
+            _vary(document, key, value)
         name = ", ".join(text for text, _, _ in combination)
         variants.append(Variant(name, parse_config(document, name=name or "configuration")))
     return variants
@@ -60,27 +60,15 @@ def _of_psf(path: Path) -> tuple[str, str, Any]:
     return f"psf={path.name}", "psf", {"kind": "file", "path": str(path.resolve())}
 
 
-def _of_change(change: str) -> list[tuple[str, str, Any]]:
-    key, found, values = change.partition("=")
-    if not found or not key.strip() or not values.strip():
-        raise ConfigError(
-            f"--set {change!r}: expected key=value or key=value,value, for instance training.steps=100,500"
-        )
-    try:
-        return [(f"{key}={value}", key.strip(), parse_yaml(value)) for value in values.split(",")]
-    except ConfigError as error:
-        raise ConfigError(f"--set {change!r}: invalid value: {error}") from error
+def _of_change(change: Change) -> list[tuple[str, str, Any]]:
+    return [
+        (f"{change.key}={text}", change.key, value) for text, value in zip(change.values, change.parsed(), strict=True)
+    ]
 
 
-def _put(document: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    if sections[:1] in (["input"], ["output"], ["executor"]) or key in ("input", "output", "executor"):
+def _vary(document: dict[str, Any], key: str, value: Any) -> None:
+    if key.split(".")[0] in ("input", "output", "executor"):
         raise ConfigError(
             f"--set {key}: a preview compares solver options on the same tiles; input, output and executor cannot vary"
         )
-    part: Any = document
-    for section in sections:
-        part = part.get(section) if isinstance(part, dict) else None
-        if not isinstance(part, dict):
-            raise ConfigError(f"--set {key}: {section!r} is not a section of the configuration")
-    part[last] = value
+    put(document, key, value)

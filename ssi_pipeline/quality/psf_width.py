@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads optimize at its first use: workers that calibrate no channel do not need it
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 FACTORS = (1.0, 0.8, 0.72, 0.65, 0.58, 0.5, 0.4)
 """Widths that are tried, as shares of the given one. The first below 1 decides: less is no matter of concern."""
@@ -167,7 +167,7 @@ def _deviance(
         weight = np.sqrt(modes) / fitted
         weighted = columns * weight[:, None]
         size = np.linalg.norm(weighted, axis=0)
-        amounts, _residual = nnls(weighted / size, power * weight)
+        amounts, _residual = scipy.optimize.nnls(weighted / size, power * weight)
         found = np.maximum(columns @ (amounts / size), 1e-9 * power.max())
         least = min(least, float(2 * np.sum(modes * (np.log(found / power) + power / found - 1))))
         fitted = 0.5 * (fitted + found)

@@ -38,10 +38,15 @@ def rank_sum(candidates: Sequence[Mapping[str, float]], names: Sequence[str] = S
     ValueError
         The candidates have no metric in common.
     """
-    from scipy.stats import rankdata  # half a second of imports that plan and status do not need
-
     columns = [np.array([c.get(name, np.nan) for c in candidates], np.float64) for name in names]
     usable = [column for column in columns if not np.isnan(column).any()]
     if candidates and not usable:
         raise ValueError(f"expected at least one of {', '.join(names)} in every candidate, found none")
-    return np.asarray(sum((rankdata(column) for column in usable), np.zeros(len(candidates))), np.float64)
+    return np.asarray(sum((_ranks(column) for column in usable), np.zeros(len(candidates))), np.float64)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank of each value, from 1; ties share their mean rank."""
+    ordered = np.sort(values)
+    below, up_to = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return (below + up_to + 1) / 2

@@ -60,7 +60,7 @@ class Clock:
 class RunFacts:
     """All data of the report about one run.
 
-    ``configuration``: its file, as given by the user.
+    ``configuration``: as in a command: its file, quoted for a shell, and its ``--set`` options.
     ``metrics``: by name, float32 on the tile grid (t c z y x), NaN where a tile has none. ``lines``: line
     of the ledger with the last record of each task, by kind, -1 where there is none. ``finished``:
     seconds since 1970 by tile, NaN where not done. ``notes``: counts of the notes in tile records.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +152,7 @@ class StatusReader:
 
 
 def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str, str]]:
-    """Return the rows of `ssi status`; ``config``: name of the configuration file, for commands."""
+    """Return the rows of `ssi status`; ``config``: the configuration as in a command (file, ``--set``)."""
     rows = [
         ("tiles", describe_tiles(status)),
         ("blocks", f"{status.blocks_done} of {status.blocks} written"),
@@ -201,7 +200,7 @@ def describe_cause(cause: Cause) -> str:
 
 def retry_command(config: str) -> str:
     """Return the next step after failures."""
-    return f"fix the cause, then `ssi run {shlex.quote(config)} --retry-failed`"
+    return f"fix the cause, then `ssi run {config} --retry-failed`"
 
 
 def describe_client(status: RunStatus) -> str:

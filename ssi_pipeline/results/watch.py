@@ -25,7 +25,7 @@ def watch(config: RunConfig, name: str, seconds: float, console: Console) -> Run
     Parameters
     ----------
     name
-        Name of the configuration file, for commands.
+        The configuration as in a command: its file, quoted for a shell, and its ``--set`` options.
     console
         On a terminal the status is redrawn, elsewhere each update is one line.
 

@@ -23,7 +23,7 @@ from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.repair_log import log_repair
 from ssi_pipeline.run.retraining import choose_tiles, invalidate_flagged, is_chosen
 from ssi_pipeline.run.scheduling import Scheduler
-from ssi_pipeline.run.session import Caller, RunSession, open_session, whole_run
+from ssi_pipeline.run.session import PLAIN, Caller, RunSession, open_session, whole_run
 from ssi_pipeline.run.stages import ListStage, TileStage, pending
 from ssi_pipeline.run.summary import describe_summary, summarise
 from ssi_pipeline.run.workers import workers
@@ -48,7 +48,7 @@ def run(
     log: Callable[[str], None] = print,
     name: str = "CONFIG",
     recreate_output: bool = False,
-    caller: Caller | None = None,
+    caller: Caller = PLAIN,
 ) -> Outcome:
     """Start or resume a run.
 
@@ -63,11 +63,11 @@ def run(
     log
         Receives messages for the user before the display starts.
     name
-        Name of the configuration file, for the commands in messages.
+        The configuration as in a command: its file, quoted for a shell, and its ``--set`` options; for messages.
     recreate_output
         Create a missing output again; move one that belongs to another run to a backup.
     caller
-        Client and progress of a Python program.
+        What the caller brings along: client, progress, how much is on the screen.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def session_on(
     name: str,
     retry_failed: bool = False,
     recreate: bool = False,
-    caller: Caller | None = None,
+    caller: Caller = PLAIN,
 ) -> Iterator[RunSession]:
     """Start or resume a run under its lock; print its summary at the end."""
     context, resumed = start_or_resume(prepared, recreate=recreate)

@@ -15,11 +15,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
-from ssi_pipeline.inversion.sensor.correlation import correlation_words
-from ssi_pipeline.results.unmeasured import describe_fill
-from ssi_pipeline.run.channels import noise_found, ready_channels_here
 from ssi_pipeline.run.checks.output_checks import check_output
-from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.psf_rows import psf_rows
 from ssi_pipeline.run.settle import describe_compute
@@ -27,8 +23,6 @@ from ssi_pipeline.storage.outputs.scales import describe_voxel_size
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import read_heads
 from ssi_pipeline.storage.state.parts import ledger_paths
-from ssi_pipeline.storage.state.records import Job
-from ssi_pipeline.tasks import RunSpec, execute
 from ssi_pipeline.words import duration, size_of
 
 
@@ -53,14 +47,14 @@ def estimate_time(
     """Extrapolate tile times: mean +- t-quantile x standard error, times the tiles of one worker."""
     if not len(seconds):
         return None
-    from scipy import stats
+    from scipy.special import stdtrit  # the t-quantile; scipy.stats takes half a second to import
 
     values = np.asarray(seconds)
     rounds = n_tiles / min(workers, n_tiles)
     mean = float(values.mean())
     if len(values) < 2:
         return TimeEstimate(mean * rounds, 0.5 * mean * rounds, 2 * mean * rounds, 1, source)
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) * float(stats.t.ppf(0.975, len(values) - 1))
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) * float(stdtrit(len(values) - 1, 0.975))
     return TimeEstimate(mean * rounds, max(0.0, mean - error) * rounds, (mean + error) * rounds, len(values), source)
 
 
@@ -80,6 +74,14 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
     SsiError
         A tile fails.
     """
+    # imported here: a plan without a pilot solves nothing, and has to be quick
+    from ssi_pipeline.inversion.sensor.correlation import correlation_words
+    from ssi_pipeline.results.unmeasured import describe_fill
+    from ssi_pipeline.run.channels import noise_found, ready_channels_here
+    from ssi_pipeline.run.create import create_stores, save_inputs
+    from ssi_pipeline.storage.state.records import Job
+    from ssi_pipeline.tasks import RunSpec, execute
+
     with tempfile.TemporaryDirectory(prefix="ssi-pilot-") as folder:
         prepared = prepare(config.with_output(Path(folder, "pilot.zarr")))
         context = save_inputs(prepared)

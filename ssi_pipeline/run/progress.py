@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections import deque
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -18,11 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from ssi_pipeline.redact import redact
 from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.storage.atomic import write_json
+from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.words import duration, per_time
 
 Listener = Callable[[Snapshot], None]
-"""Receives the progress in place of the screen."""
+"""Receives the progress."""
 
 _LINE_SECONDS = 15.0
 _FILE_SECONDS = 2.0
@@ -31,15 +30,18 @@ _RATE_SECONDS = 600.0
 
 
 class ProgressDisplay:
-    """Displays the stages of a run; ``note`` limits its own rate of output."""
+    """Displays the stages of a run; ``note`` limits its own rate of output.
 
-    def __init__(self, log: Path, state_file: Path, listener: Listener | None = None) -> None:
-        self._stream: TextIO = sys.stderr if listener is None else io.StringIO()  # a listener has the screen
-        self._listener = listener
+    ``verbosity``: -1: on the screen nothing, all in the log; 0: lines and progress; 1: also a line per task.
+    ``listener``: receives each snapshot.
+    """
+
+    def __init__(self, log: Path, state_file: Path, verbosity: int = 0, listener: Listener | None = None) -> None:
+        self._stream, self._verbosity, self._listener = sys.stderr, verbosity, listener
         with writing(log):
             self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._file = state_file
-        self._live = self._stream.isatty()
+        self._live = self._stream.isatty() and verbosity >= 0
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._stage, self._total = "", 0
@@ -55,8 +57,17 @@ class ProgressDisplay:
         else:
             self._print(text)
 
+    def task(self, record: TaskRecord) -> None:
+        """Print a line for a finished task, if asked for."""
+        if self._verbosity > 0:
+            result = record.quality.get("method", record.status) if record.error is None else record.error
+            where = f" on {record.host}" if record.host else ""
+            self.line(f"{record.key}: {result}, {record.seconds:.1f} s{where}")
+
     def _print(self, text: str) -> None:
         """Print a line; it is dropped where the output is full, as no run fails because of its display."""
+        if self._verbosity < 0:
+            return
         try:
             print(text, file=self._stream, flush=True)
         except BrokenPipeError:  # the reader of the pipe ended: stop

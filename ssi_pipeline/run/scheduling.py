@@ -152,6 +152,7 @@ class Scheduler:
             before = self._seconds.get(record.kind, record.seconds)
             self._seconds[record.kind] = 0.8 * before + 0.2 * record.seconds
         self._session.record(record)
+        self._session.display.task(record)
         for consequence in stage.note(record):
             self._session.record(consequence)
         if record.status == "failed":

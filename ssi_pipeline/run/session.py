@@ -67,10 +67,18 @@ def whole_run(context: Context) -> Scope:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a Python program brings along: its dask client, and what receives the progress in place of the screen."""
+    """What the caller of a run brings along.
+
+    ``client``: dask client of a Python program. ``progress``: receives the progress.
+    ``verbosity``: -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
+    """
 
     client: Any = None
     progress: Listener | None = None
+    verbosity: int = 0
+
+
+PLAIN = Caller()
 
 
 @dataclass(slots=True)
@@ -149,10 +157,9 @@ class RunSession:
 
 @contextmanager
 def open_session(
-    context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None, caller: Caller | None = None
+    context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None, caller: Caller = PLAIN
 ) -> Iterator[RunSession]:
     """Read the ledger, repair it if damaged, and open the files of the call. Called under the lock."""
-    caller = caller or Caller()
     tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
     ledger = Ledger(scope.ledger, lease.check)
     with ledger, closing(_display(scope, caller)) as display, StopRequest() as stop:
@@ -161,7 +168,7 @@ def open_session(
 
 
 def _display(scope: Scope, caller: Caller) -> ProgressDisplay:
-    return ProgressDisplay(scope.log, scope.progress, caller.progress)
+    return ProgressDisplay(scope.log, scope.progress, caller.verbosity, caller.progress)
 
 
 def count_outcome(

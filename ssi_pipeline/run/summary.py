@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -42,7 +41,7 @@ def describe_summary(
 ) -> list[str]:
     """Return the lines of the summary, twelve at most.
 
-    ``now``: seconds of this call, by device. ``name``: the configuration file as given by the user.
+    ``now``: seconds of this call, by device. ``name``: the configuration as in a command (file, ``--set``).
     """
     return [
         _tiles(summary, state),
@@ -103,7 +102,7 @@ def _failures(summary: Summary, state: LedgerState, name: str) -> list[str]:
     if (left := len(summary.causes) - _MOST_CAUSES) > 0:
         lines.append(f"{left} more causes of failure: see `ssi report`")
     option = " --retry-failed" if state.count("solve", FAILED) else ""
-    return [*lines, f"to retry: ssi run {shlex.quote(name)}{option}"]
+    return [*lines, f"to retry: ssi run {name}{option}"]
 
 
 def _short(text: str) -> str:

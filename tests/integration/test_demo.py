@@ -44,7 +44,6 @@ def test_ours_is_above_the_input_and_the_best_richardson_lucy(
     comparison = solve_demo(tmp_path)
     assert isinstance(comparison, Comparison), comparison
     noisy, lucy, ours = comparison.rows
-    print(noisy[1:] if 0 else (noisy.psnr_db, noisy.ssim, lucy.psnr_db, lucy.ssim, ours.psnr_db, ours.ssim))
     assert ours.psnr_db >= noisy.psnr_db + 4
     assert ours.psnr_db > lucy.psnr_db
     assert ours.ssim > max(noisy.ssim, lucy.ssim)

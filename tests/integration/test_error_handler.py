@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from builders import SERIAL, complete, config_of, hashes, make_run, ramp
 
-from ssi_pipeline import __version__, cli
+from ssi_pipeline import __version__
 from ssi_pipeline.cli import main
+from ssi_pipeline.commands import run as commands
 from ssi_pipeline.error_handler import visible
 
 SSI = [sys.executable, "-m", "ssi_pipeline.cli"]
@@ -60,7 +61,7 @@ def test_without_a_run_it_is_in_the_folder_for_temporary_files(
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(cli, "load_config", breaks(KeyError("x")))
+    monkeypatch.setattr(commands, "load_config", breaks(KeyError("x")))
     assert main(["plan", str(make_run(tmp_path, None))]) == 70
     (kept,) = (tmp_path / "temporary").glob("bug-*.log")
     assert str(kept) in capsys.readouterr().err
@@ -98,7 +99,7 @@ def test_what_the_system_says_is_told_apart(
     words: str,
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(cli, "load_config", breaks(error))
+    monkeypatch.setattr(commands, "load_config", breaks(error))
     assert main(["plan", str(make_run(tmp_path, None))]) == status
     assert words in capsys.readouterr().err
 

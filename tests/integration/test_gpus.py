@@ -25,8 +25,9 @@ from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, RunChangedError, StoppedError
 from ssi_pipeline.executors import local, open_executor
 from ssi_pipeline.executors.gpus import sharing
-from ssi_pipeline.run import failure_budget, prepare
+from ssi_pipeline.run import failure_budget
 from ssi_pipeline.run.planning import describe_plan
+from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.tasks import RunSpec
 

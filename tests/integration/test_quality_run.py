@@ -268,14 +268,16 @@ WRONG = (9, 28, 50)
 def test_tiles_with_a_psf_that_is_too_wide_are_flagged(tmp_path: Path, solver: str, names: set[str]) -> None:
     training = {**TINY["training"], "steps": 40, "batch": 2}
     settings = {**_SETTINGS, "solver": solver, "network": TINY["network"], "training": training}
-    config = make_run(tmp_path, scene(), "yx", **settings)
-    with wrong_psf(WRONG):
+    rows = 5 if solver == "ssi" else TILES  # a tile of a network takes as long as ten of the others
+    config = make_run(tmp_path, scene()[: rows * CORE], "yx", **settings)
+    wrong = [index for index in WRONG if index < rows * TILES]
+    with wrong_psf(wrong):
         output = complete(config)
-    assert sorted(record.index for record in records(config, "solve")) == list(range(TILES**2))  # each of them once
+    assert sorted(record.index for record in records(config, "solve")) == list(range(rows * TILES))  # each once
     found = alarms(output)
-    for index in WRONG:
+    for index in wrong:
         assert names & set(found.pop(divmod(index, TILES), ())), (index, found)
-    assert len(found) <= 0.02 * (TILES**2 - len(WRONG)), found
+    assert len(found) <= 0.02 * (rows * TILES - len(wrong)), found
 
 
 @pytest.mark.slow

@@ -28,8 +28,9 @@ from ssi_pipeline.report.sections.pictures import detail_corner
 from ssi_pipeline.report.sections.seams import seams_section, worst_border
 from ssi_pipeline.report.words import scaled, share
 from ssi_pipeline.results.finish import METRICS
-from ssi_pipeline.run import prepare, run
+from ssi_pipeline.run import run
 from ssi_pipeline.run.create import save_inputs
+from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.lock import run_lock
 from ssi_pipeline.storage.state.records import TaskRecord
@@ -240,7 +241,7 @@ def test_failure_has_cause_place_and_remedy(tmp_path: Path, monkeypatch: pytest.
     config, chunk = damage_one_tile(tmp_path)
     chunk.write_bytes(b"no chunk")
     assert not run(config).complete
-    path = write_report(config, configuration="my run.yaml")
+    path = write_report(config, configuration="'my run.yaml'")
     page = read_page(path)
     failures = page.sections["failures"]
     assert "ssi run --retry-failed 'my run.yaml'" in failures

@@ -193,8 +193,9 @@ def test_blocks_of_zeros_are_written_as_well(tmp_path: Path, version: str) -> No
     assert len(records(config, "solve")) == before
 
 
+@pytest.mark.parametrize("times", [8, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
-def test_a_flipped_byte_is_always_found_and_mended(tmp_path: Path, version: str) -> None:
+def test_a_flipped_byte_is_always_found_and_mended(tmp_path: Path, version: str, times: int) -> None:
     output = {"ome_zarr": version, "chunk": {"y": 16, "x": 16}}
     tiling = {"core": {"y": 32, "x": 96}, "blend": {"y": 8, "x": 8}}
     config = make_run(tmp_path, beads((1, 64, 288)), output=output, tiling=tiling)
@@ -202,7 +203,7 @@ def test_a_flipped_byte_is_always_found_and_mended(tmp_path: Path, version: str)
     good = hashes(made)
     files = image_files(made)
     assert {p.relative_to(made).parts[0] for p in files} == {"0", "1"}
-    for _ in range(20):
+    for _ in range(times):
         path = files[rng.integers(len(files))]
         content = bytearray(path.read_bytes())
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
@@ -254,12 +255,13 @@ def test_damaged_scratch_is_computed_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_executors_and_numbers_of_workers_agree_to_the_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", [(2,), pytest.param((1, 3), marks=pytest.mark.long)])
+def test_executors_and_numbers_of_workers_agree_to_the_byte(tmp_path: Path, numbers: tuple[int, ...]) -> None:
     image = beads((2, 64, 300))
     made = {}
     for name, executor in (
         ("serial", {"kind": "serial", "device": "cpu"}),
-        *((f"dask-{n}", DASK | {"workers": n}) for n in (1, 3)),
+        *((f"dask-{n}", DASK | {"workers": n}) for n in numbers),
     ):
         core = {"y": 32, "x": 100}
         config = make_run(tmp_path / name, image, solver="ssi", tiling={"core": core}, executor=executor, **TINY)

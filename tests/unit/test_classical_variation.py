@@ -30,10 +30,9 @@ from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
 from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
 from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.classical.tv import (
-    differences,
-    differences_adjoint,
     linear_start,
 )
+from ssi_pipeline.inversion.differences import differences, differences_adjoint
 from ssi_pipeline.inversion.problem import Problem
 
 SIGMA = 0.1

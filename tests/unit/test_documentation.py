@@ -87,7 +87,7 @@ def test_both_examples_of_the_readme_are_one_run() -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    from ssi_pipeline.cli import _COMMANDS
+    from ssi_pipeline.commands.parser import COMMANDS
 
     named = re.findall(r"\bssi ([a-z]+)\b", (ROOT / "README.md").read_text())
-    assert {"init", "plan", "run", "status", "report"} <= set(named) <= set(_COMMANDS)
+    assert {"init", "plan", "run", "status", "report"} <= set(named) <= set(COMMANDS)

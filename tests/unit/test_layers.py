@@ -27,8 +27,10 @@ LAYERS = (
     ("run",),
     ("report",),
     ("preview", "benchmark", "cluster"),
-    ("demo", "api", "parser", "error_handler"),
+    ("demo", "api", "error_handler"),
+    ("commands",),
     ("cli",),
+    ("__main__",),
 )
 """From the bottom up. The package's own __init__ is below all: it has the version and imports nothing."""
 

@@ -153,7 +153,7 @@ def test_status_names_causes_and_the_way_on() -> None:
     assert rows["solve/1 failed"] == "OSError: gone (2 tasks: solve/1, solve/2)"
     assert rows["solve/9 failed"] == "InputError: dark"
     assert "`ssi run my.yaml --retry-failed`" in rows["next step"]
-    assert "`ssi run 'my run.yaml' --retry-failed`" in dict(describe_status(STATUS, "my run.yaml"))["next step"]
+    assert "`ssi run 'my run.yaml' --retry-failed`" in dict(describe_status(STATUS, "'my run.yaml'"))["next step"]
     assert "next step" not in dict(describe_status(replace(STATUS, causes=(), failures=())))
 
 

@@ -74,7 +74,7 @@ def test_all_is_said_in_few_lines() -> None:
     many = [(f"{letter}: {'long ' * 100}", 4, ["solve/1", "solve/2", "solve/3"]) for letter in "ABCDEFG"]
     summary = Summary({"network": 1, "wiener": 2}, {"": 60.0, "cpu": 7200.0, "NVIDIA H100": 3600.0}, many)
     now = {"cpu": 3600.0, "NVIDIA H100": 1800.0}
-    lines = describe_summary(summary, state(DONE, FAILED, DONE, 0, DONE), now, lost, "my run.yaml")
+    lines = describe_summary(summary, state(DONE, FAILED, DONE, 0, DONE), now, lost, "'my run.yaml'")
     assert lines[:3] == [
         "tiles: 3 done (1 by network, 2 by wiener), 1 failed, 1 pending",
         "compute time: 3.02 worker-hours (1.5 in this call); 1 GPU-hours (0.5 in this call) on NVIDIA H100",

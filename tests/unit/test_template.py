@@ -151,7 +151,7 @@ def test_the_short_form_has_ten_options_with_what_the_long_one_says_of_them() ->
 
 def test_the_short_and_the_long_form_are_the_same_configuration(tmp_path: Path) -> None:
     made = []
-    for extra in ([], ["--all"]):
+    for extra in ([], ["--full"]):
         path = tmp_path / "run.yaml"
         assert main(["init", str(path), *extra]) == 0
         made.append(load_config(path))

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, stats
+from scipy import fft, ndimage, special  # scipy.stats takes half a second to import, in every worker
 
 from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
@@ -193,7 +193,7 @@ def _exceeds_noise(
         larger, fewer = _of_correlated(kernels, correlation)
         variance, independent = variance * np.float32(larger), independent * fewer
     square = mean[seen] ** 2 / variance[seen]
-    if float(square.max()) > float(stats.norm.isf(share / (2 * count))) ** 2:
+    if float(square.max()) > float(special.ndtri(share / (2 * count))) ** 2:
         return True
     freedom = max(count * independent, 1.0)
-    return float(square.mean(dtype=np.float64)) > float(stats.chi2.isf(share, freedom)) / freedom
+    return float(square.mean(dtype=np.float64)) > float(special.chdtri(freedom, share)) / freedom

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.problem import Problem
@@ -24,6 +25,10 @@ class Observation:
 
     repaired: Tensor
     known: Tensor
+
+    def equals(self, other: Observation) -> bool:
+        """Return whether it is the same image. Synchronises the device."""
+        return torch.equal(self.known, other.known) and torch.equal(self.repaired, other.repaired)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
 from torch import Tensor
 
@@ -27,14 +26,17 @@ def classical(name: str) -> Solver:
         """Solve a tile; see ``Solver``."""
         solve = CLASSICAL[name].solve
         weight = weight_of(problem, name) if options.weight is None else options.weight
-
-        def heldout(solve: Callable[[Problem, Observation, float], Tensor], weight: float) -> Tensor:
-            """Return the squared errors on V of the estimate without V."""
-            return heldout_errors(problem, tile, solve(problem, without_heldout(problem, tile, seed), weight))
-
-        errors, linear = heldout(solve, weight), CLASSICAL["wiener"].solve
+        shown = without_heldout(problem, tile, seed)
+        blind = solve(problem, shown, weight)
+        errors = heldout_errors(problem, tile, blind)
         after = _finite(errors)
-        wiener = after if name == "wiener" else _finite(heldout(linear, problem.calibration.wiener_weight))
+        wiener = after if name == "wiener" else _linear_loss(problem, tile, shown)
+
+        def invert(image: Tensor, observed: Tensor) -> Tensor:
+            """Return the estimate; that without V, which the first of the blind metrics' masks is, is known."""
+            given = observe(problem, image, observed)
+            return blind if given.equals(shown) else solve(problem, given, weight)
+
         started = time.perf_counter()
         estimate = raw_estimate(problem.calibration, solve(problem, observe(problem, tile.y, tile.observed), weight))
         return Solution(
@@ -45,10 +47,16 @@ def classical(name: str) -> Solver:
             heldout_after=after,
             heldout_wiener=wiener,
             errors=errors if after is not None else None,
-            invert=lambda image, observed: solve(problem, observe(problem, image, observed), weight),
+            invert=invert,
         )
 
     return solver
+
+
+def _linear_loss(problem: Problem, tile: TileTensors, shown: Observation) -> float | None:
+    """Return the held-out loss of the constrained Wiener solution of a tile without V."""
+    estimate = CLASSICAL["wiener"].solve(problem, shown, problem.calibration.wiener_weight)
+    return _finite(heldout_errors(problem, tile, estimate))
 
 
 def _finite(errors: Tensor) -> float | None:

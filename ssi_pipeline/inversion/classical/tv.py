@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from itertools import repeat
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.classical.censored_likelihood import DataTerm
 from ssi_pipeline.inversion.classical.observation import Observation
+from ssi_pipeline.inversion.differences import across, box_of, differences
 from ssi_pipeline.inversion.linear.narrow import is_narrow
 from ssi_pipeline.inversion.problem import Problem
 
@@ -50,24 +50,6 @@ def path_iterations() -> Iterator[int]:
     yield from repeat(PATH_ITERATIONS)
 
 
-def differences(x: Tensor) -> Tensor:
-    """Return the forward differences D x: one component per axis first, then (z) y x."""
-    out = torch.zeros((x.ndim, *x.shape), dtype=x.dtype, device=x.device)
-    for axis, n in enumerate(x.shape):
-        torch.sub(x.narrow(axis, 1, n - 1), x.narrow(axis, 0, n - 1), out=out[axis].narrow(axis, 0, n - 1))
-    return out
-
-
-def differences_adjoint(p: Tensor) -> Tensor:
-    """Return D* p, (z) y x: <D x, p> = <x, D* p>. The far end of each component along its axis is ignored."""
-    out = torch.zeros_like(p[0])
-    for axis, n in enumerate(out.shape):
-        inner = p[axis].narrow(axis, 0, n - 1)
-        out.narrow(axis, 0, n - 1).sub_(inner)
-        out.narrow(axis, 1, n - 1).add_(inner)
-    return out
-
-
 def slopes_of(observation: Observation, radius: Ints) -> Callable[[Tensor], Tensor]:
     """Return a finite-difference operator D that ignores the border of the observed region.
 
@@ -78,17 +60,12 @@ def slopes_of(observation: Observation, radius: Ints) -> Callable[[Tensor], Tens
     """
     if is_narrow(observation.known, radius):
         return differences
-    across: list[tuple[int, int]] = []
-    for axis, n in enumerate(observation.known.shape):
-        others = [a for a in range(observation.known.ndim) if a != axis]
-        (inside,) = torch.nonzero(observation.known.sum(others) > 0, as_tuple=True)
-        if len(inside):
-            across += [(axis, i) for i in (int(inside[0]) - 1, int(inside[-1])) if 0 <= i < n - 1]
+    ends = across(box_of(observation.known), tuple(observation.known.shape))
 
     def slopes(x: Tensor) -> Tensor:
         """Return the differences along each axis, each (z) y x, 0 across the border."""
         out = differences(x)
-        for axis, index in across:
+        for axis, index in ends:
             out[axis].narrow(axis, index, 1).zero_()
         return out
 

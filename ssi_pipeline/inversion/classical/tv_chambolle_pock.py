@@ -33,12 +33,12 @@ from ssi_pipeline.inversion.classical.tv import (
     TV_ITERATIONS,
     corner,
     data_term,
-    differences_adjoint,
     linear_start,
     path_iterations,
     slopes_of,
     weights,
 )
+from ssi_pipeline.inversion.differences import differences_adjoint
 from ssi_pipeline.inversion.problem import Problem
 
 _DATA_STEP = 0.1

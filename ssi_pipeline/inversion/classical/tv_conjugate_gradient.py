@@ -1,8 +1,9 @@
-"""Minimise smoothed total variation by nonlinear conjugate gradients (Polak and Ribiere 1969, beta >= 0).
+"""Minimise smoothed total variation by preconditioned conjugate gradients (Polak and Ribiere 1969, beta >= 0).
 
-The step along a direction d minimises a quadratic majorant of the objective (Labat and Idier 2008): the curvature of
-the data term is at most |B d|^2, that of the variation at most weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2).
-Every step descends without evaluating the objective; repeated steps are a line search.
+The gradient is multiplied by an approximate inverse of the Hessian, which follows the estimate. The step along a
+direction d minimises a quadratic majorant of the objective (Labat and Idier 2008): the curvature of the data term is
+at most |B d|^2, that of the variation at most weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2). Every step descends
+without evaluating the objective; repeated steps are a line search.
 
 The estimate is at least the dark level (``inversion/bounded.py``); along a projected step a second line search, of
 length 0 to 1, keeps the descent.
@@ -20,15 +21,9 @@ from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
-from ssi_pipeline.inversion.classical.tv import (
-    TV_ITERATIONS,
-    data_term,
-    differences_adjoint,
-    linear_start,
-    path_iterations,
-    slopes_of,
-    weights,
-)
+from ssi_pipeline.inversion.classical.tv import data_term, linear_start, slopes_of, weights
+from ssi_pipeline.inversion.classical.variation import Line, preconditioner
+from ssi_pipeline.inversion.differences import differences_adjoint
 from ssi_pipeline.inversion.problem import Problem
 
 SMOOTHING = 0.01
@@ -36,6 +31,12 @@ SMOOTHING = 0.01
 
 _LINE_STEPS = 3
 """Majorants minimised in one line search, without a convolution."""
+
+TV_ITERATIONS = 25
+"""Iterations from the linear solution, or from nothing in a path; see docs/classical.md."""
+
+PATH_ITERATIONS = 10
+"""Iterations per candidate weight, each of which starts from the estimate of the previous one."""
 
 _BLOCK, _MORE_BLOCKS, _CONVERGED = 10, 5, 1e-3
 """Where pixels are at the bound, blocks of 10 iterations follow while one lowers the objective by 0.1 %, at most five.
@@ -48,35 +49,34 @@ _TINY = 1e-30
 def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
     forward, term, floor = problem.forward, data_term(problem, observation), problem.calibration.least
-    differences = slopes_of(observation, problem.forward.radius)
-    x = x.clamp(min=floor)
-    level, slopes = forward.level(x), differences(x)
-    directions = BoundedDirections(floor)
+    differences, directions = slopes_of(observation, forward.radius), BoundedDirections(floor, reach=_TINY)
+    inverse_at = preconditioner(forward, weight, tuple(x.shape), x.device)
 
-    def line_search(level_change: Tensor, slope_change: Tensor, longest: float = math.inf) -> float:
+    def line_search(level_change: Tensor, line: Line, longest: float = math.inf) -> Tensor:
         """Return the length of the step from the current estimate, at most ``longest``."""
-        total, z, d = 0.0, level, slopes
+        step, own = torch.zeros((), dtype=torch.float64, device=x.device), dot(level_change, level_change)
         for _ in range(_LINE_STEPS):
-            length = _length(d)
-            fall = dot(term.slope(z), level_change) + weight * dot(d / length, slope_change)
-            curve = dot(level_change, level_change) + weight * dot(slope_change / length, slope_change)
-            step = min(max(-fall / max(curve, _TINY), -total), longest - total)
-            total += step
-            z, d = z + step * level_change, d + step * slope_change
-        return total
+            slope, curvature = line.slope_and_curvature(step)
+            fall = dot(term.slope(level + step * level_change), level_change) + weight * slope
+            step = (step - fall / (own + weight * curvature).clamp(min=_TINY)).clamp(min=0, max=longest)
+        return step
 
+    x = x.clamp(min=floor)
+    level = forward.level(x)
     while True:
-        variation = differences_adjoint(weight * slopes / _length(slopes))
-        gradient = forward.adjoint(term.slope(level)) + variation
-        change = directions.after(x, gradient)
-        level_change, slope_change = forward.level(change), differences(change)
-        step = line_search(level_change, slope_change)
+        slopes = differences(x)
+        squares = _squares(slopes)
+        pull = differences_adjoint(slopes * squares.rsqrt())
+        gradient = forward.adjoint(term.slope(level)) + weight * pull
+        change = directions.after(x, gradient, inverse_at(squares))
+        level_change = forward.level(change)
+        step = line_search(level_change, Line(squares, slopes, differences(change)))
         kept = directions.projected(x, gradient, change, step)
         if kept is not None:
-            change, level_change, slope_change = kept, forward.level(kept), differences(kept)
-            step = line_search(level_change, slope_change, longest=1.0)
+            change, level_change = kept, forward.level(kept)
+            step = line_search(level_change, Line(squares, slopes, differences(kept)), longest=1.0)
         x = (x + step * change).clamp(min=floor)  # rounding errors only
-        level, slopes = level + step * level_change, slopes + step * slope_change
+        level = level + step * level_change
         yield x
 
 
@@ -97,20 +97,21 @@ def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Te
 
 
 def _objective(problem: Problem, observation: Observation, weight: float, x: Tensor) -> float:
-    slopes = slopes_of(observation, problem.forward.radius)(x)
-    return data_term(problem, observation).value(problem.forward.level(x)) + weight * float(_length(slopes).sum())
+    lengths = _squares(slopes_of(observation, problem.forward.radius)(x)).sqrt()
+    return data_term(problem, observation).value(problem.forward.level(x)) + weight * float(lengths.sum())
 
 
 def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
-    x = linear_start(problem, observation)
-    for weight, count in zip(weights(problem), path_iterations(), strict=False):
-        x = nth_iterate(descend(problem, observation, weight, x), count)
+    x, count = linear_start(problem, observation), TV_ITERATIONS
+    for weight in weights(problem):
+        x, count = nth_iterate(descend(problem, observation, weight, x), count), PATH_ITERATIONS
         yield weight, x
 
 
-def _length(slopes: Tensor) -> Tensor:
-    return torch.sqrt(slopes.square().sum(0) + SMOOTHING**2)
+def _squares(slopes: Tensor) -> Tensor:
+    """Return |D x|^2 + smoothing^2, (z) y x."""
+    return slopes.square().sum(0) + SMOOTHING**2
 
 
 TV_CG = Classical(solve_tv_cg, tv_cg_path, patience=2)

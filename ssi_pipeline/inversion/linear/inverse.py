@@ -11,12 +11,23 @@ from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
 
 class LinearInverse:
-    """The untrained part of f: impulse repair, correction of the clipping bias, then the calibrated Wiener filter."""
+    """The untrained part of f: impulse repair, correction of the clipping bias, then the calibrated Wiener filter.
 
-    def __init__(self, impulses: ImpulseTest, clipping_bias: ClippingBias, wiener: LinearSolution) -> None:
+    Parameters
+    ----------
+    impulses, clipping_bias, wiener
+        The three parts.
+    border
+        Estimate the light outside the image, which the filter takes to mirror it.
+    """
+
+    def __init__(
+        self, impulses: ImpulseTest, clipping_bias: ClippingBias, wiener: LinearSolution, border: bool = False
+    ) -> None:
         self.impulses = impulses
         self.clipping_bias = clipping_bias
         self.wiener = wiener
+        self.border = border
 
     def repaired(self, image: Tensor) -> Tensor:
         """Return r, (z) y x, of a normalised image: impulses repaired, bias of clipping corrected."""
@@ -28,4 +39,9 @@ class LinearInverse:
         ``gaps``: pixels without a measurement, None without any.
         """
         repaired = self.repaired(image)
-        return torch.stack([repaired, self.wiener(repaired, None if gaps is None else ~gaps)])
+        if gaps is None:
+            return torch.stack([repaired, self.wiener(repaired)])
+        solved = self.wiener(repaired, ~gaps, self.border)
+        if self.border:  # where nothing was measured, r - w has nothing to say
+            repaired = torch.where(gaps, solved, repaired)
+        return torch.stack([repaired, solved])

@@ -11,11 +11,14 @@ with M the measured pixels. Measured on twelve planes with a Gaussian PSF of 21:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.inversion.differences import box_of
 from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.physics.forward import ForwardModel
 
@@ -38,16 +41,8 @@ def is_narrow(known: Tensor, radius: Ints) -> bool:
     radius
         Radius of the PSF in pixels, (z) y x.
     """
-    return any(0 < size < min(NARROW * r, n) for size, r, n in zip(_sizes(known), radius, known.shape, strict=True))
-
-
-def _sizes(known: Tensor) -> list[int]:
-    """Return the size along each axis of the smallest box that contains all known pixels; 0 without any."""
-    sizes = []
-    for axis in range(known.ndim):
-        (inside,) = torch.nonzero(known.sum([a for a in range(known.ndim) if a != axis]), as_tuple=True)
-        sizes.append(int(inside[-1] - inside[0]) + 1 if len(inside) else 0)
-    return sizes
+    sizes = [s.stop - s.start for s in box_of(known)]
+    return any(0 < size < min(NARROW * r, n) for size, r, n in zip(sizes, radius, known.shape, strict=True))
 
 
 def solve_narrow(forward: ForwardModel, image: Tensor, known: Tensor, weight: float) -> Tensor:
@@ -70,10 +65,21 @@ def solve_narrow(forward: ForwardModel, image: Tensor, known: Tensor, weight: fl
 
     level = (image * known).sum() / known.sum().clamp(min=1)
     x = torch.ones_like(image) * level
-    residual = forward.adjoint(measured * forward.crop(image)) - normal(x)
-    direction, size_before = torch.zeros_like(x), 0.0
-    for _ in range(_ITERATIONS):
-        step = filtered(residual, inverse)
+    right = forward.adjoint(measured * forward.crop(image))
+    return conjugate_gradients(normal, lambda image: filtered(image, inverse), right, x, _ITERATIONS)
+
+
+def conjugate_gradients(
+    normal: Callable[[Tensor], Tensor],
+    precondition: Callable[[Tensor], Tensor],
+    right: Tensor,
+    x: Tensor,
+    iterations: int,
+) -> Tensor:
+    """Return x after some preconditioned iterations towards the solution of ``normal`` x = ``right``."""
+    residual, direction, size_before = right - normal(x), torch.zeros_like(x), 0.0
+    for _ in range(iterations):
+        step = precondition(residual)
         size_now = _dot(residual, step)
         if size_now <= _TINY:
             break

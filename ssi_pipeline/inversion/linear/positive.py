@@ -48,7 +48,7 @@ def project(forward: ForwardModel, estimate: Tensor, weight: float, floor: float
     gradient, directions, last = metric(x - estimate), BoundedDirections(floor), math.inf
     for count in range(_MOST_STEPS):
         if count % _BLOCK == 0:
-            value = dot(x - estimate, gradient)
+            value = float(dot(x - estimate, gradient))
             if value > last * (1 - _ENOUGH):
                 break
             last = value
@@ -58,7 +58,7 @@ def project(forward: ForwardModel, estimate: Tensor, weight: float, floor: float
         kept = directions.projected(x, gradient, change, step)
         if kept is not None:
             change, image = kept, metric(kept)
-            step = min(_length(gradient, change, image), 1.0)
+            step = _length(gradient, change, image).clamp(max=1)
         x = (x + step * change).clamp(min=floor)  # rounding errors only
         gradient = gradient + step * image
     return x
@@ -73,6 +73,6 @@ def _metric(forward: ForwardModel, weight: float, like: Tensor) -> Callable[[Ten
     return lambda image: torch.fft.irfftn(torch.fft.rfftn(image, s=size) * response, s=size)[window]
 
 
-def _length(gradient: Tensor, change: Tensor, image: Tensor) -> float:
+def _length(gradient: Tensor, change: Tensor, image: Tensor) -> Tensor:
     """Return the step to the minimum along a change, ``image`` its product with A."""
-    return -dot(gradient, change) / max(dot(change, image), _TINY)
+    return -dot(gradient, change) / dot(change, image).clamp(min=_TINY)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssi_pipeline.inversion.linear.border import beside_border
 from ssi_pipeline.inversion.linear.narrow import is_narrow, solve_narrow
 from ssi_pipeline.inversion.linear.wiener import LinearFilter, filter_radius, wiener_kernel
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
@@ -31,7 +32,7 @@ class LinearSolution:
         self._forward, self._weight = forward, weight
         self._filter = LinearFilter(wiener_kernel(psf, weight, filter_radius(psf), correlation), device)
 
-    def __call__(self, image: Tensor, known: Tensor | None = None) -> Tensor:
+    def __call__(self, image: Tensor, known: Tensor | None = None, border: bool = False) -> Tensor:
         """Return the solution (z) y x, normalised.
 
         Parameters
@@ -41,9 +42,17 @@ class LinearSolution:
         known
             False at pixels without a measurement, None without any. Iterations ignore their values, the filter does
             not.
+        border
+            Estimate the light outside too, in place of that of a mirror image: tiles of the result are then not
+            exactly those of a whole plane.
         """
         if known is None or not is_narrow(known, self._forward.radius):
-            return self._filter(image)
+            found = self._filter(image)
+            return (
+                found
+                if known is None or not border
+                else beside_border(self._forward, image, known, self._weight, found)
+            )
         return solve_narrow(self._forward, image, known, self._weight)
 
 

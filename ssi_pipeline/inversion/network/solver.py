@@ -220,16 +220,20 @@ def averaged(problem: Problem, channels: Tensor, observed: Tensor, state: State)
     flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
         total += compose(chosen[::-1], apply(inverse, compose(chosen, channels)))
-    return with_light(problem, channels[0], observed, _bounded(problem, total.div_(2 ** len(flips))))
+    return with_light(problem, channels[0], observed, _bounded(problem, total.div_(2 ** len(flips)), observed))
 
 
-def _bounded(problem: Problem, estimate: Tensor) -> Tensor:
+def _bounded(problem: Problem, estimate: Tensor, observed: Tensor) -> Tensor:
     """Return the feasible estimate whose measurement is nearest: there is no light below the dark level.
+
+    Where nothing was measured it is cut off first: the projection would make up for it in the image beside.
 
     Training has a soft bound. Cutting its output off at the bound would add light, which the masked loss rejects: a
     network that cuts off starts with a larger loss than the linear solution, where the background is dark.
     """
-    return project(problem.forward, estimate, problem.calibration.wiener_weight, problem.objective.low)
+    low = problem.objective.low
+    seen = torch.where(observed, estimate, estimate.clamp(min=low))
+    return project(problem.forward, seen, problem.calibration.wiener_weight, low)
 
 
 def with_light(problem: Problem, image: Tensor, observed: Tensor, estimate: Tensor) -> Tensor:

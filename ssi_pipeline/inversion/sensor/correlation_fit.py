@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads optimize at its first use: workers that calibrate no channel do not need it
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.optimize import nnls
 
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation, Offset, half_lags
@@ -202,7 +202,7 @@ def _continued(spectrum: FlatSpectrum) -> NDArray[np.float64]:
     use = spectrum.quiet & (smooth > _TOP * smooth[spectrum.quiet].max())
     slopes = np.stack([-(y[use] ** 2), -(x[use] ** 2)], 1)
     height = np.log(smooth[use])
-    fall = nnls(slopes - slopes.mean(0), height - height.mean())[0]
+    fall = scipy.optimize.nnls(slopes - slopes.mean(0), height - height.mean())[0]
     top = height.mean() - (slopes @ fall).mean()
     return np.asarray(np.exp(top - fall[0] * y**2 - fall[1] * x**2))
 

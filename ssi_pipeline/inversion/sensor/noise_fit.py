@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy  # loads optimize at its first use: workers that calibrate no channel do not need it
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import least_squares, nnls
 
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.clipped_spread import MEDIAN_OF_NORMAL, clipped_spread
@@ -145,7 +145,10 @@ def _refine(
 
     # clipping narrows the noise in the dark, which photon noise mimics: a second local minimum, so start from both
     starts = (np.array([math.sqrt(start.alpha), start.sigma]) / scale, np.array([0.1, 1.0]))
-    fits = [least_squares(misfit, np.maximum(x, 0.01), bounds=(0, np.inf), loss="soft_l1", max_nfev=50) for x in starts]
+    fits = [
+        scipy.optimize.least_squares(misfit, np.maximum(x, 0.01), bounds=(0, np.inf), loss="soft_l1", max_nfev=50)
+        for x in starts
+    ]
     found = sensor(min(fits, key=lambda fit: float(fit.cost)).x)
     return found, _covariance(found, misfit_of, typical**2, max(float(np.ptp(bins.mean)), 1e-6))
 
@@ -203,5 +206,5 @@ def _start(mean: NDArray[np.float64], spread: NDArray[np.float64], sensor: Censo
     above = np.maximum(mean - sensor.dark, 0)
     scale = max(float(above.max()), 1e-30)
     design = np.stack([above / scale, np.ones_like(above)], axis=1)
-    (slope, constant), _ = nnls(design * weight[:, None], variance * weight)
+    (slope, constant), _ = scipy.optimize.nnls(design * weight[:, None], variance * weight)
     return dataclasses.replace(sensor, alpha=float(slope) / scale, sigma=math.sqrt(float(constant)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -51,7 +50,7 @@ def failures_section(facts: RunFacts) -> Section:
     html = render(
         "failures",
         failed=_counts(len(tiles), len(others)),
-        command=f"ssi run --retry-failed {shlex.quote(facts.configuration)}",
+        command=f"ssi run --retry-failed {facts.configuration}",
         total=total,
         read=number(min(total, _MOST_READ)),
         causes=sorted(causes.values(), key=lambda cause: -cause.count),

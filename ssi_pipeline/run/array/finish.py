@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.run.repair.ledger_repair import readable_ledger
 from ssi_pipeline.run.repair.missing import forget_missing
-from ssi_pipeline.run.session import count_outcome, whole_run
+from ssi_pipeline.run.session import Caller, count_outcome, whole_run
 from ssi_pipeline.run.writer import sole_writer
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import DONE, FAILED, TODO, LedgerState
@@ -25,15 +24,19 @@ from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.tasks import Context
 
 
-def finish_parts(config: RunConfig, name: str = "run.yaml", log: Callable[[str], None] = print) -> Outcome:
+def finish_parts(
+    config: RunConfig, name: str = "run.yaml", log: Callable[[str], None] = print, verbosity: int = 0
+) -> Outcome:
     """Finish a run whose parts are done; the same call resumes.
 
     Parameters
     ----------
     name
-        Name of the configuration file, for the commands in messages.
+        The configuration as in a command: its file, quoted for a shell, and its ``--set`` options; for messages.
     log
         Receives lines for the user.
+    verbosity
+        -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
 
     Raises
     ------
@@ -49,7 +52,7 @@ def finish_parts(config: RunConfig, name: str = "run.yaml", log: Callable[[str],
         state = readable_ledger(context, lease.check).state
         todo = pending_tiles(context, state)
         if not todo or context.paths.retrained.exists():  # tiles pending since then are the finish's own
-            with session_on(prepared, lease, ending, name) as session:
+            with session_on(prepared, lease, ending, name, caller=Caller(verbosity=verbosity)) as session:
                 session.finished = work(session, _unreadable)
         else:
             for line in describe_missing(context, todo, read_count(paths), _command(name)):
@@ -60,7 +63,7 @@ def finish_parts(config: RunConfig, name: str = "run.yaml", log: Callable[[str],
 
 
 def _command(name: str) -> str:
-    return f"ssi run {shlex.quote(name)}"
+    return f"ssi run {name}"
 
 
 def pending_tiles(context: Context, state: LedgerState) -> list[int]:

@@ -12,9 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import zarr
-from zarr.errors import ZarrUserWarning
-
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.foreign import read_json
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
@@ -42,6 +39,9 @@ def renew_copies(group: Path) -> None:
     node = read_node(group, str(group))
     if node is None or not ("consolidated_metadata" in node.document or (group / _FILE).is_file()):
         return
+    import zarr
+    from zarr.errors import ZarrUserWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ZarrUserWarning)  # format 3 does not specify them, but they exist already
         zarr.consolidate_metadata(group, zarr_format=node.zarr_format)

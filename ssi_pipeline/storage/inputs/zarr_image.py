@@ -156,6 +156,12 @@ def _open_array(node: ZarrNode, where: str) -> zarr.Array[Any]:
         raise InputError(f"{where} is not a readable zarr: {node.folder}: {type(error).__name__}: {text}") from error
 
 
+def list_levels(group: ZarrNode, document: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """Return the shape of every level of an image in the order of its metadata; empty for a missing one."""
+    nodes = [_member(group, name, str(group.folder)) for name in _datasets(document) or []]
+    return [tuple(node.document["shape"]) if node is not None and node.kind == "array" else () for node in nodes]
+
+
 def _own_axes(node: ZarrNode, ndim: int) -> list[str] | None:
     """Return the axis names of a bare array: ``dimension_names`` (format 3), xarray's attribute (format 2)."""
     if node.zarr_format == 3:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import zarr
-from zarr.abc.store import Store
+from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config import OutputConfig
 from ssi_pipeline.errors import OutputError
@@ -19,6 +16,10 @@ from ssi_pipeline.storage.outputs.checksums import compressors
 from ssi_pipeline.storage.outputs.multiscales import multiscales
 from ssi_pipeline.storage.outputs.omero import omero_block
 from ssi_pipeline.storage.outputs.zarr_metadata import Document, edit_attributes, read_attributes
+
+if TYPE_CHECKING:
+    import zarr
+    from zarr.abc.store import Store
 
 UNCERTAINTY = "uncertainty"
 """Name of the uncertainty image in the output."""
@@ -47,6 +48,8 @@ def create_output(
     The uncertainty is a separate image inside, at full resolution only. ``token``: token of the run, also in its state
     folder.
     """
+    import zarr  # in functions: `ssi plan` and `ssi status` of a running run open no array, and zarr takes long to load
+
     version = section.ome_zarr
     group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
     document: Any = multiscales(version, section.path.stem, volume, metadata, pyramid.factors, origin)
@@ -107,7 +110,13 @@ def read_status(path: Path) -> str:
 
 def read_fingerprint(path: Path) -> str:
     """Return the fingerprint of an output's run, or 'unknown'."""
-    return str(_ours(path).get("provenance", {}).get("fingerprint", "unknown"))
+    return str(read_provenance(path).get("fingerprint", "unknown"))
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return the provenance of an output; empty for folders of others."""
+    found = _ours(path).get("provenance", {})
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def read_token(path: Path) -> str | None:
@@ -129,6 +138,8 @@ def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
     OutputError
         Metadata are missing or damaged.
     """
+    import zarr
+
     for name in names:
         image = (path / name).parent
         if not _has_multiscales(image):

@@ -10,15 +10,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from ssi_pipeline.storage.atomic import sync, sync_tree
 from ssi_pipeline.storage.outputs.checksums import compressors, with_checksums
 from ssi_pipeline.storage.system_errors import writing
+
+if TYPE_CHECKING:
+    import zarr
 
 QUALITY = "quality"
 """Name of the group in the output."""
@@ -42,6 +44,8 @@ class QualityArray:
 
 def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
     """Return one metric on the tile grid (t c z y x), or None if not written."""
+    import zarr
+
     try:
         return np.asarray(zarr.open_array(path / QUALITY / name, mode="r")[...], np.float32)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
@@ -50,6 +54,8 @@ def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
 
 def has_all_chunks(path: Path, name: str) -> bool:
     """Tell whether all chunk files of a metric exist and are not empty: missing ones silently read as NaN."""
+    import zarr
+
     folder = path / QUALITY / name
     array = zarr.open_array(folder, mode="r")
     grid = itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)))
@@ -73,6 +79,8 @@ def write_quality(
 def _write_group(
     path: Path, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
 ) -> None:
+    import zarr
+
     for stale in path.glob(f".{QUALITY}.*.partial"):
         shutil.rmtree(stale)
     zarr_format = zarr.open_group(path, mode="r", use_consolidated=False).metadata.zarr_format

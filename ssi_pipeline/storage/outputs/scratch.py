@@ -7,20 +7,19 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.abc.buffer import Buffer
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.storage import MemoryStore
 
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError
 from ssi_pipeline.geometry import Box, Tile, TilePlan
-from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.outputs.zarr_metadata import Document, difference, read_document, write_document
 from ssi_pipeline.storage.system_errors import writing
+
+if TYPE_CHECKING:
+    import zarr
+    from zarr.abc.buffer import Buffer
 
 _REST = ".0.0.0.0"
 """Suffix of a chunk's name after the tile number: the other axes have one chunk each."""
@@ -118,6 +117,10 @@ def scratch_problem(path: Path, plan: TilePlan, layers: int) -> str | None:
 
 def _metadata(plan: TilePlan, layers: int) -> Document:
     """Return the zarr metadata of the array."""
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.storage import MemoryStore
+
     made: dict[str, Buffer] = {}
     zarr.create_array(
         MemoryStore(made),
@@ -143,6 +146,10 @@ def open_scratch(path: Path) -> Scratch:
     MissingStateError, DamagedStateError
         Its metadata are missing or unreadable.
     """
+    import zarr
+
+    from ssi_pipeline.storage.mounted_store import mounted
+
     if not (path / "zarr.json").exists():
         raise MissingStateError(f"{path} cannot be opened: its zarr.json is not accessible")
     try:

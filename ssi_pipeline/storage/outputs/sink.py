@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, OutputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.outputs.checksums import with_checksums
 from ssi_pipeline.storage.system_errors import writing
+
+if TYPE_CHECKING:
+    import zarr
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Sink:
     @cached_property
     def group(self) -> zarr.Group:
         """The OME-Zarr group."""
+        import zarr
+
+        from ssi_pipeline.storage.mounted_store import mounted
+
         return zarr.open_group(mounted(self.path, self.writable), mode="r+" if self.writable else "r")
 
     def level(self, level: int) -> zarr.Array[Any]:
@@ -51,6 +56,10 @@ class Sink:
         return {}
 
     def _open(self, level: int) -> zarr.Array[Any]:
+        import zarr
+
+        from ssi_pipeline.storage.mounted_store import mounted
+
         mode: Literal["r", "r+"] = "r+" if self.writable else "r"
         folder = self.path / str(level)
         try:

@@ -1,0 +1,50 @@
+"""The commands cluster, demo and benchmark."""
+
+from __future__ import annotations
+
+import argparse
+
+from ssi_pipeline.commands.screen import Screen
+from ssi_pipeline.exit_status import ExitStatus
+
+
+def cluster(options: argparse.Namespace) -> int:
+    """Print the job script of the workers, or check the site."""
+    from ssi_pipeline.config import load_config
+
+    config, screen = load_config(options.config, options.set), Screen(options)
+    if options.what == "script":
+        from ssi_pipeline.cluster.script import script_text
+
+        screen.say(script_text(config), end="")
+        return ExitStatus.COMPLETE
+    from ssi_pipeline.cluster.check import check
+
+    good = check(config, screen.say, options.nodes)
+    return ExitStatus.COMPLETE if good else ExitStatus.FAILED
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Solve the example."""
+    from ssi_pipeline.demo.demo import demo
+
+    return demo(options.output)
+
+
+def benchmark(options: argparse.Namespace) -> int:
+    """Run the published protocol."""
+    from ssi_pipeline.benchmark.command import benchmark
+    from ssi_pipeline.benchmark.setup import Options
+
+    return benchmark(
+        Options(
+            output=options.output,
+            images=options.images,
+            methods=options.methods,
+            seeds=options.seeds,
+            psf=options.psf,
+            crop=options.crop,
+            workers=options.workers,
+            changes=tuple(options.set),
+        )
+    )

@@ -1,0 +1,77 @@
+"""The commands init, info, config, schema and completion."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ssi_pipeline.commands.screen import Screen
+from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.exit_status import ExitStatus
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write a configuration; what an image says of itself is filled in, what it does not say is marked."""
+    from ssi_pipeline.commands.first_config import filling_for
+    from ssi_pipeline.config.template import FILL_IN, fill, first_template_text, template_text
+
+    screen, path = Screen(options), options.config
+    if path.exists():
+        raise ConfigError(f"{path} exists: choose another name, or remove it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"the folder {path.parent} does not exist")
+    facts = None
+    if options.input is not None:
+        from ssi_pipeline.storage.inputs.facts import read_facts
+
+        facts = read_facts(options.input)
+    filling = filling_for(options, facts)
+    with path.open("x", encoding="utf-8") as stream:  # "x": also refuses a file created meanwhile
+        stream.write(fill(template_text() if options.full else first_template_text(), filling))
+    if facts is None:
+        screen.say(f"wrote {path}: set input.path, output.path and psf, then `ssi plan {path}`")
+        return ExitStatus.COMPLETE
+    screen.say(f"wrote {path} for {facts.path}: {facts.volume.describe()}")
+    for note in facts.notes:
+        screen.hint(f"note: {note}")
+    if filling.lacking:
+        screen.say(f"to fill in, in the lines marked {FILL_IN}: {', '.join(filling.lacking)}")
+    screen.hint(f"then: ssi plan {path}")
+    return ExitStatus.COMPLETE
+
+
+def info(options: argparse.Namespace) -> int:
+    """Print what is in an image."""
+    from ssi_pipeline.commands.info import describe, document, needs
+    from ssi_pipeline.storage.inputs.facts import plane_values, read_facts
+
+    facts = read_facts(options.image, options.level, options.axes)
+    values = plane_values(facts, options.level, options.axes)
+    run = needs(facts, options.level, options.axes)
+    Screen(options).result(describe(facts, values, run), document(facts, values, run))
+    return ExitStatus.COMPLETE
+
+
+def config(options: argparse.Namespace) -> int:
+    """Print the configuration of an output."""
+    from ssi_pipeline.results.configuration import configuration_text
+
+    Screen(options).say(configuration_text(options.output), end="")
+    return ExitStatus.COMPLETE
+
+
+def schema(options: argparse.Namespace) -> int:  # noqa: ARG001 no options
+    """Print the JSON schema of the configuration."""
+    from ssi_pipeline.config.schema import config_schema
+
+    print(json.dumps(config_schema(), indent=2))
+    return ExitStatus.COMPLETE
+
+
+def completion(options: argparse.Namespace) -> int:
+    """Print the completion for a shell."""
+    from ssi_pipeline.commands.completion import completion_text
+    from ssi_pipeline.commands.parser import make_parser
+
+    print(completion_text(options.shell, make_parser()), end="")
+    return ExitStatus.COMPLETE

@@ -1,0 +1,63 @@
+"""Measure total variation along a line, and invert the Hessian of its objective approximately, by an FFT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.inversion.bounded import dot
+from ssi_pipeline.inversion.linear.wiener import laplacian
+from ssi_pipeline.physics.forward import ForwardModel
+
+_LEAST = 1e-14
+"""Least squared length: a sum that cancels in float32 could be negative."""
+
+
+class Line:
+    """The majorants of the sum of sqrt(|D x|^2 + s^2) along x + t d: steps need sums over pixels, and no differences.
+
+    Parameters
+    ----------
+    squares
+        |D x|^2 + s^2, (z) y x.
+    slopes, change
+        D x and D d, one component per axis first.
+    """
+
+    def __init__(self, squares: Tensor, slopes: Tensor, change: Tensor) -> None:
+        self._squares, self._cross, self._change = squares, (slopes * change).sum(0), change.square().sum(0)
+
+    def slope_and_curvature(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the derivative by t at t, and the curvature of the majorant there."""
+        steeper = self._cross + t * self._change
+        inverse = (self._squares + t * (self._cross + steeper)).clamp(min=_LEAST).rsqrt()
+        return dot(steeper, inverse), dot(self._change, inverse)
+
+
+def preconditioner(
+    forward: ForwardModel, weight: float, shape: Ints, device: torch.device
+) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
+    """Return a function of |D x|^2 + s^2 which returns the approximate inverse of the Hessian there.
+
+    It is that of P + weight c L, P the bound of B*B and L the negative Laplacian, both circular, and c the mean of the
+    inverse lengths; an FFT inverts it.
+    """
+    size = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(shape, forward.radius, strict=True))
+    bound, negative = forward.power_bound(size).float(), torch.from_numpy(laplacian(size)).to(device).float()
+    inside = tuple(slice(0, n) for n in shape)
+
+    def at(squares: Tensor) -> Callable[[Tensor], Tensor]:
+        response = bound + (weight * squares.rsqrt().mean()) * negative
+
+        def inverse(gradient: Tensor) -> Tensor:
+            """Return the preconditioned gradient, (z) y x."""
+            filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(gradient, s=size) / response, s=size)[inside]
+            return filtered
+
+        return inverse
+
+    return at

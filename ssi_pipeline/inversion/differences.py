@@ -1,0 +1,39 @@
+"""Compute finite differences of images (z) y x, their adjoint, and where they cross the border of what was measured."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def differences(x: Tensor) -> Tensor:
+    """Return the forward differences D x: one component per axis first, then (z) y x."""
+    out = torch.zeros((x.ndim, *x.shape), dtype=x.dtype, device=x.device)
+    for axis, n in enumerate(x.shape):
+        torch.sub(x.narrow(axis, 1, n - 1), x.narrow(axis, 0, n - 1), out=out[axis].narrow(axis, 0, n - 1))
+    return out
+
+
+def differences_adjoint(p: Tensor) -> Tensor:
+    """Return D* p, (z) y x: <D x, p> = <x, D* p>. The far end of each component along its axis is ignored."""
+    out = torch.zeros_like(p[0])
+    for axis, n in enumerate(out.shape):
+        inner = p[axis].narrow(axis, 0, n - 1)
+        out.narrow(axis, 0, n - 1).sub_(inner)
+        out.narrow(axis, 1, n - 1).add_(inner)
+    return out
+
+
+def box_of(known: Tensor) -> tuple[slice, ...]:
+    """Return the smallest box that contains all known pixels, empty without any; synchronises the device."""
+    box = []
+    for axis in range(known.ndim):
+        (inside,) = torch.nonzero(known.sum([a for a in range(known.ndim) if a != axis]) > 0, as_tuple=True)
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
+    return tuple(box)
+
+
+def across(box: tuple[slice, ...], shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return where forward differences cross the border of a box: the axis, and the index of the pixel before it."""
+    ends = [(axis, i) for axis, s in enumerate(box) if s.stop > s.start for i in (s.start - 1, s.stop - 1)]
+    return [(axis, i) for axis, i in ends if 0 <= i < shape[axis] - 1]
