@@ -13,7 +13,7 @@ from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.run.settle import describe_compute
 
 if TYPE_CHECKING:
-    from ssi_pipeline.preview.preview import Preview
+    from ssi_pipeline.preview.compare import Preview
     from ssi_pipeline.results.status import RunStatus
     from ssi_pipeline.run.checks.input_check import Comparison
     from ssi_pipeline.run.checks.verify import Verification

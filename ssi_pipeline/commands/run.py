@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from ssi_pipeline.commands.screen import Screen, named, note
 from ssi_pipeline.config import load_config
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.exit_status import ExitStatus
 
+if TYPE_CHECKING:
+    from ssi_pipeline.run.planning import TimeEstimate
+    from ssi_pipeline.run.prepare import Prepared
+
 
 def plan(options: argparse.Namespace) -> int:
     """Print the plan of a run; its time is measured with ``--pilot``."""
     from ssi_pipeline.commands.documents import plan_document
     from ssi_pipeline.commands.first_try import first_try
-    from ssi_pipeline.run.checks.output_checks import check_output
-    from ssi_pipeline.run.planning import describe_plan, time_from_ledger, time_from_pilot
-    from ssi_pipeline.run.prepare import prepare
+    from ssi_pipeline.run.planning import checked_plan, describe_plan
 
-    screen, config = Screen(options), load_config(options.config, options.set)
-    prepared = prepare(config)
-    check_output(prepared, new=False, ignore_disk=True)
-    time = time_from_pilot(config, options.pilot) if options.pilot else time_from_ledger(prepared)
-    screen.result(describe_plan(prepared, time), plan_document(prepared, time))
-    for line in first_try(prepared, time, named(options)):
-        screen.hint(line)
-    # last, so that the plan is printed also if the disk is too small
-    check_output(prepared, new=False, ignore_disk=False)
+    screen = Screen(options)
+
+    def show(prepared: Prepared, time: TimeEstimate | None) -> None:
+        """Print the plan, and what to try first."""
+        screen.result(describe_plan(prepared, time), plan_document(prepared, time))
+        for line in first_try(prepared, time, named(options)):
+            screen.hint(line)
+
+    checked_plan(load_config(options.config, options.set), options.pilot, show)
     return ExitStatus.COMPLETE
 
 
@@ -35,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """Start or resume a run, or a part of it."""
     from ssi_pipeline.run import finish_parts, run, run_part
     from ssi_pipeline.run.outcome import describe_outcome
+    from ssi_pipeline.run.session import Caller
     from ssi_pipeline.storage.state.parts import parse_part
 
     _refuse_exclusive(options)
@@ -52,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             ignore_disk=options.ignore_disk,
             name=named(options),
             recreate_output=options.recreate_output,
-            verbosity=options.verbosity,
+            caller=Caller(verbosity=options.verbosity),
         )
     if screen.quiet and not outcome.complete:
         note(describe_outcome(outcome))

@@ -67,6 +67,7 @@ class DaskExecutor:
         limit: TimeLimit | None = None,
         closing: Callable[[], None] | None = None,
         log: Callable[[str], None] = lambda _: None,
+        owned: bool = True,
     ) -> None:
         self._spec = spec
         self._client = client
@@ -74,6 +75,7 @@ class DaskExecutor:
         self._fleet = fleet
         self._hung = HungWorkers(client, fleet, limit or TimeLimit(None))
         self._closing = closing
+        self._owned = owned
         self._log = log
         self._address = client.scheduler.address if client.scheduler else "?"
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
@@ -277,7 +279,7 @@ class DaskExecutor:
         self._pending -= sum(len(self._jobs.pop(key)) for key in waiting)
 
     def close(self) -> None:
-        """Cancel running batches and shut down the workers started here."""
+        """Cancel running batches, and shut down the client and the workers started here."""
         with contextlib.suppress(Exception):  # the cluster may have ended already
             self._client.cancel(list(self._futures.values()), force=True)
         self._futures.clear()
@@ -285,8 +287,9 @@ class DaskExecutor:
         if self._fleet is not None:
             with contextlib.suppress(Exception):
                 self._fleet.close()
-        with contextlib.suppress(Exception):
-            self._client.close(timeout=5)
+        if self._owned:
+            with contextlib.suppress(Exception):
+                self._client.close(timeout=5)
         if self._cluster is not None:
             with contextlib.suppress(Exception):
                 self._cluster.close(timeout=10)

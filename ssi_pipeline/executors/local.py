@@ -112,6 +112,13 @@ def open_remote(spec: RunSpec, section: ExecutorConfig, log: Callable[[str], Non
     return DaskExecutor(spec, client, limit=TimeLimit(section.tile_limit_s), log=log)
 
 
+def use_client(
+    spec: RunSpec, section: ExecutorConfig, client: Client, log: Callable[[str], None] = print
+) -> DaskExecutor:
+    """Use the workers of a client that belongs to the caller; it stays open."""
+    return DaskExecutor(spec, client, limit=TimeLimit(section.tile_limit_s), log=log, owned=False)
+
+
 def refuse_open_connection(address: str, allowed: bool) -> None:
     """Refuse a scheduler on another machine without TLS: anyone who can connect can run code as its user.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.executors.base import Executor
@@ -10,8 +11,17 @@ from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.tasks import RunSpec
 
 
-def open_executor(section: ExecutorConfig, spec: RunSpec, log: Callable[[str], None] = print) -> Executor:
-    """Start the configured workers, or connect to them; ``log`` receives messages about them."""
+def open_executor(
+    section: ExecutorConfig, spec: RunSpec, log: Callable[[str], None] = print, client: Any = None
+) -> Executor:
+    """Start the configured workers, or connect to them; ``log`` receives messages about them.
+
+    ``client``: a dask client of the caller, whose workers are used; it stays open.
+    """
+    if client is not None:
+        from ssi_pipeline.executors.local import use_client
+
+        return use_client(spec, section, client, log)
     if section.kind == "slurm":
         from ssi_pipeline.executors.slurm.cluster import open_slurm
 

@@ -43,13 +43,25 @@ def read_psf_file(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
         raise
     except Exception as error:  # tifffile and numpy raise many exceptions for broken files
         raise InputError(f"PSF {path} cannot be read: {type(error).__name__}: {error}") from error
+    return psf_array(values, f"PSF {path}"), sizes
+
+
+def psf_array(values: Any, where: str) -> NDArray[Any]:
+    """Return the values of a PSF (y x or z y x), without further axes of length 1.
+
+    Raises
+    ------
+    InputError
+        They are not a 2D or 3D array of numbers.
+    """
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" or values.size == 0:
-        raise InputError(f"PSF {path}: expected an array of integers or floats")
+        raise InputError(f"{where}: expected an array of integers or floats")
     if values.ndim > 3:
         values = np.squeeze(values)
     if values.ndim not in (2, 3):
-        raise InputError(f"PSF {path} has {values.ndim} dimensions {values.shape}; expected 2 (y x) or 3 (z y x)")
-    return values, sizes
+        raise InputError(f"{where} has {values.ndim} dimensions {values.shape}; expected 2 (y x) or 3 (z y x)")
+    found: NDArray[Any] = values
+    return found
 
 
 def _read_npy(path: Path) -> Any:

@@ -14,7 +14,7 @@ from ssi_pipeline.geometry.volume import SPATIAL, SpatialAxis
 from ssi_pipeline.physics.psf import VoxelSize
 from ssi_pipeline.physics.psf_centre import centre_note, centred, refuse_off_centre
 from ssi_pipeline.physics.psf_checks import refuse_box
-from ssi_pipeline.physics.psf_file import read_psf_file
+from ssi_pipeline.physics.psf_file import psf_array, read_psf_file
 from ssi_pipeline.physics.psf_pedestal import pedestal_note
 from ssi_pipeline.physics.psf_resample import resampled
 
@@ -26,9 +26,11 @@ _LARGEST = 1e60
 
 
 def psf_from_file(
-    section: FilePsf, voxel_size_um: VoxelSize | None, dimensions: int
+    section: FilePsf, voxel_size_um: VoxelSize | None, dimensions: int, array: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]:
     """Return the values (z y x, odd sizes) of a PSF file, their voxel size, and what is doubtful about them.
+
+    ``array``: its values where they are in memory; the section's path then only names it.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def psf_from_file(
         The file is no PSF, or not one of this image.
     """
     where = f"PSF {section.path}"
-    raw, stated = read_psf_file(section.path)
+    raw, stated = read_psf_file(section.path) if array is None else (psf_array(array, where), {})
     known = stated | {str(axis): size for axis, size in (section.voxel_size_um or {}).items()}
     whole = _subtract_background(raw, section.background, where)
     values = _fit_dimensions(whole, section.plane, dimensions, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,11 @@ from ssi_pipeline.physics.pupil import widefield_psf
 
 
 def load_psf(
-    section: PsfConfig, voxel_size_um: VoxelSize | None, dimensions: int, image_shape: Ints | None = None
+    section: PsfConfig,
+    voxel_size_um: VoxelSize | None,
+    dimensions: int,
+    image_shape: Ints | None = None,
+    array: NDArray[Any] | None = None,
 ) -> Psf | None:
     """Return the PSF of a section of the configuration, or None for no blur.
 
@@ -34,6 +39,8 @@ def load_psf(
         Number of spatial axes of a tile; a PSF for 2 has length 1 along z.
     image_shape
         Size of the image (z y x), None if unknown.
+    array
+        Values of a PSF of kind ``file`` that is in memory.
 
     Raises
     ------
@@ -43,7 +50,7 @@ def load_psf(
     """
     if isinstance(section, IdentityPsf):
         return None
-    values, size, notes = _loaded(section, voxel_size_um, dimensions, image_shape[0] if image_shape else None)
+    values, size, notes = _loaded(section, voxel_size_um, dimensions, image_shape[0] if image_shape else None, array)
     psf = Psf(_finish(values, section.energy), size, notes)
     where = f"PSF {section.path}" if isinstance(section, FilePsf) else f"the PSF (psf.kind {section.kind})"
     refuse_implausible(psf, where, image_shape)
@@ -55,10 +62,11 @@ def _loaded(
     voxel_um: VoxelSize | None,
     dimensions: int,
     planes: int | None,
+    array: NDArray[Any] | None,
 ) -> tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]:
     """Return the whole PSF, as computed or read, its voxel size, and what is doubtful about it."""
     if isinstance(section, FilePsf):
-        return psf_from_file(section, voxel_um, dimensions)
+        return psf_from_file(section, voxel_um, dimensions, array)
     if isinstance(section, GaussianPsf):
         return gaussian_psf(section, voxel_um, dimensions), voxel_um, ()
     if isinstance(section, WidefieldPsf):

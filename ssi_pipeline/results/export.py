@@ -62,9 +62,7 @@ def export(config: RunConfig, path: Path) -> int:
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist")
     _refuse_foreign(path)
     context = open_context(config)
-    if not context.paths.calibration.exists():
-        raise InputError(f"{context.paths.root} has no metrics yet: no tile has been solved")
-    write(path, _columns(context))
+    write(path, tile_columns(context))
     return context.plan.n_tiles
 
 
@@ -85,9 +83,22 @@ def _is_parquet(head: bytes, foot: bytes) -> bool:
     return head.startswith(b"PAR1") and all(name.encode() in foot for name in COLUMNS)
 
 
-def _columns(context: Context) -> list[Column]:
+def known_metrics(context: Context) -> dict[str, NDArray[np.float32]]:
+    """Return every metric on the tile grid (t c z y x).
+
+    Raises
+    ------
+    InputError
+        The channels are not calibrated yet.
+    """
+    if not context.paths.calibration.exists():
+        raise InputError(f"{context.paths.root} has no metrics yet: no tile has been solved")
+    return tile_metrics(context)
+
+
+def tile_columns(context: Context) -> list[Column]:
     """Return the columns in the order of ``COLUMNS``."""
-    metrics, plan = tile_metrics(context), context.plan
+    metrics, plan = known_metrics(context), context.plan
     tiles = np.arange(plan.n_tiles)
     grid = np.unravel_index(tiles, plan.tile_grid)
     places = [Column(f"grid_{axis}", position) for axis, position in zip(_AXES, grid, strict=True)]

@@ -135,10 +135,12 @@ def _given_models(context: Context) -> list[str | None]:
 
 
 def _refuse_other_scales(context: Context) -> None:
-    from ssi_pipeline.run.start_models import refuse_other_scale  # brings torch: only with training.start_from
+    # these bring torch: only with training.start_from
+    from ssi_pipeline.inversion.network.checkpoint import Model
+    from ssi_pipeline.run.start_models import refuse_other_scale
 
     for c in range(context.plan.shape[1]):
-        refuse_other_scale(context.paths.shared_model(c), context.calibration(c), c)
+        refuse_other_scale(Model.load(context.paths.shared_model(c)), context.calibration(c), c)
 
 
 def _refuse_failures(records: Sequence[TaskRecord]) -> None:

@@ -23,7 +23,7 @@ from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.repair_log import log_repair
 from ssi_pipeline.run.retraining import choose_tiles, invalidate_flagged, is_chosen
 from ssi_pipeline.run.scheduling import Scheduler
-from ssi_pipeline.run.session import RunSession, open_session, whole_run
+from ssi_pipeline.run.session import PLAIN, Caller, RunSession, open_session, whole_run
 from ssi_pipeline.run.stages import ListStage, TileStage, pending
 from ssi_pipeline.run.summary import describe_summary, summarise
 from ssi_pipeline.run.workers import workers
@@ -48,7 +48,7 @@ def run(
     log: Callable[[str], None] = print,
     name: str = "CONFIG",
     recreate_output: bool = False,
-    verbosity: int = 0,
+    caller: Caller = PLAIN,
 ) -> Outcome:
     """Start or resume a run.
 
@@ -66,8 +66,8 @@ def run(
         The configuration as in a command: its file, quoted for a shell, and its ``--set`` options; for messages.
     recreate_output
         Create a missing output again; move one that belongs to another run to a backup.
-    verbosity
-        -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
+    caller
+        What the caller brings along: client, progress, how much is on the screen.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def run(
         if new and (paths.document.exists() or config.output.path.exists()):
             prepared, leases = _start_over(prepared, leases, ignore_disk, log, stack)
         recreate = recreate_output and not new
-        with session_on(prepared, leases, ending, name, retry_failed, recreate, verbosity) as session:
+        with session_on(prepared, leases, ending, name, retry_failed, recreate, caller) as session:
             session.finished = work(session)
     assert ending.outcome is not None
     return ending.outcome
@@ -114,11 +114,11 @@ def session_on(
     name: str,
     retry_failed: bool = False,
     recreate: bool = False,
-    verbosity: int = 0,
+    caller: Caller = PLAIN,
 ) -> Iterator[RunSession]:
     """Start or resume a run under its lock; print its summary at the end."""
     context, resumed = start_or_resume(prepared, recreate=recreate)
-    with open_session(context, whole_run(context), lease, ending, verbosity) as session:
+    with open_session(context, whole_run(context), lease, ending, caller) as session:
         display = session.display
         for note in context.document.notes:
             display.line(f"note: {note}")

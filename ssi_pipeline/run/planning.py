@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.machine import worker_memory
+from ssi_pipeline.run.checks.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.psf_rows import psf_rows
 from ssi_pipeline.run.settle import describe_compute
@@ -99,6 +100,20 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
         notes += tuple(noise_found(context)) or (correlation_words(None),)
     time = estimate_time(seconds, n_tiles, prepared.workers, "pilot, one worker at a time")
     return None if time is None else replace(time, notes=notes)
+
+
+def checked_plan(config: RunConfig, pilot: int | None, show: Callable[[Prepared, TimeEstimate | None], None]) -> None:
+    """Plan a run without starting it, as ``ssi plan``; ``pilot``: number of tiles solved to measure the time.
+
+    Raises
+    ------
+    SsiError
+        The run could not start. Where only the disk is too small, ``show`` has been called.
+    """
+    prepared = prepare(config)
+    check_output(prepared, new=False, ignore_disk=True)
+    show(prepared, time_from_pilot(config, pilot) if pilot else time_from_ledger(prepared))
+    check_output(prepared, new=False, ignore_disk=False)
 
 
 def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[str, str]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError
@@ -62,6 +65,31 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     refuse_overlap(config)
     refuse_foreign_folder(config.state_path)
     source = open_source(spec_of(config.input))
+    return prepare_source(config, source, lambda: input_identity(config.input, source.volume), earlier=not new)
+
+
+def prepare_source(
+    config: RunConfig,
+    source: Source,
+    identity: Callable[[], dict[str, Any]],
+    earlier: bool,
+    given: Sequence[Psf | NDArray[Any] | None] = (),
+) -> Prepared:
+    """Check an opened input, load the PSFs, plan the tiling; see ``prepare``.
+
+    Parameters
+    ----------
+    config
+        Of the run; its path of the input is not read.
+    source
+        The input.
+    identity
+        Returns what identifies the input, once it is known to be readable.
+    earlier
+        Keep the plan of an earlier run on the same output.
+    given
+        For each section of ``psf`` its values or PSF where these are in memory; None, or empty: it is loaded.
+    """
     refuse_large_chunks(source, config)  # first, before any chunk is read
     # before the shape is used: reading digits checks that the pixels exist
     notes = (*source.notes, *describe_digits(source))
@@ -72,7 +100,7 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     if mask is not None:
         refuse_empty_mask(mask, config.input, source.volume)
         notes += tuple(f"mask: {note}" for note in mask.source.notes)
-    psfs = _load_psfs(config, source.volume)
+    psfs = _load_psfs(config, source.volume, given)
     notes += tuple(f"PSF: {note}" for note in dict.fromkeys(note for psf in psfs if psf for note in psf.notes))
     radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     if models := start_models(config, len(psfs)):
@@ -84,12 +112,12 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     plan = make_plan(source.volume, request, worker_memory(config.executor))
     basis = basis_of(
         config,
-        input_identity(config.input, source.volume),
+        identity(),
         [psf.digest if psf else IDENTITY for psf in psfs],
         [str(file_digest(file)) for file in models],
     )
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions(), notes)
-    if not new:
+    if earlier:
         document = _with_earlier_plan(document)
     written, window = output_sizes(config, source.volume), WINDOW_PER_SLOT * workers
     cost = estimate_cost(document.plan, source.volume, written, request.needs, window)
@@ -125,7 +153,7 @@ def _with_earlier_plan(document: RunDocument) -> RunDocument:
     return replace(document, plan=earlier.plan) if earlier.fingerprint == document.fingerprint else document
 
 
-def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
+def _load_psfs(config: RunConfig, volume: Volume, given: Sequence[Psf | NDArray[Any] | None]) -> tuple[Psf | None, ...]:
     start, stop = region_of_interest(volume, config.input.roi)[1]
     channels = stop - start
     if len(config.psf) not in (1, channels):
@@ -136,11 +164,13 @@ def _load_psfs(config: RunConfig, volume: Volume) -> tuple[Psf | None, ...]:
     dimensions = config.tiling.dimensions
     if dimensions == 3 and volume.shape[2] == 1:
         raise InputError("tiling.dimensions is 3, but the image has a single plane: set tiling.dimensions: 2")
-    sections = [config.psf_of(c) for c in range(channels)]
-    loaded = {
-        id(section): load_psf(section, volume.voxel_size_um, dimensions, volume.shape[2:]) for section in sections
-    }
-    return tuple(loaded[id(section)] for section in sections)
+    loaded = [
+        known
+        if isinstance(known, Psf)
+        else load_psf(section, volume.voxel_size_um, dimensions, volume.shape[2:], known)
+        for section, known in zip(config.psf, given or [None] * len(config.psf), strict=True)
+    ]
+    return tuple(loaded[c if len(loaded) > 1 else 0] for c in range(channels))
 
 
 def _metadata(source: Source, config: RunConfig) -> dict[str, Any]:

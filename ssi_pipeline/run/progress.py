@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -20,6 +20,9 @@ from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.storage.system_errors import writing
 from ssi_pipeline.words import duration, per_time
 
+Listener = Callable[[Snapshot], None]
+"""Receives the progress."""
+
 _LINE_SECONDS = 15.0
 _FILE_SECONDS = 2.0
 _RATE_SECONDS = 600.0
@@ -30,10 +33,11 @@ class ProgressDisplay:
     """Displays the stages of a run; ``note`` limits its own rate of output.
 
     ``verbosity``: -1: on the screen nothing, all in the log; 0: lines and progress; 1: also a line per task.
+    ``listener``: receives each snapshot.
     """
 
-    def __init__(self, log: Path, state_file: Path, stream: TextIO | None = None, verbosity: int = 0) -> None:
-        self._stream, self._verbosity = stream or sys.stderr, verbosity
+    def __init__(self, log: Path, state_file: Path, verbosity: int = 0, listener: Listener | None = None) -> None:
+        self._stream, self._verbosity, self._listener = sys.stderr, verbosity, listener
         with writing(log):
             self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._file = state_file
@@ -99,6 +103,8 @@ class ProgressDisplay:
         while len(self._history) > 2 and now - self._history[0][0] > _RATE_SECONDS:
             self._history.popleft()
         snapshot = self._snapshot(done, failed, running)
+        if self._listener is not None:
+            self._listener(snapshot)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, extra=_extra(snapshot))
         if now >= self._line_due:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ssi_pipeline.results.ledger_summary import Tally
 from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.on_end import RunEnd
 from ssi_pipeline.run.outcome import Outcome
-from ssi_pipeline.run.progress import ProgressDisplay
+from ssi_pipeline.run.progress import Listener, ProgressDisplay
 from ssi_pipeline.run.repair.ledger_repair import readable_ledger
 from ssi_pipeline.run.repair.missing import forget_missing
 from ssi_pipeline.run.stages import forget_failures
@@ -64,11 +65,28 @@ def whole_run(context: Context) -> Scope:
     return Scope(paths.ledger, paths.log, paths.progress, range(counts["solve"]), blocks)
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What the caller of a run brings along.
+
+    ``client``: dask client of a Python program. ``progress``: receives the progress.
+    ``verbosity``: -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
+    """
+
+    client: Any = None
+    progress: Listener | None = None
+    verbosity: int = 0
+
+
+PLAIN = Caller()
+
+
 @dataclass(slots=True)
 class RunSession:
     """One call on a run, with its lock held and its ledger open.
 
     ``finished``: no task was left pending by an interruption. ``ending``: how the call ended.
+    ``client``: the caller's own dask client, on whose workers it runs.
     """
 
     context: Context
@@ -78,6 +96,7 @@ class RunSession:
     display: ProgressDisplay
     stop: StopRequest
     ending: RunEnd
+    client: Any = None
     lost: LostTasks = field(default_factory=LostTasks)
     finished: bool = False
 
@@ -138,17 +157,18 @@ class RunSession:
 
 @contextmanager
 def open_session(
-    context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None, verbosity: int = 0
+    context: Context, scope: Scope, lease: Held, ending: RunEnd | None = None, caller: Caller = PLAIN
 ) -> Iterator[RunSession]:
     """Read the ledger, repair it if damaged, and open the files of the call. Called under the lock."""
     tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
     ledger = Ledger(scope.ledger, lease.check)
-    with ledger, closing(_display(scope, verbosity)) as display, StopRequest() as stop:
-        yield RunSession(context, scope, tally, ledger, display, stop, RunEnd() if ending is None else ending)
+    with ledger, closing(_display(scope, caller)) as display, StopRequest() as stop:
+        ending = RunEnd() if ending is None else ending
+        yield RunSession(context, scope, tally, ledger, display, stop, ending, caller.client)
 
 
-def _display(scope: Scope, verbosity: int) -> ProgressDisplay:
-    return ProgressDisplay(scope.log, scope.progress, verbosity=verbosity)
+def _display(scope: Scope, caller: Caller) -> ProgressDisplay:
+    return ProgressDisplay(scope.log, scope.progress, caller.verbosity, caller.progress)
 
 
 def count_outcome(

@@ -37,12 +37,22 @@ def check_given_models(config: RunConfig, files: Sequence[Path], psfs: Sequence[
     """
     for c, (file, psf) in enumerate(zip(files, psfs, strict=True)):
         try:
-            model = Model.load(file)
-            refuse_other_network(model, config.network, config.tiling.dimensions)
-            _refuse_other_parameters(model, config.network, config.tiling.dimensions)
-            _refuse_other_psf(model, psf_values(psf, config.tiling.dimensions))
+            check_model(Model.load(file), config, psf)
         except (ConfigError, CorruptDataError) as error:
             raise ConfigError(f"training.start_from, channel {c}: {file}: {error}") from error
+
+
+def check_model(model: Model, config: RunConfig, psf: Psf | None) -> None:
+    """Compare the network of a channel with the configuration.
+
+    Raises
+    ------
+    ConfigError, CorruptDataError
+        It belongs to another network, other axes or another PSF, or is damaged.
+    """
+    refuse_other_network(model, config.network, config.tiling.dimensions)
+    _refuse_other_parameters(model, config.network, config.tiling.dimensions)
+    _refuse_other_psf(model, psf_values(psf, config.tiling.dimensions))
 
 
 def _refuse_other_parameters(model: Model, network: NetworkConfig, axes: int) -> None:
@@ -78,7 +88,7 @@ def _shape(psf: NDArray[np.float32] | None) -> str:
     return f" ({' x '.join(map(str, psf.shape))} pixels, peak {float(psf.max()):.3g})"
 
 
-def refuse_other_scale(file: Path, calibration: ChannelCalibration, c: int) -> None:
+def refuse_other_scale(model: Model, calibration: ChannelCalibration, c: int) -> None:
     """Refuse a network that was trained on an image of another intensity scale.
 
     Raises
@@ -86,7 +96,6 @@ def refuse_other_scale(file: Path, calibration: ChannelCalibration, c: int) -> N
     InputError
         They differ by more than a factor of 4.
     """
-    model = Model.load(file)
     if calibration.empty or not isinstance(model.document.get("calibration"), dict):
         return
     try:

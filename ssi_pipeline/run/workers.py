@@ -31,7 +31,7 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
     compute = document.compute or decide(config, device, [])
     versions = document.version_sets.index(installed_versions())
     spec = RunSpec(str(context.paths.root), document.fingerprint, compute, versions)
-    with closing(open_executor(section, spec, display.line)) as executor:
+    with closing(open_executor(section, spec, display.line, session.client)) as executor:
         what = str(compute) if compute else "a GPU"
         unfit = UnfitWorkers(executor, what, section.workers or 1, display.line)
         if compute is None:

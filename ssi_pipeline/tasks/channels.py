@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.storage.atomic import file_digest
@@ -13,6 +13,9 @@ from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.samples import sample_channel
 from ssi_pipeline.tasks.seeds import seed_for
 from ssi_pipeline.tasks.training_tiles import sample_tiles
+
+if TYPE_CHECKING:
+    from ssi_pipeline.inversion.network.checkpoint import Model
 
 
 def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
@@ -30,19 +33,27 @@ def train_channel(context: Context, job: Job) -> dict[str, Any]:
 
     If every attempt fails there is no network, and the tiles of the channel are solved by the Wiener filter.
     """
-    from ssi_pipeline.inversion.solve import train_shared
-
-    config, c = context.document.config, job.index
     try:
-        model = train_shared(
-            context.problem(c),
-            sample_tiles(context, c, config.training.shared_tiles),
-            seed_for(config.seed, "shared", c),
-        )
+        model = trained_model(context, job.index)
     except TrainingError as error:
         return {"model": None, "note": str(error)}
-    path = context.paths.shared_model(c)
+    path = context.paths.shared_model(job.index)
     context.mounts.check("train")
     make_folder(path.parent)
     model.save(path)
     return {"model": file_digest(path)}
+
+
+def trained_model(context: Context, c: int) -> Model:
+    """Train one network on sampled tiles of a channel.
+
+    Raises
+    ------
+    TrainingError
+        Every attempt failed.
+    """
+    from ssi_pipeline.inversion.solve import train_shared
+
+    config = context.document.config
+    tiles = sample_tiles(context, c, config.training.shared_tiles)
+    return train_shared(context.problem(c), tiles, seed_for(config.seed, "shared", c))

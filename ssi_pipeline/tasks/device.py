@@ -45,6 +45,14 @@ def device_name(wanted: str) -> str:
         return "none"
 
 
+def use_threads(threads: int) -> None:
+    """Set torch's number of threads: results are byte-identical only for equal numbers."""
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
 def reset_peak() -> None:
     """Reset the peak memory, if the system supports it (Linux)."""
     with contextlib.suppress(OSError):

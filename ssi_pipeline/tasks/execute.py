@@ -19,7 +19,7 @@ from ssi_pipeline.storage.system_errors import breaks_machine, described, refuse
 from ssi_pipeline.tasks.ability import place_of_worker, require
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak
+from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak, use_threads
 from ssi_pipeline.tasks.opening import RunSpec, forget_contexts, load_context
 from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.solve_tile import solve_tile
@@ -184,10 +184,6 @@ def _explain(problem: Exception) -> str:
 
 
 def _use_threads(threads: int, jobs: Sequence[Job]) -> None:
-    """Set torch's number of threads: results are byte-identical only for equal numbers."""
-    if all(job.kind in ("stitch", "pyramid") for job in jobs):
-        return  # these need no torch, whose import takes seconds
-    import torch
-
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
+    """Set torch's number of threads for jobs that compute."""
+    if not all(job.kind in ("stitch", "pyramid") for job in jobs):  # these need no torch, whose import takes seconds
+        use_threads(threads)

@@ -19,6 +19,7 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.sensor.fill import Fill
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.pixels import Pixels, read_pixels
+from ssi_pipeline.tasks.reading import box_to_read
 
 Neighbour = tuple[str, int]
 """Axis, z or t, and distance."""
@@ -31,6 +32,12 @@ def places_of(context: Context, t: int, domain: Box) -> Iterator[tuple[Neighbour
     for axis, distance in context.document.config.network.neighbours:
         if (place := _place(context, t, domain, axis, distance)) is not None:
             yield (axis, distance), *place
+
+
+def tile_boxes(context: Context, t: int, domain: Box) -> list[tuple[int, Box]]:
+    """Return t and box (z y x) of all that solving a tile with this domain reads of an image."""
+    places = [(t, domain), *((there, box) for _, there, box in places_of(context, t, domain))]
+    return [(there, box_to_read(context, box, None)) for there, box in places]
 
 
 def with_neighbours(
@@ -81,7 +88,7 @@ def read_pairs(
             continue
         pairs[axis] = []
         for t, pixels in samples:
-            place = _place(context, t, pixels.box, axis, 1) or _place(context, t, pixels.box, axis, -1)
+            place = _pair(context, t, pixels.box, axis)
             if place is None:
                 continue
             try:
@@ -90,6 +97,17 @@ def read_pairs(
                 continue
             pairs[axis].append(_stacked(pixels, other))
     return pairs
+
+
+def pair_places(context: Context, t: int, box: Box) -> list[tuple[int, Box]]:
+    """Return t and box of the neighbours of a sample that ``read_pairs`` reads."""
+    axes = dict.fromkeys(axis for axis, _ in context.document.config.network.neighbours)
+    return [place for axis in axes if (place := _pair(context, t, box, axis)) is not None]
+
+
+def _pair(context: Context, t: int, box: Box, axis: str) -> tuple[int, Box] | None:
+    """Return t and box of the next plane or frame, or of the one before the last."""
+    return _place(context, t, box, axis, 1) or _place(context, t, box, axis, -1)
 
 
 def _place(context: Context, t: int, domain: Box, axis: str, distance: int) -> tuple[int, Box] | None:

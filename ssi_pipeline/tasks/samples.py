@@ -18,7 +18,7 @@ from ssi_pipeline.inversion.sensor.fill import Fill
 from ssi_pipeline.inversion.sensor.fill_value import Part, find_fill
 from ssi_pipeline.storage.state.made_from import join_digests
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.neighbours import read_pairs
+from ssi_pipeline.tasks.neighbours import pair_places, read_pairs
 from ssi_pipeline.tasks.pixels import Pixels, read_box
 from ssi_pipeline.tasks.reading import box_to_read, noted_reads
 from ssi_pipeline.tasks.seeds import seed_for
@@ -87,6 +87,16 @@ def sample_channel(context: Context, c: int) -> Samples:
         raise InputError(_nothing_observed(context, c, fill, len(further), cells))
     pairs = read_pairs(context, c, [(box.t, box.around) for box in used], fill)
     return Samples([box.around.measurement(box.box) for box in used], fill, pairs)
+
+
+def sampled_boxes(context: Context, c: int, most: int) -> list[tuple[int, Box]]:
+    """Return t and box (z y x) of all that ``sample_channel`` reads of an image; of the further boxes ``most`` only."""
+    first, further, _ = sample_places(context, c, _SAMPLES)
+    rest = [place for place in further if place not in first]
+    looked_at = _corners(context, first) if rest and context.document.config.input.fill == "auto" else []
+    boxes = [(t, box_to_read(context, box, None)) for t, box in (*first, *looked_at, *rest[:most])]
+    pairs = [place for t, box in boxes for place in pair_places(context, t, box)]
+    return [*boxes, *((t, box_to_read(context, box, None)) for t, box in pairs)]
 
 
 def _seen(box: _Box) -> int:

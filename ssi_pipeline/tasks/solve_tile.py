@@ -26,6 +26,7 @@ from ssi_pipeline.tasks.seeds import seed_for
 from ssi_pipeline.tasks.write_block import write_block
 
 if TYPE_CHECKING:
+    from ssi_pipeline.inversion.network.checkpoint import Model
     from ssi_pipeline.inversion.solve import Solution
 
 _TRACE_POINTS = 16
@@ -38,30 +39,44 @@ _FEWEST_SATURATED = 8
 """In photon counts two to four pixels often share the highest value, which would raise an alarm in small tiles."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SolvedTile:
+    """Layers (layer z y x, float32) of a tile on its valid box, its metrics, and its network where one was trained."""
+
+    layers: NDArray[np.float32]
+    quality: dict[str, Any]
+    model: Model | None = None
+
+
 def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
     """Solve one tile and store its estimate.
 
     Returns the tile's metrics and, in plans without blending, the records of the blocks written directly.
     """
-    tile = context.plan.tile(job.index)
-    pixels = read_pixels(context, tile.t, tile.c, tile.domain)
-    if pixels.on(tile.valid).unmeasured.all():
-        quality: dict[str, Any] = {"method": UNMEASURED, "nonfinite": int(pixels.nonfinite.sum()), "fill_share": 1.0}
-        layers = np.zeros((context.layers, *tile.valid.shape), np.float32)
-        return quality, _store(context, tile, _written_back(context, tile, pixels, layers))
-    measurement = with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain))
-    solution, chosen = _solve(context, tile, measurement, job.retrain)
-    config = context.document.config
-    if config.training.keep_models and solution.model is not None and config.training.scope != "shared":
+    tile, training = context.plan.tile(job.index), context.document.config.training
+    found = estimate_tile(context, tile, job.retrain)
+    if training.keep_models and found.model is not None and training.scope != "shared":
         path = context.paths.tile_model(tile.index)
         context.mounts.check("solve")
         make_folders(path.parent, context.paths.root)
         with writing(path):
-            solution.model.save(path)
+            found.model.save(path)
+    return found.quality, _store(context, tile, found.layers)
+
+
+def estimate_tile(context: Context, tile: Tile, retrain: bool = False) -> SolvedTile:
+    """Read and solve one tile; nothing is written."""
+    pixels = read_pixels(context, tile.t, tile.c, tile.domain)
+    if pixels.on(tile.valid).unmeasured.all():
+        quality: dict[str, Any] = {"method": UNMEASURED, "nonfinite": int(pixels.nonfinite.sum()), "fill_share": 1.0}
+        layers = np.zeros((context.layers, *tile.valid.shape), np.float32)
+        return SolvedTile(_written_back(context, tile, pixels, layers), quality)
+    measurement = with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain))
+    solution, chosen = _solve(context, tile, measurement, retrain)
     quality = _quality(context, tile, measurement, solution, pixels) | ({RETRAINED: chosen} if chosen else {})
     unseen = not measurement.observed.any()
     layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)
-    return quality, _store(context, tile, _written_back(context, tile, pixels, layers))
+    return SolvedTile(_written_back(context, tile, pixels, layers), quality, solution.model)
 
 
 def _store(context: Context, tile: Tile, layers: NDArray[np.float32]) -> list[TaskRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.storage.state.made_from import join_digests
 from ssi_pipeline.tasks.context import Context
-from ssi_pipeline.tasks.neighbours import with_neighbours
+from ssi_pipeline.tasks.neighbours import tile_boxes, with_neighbours
 from ssi_pipeline.tasks.pixels import Pixels, read_pixels
 from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.seeds import seed_for
@@ -113,6 +114,13 @@ def content_share(raw: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:
     steps = np.square(np.diff(y, axis=2))
     noise = math.sqrt(steps[steps <= np.percentile(steps, _COMMON)].mean() / 2) / _SIDE
     return float(np.mean(np.abs(blocks - np.median(blocks)) > _DEVIATIONS * noise))
+
+
+def training_boxes(context: Context, c: int, count: int, most: int) -> list[Place]:
+    """Return t and box (z y x) of all that ``sample_tiles`` reads; of the tiles that may replace others ``most``."""
+    first = training_places(context, c, count)
+    places = [*first, *itertools.islice(_others(context, c, first), most)]
+    return [box for place in places for box in tile_boxes(context, *place)]
 
 
 def training_source(context: Context, c: int, fill: Mapping[str, Any]) -> str:

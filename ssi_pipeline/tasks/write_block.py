@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.geometry import Block
+from ssi_pipeline.geometry import Block, Tile
 from ssi_pipeline.geometry.pyramid import PyramidBlock
 from ssi_pipeline.stitch import blend_block
 from ssi_pipeline.storage.outputs.sink import stored_together, to_dtype
@@ -27,12 +27,21 @@ def block_digest(layers: Sequence[NDArray[Any]]) -> str:
 
 def write_block(context: Context, block: Block, layers: Sequence[NDArray[Any]]) -> dict[str, Any]:
     """Convert and write the estimate (and its uncertainty); returns digest and size, to verify the block."""
-    dtypes = (context.dtype, "float32")[: context.layers]
-    converted = [to_dtype(values, dtype) for values, dtype in zip(layers, dtypes, strict=True)]
+    converted = as_written(context, layers)
     for sink, values in zip(context.sinks, converted, strict=True):
         sink.write(0, block.t, block.c, block.write, values)
     stored = stored_together(context.sinks, 0, block.t, block.c, block.write)
     return {"digest": block_digest(converted), "stored_bytes": stored}
+
+
+def layer_dtypes(context: Context) -> tuple[str, ...]:
+    """Return the dtype of each layer in the output."""
+    return (context.dtype, "float32")[: context.layers]
+
+
+def as_written(context: Context, layers: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return the estimate (and its uncertainty) in the dtypes of the output."""
+    return [to_dtype(values, dtype) for values, dtype in zip(layers, layer_dtypes(context), strict=True)]
 
 
 def stitch_block(context: Context, job: Job) -> dict[str, Any]:
@@ -40,13 +49,23 @@ def stitch_block(context: Context, job: Job) -> dict[str, Any]:
     block = context.plan.block(job.index)
     tiles = [context.plan.tile(index) for index in block.tiles]
     parts = [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
+    layers, seams = blend_layers(context, block, parts)
+    return write_block(context, block, layers) | seams
+
+
+def blend_layers(
+    context: Context, block: Block, parts: Sequence[tuple[Tile, NDArray[np.float32]]]
+) -> tuple[list[NDArray[np.float64]], dict[str, Any]]:
+    """Return the blended layers of a block, and the seams of each tile as in its record.
+
+    ``parts``: tiles in the order of their indices, with their layers (layer z y x) inside the block.
+    """
     layers = [
         blend_block(block.write, [(tile, values[i]) for tile, values in parts], context.plan.blend)
         for i in range(context.layers)
     ]
-    quality = write_block(context, block, [blended for blended, _ in layers])
     _, seams = layers[0]
-    return quality | {"seams": [[seam.tile, seam.squares, seam.voxels] for seam in seams]}
+    return [blended for blended, _ in layers], {"seams": [[seam.tile, seam.squares, seam.voxels] for seam in seams]}
 
 
 def write_pyramid_block(context: Context, job: Job) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,6 +11,9 @@ from torch.nn import functional
 from ssi_pipeline.methods import PUBLISHED_POOLINGS
 
 _WIDTH = 8
+
+_SEEDING = Lock()
+"""Layers initialise from the global generator, which threads share."""
 
 
 class PublishedUNet(nn.Module):
@@ -24,7 +29,7 @@ class PublishedUNet(nn.Module):
         widths = [
             _WIDTH * 2 ** min(level, PUBLISHED_POOLINGS - 1) for level in range(PUBLISHED_POOLINGS + 1)
         ]  # 8 16 32 64 64: the deepest level has the width of the one above
-        with torch.random.fork_rng(devices=[]):  # layers initialise from the global generator
+        with _SEEDING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
             self.down = nn.ModuleList(
                 _block(axes, before, after, after) for before, after in zip([1, *widths[:-1]], widths, strict=True)

@@ -14,7 +14,7 @@ from ssi_pipeline.run.checks.output_checks import check_output
 from ssi_pipeline.run.outcome import Outcome, describe_outcome
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.run.retraining import is_chosen
-from ssi_pipeline.run.session import RunSession, Scope, open_session
+from ssi_pipeline.run.session import Caller, RunSession, Scope, open_session
 from ssi_pipeline.run.stages import TileStage
 from ssi_pipeline.run.stopped import stopping
 from ssi_pipeline.run.workers import workers
@@ -56,7 +56,8 @@ def run_part(
     check_output(prepared, new=False, ignore_disk=ignore_disk)
     with ExitStack() as stack:
         context, lease = join(prepared, part, stack, ignore_disk, log)
-        with stopping(), open_session(context, scope_of(context, part), lease, verbosity=verbosity) as session:
+        caller = Caller(verbosity=verbosity)
+        with stopping(), open_session(context, scope_of(context, part), lease, caller=caller) as session:
             for note in context.document.notes:
                 session.display.line(f"note: {note}")
             if line := describe_shared(session):

@@ -80,6 +80,13 @@ class AxisMap:
         full = spatial if "z" in keep else spatial[np.newaxis]
         return np.ascontiguousarray(full, dtype=full.dtype.newbyteorder("="))
 
+    def from_zyx(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return pixels z y x of one time point and channel with the axes of the file."""
+        whole = values[np.newaxis, np.newaxis]
+        order = [AXES.index(axis) for axis in self.names if axis in AXES]
+        lengths = [whole.shape[AXES.index(axis)] if axis in AXES else 1 for axis in self.names]
+        return whole.transpose([*order, *(i for i in range(len(AXES)) if i not in order)]).reshape(lengths)
+
 
 def _refuse_inexact(values: NDArray[Any]) -> None:
     """Refuse 64-bit integers that float64 cannot represent exactly (smaller ones are common: NumPy's default is int64).
