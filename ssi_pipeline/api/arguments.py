@@ -77,12 +77,8 @@ def make_config(
     merge(document, {"output": {"path": f"{NAME}.zarr"}})
     config = parse_config(document, name="the call")
     # not below the current folder, which parse_config looks up: no such files exist
-    psfs = [
-        section if values is None else section.model_copy(update={"path": NAME})
-        for section, values in zip(config.psf, arrays, strict=True)
-    ]
     named_so = config.with_input(NAME, config.input.mask).with_output(NAME.with_suffix(".zarr"))
-    return named_so.model_copy(update={"psf": tuple(psfs)}), source, arrays
+    return named_so.with_psf_paths([None if values is None else NAME for values in arrays]), source, arrays
 
 
 def nested(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -163,5 +163,4 @@ def _on_client(config: RunConfig, client: Any) -> RunConfig:
     if config.executor.memory_gib is None and shares:
         given["memory_gib"] = min(shares)
     slots = max(1, sum(worker["nthreads"] for worker in workers))
-    section = config.executor.model_copy(update={**given, "workers": slots, "workers_per_gpu": 1})
-    return config.model_copy(update={"executor": section})
+    return config.with_executor(**given, workers=slots, workers_per_gpu=1)

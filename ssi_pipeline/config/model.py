@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -90,6 +91,17 @@ class RunConfig(Section):
     def with_core(self, core: dict[SpatialAxis, int]) -> RunConfig:
         """Return the configuration with another tile core."""
         return self.model_copy(update={"tiling": self.tiling.model_copy(update={"core": core})})
+
+    def with_executor(self, **values: Any) -> RunConfig:
+        """Return the configuration with other values of the executor's section."""
+        return self.model_copy(update={"executor": self.executor.model_copy(update=values)})
+
+    def with_psf_paths(self, paths: Sequence[Path | None]) -> RunConfig:
+        """Return the configuration with another path of each PSF, None: as it is."""
+        psfs = [
+            p if path is None else p.model_copy(update={"path": path}) for p, path in zip(self.psf, paths, strict=True)
+        ]
+        return self.model_copy(update={"psf": tuple(psfs)})
 
     def resolved(self, device: Literal["cpu", "cuda"], precision: Literal["float32", "bfloat16"]) -> RunConfig:
         """Return the configuration with ``auto`` replaced by the device and precision chosen at the first start."""

@@ -72,8 +72,10 @@ def test_a_run_that_is_complete_says_so_in_a_few_lines(tmp_path: Path, capsys: p
     assert "tiles: 12 done (12 by identity), 0 failed, 0 pending" in said
     assert "worker-hours" in said
     assert "GPU" not in said
-    assert said.splitlines()[-1] == "complete: 12 of 12 tiles done (12 in this call)"
-    for line in said.splitlines():
+    *lines, last, hint = said.splitlines()
+    assert last == "complete: 12 of 12 tiles done (12 in this call)"
+    assert hint.startswith("look at it: `napari ")  # advice for who is there: not in the log
+    for line in (*lines, last):
         assert line in log_of(config)
 
 
@@ -179,7 +181,8 @@ def test_its_failure_is_one_line_and_its_last_words_are_in_the_log(
     config = make_run(tmp_path, ramp((2, 64, 96)), **hooked(tmp_path, command))
     assert main(["run", str(config)]) == 0
     said = capsys.readouterr().err.splitlines()
-    assert said[-2:] == ["complete: 12 of 12 tiles done (12 in this call)", "on_end: exit status 3"]
+    assert said[-3:-1] == ["complete: 12 of 12 tiles done (12 in this call)", "on_end: exit status 3"]
+    assert said[-1].startswith("look at it: ")
     kept = [line.split(" ", 2)[2] for line in log_of(config).splitlines() if " on_end: | " in line]
     assert kept == ["on_end: | 997", "on_end: | 998", "on_end: | 999", "on_end: | 1000", "on_end: | tell  [31mme"]
 

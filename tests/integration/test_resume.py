@@ -151,7 +151,7 @@ class Recorder(SerialExecutor):
 
 def test_a_batch_is_of_one_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Recorder.batches = []
-    monkeypatch.setattr(workers, "open_executor", lambda _, spec, say: Recorder(spec))
+    monkeypatch.setattr(workers, "open_executor", lambda _, spec, say, client: Recorder(spec))
     config = make_run(tmp_path, ramp((6, 64, 300)), tiling={"core": {"y": 64, "x": 50}, "blend": 8})
     complete(config)
     assert all(len({job.kind for job in batch}) == 1 for batch in Recorder.batches)

@@ -46,7 +46,7 @@ class Killed(SerialExecutor):
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = make_run(folder, ramp((1, 64, 320)))
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "open_executor", lambda _, spec, say: Killed(spec))
+        patch.setattr(workers, "open_executor", lambda _, spec, say, client: Killed(spec))
         assert go(config).interrupted
     return config
 
