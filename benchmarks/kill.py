@@ -125,14 +125,23 @@ def unrecorded(config: Path) -> int:
 def worker_processes(client: int) -> list[psutil.Process]:
     """Return the processes of a client that run tiles."""
     children = psutil.Process(client).children(recursive=True)
-    return [child for child in children if "spawn_main" in " ".join(_command_of(child))]
+    return [child for child in children if _is_copy(child) or "spawn_main" in _command_of(child)]
 
 
-def _command_of(process: psutil.Process) -> list[str]:
+def _is_copy(process: psutil.Process) -> bool:
+    """Return whether the process has the command of its parent, the process of which workers are copies."""
     try:
-        return list(process.cmdline())
+        parent = process.parent()
     except psutil.Error:
-        return []
+        return False
+    return "forkserver" in _command_of(process) and parent is not None and "forkserver" in _command_of(parent)
+
+
+def _command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def hashes(output: Path) -> dict[str, str]:

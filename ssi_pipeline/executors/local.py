@@ -16,6 +16,7 @@ from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, ExecutorError
 from ssi_pipeline.executors.dask import DaskExecutor
 from ssi_pipeline.executors.dask_settings import dashboard_address, scheduler_settings, worker_settings
+from ssi_pipeline.executors.forks import prepare_copies, starting_settings
 from ssi_pipeline.executors.gpus.cluster import start_card_cluster
 from ssi_pipeline.executors.gpus.sharing import own_cards
 from ssi_pipeline.executors.gpus.visible import hidden_cards
@@ -46,7 +47,11 @@ def open_local(
     ExecutorError
         They cannot be started.
     """
-    settings = {**scheduler_settings(section.dashboard), **worker_settings(section.threads)}
+    settings = {
+        **scheduler_settings(section.dashboard),
+        **worker_settings(section.threads),
+        **starting_settings(section.device),
+    }
     with dask.config.set(settings), signals_for_the_client_alone():
         return _start_local(spec, section, workers, memory, log)
 
@@ -71,7 +76,8 @@ def _start_local(
         )
         client = Client(cluster, timeout=_START_TIMEOUT)
         fleet, limit = LocalFleet(cluster, workers, log), TimeLimit(section.tile_limit_s)
-        patient = dask.config.set({"distributed.deploy.lost-worker-timeout": _PATIENCE})
+        later = {"distributed.deploy.lost-worker-timeout": _PATIENCE, **starting_settings(section.device)}
+        patient = dask.config.set(later)
         closing = partial(patient.__exit__, None, None, None)
         return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=closing, log=log)
     except (OSError, RuntimeError, TimeoutError) as error:
@@ -83,7 +89,7 @@ def _start_local(
 def _environments(section: ExecutorConfig, workers: int) -> list[dict[str, str]]:
     """Return the environment of each worker, which selects its GPU, or none on the CPU."""
     if section.device == "cpu":
-        return [hidden_cards()]
+        return [{**prepare_copies(WARM), **hidden_cards()}]
     cards = own_cards(section)
     return [cards.environment(number, os.environ) for number in range(workers)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ import psutil
 import pytest
 import yaml
 from builders import SERIAL, complete, config_of, image_files, level, make_run, ramp
+from kill import worker_processes
 from numcodecs import Zstd
 
 from ssi_pipeline.config import ExecutorConfig, load_config
@@ -178,12 +180,7 @@ def test_nobody_at_the_address(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -
 
 def workers() -> list[psutil.Process]:
     """Return the worker processes started by this process."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if any("spawn_main" in word for word in child.cmdline()):
-                found.append(child)
-    return found
+    return worker_processes(os.getpid())
 
 
 @contextlib.contextmanager
