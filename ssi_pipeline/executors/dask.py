@@ -271,10 +271,23 @@ class DaskExecutor:
 
     def withdraw(self) -> None:
         """Cancel the batches that no worker has started."""
+
+        def release(keys: list[str], client: str, dask_scheduler: Any) -> list[str]:
+            """Release the tasks that no worker has, in one step of the scheduler, and return them.
+
+            Asked first and cancelled later, one that a worker takes in between would be computed for nothing. A
+            function within a function is sent by value: the scheduler may not have this package.
+            """
+            tasks, not_begun = dask_scheduler.tasks, ("queued", "no-worker", "waiting")
+            waiting = [key for key in keys if key not in tasks or tasks[key].state in not_begun]
+            known = [key for key in waiting if key in tasks]  # the others are on their way
+            dask_scheduler.client_releases_keys(keys=known, client=client, stimulus_id="withdraw")
+            return waiting
+
+        undecided = {loss.key for loss in self._undecided}
+        keys = [key for key, future in self._futures.items() if key not in undecided and not future.done()]
         with self._scheduler_may_be_gone():
-            begun = {key for keys in self._client.processing().values() for key in keys}
-        begun |= {loss.key for loss in self._undecided}
-        waiting = [key for key, future in self._futures.items() if key not in begun and not future.done()]
+            waiting = self._client.run_on_scheduler(release, keys=keys, client=self._client.id)
         self._client.cancel([self._futures.pop(key) for key in waiting])
         self._pending -= sum(len(self._jobs.pop(key)) for key in waiting)
 

@@ -28,7 +28,7 @@ WORKER_KILLS = 1
 def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], float]:
     """Return the configuration, the image of an undisturbed run, and its duration in seconds."""
     # without the baseline, which takes longer than so short a training; benchmarks/kill.py computes it
-    config = kill.write_case(tmp_path_factory.mktemp("kill"), select="network")
+    config = kill.write_case(tmp_path_factory.mktemp("kill"), select="network", steps=12)
     expected, seconds = kill.undisturbed(config)
     return config, expected, seconds
 

@@ -137,7 +137,16 @@ def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(
     assert "flagged tiles to retrain" in (config_of(config).state_path / "run.log").read_text()
 
 
-@pytest.mark.parametrize(("blend", "after"), [(0, 0), (0, 1), (8, 0), (8, 1), (8, 3)])
+@pytest.mark.parametrize(
+    ("blend", "after"),
+    [
+        (0, 1),
+        (8, 0),
+        (8, 3),
+        pytest.param(0, 0, marks=pytest.mark.long),
+        pytest.param(8, 1, marks=pytest.mark.long),
+    ],
+)
 def test_a_kill_between_the_choice_and_the_second_training_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: dict[int, Path], blend: int, after: int
 ) -> None:
