@@ -138,7 +138,7 @@ def configure(root: Path, **changes: Any) -> RunConfig:
 
 
 def test_complete_run_in_2d(tmp_path: Path) -> None:
-    write_image(tmp_path / "in.zarr", (2, 2, 70, 90), "czyx")
+    write_image(tmp_path / "in.zarr", (2, 1, 70, 90), "czyx")
     size = {"z": 0.5, "y": 0.1, "x": 0.1}
     config = configure(tmp_path, input={"path": tmp_path / "in.zarr", "voxel_size_um": size})
     assert run(config).complete
