@@ -28,6 +28,7 @@ import _inject
 import _slurm
 import numpy as np
 import psutil
+import worker_start
 import yaml
 import zarr
 
@@ -159,6 +160,11 @@ def report(rows: list[Overhead], notes: list[str]) -> str:
         *map(row, rows),
         "",
         _BEFORE,
+        "",
+        "Local workers on the CPU start as copies of one process that has imported what tiles need",
+        "(`python benchmarks/worker_start.py`):",
+        "",
+        *worker_start.table(8),
         "",
         *notes,
     ]

@@ -291,6 +291,26 @@ def test_a_dashboard_where_it_is_asked_for_and_a_worker_that_has_imported_what_t
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are copies of one process on Linux alone")
+def test_workers_are_copies_of_one_process_and_have_the_variables_of_their_client_of_today(
+    spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> tuple[str | None, str | None, int]:
+        return os.environ.get("SSI_TEST_GOES"), os.environ.get("SSI_TEST_COMES"), os.getppid()
+
+    monkeypatch.setenv("SSI_TEST_GOES", "first")
+    found = []
+    for _ in range(2):
+        with contextlib.closing(open_executor(section("dask-1"), spec)) as executor:
+            assert isinstance(executor, DaskExecutor)
+            found += executor._client.run(look).values()
+        monkeypatch.delenv("SSI_TEST_GOES", raising=False)
+        monkeypatch.setenv("SSI_TEST_COMES", "second")
+    assert found[0][:2] == ("first", None)
+    assert found[1][:2] == (None, "second")
+    assert found[0][2] == found[1][2] != os.getpid()
+
+
 def test_a_scheduler_that_stands_still_is_not_waited_for_without_end(
     spec: RunSpec, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
