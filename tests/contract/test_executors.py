@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ import psutil
 import pytest
 import yaml
 from builders import SERIAL, complete, config_of, image_files, level, make_run, ramp
+from distributed.utils import LoopRunner
 from kill import worker_processes
 from numcodecs import Zstd
 
@@ -289,6 +291,24 @@ def test_a_dashboard_where_it_is_asked_for_and_a_worker_that_has_imported_what_t
     port = local._cluster.scheduler.http_server.port
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10)
+
+
+def test_a_machine_too_busy_to_start_a_thread_in_ten_seconds_is_given_more(
+    spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask fails an assertion there."""
+    start, late = LoopRunner._start_unlocked, iter([True, True, False])
+
+    def slow(runner: LoopRunner) -> None:
+        assert not next(late, False)
+        start(runner)
+
+    monkeypatch.setattr(LoopRunner, "_start_unlocked", slow)
+    with contextlib.closing(open_executor(section("dask-1"), spec)) as executor:
+        assert executor.slots == 1
+    late = itertools.repeat(True)
+    with pytest.raises(ExecutorError, match="this machine does too much else"):
+        open_executor(section("dask-1"), spec)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are copies of one process on Linux alone")
