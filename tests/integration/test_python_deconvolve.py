@@ -31,7 +31,7 @@ LIGHT: dict[str, Any] = {"solver": "wiener", "tiling": {"core": 48}}
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    local = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
+    local = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0")
     with local as cluster, Client(cluster) as found:
         yield found
 

@@ -44,7 +44,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_on_the_callers_client(tmp_path: Path, done: Path, capfd: pytest.CaptureFixture[str]) -> None:
     seen = []
-    local = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
+    local = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0")
     with local as cluster, Client(cluster) as client:
         run = ssi.run(settings(tmp_path, **{"tiling.core": 32}), client, seen.append)
         assert client.status == "running"
