@@ -6,10 +6,11 @@ python tests/device/device_cases.py 1200 0    counts a step, a mask and a tile o
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
@@ -23,8 +24,9 @@ from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network import solver as network_solver
 from ssi_pipeline.inversion.network import training
-from ssi_pipeline.inversion.network.batches import Batches
-from ssi_pipeline.inversion.problem import build_problem
+from ssi_pipeline.inversion.network.batches import Batches, Schedule
+from ssi_pipeline.inversion.network.training import train
+from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
 from ssi_pipeline.physics.psf import Psf
 
 WEIGHTS = {"tv": 0.005, "tv_cg": 0.005, "richardson_lucy": 4.0}
@@ -83,54 +85,54 @@ def bracketed(gpu: PretendedGpu, owner: Any, name: str) -> Iterator[Counter[str]
         yield seen
 
 
-def counted(given: Case, seed: int = 0) -> dict[str, Counter[str]]:
-    """Solve a tile on the pretended GPU; return what happened in all, in steps, masks and validations."""
-    with PretendedGpu() as gpu:
-        with (
-            bracketed(gpu, Batches, "_draw_mask") as masks,
-            bracketed(gpu, training, "validate") as validations,
-            bracketed(gpu, network_solver, "train") as trainings,
-        ):
-            problem = given.problem(NAME)
-            found = solving.solve(problem, given.measurement, seed)
-        total = Counter(gpu.counts.totals())
-    return {
-        "tile": total,
-        "mask": masks,
-        "validation": validations,
-        "training": trainings,
-        "steps": Counter(calls=found.steps),
-    }
+def a_step(given: Case) -> tuple[Counter[str], Counter[str]]:
+    """Train three steps on the pretended GPU; return what happens in the second one, and in the one mask."""
+    starts: list[Counter[str]] = []
+    draw = Batches.draw
+
+    def noted(batches: Batches) -> Any:
+        starts.append(Counter(gpu.counts.totals()))
+        return draw(batches)
+
+    with PretendedGpu() as gpu, bracketed(gpu, Batches, "_draw_mask") as mask:
+        problem = given.problem(NAME)
+        tile = make_tile_tensors(problem, given.measurement, 0)
+        with mock.patch.object(Batches, "draw", noted):
+            train(problem, [tile], Schedule(3, given.config.training.batch), 0, 1, None, math.inf)
+    step = starts[2].copy()
+    step.subtract(starts[1])
+    return step, mask
 
 
-def a_step(make: Callable[[int], Case], few: int = 4, more: int = 8) -> Counter[str]:
-    """Return what a step does, masks and validations apart, times ``more`` - ``few``."""
-    counts = []
-    for steps in (few, more):
-        found = counted(make(steps))
-        counts.append(found["training"].copy())
-        for part in ("mask", "validation"):
-            counts[-1].subtract(found[part])
-    counts[1].subtract(counts[0])
-    return counts[1]
+def a_tile(given: Case, seed: int = 0) -> dict[str, Counter[str]]:
+    """Solve a tile on the pretended GPU; return what happens in all, and in each of its parts."""
+    with PretendedGpu() as gpu, ExitStack() as stack:
+        parts = {
+            name: stack.enter_context(bracketed(gpu, owner, function))
+            for name, owner, function in (
+                ("masks", Batches, "_draw_mask"),
+                ("validations", training, "validate"),
+                ("training", network_solver, "train"),
+                ("rivals", solving, "_best_baseline"),
+                ("scores", solving, "_with_scores"),
+            )
+        }
+        solving.solve(given.problem(NAME), given.measurement, seed)
+        return {"all": Counter(gpu.counts.totals()), **parts}
 
 
 def main() -> None:
-    """Print what a step, a mask, a validation and a tile of the default network launch."""
+    """Print what a step, a mask and a tile of the default network do."""
     side, border = (int(word) for word in sys.argv[1:])
+    inner = side - 2 * border
 
-    def make(steps: int, side: int = 128, border: int = 0, **sections: Any) -> Case:
-        training = {"steps": steps, "attempts": 1, "select": "best"}
-        inner = side - 2 * border
-        return case("ssi", (inner, inner), border=border, **{"network": {}, "training": training, **sections})
+    def make(inner: int) -> Case:
+        training = {"steps": 4, "attempts": 1, "select": "best"}
+        return case("ssi", (inner, inner), border=border, network={}, training=training)
 
-    step = a_step(lambda steps: make(steps, quality={"extended": False}))
-    found = counted(make(4, side, border))
-    print(f"a step: { ({kind: count / 4 for kind, count in step.items()}) }")
-    for part in ("mask", "validation"):
-        calls = found[part].pop("calls")
-        print(f"a {part}: { ({kind: count / calls for kind, count in found[part].items()}) }")
-    print(f"a tile of {side} x {side} with 4 steps: {dict(found['tile'])}, of which training {dict(found['training'])}")
+    print("a step", dict(a_step(make(128 - 2 * border))[0]))
+    for part, found in a_tile(make(inner)).items():
+        print(f"a tile of {side} x {side}, 4 steps: {part}", dict(found))
 
 
 if __name__ == "__main__":

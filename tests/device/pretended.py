@@ -7,7 +7,6 @@ or more: an operation counts once. The device is torch's PrivateUse1, by a name 
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -76,9 +75,8 @@ class _DeviceModule:
     synchronize = staticmethod(lambda *_: None)
 
 
-@functools.cache
-def _register() -> torch.device:
-    """Name the device, and have its autocast lower convolutions as that of CUDA does."""
+def _register() -> tuple[Any, ...]:
+    """Name the device, and have its autocast lower convolutions as that of CUDA does; return what has to be kept."""
     from torch.utils import backend_registration
 
     backend_registration._setup_privateuseone_for_python_backend(NAME, _DeviceModule(), device_guard=_Guard())
@@ -86,8 +84,7 @@ def _register() -> torch.device:
     everything.fallback(torch.library.fallthrough_kernel)
     for name in ("conv2d", "conv3d"):
         operations.impl(name, _lowered(getattr(torch.ops.aten, name)))
-    _register.libraries = everything, operations  # type: ignore[attr-defined]  # they act for as long as they exist
-    return torch.device(NAME, 0)
+    return everything, operations
 
 
 def _lowered(operation: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,6 +96,11 @@ def _lowered(operation: Callable[..., Any]) -> Callable[..., Any]:
             return operation(*given[0], **given[1])
 
     return run
+
+
+_KEPT = _register()  # at import: autograd knows the devices that there are before its first use
+
+DEVICE = torch.device(NAME, 0)
 
 
 class OnDevice(torch.Tensor):
@@ -116,7 +118,7 @@ class OnDevice(torch.Tensor):
             strides=numbers.stride(),
             storage_offset=numbers.storage_offset(),
             dtype=numbers.dtype,
-            device=_register(),
+            device=DEVICE,
         )
         made.numbers = numbers
         return made
@@ -141,7 +143,7 @@ class PretendedGpu(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.device, self.counts = _register(), Counts()
+        self.counts = Counts()
 
     def __enter__(self) -> PretendedGpu:
         PretendedGpu.active = self
