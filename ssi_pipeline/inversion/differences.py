@@ -28,7 +28,7 @@ def box_of(known: Tensor) -> tuple[slice, ...]:
     """Return the smallest box that contains all known pixels, empty without any; synchronises the device, once."""
     axes = range(known.ndim)
     seen = torch.cat([known.sum([a for a in axes if a != axis]) > 0 for axis in axes]).cpu()
-    inside = [torch.nonzero(along)[:, 0].tolist() for along in seen.split(list(known.shape))]
+    inside = [torch.nonzero(along)[:, 0].tolist() for along in torch.split(seen, list(known.shape))]
     return tuple(slice(places[0], places[-1] + 1) if places else slice(0, 0) for places in inside)
 
 
