@@ -6,6 +6,7 @@ dask calls ``dask_setup`` in the client (DASK_DISTRIBUTED__CLIENT__PRELOAD), whi
     {"only": 0.2}        each solve takes so many seconds in all, and does nothing else
     {"poison": 7}        the worker that solves tile 7 dies of it
     {"stale": 7}         the first worker that is given tile 7 finds its mount gone (ESTALE)
+    {"lost": 7}          the first worker that is given tile 7 can use its GPU no more, as after an illegal address
     {"hang": 7}          the first worker that is given tile 7 never comes back
     {"tell": ["A", "B"]} each worker writes these of its variables (and its node) to the state folder
     {"unfit": "1"}       the workers that see this card cannot compute as the run does; others do, on the processor
@@ -77,6 +78,10 @@ class Injection(WorkerPlugin):
                 _once(context.paths.root / "hung", lambda: time.sleep(10**6))
             if what.get("stale") == job.index:
                 _once(context.paths.root / "stale", _stale)
+            if what.get("lost") == job.index:
+                _once(context.paths.root / "lost", lambda: _lose_gpu(execute))
+            if execute.process_is_lost():
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
             time.sleep(what.get("sleep", what.get("only", 0.0)))
             if "only" in what:
                 return {"method": "nothing"}, []
@@ -95,6 +100,10 @@ def _play_gpus(execute: Any, broken: str) -> None:
 
     execute.require = require
     context.choose_device = lambda _: "cpu"
+
+
+def _lose_gpu(execute: Any) -> None:
+    execute.process_is_lost = lambda: True
 
 
 def _once(mark: Path, what: Callable[[], None]) -> None:

@@ -36,6 +36,8 @@ _ANSWER_SECONDS = 60
 
 _WAIT_SECONDS = 0.2
 
+_LOST_GPU = "after an error it cannot use its GPU any more"
+
 _ASK_SECONDS = 1.0
 """Shortest interval between queries to SLURM's controller, which serves a whole site."""
 
@@ -87,6 +89,7 @@ class DaskExecutor:
         self._pending = 0
         self._workers: list[SeenWorker] = []
         self._fit = FitWorkers()
+        self._replaced: set[str] = set()
         self._looked = -math.inf
 
     @property
@@ -138,6 +141,8 @@ class DaskExecutor:
             # a result can be lost with its worker before it is fetched: do not wait for dask to run the batch again
             records = tuple(future.result(timeout=_FETCH_TIMEOUT))
         except KilledWorker as error:
+            if error.last_worker.address in self._replaced:
+                return self._back(future.key, lost=f"its worker's process was replaced: {_LOST_GPU}", preempted=True)
             why = "the worker that ran it died (out of memory, or killed)"
             self._undecided.append(_Loss(future.key, str(error.last_worker.name), why, time.monotonic()))
             return None
@@ -148,6 +153,8 @@ class DaskExecutor:
             self._hung.note(record)
             if record.of_machine:
                 self._note_place(record, future)
+            if record.of_lost_process:
+                self._replace(record)
         return self._back(future.key, records)
 
     def _note_place(self, record: TaskRecord, future: Future[Any]) -> None:
@@ -155,6 +162,15 @@ class DaskExecutor:
         with self._scheduler_may_be_gone():
             holders = self._client.who_has([future])
         self._fit.note(record.host, itertools.chain.from_iterable(holders.values()))
+
+    def _replace(self, record: TaskRecord) -> None:
+        """Restart the process of a task; where nothing starts another, it gets no more tasks."""
+        self._fit.exclude(record.host)
+        address = self._fit.address(record.host)
+        if address is not None and address not in self._replaced:
+            self._replaced.add(address)
+            self._log(f"{record.host} is replaced: {_LOST_GPU}")
+            self._hung.restart(address, next((w.name for w in self._workers if w.address == address), address))
 
     def _back(
         self, key: Any, records: tuple[TaskRecord, ...] = (), lost: str | None = None, preempted: bool = False
@@ -224,7 +240,7 @@ class DaskExecutor:
         for hung in self._hung.find(self._workers, first):
             self._client.cancel([self._futures[hung.key]], force=True)
             batches.append(self._back(hung.key, lost=hung.why))
-            self._hung.restart(hung.worker)
+            self._hung.restart(hung.worker.address, hung.worker.name)
         return batches
 
     def _refuse_dead_client(self) -> None:

@@ -43,6 +43,10 @@ class FitWorkers:
         for address in addresses:
             self._places[place] = address
 
+    def address(self, place: str) -> str | None:
+        """Return the address of a worker; None while it is unknown."""
+        return self._places.get(place)
+
     def exclude(self, place: str) -> None:
         """Exclude a worker."""
         if place in self._places:

@@ -1,4 +1,4 @@
-"""Detect and restart workers that hang."""
+"""Detect workers that hang, and restart these and others."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class HungWorkers:
         usual = self._limit.of(job.kind)
         return _RETRAINING * usual if usual is not None and job.retrain else usual
 
-    def restart(self, worker: SeenWorker) -> None:
+    def restart(self, address: str, name: str) -> None:
         """Restart a worker; if that times out, its node hangs and the whole job is cancelled."""
         with contextlib.suppress(ValueError, TimeoutError, OSError):  # without a nanny it is not restarted
-            done = self._client.restart_workers([worker.address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
+            done = self._client.restart_workers([address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
             if "timed out" in done.values() and self._fleet is not None:
-                self._fleet.give_up(worker.name)
+                self._fleet.give_up(name)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.base import Completed
 from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.records import Job
@@ -21,6 +22,7 @@ class SerialExecutor:
     def __init__(self, spec: RunSpec) -> None:
         self._spec = spec
         self._queue: deque[tuple[Job, ...]] = deque()
+        self._lost: str | None = None
 
     @property
     def pending(self) -> int:
@@ -32,12 +34,23 @@ class SerialExecutor:
         self._queue.append(tuple(jobs))
 
     def completed(self, timeout: float) -> list[Completed]:  # noqa: ARG002 nothing to wait for
-        """Run the first batch of the queue."""
+        """Run the first batch of the queue.
+
+        Raises
+        ------
+        ExecutorError
+            This process cannot use its GPU any more; what it has done is recorded.
+        """
         if not self._queue:
             return []
+        if self._lost is not None:
+            raise ExecutorError(
+                f"after an error this process cannot use its GPU any more ({self._lost}): run again to resume"
+            )
         jobs = self._queue[0]
         records = tuple(execute(self._spec, jobs))
         self._queue.popleft()
+        self._lost = next((record.error for record in records if record.of_lost_process), None)
         return [Completed(jobs, records)]
 
     def abilities(self, stopped: Callable[[], bool]) -> list[Ability]:  # noqa: ARG002 nothing to wait for

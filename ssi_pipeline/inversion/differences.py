@@ -25,12 +25,11 @@ def differences_adjoint(p: Tensor) -> Tensor:
 
 
 def box_of(known: Tensor) -> tuple[slice, ...]:
-    """Return the smallest box that contains all known pixels, empty without any; synchronises the device."""
-    box = []
-    for axis in range(known.ndim):
-        (inside,) = torch.nonzero(known.sum([a for a in range(known.ndim) if a != axis]) > 0, as_tuple=True)
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
-    return tuple(box)
+    """Return the smallest box that contains all known pixels, empty without any; synchronises the device, once."""
+    axes = range(known.ndim)
+    seen = torch.cat([known.sum([a for a in axes if a != axis]) > 0 for axis in axes]).cpu()
+    inside = [torch.nonzero(along)[:, 0].tolist() for along in torch.split(seen, list(known.shape))]
+    return tuple(slice(places[0], places[-1] + 1) if places else slice(0, 0) for places in inside)
 
 
 def across(box: tuple[slice, ...], shape: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -16,12 +16,13 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.linear.inverse import LinearInverse
+from ssi_pipeline.inversion.linear.part import LinearPart
 from ssi_pipeline.inversion.linear.solution import LinearSolutions
 from ssi_pipeline.inversion.masking import Stream, cover, draw_heldout, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.loss import Objective
-from ssi_pipeline.inversion.network.precision import resolved_precision
+from ssi_pipeline.inversion.network.precision import resolved_precision, use_float32
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.inversion.surroundings import mirror_outside
@@ -85,16 +86,16 @@ class TileTensors:
 
     Attributes
     ----------
-    y
-        Measurement, float32.
     observed
         False in padding and at pixels that were not finite.
     usable
         Observed pixels that are no impulses.
     heldout
         Held-out pixels V, hidden throughout training together with the pixels that share their noise.
-    channels
-        [r, w] of m_V(y), 2 x (z) y x, for validation: the repaired image and its Wiener solution.
+    whole
+        The measurement y, with what the linear inverse makes of it.
+    masked
+        The same of m_V(y), for validation.
     gaps
         Pixels without a measurement, the padding included; None without any.
     neighbours
@@ -102,13 +103,27 @@ class TileTensors:
         is none.
     """
 
-    y: Tensor
     observed: Tensor
     usable: Tensor
     heldout: Tensor
-    channels: Tensor
+    whole: LinearPart
+    masked: LinearPart
     gaps: Tensor | None = None
     neighbours: tuple[Tensor | None, ...] = ()
+
+    @property
+    def y(self) -> Tensor:
+        """Measurement, float32."""
+        return self.whole.image
+
+    @property
+    def channels(self) -> Tensor:
+        """[r, w] of m_V(y), 2 x (z) y x: the repaired image and its linear solution."""
+        return self.masked.channels
+
+    def by(self, linear: LinearInverse) -> TileTensors:
+        """Return the tile with a linear inverse of another weight."""
+        return dataclasses.replace(self, whole=self.whole.by(linear), masked=self.masked.by(linear))
 
     def inputs(self, channels: Tensor) -> Tensor:
         """Return the input of f for [r, w] of a masked image: these, then r of each neighbour.
@@ -133,6 +148,7 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     device
         Torch device.
     """
+    use_float32(device)
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
@@ -188,9 +204,9 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
     drawn = draw_heldout(tuple(y.shape), generator(seed, Stream.HELDOUT), problem.footprint)
     heldout = drawn.to(problem.device)
     hidden = problem.hide(y, heldout, generator(seed, Stream.FILL), gaps)
-    usable = observed & ~problem.linear.impulses.find(y)
+    whole, masked = (LinearPart(problem.linear, image, gaps) for image in (y, hidden))
     neighbours = _neighbours(problem, measurement)
-    return TileTensors(y, observed, usable, heldout, problem.linear(hidden, gaps), gaps, neighbours)
+    return TileTensors(observed, observed & ~whole.impulses, heldout, whole, masked, gaps, neighbours)
 
 
 def _normal(problem: Problem, raw: NDArray[np.float32]) -> Tensor:

@@ -69,12 +69,12 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
         return found
     tile = make_tile_tensors(problem, measurement, seed)
     if method.network and problem.config.training.scope == "per_tile":
-        problem, tile = with_own_weight(problem, tile, measurement, seed)
+        problem, tile = with_own_weight(problem, tile, measurement)
     if not enough_heldout(tile):
         return _with_scores(problem, tile, seed, _linear_fallback(problem, tile, seed, method), options.scored_region)
     if _trains(problem.config, method) and tile_is_noise_only(problem, tile):
         if problem.config.training.scope != "per_tile":  # the tile's own weight is large for noise alone
-            problem, tile = with_own_weight(problem, tile, measurement, seed)
+            problem, tile = with_own_weight(problem, tile, measurement)
         chosen = dataclasses.replace(_linear(problem, tile, seed), method="blank")
     else:
         chosen = _run_solver(problem, tile, seed, method, options)
@@ -137,9 +137,7 @@ def _with_scores(
     scores = blind_metrics_of(problem, tile, found.invert, estimate, seed, window) if config.quality.extended else {}
     if not config.output.uncertainty:
         return dataclasses.replace(found, scores=scores)
-    others = [problem.linear(tile.y, tile.gaps)[1]] + (
-        [] if found.alternative is None else [_normal(problem, found.alternative)]
-    )
+    others = [tile.whole.channels[1]] + ([] if found.alternative is None else [_normal(problem, found.alternative)])
     known = uncertainty(
         problem, tile, found.invert, estimate, others, config.output.uncertainty, seed, window, scores.get(EXCESS)
     )

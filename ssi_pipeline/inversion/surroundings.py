@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssi_pipeline.inversion.differences import box_of
+
 
 def mirror_outside(image: Tensor, gaps: Tensor | None) -> Tensor:
     """Return an image (z) y x whose surroundings mirror the image, repeatedly where they are wider than it.
@@ -25,12 +27,8 @@ def mirror_outside(image: Tensor, gaps: Tensor | None) -> Tensor:
     """
     if gaps is None:
         return image
-    for axis, n in enumerate(image.shape):
-        (inside,) = torch.nonzero((~gaps).sum([a for a in range(image.ndim) if a != axis]), as_tuple=True)
-        if not len(inside):
-            return image
-        first, last = int(inside[0]), int(inside[-1])
-        if last - first + 1 < n:
-            place = np.pad(np.arange(first, last + 1), (first, n - 1 - last), mode="reflect")
+    for axis, (inside, n) in enumerate(zip(box_of(~gaps), image.shape, strict=True)):
+        if 0 < inside.stop - inside.start < n:
+            place = np.pad(np.arange(inside.start, inside.stop), (inside.start, n - inside.stop), mode="reflect")
             image = image.index_select(axis, torch.from_numpy(place).to(image.device))
     return image

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import traceback
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from ssi_pipeline.tasks.ability import place_of_worker, require
 from ssi_pipeline.tasks.channels import calibrate_channel, train_channel
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.device import device_name, peak_bytes, reset_peak, use_threads
+from ssi_pipeline.tasks.gpu_errors import is_broken_gpu, process_is_lost
 from ssi_pipeline.tasks.opening import RunSpec, forget_contexts, load_context
 from ssi_pipeline.tasks.reading import noted_reads
 from ssi_pipeline.tasks.solve_tile import solve_tile
@@ -29,9 +29,6 @@ from ssi_pipeline.tasks.write_block import stitch_block, write_pyramid_block
 
 BATCH_SECONDS = 1.0
 """A batch is ended after this time; the caller submits the rest again."""
-
-BROKEN_GPU = r"(?i)CUDA error: (?!out of memory)|No CUDA GPUs are available|CUDA driver initialization failed"
-"""Messages of torch for a failed GPU or driver; running out of memory is not included."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
 
@@ -99,6 +96,8 @@ def _execute_one(context: Context, job: Job) -> list[TaskRecord]:
     except Exception as raised:  # the task boundary: recorded, and handled by the client
         problem = _cause(context, job, raised)
         error, trace, failure = _explain(problem), traceback.format_exc(), failure_of(problem)
+        if isinstance(raised, RuntimeError) and process_is_lost():
+            failure = Failure("machine", process=True)
         quality, written = {}, []
     record = TaskRecord(
         kind=job.kind,
@@ -150,9 +149,7 @@ def failure_of(problem: Exception) -> Failure | None:
         return Failure("run")
     if isinstance(problem, ExecutorError | MissingStateError) or breaks_machine(problem):
         return Failure("machine")
-    if isinstance(problem, RuntimeError) and re.match(BROKEN_GPU, str(problem)):
-        return Failure("machine")
-    return None
+    return Failure("machine") if is_broken_gpu(problem) else None
 
 
 _SIMPLE = {

@@ -7,6 +7,8 @@ import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ssi_pipeline.tasks.gpu_errors import is_out_of_memory
+
 if TYPE_CHECKING:
     from ssi_pipeline.inversion.solution import Solution
 
@@ -19,15 +21,17 @@ def with_smaller_batch(solve: Callable[[int], Solution], batch: int) -> Solution
 
     Raises
     ------
-    torch.OutOfMemoryError
-        Half the batch is too large as well.
+    RuntimeError
+        Half the batch is too large as well: torch's error, or that of a library.
     """
     import torch
 
     try:
         return solve(batch)
-    except torch.OutOfMemoryError:
-        pass  # the exception references the tensors of its frames: free it first
+    except RuntimeError as problem:
+        if not is_out_of_memory(problem):
+            raise
+    # the exception, which is gone here, references the tensors of its frames
     gc.collect()
     torch.cuda.empty_cache()  # does nothing without a GPU
     half = max(1, batch // 2)

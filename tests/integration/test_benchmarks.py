@@ -13,6 +13,7 @@ import denoise
 import false_alarms
 import fuzz_config
 import fuzz_files
+import gpu_check
 import numpy as np
 import pytest
 import scale
@@ -173,6 +174,24 @@ def test_the_pick_of_two_trainings() -> None:
     bad = {**good, "psnr": 19.0, "heldout_excess": 2.0, "whiteness": 2.0, "r2r_risk": 0.5}
     (line, _) = score.of_two_trainings([{"candidates": [bad, good]}]).lines
     assert line[1:] == ["1 of 1", "0.00", "0.50", "0.00"]
+
+
+def test_the_check_of_a_gpu(tmp_path: Path) -> None:
+    found = gpu_check.main(["--short", "--device", "cpu", "--output", str(tmp_path / "found.json")])
+    assert json.loads((tmp_path / "found.json").read_text()) == found
+    assert not [part for part in gpu_check.SHORT if "failed" in found[part]]
+    assert found["waits"] == {"step": "none", "mask": "none"}
+    assert found["step"]["float32"]["ms"] != found["step"]["bfloat16"]["ms"]
+
+
+def test_a_part_of_the_check_of_a_gpu_may_fail_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(size: object) -> dict[str, object]:
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setitem(gpu_check.PARTS, "machine", fail)
+    found = gpu_check.main(["--short", "--device", "cpu", "--only", "machine,memory"])
+    assert found["machine"] == {"failed": "RuntimeError: CUDA error"}
+    assert found["memory"] == {"left out": "needs a GPU"}
 
 
 def test_structure() -> None:

@@ -81,6 +81,17 @@ def test_workers_that_die_at_random_change_nothing(tmp_path: Path, undisturbed: 
     pytest.fail("no worker died in four runs")
 
 
+@pytest.mark.long
+@pytest.mark.slow
+def test_a_process_that_can_use_its_gpu_no_more_is_replaced(tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    """Of one worker: all tiles after the fifth would fail in the same process."""
+    status, words = disturbed(case(tmp_path, workers=1), lost=5, tile_attempts=1)
+    assert status == 0, words
+    assert (tmp_path / "out.zarr.run" / "lost").exists()
+    assert words.count("is replaced: after an error it cannot use its GPU any more") == 1
+    assert hashes(tmp_path / "out.zarr") == undisturbed
+
+
 @pytest.mark.slow
 def test_a_machine_whose_mount_is_gone_costs_the_tile_no_try(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     status, words = disturbed(case(tmp_path), stale=5, tile_attempts=1)

@@ -133,9 +133,9 @@ def test_a_network_is_bounded_and_keeps_the_light() -> None:
     config = config_for("ssi")
     problem = build_problem(gaussian_psf(), calibration, config, "cpu")
     channels = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
-    state = build_inverse(problem, torch.Generator().manual_seed(0)).state_dict()
+    inverse = build_inverse(problem, torch.Generator().manual_seed(0))
     image, seen = torch.full((64, 64), 0.5), torch.ones((64, 64), dtype=torch.bool)
-    kept = averaged(problem, torch.stack([image, channels[1]]), seen, state)
+    kept = averaged(problem, torch.stack([image, channels[1]]), seen, inverse)
     assert float(problem.forward.level(kept).mean()) == pytest.approx(0.5, rel=1e-5)
     assert float(kept.min()) == pytest.approx(0.1)
 
@@ -143,10 +143,10 @@ def test_a_network_is_bounded_and_keeps_the_light() -> None:
 def test_what_a_network_makes_of_the_surroundings_does_not_reach_the_image() -> None:
     """Nothing was measured there: a projection with it took 4 dB from the picture cell."""
     problem = build_problem(gaussian_psf(), dataclasses.replace(PLAIN, floor=0.1), config_for("ssi"), "cpu")
-    state = build_inverse(problem, torch.Generator().manual_seed(0)).state_dict()  # its output is w
+    inverse = build_inverse(problem, torch.Generator().manual_seed(0))  # its output is w
     seen = torch.zeros((64, 64), dtype=torch.bool)
     seen[12:-12, 12:-12] = True
     w = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) + 0.5
-    dark, black = (averaged(problem, torch.stack([w, w.where(seen, light)]), seen, state)
+    dark, black = (averaged(problem, torch.stack([w, w.where(seen, light)]), seen, inverse)
                    for light in (torch.tensor(0.1), torch.tensor(-5.0)))  # fmt: skip
     torch.testing.assert_close(black, dark)

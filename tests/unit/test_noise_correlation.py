@@ -208,7 +208,7 @@ def test_nothing_of_the_shared_noise_is_seen() -> None:
     other = Measurement((sample.y + np.where(around.numpy(), noise, 0)[None]).astype(np.float32), sample.observed)
     changed = make_tile_tensors(problem, other, seed=5)
     torch.testing.assert_close(changed.channels, tile.channels, rtol=0, atol=0)
-    before, after = without_heldout(problem, tile, 5), without_heldout(problem, changed, 5)
+    before, after = without_heldout(problem, tile), without_heldout(problem, changed)
     torch.testing.assert_close(after.repaired, before.repaired, rtol=0, atol=0)
     assert not bool((before.known & around).any())
 

@@ -94,7 +94,7 @@ def blind_metrics_of(
 
 def noise_of(problem: Problem, tile: TileTensors) -> Noise:
     """Return the noise at the level of the linear solution, which is common to all estimates that are compared."""
-    level = problem.forward.level(problem.linear(tile.y, tile.gaps)[1])
+    level = problem.forward.level(tile.whole.channels[1])
     variance = problem.forward.sensor.variance(level)
     typical = float(variance.median())
     return Noise(variance.clamp(min=max(_FLOOR * typical, 1e-12)), typical > _LEAST_VARIANCE)

@@ -12,6 +12,7 @@ Each is convex in z with a 1-Lipschitz derivative. Without clipping it is least 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -49,42 +50,81 @@ class DataTerm:
 
     def __init__(self, y: Tensor, known: Tensor, sensor: CensoredSensor) -> None:
         self._y, self._known = y, known
-        self._censored: list[tuple[Tensor, float, float, float]] = []  # flat indices, limit, sign, spread
-        for limit, sign in ((sensor.low, 1.0), (sensor.high, -1.0)):
-            if math.isfinite(limit):
-                spread = max(float(sensor.deviation(torch.tensor(limit, dtype=torch.float64))), _LEAST_SPREAD)
-                censored = known & (sign * (y - limit) <= _AT_LIMIT * spread)
-                self._censored.append((censored.reshape(-1).nonzero()[:, 0], limit, sign, spread))
+        self._exact = _Censored.of(y, known, sensor)
+        self._censored = None if self._exact is None else self._exact.as_type(y.dtype)
 
     def value(self, level: Tensor) -> float:
         """Return the value of the term, squared units of ``y``. Synchronises the device."""
         each = self._known * (self._y - level).double().square() / 2
         flat, predicted = each.reshape(-1), level.reshape(-1).double()
-        for index, limit, sign, spread in self._censored:
-            flat[index] = -(spread**2) * torch.special.log_ndtr(sign * (limit - predicted[index]) / spread)
+        if (at := self._exact) is not None:
+            flat[at.index] = -at.spread.square() * torch.special.log_ndtr(at.beyond(predicted[at.index]))
         return float(flat.sum())
 
     def slope(self, level: Tensor) -> Tensor:
         """Return the derivative by the level at each pixel."""
         slope = self._known * (level - self._y)
         flat, predicted = slope.reshape(-1), level.reshape(-1)
-        for index, limit, sign, spread in self._censored:
-            flat[index] = sign * spread * _ratio(sign * (limit - predicted[index]) / spread)
+        if (at := self._censored) is not None:
+            flat[at.index] = at.signed * _ratio(at.beyond(predicted[at.index]))
         return slope
 
     def proximal(self, level: Tensor, step: float) -> Tensor:
         """Return the proximal map: argmin over z of term(z) + step (z - level)^2 / 2; ``level`` at unknown pixels."""
         least = torch.where(self._known, (self._y + step * level) / (1 + step), level)
         flat, given = least.reshape(-1), level.reshape(-1)
-        for index, limit, sign, spread in self._censored:
-            start = z = given[index]
+        if (at := self._censored) is not None:
+            start = z = given[at.index]
             for _ in range(_NEWTON_STEPS):
-                t = sign * (limit - z) / spread
+                t = at.beyond(z)
                 ratio = _ratio(t)
                 curvature = torch.where(t < -_FAR, torch.ones_like(t), ratio * (ratio + t))
-                z = z - (sign * spread * ratio + step * (z - start)) / (curvature + step)
-            flat[index] = z
+                z = z - (at.signed * ratio + step * (z - start)) / (curvature + step)
+            flat[at.index] = z
         return least
+
+
+@dataclass(frozen=True, slots=True)
+class _Censored:
+    """The censored pixels of both limits, together: as few operations as for one.
+
+    Attributes
+    ----------
+    index
+        Their places in the flat image.
+    limit, sign, spread, signed
+        Of each: its limit; 1 at the low limit, -1 at the high one; the deviation of the noise there; sign times spread.
+    """
+
+    index: Tensor
+    limit: Tensor
+    sign: Tensor
+    spread: Tensor
+    signed: Tensor
+
+    @classmethod
+    def of(cls, y: Tensor, known: Tensor, sensor: CensoredSensor) -> _Censored | None:
+        """Return the censored pixels of an image, values in float64; None where nothing clips."""
+        places, rows = [], []
+        for limit, sign in ((sensor.low, 1.0), (sensor.high, -1.0)):
+            if math.isfinite(limit):
+                spread = max(float(sensor.deviation(torch.tensor(limit, dtype=torch.float64))), _LEAST_SPREAD)
+                censored = known & (sign * (y - limit) <= _AT_LIMIT * spread)
+                places.append(censored.reshape(-1).nonzero()[:, 0])
+                rows.append((limit, sign, spread, sign * spread))
+        if not rows:
+            return None
+        columns = torch.tensor(rows, dtype=torch.float64).T.to(y.device)
+        each = [columns[:, i : i + 1].expand(-1, len(place)) for i, place in enumerate(places)]
+        return cls(torch.cat(places), *torch.cat(each, dim=1))
+
+    def as_type(self, kind: torch.dtype) -> _Censored:
+        """Return the same with values of another type."""
+        return _Censored(self.index, *(v.to(kind) for v in (self.limit, self.sign, self.spread, self.signed)))
+
+    def beyond(self, level: Tensor) -> Tensor:
+        """Return how far the levels at these pixels are beyond their limits, standard deviations of the noise."""
+        return self.sign * (self.limit - level) / self.spread
 
 
 def _ratio(t: Tensor) -> Tensor:

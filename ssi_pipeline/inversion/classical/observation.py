@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssi_pipeline.inversion.linear.part import LinearPart
 from ssi_pipeline.inversion.problem import Problem
 
 
@@ -52,5 +53,9 @@ class Classical:
 
 def observe(problem: Problem, image: Tensor, observed: Tensor) -> Observation:
     """Find and repair the impulses of an image, using this image alone."""
-    repaired = problem.linear.impulses.repair(image)
-    return Observation(repaired, observed & (repaired == image))
+    return observation_of(LinearPart(problem.linear, image), observed)
+
+
+def observation_of(part: LinearPart, observed: Tensor) -> Observation:
+    """Return the observation of an image whose impulses may be known already."""
+    return Observation(part.repaired, observed & (part.repaired == part.image))

@@ -7,9 +7,9 @@ import time
 
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.observation import Observation, observe
+from ssi_pipeline.inversion.classical.observation import Observation, observation_of, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL, weight_of
-from ssi_pipeline.inversion.masking import Stream, cover, generator
+from ssi_pipeline.inversion.masking import cover
 from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_errors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import SolveOptions, Solver
@@ -22,11 +22,11 @@ def classical(name: str) -> Solver:
     It solves twice: the whole tile for the estimate, and the tile without its held-out pixels V for the loss on V.
     """
 
-    def solver(problem: Problem, tile: TileTensors, seed: int, options: SolveOptions) -> Solution:
+    def solver(problem: Problem, tile: TileTensors, seed: int, options: SolveOptions) -> Solution:  # noqa: ARG001
         """Solve a tile; see ``Solver``."""
         solve = CLASSICAL[name].solve
         weight = weight_of(problem, name) if options.weight is None else options.weight
-        shown = without_heldout(problem, tile, seed)
+        shown = without_heldout(problem, tile)
         blind = solve(problem, shown, weight)
         errors = heldout_errors(problem, tile, blind)
         after = _finite(errors)
@@ -38,7 +38,7 @@ def classical(name: str) -> Solver:
             return blind if given.equals(shown) else solve(problem, given, weight)
 
         started = time.perf_counter()
-        estimate = raw_estimate(problem.calibration, solve(problem, observe(problem, tile.y, tile.observed), weight))
+        estimate = raw_estimate(problem.calibration, solve(problem, observation_of(tile.whole, tile.observed), weight))
         return Solution(
             estimate=estimate,
             inference_seconds=time.perf_counter() - started,
@@ -65,7 +65,6 @@ def _finite(errors: Tensor) -> float | None:
     return loss if math.isfinite(loss) else None
 
 
-def without_heldout(problem: Problem, tile: TileTensors, seed: int) -> Observation:
+def without_heldout(problem: Problem, tile: TileTensors) -> Observation:
     """Return the observation of a tile with its held-out pixels V hidden."""
-    hidden = problem.hide(tile.y, tile.heldout, generator(seed, Stream.FILL), tile.gaps)
-    return observe(problem, hidden, tile.observed & ~cover(tile.heldout, problem.footprint))
+    return observation_of(tile.masked, tile.observed & ~cover(tile.heldout, problem.footprint))

@@ -38,7 +38,11 @@ class LinearInverse:
 
         ``gaps``: pixels without a measurement, None without any.
         """
-        repaired = self.repaired(image)
+        return self.of_repaired(self.impulses.repair(image), gaps)
+
+    def of_repaired(self, repaired: Tensor, gaps: Tensor | None = None) -> Tensor:
+        """Return the same of an image whose impulses are repaired."""
+        repaired = self.clipping_bias(repaired)
         if gaps is None:
             return torch.stack([repaired, self.wiener(repaired)])
         solved = self.wiener(repaired, ~gaps, self.border)

@@ -11,6 +11,7 @@ with M the measured pixels. Measured on twelve planes with a Gaussian PSF of 21:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -77,18 +78,18 @@ def conjugate_gradients(
     iterations: int,
 ) -> Tensor:
     """Return x after some preconditioned iterations towards the solution of ``normal`` x = ``right``."""
-    residual, direction, size_before = right - normal(x), torch.zeros_like(x), 0.0
+    size_before: Tensor | float = math.inf
+    residual, direction = right - normal(x), torch.zeros_like(x)
     for _ in range(iterations):
         step = precondition(residual)
-        size_now = _dot(residual, step)
-        if size_now <= _TINY:
-            break
-        direction = step + (size_now / size_before if size_before else 0.0) * direction
+        size = _dot(residual, step)
+        size = torch.where(size > _TINY, size, 0.0)  # at the solution: no step, and no waiting to know it
+        direction = step + (size / size_before) * direction
         change = normal(direction)
-        length = size_now / max(_dot(direction, change), _TINY)
-        x, residual, size_before = x + length * direction, residual - length * change, size_now
+        length = size / _dot(direction, change).clamp(min=_TINY)
+        x, residual, size_before = x + length * direction, residual - length * change, size.clamp(min=_TINY)
     return x
 
 
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float((a.double() * b.double()).sum())
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a.double() * b.double()).sum()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_likelihood_of, maximum_likelihood_weight
 from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
-from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss, make_tile_tensors, with_weight
+from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss, with_weight
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
@@ -53,9 +53,7 @@ def tile_weight(problem: Problem, measurement: Measurement) -> float:
     return maximum_likelihood_weight(likelihood) if likelihood.any() else problem.calibration.wiener_weight
 
 
-def with_own_weight(
-    problem: Problem, tile: TileTensors, measurement: Measurement, seed: int
-) -> tuple[Problem, TileTensors]:
+def with_own_weight(problem: Problem, tile: TileTensors, measurement: Measurement) -> tuple[Problem, TileTensors]:
     """Return problem and tensors with the tile's own maximum-likelihood weight in the linear inverse.
 
     A weight below the channel's is used only where it predicts the held-out pixels better, as the likelihood can fail.
@@ -64,7 +62,7 @@ def with_own_weight(
     if weight == channel_wide:
         return problem, tile
     own = with_weight(problem, weight)
-    own_tile = make_tile_tensors(own, measurement, seed)
+    own_tile = tile.by(own.linear)
     if weight < channel_wide and not _linear_loss(own, own_tile) < _linear_loss(problem, tile):
         return problem, tile
     return own, own_tile

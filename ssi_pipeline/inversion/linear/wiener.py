@@ -5,6 +5,8 @@ With a finite kernel the tiled result equals that on the whole volume, and the h
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -84,13 +86,14 @@ def reflect_pad(image: Tensor, radius: Ints) -> Tensor:
     first = image.ndim - len(radius)
     for axis, r in enumerate(radius, start=first):
         if r:
-            index = np.pad(np.arange(image.shape[axis]), r, mode="reflect")
-            image = image.index_select(axis, _index(index, image))
+            image = image.index_select(axis, _reflected(image.shape[axis], r, image.device))
     return image
 
 
-def _index(index: NDArray[np.integer], like: Tensor) -> Tensor:
-    return torch.from_numpy(index).to(like.device)
+@lru_cache(maxsize=64)
+def _reflected(n: int, radius: int, device: torch.device) -> Tensor:
+    """Return the index of the pixel for each pixel of an axis of n that is padded by reflection, on a device."""
+    return torch.from_numpy(np.pad(np.arange(n), radius, mode="reflect")).to(device)
 
 
 def _centred(psf: NDArray[np.floating], shape: Ints) -> NDArray[np.float64]:

@@ -41,6 +41,7 @@ class Adam:
             squares,
             [],
             steps,
+            foreach=True,  # a few launches on a GPU for all parameters together
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,

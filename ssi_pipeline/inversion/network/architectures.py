@@ -107,10 +107,26 @@ def _initialise(network: nn.Module, rng: torch.Generator) -> None:
 
 
 def _standardised(weight: Tensor) -> Tensor:
+    return standardised_in_steps(weight) if weight.device.type == "cpu" else standardised_at_once(weight)
+
+
+def standardised_in_steps(weight: Tensor) -> Tensor:
     """Return kernels (out, in, (z) y x) of zero mean, and of the norm that keeps the mean square of the features."""
     inner = list(range(1, weight.ndim))
     centred = weight - weight.mean(inner, keepdim=True)
     return centred * torch.rsqrt(centred.square().sum(inner, keepdim=True) / _GAIN + _TINY)
+
+
+def standardised_at_once(weight: Tensor) -> Tensor:
+    """Return the same up to rounding, as a layer normalisation: 2 launches in place of 8, backward 2 of 16.
+
+    On a GPU most of a training step is launches. The memory format, channels last, is kept.
+    """
+    last = weight.movedim(1, -1)
+    rows = last.reshape(weight.shape[0], -1)
+    gain = _GAIN / rows.shape[1]
+    standard = functional.layer_norm(rows, rows.shape[1:], eps=_TINY * gain) * math.sqrt(gain)
+    return standard.reshape(last.shape).movedim(-1, 1)
 
 
 def _block(axes: int, before: int, after: int) -> nn.Sequential:

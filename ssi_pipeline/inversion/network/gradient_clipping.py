@@ -29,13 +29,12 @@ class AdaptiveGradientClip:
     def apply(self) -> None:
         """Clip the current gradients in place."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         self._steps += 1
         # initial steps without gradients (empty patches) give no mean norm
         known = (self._mean_norm > 0) & (self._steps > _FIRST)
         limit: Tensor = torch.where(known, _LIMIT * self._mean_norm, norm)
         scale = (limit / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
-        for gradient in gradients:
-            gradient.mul_(scale)
+        torch._foreach_mul_(gradients, scale)
         weight = _MEMORY if self._steps > _FIRST else 1 / self._steps
         self._mean_norm.lerp_(torch.minimum(norm, limit), weight)

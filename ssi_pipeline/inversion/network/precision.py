@@ -26,6 +26,13 @@ def published_precision(wanted: Literal["auto", "float32", "bfloat16"]) -> Preci
     return "float32" if wanted == "auto" else wanted
 
 
+def use_float32(device: str) -> None:
+    """Have float32 mean float32 on a GPU: convolutions would round their inputs to the 10 bits of TF32 by default."""
+    if device != "cpu":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
 @functools.cache
 def _gpu_has_bfloat16() -> bool:
     """Return whether the GPU supports bfloat16 natively (compute capability 8.0); older ones emulate it."""

@@ -21,7 +21,7 @@ from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.batches import Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
-from ssi_pipeline.inversion.network.inverse import compose
+from ssi_pipeline.inversion.network.inverse import Inverse, compose
 from ssi_pipeline.inversion.network.training import OnState, State, Trained, build_inverse, train
 from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, heldout_errors, heldout_loss, make_tile_tensors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
@@ -152,7 +152,7 @@ def _train_or_fall_back(
     def on_state(step: int, state: State) -> None:
         """Call ``on_validation`` with the step and a function that computes the current estimate."""
         if on_validation is not None:
-            on_validation(step, lambda: _network_estimate(problem, tile, state))
+            on_validation(step, lambda: _network_estimate(problem, tile, build_inverse(problem, generator(0), state)))
 
     started = time.perf_counter()
     trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state, rival)
@@ -161,8 +161,9 @@ def _train_or_fall_back(
         note = f"training failed, linear solution kept: {reason}"
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
-    estimate = _network_estimate(problem, tile, trained.state)
-    predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, trained.state)
+    inverse = build_inverse(problem, generator(0), trained.state)
+    estimate = _network_estimate(problem, tile, inverse)
+    predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse)
     errors = heldout_errors(problem, tile, predicted)
     return Solution(
         estimate=estimate,
@@ -177,45 +178,44 @@ def _train_or_fall_back(
         errors=errors,
         trace=trained.trace,
         model=pack(problem, trained.state),
-        invert=_invert(problem, tile, trained.state),
+        invert=_invert(problem, tile, inverse),
     )
 
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
-    heldout = heldout_loss(problem, tile, averaged(problem, tile.inputs(tile.channels), tile.observed, state))
+    inverse = build_inverse(problem, generator(0), state)
+    heldout = heldout_loss(problem, tile, averaged(problem, tile.inputs(tile.channels), tile.observed, inverse))
     return Solution(
-        estimate=_network_estimate(problem, tile, state),
+        estimate=_network_estimate(problem, tile, inverse),
         method="network",
         heldout_before=heldout,
         heldout_after=heldout,
         heldout_wiener=wiener,
         model=model,
-        invert=_invert(problem, tile, state),
+        invert=_invert(problem, tile, inverse),
         note="" if heldout < wiener else "the shared model is no better here than the linear solution",
     )
 
 
-def _network_estimate(problem: Problem, tile: TileTensors, state: State) -> NDArray[np.float32]:
+def _network_estimate(problem: Problem, tile: TileTensors, inverse: Inverse) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
-    return raw_estimate(
-        problem.calibration, averaged(problem, tile.inputs(problem.linear(tile.y, tile.gaps)), tile.observed, state)
-    )
+    estimate = averaged(problem, tile.inputs(tile.whole.channels), tile.observed, inverse)
+    return raw_estimate(problem.calibration, estimate)
 
 
-def _invert(problem: Problem, tile: TileTensors, state: State) -> Callable[[Tensor, Tensor], Tensor]:
+def _invert(problem: Problem, tile: TileTensors, inverse: Inverse) -> Callable[[Tensor, Tensor], Tensor]:
     """Return f as a function of an image and its observed pixels."""
-    return lambda image, observed: averaged(problem, tile.inputs(problem.linear(image, tile.gaps)), observed, state)
+    return lambda image, observed: averaged(problem, tile.inputs(problem.linear(image, tile.gaps)), observed, inverse)
 
 
-def averaged(problem: Problem, channels: Tensor, observed: Tensor, state: State) -> Tensor:
+def averaged(problem: Problem, channels: Tensor, observed: Tensor, inverse: Inverse) -> Tensor:
     """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to a bounded estimate (z) y x.
 
     The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
     many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower; it is cut off at the bound,
     since its tiles must not differ from those of one evaluation of the whole plane.
     """
-    config, inverse = problem.config, build_inverse(problem, generator(0), state)
-    if config.training.scope == "shared":
+    if problem.config.training.scope == "shared":
         return apply(inverse, channels).clamp(min=problem.objective.low)
     flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
     for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):

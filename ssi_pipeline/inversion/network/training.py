@@ -227,5 +227,5 @@ def _copy(state: State) -> State:
 
 @torch.no_grad()
 def _update(average: State, inverse: Inverse, decay: float) -> None:
-    for name, p in inverse.state_dict().items():
-        average[name].lerp_(p, 1 - decay)
+    current = inverse.state_dict()
+    torch._foreach_lerp_([average[name] for name in current], list(current.values()), 1 - decay)

@@ -12,8 +12,8 @@ level is the mean of the 24 neighbours, and the threshold is that of the varianc
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssi_pipeline.geometry.halo import REPAIR_RADIUS
+from ssi_pipeline.inversion.sensor.window_ranks import SIDE as _SIDE
+from ssi_pipeline.inversion.sensor.window_ranks import window_ranks
 
-_SIDE = 2 * REPAIR_RADIUS + 1
 _RANKS = (6, 12, 18)
 """Ranks of the quartiles among the 25 sorted pixels of a window."""
 
 _SLAB_PIXELS = 32768
-"""Pixels per slab: its 25 shifted copies fit into the cache of a core."""
+"""Pixels per slab on a CPU: the 25 values of their windows fit into the cache of a core."""
+
+_DEVICE_SLAB_PIXELS = 2**24
+"""Pixels per slab on another device, where each operation costs a launch: the values take 1.7 GB."""
 
 _SIGNIFICANT = 0.02
 """Share of the PSF's peak below which deviations are ignored, as noise dominates."""
@@ -108,15 +112,19 @@ class ImpulseTest:
 
     def find(self, image: Tensor) -> Tensor:
         """Return the mask of impulses, shape of ``image``."""
-        return self._classify(image)[0] if self.active else torch.zeros_like(image, dtype=torch.bool)
+        return self.examine(image)[0]
 
     def repair(self, image: Tensor) -> Tensor:
         """Return the image with impulses replaced by the level around them."""
+        return self.examine(image)[1]
+
+    def examine(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mask of impulses, and the repaired image."""
         if not self.active:
-            return image
+            return torch.zeros_like(image, dtype=torch.bool), image
         impulse, level, few = self._classify(image)
         around = torch.where(few, neighbour_mean(image, ~impulse), level)
-        return torch.where(impulse, around, image)
+        return impulse, torch.where(impulse, around, image)
 
     def level(self, image: Tensor) -> Tensor:
         """Return the local level: the median of each window, or the mean of the neighbours at few counts."""
@@ -188,58 +196,23 @@ def _neighbour_sum(image: Tensor) -> Tensor:
 def window_quartiles(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the lower quartile, median and upper quartile of each pixel's 5 x 5 window, with replicated edges.
 
-    Slabs keep the memory to that of the result.
+    Slabs of the image bound the memory, and on a CPU stay in its cache.
     """
     planes = image.reshape(-1, *image.shape[-2:])
     out = [torch.empty_like(planes) for _ in _RANKS]
-    rows = max(1, _SLAB_PIXELS // planes.shape[-1])
     padded = functional.pad(planes[:, None], (REPAIR_RADIUS,) * 4, mode="replicate")[:, 0]
-    for z in range(planes.shape[0]):
-        for start in range(0, planes.shape[1], rows):
-            stop = min(start + rows, planes.shape[1])
-            slab = padded[z, start : stop + 2 * REPAIR_RADIUS]
-            for target, value in zip(out, _slab_ranks(slab), strict=True):
-                target[z, start:stop] = value
+    for z, y in _slabs(planes.shape, _SLAB_PIXELS if image.device.type == "cpu" else _DEVICE_SLAB_PIXELS):
+        around = padded[z, y.start : y.stop + 2 * REPAIR_RADIUS]
+        for target, value in zip(out, window_ranks(around, _RANKS), strict=True):
+            target[z, y] = value
     low, median, high = (o.reshape(image.shape) for o in out)
     return low, median, high
 
 
-def _slab_ranks(slab: Tensor) -> list[Tensor]:
-    height, width = (n - _SIDE + 1 for n in slab.shape)
-    lanes = [slab[dy : dy + height, dx : dx + width] for dy in range(_SIDE) for dx in range(_SIDE)]
-    for i, j, need_low, need_high in sorting_network(_SIDE * _SIDE, _RANKS):
-        a, b = lanes[i], lanes[j]
-        if need_low:
-            lanes[i] = torch.minimum(a, b)
-        if need_high:
-            lanes[j] = torch.maximum(a, b)
-    return [lanes[rank] for rank in _RANKS]
-
-
-@functools.cache
-def sorting_network(n: int, wanted: tuple[int, ...]) -> tuple[tuple[int, int, bool, bool], ...]:
-    """Return the comparisons of a sorting network: (i, j, is lane i used later, is lane j used later).
-
-    Batcher's merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M), without the comparisons
-    that the ``wanted`` ranks do not depend on.
-    """
-    needed, kept = set(wanted), []
-    for i, j in reversed(list(_merge_exchange(n))):
-        if i in needed or j in needed:
-            kept.append((i, j, i in needed, j in needed))
-            needed |= {i, j}
-    return tuple(reversed(kept))
-
-
-def _merge_exchange(n: int) -> list[tuple[int, int]]:
-    top = 1 << (math.ceil(math.log2(n)) - 1)
-    pairs, p = [], top
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            pairs += [(i, i + d) for i in range(n - d) if i & p == r]
-            if q == p:
-                break
-            d, q, r = q - p, q // 2, p
-        p //= 2
-    return pairs
+def _slabs(shape: Sequence[int], most: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the z and y of slabs of planes z y x, of about ``most`` pixels each."""
+    depth, height, width = shape
+    planes, rows = max(1, most // (height * width)), max(1, most // width)
+    for z in range(0, depth, planes):
+        for y in range(0, height, rows):
+            yield slice(z, z + planes), slice(y, min(y + rows, height))

@@ -24,10 +24,12 @@ class Failure:
 
     ``fault``: ``machine``, a retry elsewhere may succeed; ``worker``, this worker lacks the run's device or precision;
     ``run``, no task can succeed before the cause is fixed; ``scratch``, a block could not read back ``tile``.
+    ``process``: the process that ran the task can compute no more, and has to be replaced.
     """
 
     fault: Fault
     tile: int | None = None
+    process: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,11 @@ class TaskRecord:
     def of_machine(self) -> bool:
         """Whether the task failed and may succeed on another machine or worker."""
         return self.fault in ("machine", "worker")
+
+    @property
+    def of_lost_process(self) -> bool:
+        """Whether the process that ran the task can compute no more."""
+        return self.failure is not None and self.failure.process
 
     @property
     def digest(self) -> str:
