@@ -92,6 +92,12 @@ def _add_start(add: Add) -> None:
     init.add_argument(
         "--immersion", type=immersion, metavar="MEDIUM", help=f"{', '.join(IMMERSIONS)}, or a refractive index"
     )
+    init.add_argument(
+        "--from",
+        dest="source",
+        metavar="WORKFLOW",
+        help="start from a workflow of the package, e.g. widefield-stack; an unknown name lists all",
+    )
     init.add_argument("--full", action="store_true", help="include all options (default: those that matter first)")
     info = add("info", "show what is in an image, and what a run of it would need")
     info.add_argument("image", type=Path, help="OME-Zarr image, zarr array or TIFF")
