@@ -1,6 +1,6 @@
 """Workflows and cluster scripts that come with the package, as texts of their own for a folder of the user.
 
-Their files are ``workflows/`` and ``cluster/`` of the repository, to which links in the package lead; a wheel has copies.
+Their files are ``workflows/`` and ``cluster/`` of the repository: links in the package lead there, a wheel has copies.
 """
 
 from __future__ import annotations
