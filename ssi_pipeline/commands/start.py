@@ -1,4 +1,4 @@
-"""The commands init, info, config, schema and completion."""
+"""The commands init, info, config, crate, schema and completion."""
 
 from __future__ import annotations
 
@@ -86,6 +86,14 @@ def config(options: argparse.Namespace) -> int:
     from ssi_pipeline.results.configuration import configuration_text
 
     Screen(options).say(configuration_text(options.output), end="")
+    return ExitStatus.COMPLETE
+
+
+def crate(options: argparse.Namespace) -> int:
+    """Write the RO-Crate of an output."""
+    from ssi_pipeline.results.crate import write_crate
+
+    Screen(options).say(f"wrote {write_crate(options.output)}")
     return ExitStatus.COMPLETE
 
 

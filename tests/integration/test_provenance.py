@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from builders import beads, config_of, make_run
+from builders import beads, config_of, image_files, make_run
 
 import ssi_pipeline
 from ssi_pipeline.cli import main
@@ -94,6 +94,30 @@ def test_a_call_that_was_refused_halfway_or_killed_is_noted(tmp_path: Path) -> N
     assert (f"ssi run {config}", False, "complete") in noted
     assert ("ssi run killed.yaml", True, None) in noted
     assert len(noted) == 2
+
+
+def test_a_crate_says_the_same_to_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reader = pytest.importorskip("rocrate.rocrate")
+    config = small(tmp_path)
+    output = config_of(config).output.path
+    assert main(["crate", str(tmp_path / "in.zarr")]) == 2
+    assert main(["run", str(config)]) == 0
+    before = image_files(output), provenance(config)
+    assert main(["crate", str(output)]) == 0
+    assert (image_files(output), provenance(config)) == before
+    crate = reader.ROCrate(output)
+    assert crate.name == "out.zarr"
+    assert crate.datePublished.isoformat() == before[1]["end"]
+    (action,) = (entity for entity in crate.get_entities() if entity.type == "CreateAction")
+    assert action["description"] == f"ssi run {config}"
+    assert action["result"] is crate.root_dataset
+    assert action["startTime"] == before[1]["start"]
+    assert action["actionStatus"] == "http://schema.org/CompletedActionStatus"
+    assert {s["name"]: s["softwareVersion"] for s in action["instrument"]} == before[1]["versions"]
+    text = (output / "ro-crate-metadata.json").read_bytes()
+    assert main(["crate", str(output)]) == 0
+    assert (output / "ro-crate-metadata.json").read_bytes() == text, "the same again"
+    assert main(["verify", str(config)]) == 0
 
 
 def test_credentials_are_not_in_it(tmp_path: Path) -> None:

@@ -95,10 +95,11 @@ def test_its_metadata_are_those_of_the_project(wheel: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("minor", ["3.11", "3.12", "3.13"])
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)  # gigabytes of CUDA, where the index has no torch for CPUs
 def test_it_installs_into_an_empty_environment_and_runs(wheel: Path, tmp_path: Path, minor: str) -> None:
     interpreter = shutil.which(f"python{minor}")
-    if interpreter is None:
+    # pyenv has a command for each version, which fails where that is not chosen
+    if interpreter is None or subprocess.run([interpreter, "-c", ""], capture_output=True).returncode:
         pytest.skip(f"there is no python{minor} here")
     home = tmp_path / "environment"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -115,4 +116,4 @@ def test_it_installs_into_an_empty_environment_and_runs(wheel: Path, tmp_path: P
     ran(ssi, "init", "stack.yaml", "--from", "widefield-stack")
     assert str(home) in ran(home / "bin/python", "-c", "import ssi_pipeline; print(ssi_pipeline.__file__)")
     assert "ours" in ran(ssi, "demo", "--output", "demo")
-    assert (tmp_path / "demo" / "report.html").is_file()
+    assert list((tmp_path / "demo").rglob("report.html"))
