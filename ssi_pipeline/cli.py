@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def call() -> int:
         """Parse the command line and run the command; SIGTERM and SIGHUP raise KeyboardInterrupt."""
-        make_parser().parse_all(arguments, options)
+        given = sys.argv[1:] if arguments is None else arguments
+        make_parser().parse_all(given, options)
+        options.command_line = shlex.join(["ssi", *given])
         module, _, function = COMMANDS[options.command].partition(":")
         with handling(interrupt):
             return int(getattr(import_module(f"ssi_pipeline.commands.{module}"), function)(options))

@@ -18,7 +18,8 @@ from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.results.export import known_metrics, tile_columns
-from ssi_pipeline.results.finish import METRICS
+from ssi_pipeline.results.finish import CODES, METRICS
+from ssi_pipeline.results.quality_group import metric_attributes
 from ssi_pipeline.results.status import RunStatus, describe_status, read_status
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
@@ -71,11 +72,17 @@ class RunMetrics(Mapping[str, NDArray[np.float32]]):
         )
 
     def to_xarray(self) -> Any:
-        """Return a dataset with the positions of the tiles as coordinates; needs xarray."""
+        """Return a dataset with the positions of the tiles as coordinates; needs xarray.
+
+        Metrics have the attributes of those in ``quality/`` of the output: ``long_name``, ``units``, meanings of codes.
+        """
         import xarray
 
-        values = {name: (AXES, array, {"long_name": METRICS[name]}) for name, array in self.items()}
+        values = {name: (AXES, array, self._about(name)) for name, array in self.items()}
         return xarray.Dataset(values, coords=dict(self.start))
+
+    def _about(self, name: str) -> dict[str, Any]:
+        return metric_attributes(self._context, name, METRICS[name], CODES.get(name, {}))
 
 
 class Run:

@@ -26,7 +26,7 @@ _WATER = 1.333
 
 
 def filling_for(options: argparse.Namespace, facts: Facts | None) -> Filling:
-    """Return the lines of a configuration.
+    """Return the lines of a configuration; a workflow (``--from``) keeps what neither image nor options say.
 
     Raises
     ------
@@ -36,13 +36,14 @@ def filling_for(options: argparse.Namespace, facts: Facts | None) -> Filling:
     given = {name: value for name in ("na", "wavelength_um", "immersion") if (value := getattr(options, name))}
     kind = _kind_of(options.psf, sorted(given))
     optics = facts.layout.optics if facts is not None else {}
-    psf = _psf(kind, given, optics, options) if options.psf or facts is not None else {}
+    own, new = options.source is not None, options.psf or (facts is not None and options.source is None)
+    psf = _psf(kind, given, optics, options) if new else {}
     if facts is None:
         return Filling(psf=psf)
-    spans_z = kind in _COMPUTED and facts.volume.shape[2] >= _LEAST_PLANES
+    spans_z = kind in _COMPUTED and facts.volume.shape[2] >= _LEAST_PLANES and not own
     tiling = {"dimensions": Line("3", "2: each plane is processed on its own, faster; 3: tiles span z y x")}
     return Filling(
-        input=_input(facts, kind in _COMPUTED, options.config.parent),
+        input=_input(facts, kind in _COMPUTED or own, options.config.parent),
         output={"path": Line(as_yaml(f"{_stem(facts.path)}-deconvolved.zarr"), "OME-Zarr image")},
         psf=psf,
         tiling=tiling if spans_z else {},

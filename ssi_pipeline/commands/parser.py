@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "results:report",
     "export": "results:export",
     "config": "start:config",
+    "crate": "start:crate",
     "schema": "start:schema",
     "completion": "start:completion",
     "cluster": "other:cluster",
@@ -92,6 +93,12 @@ def _add_start(add: Add) -> None:
     init.add_argument(
         "--immersion", type=immersion, metavar="MEDIUM", help=f"{', '.join(IMMERSIONS)}, or a refractive index"
     )
+    init.add_argument(
+        "--from",
+        dest="source",
+        metavar="WORKFLOW",
+        help="start from a workflow of the package, e.g. widefield-stack; an unknown name lists all",
+    )
     init.add_argument("--full", action="store_true", help="include all options (default: those that matter first)")
     info = add("info", "show what is in an image, and what a run of it would need")
     info.add_argument("image", type=Path, help="OME-Zarr image, zarr array or TIFF")
@@ -151,6 +158,8 @@ def _add_results(add: Add) -> None:
 def _add_tools(add: Add) -> None:
     config = add("config", "print the configuration that an output was made with, as YAML that runs")
     config.add_argument("output", type=Path, metavar="OUTPUT", help="output of a run, for instance output.zarr")
+    crate = add("crate", "describe an output and its making as an RO-Crate, in a file inside it")
+    crate.add_argument("output", type=Path, metavar="OUTPUT", help="finished output of a run, for instance output.zarr")
     add("schema", "print the JSON schema of the configuration, for editors and validation")
     completion = add("completion", "print the completion of commands and options for a shell")
     completion.add_argument("shell", choices=["bash", "zsh"], help='load it with: eval "$(ssi completion bash)"')

@@ -42,12 +42,13 @@ def run(options: argparse.Namespace) -> int:
     from ssi_pipeline.storage.state.parts import parse_part
 
     _refuse_exclusive(options)
+    caller = Caller(verbosity=options.verbosity, command=options.command_line)
     part = None if options.part is None else parse_part(options.part)
     config, screen = load_config(options.config, options.set), Screen(options)
     if part is not None:
-        outcome = run_part(config, part, options.retry_failed, options.ignore_disk, verbosity=options.verbosity)
+        outcome = run_part(config, part, options.retry_failed, options.ignore_disk, caller=caller)
     elif options.finish:
-        outcome = finish_parts(config, named(options), verbosity=options.verbosity)
+        outcome = finish_parts(config, named(options), caller=caller)
     else:
         outcome = run(
             config,
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             ignore_disk=options.ignore_disk,
             name=named(options),
             recreate_output=options.recreate_output,
-            caller=Caller(verbosity=options.verbosity),
+            caller=caller,
         )
     if screen.quiet and not outcome.complete:
         note(describe_outcome(outcome))

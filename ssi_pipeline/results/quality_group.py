@@ -32,12 +32,18 @@ def write_quality_group(
     codes: Mapping[str, Mapping[str, int]],
 ) -> None:
     """Write all metrics (t c z y x) to the output; ``notes``: description of each, ``codes``: names of its values."""
-    known = context.document.volume.voxel_size_um is not None
-    arrays = []
-    for name, values in metrics.items():
-        about = {"long_name": notes[name], "units": _unit(name, known), **_values(codes.get(name, {}))}
-        arrays.append(QualityArray(name, values, TILE_DIMENSIONS, about | (_bits() if name == "flag" else {})))
+    arrays = [
+        QualityArray(name, values, TILE_DIMENSIONS, metric_attributes(context, name, notes[name], codes.get(name, {})))
+        for name, values in metrics.items()
+    ]
     write_quality(context.document.config.output.path, arrays, tile_coordinates(context), _GROUP)
+
+
+def metric_attributes(context: Context, name: str, note: str, codes: Mapping[str, int]) -> dict[str, Any]:
+    """Return description, unit and meanings of values of a metric, by the CF conventions."""
+    known = context.document.volume.voxel_size_um is not None
+    about = {"long_name": note, "units": _unit(name, known), **_values(codes)}
+    return about | (_bits() if name == "flag" else {})
 
 
 def _unit(name: str, voxel_size_known: bool) -> str:

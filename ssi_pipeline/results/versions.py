@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ssi_pipeline.results.ledger_summary import Tally
-from ssi_pipeline.storage.outputs.output import set_made_by
 from ssi_pipeline.storage.state.document import RunDocument
 from ssi_pipeline.storage.state.versions import describe_change, installed_versions
-from ssi_pipeline.tasks import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +34,3 @@ def made_by(document: RunDocument, tally: Tally) -> list[MadeBy]:
     counts = tally.tiles_by_versions(len(sets))
     found = [MadeBy(versions, tiles) for versions, tiles in zip(sets, counts, strict=True) if tiles]
     return found or [MadeBy(sets[0], 0)]
-
-
-def write_made_by(context: Context, tally: Tally) -> None:
-    """Write the sets of versions to the provenance of the output."""
-    found = made_by(context.document, tally)
-    set_made_by(context.document.config.output.path, [asdict(made) for made in found])

@@ -10,9 +10,10 @@ from ssi_pipeline.executors.gpus.sharing import refuse_missing_gpu
 from ssi_pipeline.results.alarms import describe_quality
 from ssi_pipeline.results.channel_facts import channel_psfs, plain_calibration
 from ssi_pipeline.results.finish import write_display, write_metrics
+from ssi_pipeline.results.provenance import write_provenance
 from ssi_pipeline.results.quality_check import quality_problem
 from ssi_pipeline.results.unmeasured import describe_unmeasured
-from ssi_pipeline.results.versions import describe_other_versions, write_made_by
+from ssi_pipeline.results.versions import describe_other_versions
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.checks.input_check import refuse_changed_input
 from ssi_pipeline.run.checks.output_checks import check_output
@@ -23,7 +24,7 @@ from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.repair_log import log_repair
 from ssi_pipeline.run.retraining import choose_tiles, invalidate_flagged, is_chosen
 from ssi_pipeline.run.scheduling import Scheduler
-from ssi_pipeline.run.session import PLAIN, Caller, RunSession, open_session, whole_run
+from ssi_pipeline.run.session import PLAIN, Caller, RunSession, open_session, recorded, whole_run
 from ssi_pipeline.run.stages import ListStage, TileStage, pending
 from ssi_pipeline.run.summary import describe_summary, summarise
 from ssi_pipeline.run.workers import workers
@@ -118,7 +119,8 @@ def session_on(
 ) -> Iterator[RunSession]:
     """Start or resume a run under its lock; print its summary at the end."""
     context, resumed = start_or_resume(prepared, recreate=recreate)
-    with open_session(context, whole_run(context), lease, ending, caller) as session:
+    scope = whole_run(context)
+    with open_session(context, scope, lease, ending, caller) as session, recorded(session, caller.command):
         display = session.display
         for note in context.document.notes:
             display.line(f"note: {note}")
@@ -204,7 +206,7 @@ def _complete(session: RunSession, verify: Verify) -> None:
     said = describe_quality(metrics, plain_calibration(context), channel_psfs(context))
     for line in (*describe_unmeasured(metrics, context.plan), *said):
         display.line(line)
-    write_made_by(context, session.tally)
+    write_provenance(context, session.tally)
     refuse_changed_input(context, display, session.is_asked_to_stop)
     # also with an incomplete pyramid: a bad block below it may be the cause
     whole = state.count("stitch", DONE) == context.plan.n_blocks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from ssi_pipeline.run.stages import forget_failures
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.run.stopped import as_stopped
 from ssi_pipeline.storage.outputs.output_lock import Held
+from ssi_pipeline.storage.state.calls import begin_call, end_call
 from ssi_pipeline.storage.state.ledger import DONE, FAILED, WRITTEN, Ledger, LedgerState
 from ssi_pipeline.storage.state.parts import Part
 from ssi_pipeline.storage.state.records import Kind, TaskRecord
@@ -33,12 +36,13 @@ from ssi_pipeline.tasks.opening import task_counts
 class Scope:
     """Tiles and blocks that one call works on, and the files that it writes.
 
-    ``blocks``: by kind, the blocks that it writes and may invalidate.
+    ``calls``: where this call is noted. ``blocks``: by kind, the blocks that it writes and may invalidate.
     """
 
     ledger: Path
     log: Path
     progress: Path
+    calls: Path
     tiles: range
     blocks: Mapping[Kind, Collection[int]]
     part: Part | None = None
@@ -62,7 +66,7 @@ def whole_run(context: Context) -> Scope:
     """Return the scope of a call on a whole run."""
     paths, counts = context.paths, task_counts(context)
     blocks: dict[Kind, Collection[int]] = {kind: range(counts[kind]) for kind in WRITTEN}
-    return Scope(paths.ledger, paths.log, paths.progress, range(counts["solve"]), blocks)
+    return Scope(paths.ledger, paths.log, paths.progress, paths.calls, range(counts["solve"]), blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,13 @@ class Caller:
 
     ``client``: dask client of a Python program. ``progress``: receives the progress.
     ``verbosity``: -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
+    ``command``: the command line, for the provenance; empty: that of this process.
     """
 
     client: Any = None
     progress: Listener | None = None
     verbosity: int = 0
+    command: str = ""
 
 
 PLAIN = Caller()
@@ -165,6 +171,20 @@ def open_session(
     with ledger, closing(_display(scope, caller)) as display, StopRequest() as stop:
         ending = RunEnd() if ending is None else ending
         yield RunSession(context, scope, tally, ledger, display, stop, ending, caller.client)
+
+
+@contextmanager
+def recorded(session: RunSession, command: str) -> Iterator[None]:
+    """Note in the state folder when the body began and ended, and how; ``command``: as in ``Caller``."""
+    file, error = session.scope.calls, None
+    identity = begin_call(file, command or shlex.join(["python", *sys.argv]))
+    try:
+        yield
+    except BaseException as problem:
+        error = problem
+        raise
+    finally:
+        end_call(file, identity, RunEnd(session.ending.outcome, error).word)
 
 
 def _display(scope: Scope, caller: Caller) -> ProgressDisplay:

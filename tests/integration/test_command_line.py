@@ -61,6 +61,68 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
 # ssi init
 
 
+ROOT = PAGE.parents[1]
+EXAMPLES = [*sorted((ROOT / "workflows").rglob("*")), *sorted((ROOT / "cluster").rglob("*"))]
+EXAMPLES = [path for path in EXAMPLES if path.is_file() and path.name != "README.md"]
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=lambda path: path.name)
+def test_every_workflow_and_script_is_taken_from_the_package(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a b").mkdir()
+    home = ROOT / ("workflows" if ROOT / "workflows" in source.parents else "cluster")
+    name = str(source.relative_to(home))
+    said(capsys, "init", "a b/mine", "--from", name.removesuffix(".yaml"))
+    made, kept = Path("a b/mine").read_text(), source.read_text()
+    assert not re.search(r"#.*(?<![\w./])(workflows|cluster)/", made), "paths of the repository"
+    for before, now in zip(kept.splitlines(), made.splitlines(), strict=True):
+        if now != before:  # only comments differ
+            assert now.partition("# ")[0] == before.partition("# ")[0]
+    if f"{home.name}/{name}" in "".join(re.findall("#.*", kept)):
+        assert "'a b/mine'" in made
+    if source.suffix == ".yaml":
+        assert yaml.safe_load(made) == yaml.safe_load(kept)
+
+
+def test_a_workflow_that_does_not_exist_is_answered_with_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, "init", tmp_path / "run.yaml", "--from", "wide-field-stack")
+    assert "did you mean 'widefield-stack'?" in told
+    for source in EXAMPLES:
+        assert source.name.removesuffix(".yaml") in told
+    assert "  quickstart          a first run on your own data" in told
+    assert "exclusive" in refused(capsys, "init", tmp_path / "run.yaml", "--from", "slurm", "--full")
+    assert "no configuration" in refused(capsys, "init", tmp_path / "a", "--from", "array.sbatch", "--psf", "identity")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_image_and_a_psf_replace_those_of_a_workflow(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if known:
+        imagej(Path("stack.tif"))
+    else:
+        tifffile.imwrite("stack.tif", beads((9, 32, 32)))
+    told = said(capsys, "init", "run.yaml", "--from", "widefield-stack", "--input", "stack.tif")
+    made, kept = (
+        yaml.safe_load(path.read_text()) for path in (Path("run.yaml"), ROOT / "workflows/widefield-stack.yaml")
+    )
+    assert made["input"]["path"] == "stack.tif"
+    assert made["psf"] == kept["psf"]
+    assert made["tiling"] == kept["tiling"]
+    assert ("voxel_size_um" in told) is not known, "never the example's"
+    assert made["input"].get("voxel_size_um") is None
+    said(capsys, "init", "other.yaml", "--from", "quickstart", "--input", "stack.tif", *WIDEFIELD)
+    made = yaml.safe_load(Path("other.yaml").read_text())
+    assert made["psf"]["kind"] == "widefield"
+    assert made["tiling"] == {"dimensions": 2}
+
+
 def imagej(path: Path, planes: int = 9) -> Path:
     metadata = {"axes": "ZYX", "spacing": 0.3, "unit": "um"}
     tifffile.imwrite(path, beads((planes, 32, 32)), imagej=True, resolution=(10, 10), metadata=metadata)

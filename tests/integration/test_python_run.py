@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from builders import GAUSSIAN, SERIAL, beads, complete, level, make_run, write_zarr
 from distributed import Client, LocalCluster
 
@@ -106,6 +107,10 @@ def test_metrics_as_tables(done: Path, tmp_path: Path) -> None:
     assert np.allclose(table["whiteness"], expected["whiteness"], rtol=1e-6)
     grid = metrics.to_xarray()
     assert isinstance(grid, xarray.Dataset)
+    written = zarr.open_group(ssi.open_run(done).config.output.path / "quality", mode="r")
+    for name in grid.data_vars:
+        assert grid[name].attrs == {k: v for k, v in written[name].attrs.items() if k != "_ARRAY_DIMENSIONS"}
+        assert {"long_name", "units"} <= grid[name].attrs.keys()
     assert float(grid["whiteness"].sel(x=32, y=0, z=1).squeeze()) == metrics["whiteness"][0, 0, 1, 0, 1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,16 +50,53 @@ def test_the_licence_is_an_spdx_expression() -> None:
 
 
 def test_every_extra_has_code_that_imports_it() -> None:
-    names = {"cluster": "dask_jobqueue", "parquet": "pyarrow"}
+    names = {"cluster": "dask_jobqueue", "parquet": "pyarrow", "crate": "rocrate"}
     extras = set(project()["optional-dependencies"]) - {"test", "dev"}
     source = "".join(path.read_text() for path in (ROOT / "ssi_pipeline").rglob("*.py"))
     for extra in extras:
         assert f"import {names[extra]}" in source or f"from {names[extra]}" in source
 
 
-def test_what_plan_and_status_import() -> None:
+def test_what_help_plan_and_status_import() -> None:
     """``scipy.stats`` and ``scipy.special`` cost .5 and .2 s of CPU, torch and dask more."""
     heavy = "{'torch', 'dask', 'distributed', 'scipy.stats', 'scipy.special', 'matplotlib', 'skimage'}"
-    code = f"import sys, ssi_pipeline.cli, ssi_pipeline.run; print(sorted({heavy} & set(sys.modules)))"
+    code = f"""
+import contextlib, io, sys
+import ssi_pipeline, ssi_pipeline.run
+from ssi_pipeline.cli import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main(["--help"])
+print(sorted({heavy} & set(sys.modules)))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+PICTURES = {"report", "preview", "demo", "benchmark"}
+"""Parts of the package that draw, or use images of others."""
+
+ALL_OF_A_WORKER = """
+import importlib, pkgutil, sys
+for name in {parts}:
+    part = importlib.import_module(f"ssi_pipeline.{{name}}")
+    for module in pkgutil.walk_packages(part.__path__, part.__name__ + "."):
+        if module.name not in ("ssi_pipeline.quality.reference", "ssi_pipeline.executors.slurm.worker_preload"):
+            importlib.import_module(module.name)
+assert "torch" in sys.modules
+print(sorted({{"matplotlib", "skimage"}} & set(sys.modules)))
+"""
+
+
+def test_workers_never_import_what_pictures_need() -> None:
+    """Matplotlib takes 40 MB and .3 s of each of hundreds of workers; nothing in them asks for it."""
+    parts = ["tasks", "inversion", "physics", "storage", "quality", "geometry", "config", "executors", "results", "run"]
+    code = ALL_OF_A_WORKER.format(parts=parts)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+    asking = {
+        path.relative_to(ROOT / "ssi_pipeline").parts[0]
+        for path in (ROOT / "ssi_pipeline").rglob("*.py")
+        if re.search(r"^\s*(?:import|from) (?:matplotlib|skimage)\b", path.read_text(), re.MULTILINE)
+        and path.name != "reference.py"
+    }
+    assert asking == PICTURES

@@ -15,7 +15,7 @@ from ssi_pipeline.run.outcome import Outcome
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.run.repair.ledger_repair import readable_ledger
 from ssi_pipeline.run.repair.missing import forget_missing
-from ssi_pipeline.run.session import Caller, count_outcome, whole_run
+from ssi_pipeline.run.session import PLAIN, Caller, count_outcome, whole_run
 from ssi_pipeline.run.writer import sole_writer
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import DONE, FAILED, TODO, LedgerState
@@ -25,7 +25,7 @@ from ssi_pipeline.tasks import Context
 
 
 def finish_parts(
-    config: RunConfig, name: str = "run.yaml", log: Callable[[str], None] = print, verbosity: int = 0
+    config: RunConfig, name: str = "run.yaml", log: Callable[[str], None] = print, caller: Caller = PLAIN
 ) -> Outcome:
     """Finish a run whose parts are done; the same call resumes.
 
@@ -35,8 +35,8 @@ def finish_parts(
         The configuration as in a command: its file, quoted for a shell, and its ``--set`` options; for messages.
     log
         Receives lines for the user.
-    verbosity
-        -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
+    caller
+        How much is on the screen, and the command line.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def finish_parts(
         state = readable_ledger(context, lease.check).state
         todo = pending_tiles(context, state)
         if not todo or context.paths.retrained.exists():  # tiles pending since then are the finish's own
-            with session_on(prepared, lease, ending, name, caller=Caller(verbosity=verbosity)) as session:
+            with session_on(prepared, lease, ending, name, caller=caller) as session:
                 session.finished = work(session, _unreadable)
         else:
             for line in describe_missing(context, todo, read_count(paths), _command(name)):

@@ -14,11 +14,11 @@ from ssi_pipeline.run.checks.output_checks import check_output
 from ssi_pipeline.run.outcome import Outcome, describe_outcome
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.run.retraining import is_chosen
-from ssi_pipeline.run.session import Caller, RunSession, Scope, open_session
+from ssi_pipeline.run.session import PLAIN, Caller, RunSession, Scope, open_session, recorded
 from ssi_pipeline.run.stages import TileStage
 from ssi_pipeline.run.stopped import stopping
 from ssi_pipeline.run.workers import workers
-from ssi_pipeline.storage.state.parts import Part, part_ledger, part_log, part_progress
+from ssi_pipeline.storage.state.parts import Part, part_calls, part_ledger, part_log, part_progress
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.words import size_of
 
@@ -29,7 +29,7 @@ def run_part(
     retry_failed: bool = False,
     ignore_disk: bool = False,
     log: Callable[[str], None] = print,
-    verbosity: int = 0,
+    caller: Caller = PLAIN,
 ) -> Outcome:
     """Run the pending tasks of one part; other parts may run at the same time, on any machine.
 
@@ -41,8 +41,8 @@ def run_part(
         Start although the disk might be too small.
     log
         Receives messages for the user before the display starts.
-    verbosity
-        -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
+    caller
+        How much is on the screen, and the command line.
 
     Raises
     ------
@@ -56,8 +56,9 @@ def run_part(
     check_output(prepared, new=False, ignore_disk=ignore_disk)
     with ExitStack() as stack:
         context, lease = join(prepared, part, stack, ignore_disk, log)
-        caller = Caller(verbosity=verbosity)
-        with stopping(), open_session(context, scope_of(context, part), lease, caller=caller) as session:
+        scope = scope_of(context, part)
+        opened = open_session(context, scope, lease, caller=caller)
+        with stopping(), opened as session, recorded(session, caller.command):
             for note in context.document.notes:
                 session.display.line(f"note: {note}")
             if line := describe_shared(session):
@@ -76,7 +77,7 @@ def scope_of(context: Context, part: Part) -> Scope:
     """Return the scope of a part; problems with blocks of other parts are recorded by them, or by the finish."""
     paths, tiles = context.paths, part.tiles(context.plan.n_tiles)
     own, _ = own_blocks(context.plan, tiles)
-    files = part_ledger(paths, part), part_log(paths, part), part_progress(paths, part)
+    files = part_ledger(paths, part), part_log(paths, part), part_progress(paths, part), part_calls(paths, part)
     return Scope(*files, tiles, {"stitch": own}, part)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,9 +184,9 @@ def set_status(path: Path, status: str) -> None:
     renew_copies(path)
 
 
-def set_made_by(path: Path, made_by: Sequence[Mapping[str, Any]]) -> None:
-    """Record each set of versions and its number of tiles in the provenance."""
-    _edit_ours(path, lambda ours: {**ours, "provenance": {**ours.get("provenance", {}), "made_by": list(made_by)}})
+def add_provenance(path: Path, facts: Mapping[str, Any]) -> None:
+    """Record more facts in the provenance; those of the same names are replaced."""
+    _edit_ours(path, lambda ours: {**ours, "provenance": {**ours.get("provenance", {}), **facts}})
 
 
 def _edit_ours(path: Path, edit: Callable[[Document], Document]) -> None:

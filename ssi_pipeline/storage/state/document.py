@@ -79,6 +79,11 @@ class StatePaths:
         return self.root / "logs"
 
     @property
+    def calls(self) -> Path:
+        """Calls on the run: times, commands, commits."""
+        return self.root / "calls.jsonl"
+
+    @property
     def progress(self) -> Path:
         """Last progress snapshot of the client: rate and remaining time."""
         return self.root / "progress.json"

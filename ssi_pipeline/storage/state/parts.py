@@ -83,6 +83,11 @@ def part_progress(paths: StatePaths, part: Part) -> Path:
     return paths.root / f"progress-{part.name}.json"
 
 
+def part_calls(paths: StatePaths, part: Part) -> Path:
+    """Return the calls on a part."""
+    return paths.root / f"calls-{part.name}.jsonl"
+
+
 def parts_with_ledger(paths: StatePaths) -> list[Part]:
     """Return the parts whose ledger is not merged yet."""
     return _found(paths, "ledger-{}.jsonl")

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from ssi_pipeline import __version__
 
-_NAMES = ("numpy", "scipy", "torch", "zarr", "dask", "tifffile")
+_NAMES = ("numpy", "scipy", "torch", "zarr", "numcodecs", "dask", "distributed", "tifffile")
 
 COMPUTING = ("ssi_pipeline", "numpy", "scipy", "torch")
 """Packages whose versions must match between worker and client: they affect voxel values."""
