@@ -18,6 +18,7 @@ from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.executors import local
 from ssi_pipeline.executors.dask import DaskExecutor
 from ssi_pipeline.executors.forks import starting_settings
+from ssi_pipeline.own_process import claim_process
 from ssi_pipeline.tasks import RunSpec
 
 WAYS: tuple[tuple[str, Callable[[str], dict[str, str]]], ...] = (
@@ -45,7 +46,8 @@ def measure(workers: int, settings: Callable[[str], dict[str, str]]) -> tuple[fl
 
 
 def table(workers: int) -> list[str]:
-    """Return the lines of a table, a row for each way."""
+    """Return the lines of a table, a row for each way; this process is taken for that of a command."""
+    claim_process()
     lines = ["| workers start | workers | seconds | memory of its own, each (MB) |", "|---|---|---|---|"]
     for name, settings in WAYS:
         seconds, own = measure(workers, settings)

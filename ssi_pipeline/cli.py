@@ -12,6 +12,8 @@ from pathlib import Path
 from ssi_pipeline.commands.parser import COMMANDS, make_parser
 from ssi_pipeline.error_handler import run_command
 from ssi_pipeline.interrupts import handling, interrupt
+from ssi_pipeline.own_process import claim_process
+from ssi_pipeline.redact import masked_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,9 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def call() -> int:
         """Parse the command line and run the command; SIGTERM and SIGHUP raise KeyboardInterrupt."""
+        if arguments is None:
+            claim_process()
         given = sys.argv[1:] if arguments is None else arguments
         make_parser().parse_all(given, options)
-        options.command_line = shlex.join(["ssi", *given])
+        options.command_line = shlex.join(["ssi", *masked_arguments(given)])
         module, _, function = COMMANDS[options.command].partition(":")
         with handling(interrupt):
             return int(getattr(import_module(f"ssi_pipeline.commands.{module}"), function)(options))

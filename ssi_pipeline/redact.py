@@ -7,7 +7,7 @@ addition to not passing secrets on, without a guarantee. Masking too much does n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 MASK = "***"
@@ -65,6 +65,22 @@ def redact_all(document: Any) -> Any:
     if isinstance(document, list | tuple):
         return [redact_all(item) for item in document]
     return redact(document) if isinstance(document, str) else document
+
+
+def masked_arguments(words: Sequence[str]) -> list[str]:
+    """Return the arguments of a command with likely credentials masked, each argument by itself.
+
+    Masked whole: what follows ``=`` where the key names a secret, and every setting of ``on_end``, which is a command
+    of the user.
+    """
+    return [_masked_argument(word) for word in words]
+
+
+def _masked_argument(word: str) -> str:
+    key, sign, _ = word.partition("=")
+    if sign and ("on_end" in key or redact(f"{key}=a-value-of-some-length") != f"{key}=a-value-of-some-length"):
+        return f"{key}={MASK}"
+    return redact(word)
 
 
 def _redact_entry(key: str, value: Any) -> Any:

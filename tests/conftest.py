@@ -8,8 +8,12 @@ import signal
 import pytest
 from hypothesis import settings
 
+from ssi_pipeline.own_process import claim_process
+
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read when torch and numpy's BLAS are first imported
+
+claim_process()  # local workers start as those of the command do
 
 # under nohup, SIGHUP would be ignored in all that the tests start too; a handler goes on ignoring it here alone
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -17,14 +17,15 @@ from ssi_pipeline.errors import ConfigError
 _HOMES = {"workflows": "workflows", "cluster": "cluster/scripts"}
 """Folder of the repository, by which the files name each other, and where it is in the package."""
 
+_ENDINGS = (".yaml", ".sbatch", ".sh", "Snakefile")
+
 
 def example_names() -> dict[str, str]:
     """Return what each example is for, by the name that ``ssi init --from`` takes: its path without ``.yaml``."""
     found = {}
     for home in _HOMES:
         for path, file in sorted(_walk(_folder(home))):
-            if path != "README.md":
-                found[path.removesuffix(".yaml")] = _purpose(file.read_text(encoding="utf-8"))
+            found[path.removesuffix(".yaml")] = _purpose(file.read_text(encoding="utf-8"))
     return found
 
 
@@ -57,23 +58,31 @@ def _nearest(name: str) -> str:
 
 
 def _folder(home: str) -> Traversable:
-    return files("ssi_pipeline").joinpath(_HOMES[home])
+    folder = files("ssi_pipeline").joinpath(_HOMES[home])
+    if not folder.is_dir():
+        raise ConfigError(
+            "this installation lacks the workflows, as of a clone without symbolic links: install from a wheel, or "
+            "take the files from workflows/ and cluster/ of the repository"
+        )
+    return folder
 
 
 def _walk(folder: Traversable, before: str = "") -> list[tuple[str, Traversable]]:
     found = []
     for entry in folder.iterdir():
         path = f"{before}{entry.name}"
-        found += _walk(entry, f"{path}/") if entry.is_dir() else [(path, entry)]
+        if entry.is_dir() and not entry.name.endswith((".zarr", ".run")):
+            found += _walk(entry, f"{path}/")
+        elif entry.name.endswith(_ENDINGS):  # nothing that users put beside them in a clone
+            found.append((path, entry))
     return found
 
 
 def _purpose(text: str) -> str:
     """Return the first sentence of the comment at the top, without ``For:``."""
     lines = [line for line in text.splitlines() if not line.startswith("#!")]
-    comment = " ".join(
-        line.lstrip("# ") for line in lines[: next(i for i, line in enumerate(lines) if line[:1] != "#")]
-    )
+    end = next((i for i, line in enumerate(lines) if line[:1] != "#"), len(lines))
+    comment = " ".join(line.lstrip("# ") for line in lines[:end])
     return re.split(r"(?<=[a-z])[.:] ", comment.removeprefix("For: "))[0].rstrip(".")
 
 

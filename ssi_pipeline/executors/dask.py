@@ -90,6 +90,7 @@ class DaskExecutor:
         self._workers: list[SeenWorker] = []
         self._fit = FitWorkers()
         self._replaced: set[str] = set()
+        self._lost_processes: list[TaskRecord] = []
         self._looked = -math.inf
 
     @property
@@ -131,6 +132,8 @@ class DaskExecutor:
         except queue.Empty:
             self._refuse_dead_client()
         batches = [batch for future in done if (batch := self._collect(future)) is not None]
+        while self._lost_processes:  # after all results are fetched: they may lie on the worker that is restarted
+            self._replace(self._lost_processes.pop())
         return batches + self._decided() + self._look()
 
     def _collect(self, future: Future[Any]) -> Completed | None:
@@ -154,7 +157,7 @@ class DaskExecutor:
             if record.of_machine:
                 self._note_place(record, future)
             if record.of_lost_process:
-                self._replace(record)
+                self._lost_processes.append(record)
         return self._back(future.key, records)
 
     def _note_place(self, record: TaskRecord, future: Future[Any]) -> None:

@@ -14,11 +14,13 @@ _MOST_CALLS = 100
 """Calls in an output, the last ones: every program that opens the image reads them. The state folder has all."""
 
 
-def write_provenance(context: Context, tally: Tally) -> None:
-    """Add to the output which versions solved how many tiles, when it was begun and finished, and by which calls."""
-    calls, end = read_calls(context.paths.root), now()
-    if calls and calls[-1].end is None:
-        calls[-1] = replace(calls[-1], end=end)  # this one, which goes on for as long as it takes to write that
+def write_provenance(context: Context, tally: Tally, own: str) -> None:
+    """Add to the output which versions solved how many tiles, when it was begun and finished, and by which calls.
+
+    ``own``: identity of this call, which has no end yet, as it goes on for as long as it takes to write that.
+    """
+    end = now()
+    calls = [replace(call, end=end) if call.id == own else call for call in read_calls(context.paths.root)]
     facts = {
         "made_by": [asdict(made) for made in made_by(context.document, tally)],
         "start": calls[0].start if calls else None,

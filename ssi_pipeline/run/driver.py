@@ -206,7 +206,7 @@ def _complete(session: RunSession, verify: Verify) -> None:
     said = describe_quality(metrics, plain_calibration(context), channel_psfs(context))
     for line in (*describe_unmeasured(metrics, context.plan), *said):
         display.line(line)
-    write_provenance(context, session.tally)
+    write_provenance(context, session.tally, session.call)
     refuse_changed_input(context, display, session.is_asked_to_stop)
     # also with an incomplete pyramid: a bad block below it may be the cause
     whole = state.count("stitch", DONE) == context.plan.n_blocks

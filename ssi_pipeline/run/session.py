@@ -75,7 +75,7 @@ class Caller:
 
     ``client``: dask client of a Python program. ``progress``: receives the progress.
     ``verbosity``: -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
-    ``command``: the command line, for the provenance; empty: that of this process.
+    ``command``: the command line, for the provenance; empty: this Python program, without its arguments.
     """
 
     client: Any = None
@@ -92,7 +92,7 @@ class RunSession:
     """One call on a run, with its lock held and its ledger open.
 
     ``finished``: no task was left pending by an interruption. ``ending``: how the call ended.
-    ``client``: the caller's own dask client, on whose workers it runs.
+    ``client``: the caller's own dask client, on whose workers it runs. ``call``: its identity among the calls.
     """
 
     context: Context
@@ -105,6 +105,7 @@ class RunSession:
     client: Any = None
     lost: LostTasks = field(default_factory=LostTasks)
     finished: bool = False
+    call: str = ""
 
     @property
     def state(self) -> LedgerState:
@@ -177,7 +178,7 @@ def open_session(
 def recorded(session: RunSession, command: str) -> Iterator[None]:
     """Note in the state folder when the body began and ended, and how; ``command``: as in ``Caller``."""
     file, error = session.scope.calls, None
-    identity = begin_call(file, command or shlex.join(["python", *sys.argv]))
+    session.call = identity = begin_call(file, command or shlex.join(["python", *sys.argv[:1]]))
     try:
         yield
     except BaseException as problem:

@@ -11,7 +11,9 @@ import sys
 
 _MEMORY = re.compile(
     r"(CUDA|HIP) out of memory"
-    r"|(CUDA|HIP) error: out of memory"
+    r"|(CUDA|HIP)( driver)? error: out of memory"
+    r"|cusolver error: CUSOLVER_STATUS_ALLOC_FAILED"
+    r"|GET was unable to find an engine"  # of cuDNN, short of memory for any of its ways
     r"|(CUDA|HIP) error: (CUBLAS|HIPBLAS|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED"
     r"|cuFFT error: CUFFT_(ALLOC_FAILED|NO_WORKSPACE)"
     r"|cuDNN error: CUDNN_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_(DEVICE|HOST)_ALLOCATION_FAILED)",
@@ -20,7 +22,8 @@ _MEMORY = re.compile(
 """Too little memory, of whichever library: less at once may fit."""
 
 _BROKEN = re.compile(
-    r"(CUDA|HIP) error: (?!invalid argument|invalid configuration argument|operation not permitted|CUBLAS_|HIPBLAS_)"
+    r"(CUDA|HIP)( driver)? error: "
+    r"(?!invalid argument|invalid configuration argument|operation not permitted|CUBLAS_|HIPBLAS_)"
     r"|(CUDA|HIP) error: (CUBLAS|HIPBLAS)_STATUS_(NOT_INITIALIZED|EXECUTION_FAILED|INTERNAL_ERROR|MAPPING_ERROR)"
     r"|cuDNN error: CUDNN_STATUS_(NOT_INITIALIZED|EXECUTION_FAILED|INTERNAL_ERROR|MAPPING_ERROR|SUBLIBRARY)"
     r"|cuFFT error: CUFFT_(INTERNAL_ERROR|EXEC_FAILED|SETUP_FAILED)"

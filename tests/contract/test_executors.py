@@ -331,6 +331,26 @@ def test_workers_are_copies_of_one_process_and_have_the_variables_of_their_clien
     assert found[0][2] == found[1][2] != os.getpid()
 
 
+def test_a_program_of_others_gets_workers_that_start_afresh(
+    spec: RunSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The process to be copied would keep signals, threads and limits of its start, also for the program's own use."""
+    monkeypatch.setattr("ssi_pipeline.own_process._own", False)
+    with contextlib.closing(open_executor(section("dask-1"), spec)) as executor:
+        assert isinstance(executor, DaskExecutor)
+        assert set(executor._client.run(os.getppid).values()) == {os.getpid()}
+
+
+def test_files_in_the_working_directory_are_not_taken_for_libraries(tmp_path: Path) -> None:
+    config = make_run(tmp_path, ramp((1, 32, 32)), executor={**SERIAL, "kind": "dask", "workers": 1, "memory_gib": 2})
+    for name in ("torch", "distributed"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w').write({name!r})\n")
+    ssi = Path(sys.executable).with_name("ssi")
+    done = subprocess.run([ssi, "run", str(config)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "taken").exists()
+
+
 def test_a_scheduler_that_stands_still_is_not_waited_for_without_end(
     spec: RunSpec, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

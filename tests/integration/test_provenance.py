@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from builders import beads, config_of, image_files, make_run
 
 import ssi_pipeline
 from ssi_pipeline.cli import main
+from ssi_pipeline.redact import masked_arguments
 from ssi_pipeline.report.sections.provenance import call_rows
 from ssi_pipeline.storage.outputs.output import read_provenance
 from ssi_pipeline.storage.state import calls as state_calls
@@ -87,9 +90,9 @@ def test_a_call_that_was_refused_halfway_or_killed_is_noted(tmp_path: Path) -> N
     assert main(["run", str(config)]) != 0
     state = config_of(config).state_path
     assert len(read_calls(state)) == 1, "refused before anything started"
-    begin_call(state / "calls.jsonl", "ssi run killed.yaml")
     with (state / "calls.jsonl").open("a") as stream:
-        stream.write('{"id": "torn", "sta')
+        stream.write('12\n{"id": "torn", "sta')
+    begin_call(state / "calls.jsonl", "ssi run killed.yaml")
     noted = [(call.command, call.end is None, call.result) for call in read_calls(state)]
     assert (f"ssi run {config}", False, "complete") in noted
     assert ("ssi run killed.yaml", True, None) in noted
@@ -127,6 +130,27 @@ def test_credentials_are_not_in_it(tmp_path: Path) -> None:
     assert "***" in read_calls(tmp_path)[0].command
 
 
+@pytest.mark.parametrize(
+    "setting", ["on_end.command=curl https://a.org/lab-topic", "x.password=my pass word", "x.token=abc&defghij"]
+)
+def test_settings_with_credentials_are_masked_whole(setting: str) -> None:
+    key = setting.partition("=")[0]
+    expected = ["run", "a b.yaml", "--set", f"{key}=***", "--set", "seed=3", "psf=out/x=y.tif"]
+    assert masked_arguments(["run", "a b.yaml", "--set", setting, "--set", "seed=3", "psf=out/x=y.tif"]) == expected
+
+
+def test_a_call_that_was_killed_elsewhere_later_by_its_clock_keeps_having_no_end(tmp_path: Path) -> None:
+    config = small(tmp_path)
+    assert main(["run", str(config), "--part", "1/1"]) == 0
+    with (config_of(config).state_path / "calls-1.jsonl").open("a") as stream:
+        late = {"id": "a", "start": "2999-01-01T00:00:00+00:00", "command": "killed", "commit": None, "platform": "x"}
+        stream.write(json.dumps(late) + "\n")
+    assert main(["run", str(config), "--finish"]) == 0
+    ends = {call["command"]: call["end"] for call in provenance(config)["calls"]}
+    assert ends.pop("killed") is None
+    assert None not in ends.values()
+
+
 def test_only_the_last_hundred_calls_are_in_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(tmp_path)
     assert main(["run", str(config), "--part", "1/1"]) == 0
@@ -145,9 +169,13 @@ def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.
     source.write_text("")
     monkeypatch.setattr(ssi_pipeline, "__file__", str(source))
 
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # not those of a hook
+
     def git(*words: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True, env=plain
+        )
         return done.stdout.strip()
 
     def found() -> str | None:
@@ -162,6 +190,8 @@ def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.
         assert re.fullmatch("[0-9a-f]{40}", found() or "")
         assert found() == git("rev-parse", "HEAD")
         source.write_text("changed = 1\n")
+        assert found() == git("rev-parse", "HEAD") + "-dirty"
+        monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
         assert found() == git("rev-parse", "HEAD") + "-dirty"
     finally:
         source_commit.cache_clear()

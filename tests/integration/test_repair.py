@@ -42,11 +42,12 @@ METADATA = {
 
 
 def document_of(path: Path) -> Any:
-    """Read a JSON file, without the path of the input."""
+    """Read a JSON file, without the path of the input and the calls, of which a repair is one more."""
     document = json.loads(path.read_bytes())
     attributes = document.get("attributes", document)
     if "ssi_pipeline" in attributes:
-        attributes["ssi_pipeline"]["provenance"].pop("input_path")
+        for name in ("input_path", "end", "calls", "n_calls"):
+            attributes["ssi_pipeline"]["provenance"].pop(name)
     return document
 
 

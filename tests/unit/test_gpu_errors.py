@@ -29,6 +29,9 @@ MEMORY = [
     "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     "cuFFT error: CUFFT_ALLOC_FAILED",
+    "CUDA driver error: out of memory",
+    "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+    "GET was unable to find an engine to execute this computation",
     "HIP out of memory. Tried to allocate 2.00 GiB",
 ]
 
@@ -52,6 +55,7 @@ BROKEN = [
     "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed a driver",
     "The NVIDIA driver on your system is too old (found version 11040).",
     "No CUDA GPUs are available",
+    "CUDA driver error: unknown error",
     "CUDA driver initialization failed, you might not have a CUDA gpu.",
 ]
 

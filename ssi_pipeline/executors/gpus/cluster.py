@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from distributed import LocalCluster
@@ -55,9 +56,11 @@ def _start_scheduler(environments: Sequence[Mapping[str, str]], options: dict[st
     TimeoutError
         Its thread did not start.
     """
-    for _ in range(_TRIES):
-        try:
+    for _ in range(_TRIES - 1):
+        with suppress(AssertionError):
             return CardCluster(environments, **options)
-        except AssertionError:
-            continue
-    raise TimeoutError(f"dask's event loop did not start in {_TRIES} times 10 s: this machine does too much else")
+    try:
+        return CardCluster(environments, **options)
+    except AssertionError as error:
+        why = f"dask's event loop did not start in {_TRIES} times 10 s: this machine does too much else"
+        raise TimeoutError(why) from error

@@ -30,6 +30,7 @@ _GIT_SECONDS = 10.0
 class Call:
     """One call: times as ISO 8601 in UTC; ``result``: complete, incomplete, failed or interrupted.
 
+    ``id``: its identity in the files.
     ``commit``: of the checkout that the package was imported from, with ``-dirty`` where its files were changed.
     """
 
@@ -39,6 +40,7 @@ class Call:
     command: str
     commit: str | None
     platform: str
+    id: str
 
 
 def now() -> str:
@@ -66,7 +68,7 @@ def read_calls(folder: Path) -> list[Call]:
         for line in read_small(file).splitlines():
             with suppress(ValueError, KeyError, TypeError):
                 document = json.loads(line)
-                found.setdefault(document.pop("id"), {}).update(document)
+                found.setdefault(document["id"], {}).update(document)
     calls = []
     for document in found.values():
         with suppress(TypeError):
@@ -75,8 +77,8 @@ def read_calls(folder: Path) -> list[Call]:
 
 
 def as_documents(calls: list[Call]) -> list[dict[str, Any]]:
-    """Return calls as dictionaries."""
-    return [asdict(call) for call in calls]
+    """Return calls as dictionaries, without their identities."""
+    return [{name: value for name, value in asdict(call).items() if name != "id"} for call in calls]
 
 
 @cache
@@ -86,7 +88,9 @@ def source_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # nothing is written to the checkout
+    # variables of git, as in a hook, name another repository; without locks nothing is written to the checkout
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, env=environment)
         return done.stdout.strip() or None
@@ -94,5 +98,6 @@ def source_commit() -> str | None:
 
 
 def _append(file: Path, document: dict[str, Any]) -> None:
-    with suppress(OSError), file.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(document) + "\n")
+    with suppress(OSError), file.open("a+b") as stream:
+        torn = stream.seek(0, os.SEEK_END) > 0 and stream.seek(-1, os.SEEK_END) >= 0 and stream.read() != b"\n"
+        stream.write(b"\n" * torn + json.dumps(document).encode() + b"\n")
