@@ -68,7 +68,8 @@ def solve_by_network(
     state = None if start is None else unpack(problem, start)
     if state is not None and training.scope == "shared":
         return _apply_shared(problem, tile, state, wiener, start)
-    steps = training.fine_tune_steps if training.scope == "fine_tune" else training.steps
+    fine = training.scope == "fine_tune"
+    steps = training.fine_tune_steps if fine else Schedule.of(training, [tile]).steps
     schedule = Schedule(options.step_factor * steps, options.batch or training.batch)
     return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, on_validation, options.rival)
 
@@ -102,7 +103,7 @@ def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: in
     wiener = float(torch.cat([heldout_errors(problem, tile, tile.channels[1]) for tile in tiles]).mean())
     state = None if start is None else unpack(problem, start)
     training = problem.config.training
-    trained, _, reason = _attempts(problem, tiles, state, Schedule.of(training, len(tiles)), wiener, seed)
+    trained, _, reason = _attempts(problem, tiles, state, Schedule.of(training, tiles), wiener, seed)
     if trained is None:
         raise TrainingError(f"shared training failed {training.attempts} times: {reason}")
     return pack(problem, trained.state)

@@ -34,8 +34,8 @@ _FEWEST_VALIDATIONS = 10
 """Validations of a training on many tiles: each evaluates f on all of them, as expensive as dozens of steps."""
 
 PATIENCE = 8
-"""Validations without a better state after which training stops: 400 of the default 600 steps, so that a plateau before
-the rate falls does not stop it; trainings of thousands of steps stop early."""
+"""Validations without a better state after which training stops: 400 of 600 to 1200 steps, so that a plateau before the
+rate falls does not stop it; trainings of thousands of steps stop early."""
 
 _PROBATION, _RECENT = 0.3, 0.2
 """Shares of the steps after which a training may be given up, and over which its loss must still have fallen by half of
