@@ -19,6 +19,7 @@ from ssi_pipeline.errors import ConfigError, CorruptDataError, TrainingError
 from ssi_pipeline.inversion.assess.contest import worse_by
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
+from ssi_pipeline.inversion.linear.part import LinearPart
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network import loss as objective_module
@@ -242,7 +243,9 @@ def test_a_large_tile_is_trained_for_longer(shape: tuple[int, ...], steps: int) 
     y = torch.zeros((*shape[:-2], *padded))
     observed = torch.zeros(y.shape, dtype=torch.bool)
     observed[..., 32:-32, 32:-32] = True
-    tile = TileTensors(y, observed, observed, observed, torch.stack([y, y]))
+    nothing: Any = None
+    part = LinearPart(nothing, y)
+    tile = TileTensors(observed, observed, observed, part, part)
     training_of = config_for(training={"steps": 600}).training
     assert Schedule.of(training_of, [tile]).steps == steps
     assert Schedule.of(training_of, [tile] * 4).steps == 1200  # on many: by their number alone
