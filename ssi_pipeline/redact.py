@@ -12,6 +12,8 @@ from typing import Any
 
 MASK = "***"
 
+_ANY_VALUE = "value"
+
 _WORD = r"token|secret|passw(?:or)?d|passwd|passphrase|pwd|credentials?|signature|api[_-]?key|access[_-]?key|webhook"
 _STEM = rf"[\w-]{{0,40}}?(?:{_WORD}|private[_-]?key|authorization|cookie)[\w-]{{0,40}}"
 _VALUE = r"""(?:\\?"(?P<secret>[^"\\]+)|'(?P<single>[^']+)|(?P<bare>[^\s"'&;,)]+))"""
@@ -78,13 +80,16 @@ def masked_arguments(words: Sequence[str]) -> list[str]:
 
 def _masked_argument(word: str) -> str:
     key, sign, _ = word.partition("=")
-    if sign and ("on_end" in key or redact(f"{key}=a-value-of-some-length") != f"{key}=a-value-of-some-length"):
-        return f"{key}={MASK}"
-    return redact(word)
+    return f"{key}={MASK}" if sign and ("on_end" in key or _names_secret(key)) else redact(word)
 
 
 def _redact_entry(key: str, value: Any) -> Any:
-    return MASK if isinstance(value, str) and redact(f"{key}={value}") == f"{key}={MASK}" else redact_all(value)
+    return MASK if isinstance(value, str) and value and _names_secret(key) else redact_all(value)
+
+
+def _names_secret(key: str) -> bool:
+    """Return whether a value under this key is masked, whatever it is: a pattern alone ends at the first space."""
+    return redact(f"{key}={_ANY_VALUE}") == f"{key}={MASK}"
 
 
 def _span(match: re.Match[str]) -> tuple[int, int]:

@@ -10,6 +10,9 @@ from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.ability import Ability
 
+LOST_GPU = "after an error it cannot use its GPU any more"
+"""Said of a process whose GPU context has died."""
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:

@@ -12,17 +12,17 @@ import math
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from ssi_pipeline.errors import ExecutorError
-from ssi_pipeline.executors.base import Completed, Workers
+from ssi_pipeline.executors.base import LOST_GPU, Completed, Workers
 from ssi_pipeline.executors.fit import FitWorkers
 from ssi_pipeline.executors.hung import HungWorkers
-from ssi_pipeline.executors.slurm.commands import SlurmUnreachableError
+from ssi_pipeline.executors.losses import UndecidedLosses
 from ssi_pipeline.executors.watch import SeenWorker, TimeLimit, observe
 from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.records import Job, TaskRecord
@@ -35,21 +35,6 @@ _ANSWER_SECONDS = 60
 """Timeout of requests to the scheduler."""
 
 _WAIT_SECONDS = 0.2
-
-_LOST_GPU = "after an error it cannot use its GPU any more"
-
-_ASK_SECONDS = 1.0
-"""Shortest interval between queries to SLURM's controller, which serves a whole site."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Loss:
-    """A batch whose worker died, while it is unknown whether its whole SLURM job ended."""
-
-    key: Any
-    worker: str
-    why: str
-    since: float
 
 
 class DaskExecutor:
@@ -83,8 +68,7 @@ class DaskExecutor:
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._jobs: dict[Any, tuple[Job, ...]] = {}
         self._futures: dict[Any, Future[Any]] = {}
-        self._undecided: list[_Loss] = []
-        self._asked = -math.inf
+        self._undecided = UndecidedLosses(fleet)
         self._count = 0
         self._pending = 0
         self._workers: list[SeenWorker] = []
@@ -145,9 +129,9 @@ class DaskExecutor:
             records = tuple(future.result(timeout=_FETCH_TIMEOUT))
         except KilledWorker as error:
             if error.last_worker.address in self._replaced:
-                return self._back(future.key, lost=f"its worker's process was replaced: {_LOST_GPU}", preempted=True)
+                return self._back(future.key, lost=f"its worker's process was replaced: {LOST_GPU}", preempted=True)
             why = "the worker that ran it died (out of memory, or killed)"
-            self._undecided.append(_Loss(future.key, str(error.last_worker.name), why, time.monotonic()))
+            self._undecided.add(future.key, str(error.last_worker.name), why)
             return None
         except Exception as problem:  # any error of dask for a lost result, or a worker that cannot start a task
             future.cancel()
@@ -172,7 +156,7 @@ class DaskExecutor:
         address = self._fit.address(record.host)
         if address is not None and address not in self._replaced:
             self._replaced.add(address)
-            self._log(f"{record.host} is replaced: {_LOST_GPU}")
+            self._log(f"{record.host} is replaced: {LOST_GPU}")
             self._hung.restart(address, next((w.name for w in self._workers if w.address == address), address))
 
     def _back(
@@ -186,38 +170,8 @@ class DaskExecutor:
 
     def _decided(self) -> list[Completed]:
         """Return the lost batches with a known cause: either the whole SLURM job ended, or only a process."""
-        if not self._undecided or time.monotonic() - self._asked < _ASK_SECONDS:
-            return []
-        batches, waiting = [], []
-        known: dict[str, str | None] = {}
-        for loss in self._undecided:
-            if loss.key not in self._jobs:
-                continue
-            patience = self._fleet.patience_s if self._fleet else 0.0
-            if loss.worker not in known:
-                known[loss.worker] = self._departure(loss.worker)
-            how = known[loss.worker]
-            # a node without power counts as running for minutes; a process that died alone is restarted soon
-            if how is None and time.monotonic() - loss.since < patience and not self._is_back(loss):
-                waiting.append(loss)
-            elif how is None:
-                batches.append(self._back(loss.key, lost=loss.why))
-            else:
-                batches.append(self._back(loss.key, lost=f"its worker's job is {how}", preempted=True))
-        self._undecided, self._asked = waiting, time.monotonic()
-        return batches
-
-    def _is_back(self, loss: _Loss) -> bool:
-        """Return whether a worker with the lost one's name has connected since."""
-        return self._looked > loss.since and any(worker.name == loss.worker for worker in self._workers)
-
-    def _departure(self, worker: str) -> str | None:
-        if self._fleet is None:
-            return None
-        try:
-            return self._fleet.departure(worker)
-        except SlurmUnreachableError:
-            return "unknown (SLURM does not answer)"
+        losses = self._undecided.decide(self._jobs, (worker.name for worker in self._workers), self._looked)
+        return [self._back(loss.key, lost=loss.why, preempted=loss.job_ended) for loss in losses]
 
     def _look(self) -> list[Completed]:
         """Update the list of workers every few seconds; restart hung ones, replace lost ones."""
@@ -303,7 +257,7 @@ class DaskExecutor:
             dask_scheduler.client_releases_keys(keys=known, client=client, stimulus_id="withdraw")
             return waiting
 
-        undecided = {loss.key for loss in self._undecided}
+        undecided = self._undecided.keys
         keys = [key for key, future in self._futures.items() if key not in undecided and not future.done()]
         with self._scheduler_may_be_gone():
             waiting = self._client.run_on_scheduler(release, keys=keys, client=self._client.id)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ssi_pipeline.errors import ExecutorError
-from ssi_pipeline.executors.base import Completed
+from ssi_pipeline.executors.base import LOST_GPU, Completed
 from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import RunSpec, execute
@@ -44,9 +44,7 @@ class SerialExecutor:
         if not self._queue:
             return []
         if self._lost is not None:
-            raise ExecutorError(
-                f"after an error this process cannot use its GPU any more ({self._lost}): run again to resume"
-            )
+            raise ExecutorError(f"this process: {LOST_GPU} ({self._lost}); run again to resume")
         jobs = self._queue[0]
         records = tuple(execute(self._spec, jobs))
         self._queue.popleft()

@@ -87,6 +87,11 @@ def test_a_secret_known_from_elsewhere_is_masked_where_it_stands_alone() -> None
     assert redact(f"not found: {SECRET}, services/T0/B0/xyz", known) == "not found: ***, ***"
 
 
+@pytest.mark.parametrize("value", ["my pass word", "abc&defghij", "a, b)", "short", 'quo"ted'])
+def test_a_value_under_a_key_that_names_a_secret_is_masked_whole(value: str) -> None:
+    assert redact_all({"db": {"password": value}, "seed": value}) == {"db": {"password": "***"}, "seed": value}
+
+
 def test_documents_are_redacted_in_depth() -> None:
     document = {"address": f"tcp://a:{SECRET}@h:1", "token": SECRET, "script": [f"export PWD={SECRET}"], "workers": 3}
     found = redact_all(document)

@@ -21,6 +21,7 @@ from typing import Any
 import ssi_pipeline
 from ssi_pipeline.redact import redact
 from ssi_pipeline.storage.small_files import read_small
+from ssi_pipeline.storage.state.lines import cut_torn_line
 
 _GIT_SECONDS = 10.0
 """Longest wait for git: a checkout may lie on a slow disk."""
@@ -98,6 +99,7 @@ def source_commit() -> str | None:
 
 
 def _append(file: Path, document: dict[str, Any]) -> None:
-    with suppress(OSError), file.open("a+b") as stream:
-        torn = stream.seek(0, os.SEEK_END) > 0 and stream.seek(-1, os.SEEK_END) >= 0 and stream.read() != b"\n"
-        stream.write(b"\n" * torn + json.dumps(document).encode() + b"\n")
+    with suppress(OSError):
+        cut_torn_line(file)
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(document) + "\n")

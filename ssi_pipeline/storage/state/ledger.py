@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.storage.atomic import copy_file, sync
+from ssi_pipeline.storage.state.lines import cut_torn_line
 from ssi_pipeline.storage.state.records import Kind, RecordHead, TaskRecord
 from ssi_pipeline.storage.state.tail import LedgerTail, UnreadableLines
 from ssi_pipeline.storage.system_errors import writing
@@ -43,7 +44,7 @@ class Ledger:
         self._path, self._guard = path, guard
         with writing(path):
             fresh = not path.exists()
-            _cut_torn_line(path)
+            cut_torn_line(path)
             self._stream = path.open("ab")
             if fresh:
                 sync(path.parent)
@@ -194,21 +195,3 @@ def keep_damaged(path: Path) -> Path:
     copy = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     copy_file(path, copy)
     return copy
-
-
-def _cut_torn_line(path: Path) -> None:
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("r+b") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        step = position = min(size, 1 << 16)
-        while True:
-            stream.seek(size - position)
-            newline = stream.read(step).rfind(b"\n")
-            if newline >= 0:
-                stream.truncate(size - position + newline + 1)
-                return
-            if position == size:
-                stream.truncate(0)
-                return
-            position = min(size, position + step)
