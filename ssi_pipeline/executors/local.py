@@ -14,6 +14,7 @@ from distributed import Client, Security
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, ExecutorError
+from ssi_pipeline.executors.connect import connect
 from ssi_pipeline.executors.dask import DaskExecutor
 from ssi_pipeline.executors.dask_settings import dashboard_address, scheduler_settings, worker_settings
 from ssi_pipeline.executors.forks import prepare_copies, starting_settings
@@ -74,7 +75,7 @@ def _start_local(
             preload=[*dask.config.get("distributed.worker.preload", default=[]), WARM],
             silence_logs=logging.CRITICAL,
         )
-        client = Client(cluster, timeout=_START_TIMEOUT)
+        client = connect(cluster, _START_TIMEOUT)
         fleet, limit = LocalFleet(cluster, workers, log), TimeLimit(section.tile_limit_s)
         later = {"distributed.deploy.lost-worker-timeout": _PATIENCE, **starting_settings(section.device)}
         patient = dask.config.set(later)
@@ -107,8 +108,8 @@ def open_remote(spec: RunSpec, section: ExecutorConfig, log: Callable[[str], Non
     address = section.address or ""
     refuse_open_connection(address, section.allow_unencrypted)
     try:
-        client = Client(address, timeout=_CONNECT_TIMEOUT)
-    except (OSError, TimeoutError, ValueError) as error:
+        client = connect(address, _CONNECT_TIMEOUT)
+    except ConnectionError as error:
         raise ExecutorError(f"no dask scheduler answers at executor.address {address}: {error}") from error
     try:
         client.wait_for_workers(1, timeout=60)

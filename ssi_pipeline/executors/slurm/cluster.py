@@ -10,10 +10,10 @@ from typing import Any
 
 import dask
 import yaml
-from distributed import Client
 
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ExecutorError
+from ssi_pipeline.executors.connect import connect
 from ssi_pipeline.executors.dask import DaskExecutor
 from ssi_pipeline.executors.dask_settings import dashboard_address, scheduler_settings, worker_settings
 from ssi_pipeline.executors.signals import signals_for_the_client_alone
@@ -60,7 +60,7 @@ def open_slurm(spec: RunSpec, section: ExecutorConfig, log: Callable[[str], None
     )
     try:
         fleet.tend([], enough=False)
-        client = Client(cluster, timeout="60s")
+        client = connect(cluster, "60s")
     except BaseException:
         fleet.close()
         cluster.close(timeout=10)
