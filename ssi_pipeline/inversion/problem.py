@@ -6,6 +6,8 @@ Axes in shape comments: b batch; (z) y x the two or three spatial axes of a tile
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +24,7 @@ from ssi_pipeline.inversion.masking import Stream, cover, draw_heldout, generato
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.loss import Objective
-from ssi_pipeline.inversion.network.precision import resolved_precision, use_float32
+from ssi_pipeline.inversion.network.precision import resolved_precision
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.inversion.surroundings import mirror_outside
@@ -148,7 +150,6 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     device
         Torch device.
     """
-    use_float32(device)
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))
@@ -248,6 +249,14 @@ def apply(inverse: Inverse, channels: Tensor) -> Tensor:
     """
     estimate: Tensor = inverse(channels[None])[0]
     return estimate
+
+
+@torch.no_grad()
+def apply_to_all(inverse: Inverse, images: Iterable[Tensor], at_once: int) -> Iterator[Tensor]:
+    """Evaluate f on images of 2 x (z) y x, ``at_once`` of equal shape together, and yield their estimates in order."""
+    for _, same in itertools.groupby(images, lambda image: image.shape):
+        while batch := list(itertools.islice(same, at_once)):
+            yield from inverse(torch.stack(batch)) if len(batch) > 1 else [apply(inverse, batch[0])]
 
 
 def autocast(problem: Problem) -> torch.autocast:

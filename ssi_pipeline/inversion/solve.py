@@ -17,6 +17,7 @@ from ssi_pipeline.inversion.classical.registry import solvers_to_tune
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
+from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.solver import enough_heldout, train_shared
 from ssi_pipeline.inversion.problem import Problem, TileTensors, make_tile_tensors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
@@ -58,6 +59,11 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
     ConfigError
         ``options.start`` does not fit the configuration, or is missing where the scope needs it.
     """
+    with float32_means_float32(problem.device):
+        return _solve(problem, measurement, seed, options)
+
+
+def _solve(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:
     method = SOLVERS[options.solver or problem.config.solver]
     if not method.computes:
         return Solution(measurement.y, method.result)

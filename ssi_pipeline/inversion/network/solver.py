@@ -22,13 +22,27 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.batches import Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
 from ssi_pipeline.inversion.network.inverse import Inverse, compose
+from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.training import OnState, State, Trained, build_inverse, train
-from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, heldout_errors, heldout_loss, make_tile_tensors
+from ssi_pipeline.inversion.problem import (
+    Problem,
+    TileTensors,
+    apply,
+    apply_to_all,
+    heldout_errors,
+    heldout_loss,
+    make_tile_tensors,
+)
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, OnValidation, SolveOptions
 
 _FEWEST_HELDOUT = 16
 """Fewest usable held-out pixels of a tile to train on it."""
+
+
+_BATCH_PIXELS = 2**22
+"""Most pixels of several images that f sees at once on a GPU. With the default network their features take 1.7 GB at
+most (104 float32 a pixel); in larger images launches are few beside the arithmetic."""
 
 
 def enough_heldout(tile: TileTensors) -> bool:
@@ -93,6 +107,11 @@ def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: in
     TrainingError
         Every attempt failed, all tiles are constant, or none has enough observed pixels.
     """
+    with float32_means_float32(problem.device):
+        return _train_shared(problem, measurements, seed, start)
+
+
+def _train_shared(problem: Problem, measurements: Sequence[Measurement], seed: int, start: Model | None) -> Model:
     seen = [m for m in measurements if not m.is_constant]
     if problem.calibration.empty or not seen:
         raise TrainingError("every tile chosen for shared training is constant")
@@ -219,8 +238,11 @@ def averaged(problem: Problem, channels: Tensor, observed: Tensor, inverse: Inve
     if problem.config.training.scope == "shared":
         return apply(inverse, channels).clamp(min=problem.objective.low)
     flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
-    for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
-        total += compose(chosen[::-1], apply(inverse, compose(chosen, channels)))
+    every = [chosen for n in range(len(flips) + 1) for chosen in itertools.combinations(flips, n)]
+    at_once = 1 if problem.device == "cpu" else max(1, _BATCH_PIXELS // total.numel())
+    estimates = apply_to_all(inverse, (compose(chosen, channels) for chosen in every), at_once)
+    for chosen, estimate in zip(every, estimates, strict=True):
+        total += compose(chosen[::-1], estimate)
     return with_light(problem, channels[0], observed, _bounded(problem, total.div_(2 ** len(flips)), observed))
 
 
