@@ -21,6 +21,7 @@ from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.network import solver as network_solver
 from ssi_pipeline.inversion.network import training
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
+from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, make_tile_tensors
 from ssi_pipeline.inversion.sensor.impulses import window_quartiles
 from ssi_pipeline.tasks.gpu_errors import is_broken_gpu, is_out_of_memory
@@ -132,7 +133,7 @@ def _posed(size: Size, **training_: Any) -> tuple[Problem, TileTensors]:
 
 def _train(problem: Problem, tile: TileTensors, steps: int) -> training.Trained:
     """Train without validations but at start and end, and without an end before."""
-    with mock.patch.object(training, "VALIDATE_EVERY", steps + 1):
+    with mock.patch.object(training, "VALIDATE_EVERY", steps + 1), float32_means_float32(problem.device):
         return training.train(problem, [tile], Schedule(steps, problem.config.training.batch), 0, 1, None, 0.0)
 
 
@@ -218,11 +219,12 @@ def application(size: Size) -> Found:
     problem, given = _posed(size)
     inverse, pixels = training.build_inverse(problem, generator(0)), given.y.numel() / 1e6
     averaged = network_solver.averaged
-    return {
-        "one evaluation Mpx/s": pixels / size.seconds(lambda: apply(inverse, given.channels)),
-        "averaged Mpx/s": pixels / size.seconds(lambda: averaged(problem, given.channels, given.observed, inverse)),
-        "linear part Mpx/s": pixels / size.seconds(lambda: problem.linear(given.y)),
-    }
+    with float32_means_float32(problem.device):
+        return {
+            "one evaluation Mpx/s": pixels / size.seconds(lambda: apply(inverse, given.channels)),
+            "averaged Mpx/s": pixels / size.seconds(lambda: averaged(problem, given.channels, given.observed, inverse)),
+            "linear part Mpx/s": pixels / size.seconds(lambda: problem.linear(given.y)),
+        }
 
 
 def memory(size: Size) -> Found:

@@ -29,12 +29,8 @@ def published_precision(wanted: Literal["auto", "float32", "bfloat16"]) -> Preci
     return "float32" if wanted == "auto" else wanted
 
 
-_HAS_PLACES = hasattr(torch.backends.cudnn, "conv")
-_PLACES: tuple[Any, Any] = (
-    torch.backends.cudnn.conv if _HAS_PLACES else torch.backends.cudnn,
-    torch.backends.cuda.matmul,
-)
-_FLAG, _EXACT = ("fp32_precision", "ieee") if _HAS_PLACES else ("allow_tf32", False)
+_PLACES: tuple[Any, Any] = (getattr(torch.backends.cudnn, "conv", torch.backends.cudnn), torch.backends.cuda.matmul)
+_FLAG, _EXACT = ("fp32_precision", "ieee") if hasattr(_PLACES[0], "fp32_precision") else ("allow_tf32", False)
 """torch's flags: since 2.9 one a place, whose older names raise in a program that has set these."""
 
 _lock = threading.Lock()

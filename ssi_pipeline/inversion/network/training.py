@@ -12,6 +12,7 @@ from torch import Tensor
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.network.adam import Adam
+from ssi_pipeline.inversion.network.backward import send_back
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
 from ssi_pipeline.inversion.network.inverse import Inverse
@@ -152,14 +153,12 @@ def train(
         with autocast(problem):
             estimate = inverse(batch.x)  # b (z) y x
         estimate = batch.unflip(estimate.float())
-        data = problem.objective.data(batch.forward(estimate), batch.y, batch.hidden)
-        loss = data + problem.objective.penalty(estimate, inverse.parameters())
         inverse.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        data = send_back(problem.objective, batch, estimate, inverse.parameters())
         clip.apply()
         optimiser.step(training.learning_rate * _rate(step, steps))
         _update(average, inverse, min(AVERAGING, step / (step + 9)))
-        running += data.detach()
+        running += data
         if step % every and step < steps:
             continue
         errors = validate(problem, tiles, inverse, average)  # synchronises the device
