@@ -27,6 +27,7 @@ COMMANDS = {
     "cluster": "other:cluster",
     "demo": "other:demo",
     "benchmark": "other:benchmark",
+    "bench": "other:bench",
 }
 """Module of this package and function of every command, in the order of ``ssi --help``."""
 
@@ -192,6 +193,10 @@ def _add_examples(add: Add) -> None:
         "--workers", type=count, default=1, metavar="N", help="number of single-threaded processes (default: 1)"
     )
     _add_set(benchmark, "KEY=VALUE", "set an option of the solvers, as in a configuration")
+    bench = add("bench", "measure how fast this machine solves a tile, by phases, beside what it could do")
+    bench.add_argument("--size", type=count, default=512, metavar="N", help="tile of N x N pixels (default: 512)")
+    _add_json(bench)
+    _add_set(bench, "KEY=VALUE", "set an option, as in a configuration")
 
 
 def _add_json(parser: Parser) -> None:

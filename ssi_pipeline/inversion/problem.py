@@ -6,8 +6,6 @@ Axes in shape comments: b batch; (z) y x the two or three spatial axes of a tile
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -249,14 +247,6 @@ def apply(inverse: Inverse, channels: Tensor) -> Tensor:
     """
     estimate: Tensor = inverse(channels[None])[0]
     return estimate
-
-
-@torch.no_grad()
-def apply_to_all(inverse: Inverse, images: Iterable[Tensor], at_once: int) -> Iterator[Tensor]:
-    """Evaluate f on images of 2 x (z) y x, ``at_once`` of equal shape together, and yield their estimates in order."""
-    for _, same in itertools.groupby(images, lambda image: image.shape):
-        while batch := list(itertools.islice(same, at_once)):
-            yield from inverse(torch.stack(batch)) if len(batch) > 1 else [apply(inverse, batch[0])]
 
 
 def autocast(problem: Problem) -> torch.autocast:

@@ -24,6 +24,7 @@ from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions, Solver
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.methods import Solver as SolverRow
+from ssi_pipeline.phases import phase
 
 __all__ = ["Solution", "SolveOptions", "Solver", "solve", "solver_of", "train_shared"]
 
@@ -73,18 +74,24 @@ def _solve(problem: Problem, measurement: Measurement, seed: int, options: Solve
     if method.own_recipe:
         found: Solution = method.loaded()(problem, measurement, seed)
         return found
-    tile = make_tile_tensors(problem, measurement, seed)
-    if method.network and problem.config.training.scope == "per_tile":
-        problem, tile = with_own_weight(problem, tile, measurement)
+    with phase("prepare"):
+        tile = make_tile_tensors(problem, measurement, seed)
+        if method.network and problem.config.training.scope == "per_tile":
+            problem, tile = with_own_weight(problem, tile, measurement)
     if not enough_heldout(tile):
         return _with_scores(problem, tile, seed, _linear_fallback(problem, tile, seed, method), options.scored_region)
-    if _trains(problem.config, method) and tile_is_noise_only(problem, tile):
+    if _trains(problem.config, method) and _is_noise_only(problem, tile):
         if problem.config.training.scope != "per_tile":  # the tile's own weight is large for noise alone
             problem, tile = with_own_weight(problem, tile, measurement)
         chosen = dataclasses.replace(_linear(problem, tile, seed), method="blank")
     else:
         chosen = _run_solver(problem, tile, seed, method, options)
     return _with_scores(problem, tile, seed, chosen, options.scored_region)
+
+
+def _is_noise_only(problem: Problem, tile: TileTensors) -> bool:
+    with phase("prepare"):
+        return tile_is_noise_only(problem, tile)
 
 
 def _trivial_solution(problem: Problem, measurement: Measurement) -> Solution | None:
@@ -118,7 +125,8 @@ def _run_solver(problem: Problem, tile: TileTensors, seed: int, method: SolverRo
     solver, own_seed = solver_of(method.name), seed if options.training_seed is None else options.training_seed
     if not method.network:
         return solver(problem, tile, own_seed, options)
-    name, baseline = _best_baseline(problem, tile, seed)
+    with phase("rival"):
+        name, baseline = _best_baseline(problem, tile, seed)
     rival = None if baseline is None else baseline.errors
     found = solver(problem, tile, own_seed, dataclasses.replace(options, rival=rival))
     return found if baseline is None else _better(problem, tile, seed, found, name, baseline)
@@ -133,6 +141,13 @@ def _with_scores(
     problem: Problem, tile: TileTensors, seed: int, found: Solution, scored_region: tuple[slice, ...] | None
 ) -> Solution:
     """Return the solution with scores and uncertainty, as far as requested; the estimate is unchanged."""
+    with phase("judge"):
+        return _scored(problem, tile, seed, found, scored_region)
+
+
+def _scored(
+    problem: Problem, tile: TileTensors, seed: int, found: Solution, scored_region: tuple[slice, ...] | None
+) -> Solution:
     config = problem.config
     if found.invert is None or not (config.quality.extended or config.output.uncertainty):
         return found

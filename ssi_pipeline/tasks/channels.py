@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.errors import TrainingError
+from ssi_pipeline.phases import phase
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.mount import make_folder
 from ssi_pipeline.storage.state.records import Job
@@ -23,8 +24,10 @@ def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
     from ssi_pipeline.inversion.calibrate import calibrate
 
     config = context.document.config
-    samples = sample_channel(context, job.index)
-    found = calibrate(samples.measurements, context.psf(job.index), config, samples.pairs)
+    with phase("read"):
+        samples = sample_channel(context, job.index)
+    with phase("calibrate"):
+        found = calibrate(samples.measurements, context.psf(job.index), config, samples.pairs)
     return dataclasses.replace(found, fill=samples.fill).to_json()
 
 

@@ -13,6 +13,7 @@ from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.methods import UNMEASURED
+from ssi_pipeline.phases import phase
 from ssi_pipeline.storage.mount import make_folders
 from ssi_pipeline.storage.outputs.sink import representable
 from ssi_pipeline.storage.state.records import Job, TaskRecord
@@ -61,19 +62,23 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         make_folders(path.parent, context.paths.root)
         with writing(path):
             found.model.save(path)
-    return found.quality, _store(context, tile, found.layers)
+    with phase("write"):
+        return found.quality, _store(context, tile, found.layers)
 
 
 def estimate_tile(context: Context, tile: Tile, retrain: bool = False) -> SolvedTile:
     """Read and solve one tile; nothing is written."""
-    pixels = read_pixels(context, tile.t, tile.c, tile.domain)
+    with phase("read"):
+        pixels = read_pixels(context, tile.t, tile.c, tile.domain)
     if pixels.on(tile.valid).unmeasured.all():
         quality: dict[str, Any] = {"method": UNMEASURED, "nonfinite": int(pixels.nonfinite.sum()), "fill_share": 1.0}
         layers = np.zeros((context.layers, *tile.valid.shape), np.float32)
         return SolvedTile(_written_back(context, tile, pixels, layers), quality)
-    measurement = with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain))
+    with phase("read"):
+        measurement = with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain))
     solution, chosen = _solve(context, tile, measurement, retrain)
-    quality = _quality(context, tile, measurement, solution, pixels) | ({RETRAINED: chosen} if chosen else {})
+    with phase("judge"):
+        quality = _quality(context, tile, measurement, solution, pixels) | ({RETRAINED: chosen} if chosen else {})
     unseen = not measurement.observed.any()
     layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)
     return SolvedTile(_written_back(context, tile, pixels, layers), quality, solution.model)

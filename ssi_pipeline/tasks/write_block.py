@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import Block, Tile
 from ssi_pipeline.geometry.pyramid import PyramidBlock
+from ssi_pipeline.phases import phase
 from ssi_pipeline.stitch import blend_block
 from ssi_pipeline.storage.outputs.sink import stored_together, to_dtype
 from ssi_pipeline.storage.state.records import Job
@@ -48,9 +49,10 @@ def stitch_block(context: Context, job: Job) -> dict[str, Any]:
     """Blend the tiles of a block and write it; returns the seams of each tile."""
     block = context.plan.block(job.index)
     tiles = [context.plan.tile(index) for index in block.tiles]
-    parts = [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
-    layers, seams = blend_layers(context, block, parts)
-    return write_block(context, block, layers) | seams
+    with phase("write"):
+        parts = [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
+        layers, seams = blend_layers(context, block, parts)
+        return write_block(context, block, layers) | seams
 
 
 def blend_layers(

@@ -12,8 +12,7 @@ from pretended import NAME, OnDevice, PretendedGpu, TwoDevicesError
 
 from ssi_pipeline.inversion.classical import tv_chambolle_pock, tv_conjugate_gradient
 from ssi_pipeline.inversion.masking import generator
-from ssi_pipeline.inversion.network import adam, architectures, backward
-from ssi_pipeline.inversion.network import solver as network_solver
+from ssi_pipeline.inversion.network import adam, architectures, averaged, backward
 from ssi_pipeline.inversion.network.checkpoint import pack
 from ssi_pipeline.inversion.network.training import build_inverse
 from ssi_pipeline.inversion.solve import solve, train_shared
@@ -50,7 +49,7 @@ def few_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the device take the steps of the CPU: the ways of fewer launches differ by rounding."""
     monkeypatch.setattr(architectures, "standardised_at_once", architectures.standardised_in_steps)
-    monkeypatch.setattr(network_solver, "_BATCH_PIXELS", 0)
+    monkeypatch.setattr(averaged, "_BATCH_PIXELS", 0)
     monkeypatch.setattr(adam, "has_fused", lambda device: False)
     monkeypatch.setattr(backward, "in_closed_form", backward.by_autograd)
 
@@ -115,14 +114,14 @@ def test_orientations_are_evaluated_together(shape: tuple[int, int], launches: i
     channels = torch.rand((2, *shape), generator=generator(1))
     for at_once in (2**22, 0):
         with PretendedGpu() as gpu, pytest.MonkeyPatch.context() as patched:
-            patched.setattr(network_solver, "_BATCH_PIXELS", at_once)
-            patched.setattr(network_solver, "_bounded", lambda problem, estimate, observed: estimate)
-            patched.setattr(network_solver, "with_light", lambda problem, image, observed, estimate: estimate)
+            patched.setattr(averaged, "_BATCH_PIXELS", at_once)
+            patched.setattr(averaged, "_bounded", lambda problem, estimate, observed: estimate)
+            patched.setattr(averaged, "with_light", lambda problem, image, observed, estimate: estimate)
             inverse = build_inverse(given.problem(NAME), generator(5))
             torch.nn.init.ones_(inverse.network.head.weight)
             image = channels.to(NAME)
             before = gpu.counts.launches.total()
-            found.append(network_solver.averaged(given.problem(NAME), image, image[0] > 0, inverse).cpu())
+            found.append(averaged.averaged(given.problem(NAME), image, image[0] > 0, inverse).cpu())
             launched = gpu.counts.launches.total() - before
         assert (launched <= launches) == (at_once > 0)
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)

@@ -1,0 +1,37 @@
+"""``ssi bench`` on a small tile."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from ssi_pipeline.bench.measure import measure
+from ssi_pipeline.cli import main
+from ssi_pipeline.errors import ConfigError
+
+QUICK = ("training.steps=12", "training.select=network", "quality.extended=false")
+
+
+def test_it_measures_every_phase_and_names_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word for change in QUICK for word in ("--set", change)]
+    assert main(["bench", "--size", "96", "--json", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    phases = {row["name"]: row for row in found["phases"]}
+    assert list(phases) == ["read", "calibrate", "prepare", "rival", "train", "estimate", "judge", "write", "other"]
+    assert sum(row["seconds"] for row in phases.values()) == pytest.approx(found["seconds"])
+    assert (found["steps"], found["method"]) == (12, "network")
+    assert all(row["seconds"] > 0 for row in phases.values())
+    assert phases["train"]["operations"] > 12 * found["operations_of_a_step"] / 2 > 500
+    patches, tile = 12 * 8 * 128**2, math.prod(found["domain"])
+    expected = (3 * patches + tile) / (2 * 8 * tile)
+    assert phases["train"]["floor"]["gflop"] / phases["estimate"]["floor"]["gflop"] == pytest.approx(expected)
+    assert phases["read"]["bytes"] == 2 * 96**2
+    assert all(found["machine"].values())
+    assert min(found["rates"].values()) > 0
+
+
+def test_it_stays_in_this_process() -> None:
+    with pytest.raises(ConfigError, match="leave executor"):
+        measure(64, ["executor.kind=dask"], print)
