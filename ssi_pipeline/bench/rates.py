@@ -14,7 +14,7 @@ import torch
 _SECONDS = 0.2
 """Time spent on one measurement: several calls, of which the fastest counts."""
 
-_FEATURES, _SIDE, _BATCH = 16, 128, 8
+_FEATURES, _SIDE, _BATCH = 16, 128, 4
 """The widest convolution of the default network, on its default batch."""
 
 
