@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from test_command_line import check_document
 
 from ssi_pipeline.bench.measure import measure
 from ssi_pipeline.cli import main
@@ -16,7 +15,7 @@ QUICK = ("training.steps=12", "training.select=network", "quality.extended=false
 def test_it_measures_every_phase_and_names_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for change in QUICK for word in ("--set", change)]
     assert main(["bench", "--size", "96", "--json", *words]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = check_document("bench", capsys.readouterr().out)
     phases = {row["name"]: row for row in found["phases"]}
     assert list(phases) == ["read", "calibrate", "prepare", "rival", "train", "estimate", "judge", "write", "other"]
     assert sum(row["seconds"] for row in phases.values()) == pytest.approx(found["seconds"])
