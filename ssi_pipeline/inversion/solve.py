@@ -72,7 +72,8 @@ def _solve(problem: Problem, measurement: Measurement, seed: int, options: Solve
     if trivial is not None:
         return trivial
     if method.own_recipe:
-        found: Solution = method.loaded()(problem, measurement, seed)
+        with phase("train"):
+            found: Solution = method.loaded()(problem, measurement, seed)
         return found
     with phase("prepare"):
         tile = make_tile_tensors(problem, measurement, seed)
@@ -124,7 +125,8 @@ def _run_solver(problem: Problem, tile: TileTensors, seed: int, method: SolverRo
     """Return the solver's solution, or its baseline's where that predicts the held-out pixels better."""
     solver, own_seed = solver_of(method.name), seed if options.training_seed is None else options.training_seed
     if not method.network:
-        return solver(problem, tile, own_seed, options)
+        with phase("estimate"):
+            return solver(problem, tile, own_seed, options)
     with phase("rival"):
         name, baseline = _best_baseline(problem, tile, seed)
     rival = None if baseline is None else baseline.errors

@@ -58,5 +58,7 @@ def trained_model(context: Context, c: int) -> Model:
     from ssi_pipeline.inversion.solve import train_shared
 
     config = context.document.config
-    tiles = sample_tiles(context, c, config.training.shared_tiles)
-    return train_shared(context.problem(c), tiles, seed_for(config.seed, "shared", c))
+    with phase("read"):
+        tiles = sample_tiles(context, c, config.training.shared_tiles)
+    with phase("train"):
+        return train_shared(context.problem(c), tiles, seed_for(config.seed, "shared", c))

@@ -72,7 +72,8 @@ def solve_by_network(
         raise ConfigError(f"training.scope {training.scope} needs a shared model to start from")
     state = None if start is None else unpack(problem, start)
     if state is not None and training.scope == "shared":
-        return _apply_shared(problem, tile, state, wiener, start)
+        with phase("estimate"):
+            return _apply_shared(problem, tile, state, wiener, start)
     fine = training.scope == "fine_tune"
     steps = training.fine_tune_steps if fine else Schedule.of(training, [tile]).steps
     schedule = Schedule(options.step_factor * steps, options.batch or training.batch)

@@ -171,7 +171,7 @@ def train(
             raise TrainingError(f"the loss is not finite at step {step}")
         if step - kept.step >= PATIENCE * every or is_beaten(trace, steps, errors, rival):
             break
-    return Trained({name: p.cpu() for name, p in kept.state.items()}, trace, trace[-1][0], before, kept.loss)
+    return Trained(_on_cpu(kept.state), trace, trace[-1][0], before, kept.loss)
 
 
 def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, errors: Tensor, rival: Tensor | None) -> bool:
@@ -222,6 +222,12 @@ def _rate(step: int, steps: int) -> float:
 
 def _copy(state: State) -> State:
     return {name: p.detach().clone() for name, p in state.items()}
+
+
+def _on_cpu(state: State) -> State:
+    """Return parameters on the CPU, by one copy: each waits for the device."""
+    flat = torch.cat([p.reshape(-1) for p in state.values()]).cpu().split([p.numel() for p in state.values()])
+    return {name: values.reshape(p.shape) for (name, p), values in zip(state.items(), flat, strict=True)}
 
 
 @torch.no_grad()
