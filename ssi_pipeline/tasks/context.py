@@ -15,7 +15,8 @@ from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.mask import Mask, open_mask
-from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
+from ssi_pipeline.storage.inputs.source import open_source, spec_of
+from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.outputs.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.outputs.sink import Sink

@@ -17,7 +17,8 @@ from ssi_pipeline.config import InputConfig
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.inputs.identity import identity
-from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source, spec_of
+from ssi_pipeline.storage.inputs.source import clear_sources, open_source, spec_of
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 
 RNG = np.random.default_rng(3)
 FULL = RNG.integers(0, 60000, (2, 3, 4, 40, 48), dtype=np.uint16)  # t c z y x

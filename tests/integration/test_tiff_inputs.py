@@ -17,7 +17,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.physics.psf_file import read_psf_file
-from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source
+from ssi_pipeline.storage.inputs.source import clear_sources, open_source
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 from ssi_pipeline.tiff.directories import read_directories
 
 RNG = np.random.default_rng(5)

@@ -23,7 +23,8 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.inputs.axes import AXES
 from ssi_pipeline.storage.inputs.identity import identity
-from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source
+from ssi_pipeline.storage.inputs.source import clear_sources, open_source
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 from ssi_pipeline.storage.inputs.zarr_chunks import ChunkFiles
 from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
 from ssi_pipeline.storage.outputs.output import set_status

@@ -14,7 +14,9 @@ import tifffile
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.physics.lengths import MICROMETRES, ome_pixels, positive
-from ssi_pipeline.storage.inputs.source import Source, SourceSpec, open_source
+from ssi_pipeline.storage.inputs.box_source import BoxSource
+from ssi_pipeline.storage.inputs.source import open_source
+from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.storage.outputs.ome import image_document
 
 _SIDE = 4096
@@ -57,7 +59,7 @@ class Facts:
         return [axis for axis in "zyx" if axis in self.volume.axes and axis not in self.known_um]
 
 
-def read_facts(path: Path, level: int = 0, axes: str | None = None) -> Facts:
+def read_facts(path: Path, level: int = 0, axes: str | None = None, scene: int | None = None) -> Facts:
     """Return what is known of an image from its metadata.
 
     Raises
@@ -65,10 +67,10 @@ def read_facts(path: Path, level: int = 0, axes: str | None = None) -> Facts:
     InputError
         It is missing, damaged or not supported.
     """
-    source, unnamed = _open(SourceSpec(str(path.resolve()), level, axes))
+    source, unnamed = _open(SourceSpec(str(path.resolve()), level, axes, scene=scene))
     scale, units = source.metadata.scale, source.metadata.axes_units
     known = {axis: float(size) for axis, size in scale.items() if units.get(axis) == "micrometer"}
-    layout = _zarr_layout(path) if path.is_dir() else _tiff_layout(path)
+    layout = _layout(path, source)
     return Facts(path, source.volume, known, unnamed, layout, source.notes)
 
 
@@ -85,6 +87,16 @@ def _open(spec: SourceSpec) -> tuple[Source, str]:
             except InputError:
                 continue
         raise
+
+
+def _layout(path: Path, source: Source) -> Layout:
+    if isinstance(source, BoxSource):
+        image = source.image
+        return Layout(image.kind, None, image.shape[-2:], None, (image.shape,), image.optics)
+    if not path.exists():
+        shape = source.volume.shape
+        return Layout("files by pattern", None, shape[-2:], None, (shape,), {})
+    return _zarr_layout(path) if path.is_dir() else _tiff_layout(path)
 
 
 def _zarr_layout(path: Path) -> Layout:
