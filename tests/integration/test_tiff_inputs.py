@@ -603,12 +603,12 @@ def test_a_pyramid_in_pages_with_a_label_beside_it(tmp_path):
 
 def test_files_of_other_formats_are_named(tmp_path):
     for name, content, says in [
-        ("a.czi", b"ZISRAWFILE", "Zeiss CZI"),
+        ("a.lsm.bak", b"ZISRAWFILE", "Zeiss CZI"),
         ("a.czi", b"version https://git-lfs", "git lfs pull"),
         ("a.tif.gz", b"\x1f\x8b", "gunzip"),
     ]:
         (tmp_path / name).write_bytes(content)
-        refused(tmp_path / name, "expected OME-Zarr, a zarr array or TIFF", says)
+        refused(tmp_path / name, "expected OME-Zarr, a zarr array, TIFF", says)
 
 
 # --- pyramids ---------------------------------------------------------------------------------------

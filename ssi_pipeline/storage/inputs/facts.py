@@ -52,6 +52,7 @@ class Facts:
     unnamed: str
     layout: Layout
     notes: tuple[str, ...]
+    scene: int | None = None
 
     @property
     def lacking_um(self) -> list[str]:
@@ -71,7 +72,7 @@ def read_facts(path: Path, level: int = 0, axes: str | None = None, scene: int |
     scale, units = source.metadata.scale, source.metadata.axes_units
     known = {axis: float(size) for axis, size in scale.items() if units.get(axis) == "micrometer"}
     layout = _layout(path, source)
-    return Facts(path, source.volume, known, unnamed, layout, source.notes)
+    return Facts(path, source.volume, known, unnamed, layout, source.notes, scene)
 
 
 def _open(spec: SourceSpec) -> tuple[Source, str]:
@@ -158,7 +159,7 @@ def plane_values(facts: Facts, level: int, axes: str | None) -> tuple[str, list[
     CorruptDataError, InputError
         It cannot be read.
     """
-    source, _ = _open(SourceSpec(str(facts.path.resolve()), level, axes))
+    source, _ = _open(SourceSpec(str(facts.path.resolve()), level, axes, scene=facts.scene))
     t, c, z, y, x = source.volume.shape
     spans = [_middle(n) for n in (y, x)]
     box = Box((z // 2, *(a for a, _ in spans)), (z // 2 + 1, *(b for _, b in spans)))

@@ -21,9 +21,7 @@ def open_npy(path: Path) -> BoxImage:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise InputError(
-            f"input {path} is not a readable .npy file ({error}): save it again"
-        ) from error
+        raise InputError(f"input {path} is not a readable .npy file ({error}): save it again") from error
     shape, dtype = array.shape, array.dtype
     del array  # mapped for each read: a permanent map counts all touched pages as memory of the process
     return BoxImage("numpy array", None, shape, dtype, lambda box: np.load(path, mmap_mode="r")[box.slices])

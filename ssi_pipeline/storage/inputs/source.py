@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssi_pipeline.config import InputConfig
+from ssi_pipeline.config.patterns import has_placeholders, place_of
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
 _MICROSCOPES = (".nd2", ".czi", ".lif")
+_OWN_KINDS = {".npy": "numpy", ".nd2": "ND2", ".czi": "CZI", ".lif": "LIF"}
 _FILES = (*_TIFF, *_MICROSCOPES, ".npy")
 _EXPECTED = "OME-Zarr, a zarr array, TIFF (.tif), .npy, or a file of a microscope (.nd2, .czi, .lif)"
 _COMPANION = ".companion.ome"
@@ -61,7 +63,7 @@ def clear_sources() -> None:
 @functools.lru_cache(maxsize=16)
 def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source:
     path = Path(spec.path)
-    if path.exists():
+    if not has_placeholders(path):
         return _open_path(spec)
     from ssi_pipeline.storage.inputs.plane_folder import FolderSource
 
@@ -98,6 +100,9 @@ def _open_path(spec: SourceSpec) -> Source:
 
 
 def _open_image(path: Path, spec: SourceSpec) -> BoxImage:
+    kind = likely_kind(read_head(path, f"input {path}"))
+    if kind and _OWN_KINDS[path.suffix.lower()] not in kind:  # a pointer, a web page, an empty file ...
+        raise InputError(f"input {path} is not a supported image: expected {_EXPECTED}; it is {kind}")
     if spec.level:
         raise InputError(f"input {path} has no level {spec.level}: one resolution is read; remove input.level")
     if path.suffix.lower() == ".npy":
@@ -117,11 +122,6 @@ def _refuse_scene(spec: SourceSpec, path: Path) -> None:
         )
 
 
-def has_placeholders(path: Path) -> bool:
-    """Tell whether a path is a pattern of many files: ``{t}``, ``{c}``, ``{z}``."""
-    return "{" in str(path) and "}" in str(path)
-
-
 def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:
     """Return file stamps as a cache key: a replaced file is opened again."""
     found = []
@@ -133,7 +133,7 @@ def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:
         if name or not path.is_dir():
             found.append((stat.st_mtime_ns, stat.st_size, stat.st_dev))
     if not found and has_placeholders(path):
-        folder = next(parent for parent in path.parents if not has_placeholders(parent))
+        folder = place_of(path)
         found = [(os.stat(folder).st_mtime_ns, 0, 0)] if folder.is_dir() else []
     return tuple(found)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.box_source import BoxImage, read_planes
 from ssi_pipeline.storage.inputs.microscope.czi_pixels import decode, refuse_compression
-from ssi_pipeline.storage.inputs.microscope.opening import choose_scene, omero_of, refuse_axes
+from ssi_pipeline.storage.inputs.microscope.opening import choose_scene, micrometres, omero_of, refuse_axes
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 
 _LOOPS = "TCZ"
@@ -47,9 +47,14 @@ def open_image(path: Path, scene: int | None) -> BoxImage:
         Planes are missing, tiles overlap, or compression, colours or dimensions are not supported.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # 'file is pending update', 'SubBlockDirectory segment not found'
+        warnings.simplefilter("ignore")  # what the library warns of is refused below
         file = CziFile(str(path))
         try:
+            if file.header.update_pending or not file.header.directory_position:
+                raise InputError(
+                    f"input {path} was not closed by the microscope's program: the acquisition or a copy did not "
+                    "finish. Copy it again"
+                )
             return _open(file, path, scene)
         except Exception:
             file.close()
@@ -93,7 +98,7 @@ def _open(file: CziFile, path: Path, scene: int | None) -> BoxImage:
             out[piece.top : piece.top + rows, piece.left : piece.left + columns] = decode(piece.entry, piece.size)
         return out
 
-    document = ElementTree.fromstring(file.metadata())
+    document = ElementTree.fromstring(file.metadata() or "<none/>")
     return BoxImage(
         "Zeiss CZI",
         "".join(_LOOPS[i] for i in loops).lower() + "yx",
@@ -150,7 +155,7 @@ def _metadata(document: ElementTree.Element, channels: int) -> ImageMetadata:
     for distance in document.iterfind(".//Scaling/Items/Distance"):
         axis, value = str(distance.get("Id")).lower(), _positive(distance.findtext("Value"))
         if axis in tuple("zyx") and value:
-            scale[axis], units[axis] = value * 1e6, "micrometer"  # lengths are in metres
+            scale[axis], units[axis] = micrometres(value), "micrometer"
     step = _positive(document.findtext(".//Image/Dimensions/T/Positions/Interval/Increment"))
     if step:
         scale["t"], units["t"] = step, "second"

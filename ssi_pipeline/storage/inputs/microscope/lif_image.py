@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.box_source import BoxImage, read_planes
-from ssi_pipeline.storage.inputs.microscope.opening import choose_scene, refuse_axes
+from ssi_pipeline.storage.inputs.microscope.opening import choose_scene, micrometres, refuse_axes
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 
 
@@ -67,10 +67,11 @@ def _open(file: LifFile, path: Path, scene: int | None) -> BoxImage:
 
 
 def _refuse_truncated(file: LifFile, image: Any, path: Path) -> None:
-    """Refuse an image whose block the file does not hold: the library skips blocks that are cut."""
+    """Refuse an image whose block the file does not hold: the library notices it when the pixels are read."""
     wanted = image.xml_element.find("./Memory")
     name = None if wanted is None else wanted.get("MemoryBlockID")
-    if name not in file.memory_blocks:
+    block = file.memory_blocks.get(name or "")
+    if block is None or block.offset + block.size > path.stat().st_size:
         raise InputError(
             f"input {path} ends before the pixels of this image (block {name}): the acquisition or a copy did not "
             "finish. Copy it again"
@@ -81,7 +82,7 @@ def _metadata(image: Any) -> ImageMetadata:
     scale, units = {}, {}
     for axis, places in image.coords.items():
         if axis in "ZYX" and len(places) > 1 and (step := abs(float(places[1] - places[0]))) > 0:
-            scale[axis.lower()], units[axis.lower()] = step * 1e6, "micrometer"  # Leica's lengths are in metres
+            scale[axis.lower()], units[axis.lower()] = micrometres(step), "micrometer"
         elif axis == "T" and len(places) > 1 and places[1] > places[0]:
             scale["t"], units["t"] = float(places[1] - places[0]), "second"
     return ImageMetadata(units, scale)

@@ -51,7 +51,14 @@ def _open(file: nd2.ND2File, path: Path, scene: int | None) -> BoxImage:
         return pixels
 
     shape = tuple(sizes[name] for name in axes)
-    metadata, optics = _describe(file)
+    notes: tuple[str, ...] = ()
+    try:
+        metadata, optics = _describe(file)
+    except Exception as error:  # the library raises anything on metadata that it has not met
+        metadata, optics = ImageMetadata(), {}
+        notes = (
+            f"the metadata of {path.name} could not be read ({type(error).__name__}: {error}); give the voxel size",
+        )
     return BoxImage(
         "Nikon ND2",
         axes.lower(),
@@ -61,6 +68,7 @@ def _open(file: nd2.ND2File, path: Path, scene: int | None) -> BoxImage:
         file.close,
         metadata,
         optics,
+        notes,
     )
 
 

@@ -90,6 +90,11 @@ def refuse_axes(sizes: dict[str, int], known: str, path: Path, kind: str) -> Non
         )
 
 
+def micrometres(metres: float) -> float:
+    """Return a length without the digits that the conversion adds."""
+    return float(f"{metres * 1e6:.9g}")
+
+
 def omero_of(names: Sequence[Any]) -> dict[str, Any]:
     """Return OMERO metadata with the names of channels, if all have one."""
     labels = [str(name) for name in names if name]
