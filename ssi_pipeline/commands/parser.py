@@ -13,6 +13,7 @@ from ssi_pipeline.exit_status import describe_statuses
 COMMANDS = {
     "init": "start:init",
     "info": "start:info",
+    "import": "copy:import_image",
     "plan": "run:plan",
     "preview": "results:preview",
     "run": "run:run",
@@ -106,8 +107,13 @@ def _add_start(add: Add) -> None:
         "image", type=Path, help="OME-Zarr, zarr array, TIFF, .npy, .nd2, .czi, .lif, or a pattern: scan_T{t}_Z{z}.tif"
     )
     _add_scene(info)
-    info.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
-    info.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
+    copy = add("import", "copy an image into OME-Zarr, and read it back; the same command resumes")
+    copy.add_argument("image", type=Path, help="image, as for `ssi info`; pays for compressed .czi and many files")
+    copy.add_argument("output", type=Path, help="OME-Zarr image to write, for instance stack.zarr")
+    _add_scene(copy)
+    for sub in (info, copy):
+        sub.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
+        sub.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
     _add_json(info)
 
 

@@ -123,11 +123,11 @@ def test_an_unfinished_acquisition_is_refused(tmp_path):
 
 
 def test_a_run_of_an_nd2_equals_the_run_of_its_pixels(tmp_path):
-    pixels = FULL[:1, :1, :2, :32, :32].copy()
+    pixels = FULL[:1, :1, :1, :32, :32].copy()
     write_nd2(tmp_path / "a.nd2", np.ascontiguousarray(pixels.swapaxes(1, 2)), NAMES[:1])
     (tmp_path / "zarr").mkdir()
     ours = make_run(tmp_path, None, input={"path": "a.nd2"}, solver="wiener")
-    theirs = make_run(tmp_path / "zarr", pixels[0, 0], solver="wiener")
+    theirs = make_run(tmp_path / "zarr", pixels[0, 0, 0], axes="yx", solver="wiener")
     np.testing.assert_array_equal(level(complete(ours)), level(complete(theirs)))
 
 
@@ -241,3 +241,35 @@ def test_a_run_of_a_folder_of_planes(tmp_path):
     np.save(tmp_path / "T1.npy", FULL[1, 1, 0, :32, :32])
     clear_sources()
     assert main(["verify", str(ours), "--input"]) != 0
+
+
+# --- ssi import -------------------------------------------------------------------------------------
+
+
+def test_import_copies_exactly_and_resumes(tmp_path, capsys):
+    few = FULL[:1, :2, :3].copy()
+    write_nd2(tmp_path / "a.nd2", np.ascontiguousarray(few.swapaxes(1, 2)), NAMES[:2])
+    out = tmp_path / "a.zarr"
+    command = ["import", str(tmp_path / "a.nd2"), str(out)]
+    assert main(command) == 0
+    assert "read back and equal" in capsys.readouterr().out
+    copied = opened(out)
+    agrees(copied, few)
+    assert (copied.volume.voxel_size_um, copied.volume.channel_names) == ((0.3, 0.1, 0.1), tuple(NAMES[:2]))
+    block = next(path for path in sorted((out / "0").rglob("*")) if path.is_file() and path.name.isdigit())
+    block.write_bytes(block.read_bytes()[:-9])
+    assert main(command) == 0
+    clear_sources()
+    agrees(opened(out), few)
+
+
+def test_import_refuses_what_it_would_change(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.full((4, 40, 48), 1 << 30, np.uint32))
+    assert main(["import", str(tmp_path / "a.npy"), str(tmp_path / "a.zarr")]) == 2
+    assert "Set input.axes" in capsys.readouterr().err
+    assert main(["import", str(tmp_path / "a.npy"), str(tmp_path / "a.zarr"), "--axes", "zyx"]) == 2
+    assert "pixels of uint32" in capsys.readouterr().err
+    assert not (tmp_path / "a.zarr").exists()
+    np.save(tmp_path / "b.npy", np.zeros((40, 48), np.uint16))
+    assert main(["import", str(tmp_path / "b.npy"), str(tmp_path / "b.tif")]) == 2
+    assert "ends in .zarr" in capsys.readouterr().err
