@@ -241,7 +241,7 @@ def test_what_is_no_image_is_refused(tmp_path):
     write_tiff(tmp_path / "folder" / "one.tif", FULL[0, 0, 0])
     refused(tmp_path / "folder", "one.tif")
     (tmp_path / "a.png").write_bytes(b"x")
-    refused(tmp_path / "a.png", "expected OME-Zarr, a zarr array or TIFF")
+    refused(tmp_path / "a.png", "expected OME-Zarr, a zarr array, TIFF")
     (tmp_path / "a.tif").write_bytes(b"no tiff at all")
     refused(tmp_path / "a.tif", "not a readable TIFF")
     (tmp_path / "bad.zarr").mkdir()
