@@ -151,10 +151,10 @@ class Scheduler:
         It counts as a worker that died with the task, in the ledger too: a run in one process ends here, and would
         otherwise begin with the same task for ever.
         """
-        self._session.record(replace(record, status="invalid"))
         count = self._budget.note_worker_loss(job.key)
         if self._budget.used_up(job.key):
             return False
+        self._session.record(replace(record, status="invalid"))
         said = f"{job.key} took its process along ({count} of {self._budget.per_tile}), will be retried"
         self._session.display.line(f"{said}: {record.error}")
         self._budget.note_infrastructure_failure(f"{record.key}: {record.error}", record.host.split(":")[0])
