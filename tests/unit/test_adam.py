@@ -9,7 +9,6 @@ import pytest
 import torch
 from builders import TINY, beads, complete, make_run
 
-from ssi_pipeline.inversion.network import adam as adam_module
 from ssi_pipeline.inversion.network.adam import Adam
 
 
@@ -28,22 +27,6 @@ def test_its_steps_equal_those_of_torch_to_the_bit() -> None:
         torchs.step()
     assert all(torch.equal(p, q) for p, q in zip(ours, theirs, strict=True))
     assert not torch.equal(ours[0], torch.randn(3, 5, generator=torch.Generator().manual_seed(0)))
-
-
-def test_the_fused_kernel_makes_the_same_steps_up_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = torch.Generator().manual_seed(0)
-    start, gradients = torch.randn(3, 5, generator=rng), torch.randn(20, 3, 5, generator=rng)
-    found = []
-    for fused in (False, True):
-        monkeypatch.setattr(adam_module, "has_fused", lambda device, fused=fused: fused)
-        parameter = torch.nn.Parameter(start.clone())
-        adam = Adam([parameter], (0.9, 0.99))
-        for step, gradient in enumerate(gradients):
-            parameter.grad = gradient
-            adam.step(0.1 / (step + 1))
-        found.append(parameter.detach())
-    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
-    assert not torch.equal(found[0], start)
 
 
 def test_training_does_not_import_the_compiler_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,17 +12,10 @@ _EPSILON = 1e-8
 """Added to the root of the mean square: torch's default."""
 
 
-def has_fused(device: torch.device) -> bool:
-    """Return whether steps on a device are those of the fused kernel; on a CPU bytes are those of every earlier run."""
-    return device.type != "cpu"
-
-
 class Adam:
     """Adam without weight decay, whose steps equal those of ``torch.optim.Adam`` to the bit.
 
     That class imports torch's compiler at its first use: measured, 1.1 s of CPU in each worker.
-
-    On a GPU a step is two launches, of torch's fused kernel: equal to rounding.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float]) -> None:
@@ -30,8 +23,7 @@ class Adam:
         self._betas = betas
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
-        self._fused = has_fused(self._parameters[0].device)
-        self._steps = [torch.zeros((), device=p.device if self._fused else "cpu") for p in self._parameters]
+        self._steps = [torch.zeros(()) for _ in self._parameters]  # on the CPU: a GPU would be synchronised by each
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -49,8 +41,7 @@ class Adam:
             squares,
             [],
             steps,
-            foreach=not self._fused,
-            fused=self._fused,
+            foreach=True,  # a few launches on a GPU for all parameters together
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
