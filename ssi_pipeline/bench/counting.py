@@ -7,11 +7,11 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
     """Counts operations within its context, backward ones too; views and empty tensors are none."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -183,7 +183,7 @@ def _configuration(folder: Path, size: int, changes: Sequence[str]) -> RunConfig
         A change is invalid, or moves the work to other processes.
     """
     folder.mkdir()
-    zarr.save_array(folder / "in.zarr", _image(size))
+    zarr.create_array(folder / "in.zarr", data=_image(size))
     document: dict[str, Any] = {
         "input": {"path": "in.zarr", "axes": "zyx"},
         "output": {"path": "out.zarr"},

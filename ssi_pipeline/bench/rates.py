@@ -88,7 +88,7 @@ def rates(device: str) -> Rates:
 
 def _fastest(device: str, work: Callable[[], object]) -> float:
     """Return the seconds of the fastest of several calls, after one more."""
-    read, times = clock(device), []
+    read, times = clock(device), list[float]()
     work()
     until = read() + _SECONDS
     while not times or time.perf_counter() < until:

@@ -44,7 +44,7 @@ def test_it_is_that_of_autograd(sensor: str, penalty: str, axes: int) -> None:
     image, y, hidden = (torch.rand(shape, generator=generator(0, i)) for i in range(3))
     scale = torch.nn.Parameter(torch.tensor([1.5, 0.4]).reshape(2, *(1,) * axes))
     batch = Batch(image, forward.crop(y), forward.crop(hidden) < 0.3, lambda image: image, forward)
-    found = []
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
     for way in (by_autograd, in_closed_form):
         scale.grad = None
         estimate = scale * image - 0.2  # beyond all limits at some pixels

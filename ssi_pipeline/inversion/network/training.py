@@ -226,8 +226,9 @@ def _copy(state: State) -> State:
 
 def _on_cpu(state: State) -> State:
     """Return parameters on the CPU, by one copy: each waits for the device."""
-    flat = torch.cat([p.reshape(-1) for p in state.values()]).cpu().split([p.numel() for p in state.values()])
-    return {name: values.reshape(p.shape) for (name, p), values in zip(state.items(), flat, strict=True)}
+    flat = torch.cat([p.reshape(-1) for p in state.values()]).cpu()
+    parts = torch.split(flat, [p.numel() for p in state.values()])
+    return {name: values.reshape(p.shape) for (name, p), values in zip(state.items(), parts, strict=True)}
 
 
 @torch.no_grad()
