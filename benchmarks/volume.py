@@ -6,6 +6,7 @@ truth alone smoothed, as in real_data.py, the truth itself has 22 to 30 dB here)
 ``--scored`` tiles along each axis (of a stack over as many planes), which are all that solvers without a shared network
 are given. CPU seconds of the whole process: before the first tile (calibration, training of a shared network), and for
 each megapixel after.
+
     python benchmarks/volume.py --output build/volume
     python benchmarks/volume.py --output build/published --images DIR --tile 256    the published protocol
 """
