@@ -1,9 +1,10 @@
-"""Large scenes of one kind of content with truth, as a volume has them: nuclei, filaments, membranes, a stack."""
+"""Large scenes with truth, as a volume has them: nuclei, filaments, membranes, all kinds side by side, a stack."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,27 @@ def membranes(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     return np.stack(planes)
 
 
+def haze(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Return nuclei far out of focus, z y x, 0.7 at most."""
+    scene = np.asarray(ndimage.gaussian_filter(nuclei(rng, shape), (0, 8.0, 8.0)))
+    return 0.7 * scene / scene.max()
+
+
+def mixed(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Return nuclei, filaments, membranes and haze, z y x, each in a quarter of the planes."""
+    scene = np.zeros(shape)
+    halves = [(slice(0, n // 2), slice(n // 2, n)) for n in shape[1:]]
+    for quarter, make in zip(product(*halves), (nuclei, filaments, membranes, haze), strict=True):
+        where = (slice(None), *quarter)
+        scene[where] = make(rng, shape)[where]
+    return scene
+
+
 CONTENTS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Floats]] = {
     "nuclei": nuclei,
     "filaments": filaments,
     "membranes": membranes,
+    "mixed": mixed,
 }
 
 

@@ -1,11 +1,11 @@
 """One network for many tiles, against one for each tile and the classical solvers, on large scenes with truth.
 
-A scene of one kind of content is cut into tiles; all is run by the command's own code, without the scores of tiles.
-PSNR after an affine fit, estimate and truth smoothed in the plane by a Gaussian of one pixel (with the truth alone
-smoothed, as in real_data.py, the truth itself has 22 to 30 dB here). It is taken over the first ``--scored`` tiles
-along each axis (of a stack over as many planes), which are all that solvers without a shared network are given. CPU
-seconds of the whole process: before the first tile (calibration, training of a shared network), and for each megapixel
-after.
+A scene of one kind of content (`mixed`: four) is cut into tiles; all is run by the command's own code, without the
+scores of tiles. PSNR after an affine fit, estimate and truth smoothed in the plane by a Gaussian of one pixel (with the
+truth alone smoothed, as in real_data.py, the truth itself has 22 to 30 dB here). It is taken over the first
+``--scored`` tiles along each axis (of a stack over as many planes), which are all that solvers without a shared network
+are given. CPU seconds of the whole process: before the first tile (calibration, training of a shared network), and for
+each megapixel after.
 
     python benchmarks/volume.py --output build/volume
     python benchmarks/volume.py --output build/published --images DIR --tile 256    the published protocol
@@ -42,7 +42,13 @@ from ssi_pipeline.storage.state.records import KINDS
 
 SOLVERS = "wiener,tv_cg,per_tile,shared,fine_tune"
 
-_SHORT = ("training.steps=12", "training.patch=32", "training.batch=2", "network.width=4")
+_SHORT = (
+    "training.steps=12",
+    "training.patch=32",
+    "training.batch=2",
+    "training.select=network",
+    "network.width=4",
+)
 """Options of the short form: enough for a shared network to be better than the linear solution."""
 
 _MOST_ITERATIONS = 30

@@ -51,7 +51,8 @@ def tiling_request(config: RunConfig, psf_radius: Ints) -> TilingRequest:
 def tile_needs(config: RunConfig, psf_radius: Ints) -> TileNeeds:
     """Return halo, stride, blending and memory that the configured solver needs of a tile."""
     method, spatial = config.method, _spatial(config)
-    own = method.blend == "own networks" and config.training.scope != "shared"
+    one = config.training.scope == "shared" and config.training.select == "network"  # the same function everywhere
+    own = method.blend == "own networks" and not one
     return TileNeeds(
         halo=required_halo(config, psf_radius),
         pad=tuple(r if on and method.computes else 0 for r, on in zip(psf_radius, spatial, strict=True)),

@@ -53,8 +53,9 @@ def first_try(prepared: Prepared, time: TimeEstimate | None, name: str) -> list[
     lines = [f"first, a million voxels with the fastest solver, in a minute: ssi run {name} {words}"]
     if config.method.network and config.training.scope == "per_tile" and plan.n_tiles // plan.shape[1] >= _MANY_TILES:
         lines.append(
-            f"{plan.n_tiles} networks will be trained, one for each tile; on a volume of one kind of content one for "
-            "all is tens of times faster and at least as good (docs/experiments.md): --set training.scope=shared"
+            f"{plan.n_tiles} networks will be trained, one for each tile; one for all is tens of times faster and, on "
+            "tiles like those it is trained on, at least as good; others take a classical solver "
+            "(docs/experiments.md): --set training.scope=shared"
         )
     return lines
 

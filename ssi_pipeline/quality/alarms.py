@@ -26,6 +26,11 @@ _WORSE_NEIGHBOUR = 0.75
 """A seam belongs to two tiles: a tile is not flagged where its value is below this share of a neighbour's."""
 
 
+_ONE_FUNCTION = 1e-5
+"""Median seam of tiles of one function, a share of the channel's range: rounding. A larger seam is then that of two
+methods, of which ``training.select`` took the better one on either side, and no sign of a wrong tile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """An alarm: a metric, the direction in which it is bad, and the least deviation that counts.
@@ -141,10 +146,18 @@ def _raised(alarm: Alarm, values: Values, kinds: Sequence[NDArray[np.bool_]]) ->
     """Return True where an alarm is raised, by z-scores within each channel and kind of tile."""
     raised = np.zeros(values.shape, bool)
     for c in range(values.shape[1]):
+        if alarm.metric == "seam" and _mostly_below(values[:, c], _ONE_FUNCTION):
+            continue
         for kind in kinds:
             z = _robust_z(np.where(kind[:, c], values[:, c], np.nan), alarm)
             raised[:, c] |= {"high": z, "low": -z, "both": np.abs(z)}[alarm.bad] > _Z
     return raised & _no_neighbour_far_worse(values) if alarm.metric == "seam" else raised
+
+
+def _mostly_below(values: Values, limit: float) -> bool:
+    """Return whether more than half of the known values are below a limit."""
+    known = values[np.isfinite(values)]
+    return bool(known.size and np.median(known) < limit)
 
 
 def _robust_z(values: Values, alarm: Alarm) -> NDArray[np.float64]:

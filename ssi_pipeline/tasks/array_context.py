@@ -80,7 +80,7 @@ def calibrated(context: ArrayContext, c: int) -> Channel:
 
 
 def trained(context: ArrayContext, c: int) -> Channel:
-    """Train the shared network of a calibrated channel; where that fails, its tiles get the Wiener solution."""
+    """Train the shared network of a calibrated channel; where that fails, its tiles are solved without one."""
     try:
         return dataclasses.replace(context.channels[c], model=trained_model(context, c))
     except TrainingError:

@@ -34,7 +34,8 @@ def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
 def train_channel(context: Context, job: Job) -> dict[str, Any]:
     """Train one network on sampled tiles of a channel and save it to the state folder.
 
-    If every attempt fails there is no network, and the tiles of the channel are solved by the Wiener filter.
+    If every attempt fails there is no network, and the tiles of the channel are solved by total variation, or by the
+    Wiener filter with ``training.select: network``.
     """
     try:
         model = trained_model(context, job.index)

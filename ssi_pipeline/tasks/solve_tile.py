@@ -116,12 +116,12 @@ def _written_back(context: Context, tile: Tile, pixels: Pixels, layers: NDArray[
 def _solve(context: Context, tile: Tile, measurement: Measurement, retrain: bool) -> tuple[Solution, int]:
     """Return the solution of a tile, and the number of the training that was kept; 0 without retraining."""
     # these import torch: only in workers that solve tiles
-    from ssi_pipeline.inversion.solve import LINEAR, SolveOptions, solve
+    from ssi_pipeline.inversion.solve import SolveOptions, solve, without_network
 
     config, start = context.document.config, context.start_model(tile.c)
     options = SolveOptions(start=start, scored_region=tile.valid.relative_to(tile.domain.start).slices)
     if start is None and context.starts_from_model:
-        options = dataclasses.replace(options, solver=LINEAR)
+        options = dataclasses.replace(options, solver=without_network(context.problem(tile.c)))
     seed = seed_for(config.seed, "solve", tile.index)
 
     def solved(step_factor: int = 1, training_seed: int | None = None) -> Solution:

@@ -46,6 +46,7 @@ from ssi_pipeline.storage.state.lock import run_lock
 from ssi_pipeline.storage.state.marker import claim_state_folder
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.pixels import read_pixels
+from ssi_pipeline.tasks.solve_tile import estimate_tile
 
 DASK = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 
@@ -301,6 +302,25 @@ def test_a_shared_network_gives_what_it_gives_on_the_whole_plane(tmp_path: Path)
         inside = whole[tuple(slice(-a, -a + n) for a, n in zip(frame.start[1:], found.shape[1:], strict=True))]
         assert np.abs(found[z] - inside).max() <= 1e-5 * calibration.scale
     assert {r.quality["method"] for r in records(config, "solve")} == {"network"}
+
+
+def test_tiles_that_a_shared_network_predicts_worse_take_a_classical_solver_and_are_blended(tmp_path: Path) -> None:
+    training = {**TINY["training"], "scope": "shared", "steps": 24, "select": "best"}
+    options = {"solver": "ssi", "tiling": {"core": 64}, "output": {"dtype": "float32"}, "network": TINY["network"]}
+    config = make_run(tmp_path, beads((1, 64, 128)), training=training, **options)
+    found = level(complete(config))
+    solved = records(config, "solve")
+    assert {r.quality["method"] for r in solved} <= {"tv_cg", "richardson_lucy"}
+    assert all("network held-out loss" in r.quality["note"] for r in solved)
+    paths = StatePaths(config_of(config).state_path)
+    context = Context(RunDocument.load(paths.document), paths)
+    assert context.plan.blend[2] > 0
+    assert paths.shared_model(0).is_file()
+    for tile in (context.plan.tile(i) for i in range(2)):
+        alone = estimate_tile(context, tile).layers[0]
+        inside = tile.core.grow(tuple(-b for b in context.plan.blend))
+        part = alone[inside.relative_to(tile.valid.start).slices]
+        np.testing.assert_array_equal(found[inside.slices], part)
 
 
 def test_metrics_lie_on_the_tile_grid(tmp_path: Path) -> None:

@@ -280,6 +280,21 @@ def requests(draw: st.DrawFn) -> tuple[Volume, RunConfig, tuple[int, int, int]]:
     return Volume("tczyx", shape, "uint16"), config, psf_radius  # type: ignore[return-value, arg-type]
 
 
+@pytest.mark.parametrize(
+    ("scope", "select", "blended"),
+    [
+        ("per_tile", "network", True),
+        ("shared", "best", True),
+        ("shared", "network", False),
+        ("fine_tune", "best", True),
+    ],
+)
+def test_tiles_are_blended_unless_one_function_gives_them_all(scope: str, select: str, blended: bool) -> None:
+    config = run_config(solver="ssi", training={"scope": scope, "select": select})
+    plan = make_plan(Volume("tczyx", (1, 1, 1, 900, 900), "uint16"), tiling_request(config, (0, 2, 2)), 2**30)
+    assert (any(plan.blend), plan.direct) == (blended, not blended)
+
+
 @given(requests())
 def test_made_plans_keep_what_writing_safely_needs(request_: tuple[Volume, RunConfig, tuple[int, int, int]]) -> None:
     volume, config, psf_radius = request_

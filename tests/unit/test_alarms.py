@@ -54,6 +54,17 @@ def test_the_light_alarm_reads_the_ratio_without_impulses_where_there_is_one() -
     assert "flux" not in names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
 
 
+def test_a_seam_between_a_shared_network_and_another_solver_is_no_alarm() -> None:
+    """Seams of a shared network are rounding, so that any other one would stand out."""
+    metrics = usual(3)
+    before = names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
+    metrics["seam"][0, 0, 0, 7, 9] = 1.0
+    assert "seam" in names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
+    metrics["seam"][:] = 1e-7
+    metrics["seam"][0, 0, 0, 7, 9] = 0.02
+    assert names_of(float(flags(metrics)[0, 0, 0, 7, 9])) == before
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "alarm"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -25,7 +26,7 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network import averaged, training
 from ssi_pipeline.inversion.network import loss as objective_module
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
-from ssi_pipeline.inversion.network.checkpoint import Model, unpack
+from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
 from ssi_pipeline.inversion.network.inverse import compose
 from ssi_pipeline.inversion.network.loss import Objective, normalised_bounds
 from ssi_pipeline.inversion.network.training import BestState, build_inverse, is_beaten, train
@@ -37,7 +38,7 @@ from ssi_pipeline.inversion.problem import (
     heldout_loss,
     make_tile_tensors,
 )
-from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared
+from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared, without_network
 from ssi_pipeline.needs import required_halo
 from ssi_pipeline.physics import shift_invariant
 from ssi_pipeline.physics.psf import Psf
@@ -493,6 +494,24 @@ def test_a_shared_network_is_trained_once_and_applied_unchanged() -> None:
     assert found.heldout_after is not None
     other = solve(build_problem(psf, calibration, config, "cpu"), measurements[0], 99, SolveOptions(start=model))
     np.testing.assert_array_equal(found.estimate, other.estimate)  # chance has no part in applying it
+
+
+def test_where_total_variation_predicts_better_a_tile_takes_it_in_place_of_the_shared_network() -> None:
+    """An untrained network is the Wiener filter."""
+    measurements, psf, calibration, config = shared_setup(training={"scope": "shared", "select": "best"})
+    problem = build_problem(psf, calibration, config, "cpu")
+    start = SolveOptions(start=pack(problem, build_inverse(problem, generator(0)).state_dict()))
+    taken, rival = (solve(problem, measurements[0], 0, o) for o in (start, SolveOptions("tv_cg")))
+    alone = config.model_copy(update={"training": config.training.model_copy(update={"select": "network"})})
+    network = solve(build_problem(psf, calibration, alone, "cpu"), measurements[0], 0, start)
+    assert (taken.method, network.method) == ("tv_cg", "network")
+    np.testing.assert_array_equal(taken.estimate, rival.estimate)
+    assert taken.heldout_after == rival.heldout_after
+    assert taken.heldout_after < network.heldout_after  # type: ignore[operator]
+    assert "network held-out loss" in taken.note
+    # a channel whose shared training failed is calibrated for it as well
+    assert without_network(problem) == "tv_cg"
+    assert without_network(build_problem(psf, dataclasses.replace(calibration, weights={}), config, "cpu")) == "wiener"
 
 
 def test_a_shared_network_gives_the_same_in_a_tile_as_on_the_whole() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.assess.blind_metrics import disjoint_masks
+from ssi_pipeline.inversion.classical.solver import Prediction
 from ssi_pipeline.inversion.masking import Stream, cover, generator, heldout_share
 from ssi_pipeline.inversion.network.training import SIGNIFICANT, deviations
 from ssi_pipeline.inversion.problem import Problem, TileTensors
@@ -23,7 +24,7 @@ _Invert = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
-def worse_by(problem: Problem, tile: TileTensors, seed: int, one: Solution, other: Solution) -> float:
+def worse_by(problem: Problem, tile: TileTensors, seed: int, one: Solution, other: Solution | Prediction) -> float:
     """Return by how many standard errors ``one`` predicts hidden pixels worse than ``other``, negative if better.
 
     Parameters

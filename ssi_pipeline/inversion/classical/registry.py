@@ -18,12 +18,9 @@ Richardson-Lucy on textured cells, and where a bead is brighter than the rest by
 
 
 def solvers_to_tune(config: RunConfig) -> tuple[str, ...]:
-    """Return the classical solvers whose weight is tuned per channel: the configured one, or the network's baselines.
-
-    A shared network has no baseline: it is meant to be fast, and to give the same in tiles as on the whole volume.
-    """
+    """Return the classical solvers tuned per channel: the configured one, or the baselines of the network."""
     if config.method.network:
-        return BASELINES if config.training.select == "best" and config.training.scope != "shared" else ()
+        return BASELINES if config.training.select == "best" else ()
     return (config.solver,) if config.method.tunes else ()
 
 

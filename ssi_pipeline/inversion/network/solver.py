@@ -192,13 +192,16 @@ def _train_or_fall_back(
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
     inverse = build_inverse(problem, generator(0), state)
-    heldout = heldout_loss(problem, tile, averaged(problem, tile.inputs(tile.channels), tile.observed, inverse))
+    predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse)
+    errors = heldout_errors(problem, tile, predicted)
+    heldout = float(errors.mean())
     return Solution(
         estimate=_network_estimate(problem, tile, inverse),
         method="network",
         heldout_before=heldout,
         heldout_after=heldout,
         heldout_wiener=wiener,
+        errors=errors,
         model=model,
         invert=_invert(problem, tile, inverse),
         note="" if heldout < wiener else "the shared model is no better here than the linear solution",
