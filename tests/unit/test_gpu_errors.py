@@ -12,12 +12,13 @@ import torch
 
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import serial
+from ssi_pipeline.inversion.device_memory import is_out_of_memory
 from ssi_pipeline.inversion.network.precision import use_float32
 from ssi_pipeline.inversion.solution import Solution
 from ssi_pipeline.storage.state.records import Failure, Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec
 from ssi_pipeline.tasks.attempt import failure_of
-from ssi_pipeline.tasks.gpu_errors import is_broken_gpu, is_out_of_memory, process_is_lost
+from ssi_pipeline.tasks.gpu_errors import is_broken_gpu, process_is_lost
 from ssi_pipeline.tasks.memory import with_smaller_batch
 
 MEMORY = [
