@@ -71,5 +71,7 @@ def test_too_little_memory_for_half_the_batch_says_what_to_do() -> None:
     def solve(batch: int) -> None:
         raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {batch} GiB\nmore")
 
-    with pytest.raises(DeviceMemoryError, match=r"training.batch 2: lower tiling.core .* \(CUDA out of memory.*2 GiB\)"):
+    with pytest.raises(
+        DeviceMemoryError, match=r"training.batch 2: lower tiling.core .* \(CUDA out of memory.*2 GiB\)"
+    ):
         with_smaller_batch(solve, 4)  # type: ignore[arg-type]
