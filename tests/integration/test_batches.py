@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import beads, complete, config_of, hashes, make_run
+from builders import SERIAL, beads, complete, config_of, hashes, make_run
 
+from ssi_pipeline.executors import serial
+from ssi_pipeline.run import scheduling
 from ssi_pipeline.storage.outputs.scratch import Scratch
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.records import Job, TaskRecord
@@ -19,15 +21,16 @@ from ssi_pipeline.tasks.opening import load_context
 TILES = 4
 
 
-@pytest.fixture(params=[0, 4], ids=["direct", "blended"])
-def done(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A finished run of four tiles, which are then solved again."""
+@pytest.fixture(scope="module", params=[0, 4], ids=["direct", "blended"])
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of four tiles, which are then solved again, to the same bytes."""
     config = make_run(
-        tmp_path,
+        tmp_path_factory.mktemp("done"),
         beads((1, 64, 64)),
         solver="wiener",
         tiling={"core": 32, "blend": request.param},
-        output={"keep_scratch": True},
+        output={"keep_scratch": True, "pyramid": False},
+        quality={"extended": False},
     )
     complete(config)
     return config
@@ -98,3 +101,38 @@ def test_after_a_failure_of_the_machine_the_rest_has_no_record(done: Path, monke
     monkeypatch.setattr(source, "read", failing_once(source.read, stale, at=1))
     records = [r for r in solve(done, list(range(TILES))) if r.kind == "solve"]
     assert [(r.index, r.fault) for r in records] == [(0, None), (1, "machine")]
+
+
+def batches_of(folder: Path, monkeypatch: pytest.MonkeyPatch, **executor: Any) -> list[int]:
+    """Run 24 small tiles in this process; return the numbers of tiles in its batches."""
+    sizes: list[int] = []
+
+    def counted(spec: RunSpec, jobs: tuple[Job, ...]) -> list[TaskRecord]:
+        if jobs[0].kind == "solve":
+            sizes.append(len(jobs))
+        return execute(spec, jobs)
+
+    monkeypatch.setattr(serial, "execute", counted)
+    quick = {"quality": {"extended": False}, "output": {"pyramid": False}}
+    complete(make_run(folder, beads((1, 64, 96)), tiling={"core": 16}, executor={**SERIAL, **executor}, **quick))
+    return sizes
+
+
+def test_batches_become_shorter_as_few_tiles_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = batches_of(tmp_path, monkeypatch)
+    assert sizes[0] == 1  # how long a tile takes is not known
+    assert max(sizes) > 2
+    assert sizes[-1] == 1
+    assert sum(sizes) == 24
+    assert all(size <= max(1, (24 - sum(sizes[:i])) // 4) for i, size in enumerate(sizes))
+
+
+def test_a_batch_takes_a_part_of_the_time_limit_of_a_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of microseconds leaves what tasks have that are no tiles: half a second."""
+    lengths: list[float] = []
+    for name, limit in (("short", 0.001), ("long", 1e6)):
+        monkeypatch.setattr(scheduling, "_SOLVE_BATCH_SECONDS", 1e9)
+        monkeypatch.setattr(scheduling, "_BATCH_SECONDS", 1e-9)
+        lengths.append(max(batches_of(tmp_path / name, monkeypatch, tile_limit_s=limit)))
+    assert lengths[0] == 1
+    assert lengths[1] > 1
