@@ -16,6 +16,7 @@ import torch
 from _gpu_scene import Scene, scene
 
 from ssi_pipeline.inversion import solve as solving
+from ssi_pipeline.inversion.device_memory import is_out_of_memory
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.network import training
 from ssi_pipeline.inversion.network.averaged import averaged
@@ -24,7 +25,7 @@ from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, make_tile_tensors
 from ssi_pipeline.inversion.sensor.impulses import window_quartiles
 from ssi_pipeline.phases import measured
-from ssi_pipeline.tasks.gpu_errors import is_broken_gpu, is_out_of_memory
+from ssi_pipeline.tasks.gpu_errors import is_broken_gpu
 from ssi_pipeline.tasks.memory import with_smaller_batch
 
 Found = dict[str, Any]

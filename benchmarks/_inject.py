@@ -57,16 +57,16 @@ class Injection(WorkerPlugin):
         self.what = what
 
     def setup(self, worker: Any) -> None:
-        execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name
-        real, what = execute.solve_tile, self.what
-        if getattr(real, "disturbed", False):
+        attempt: Any = importlib.import_module("ssi_pipeline.tasks.attempt")
+        real, what = attempt.STEPS["solve"], self.what
+        if getattr(real.compute, "disturbed", False):
             return
 
         if "unfit" in what:
-            _play_gpus(execute, what["unfit"])
+            _play_gpus(attempt, what["unfit"])
         chaos = [KillWorker(delay=what["chaos"], mode="sys.exit")] if "chaos" in what else []
 
-        def solve_tile(context: Any, job: Any) -> Any:
+        def solve_tile(context: Any, job: Any, data: Any) -> Any:
             if chaos:  # not from its start on: on a slow machine none would ever get to a tile
                 worker.loop.add_callback(chaos.pop().setup, worker)
             if "tell" in what:
@@ -80,33 +80,31 @@ class Injection(WorkerPlugin):
             if what.get("stale") == job.index:
                 _once(context.paths.root / "stale", _stale)
             if what.get("lost") == job.index:
-                _once(context.paths.root / "lost", lambda: _lose_gpu(execute))
+                _once(context.paths.root / "lost", lambda: _lose_gpu(attempt))
             if what.get("loses") == job.index:
-                _lose_gpu(execute)
-            if execute.process_is_lost():
+                _lose_gpu(attempt)
+            if attempt.process_is_lost():
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
             time.sleep(what.get("sleep", what.get("only", 0.0)))
-            if "only" in what:
-                return {"method": "nothing"}, []
-            return real(context, job)
+            return {"method": "nothing"} if "only" in what else real.compute(context, job, data)
 
         solve_tile.disturbed = True  # type: ignore[attr-defined]
-        execute.solve_tile = solve_tile
+        attempt.STEPS["solve"] = attempt.Steps(solve_tile, *(() if "only" in what else (real.read, real.write)))
 
 
-def _play_gpus(execute: Any, broken: str) -> None:
+def _play_gpus(attempt: Any, broken: str) -> None:
     context: Any = importlib.import_module("ssi_pipeline.tasks.context")
 
     def require(compute: Any) -> None:
         if os.environ.get("CUDA_VISIBLE_DEVICES") == broken:
             raise UnfitError(f"cannot use the GPU: CUDA error: no device {broken} on computing on {compute}")
 
-    execute.require = require
+    attempt.require = require
     context.choose_device = lambda _: "cpu"
 
 
-def _lose_gpu(execute: Any) -> None:
-    execute.process_is_lost = lambda: True
+def _lose_gpu(attempt: Any) -> None:
+    attempt.process_is_lost = lambda: True
 
 
 def _once(mark: Path, what: Callable[[], None]) -> None:

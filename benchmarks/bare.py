@@ -11,6 +11,7 @@ import os
 import random
 import socket
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from ssi_pipeline.storage.state.records import Job, TaskRecord
@@ -38,9 +39,24 @@ def quality(index: int) -> dict[str, Any]:
     }
 
 
-def bare_one(context: Context, job: Job) -> list[TaskRecord]:
-    """Stand in for the work of one tile whose blocks are written directly."""
-    started = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """Stands in for the work of one tile whose blocks are written directly."""
+
+    context: Context
+    job: Job
+
+    def read(self) -> Bare:
+        return self
+
+    def compute(self) -> Bare:
+        return self
+
+    def write(self, since: float) -> list[TaskRecord]:
+        return bare_one(self.context, self.job, since)
+
+
+def bare_one(context: Context, job: Job, started: float) -> list[TaskRecord]:
     written = [
         TaskRecord("stitch", b, "done", quality={"digest": f"{b:016x}", "stored_bytes": 1})
         for b in context.plan.blocks_of(context.plan.tile(job.index))
@@ -62,9 +78,9 @@ def bare_one(context: Context, job: Job) -> list[TaskRecord]:
 def dask_setup(worker: Any) -> None:  # noqa: ARG001 dask's signature
     """Take the place of the work of tiles in this process; channels are calibrated as ever."""
     execute = importlib.import_module("ssi_pipeline.tasks.execute")
-    real = execute._execute_one
+    real = execute.Attempt
 
-    def one(context: Context, job: Job) -> list[TaskRecord]:
-        return bare_one(context, job) if job.kind == "solve" else real(context, job)
+    def attempt(context: Context, job: Job) -> Any:
+        return Bare(context, job) if job.kind == "solve" else real(context, job)
 
-    execute._execute_one = one
+    execute.Attempt = attempt

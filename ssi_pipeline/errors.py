@@ -66,6 +66,10 @@ class TrainingError(SsiError, RuntimeError):
     """A training diverged, collapsed, or gave a worse result than the linear estimate."""
 
 
+class DeviceMemoryError(SsiError, RuntimeError):
+    """The memory of a GPU is too small for a tile, also with half the batch and with the network in pieces."""
+
+
 class ChannelError(SsiError, RuntimeError):
     """The calibration or training of a channel failed, so none of its tiles can be solved."""
 

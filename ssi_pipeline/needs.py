@@ -23,6 +23,15 @@ _TILE_FLOATS = 16
 _NEIGHBOUR_FLOATS = 4
 """Floats per voxel for each neighbouring plane: as read, normalised, repaired, and in the input of f."""
 
+_AHEAD_FLOATS = 5
+"""Floats per voxel of the tile that is read ahead (as read, converted, its masks) and of the estimate being written."""
+
+_AHEAD_NEIGHBOUR_FLOATS = 1
+
+_WINDOW_FLOATS = 12
+"""Further floats per voxel on a GPU, where the impulse test holds the 25 values of all windows at once. With them the
+plan is above what tensors take on a pretended GPU, by a few per cent at the least (tests/device)."""
+
 _ACTIVATIONS = 6
 """Floats per voxel and channel of the first level in a pass without gradients; deeper levels add a third."""
 
@@ -53,13 +62,18 @@ def tile_needs(config: RunConfig, psf_radius: Ints) -> TileNeeds:
     method, spatial = config.method, _spatial(config)
     one = config.training.scope == "shared" and config.training.select == "network"  # the same function everywhere
     own = method.blend == "own networks" and not one
+    count = len(config.network.neighbours)
+    ahead = _AHEAD_FLOATS + _AHEAD_NEIGHBOUR_FLOATS * count
+    tile = _TILE_FLOATS + _NEIGHBOUR_FLOATS * count
     return TileNeeds(
         halo=required_halo(config, psf_radius),
         pad=tuple(r if on and method.computes else 0 for r, on in zip(psf_radius, spatial, strict=True)),
         stride=_stride(config) if method.network else (1, 1, 1),
         blended=method.blend == "always" or own,
         least_side=method.least_side,
-        bytes_per_voxel=(_TILE_FLOATS + method.floats + _NEIGHBOUR_FLOATS * len(config.network.neighbours)) * _FLOAT,
+        bytes_per_voxel=(tile + method.floats + ahead) * _FLOAT,
+        host_bytes_per_voxel=(tile + ahead) * _FLOAT,
+        device_bytes_per_voxel=(tile + method.floats + _WINDOW_FLOATS) * _FLOAT,
         patch=patch_needs(config, psf_radius) if method.network else None,
         neighbours=config.network.neighbours,
     )

@@ -20,11 +20,11 @@ from ssi_pipeline.results.finish import METRICS, TileMetrics
 from ssi_pipeline.run.prepare import Prepared, prepare_source
 from ssi_pipeline.run.settle import decide
 from ssi_pipeline.storage.inputs.array_source import ArraySource
-from ssi_pipeline.storage.state.records import TaskRecord
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.ability import ability, require
 from ssi_pipeline.tasks.array_context import ArrayContext, Channel, calibrated, trained
 from ssi_pipeline.tasks.device import use_threads
-from ssi_pipeline.tasks.solve_tile import SolvedTile, estimate_tile
+from ssi_pipeline.tasks.solve_tile import SolvedTile, read_tile, solve_tile
 from ssi_pipeline.tasks.write_block import as_written, blend_layers, layer_dtypes
 
 Metrics = NDArray[np.void]
@@ -89,9 +89,9 @@ def solved_tile(context: ArrayContext, index: int) -> SolvedTile:
     use_threads(document.config.executor.threads)
     if document.compute is not None and document.config.method.computes:
         require(document.compute)
-    started = time.perf_counter()
+    started, job = time.perf_counter(), Job("solve", index)
     try:
-        found = estimate_tile(context, context.plan.tile(index))
+        found = solve_tile(context, job, read_tile(context, job))
     except SsiError as error:
         error.add_note(f"in tile {index} of {context.plan.n_tiles}")
         raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ssi_pipeline.executors.gpus.memory import free_for_worker
 from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.run.settle import describe_compute
 
@@ -63,6 +64,8 @@ def plan_document(prepared: Prepared, time: TimeEstimate | None) -> dict[str, An
                 "scratch_peak": cost.bytes_scratch_peak,
                 "worker_memory": cost.bytes_worker_memory,
                 "worker_memory_limit": worker_memory(config.executor),
+                "device_memory": cost.bytes_device_memory,
+                "device_memory_limit": free_for_worker(config, prepared.workers),
             },
             "executor": config.executor.kind,
             "workers": prepared.workers,

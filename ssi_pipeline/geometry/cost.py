@@ -17,7 +17,10 @@ _MOST_ASKED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bytes that a run reads and writes, and its peak needs."""
+    """Bytes that a run reads and writes, and its peak needs.
+
+    ``bytes_device_memory``: of each worker on its GPU; None on a CPU, or where the device is not known.
+    """
 
     bytes_read: int
     bytes_written: int
@@ -25,6 +28,7 @@ class Cost:
     bytes_scratch_peak: int
     bytes_pyramid: int
     bytes_worker_memory: int
+    bytes_device_memory: int | None
     read_amplification: float
 
 
@@ -42,8 +46,11 @@ class OutputSizes:
     keeps_scratch: bool = False
 
 
-def estimate_cost(plan: TilePlan, volume: Volume, output: OutputSizes, needs: TileNeeds, window: int) -> Cost:
+def estimate_cost(
+    plan: TilePlan, volume: Volume, output: OutputSizes, needs: TileNeeds, window: int, on_gpu: bool = False
+) -> Cost:
     """Return the cost of a plan; ``window``: number of concurrently running tiles."""
+    domain = plan.domain_shape
     area = plan.shape[1] * math.prod(_total_read(plan, axis) for axis in (1, 2)) * volume.itemsize
     read = area * (
         plan.shape[0] * _total_read(plan, 0) + sum(_neighbours(plan, volume, *each) for each in needs.neighbours)
@@ -58,7 +65,8 @@ def estimate_cost(plan: TilePlan, volume: Volume, output: OutputSizes, needs: Ti
         bytes_scratch_written=0 if plan.direct else plan.n_tiles * tile_bytes,
         bytes_scratch_peak=(plan.n_tiles if output.keeps_scratch else in_flight) * tile_bytes * (not plan.direct),
         bytes_pyramid=voxels * output.itemsize // 3 if output.pyramid else 0,
-        bytes_worker_memory=needs.worker_bytes(plan.domain_shape),
+        bytes_worker_memory=needs.host_bytes(domain) if on_gpu else needs.worker_bytes(domain),
+        bytes_device_memory=needs.device_bytes(domain) if on_gpu else None,
         read_amplification=read / (voxels * volume.itemsize),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry.boxes import Box, Ints
-from ssi_pipeline.geometry.request import TileNeeds, TilingRequest
+from ssi_pipeline.geometry.request import TileNeeds, TilingRequest, WorkerMemory
 from ssi_pipeline.geometry.tiles import TilePlan
 from ssi_pipeline.geometry.volume import AXES, SPATIAL, Axis, Volume, per_axis
 
@@ -25,13 +25,15 @@ _MEMORY_SHARE = 0.6
 """Fraction of a worker's memory for a tile; the rest is a margin for the estimate."""
 
 
-def make_plan(volume: Volume, request: TilingRequest, worker_memory: int) -> TilePlan:
+def make_plan(volume: Volume, request: TilingRequest, worker_memory: int, device_memory: int | None = None) -> TilePlan:
     """Cut a volume into tiles and blocks.
 
     Parameters
     ----------
     worker_memory
         Memory limit of one worker in bytes.
+    device_memory
+        Bytes that a worker may use of its GPU; None on a CPU, or where it is not known.
 
     Raises
     ------
@@ -40,9 +42,10 @@ def make_plan(volume: Volume, request: TilingRequest, worker_memory: int) -> Til
     """
     roi, needs, dimensions = region_of_interest(volume, request.roi), request.needs, request.dimensions
     t, c, z, y, x = (b - a for a, b in roi)
+    memory = WorkerMemory(worker_memory, device_memory)
     extent = (z, y, x)
     reachable = tuple(n + 2 * p for n, p in zip(volume.shape[2:], needs.pad, strict=True))
-    automatic = _auto_core(request, extent, reachable, worker_memory)
+    automatic = _auto_core(request, extent, reachable, memory)
     core = per_axis(request.core, automatic, dimensions, 1)
     if request.shard is None and request.chunk is None:
         # not larger than the image, or shards would be too
@@ -67,7 +70,7 @@ def make_plan(volume: Volume, request: TilingRequest, worker_memory: int) -> Til
     _refuse_many_tiles(plan)
     _refuse_small_patch(plan, needs)
     _refuse_small_image(plan, needs)
-    _refuse_memory(plan, needs, worker_memory)
+    _refuse_memory(plan, needs, memory)
     return plan
 
 
@@ -87,7 +90,7 @@ def region_of_interest(volume: Volume, roi: Mapping[Axis, tuple[int, int]]) -> t
     return tuple(region)
 
 
-def _auto_core(request: TilingRequest, extent: Ints, reachable: Ints, memory: int) -> Ints:
+def _auto_core(request: TilingRequest, extent: Ints, reachable: Ints, memory: WorkerMemory) -> Ints:
     """Return the largest core that fits a worker's memory, balanced so that the last tile is not much smaller."""
     dimensions = request.dimensions
     step = _CORE_STEP[dimensions]
@@ -106,10 +109,10 @@ def _even(extent: Ints, side: int, step: int, dimensions: int) -> Ints:
     return tuple(core) if dimensions == 3 else (1, *core[1:])
 
 
-def _fits(request: TilingRequest, core: Ints, reachable: Ints, memory: int) -> bool:
+def _fits(request: TilingRequest, core: Ints, reachable: Ints, memory: WorkerMemory) -> bool:
     margin = (h + (_MAX_BLEND[request.dimensions] if h else 0) for h in request.needs.halo)
     domain = tuple(min(c + 2 * m, n) for c, m, n in zip(core, margin, reachable, strict=True))
-    return request.needs.worker_bytes(domain) <= _MEMORY_SHARE * memory
+    return request.needs.fits(domain, memory, _MEMORY_SHARE)
 
 
 def _blend(request: TilingRequest, core: Ints, extent: Ints) -> Ints:
@@ -189,13 +192,21 @@ def _refuse_small_image(plan: TilePlan, needs: TileNeeds) -> None:
             )
 
 
-def _refuse_memory(plan: TilePlan, needs: TileNeeds, memory: int) -> None:
-    needed = needs.worker_bytes(plan.domain_shape)
-    if needed > memory:
+def _refuse_memory(plan: TilePlan, needs: TileNeeds, memory: WorkerMemory) -> None:
+    domain = plan.domain_shape
+    if needs.fits(domain, memory):
+        return
+    needed = needs.worker_bytes(domain) if memory.device is None else needs.host_bytes(domain)
+    if needed > memory.host:
         raise GeometryError(
             f"a tile of core {_show(plan.core)} needs about {needed / 2**30:.1f} GiB per worker, but there are "
-            f"{memory / 2**30:.1f} GiB: lower tiling.core, use fewer workers, or raise executor.memory_gib"
+            f"{memory.host / 2**30:.1f} GiB: lower tiling.core, use fewer workers, or raise executor.memory_gib"
         )
+    raise GeometryError(
+        f"a tile of core {_show(plan.core)} needs about {needs.device_bytes(domain) / 2**30:.1f} GiB of a GPU, but "
+        f"{(memory.device or 0) / 2**30:.1f} GiB are free for each worker: lower tiling.core or "
+        "executor.workers_per_gpu, or free the GPU"
+    )
 
 
 def _show(zyx: Ints) -> str:

@@ -12,8 +12,20 @@ from ssi_pipeline.geometry.volume import Axis, Sizes
 PROCESS_BYTES = 700 * 2**20
 """Resident size of a worker before its first tile (python, torch, dask, zarr), measured 0.45 to 0.6 GiB."""
 
+DEVICE_PROCESS_BYTES = 600 * 2**20
+"""What a process takes of a GPU before its first tensor: its context and the libraries' kernels; 0.3 to 0.6 GiB by
+their makers, not measured here."""
+
 _PATCHES_ALIVE = 4
 """Activations of training relative to one evaluation, in patches of a batch: backward keeps those of forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerMemory:
+    """Memory of a worker in bytes. ``device``: its share of what its GPU has free; None: on a CPU, or not known."""
+
+    host: int
+    device: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,9 @@ class TileNeeds:
     least_side
         Minimum image size along each tiled axis, pixels.
     bytes_per_voxel
-        Memory of the tile and of its solution, without a network's activations.
+        Memory of the tile and of its solution, without a network's activations, and of the tile that is read ahead.
+    host_bytes_per_voxel, device_bytes_per_voxel
+        The same where a GPU solves it: what stays in the worker's memory, and what is on the GPU.
     patch
         Training patches; None without training on patches.
     neighbours
@@ -66,13 +80,32 @@ class TileNeeds:
     blended: bool = False
     least_side: int = 1
     bytes_per_voxel: int = 0
+    host_bytes_per_voxel: int = 0
+    device_bytes_per_voxel: int = 0
     patch: PatchNeeds | None = None
     neighbours: tuple[tuple[str, int], ...] = ()
 
     def worker_bytes(self, domain: Ints) -> int:
-        """Estimate the peak resident bytes of a worker that solves one tile with this domain (z y x)."""
-        activations = 0 if self.patch is None else self.patch.bytes(domain)
-        return PROCESS_BYTES + self.bytes_per_voxel * math.prod(domain) + activations
+        """Estimate the peak resident bytes of a worker that solves one tile with this domain (z y x) on its CPU."""
+        return PROCESS_BYTES + self.bytes_per_voxel * math.prod(domain) + self._activations(domain)
+
+    def host_bytes(self, domain: Ints) -> int:
+        """Estimate the peak resident bytes of a worker whose GPU solves one tile with this domain."""
+        return PROCESS_BYTES + self.host_bytes_per_voxel * math.prod(domain)
+
+    def device_bytes(self, domain: Ints) -> int:
+        """Estimate the peak bytes of a worker on its GPU."""
+        return DEVICE_PROCESS_BYTES + self.device_bytes_per_voxel * math.prod(domain) + self._activations(domain)
+
+    def fits(self, domain: Ints, memory: WorkerMemory, share: float = 1.0) -> bool:
+        """Return whether a tile with this domain needs no more than a share of a worker's memory."""
+        if memory.device is None:
+            return self.worker_bytes(domain) <= share * memory.host
+        on_host = self.host_bytes(domain) <= share * memory.host
+        return on_host and self.device_bytes(domain) <= share * memory.device
+
+    def _activations(self, domain: Ints) -> int:
+        return 0 if self.patch is None else self.patch.bytes(domain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from ssi_pipeline.inversion.masking import Stream, cover, draw_heldout, generato
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.loss import Objective
+from ssi_pipeline.inversion.network.pieces import evaluate
 from ssi_pipeline.inversion.network.precision import resolved_precision
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
@@ -245,8 +246,7 @@ def apply(inverse: Inverse, channels: Tensor) -> Tensor:
 
     Always in float32: rounding to bfloat16 adds noise at frequencies that the PSF hides from the loss.
     """
-    estimate: Tensor = inverse(channels[None])[0]
-    return estimate
+    return evaluate(inverse, channels[None])[0]
 
 
 def autocast(problem: Problem) -> torch.autocast:

@@ -31,11 +31,12 @@ _MOST_NOTES = 100
 
 @dataclass(slots=True)
 class KindTotals:
-    """Totals of one kind of task: finished tasks, summed wall time, highest peak memory."""
+    """Totals of one kind of task: finished tasks, summed wall time, highest peak memory of process and GPU."""
 
     count: int = 0
     seconds: float = 0.0
     peak_bytes: int = 0
+    device_peak_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -176,6 +177,7 @@ def _note(facts: RunFacts, number: int, record: TaskRecord) -> None:
     facts.clock.note(record)
     total = facts.totals[record.kind]
     total.peak_bytes = max(total.peak_bytes, record.peak_bytes)
+    total.device_peak_bytes = max(total.device_peak_bytes, record.device_peak_bytes)
     if record.status == "done":
         total.count += 1
         total.seconds += record.seconds

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import SsiError
+from ssi_pipeline.executors.gpus.memory import free_for_worker
+from ssi_pipeline.executors.gpus.sharing import known_device
 from ssi_pipeline.executors.machine import worker_memory
+from ssi_pipeline.run.bfloat16_hint import bfloat16_hint
 from ssi_pipeline.run.checks.output_checks import check_output
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.psf_rows import psf_rows
@@ -138,6 +141,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         ),
         ("scratch", _scratch(prepared)),
         ("memory", f"about {size_of(cost.bytes_worker_memory)} per worker, of {size_of(limit)}"),
+        *_device_memory(prepared),
         ("workers", f"{prepared.workers} ({config.executor.kind})"),
         ("device", describe_compute(config)),
     ]
@@ -145,7 +149,8 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         most = max(1, plan.n_tiles // 10)
         rows.append(("retraining", f"at most {most} of the tiles, at 3 times their time (not in the estimate below)"))
     # last but one, so that it is visible: notes on parts of the input that are left out must not be missed
-    notes = [("note", note) for note in (*document.notes, *(() if time is None else time.notes))]
+    hints = filter(None, [bfloat16_hint(config, known_device(config.executor))])
+    notes = [("note", note) for note in (*document.notes, *(() if time is None else time.notes), *hints)]
     return [*rows, *notes, ("time", describe_time(time, prepared.workers))]
 
 
@@ -167,6 +172,15 @@ def _scratch(prepared: Prepared) -> str:
     if prepared.document.plan.direct:
         return "none (tiles are written directly)"
     return f"{size_of(cost.bytes_scratch_written)} in all, up to {size_of(cost.bytes_scratch_peak)} at a time"
+
+
+def _device_memory(prepared: Prepared) -> list[tuple[str, str]]:
+    needed, config = prepared.cost.bytes_device_memory, prepared.document.config
+    if needed is None:
+        return []
+    free = free_for_worker(config, prepared.workers)
+    known = "free memory not known here" if free is None else f"of {size_of(free)} free for each"
+    return [("GPU memory", f"about {size_of(needed)} per worker, {known}")]
 
 
 def _times(sizes: tuple[int, ...]) -> str:

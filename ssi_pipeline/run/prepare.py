@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError
+from ssi_pipeline.executors.gpus.memory import free_for_worker, on_gpu
 from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
@@ -110,7 +111,7 @@ def prepare_source(
         check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
     request = tiling_request(config, radius)
-    plan = make_plan(source.volume, request, worker_memory(config.executor))
+    plan = make_plan(source.volume, request, worker_memory(config.executor), free_for_worker(config, workers))
     basis = basis_of(
         config,
         identity(),
@@ -121,7 +122,7 @@ def prepare_source(
     if earlier:
         document = _with_earlier_plan(document)
     written, window = output_sizes(config, source.volume), WINDOW_PER_SLOT * workers
-    cost = estimate_cost(document.plan, source.volume, written, request.needs, window)
+    cost = estimate_cost(document.plan, source.volume, written, request.needs, window, on_gpu(config))
     return Prepared(document, psfs, cost, workers)
 
 

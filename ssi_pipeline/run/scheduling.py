@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import replace
@@ -14,11 +15,21 @@ from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.stages import Stage
 from ssi_pipeline.run.stop import GRACE_SECONDS
 from ssi_pipeline.run.unfit import UnfitWorkers
-from ssi_pipeline.storage.state.ledger import DONE, FAILED
+from ssi_pipeline.storage.state.ledger import DONE, FAILED, TODO
 from ssi_pipeline.storage.state.records import Job, Kind, TaskRecord
 
 _BATCH_SECONDS = 0.5
 """Short jobs are sent in batches of this length, to amortise the round trip; a kill loses at most this."""
+
+_SOLVE_BATCH_SECONDS = 4.0
+"""The same for tiles: only within a batch is a tile read while the one before is solved."""
+
+_BATCHES_LEFT = 4
+"""Batches of tiles for each worker that the tiles not yet submitted must suffice for: at the end of a run no worker
+waits for the long batch of another."""
+
+_OF_LIMIT = 0.25
+"""Largest part of a configured time limit of a tile that a batch of tiles may take."""
 
 _MOST_IN_BATCH = 64
 _POLL_SECONDS = 0.2
@@ -40,6 +51,9 @@ class Scheduler:
         self._retry: deque[Job] = deque()
         self._alone: deque[Job] = deque()
         self._seconds: dict[Kind, float] = {}
+        limit = session.context.document.config.executor.tile_limit_s
+        most = math.inf if limit == "auto" or limit is None else _OF_LIMIT * limit
+        self._solve_batch_seconds = min(_SOLVE_BATCH_SECONDS, max(_BATCH_SECONDS, most))
 
     def drive(self, stage: Stage, counted: Kind, title: str) -> bool:
         """Run a stage to its end; ``counted``: the kind of job that the display counts.
@@ -90,8 +104,8 @@ class Scheduler:
                 if self._alone and self._executor.pending == 0:  # last of all, when no other task can be affected
                     self._executor.submit([self._alone.popleft()])
                 return
-            batch = [job]
-            while len(batch) < self._batch_size(job.kind):
+            batch, size = [job], self._size_now(job.kind, slots)
+            while len(batch) < size:
                 another = self._next(stage)
                 if another is None:
                     break
@@ -108,9 +122,17 @@ class Scheduler:
         size = max((self._batch_size(kind) for kind in self._seconds), default=1)
         return WINDOW_PER_SLOT * slots * size
 
+    def _size_now(self, kind: Kind, slots: int) -> int:
+        """Return the number of jobs in the next batch; fewer tiles where few are left."""
+        size = self._batch_size(kind)
+        if kind != "solve" or size == 1:
+            return size
+        left = self._session.state.count(kind, TODO, self._within) - self._executor.pending
+        return max(1, min(size, left // (_BATCHES_LEFT * slots)))
+
     def _batch_size(self, kind: Kind) -> int:
-        seconds = self._seconds.get(kind)
-        return 1 if seconds is None else max(1, min(_MOST_IN_BATCH, int(_BATCH_SECONDS / max(seconds, 1e-4))))
+        seconds, length = self._seconds.get(kind), self._solve_batch_seconds if kind == "solve" else _BATCH_SECONDS
+        return 1 if seconds is None else max(1, min(_MOST_IN_BATCH, int(length / max(seconds, 1e-4))))
 
     def _take(self, completed: Completed, stage: Stage) -> None:
         if completed.lost is not None:

@@ -9,6 +9,7 @@ from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.executors import open_executor
 from ssi_pipeline.executors.gpus.sharing import describe_idle, own_cards
 from ssi_pipeline.run import failure_budget
+from ssi_pipeline.run.bfloat16_hint import bfloat16_hint
 from ssi_pipeline.run.failure_budget import FailureBudget
 from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession
@@ -41,6 +42,9 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
         display.line(f"{_describe_workers(section, executor.slots)}; computing on {compute}")
         if idle := describe_idle(config.executor, compute.device):
             display.line(idle)
+        first_start = document.compute is None and session.client is None
+        if first_start and (hint := bfloat16_hint(config, compute.device)):
+            display.line(hint)
         # all workers fail at once while a file system or a partition is away
         in_a_row = max(failure_budget.INFRASTRUCTURE_FAILURES, _ROUNDS * (section.workers or 1))
         lost = session.state.lost_processes

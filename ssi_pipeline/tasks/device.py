@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,7 +54,18 @@ def use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def reset_peak() -> None:
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """Peak memory in bytes: resident memory of this process, and what torch allocated on its GPU (0 without one)."""
+
+    host: int
+    device: int
+
+
+NO_PEAKS = Peaks(0, 0)
+
+
+def reset_peaks() -> None:
     """Reset the peak memory, if the system supports it (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -62,15 +74,19 @@ def reset_peak() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def peak_bytes() -> int:
-    """Return the peak memory since ``reset_peak``: resident memory plus device memory."""
+def peaks() -> Peaks:
+    """Return the peak memory since ``reset_peaks``."""
     torch = sys.modules.get("torch")
     on_device = torch.cuda.max_memory_allocated() if torch is not None and torch.cuda.is_initialized() else 0
+    return Peaks(_resident(), int(on_device))
+
+
+def _resident() -> int:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + int(on_device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     high_water = next(line for line in lines if line.startswith("VmHWM"))
-    return int(high_water.split()[1]) * 1024 + int(on_device)
+    return int(high_water.split()[1]) * 1024

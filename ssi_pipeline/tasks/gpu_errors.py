@@ -1,4 +1,4 @@
-"""Tell errors of a GPU apart: too little memory, a broken machine, a process that cannot compute any more.
+"""Tell errors of a GPU apart: a broken machine, and a process that cannot compute any more.
 
 torch raises them as RuntimeErrors; the messages are those of torch, CUDA, cuDNN, cuBLAS and cuFFT. Whatever is not in
 the tables is an error of the task: what a library refuses (BAD_PARAM, INVALID_VALUE) it refuses on any machine.
@@ -9,17 +9,7 @@ from __future__ import annotations
 import re
 import sys
 
-_MEMORY = re.compile(
-    r"(CUDA|HIP) out of memory"
-    r"|(CUDA|HIP)( driver)? error: out of memory"
-    r"|cusolver error: CUSOLVER_STATUS_ALLOC_FAILED"
-    r"|GET was unable to find an engine"  # of cuDNN, short of memory for any of its ways
-    r"|(CUDA|HIP) error: (CUBLAS|HIPBLAS|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED"
-    r"|cuFFT error: CUFFT_(ALLOC_FAILED|NO_WORKSPACE)"
-    r"|cuDNN error: CUDNN_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_(DEVICE|HOST)_ALLOCATION_FAILED)",
-    re.IGNORECASE,
-)
-"""Too little memory, of whichever library: less at once may fit."""
+from ssi_pipeline.inversion.device_memory import is_out_of_memory
 
 _BROKEN = re.compile(
     r"(CUDA|HIP)( driver)? error: "
@@ -35,14 +25,6 @@ _BROKEN = re.compile(
     re.IGNORECASE,
 )
 """A failed GPU, driver or library: the task may succeed elsewhere."""
-
-
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Return whether the memory of a GPU was too small."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(problem, torch.OutOfMemoryError):
-        return True
-    return isinstance(problem, RuntimeError) and _MEMORY.match(str(problem)) is not None
 
 
 def is_broken_gpu(problem: BaseException) -> bool:

@@ -24,7 +24,7 @@ from ssi_pipeline.tasks.neighbours import with_neighbours
 from ssi_pipeline.tasks.pixels import Pixels, read_pixels
 from ssi_pipeline.tasks.retraining import RETRAINED, better_of_two
 from ssi_pipeline.tasks.seeds import seed_for
-from ssi_pipeline.tasks.write_block import write_block
+from ssi_pipeline.tasks.write_block import as_written, write_block
 
 if TYPE_CHECKING:
     from ssi_pipeline.inversion.network.checkpoint import Model
@@ -49,13 +49,45 @@ class SolvedTile:
     model: Model | None = None
 
 
-def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRecord]]:
-    """Solve one tile and store its estimate.
+@dataclasses.dataclass(frozen=True, slots=True)
+class TileData:
+    """What is read of a tile: its pixels, and the measurement on its domain; None where nothing was measured."""
+
+    pixels: Pixels
+    measurement: Measurement | None
+
+
+def read_tile(context: Context, job: Job) -> TileData:
+    """Read a tile, with its neighbouring planes and frames if configured."""
+    tile = context.plan.tile(job.index)
+    with phase("read"):
+        pixels = read_pixels(context, tile.t, tile.c, tile.domain)
+        if pixels.on(tile.valid).unmeasured.all():
+            return TileData(pixels, None)
+        return TileData(pixels, with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain)))
+
+
+def solve_tile(context: Context, job: Job, data: TileData) -> SolvedTile:
+    """Solve one tile that was read; nothing is written."""
+    tile, pixels, measurement = context.plan.tile(job.index), data.pixels, data.measurement
+    if measurement is None:
+        quality: dict[str, Any] = {"method": UNMEASURED, "nonfinite": int(pixels.nonfinite.sum()), "fill_share": 1.0}
+        layers = np.zeros((context.layers, *tile.valid.shape), np.float32)
+        return SolvedTile(_written_back(context, tile, pixels, layers), quality)
+    solution, chosen = _solve(context, tile, measurement, job.retrain)
+    with phase("judge"):
+        quality = _quality(context, tile, measurement, solution, pixels) | ({RETRAINED: chosen} if chosen else {})
+    unseen = not measurement.observed.any()
+    layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)
+    return SolvedTile(_written_back(context, tile, pixels, layers), quality, solution.model)
+
+
+def write_tile(context: Context, job: Job, found: SolvedTile) -> tuple[dict[str, Any], list[TaskRecord]]:
+    """Store the estimate of a tile, and its network if configured.
 
     Returns the tile's metrics and, in plans without blending, the records of the blocks written directly.
     """
     tile, training = context.plan.tile(job.index), context.document.config.training
-    found = estimate_tile(context, tile, job.retrain)
     if training.keep_models and found.model is not None and training.scope != "shared":
         path = context.paths.tile_model(tile.index)
         context.mounts.check("solve")
@@ -66,24 +98,6 @@ def solve_tile(context: Context, job: Job) -> tuple[dict[str, Any], list[TaskRec
         return found.quality, _store(context, tile, found.layers)
 
 
-def estimate_tile(context: Context, tile: Tile, retrain: bool = False) -> SolvedTile:
-    """Read and solve one tile; nothing is written."""
-    with phase("read"):
-        pixels = read_pixels(context, tile.t, tile.c, tile.domain)
-    if pixels.on(tile.valid).unmeasured.all():
-        quality: dict[str, Any] = {"method": UNMEASURED, "nonfinite": int(pixels.nonfinite.sum()), "fill_share": 1.0}
-        layers = np.zeros((context.layers, *tile.valid.shape), np.float32)
-        return SolvedTile(_written_back(context, tile, pixels, layers), quality)
-    with phase("read"):
-        measurement = with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain))
-    solution, chosen = _solve(context, tile, measurement, retrain)
-    with phase("judge"):
-        quality = _quality(context, tile, measurement, solution, pixels) | ({RETRAINED: chosen} if chosen else {})
-    unseen = not measurement.observed.any()
-    layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)
-    return SolvedTile(_written_back(context, tile, pixels, layers), quality, solution.model)
-
-
 def _store(context: Context, tile: Tile, layers: NDArray[np.float32]) -> list[TaskRecord]:
     """Write the layers of a tile (layer z y x) on its valid box; return the records of blocks written directly."""
     if not context.plan.direct:
@@ -92,7 +106,9 @@ def _store(context: Context, tile: Tile, layers: NDArray[np.float32]) -> list[Ta
     blocks = [context.plan.block(index) for index in context.plan.blocks_of(tile)]
     parts = [(block, layers[(slice(None), *block.write.relative_to(tile.valid.start).slices)]) for block in blocks]
     return [
-        TaskRecord("stitch", block.index, "done", quality=write_block(context, block, list(values)))
+        TaskRecord(
+            "stitch", block.index, "done", quality=write_block(context, block, as_written(context, list(values)))
+        )
         for block, values in parts
     ]
 

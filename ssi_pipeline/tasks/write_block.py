@@ -14,7 +14,7 @@ from ssi_pipeline.geometry.pyramid import PyramidBlock
 from ssi_pipeline.phases import phase
 from ssi_pipeline.stitch import blend_block
 from ssi_pipeline.storage.outputs.sink import stored_together, to_dtype
-from ssi_pipeline.storage.state.records import Job
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.context import Context
 
 
@@ -27,12 +27,11 @@ def block_digest(layers: Sequence[NDArray[Any]]) -> str:
 
 
 def write_block(context: Context, block: Block, layers: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    """Convert and write the estimate (and its uncertainty); returns digest and size, to verify the block."""
-    converted = as_written(context, layers)
-    for sink, values in zip(context.sinks, converted, strict=True):
+    """Write the estimate (and its uncertainty), in the dtypes of the output; returns digest and size, to verify it."""
+    for sink, values in zip(context.sinks, layers, strict=True):
         sink.write(0, block.t, block.c, block.write, values)
     stored = stored_together(context.sinks, 0, block.t, block.c, block.write)
-    return {"digest": block_digest(converted), "stored_bytes": stored}
+    return {"digest": block_digest(layers), "stored_bytes": stored}
 
 
 def layer_dtypes(context: Context) -> tuple[str, ...]:
@@ -45,22 +44,41 @@ def as_written(context: Context, layers: Sequence[NDArray[Any]]) -> list[NDArray
     return [to_dtype(values, dtype) for values, dtype in zip(layers, layer_dtypes(context), strict=True)]
 
 
-def stitch_block(context: Context, job: Job) -> dict[str, Any]:
-    """Blend the tiles of a block and write it; returns the seams of each tile."""
+Part = tuple[Tile, NDArray[np.float32]]
+"""A tile, and its layers (layer z y x) inside a block."""
+
+Stitched = tuple[Sequence[NDArray[Any]], dict[str, Any]]
+"""The layers (z y x) of a block in the dtypes of the output, and the seams of its tiles."""
+
+
+def read_parts(context: Context, job: Job) -> list[Part]:
+    """Read the tiles of a block from scratch, as far as they are inside it."""
     block = context.plan.block(job.index)
     tiles = [context.plan.tile(index) for index in block.tiles]
     with phase("write"):
-        parts = [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
-        layers, seams = blend_layers(context, block, parts)
-        return write_block(context, block, layers) | seams
+        return [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
+
+
+def stitch_block(context: Context, job: Job, parts: Sequence[Part]) -> Stitched:
+    """Blend the tiles of a block."""
+    with phase("write"):
+        layers, seams = blend_layers(context, context.plan.block(job.index), parts)
+        return as_written(context, layers), seams
+
+
+def write_stitched(context: Context, job: Job, stitched: Stitched) -> tuple[dict[str, Any], list[TaskRecord]]:
+    """Write a blended block; returns digest and size, to verify it, and its seams. No other record follows from it."""
+    layers, seams = stitched
+    with phase("write"):
+        return write_block(context, context.plan.block(job.index), layers) | seams, []
 
 
 def blend_layers(
-    context: Context, block: Block, parts: Sequence[tuple[Tile, NDArray[np.float32]]]
+    context: Context, block: Block, parts: Sequence[Part]
 ) -> tuple[list[NDArray[np.float64]], dict[str, Any]]:
     """Return the blended layers of a block, and the seams of each tile as in its record.
 
-    ``parts``: tiles in the order of their indices, with their layers (layer z y x) inside the block.
+    ``parts``: in the order of the tiles' indices.
     """
     layers = [
         blend_block(block.write, [(tile, values[i]) for tile, values in parts], context.plan.blend)
@@ -70,14 +88,23 @@ def blend_layers(
     return [blended for blended, _ in layers], {"seams": [[seam.tile, seam.squares, seam.voxels] for seam in seams]}
 
 
-def write_pyramid_block(context: Context, job: Job) -> dict[str, Any]:
-    """Average the finer level into one block of a pyramid level."""
+def read_finer(context: Context, job: Job) -> NDArray[Any]:
+    """Read the voxels (z y x) of the finer level that a block of a pyramid level averages."""
     block = context.pyramid.block(job.index)
-    finer = context.sink.read(block.level - 1, block.t, block.c, block.read)
-    coarse = to_dtype(downsample(finer, block), context.dtype)
+    return context.sink.read(block.level - 1, block.t, block.c, block.read)
+
+
+def average_block(context: Context, job: Job, finer: NDArray[Any]) -> NDArray[Any]:
+    """Average the finer level into one block of a pyramid level."""
+    return to_dtype(downsample(finer, context.pyramid.block(job.index)), context.dtype)
+
+
+def write_pyramid_block(context: Context, job: Job, coarse: NDArray[Any]) -> tuple[dict[str, Any], list[TaskRecord]]:
+    """Write a block of a pyramid level; returns digest and size, to verify it. No other record follows from it."""
+    block = context.pyramid.block(job.index)
     context.sink.write(block.level, block.t, block.c, block.write, coarse)
     stored = context.sink.stored_bytes(block.level, block.t, block.c, block.write)
-    return {"digest": block_digest([coarse]), "stored_bytes": stored}
+    return {"digest": block_digest([coarse]), "stored_bytes": stored}, []
 
 
 def downsample(finer: NDArray[Any], block: PyramidBlock) -> NDArray[np.float64]:

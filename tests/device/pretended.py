@@ -8,6 +8,7 @@ or more: an operation counts once. The device is torch's PrivateUse1, by a name 
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,6 +56,29 @@ class Counts:
             lines.append(f"{kind} {events.total()}: " + ", ".join(f"{f} {n}" for f, n in by_file.most_common(12)))
             lines += [f"  {n:7d} {place} {operation}" for (place, operation), n in events.most_common(most)]
         return "\n".join(lines)
+
+
+class Memory:
+    """Bytes of the tensors alive on the device, and the most there were. A GPU needs workspace for kernels besides."""
+
+    def __init__(self) -> None:
+        self.now = self.peak = 0
+        self._users: Counter[int] = Counter()
+
+    def hold(self, tensor: torch.Tensor, numbers: torch.Tensor) -> None:
+        """Count the storage of a tensor until the last tensor that uses it is gone."""
+        storage = numbers.untyped_storage()
+        place, size = storage.data_ptr(), storage.nbytes()
+        if not self._users[place]:
+            self.now += size
+            self.peak = max(self.peak, self.now)
+        self._users[place] += 1
+        weakref.finalize(tensor, self._release, place, size).atexit = False
+
+    def _release(self, place: int, size: int) -> None:
+        self._users[place] -= 1
+        if not self._users[place]:
+            self.now -= size
 
 
 class _Guard(torch._C._acc.DeviceGuard):
@@ -121,6 +145,8 @@ class OnDevice(torch.Tensor):
             device=DEVICE,
         )
         made.numbers = numbers
+        if PretendedGpu.active is not None:
+            PretendedGpu.active.memory.hold(made, numbers)
         return made
 
     @classmethod
@@ -137,13 +163,14 @@ class OnDevice(torch.Tensor):
 
 
 class PretendedGpu(TorchDispatchMode):
-    """Makes ``NAME`` a device within its context; ``counts``: what happened there."""
+    """Makes ``NAME`` a device within its context; ``counts``: what happened there, ``memory``: what it took."""
 
     active: PretendedGpu | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.counts = Counts()
+        self.memory = Memory()
 
     def __enter__(self) -> PretendedGpu:
         PretendedGpu.active = self

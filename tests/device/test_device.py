@@ -10,6 +10,7 @@ import torch
 from device_cases import FEW, Case, a_step, case
 from pretended import NAME, OnDevice, PretendedGpu, TwoDevicesError
 
+from ssi_pipeline.geometry.request import DEVICE_PROCESS_BYTES
 from ssi_pipeline.inversion.classical import tv_chambolle_pock, tv_conjugate_gradient
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.network import architectures, averaged, backward
@@ -17,6 +18,7 @@ from ssi_pipeline.inversion.network.checkpoint import pack
 from ssi_pipeline.inversion.network.training import build_inverse
 from ssi_pipeline.inversion.solve import solve, train_shared
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions
+from ssi_pipeline.needs import tile_needs
 
 SMALL = (42, 50)
 ALONE = {"training": {**FEW, "select": "network"}, "quality": {"extended": False}}
@@ -191,3 +193,19 @@ def test_a_mask_launches_few_kernels(shape: tuple[int, ...], border: int, launch
     assert mask["calls"] == 1
     assert mask["launches"] <= launches
     assert mask["waits"] <= waits
+
+
+@pytest.mark.usefixtures("few_iterations")
+@pytest.mark.parametrize(
+    "given",
+    [case("wiener", (90, 90), quality={"extended": False}), case("ssi", (58, 58), **{**ALONE, "network": {}})],
+    ids=["wiener", "network"],
+)
+def test_the_plan_counts_the_memory_of_the_device(given: Case) -> None:
+    """Beside the context of a process: more than the tensors take, and not many times as much."""
+    with PretendedGpu() as gpu:
+        solve(given.problem(NAME), given.measurement, 3)
+    needs = tile_needs(given.config, (0, 3, 3))
+    planned = needs.device_bytes(given.measurement.y.shape) - DEVICE_PROCESS_BYTES
+    assert 0.4 * planned < gpu.memory.peak < planned
+    assert gpu.memory.now < 0.05 * gpu.memory.peak

@@ -44,9 +44,10 @@ from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.ledger import latest_records
 from ssi_pipeline.storage.state.lock import run_lock
 from ssi_pipeline.storage.state.marker import claim_state_folder
+from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.pixels import read_pixels
-from ssi_pipeline.tasks.solve_tile import estimate_tile
+from ssi_pipeline.tasks.solve_tile import read_tile, solve_tile
 
 DASK = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 
@@ -317,7 +318,8 @@ def test_tiles_that_a_shared_network_predicts_worse_take_a_classical_solver_and_
     assert context.plan.blend[2] > 0
     assert paths.shared_model(0).is_file()
     for tile in (context.plan.tile(i) for i in range(2)):
-        alone = estimate_tile(context, tile).layers[0]
+        job = Job("solve", tile.index)
+        alone = solve_tile(context, job, read_tile(context, job)).layers[0]
         inside = tile.core.grow(tuple(-b for b in context.plan.blend))
         part = alone[inside.relative_to(tile.valid.start).slices]
         np.testing.assert_array_equal(found[inside.slices], part)

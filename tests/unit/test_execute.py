@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import errno
-import importlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ssi_pipeline.errors import DamagedStateError, MissingStateError
 from ssi_pipeline.storage.outputs.scratch import ScratchError
 from ssi_pipeline.storage.state.records import Failure, Fault, Job
-from ssi_pipeline.tasks import RunSpec
-
-execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name
+from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks.attempt import failure_of
 
 
 @pytest.mark.parametrize(
@@ -29,13 +26,13 @@ execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the modu
     ],
 )
 def test_failures_of_a_machine_are_told_from_those_of_a_task(problem: Exception, machine: bool) -> None:
-    assert execute.failure_of(problem) == (Failure("machine") if machine else None)
+    assert failure_of(problem) == (Failure("machine") if machine else None)
 
 
 @pytest.mark.parametrize("tile", [errno.EPERM, errno.EIO, errno.ENOSPC])
 def test_the_number_of_a_tile_is_no_errno(tile: int) -> None:
     """An OSError of two arguments takes the first for one: tile 28 was a full disk once."""
-    assert execute.failure_of(ScratchError(tile, "gone")) == Failure("scratch", tile)
+    assert failure_of(ScratchError(tile, "gone")) == Failure("scratch", tile)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +45,12 @@ def test_the_number_of_a_tile_is_no_errno(tile: int) -> None:
     ],
 )
 def test_what_no_task_can_help_stops_the_run(problem: Exception, fault: Fault) -> None:
-    assert execute.failure_of(problem) == Failure(fault)
+    assert failure_of(problem) == Failure(fault)
 
 
 def test_a_state_folder_that_cannot_be_read_is_the_machines_fault_and_names_it(tmp_path: Path) -> None:
     jobs = [Job("solve", 7), Job("solve", 8)]
-    (record,) = execute.execute(RunSpec(str(tmp_path / "away"), "x"), jobs)
+    (record,) = execute(RunSpec(str(tmp_path / "away"), "x"), jobs)
     assert record.key == "solve/7"
     assert record.status == "failed"
     assert record.failure == Failure("machine")

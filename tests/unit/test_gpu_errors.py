@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -13,15 +12,15 @@ import torch
 
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import serial
+from ssi_pipeline.inversion.device_memory import is_out_of_memory
 from ssi_pipeline.inversion.network import precision
 from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.solution import Solution
 from ssi_pipeline.storage.state.records import Failure, Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec
-from ssi_pipeline.tasks.gpu_errors import is_broken_gpu, is_out_of_memory, process_is_lost
+from ssi_pipeline.tasks.attempt import failure_of
+from ssi_pipeline.tasks.gpu_errors import is_broken_gpu, process_is_lost
 from ssi_pipeline.tasks.memory import with_smaller_batch
-
-execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name
 
 MEMORY = [
     "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 15.77 GiB",
@@ -75,14 +74,14 @@ OF_THE_TASK = [
 def test_too_little_memory_is_known_of_every_library(text: str) -> None:
     problem = RuntimeError(text)
     assert is_out_of_memory(problem)
-    assert execute.failure_of(problem) is None
+    assert failure_of(problem) is None
 
 
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_gpu_is_a_failure_of_the_machine(text: str) -> None:
     problem = torch.AcceleratorError(text)
     assert not is_out_of_memory(problem)
-    assert execute.failure_of(problem) == Failure("machine")
+    assert failure_of(problem) == Failure("machine")
 
 
 @pytest.mark.parametrize("text", OF_THE_TASK)
@@ -90,7 +89,7 @@ def test_what_a_library_refuses_is_a_failure_of_the_task(text: str) -> None:
     problem = RuntimeError(text)
     assert not is_out_of_memory(problem)
     assert not is_broken_gpu(problem)
-    assert execute.failure_of(problem) is None
+    assert failure_of(problem) is None
 
 
 @pytest.mark.parametrize("text", MEMORY)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssi_pipeline.errors import DeviceMemoryError
 from ssi_pipeline.inversion.solution import Solution
 from ssi_pipeline.tasks.memory import with_smaller_batch
 
@@ -37,6 +38,6 @@ def test_half_a_batch_is_tried_once_and_told() -> None:
 
 def test_what_does_not_fit_at_all_fails() -> None:
     device = Device(1)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(DeviceMemoryError, match=r"lower tiling\.core"):
         with_smaller_batch(device.solve, 8)
     assert device.batches == [8, 4]

@@ -9,7 +9,7 @@ import pytest
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry import TilePlan, Volume, make_plan
-from ssi_pipeline.needs import tiling_request
+from ssi_pipeline.needs import tile_needs, tiling_request
 
 VOLUME = Volume("zyx", (1, 1, 20, 200, 300), "uint16")
 GIB = 2**30
@@ -110,6 +110,34 @@ def test_a_tile_that_fits_no_worker() -> None:
     message = refusal(memory=GIB, tiling={"core": 200, "dimensions": 3})
     assert "GiB per worker, but there are 1.0 GiB" in message
     assert "lower tiling.core, use fewer workers, or raise executor.memory_gib" in message
+
+
+def test_a_tile_that_fits_no_gpu() -> None:
+    asked = tiling_request(config(tiling={"core": 200, "dimensions": 3}), (2, 2, 2))
+    with pytest.raises(GeometryError, match=r"GiB of a GPU, but 1.0 GiB are free for each worker: lower tiling.core"):
+        make_plan(VOLUME, asked, 64 * GIB, GIB)
+
+
+LARGE = Volume("zyx", (1, 1, 900, 900, 900), "uint16")
+CUBES = {"tiling": {"dimensions": 3}}
+
+
+def test_the_memory_of_a_gpu_makes_the_tiles_where_it_is_known() -> None:
+    asked = tiling_request(config(**CUBES), (2, 2, 2))
+    cores = [make_plan(LARGE, asked, 1024 * GIB, free * GIB).core[1] for free in (3, 8, 80)]
+    assert cores == sorted(set(cores))
+    assert cores[-1] == make_plan(LARGE, asked, 1024 * GIB).core[1]
+    # the worker of a GPU needs less of the host than one that computes there
+    assert make_plan(LARGE, asked, 4 * GIB, 80 * GIB).core > make_plan(LARGE, asked, 4 * GIB).core
+
+
+def test_a_plan_on_a_gpu_counts_host_and_device_apart() -> None:
+    needs = tile_needs(config(**CUBES), (2, 2, 2))
+    domain = (192, 96, 96)
+    assert needs.host_bytes(domain) < needs.worker_bytes(domain)
+    assert needs.host_bytes(domain) + needs.device_bytes(domain) > needs.worker_bytes(domain)
+    twice = needs.device_bytes((192, 96, 192)) - needs.device_bytes(domain)
+    assert twice == (needs.device_bytes_per_voxel + needs.patch.bytes_per_voxel) * 2 * 96**3  # type: ignore[union-attr]
 
 
 def test_less_memory_makes_smaller_tiles() -> None:

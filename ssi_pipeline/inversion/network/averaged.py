@@ -12,6 +12,7 @@ from torch import Tensor
 from ssi_pipeline.inversion.bounded import with_light_of
 from ssi_pipeline.inversion.linear.positive import project
 from ssi_pipeline.inversion.network.inverse import Inverse, compose
+from ssi_pipeline.inversion.network.pieces import evaluate
 from ssi_pipeline.inversion.problem import Problem, apply
 
 _BATCH_PIXELS = 2**22
@@ -42,7 +43,7 @@ def _estimates(inverse: Inverse, images: Iterable[Tensor], at_once: int) -> Iter
     """Evaluate f on images of 2 x (z) y x, ``at_once`` of equal shape together, and yield their estimates in order."""
     for _, same in itertools.groupby(images, lambda image: image.shape):
         while batch := list(itertools.islice(same, at_once)):
-            yield from inverse(torch.stack(batch)) if len(batch) > 1 else [apply(inverse, batch[0])]
+            yield from evaluate(inverse, torch.stack(batch)) if len(batch) > 1 else [apply(inverse, batch[0])]
 
 
 def _bounded(problem: Problem, estimate: Tensor, observed: Tensor) -> Tensor:

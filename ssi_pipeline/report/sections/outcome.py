@@ -68,14 +68,18 @@ def _alarms(facts: RunFacts) -> list[tuple[str, str, str]]:
     return [("tiles with alarms", number(flagged), names or "no outliers")]
 
 
+_PEAKS = ("peak_bytes", "device_peak_bytes")
+
+
 def _speed(facts: RunFacts) -> list[tuple[str, str, str]]:
     busy = facts.clock.busy_s
     rate = voxels_done(facts) / busy if busy > 0 else math.nan
-    peak = max(total.peak_bytes for total in facts.totals.values())
+    peak, on_gpu = (max(getattr(total, name) for total in facts.totals.values()) for name in _PEAKS)
     return [
         ("working time", seconds(busy), "without pauses between calls"),
         ("throughput", scaled(rate, "voxel/s") if math.isfinite(rate) else "unknown", "over the working time"),
         ("peak memory", scaled(peak, "B") if peak else "unknown", "of one worker process"),
+        *([("peak GPU memory", scaled(on_gpu, "B"), "of one worker process")] if on_gpu else []),
         ("workers", number(len(facts.workers)), f"on {_machines(facts)}"),
     ]
 

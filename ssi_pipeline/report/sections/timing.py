@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from ssi_pipeline.report.drawing import BLUE, ORANGE, bin_count, new_figure, picture
-from ssi_pipeline.report.facts import RunFacts
+from ssi_pipeline.report.facts import KindTotals, RunFacts
 from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number, scaled, seconds
 
@@ -28,13 +30,20 @@ def timing_section(facts: RunFacts) -> Section:
             number(total.count),
             seconds(total.seconds) if total.seconds else "part of tile solving",
             seconds(total.seconds / total.count) if total.seconds else "",
-            scaled(total.peak_bytes, "B") if total.peak_bytes else "",
+            " and ".join(_peaks(total)),
         )
         for kind, total in facts.totals.items()
         if total.count
     ]
     drawn = _figure(facts) if facts.tiles_done > 1 else ""
     return Section("timing", "Timing", render("timing", rows=rows, drawn=drawn))
+
+
+def _peaks(total: KindTotals) -> Iterator[str]:
+    if total.peak_bytes:
+        yield scaled(total.peak_bytes, "B")
+    if total.device_peak_bytes:
+        yield f"{scaled(total.device_peak_bytes, 'B')} of a GPU"
 
 
 def _figure(facts: RunFacts) -> Markup:

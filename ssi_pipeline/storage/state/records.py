@@ -54,11 +54,12 @@ class Job:
 class TaskRecord:
     """Result of a task.
 
-    ``seconds``: wall time of the task. ``peak_bytes``: peak resident memory of its process, or peak
-    device memory. ``finished``: seconds since 1970. ``quality``: metrics of a tile by name, or what a
+    ``seconds``: wall time that the task took of its worker; of a batch, whose tasks overlap, from the end of the one
+    before. ``peak_bytes``: peak resident memory of its process. ``device_peak_bytes``: peak memory of tensors on its
+    GPU, 0 without one. ``finished``: seconds since 1970. ``quality``: metrics of a tile by name, or what a
     block needs for verification. ``device``: device of the computation. ``source``: digests of the input boxes that
     were read. ``versions``: index of the run's set of versions. ``failure``: external cause of a failure.
-    Empty values of these three are omitted from the line.
+    Empty values of these three, and a ``device_peak_bytes`` of 0, are omitted from the line.
     An ``invalid`` record revokes an earlier ``done``, or counts a process that a pending task has lost.
     """
 
@@ -76,6 +77,7 @@ class TaskRecord:
     source: str = ""
     versions: int = 0
     failure: Failure | None = None
+    device_peak_bytes: int = 0
 
     @property
     def key(self) -> str:
@@ -173,6 +175,7 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
     source: str = ""
     versions: int = 0
     failure: Failure | None = None
+    device_peak_bytes: int = 0
 
     @property
     def key(self) -> str:
@@ -215,10 +218,11 @@ def head_of(record: TaskRecord) -> RecordHead:
         source=record.source,
         versions=record.versions,
         failure=record.failure,
+        device_peak_bytes=record.device_peak_bytes,
     )
 
 
-_SOMETIMES = ("source", "versions", "failure")
+_SOMETIMES = ("source", "versions", "failure", "device_peak_bytes")
 _NAMES = tuple(item.name for item in fields(TaskRecord) if item.name not in _SOMETIMES)
 _RECORD = msgspec.json.Decoder(TaskRecord)
 _HEAD = msgspec.json.Decoder(RecordHead)
