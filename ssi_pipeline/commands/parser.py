@@ -86,9 +86,11 @@ def _add_start(add: Add) -> None:
     init.add_argument("config", type=Path, help="file to write, for instance run.yaml")
     init.add_argument("--input", type=Path, metavar="FILE", help="image: OME-Zarr, zarr array, TIFF")
     init.add_argument(
-        "--psf", metavar="KIND", help="gaussian, widefield, gibson_lanni, identity, or a file with a measured PSF"
+        "--psf",
+        metavar="KIND",
+        help="gaussian, widefield, gibson_lanni, confocal, light_sheet, two_photon, identity, or a measured PSF's file",
     )
-    init.add_argument("--na", type=positive, metavar="NA", help="numerical aperture (widefield, gibson_lanni)")
+    init.add_argument("--na", type=positive, metavar="NA", help="numerical aperture, for a computed PSF")
     init.add_argument("--wavelength-um", type=positive, metavar="UM", help="emission wavelength in micrometres")
     init.add_argument(
         "--immersion", type=immersion, metavar="MEDIUM", help=f"{', '.join(IMMERSIONS)}, or a refractive index"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ssi_pipeline.config import GibsonLanniPsf, PsfConfig, RunConfig, WidefieldPsf
+from ssi_pipeline.config import ComputedPsf, PsfConfig, RunConfig
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.optics_checks import nyquist_um
 from ssi_pipeline.physics.psf import Psf, VoxelSize
@@ -40,7 +40,7 @@ def _describe(psf: Psf | None, voxel_um: VoxelSize | None, dimensions: int) -> s
 
 def _sampling(section: PsfConfig, voxel_um: VoxelSize | None, dimensions: int) -> str:
     """Return Nyquist's sampling and the image's as a multiple of it; empty for a PSF without optics."""
-    if not isinstance(section, WidefieldPsf | GibsonLanniPsf) or voxel_um is None:
+    if not isinstance(section, ComputedPsf) or voxel_um is None:
         return ""
     axial, lateral = nyquist_um(section)
     limits = list(zip(SPATIAL, (axial, lateral, lateral), voxel_um, strict=True))[3 - dimensions :]
