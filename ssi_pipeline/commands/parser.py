@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ssi_pipeline import __version__
 from ssi_pipeline.commands.arguments import IMMERSIONS, Parser, count, immersion, interval, positive
+from ssi_pipeline.commands.psf_parser import add_psf
 from ssi_pipeline.exit_status import describe_statuses
 
 COMMANDS = {
@@ -24,6 +25,7 @@ COMMANDS = {
     "crate": "start:crate",
     "schema": "start:schema",
     "completion": "start:completion",
+    "psf": "psf:psf",
     "cluster": "other:cluster",
     "demo": "other:demo",
     "benchmark": "other:benchmark",
@@ -65,6 +67,7 @@ def make_parser() -> Parser:
     _add_run(add)
     _add_results(add)
     _add_tools(add)
+    add_psf(add, _add_common)
     _add_cluster(add)
     _add_examples(add)
     return parser
