@@ -91,4 +91,21 @@ def _pictures(options: argparse.Namespace, psfs: list[PsfFacts]) -> list[Path]:
 
 def beads(options: argparse.Namespace) -> int:
     """Measure a PSF in an image of beads."""
-    return 0
+    from ssi_pipeline.commands.documents import plain
+    from ssi_pipeline.workbench.beads.command import measure_file
+    from ssi_pipeline.workbench.beads.measure import Request
+    from ssi_pipeline.workbench.save import refuse_output, save_psf
+
+    screen = Screen(options)
+    refuse_output(options.out)
+    if options.html is not None:
+        refuse_output(options.html, (".html",))
+    request = Request(options.voxel_size_um, options.bead_um, options.box_um, options.radial)
+    report = measure_file(options.image, options.channel, options.axes, request)
+    save_psf(options.out, report.psf.whole.values, report.psf.voxel_um, f"measured in {options.image.name}")
+    rows = [*report.rows(), ("wrote", str(options.out))]
+    if options.html is not None:
+        report.write_page(options.html, options.image.name)
+        rows.append(("wrote", str(options.html)))
+    screen.result(rows, plain({"format": FORMAT, **report.document()}))
+    return ExitStatus.COMPLETE

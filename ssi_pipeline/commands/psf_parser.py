@@ -65,9 +65,10 @@ def _add_beads(beads: Parser) -> Parser:
     )
     beads.add_argument("--html", type=Path, metavar="FILE", help="also write a page with every bead")
     _add_voxel(beads, "voxel size of an image that does not state it, in micrometres")
+    beads.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
     beads.add_argument("--channel", type=int, default=0, metavar="N", help="channel (default: 0)")
     beads.add_argument("--bead-um", type=positive, metavar="UM", help="diameter of the beads: it is deconvolved")
-    beads.add_argument("--box-um", type=lengths, metavar="Z,Y,X", help="size of the PSF (default: six widths)")
+    beads.add_argument("--box-um", type=lengths, metavar="Z,Y,X", help="size of the PSF (default: 12 widths, z 8)")
     beads.add_argument("--radial", action="store_true", help="average around the optical axis")
     return beads
 

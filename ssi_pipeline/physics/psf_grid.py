@@ -69,7 +69,7 @@ def on_grid(
     refuse_many_voxels(name, [2 * n + 1 for n in radius], _MOST_VOXELS)
     y, x = (_points(n, size) for n, size in zip(radius[1:], voxel_size_um[1:], strict=True))
     heights = _points(radius[0], voxel_size_um[0]) if dimensions == 3 else np.zeros(1)
-    return _sampled(section, intensity, heights, np.hypot(y[:, None], x[None, :]))
+    return _sampled(section, intensity, heights, np.sqrt(y[:, None] ** 2 + x[None, :] ** 2))
 
 
 def _sampled(
@@ -79,11 +79,13 @@ def _sampled(
     from scipy.interpolate import CubicSpline  # 0.1 s of imports, only for these kinds of PSF
 
     step = section.wavelength_um / section.numerical_aperture / _STEPS
-    table = np.arange(math.ceil(float(distance.max()) / step) + 2) * step
+    table = np.arange(math.ceil(float(distance.max()) / step) + 2, dtype=np.float64) * step
     rows, columns = (n // _POINTS for n in distance.shape)
     planes = []
     for group in heights.reshape(-1, min(_POINTS, heights.size)):
-        level = sum((intensity(table, float(z)) for z in group), np.zeros(table.size)) / group.size
+        level = np.zeros(table.size)
+        for z in group:
+            level += intensity(table, float(z)) / group.size
         fine = CubicSpline(table, level)(distance)
         planes.append(fine.reshape(rows, _POINTS, columns, _POINTS).mean(axis=(1, 3)))
     # a spline may fall below 0 between zeros of the intensity

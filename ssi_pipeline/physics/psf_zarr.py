@@ -28,14 +28,15 @@ def read_psf_zarr(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
         return np.asarray(node[...]), {}
     attributes: Any = node.attrs.asdict()
     image = attributes.get("ome", attributes)["multiscales"][0]
-    values = np.asarray(node[image["datasets"][0]["path"]][...])
+    array: Any = node[image["datasets"][0]["path"]]
+    values = np.asarray(array[...])
     axes = [(str(axis["name"]).lower(), axis.get("unit")) for axis in image["axes"]]
     scales = [t["scale"] for t in image["datasets"][0].get("coordinateTransformations", ()) if t["type"] == "scale"]
     others = [name for (name, _), n in zip(axes, values.shape, strict=True) if name not in SPATIAL and n > 1]
     if others:
         raise InputError(f"PSF {path} has several {', '.join(others)}: expected one time point and one channel")
     values = values.reshape([n for (name, _), n in zip(axes, values.shape, strict=True) if name in SPATIAL])
-    sizes = {
+    sizes: dict[str, float] = {
         name: size * MICROMETRES[unit]
         for (name, unit), scale in zip(axes, scales[0] if scales else [], strict=bool(scales))
         if name in SPATIAL and unit in MICROMETRES and (size := positive(scale)) is not None

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from ssi_pipeline.geometry.volume import SPATIAL
@@ -38,7 +39,7 @@ def draw_psf(facts: PsfFacts) -> Figure:
     return figure
 
 
-def _section(axes: Axes, facts: PsfFacts, row: int, column: int) -> object:
+def _section(axes: Axes, facts: PsfFacts, row: int, column: int) -> AxesImage:
     values = facts.whole.values
     (other,) = {0, 1, 2} - {row, column}
     plane = np.take(values, values.shape[other] // 2, other)

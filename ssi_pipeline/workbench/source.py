@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ssi_pipeline.config import IdentityPsf, PsfConfig, RunConfig, load_config, parse_config
 from ssi_pipeline.config.changes import with_changes
 from ssi_pipeline.errors import ConfigError
@@ -84,14 +87,19 @@ def of_kind(kind: str, voxel_um: tuple[float, ...], changes: Sequence[str], give
     section = _section({"kind": kind, **given}, changes)
     if isinstance(section, IdentityPsf):
         raise ConfigError("psf.kind is identity: there is no PSF to make")
-    return describe(kind, section, _three(voxel_um), len(voxel_um))
+    return describe(kind, section, three_um(voxel_um), len(voxel_um))
 
 
 def describe(
-    name: str, section: PsfConfig, voxel_um: VoxelSize | None, dimensions: int, image_shape: Ints | None = None
+    name: str,
+    section: PsfConfig,
+    voxel_um: VoxelSize | None,
+    dimensions: int,
+    image_shape: Ints | None = None,
+    array: NDArray[np.floating] | None = None,
 ) -> PsfFacts:
-    """Return the facts of a section that is not ``identity``."""
-    whole = load_psf(section.model_copy(update={"energy": 1.0}), voxel_um, dimensions, image_shape)
+    """Return the facts of a section that is not ``identity``; ``array``: its values where they are in memory."""
+    whole = load_psf(section.model_copy(update={"energy": 1.0}), voxel_um, dimensions, image_shape, array)
     if whole is None or isinstance(section, IdentityPsf):
         raise ConfigError(f"{name}: there is no PSF")
     used = Psf(cropped(whole.values, section.energy), whole.voxel_size_um, whole.notes)
@@ -107,7 +115,7 @@ def _of_file(path: Path, changes: Sequence[str], voxel_um: tuple[float, ...] | N
         voxel_um = tuple(known[axis] for axis in SPATIAL[3 - values.ndim :])
     plane = getattr(section, "plane", None)
     dimensions = 2 if plane is not None else values.ndim
-    return describe(path.name, section, _three(voxel_um) if voxel_um else None, dimensions)
+    return describe(path.name, section, three_um(voxel_um), dimensions)
 
 
 def _section(psf: dict[str, Any], changes: Sequence[str]) -> PsfConfig:
@@ -117,6 +125,9 @@ def _section(psf: dict[str, Any], changes: Sequence[str]) -> PsfConfig:
     return parse_config(document, name="the PSF").psf[0]
 
 
-def _three(voxel_um: tuple[float, ...]) -> VoxelSize:
+def three_um(voxel_um: tuple[float, ...] | None) -> VoxelSize | None:
+    """Return a voxel size z y x from (z) y x."""
+    if voxel_um is None:
+        return None
     z, y, x = (_DEFAULT_Z, *voxel_um)[-3:]
     return z, y, x

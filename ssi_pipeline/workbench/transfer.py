@@ -58,7 +58,7 @@ def transfer_of(values: NDArray[np.floating], voxel_um: tuple[float, ...] | None
         if n >= _LEAST_WINDOWED:
             tapered *= tukey(n, _TAPER).reshape([-1 if i == axis else 1 for i in range(values.ndim)])
     shape = [1 if n == 1 else max(n, _LEAST_SIDE) | 1 for n in values.shape]
-    modulus = np.abs(np.fft.fftshift(np.fft.fftn(tapered, shape)))
+    modulus = np.abs(np.fft.fftshift(np.fft.fftn(tapered, shape, axes=range(values.ndim))))
     steps = voxel_um or (1.0,) * values.ndim
     frequencies = tuple(np.fft.fftshift(np.fft.fftfreq(n, step)) for n, step in zip(shape, steps, strict=True))
     return Transfer(modulus / modulus.max(), frequencies)
