@@ -19,6 +19,12 @@ from ssi_pipeline.physics.psf_checks import refuse_implausible
 from ssi_pipeline.physics.psf_from_file import psf_from_file
 from ssi_pipeline.physics.psf_grid import on_grid
 
+Blurring = FilePsf | GaussianPsf | ComputedPsf
+"""Sections of all kinds but ``identity``."""
+
+Whole = tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]
+"""Values z y x, their voxel size, and what is doubtful about them."""
+
 
 def load_psf(
     section: PsfConfig,
@@ -50,21 +56,27 @@ def load_psf(
     """
     if isinstance(section, IdentityPsf):
         return None
-    values, size, notes = _loaded(section, voxel_size_um, dimensions, image_shape[0] if image_shape else None, array)
+    return finished(section, load_whole(section, voxel_size_um, dimensions, image_shape, array), image_shape)
+
+
+def finished(section: Blurring, whole: Whole, image_shape: Ints | None) -> Psf:
+    """Return a PSF cropped and normalised, and refuse one that cannot be meant; see ``load_psf``."""
+    values, size, notes = whole
     psf = Psf(cropped(values, section.energy), size, notes)
     where = f"PSF {section.path}" if isinstance(section, FilePsf) else f"the PSF (psf.kind {section.kind})"
     refuse_implausible(psf, where, image_shape)
     return psf
 
 
-def _loaded(
-    section: FilePsf | GaussianPsf | ComputedPsf,
+def load_whole(
+    section: Blurring,
     voxel_um: VoxelSize | None,
     dimensions: int,
-    planes: int | None,
-    array: NDArray[Any] | None,
-) -> tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]:
-    """Return the whole PSF, as computed or read, its voxel size, and what is doubtful about it."""
+    image_shape: Ints | None = None,
+    array: NDArray[Any] | None = None,
+) -> Whole:
+    """Return the whole PSF, as computed or read, before it is cropped; see ``load_psf``."""
+    planes = image_shape[0] if image_shape else None
     if isinstance(section, FilePsf):
         return psf_from_file(section, voxel_um, dimensions, array)
     if isinstance(section, GaussianPsf):

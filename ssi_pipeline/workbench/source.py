@@ -16,7 +16,7 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.psf import Psf, VoxelSize
 from ssi_pipeline.physics.psf_file import read_psf_file
-from ssi_pipeline.physics.psf_loader import cropped, load_psf
+from ssi_pipeline.physics.psf_loader import cropped, finished, load_whole
 from ssi_pipeline.workbench.facts import PsfFacts
 
 _FILES = (".tif", ".tiff", ".npy", ".zarr")
@@ -85,8 +85,6 @@ def of_kind(kind: str, voxel_um: tuple[float, ...], changes: Sequence[str], give
         Further options of ``psf``.
     """
     section = _section({"kind": kind, **given}, changes)
-    if isinstance(section, IdentityPsf):
-        raise ConfigError("psf.kind is identity: there is no PSF to make")
     return describe(kind, section, three_um(voxel_um), len(voxel_um))
 
 
@@ -98,19 +96,23 @@ def describe(
     image_shape: Ints | None = None,
     array: NDArray[np.floating] | None = None,
 ) -> PsfFacts:
-    """Return the facts of a section that is not ``identity``; ``array``: its values where they are in memory."""
-    whole = load_psf(section.model_copy(update={"energy": 1.0}), voxel_um, dimensions, image_shape, array)
-    if whole is None or isinstance(section, IdentityPsf):
-        raise ConfigError(f"{name}: there is no PSF")
-    used = Psf(cropped(whole.values, section.energy), whole.voxel_size_um, whole.notes)
-    return PsfFacts.of(name, section, whole, used)
+    """Return the facts of a PSF; ``array``: its values where they are in memory.
+
+    Raises
+    ------
+    ConfigError, InputError
+        It is no blur, or cannot be meant.
+    """
+    if isinstance(section, IdentityPsf):
+        raise ConfigError(f"{name}: psf.kind is identity, there is no PSF")
+    whole = load_whole(section, voxel_um, dimensions, image_shape, array)
+    values, size, notes = whole
+    return PsfFacts.of(name, section, Psf(cropped(values, 1.0), size, notes), finished(section, whole, image_shape))
 
 
 def _of_file(path: Path, changes: Sequence[str], voxel_um: tuple[float, ...] | None) -> PsfFacts:
     values, known = read_psf_file(path)
     section = _section({"kind": "file", "path": str(path.absolute())}, changes)
-    if isinstance(section, IdentityPsf):
-        raise ConfigError(f"{path}: psf.kind is identity, expected file")
     if voxel_um is None and {"y", "x"} <= set(known) and (values.ndim == 2 or "z" in known):
         voxel_um = tuple(known[axis] for axis in SPATIAL[3 - values.ndim :])
     plane = getattr(section, "plane", None)

@@ -26,7 +26,7 @@ LAYERS = (
     ("executors", "results"),
     ("run",),
     ("report",),
-    ("preview", "benchmark", "cluster"),
+    ("preview", "benchmark", "cluster", "workbench"),
     ("demo", "api", "error_handler"),
     ("commands",),
     ("cli",),
