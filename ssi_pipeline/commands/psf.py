@@ -29,6 +29,7 @@ def make(options: argparse.Namespace) -> int:
 
     screen = Screen(options)
     refuse_output(options.output)
+    _refuse_pictures(options)
     optics = _optics(options)
     if options.config is not None:
         if options.kind is not None or optics or options.voxel_size_um is not None:
@@ -43,9 +44,9 @@ def make(options: argparse.Namespace) -> int:
         found = of_kind(options.kind, options.voxel_size_um, options.set, optics)
     # whole: `psf.energy` crops it where it is used, as it does a computed one
     save_psf(options.output, found.whole.values, found.voxel_um, found.rows()[0][1])
-    screen.result(
-        [*found.rows(), ("wrote", str(options.output))], plain({"format": FORMAT, "psfs": [found.document()]})
-    )
+    written = [options.output, *_pictures(options, options.output.name, [found])]
+    rows = [*found.rows(), *(("wrote", str(path)) for path in written)]
+    screen.result(rows, plain({"format": FORMAT, "psfs": [found.document()]}))
     return ExitStatus.COMPLETE
 
 
@@ -63,28 +64,33 @@ def _optics(options: argparse.Namespace) -> dict[str, float]:
 def show(options: argparse.Namespace) -> int:
     """Show what a PSF is."""
     from ssi_pipeline.commands.documents import plain
-    from ssi_pipeline.workbench.save import refuse_output
     from ssi_pipeline.workbench.source import psfs_of
 
     screen = Screen(options)
-    for path, kind in ((options.html, ".html"), (options.png, ".png")):
-        if path is not None:
-            refuse_output(path, (kind,))
+    _refuse_pictures(options)
     psfs = psfs_of(options.source, options.set, options.voxel_size_um)
     rows = [row for facts in psfs for row in (*([("", facts.name)] if len(psfs) > 1 else []), *facts.rows())]
-    rows += [("wrote", str(path)) for path in _pictures(options, psfs)]
+    rows += [("wrote", str(path)) for path in _pictures(options, options.source.name, psfs)]
     screen.result(rows, plain({"format": FORMAT, "psfs": [facts.document() for facts in psfs]}))
     return ExitStatus.COMPLETE
 
 
-def _pictures(options: argparse.Namespace, psfs: list[PsfFacts]) -> list[Path]:
+def _refuse_pictures(options: argparse.Namespace) -> None:
+    from ssi_pipeline.workbench.save import refuse_output
+
+    for path, kind in ((options.html, ".html"), (options.png, ".png")):
+        if path is not None:
+            refuse_output(path, (kind,))
+
+
+def _pictures(options: argparse.Namespace, title: str, psfs: list[PsfFacts]) -> list[Path]:
     from ssi_pipeline.workbench.page import write_psf_page, write_psf_pictures
 
     paths: list[Path] = []
     if options.png is not None:
         paths += write_psf_pictures(options.png, psfs)
     if options.html is not None:
-        write_psf_page(options.html, options.source.name, psfs)
+        write_psf_page(options.html, title, psfs)
         paths.append(options.html)
     return paths
 

@@ -45,6 +45,7 @@ def _add_make(make: Parser) -> Parser:
         "--immersion", type=immersion, metavar="MEDIUM", help=f"{', '.join(IMMERSIONS)}, or a refractive index"
     )
     _add_voxel(make, "voxel size of a kind in micrometres, e.g. 0.2,0.1,0.1; two numbers: one plane")
+    _add_pictures(make)
     _add_set(make, "psf.pinhole_au=0.8")
     return make
 
@@ -52,8 +53,7 @@ def _add_make(make: Parser) -> Parser:
 def _add_show(show: Parser) -> Parser:
     show.add_argument("source", type=Path, metavar="run.yaml|FILE", help="configuration, or PSF: TIFF, npy, zarr")
     _add_voxel(show, "voxel size of a file that does not state it, in micrometres")
-    show.add_argument("--html", type=Path, metavar="FILE", help="also write a self-contained page")
-    show.add_argument("--png", type=Path, metavar="FILE", help="also write a picture")
+    _add_pictures(show)
     _add_set(show, "psf.energy=0.99")
     return show
 
@@ -71,6 +71,11 @@ def _add_beads(beads: Parser) -> Parser:
     beads.add_argument("--box-um", type=lengths, metavar="Z,Y,X", help="size of the PSF (default: 12 widths, z 8)")
     beads.add_argument("--radial", action="store_true", help="average around the optical axis")
     return beads
+
+
+def _add_pictures(parser: Parser) -> None:
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a self-contained page")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="also write a picture")
 
 
 def _add_voxel(parser: Parser, text: str) -> None:
