@@ -10,7 +10,7 @@ from ssi_pipeline.physics.optics_checks import nyquist_um
 from ssi_pipeline.physics.psf import Psf, VoxelSize
 from ssi_pipeline.physics.psf_checks import widths
 
-_COARSE = 1.25
+COARSE = 1.25
 """Voxel in units of the Nyquist sampling that is said to be coarse; 20 % of rounding and of doubt about the optics."""
 
 
@@ -45,7 +45,7 @@ def _sampling(section: PsfConfig, voxel_um: VoxelSize | None, dimensions: int) -
     axial, lateral = nyquist_um(section)
     limits = list(zip(SPATIAL, (axial, lateral, lateral), voxel_um, strict=True))[3 - dimensions :]
     text = ", ".join(f"{size / limit:.2f} x {limit:.3g} µm along {axis}" for axis, limit, size in limits)
-    coarse = [axis for axis, limit, size in limits if size > _COARSE * limit]
+    coarse = [axis for axis, limit, size in limits if size > COARSE * limit]
     advice = f": too coarse along {', '.join(coarse)}, detail between the voxels was not recorded" if coarse else ""
     return f"{text} (Nyquist for NA {section.numerical_aperture:g}, {section.wavelength_um:g} µm){advice}"
 

@@ -13,14 +13,12 @@ from ssi_pipeline.config import ComputedPsf, FilePsf, GaussianPsf
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.optics_checks import nyquist_um
 from ssi_pipeline.physics.psf import Psf, VoxelSize
+from ssi_pipeline.run.psf_rows import COARSE
 from ssi_pipeline.workbench.transfer import PASSED, Transfer, fine_widths, transfer_of
 
 _LEAST_FWHM = 2.0
 """Pixels in a full width at half maximum below which a PSF is undersampled: the Nyquist sampling of an Airy disc has
 2.06."""
-
-_COARSE = 1.25
-"""Voxel in units of the Nyquist sampling that is said to be coarse; see ``run.psf_rows``."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class PsfFacts:
         limits = self.nyquist_um
         if limits and self.voxel_um:
             sizes = self.voxel_um
-            coarse = [axis for axis in self.axes if sizes[axis] > _COARSE * limits[axis]]
+            coarse = [axis for axis in self.axes if sizes[axis] > COARSE * limits[axis]]
             text = (
                 f"the voxel is {self._by_axis(sizes, coarse)} µm, expected at most {self._by_axis(limits, coarse)} µm"
             )

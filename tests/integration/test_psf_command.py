@@ -35,6 +35,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return capsys.readouterr().err
 
 
+def documented(command: str) -> set[str]:
+    """Keys of a document as docs/command-line.md has them."""
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    (section,) = re.findall(rf"^### {command}\n(.*?)(?=^### )", page, re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+
+
 def run_file(folder: Path, **psf: Any) -> Path:
     image = np.random.default_rng(0).poisson(100, (12, 64, 64)).astype(np.uint16)
     sizes = {"PhysicalSizeZ": 0.6, "PhysicalSizeY": 0.2, "PhysicalSizeX": 0.2}
@@ -93,6 +100,7 @@ def test_what_is_shown_of_a_configuration_is_what_a_run_uses(
     assert used is not None
     (shown,) = json.loads(said(capsys, "show", path, "--json"))["psfs"]
     assert shown["digest"] == used.digest
+    assert set(shown) | {"format", "psfs"} == documented("psf make, psf show")
     assert 0.995 <= shown["energy"] < 1
     assert shown["whole_shape"] > shown["shape"]
     said(capsys, "make", tmp_path / "psf.tif", "--config", path)
@@ -125,6 +133,9 @@ def test_beads_become_a_psf_that_a_run_takes(tmp_path: Path, capsys: pytest.Capt
         capsys, "beads", tmp_path / "beads.tif", "--out", out, "--html", page, "--voxel-size-um", "0.1,0.1", "--radial"
     )
     assert "6 found, 6 used" in told
+    again = json.loads(said(capsys, "beads", tmp_path / "beads.tif", "--out", tmp_path / "again.npy", "--json"))
+    assert set(again) == documented("psf beads")
+    assert {bead["status"] for bead in again["beads"]} == {"used"}
     assert page.read_text().count("data:image/png;base64") >= 6
     psf = load_psf(ssi.psf.measured(out), (1.0, 0.1, 0.1), 2)
     assert psf is not None
