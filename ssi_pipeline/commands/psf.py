@@ -34,10 +34,7 @@ def make(options: argparse.Namespace) -> int:
     if options.config is not None:
         if options.kind is not None or optics or options.voxel_size_um is not None:
             raise ConfigError("--config says kind, optics and voxel size: change them with --set, or leave it out")
-        psfs = psfs_of(options.config, options.set)
-        if options.channel >= len(psfs):
-            raise ConfigError(f"--channel {options.channel}: {options.config} has the PSFs 0 to {len(psfs) - 1}")
-        found = psfs[options.channel]
+        found = _of_channel(options, psfs_of(options.config, options.set))
     else:
         if options.kind is None or options.voxel_size_um is None:
             raise ConfigError("expected --config run.yaml, or --kind and --voxel-size-um")
@@ -48,6 +45,17 @@ def make(options: argparse.Namespace) -> int:
     rows = [*found.rows(), *(("wrote", str(path)) for path in written)]
     screen.result(rows, plain({"format": FORMAT, "psfs": [found.document()]}))
     return ExitStatus.COMPLETE
+
+
+def _of_channel(options: argparse.Namespace, psfs: list[PsfFacts]) -> PsfFacts:
+    """Return the PSF of ``--channel``; without it that of all channels, or the only one."""
+    if options.channel is None and len(psfs) == 1:
+        return psfs[0]
+    for facts in psfs:
+        if options.channel is not None and facts.name in (f"channel {options.channel}", "all channels"):
+            return facts
+    names = ", ".join(facts.name for facts in psfs)
+    raise ConfigError(f"{options.config} has PSFs of {names}: expected one of them, by its number in --channel")
 
 
 def _optics(options: argparse.Namespace) -> dict[str, float]:
@@ -109,7 +117,7 @@ def beads(options: argparse.Namespace) -> int:
     request = Request(options.voxel_size_um, options.bead_um, options.box_um, options.radial)
     report = measure_file(options.image, options.channel, options.axes, request)
     save_psf(options.out, report.psf.whole.values, report.psf.voxel_um, f"measured in {options.image.name}")
-    rows = [*report.rows(), ("wrote", str(options.out))]
+    rows = [*report.rows(), *(report.bead_rows() if options.verbosity > 0 else []), ("wrote", str(options.out))]
     if options.html is not None:
         report.write_page(options.html, options.image.name)
         rows.append(("wrote", str(options.html)))

@@ -35,7 +35,7 @@ def add_psf(add: Callable[[str, str], Parser], add_common: Callable[[Parser], No
 def _add_make(make: Parser) -> Parser:
     make.add_argument("output", type=Path, metavar="FILE", help=".tif (OME-TIFF), .zarr (OME-Zarr) or .npy")
     make.add_argument("--config", type=Path, help="the PSF of a configuration, on the voxels of its image")
-    make.add_argument("--channel", type=int, default=0, metavar="N", help="with --config: which PSF (default: 0)")
+    make.add_argument("--channel", type=int, metavar="N", help="with --config: whose PSF, if there are several")
     make.add_argument("--kind", choices=_KINDS, metavar="KIND", help=", ".join(_KINDS))
     make.add_argument("--na", type=positive, metavar="NA", help="numerical aperture")
     make.add_argument(
@@ -59,7 +59,9 @@ def _add_show(show: Parser) -> Parser:
 
 
 def _add_beads(beads: Parser) -> Parser:
-    beads.add_argument("image", type=Path, metavar="IMAGE", help="image of beads: TIFF, OME-Zarr")
+    beads.add_argument(
+        "image", type=Path, metavar="IMAGE", help="image of beads, in a format that ssi reads; -v lists every bead"
+    )
     beads.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help=".tif, .zarr or .npy, for psf.kind: file"
     )

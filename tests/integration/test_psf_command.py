@@ -103,7 +103,11 @@ def test_what_is_shown_of_a_configuration_is_what_a_run_uses(
     assert set(shown) | {"format", "psfs"} == documented("psf make, psf show")
     assert 0.995 <= shown["energy"] < 1
     assert shown["whole_shape"] > shown["shape"]
-    said(capsys, "make", tmp_path / "psf.tif", "--config", path)
+    several = "--set=psf=[{kind: identity}, {kind: gaussian, fwhm_px: {z: 3, y: 3, x: 3}}]"
+    assert "by its number in --channel" in refused(
+        capsys, "make", tmp_path / "no.tif", "--config", path, several, "--channel", 0
+    )
+    said(capsys, "make", tmp_path / "psf.tif", "--config", path, "--channel", 0)
     same = load_psf(ssi.psf.measured(tmp_path / "psf.tif"), used.voxel_size_um, 3)
     assert same is not None
     np.testing.assert_allclose(same.values, used.values, rtol=1e-5, atol=1e-9)

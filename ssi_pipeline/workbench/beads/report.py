@@ -67,6 +67,10 @@ class BeadReport:
         psf = [row for row in self.psf.rows() if row[0] in ("voxel", "size", "FWHM", "cut-off", "digest")]
         return [*rows, *psf, *(("note", note) for note in dict.fromkeys((*self.found.notes, *self.psf.notes)))]
 
+    def bead_rows(self) -> list[tuple[str, str]]:
+        """Return a row for each bead."""
+        return [(f"bead {i}", f"{bead.status}: {self._caption(bead)}") for i, bead in enumerate(self.found.beads)]
+
     def document(self) -> dict[str, Any]:
         """Return the object of ``--json``."""
         return {
