@@ -60,10 +60,9 @@ def _of_channel(options: argparse.Namespace, psfs: list[PsfFacts]) -> PsfFacts:
 
 def _optics(options: argparse.Namespace) -> dict[str, float]:
     """Return the options of ``psf`` that have an option of the command line."""
-    excites = options.kind == "two_photon"
     names = {
         "na": "numerical_aperture",
-        "wavelength_um": "excitation_wavelength_um" if excites else "wavelength_um",
+        "wavelength_um": "wavelength_um",
         "immersion": "immersion_index" if options.kind == "gibson_lanni" else "refractive_index",
     }
     return {name: value for given, name in names.items() if (value := getattr(options, given)) is not None}

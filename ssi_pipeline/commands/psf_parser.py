@@ -38,9 +38,7 @@ def _add_make(make: Parser) -> Parser:
     make.add_argument("--channel", type=int, metavar="N", help="with --config: whose PSF, if there are several")
     make.add_argument("--kind", choices=_KINDS, metavar="KIND", help=", ".join(_KINDS))
     make.add_argument("--na", type=positive, metavar="NA", help="numerical aperture")
-    make.add_argument(
-        "--wavelength-um", type=positive, metavar="UM", help="emission wavelength; of two_photon: excitation"
-    )
+    make.add_argument("--wavelength-um", type=positive, metavar="UM", help="emission wavelength in micrometres")
     make.add_argument(
         "--immersion", type=immersion, metavar="MEDIUM", help=f"{', '.join(IMMERSIONS)}, or a refractive index"
     )

@@ -15,14 +15,11 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.config import ComputedPsf, ConfocalPsf, GibsonLanniPsf, LightSheetPsf, TwoPhotonPsf, WidefieldPsf
 from ssi_pipeline.physics.gibson_lanni import gibson_lanni_intensity
-from ssi_pipeline.physics.psf_support import Intensity
+from ssi_pipeline.physics.psf_support import STEPS, Intensity
 from ssi_pipeline.physics.pupil import pupil_intensity
 
 _RINGS_LEAST, _RINGS_PER_PERIOD = 6, 6.0
 """Nodes along the radius of a pinhole: at least, and per wavelength / NA. 12 change the mean by less than 1e-8."""
-
-_STEPS = 64
-"""Distances per wavelength / NA between which the detection is interpolated; see ``psf_grid``."""
 
 
 def intensity_of(section: ComputedPsf) -> Intensity:
@@ -58,7 +55,7 @@ def _through_pinhole(section: ConfocalPsf, radius_um: NDArray[np.float64], z_um:
 
     airy = section.wavelength_um / section.numerical_aperture
     pinhole = 0.61 * section.pinhole_au * airy
-    table = np.arange(math.ceil((float(radius_um.max()) + pinhole) / airy * _STEPS) + 2) * airy / _STEPS
+    table = np.arange(math.ceil((float(radius_um.max()) + pinhole) / airy * STEPS) + 2) * airy / STEPS
     detected = _pupil(section.numerical_aperture, section.refractive_index, section.wavelength_um, table, z_um)
     if pinhole == 0:
         return np.asarray(CubicSpline(table, detected)(radius_um))

@@ -13,7 +13,7 @@ from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.kernel_size import refuse_many_voxels
 from ssi_pipeline.physics.optics_checks import refuse_implausible_optics
 from ssi_pipeline.physics.psf import VoxelSize
-from ssi_pipeline.physics.psf_support import Intensity, support_um
+from ssi_pipeline.physics.psf_support import STEPS, Intensity, support_um
 
 _MOST_VOXELS = 2**24
 """Largest number of voxels: 101 planes of 401 x 401 take a minute."""
@@ -22,9 +22,6 @@ _NODES, _WEIGHTS = (values / 2 for values in np.polynomial.legendre.leggauss(3))
 """Points in a voxel along each axis, in voxels from its middle, and their weights: a camera pixel integrates light,
 and a voxel of the estimate stands for the light in all of it. At the highest frequency, sampled by Nyquist, the sum of
 these three is 0.637 as the integral; at twice that sampling it is 0.02, the integral 0."""
-
-_STEPS = 64
-"""Distances per wavelength / NA at which an intensity is computed: a cubic spline between them is exact to 2e-5."""
 
 
 def on_grid(
@@ -82,7 +79,7 @@ def _sampled(
     """
     from scipy.interpolate import CubicSpline  # 0.1 s of imports, only for these kinds of PSF
 
-    step = section.wavelength_um / section.numerical_aperture / _STEPS
+    step = section.wavelength_um / section.numerical_aperture / STEPS
     table = np.arange(math.ceil(float(distance.max()) / step) + 2, dtype=np.float64) * step
     count = len(_NODES)
     rows, columns = (n // count for n in distance.shape)

@@ -62,7 +62,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "gibson_lanni": {"depth_um": 2.0},
     "confocal": {"excitation_wavelength_um": 0.488, "pinhole_au": 0.7},
     "light_sheet": {"sheet_fwhm_um": 2.0},
-    "two_photon": {},
+    "two_photon": {"excitation_wavelength_um": 0.92},
 }
 
 
@@ -74,6 +74,8 @@ def test_a_file_of_every_kind_is_the_psf_that_was_computed(
 ) -> None:
     path = tmp_path / f"psf.{suffix}"
     optics = [] if kind == "gaussian" else OPTICS
+    if kind == "two_photon":
+        optics = ["--na", "0.8", "--immersion", "water"]
     changes = [f"--set=psf.{key}={value}" for key, value in KINDS[kind].items()]
     made = json.loads(said(capsys, "make", path, "--kind", kind, *optics, *VOXEL, *changes, "--json"))["psfs"][0]
     given = [] if suffix != "npy" else VOXEL
@@ -161,6 +163,8 @@ def test_it_refuses_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "smaller aperture" in refused(
         capsys, "make", tmp_path / "psf.tif", *make, "--set=psf.numerical_aperture=1.2"
     )
+    two = ("--kind", "two_photon", *OPTICS, *VOXEL)
+    assert "did you mean 'excitation_wavelength_um'" in refused(capsys, "make", tmp_path / "psf.tif", *two)
     assert "there is no PSF" in refused(capsys, "show", run_file(tmp_path, kind="identity"))
     assert "not found" in refused(capsys, "show", tmp_path / "absent.tif")
     zarr.save_array(tmp_path / "psf.zarr", np.ones((2, 3, 3, 3)))
