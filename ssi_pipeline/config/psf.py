@@ -96,13 +96,13 @@ class ConfocalPsf(OpticsPsf):
     """A confocal PSF: excitation times detection through a pinhole.
 
     ``wavelength_um``: of the emission. ``pinhole_au``: its diameter in Airy units, 1.22 wavelength / NA of the emission
-    in the sample; 0: a point.
+    in the sample; 0: a point, 10: as good as open.
     """
 
     kind: Literal["confocal"]
     wavelength_um: Wavelength
     excitation_wavelength_um: Wavelength
-    pinhole_au: Annotated[RawFloat, Field(ge=0), up_to(20)] = 1.0
+    pinhole_au: Annotated[RawFloat, Field(ge=0), up_to(10)] = 1.0
 
     @model_validator(mode="after")
     def _check_wavelengths(self) -> Self:

@@ -18,8 +18,9 @@ from ssi_pipeline.physics.gibson_lanni import gibson_lanni_intensity
 from ssi_pipeline.physics.psf_support import STEPS, Intensity
 from ssi_pipeline.physics.pupil import pupil_intensity
 
-_RINGS_LEAST, _RINGS_PER_PERIOD = 6, 6.0
-"""Nodes along the radius of a pinhole: at least, and per wavelength / NA. 12 change the mean by less than 1e-8."""
+_RINGS_LEAST, _RINGS_PER_PERIOD = 6, 4.0
+"""Nodes along the radius of a pinhole: at least, and per wavelength / NA of it. Measured for 0.5 to 20 Airy units: 12
+in place of 4 change the mean by less than 2e-7 of the peak, 2 are wrong by 3 % from 10 Airy units."""
 
 
 def intensity_of(section: ComputedPsf) -> Intensity:
