@@ -169,3 +169,15 @@ def test_it_refuses_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "not found" in refused(capsys, "show", tmp_path / "absent.tif")
     zarr.save_array(tmp_path / "psf.zarr", np.ones((2, 3, 3, 3)))
     assert "4 dimensions" in refused(capsys, "show", tmp_path / "psf.zarr")
+
+
+def test_a_first_configuration_asks_for_what_the_kind_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_file(tmp_path, kind="identity")
+    for kind, asked in (("confocal", "pinhole_au"), ("light_sheet", "sheet_fwhm_um")):
+        path = tmp_path / f"{kind}.yaml"
+        assert main(["init", str(path), "--input", str(tmp_path / "image.tif"), "--psf", kind, *OPTICS]) == 0
+        assert f"psf.{asked}" in capsys.readouterr().out
+        assert "wavelength_um: 0.52" in path.read_text()
+    two = ["init", str(tmp_path / "two.yaml"), "--psf", "two_photon", "--wavelength-um", "0.52"]
+    assert main(two) == 2
+    assert "the emission does not matter" in capsys.readouterr().err
