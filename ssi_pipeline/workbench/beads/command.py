@@ -10,7 +10,8 @@ import numpy as np
 from ssi_pipeline.config import PsfConfig, parse_config
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry import Box
-from ssi_pipeline.storage.inputs.source import SourceSpec, open_source
+from ssi_pipeline.storage.inputs.source import open_source
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 from ssi_pipeline.workbench.beads.measure import Request, measure
 from ssi_pipeline.workbench.beads.report import BeadReport
 from ssi_pipeline.workbench.source import describe, three_um
