@@ -55,6 +55,9 @@ PSFS: tuple[dict[str, Any], ...] = (
         "wavelength_um": 0.5,
         "support_um": {"z": 1, "y": 1, "x": 1},
     },
+    {"kind": "confocal", "numerical_aperture": 0.8, "wavelength_um": 0.5, "excitation_wavelength_um": 0.45},
+    {"kind": "light_sheet", "numerical_aperture": 0.8, "wavelength_um": 0.5, "sheet_fwhm_um": 2.0},
+    {"kind": "two_photon", "numerical_aperture": 0.8, "excitation_wavelength_um": 0.9},
     {"kind": "gibson_lanni", "numerical_aperture": 0.8, "wavelength_um": 0.5, "support_um": {"y": 0.5, "x": 0.5}},
 )
 

@@ -15,12 +15,15 @@ from typing import Any, Literal, cast
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import (
+    ConfocalPsf,
     FilePsf,
     GaussianPsf,
     GibsonLanniPsf,
     IdentityPsf,
+    LightSheetPsf,
     PsfConfig,
     RunConfig,
+    TwoPhotonPsf,
     WidefieldPsf,
     parse_config,
 )
@@ -57,6 +60,43 @@ def gibson_lanni(numerical_aperture: float, wavelength_um: float, **options: Any
     """Return a widefield PSF with spherical aberration; ``options``: of ``psf.kind: gibson_lanni``."""
     given = {"numerical_aperture": numerical_aperture, "wavelength_um": wavelength_um}
     return cast(GibsonLanniPsf, _made("gibson_lanni", given | options))
+
+
+def confocal(
+    numerical_aperture: float,
+    wavelength_um: float,
+    excitation_wavelength_um: float,
+    pinhole_au: float = 1.0,
+    **options: Any,
+) -> ConfocalPsf:
+    """Return a confocal PSF, its pinhole in Airy units; ``options``: of ``psf.kind: confocal``.
+
+    >>> ssi.psf.confocal(1.3, 0.52, 0.488, pinhole_au=0.8).pinhole_au
+    0.8
+    """
+    given = {
+        "numerical_aperture": numerical_aperture,
+        "wavelength_um": wavelength_um,
+        "excitation_wavelength_um": excitation_wavelength_um,
+        "pinhole_au": pinhole_au,
+    }
+    return cast(ConfocalPsf, _made("confocal", given | options))
+
+
+def light_sheet(numerical_aperture: float, wavelength_um: float, sheet_fwhm_um: float, **options: Any) -> LightSheetPsf:
+    """Return a light-sheet PSF, detection times sheet; ``options``: of ``psf.kind: light_sheet``."""
+    given = {
+        "numerical_aperture": numerical_aperture,
+        "wavelength_um": wavelength_um,
+        "sheet_fwhm_um": sheet_fwhm_um,
+    }
+    return cast(LightSheetPsf, _made("light_sheet", given | options))
+
+
+def two_photon(numerical_aperture: float, excitation_wavelength_um: float, **options: Any) -> TwoPhotonPsf:
+    """Return a two-photon PSF, the square of the excitation; ``options``: of ``psf.kind: two_photon``."""
+    given = {"numerical_aperture": numerical_aperture, "excitation_wavelength_um": excitation_wavelength_um}
+    return cast(TwoPhotonPsf, _made("two_photon", given | options))
 
 
 def measured(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from ssi_pipeline.config import PsfConfig
+from ssi_pipeline.config import COMPUTED_KINDS, PsfConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_file import read_psf_file
@@ -54,7 +54,7 @@ def _has_depth(section: Mapping[str, Any], values: Any, voxel_size_known: bool) 
         return len(shape) == 3 and section.get("plane") is None
     if kind == "gaussian":
         return "z" in (section.get("fwhm_um") or section.get("fwhm_px") or {})
-    return kind in ("widefield", "gibson_lanni") and voxel_size_known
+    return kind in COMPUTED_KINDS and voxel_size_known
 
 
 def _one(psf: Any, in_um: bool) -> tuple[dict[str, Any], NDArray[Any] | Psf | None]:

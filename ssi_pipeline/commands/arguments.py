@@ -79,6 +79,14 @@ def positive(text: str) -> float:
     return number
 
 
+def lengths(text: str) -> tuple[float, ...]:
+    """Parse two or three lengths, in the order (z) y x."""
+    values = tuple(positive(part) for part in text.split(","))
+    if len(values) not in (2, 3):
+        raise argparse.ArgumentTypeError(f"expected two or three numbers, (z,)y,x, found {text[:40]!r}")
+    return values
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -9,14 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssi_pipeline.commands.arguments import IMMERSIONS
+from ssi_pipeline.config import COMPUTED_KINDS
 from ssi_pipeline.config.template import Filling, Line, as_yaml
 from ssi_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from ssi_pipeline.storage.inputs.facts import Facts
 
-_COMPUTED = ("widefield", "gibson_lanni")
-_KINDS = ("gaussian", *_COMPUTED, "identity")
+_KINDS = ("gaussian", *COMPUTED_KINDS, "identity")
+
+_MORE = {
+    "confocal": {
+        "excitation_wavelength_um": "in micrometres, for instance 0.488",
+        "pinhole_au": "diameter of the pinhole in Airy units, for instance 1",
+    },
+    "light_sheet": {"sheet_fwhm_um": "thickness of the sheet in micrometres, full width at half maximum"},
+    "two_photon": {"excitation_wavelength_um": "in micrometres, for instance 0.92"},
+}
+"""Options of single kinds that only the user knows."""
 
 _LEAST_PLANES = 8
 """Planes from which tiles span z with a PSF that is computed in 3D; fewer hold little of its axial spread."""
@@ -40,10 +50,10 @@ def filling_for(options: argparse.Namespace, facts: Facts | None) -> Filling:
     psf = _psf(kind, given, optics, options) if new else {}
     if facts is None:
         return Filling(psf=psf)
-    spans_z = kind in _COMPUTED and facts.volume.shape[2] >= _LEAST_PLANES and not own
+    spans_z = kind in COMPUTED_KINDS and facts.volume.shape[2] >= _LEAST_PLANES and not own
     tiling = {"dimensions": Line("3", "2: each plane is processed on its own, faster; 3: tiles span z y x")}
     return Filling(
-        input=_input(facts, kind in _COMPUTED or own, options.config.parent),
+        input=_input(facts, kind in COMPUTED_KINDS or own, options.config.parent),
         output={"path": Line(as_yaml(f"{_stem(facts.path)}-deconvolved.zarr"), "OME-Zarr image")},
         psf=psf,
         tiling=tiling if spans_z else {},
@@ -54,9 +64,11 @@ def _kind_of(psf: str | None, optics: list[str]) -> str:
     kind = "gaussian" if psf is None else psf if psf in _KINDS else "file"
     if kind == "file" and not Path(psf or "").is_file():
         raise ConfigError(f"--psf {psf}: expected {', '.join(_KINDS)}, or a file with a measured PSF (TIFF, npy)")
-    if optics and kind not in _COMPUTED:
+    if optics and kind not in COMPUTED_KINDS:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in optics)
-        raise ConfigError(f"{named}: only a computed PSF needs them: expected --psf {' or '.join(_COMPUTED)}")
+        raise ConfigError(f"{named}: only a computed PSF needs them: expected --psf {' or '.join(COMPUTED_KINDS)}")
+    if kind == "two_photon" and "wavelength_um" in optics:
+        raise ConfigError("--wavelength-um: the emission does not matter with two photons: leave it out")
     return kind
 
 
@@ -83,20 +95,25 @@ def _input(facts: Facts, in_um: bool, folder: Path) -> dict[str, Line]:
 def _psf(
     kind: str, given: Mapping[str, float], found: Mapping[str, float], options: argparse.Namespace
 ) -> dict[str, Line]:
-    lines = {"kind": Line(kind, "or gaussian, widefield, gibson_lanni (computed), file (measured), identity (no blur)")}
+    computed = ", ".join(COMPUTED_KINDS)
+    lines = {"kind": Line(kind, f"or gaussian, {computed} (computed), file (measured), identity (no blur)")}
     if kind == "gaussian":
         lines["fwhm_px"] = Line(None, "full width at half maximum in pixels, {y: 3.0, x: 3.0}; add z for 3D tiles")
     elif kind == "file":
         lines["path"] = Line(as_yaml(_from(Path(options.psf), options.config.parent)), "TIFF or npy, 2D or 3D")
-    elif kind in _COMPUTED:
+    elif kind in COMPUTED_KINDS:
         na = given.get("na", found.get("na"))
         lines["numerical_aperture"] = _number("na", given, found, "of the objective, for instance 1.4")
-        lines["wavelength_um"] = _number("wavelength_um", given, found, "emission, in micrometres, for instance 0.52")
+        if kind != "two_photon":
+            lines["wavelength_um"] = _number(
+                "wavelength_um", given, found, "emission, in micrometres, for instance 0.52"
+            )
         media = ", ".join(f"{name} {index:g}" for name, index in IMMERSIONS.items())
         index = _number("immersion", given, found, f"of the immersion: {media}")
         if index.value is None and na is not None and na > _WATER:
             index = Line(f"{IMMERSIONS['oil']:g}", "oil, as the aperture is above that of water")
-        lines["refractive_index" if kind == "widefield" else "immersion_index"] = index
+        lines["immersion_index" if kind == "gibson_lanni" else "refractive_index"] = index
+        lines |= {name: Line(None, comment) for name, comment in _MORE.get(kind, {}).items()}
     return lines
 
 

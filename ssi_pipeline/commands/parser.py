@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ssi_pipeline import __version__
 from ssi_pipeline.commands.arguments import IMMERSIONS, Parser, count, immersion, interval, positive
+from ssi_pipeline.commands.psf_parser import add_psf
 from ssi_pipeline.exit_status import describe_statuses
 
 COMMANDS = {
@@ -25,6 +26,7 @@ COMMANDS = {
     "crate": "start:crate",
     "schema": "start:schema",
     "completion": "start:completion",
+    "psf": "psf:psf",
     "cluster": "other:cluster",
     "demo": "other:demo",
     "benchmark": "other:benchmark",
@@ -67,6 +69,7 @@ def make_parser() -> Parser:
     _add_run(add)
     _add_results(add)
     _add_tools(add)
+    add_psf(add, _add_common)
     _add_cluster(add)
     _add_examples(add)
     return parser
@@ -89,9 +92,11 @@ def _add_start(add: Add) -> None:
     init.add_argument("--input", type=Path, metavar="FILE", help="image: OME-Zarr, TIFF, .npy, .nd2, .czi, .lif")
     _add_scene(init)
     init.add_argument(
-        "--psf", metavar="KIND", help="gaussian, widefield, gibson_lanni, identity, or a file with a measured PSF"
+        "--psf",
+        metavar="KIND",
+        help="gaussian, widefield, gibson_lanni, confocal, light_sheet, two_photon, identity, or a measured PSF's file",
     )
-    init.add_argument("--na", type=positive, metavar="NA", help="numerical aperture (widefield, gibson_lanni)")
+    init.add_argument("--na", type=positive, metavar="NA", help="numerical aperture, for a computed PSF")
     init.add_argument("--wavelength-um", type=positive, metavar="UM", help="emission wavelength in micrometres")
     init.add_argument(
         "--immersion", type=immersion, metavar="MEDIUM", help=f"{', '.join(IMMERSIONS)}, or a refractive index"

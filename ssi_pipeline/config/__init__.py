@@ -5,7 +5,19 @@ from ssi_pipeline.config.fingerprint import differences, digest, flatten
 from ssi_pipeline.config.load import load_config, parse_config
 from ssi_pipeline.config.model import RunConfig
 from ssi_pipeline.config.on_end import OnEndConfig
-from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config.psf import (
+    COMPUTED_KINDS,
+    ComputedPsf,
+    ConfocalPsf,
+    FilePsf,
+    GaussianPsf,
+    GibsonLanniPsf,
+    IdentityPsf,
+    LightSheetPsf,
+    PsfConfig,
+    TwoPhotonPsf,
+    WidefieldPsf,
+)
 from ssi_pipeline.config.sections import (
     BoundsConfig,
     ClassicalConfig,
@@ -22,14 +34,18 @@ from ssi_pipeline.config.sensor import SensorConfig
 from ssi_pipeline.config.slurm import SlurmConfig
 
 __all__ = [
+    "COMPUTED_KINDS",
     "BoundsConfig",
     "ClassicalConfig",
+    "ComputedPsf",
+    "ConfocalPsf",
     "ExecutorConfig",
     "FilePsf",
     "GaussianPsf",
     "GibsonLanniPsf",
     "IdentityPsf",
     "InputConfig",
+    "LightSheetPsf",
     "MaskingConfig",
     "NetworkConfig",
     "OnEndConfig",
@@ -42,6 +58,7 @@ __all__ = [
     "SlurmConfig",
     "TilingConfig",
     "TrainingConfig",
+    "TwoPhotonPsf",
     "WidefieldPsf",
     "differences",
     "digest",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -64,24 +64,84 @@ class GaussianPsf(PsfSection):
         return self
 
 
-class WidefieldPsf(PsfSection):
-    """A widefield PSF, computed from the pupil; ``support_um``: half its size along each axis, by default derived."""
+class OpticsPsf(PsfSection):
+    """Options of the kinds that are computed from one pupil and one index.
 
-    kind: Literal["widefield"]
+    ``support_um``: half of the PSF's size along each axis, by default derived.
+    """
+
     numerical_aperture: Aperture
-    wavelength_um: Wavelength
     refractive_index: Index = 1.515
     support_um: dict[SpatialAxis, Length] | None = None
-    defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
 
     @model_validator(mode="after")
-    def _check(self) -> WidefieldPsf:
+    def _check_aperture(self) -> Self:
         if self.numerical_aperture >= self.refractive_index:
             raise ValueError(
                 f"numerical_aperture is {self.numerical_aperture:g}, refractive_index {self.refractive_index:g}: "
                 "expected a smaller aperture"
             )
         return self
+
+
+class WidefieldPsf(OpticsPsf):
+    """A widefield PSF, computed from the pupil."""
+
+    kind: Literal["widefield"]
+    wavelength_um: Wavelength
+    defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
+
+
+class ConfocalPsf(OpticsPsf):
+    """A confocal PSF: excitation times detection through a pinhole.
+
+    ``wavelength_um``: of the emission. ``pinhole_au``: its diameter in Airy units, 1.22 wavelength / NA of the emission
+    in the sample; 0: a point, 10: as good as open.
+    """
+
+    kind: Literal["confocal"]
+    wavelength_um: Wavelength
+    excitation_wavelength_um: Wavelength
+    pinhole_au: Annotated[RawFloat, Field(ge=0), up_to(10)] = 1.0
+
+    @model_validator(mode="after")
+    def _check_wavelengths(self) -> Self:
+        if self.excitation_wavelength_um > self.wavelength_um:
+            raise ValueError(
+                f"excitation_wavelength_um is {self.excitation_wavelength_um:g}, wavelength_um (emission) "
+                f"{self.wavelength_um:g}: expected an excitation that is not longer (two_photon: kind: two_photon)"
+            )
+        return self
+
+
+class LightSheetPsf(OpticsPsf):
+    """A light-sheet PSF: widefield detection times a sheet across the detection axis, Gaussian along z."""
+
+    kind: Literal["light_sheet"]
+    wavelength_um: Wavelength
+    sheet_fwhm_um: Length
+
+    @model_validator(mode="after")
+    def _check_sheet(self) -> Self:
+        thinnest = self.wavelength_um / (4 * self.refractive_index)
+        if self.sheet_fwhm_um < thinnest:
+            raise ValueError(
+                f"sheet_fwhm_um is {self.sheet_fwhm_um:g}: expected the sheet's thickness in micrometres, at least "
+                f"{thinnest:.2g} (a quarter of the wavelength in the medium); light cannot be focused into less"
+            )
+        return self
+
+
+class TwoPhotonPsf(OpticsPsf):
+    """A two-photon PSF: the square of the excitation, all emission is detected."""
+
+    kind: Literal["two_photon"]
+    excitation_wavelength_um: Wavelength
+
+    @property
+    def wavelength_um(self) -> float:
+        """Wavelength that the pupil is computed with."""
+        return self.excitation_wavelength_um
 
 
 class GibsonLanniPsf(PsfSection):
@@ -124,4 +184,9 @@ class IdentityPsf(Section):
     kind: Literal["identity"]
 
 
-PsfConfig = Annotated[FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf | IdentityPsf, Field(discriminator="kind")]
+ComputedPsf = WidefieldPsf | GibsonLanniPsf | ConfocalPsf | LightSheetPsf | TwoPhotonPsf
+"""Kinds that are computed from optics, on the image's voxels."""
+
+COMPUTED_KINDS = ("widefield", "gibson_lanni", "confocal", "light_sheet", "two_photon")
+
+PsfConfig = Annotated[FilePsf | GaussianPsf | ComputedPsf | IdentityPsf, Field(discriminator="kind")]

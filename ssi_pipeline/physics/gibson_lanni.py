@@ -8,14 +8,11 @@ Xue and Blu (J. Opt. Soc. Am. A 34, 1029, 2017) expand the same integral in Bess
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import GibsonLanniPsf
-from ssi_pipeline.physics.psf import VoxelSize
-from ssi_pipeline.physics.pupil import on_grid
 
 _NODES = 32
 """Gauss-Legendre nodes per panel of the pupil radius."""
@@ -57,13 +54,6 @@ def gibson_lanni_intensity(section: GibsonLanniPsf, radius_um: NDArray[np.float6
     wave = np.exp(1j * k * _path_um(section, rho, z_um)) * rho * weight
     intensity = np.abs(j0(k * aperture * distinct[:, None] * rho) @ wave) ** 2
     return np.asarray(intensity[where].reshape(radius_um.shape))
-
-
-def gibson_lanni_psf(
-    section: GibsonLanniPsf, voxel_size_um: VoxelSize | None, dimensions: int, planes: int | None = None
-) -> NDArray[np.float64]:
-    """Return the PSF of Gibson and Lanni on the image's grid; see ``on_grid``."""
-    return on_grid(section, partial(gibson_lanni_intensity, section), voxel_size_um, dimensions, planes)
 
 
 def _path_um(section: GibsonLanniPsf, rho: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.physics.lengths import tiff_voxel_um
+from ssi_pipeline.physics.psf_zarr import read_psf_zarr
 from ssi_pipeline.tiff.codec import refuse_codec, refuse_undecodable
 from ssi_pipeline.tiff.colours import refuse_colours
 from ssi_pipeline.tiff.completeness import series_planes
@@ -25,23 +26,23 @@ _LARGEST = 2**32
 
 
 def read_psf_file(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
-    """Return the array (y x or z y x) of a TIFF or npy file, and its voxel size in micrometres by axis where stated.
+    """Return the array (y x or z y x) of a TIFF, npy or zarr, and its voxel size in micrometres by axis where stated.
 
     Raises
     ------
     InputError
         The file is missing, unreadable, of another type, or not a 2D or 3D array of numbers.
     """
-    if not path.is_file():
-        raise InputError(f"PSF {path} not found; relative paths start at the folder of the configuration")
     kind = path.suffix.lower()
-    if kind not in (".tif", ".tiff", ".npy"):
-        raise InputError(f"PSF {path}: expected a .tif, .tiff or .npy file")
+    if not (path.is_dir() if kind == ".zarr" else path.is_file()):
+        raise InputError(f"PSF {path} not found; relative paths start at the folder of the configuration")
+    if kind not in _READERS:
+        raise InputError(f"PSF {path}: expected a .tif, .tiff or .npy file, or a .zarr folder")
     try:
-        values, sizes = (_read_npy(path), {}) if kind == ".npy" else _read_tiff(path)
+        values, sizes = _READERS[kind](path)
     except (InputError, PermissionError):
         raise
-    except Exception as error:  # tifffile and numpy raise many exceptions for broken files
+    except Exception as error:  # tifffile, numpy and zarr raise many exceptions for broken files
         raise InputError(f"PSF {path} cannot be read: {type(error).__name__}: {error}") from error
     return psf_array(values, f"PSF {path}"), sizes
 
@@ -64,7 +65,7 @@ def psf_array(values: Any, where: str) -> NDArray[Any]:
     return found
 
 
-def _read_npy(path: Path) -> Any:
+def _read_npy(path: Path) -> tuple[Any, dict[str, float]]:
     where = f"PSF {path}"
     head = read_head(path, where)
     kind = likely_kind(head)
@@ -82,7 +83,7 @@ def _read_npy(path: Path) -> Any:
         raise InputError(f"{where} states {stated} bytes of numbers {shape} and holds {there}: it is {cut}")
     if stated > _LARGEST:
         raise InputError(f"{where} has {stated} bytes {shape}; expected a PSF, of less than 4 GiB")
-    return np.load(path, allow_pickle=False)
+    return np.load(path, allow_pickle=False), {}
 
 
 def _read_tiff(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
@@ -106,3 +107,6 @@ def _read_tiff(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
         if left_out > 0:
             raise InputError(f"{where} has {left_out} more pages than its metadata name; save it anew")
         return series.asarray(), tiff_voxel_um(tif)
+
+
+_READERS = {".tif": _read_tiff, ".tiff": _read_tiff, ".npy": _read_npy, ".zarr": read_psf_zarr}

@@ -8,16 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, PsfConfig, WidefieldPsf
+from ssi_pipeline.config import ComputedPsf, FilePsf, GaussianPsf, IdentityPsf, PsfConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.physics.computed import intensity_of
 from ssi_pipeline.physics.gaussian import gaussian_psf
-from ssi_pipeline.physics.gibson_lanni import gibson_lanni_psf
 from ssi_pipeline.physics.psf import Psf, VoxelSize
 from ssi_pipeline.physics.psf_centre import centre_note
 from ssi_pipeline.physics.psf_checks import refuse_implausible
 from ssi_pipeline.physics.psf_from_file import psf_from_file
-from ssi_pipeline.physics.pupil import widefield_psf
+from ssi_pipeline.physics.psf_grid import on_grid
+
+Blurring = FilePsf | GaussianPsf | ComputedPsf
+"""Sections of all kinds but ``identity``."""
+
+Whole = tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]
+"""Values z y x, their voxel size, and what is doubtful about them."""
 
 
 def load_psf(
@@ -50,34 +56,37 @@ def load_psf(
     """
     if isinstance(section, IdentityPsf):
         return None
-    values, size, notes = _loaded(section, voxel_size_um, dimensions, image_shape[0] if image_shape else None, array)
-    psf = Psf(_finish(values, section.energy), size, notes)
+    return finished(section, load_whole(section, voxel_size_um, dimensions, image_shape, array), image_shape)
+
+
+def finished(section: Blurring, whole: Whole, image_shape: Ints | None) -> Psf:
+    """Return a PSF cropped and normalised, and refuse one that cannot be meant; see ``load_psf``."""
+    values, size, notes = whole
+    psf = Psf(cropped(values, section.energy), size, notes)
     where = f"PSF {section.path}" if isinstance(section, FilePsf) else f"the PSF (psf.kind {section.kind})"
     refuse_implausible(psf, where, image_shape)
     return psf
 
 
-def _loaded(
-    section: FilePsf | GaussianPsf | WidefieldPsf | GibsonLanniPsf,
+def load_whole(
+    section: Blurring,
     voxel_um: VoxelSize | None,
     dimensions: int,
-    planes: int | None,
-    array: NDArray[Any] | None,
-) -> tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]:
-    """Return the whole PSF, as computed or read, its voxel size, and what is doubtful about it."""
+    image_shape: Ints | None = None,
+    array: NDArray[Any] | None = None,
+) -> Whole:
+    """Return the whole PSF, as computed or read, before it is cropped; see ``load_psf``."""
+    planes = image_shape[0] if image_shape else None
     if isinstance(section, FilePsf):
         return psf_from_file(section, voxel_um, dimensions, array)
     if isinstance(section, GaussianPsf):
         return gaussian_psf(section, voxel_um, dimensions), voxel_um, ()
-    if isinstance(section, WidefieldPsf):
-        values = widefield_psf(section, voxel_um, dimensions, planes)
-    else:
-        values = gibson_lanni_psf(section, voxel_um, dimensions, planes)
+    values = on_grid(section, intensity_of(section), voxel_um, dimensions, planes)
     return values, voxel_um, tuple(filter(None, [centre_note(values)]))
 
 
-def _finish(values: NDArray[np.float64], energy: float) -> NDArray[np.float32]:
-    """Crop symmetrically as long as a share ``energy`` of the sum remains, then normalise the sum to 1."""
+def cropped(values: NDArray[np.floating], energy: float) -> NDArray[np.float32]:
+    """Crop a PSF symmetrically as long as a share ``energy`` of its sum remains, then normalise the sum to 1."""
     total = float(values.sum())
     if not 0 < total < math.inf:
         raise InputError(f"the PSF sums to {total:g}: expected light somewhere; check its section, psf")
@@ -94,6 +103,6 @@ def _finish(values: NDArray[np.float64], energy: float) -> NDArray[np.float32]:
     return result
 
 
-def _faces(values: NDArray[np.float64], axis: int) -> float:
+def _faces(values: NDArray[np.floating], axis: int) -> float:
     first, last = np.take(values, 0, axis).sum(), np.take(values, -1, axis).sum()
     return float(first + last)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ssi_pipeline.config import GibsonLanniPsf, PsfConfig, RunConfig, WidefieldPsf
+from ssi_pipeline.config import ComputedPsf, PsfConfig, RunConfig
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.optics_checks import nyquist_um
 from ssi_pipeline.physics.psf import Psf, VoxelSize
 from ssi_pipeline.physics.psf_checks import widths
 
-_COARSE = 1.25
+COARSE = 1.25
 """Voxel in units of the Nyquist sampling that is said to be coarse; 20 % of rounding and of doubt about the optics."""
 
 
@@ -40,12 +40,12 @@ def _describe(psf: Psf | None, voxel_um: VoxelSize | None, dimensions: int) -> s
 
 def _sampling(section: PsfConfig, voxel_um: VoxelSize | None, dimensions: int) -> str:
     """Return Nyquist's sampling and the image's as a multiple of it; empty for a PSF without optics."""
-    if not isinstance(section, WidefieldPsf | GibsonLanniPsf) or voxel_um is None:
+    if not isinstance(section, ComputedPsf) or voxel_um is None:
         return ""
     axial, lateral = nyquist_um(section)
     limits = list(zip(SPATIAL, (axial, lateral, lateral), voxel_um, strict=True))[3 - dimensions :]
     text = ", ".join(f"{size / limit:.2f} x {limit:.3g} µm along {axis}" for axis, limit, size in limits)
-    coarse = [axis for axis, limit, size in limits if size > _COARSE * limit]
+    coarse = [axis for axis, limit, size in limits if size > COARSE * limit]
     advice = f": too coarse along {', '.join(coarse)}, detail between the voxels was not recorded" if coarse else ""
     return f"{text} (Nyquist for NA {section.numerical_aperture:g}, {section.wavelength_um:g} µm){advice}"
 

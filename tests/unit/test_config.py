@@ -18,6 +18,8 @@ MINIMAL: dict[str, Any] = {
     "psf": {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}},
 }
 
+KINDS = "'file', 'gaussian', 'widefield', 'gibson_lanni', 'confocal', 'light_sheet', 'two_photon' or 'identity'"
+
 JARGON = (
     "Input",
     "tag",
@@ -106,12 +108,13 @@ def test_every_mistake_is_reported_at_once() -> None:
         ({"psf": {"kind": "file"}}, "psf.path: missing (required): expected a path"),
         (
             {"psf": {"fwhm_px": 1}},
-            "psf.kind: missing; expected 'file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'",
+            "psf.kind: missing; expected " + KINDS,
         ),
         ({"psf__kind": "gausian"}, "psf.kind: unknown value 'gausian'; did you mean 'gaussian'?"),
         (
             {"psf__kind": 7},
-            "psf.kind: unknown value '7'; expected one of file, gaussian, widefield, gibson_lanni, identity",
+            "psf.kind: unknown value '7'; expected one of "
+            "file, gaussian, widefield, gibson_lanni, confocal, light_sheet, two_photon, identity",
         ),
         (
             {"training__select": "bets"},
@@ -142,13 +145,11 @@ def test_every_mistake_is_reported_at_once() -> None:
         ({"training__bounds__lower": "x"}, "training.bounds.lower: expected a number or 'auto', found 'x'"),
         (
             {"psf": "gaussian"},
-            "psf: expected a section with a key 'kind' "
-            "('file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'), or a list of these, found 'gaussian'",
+            f"psf: expected a section with a key 'kind' ({KINDS}), or a list of these, found 'gaussian'",
         ),
         (
             {"psf": []},
-            "psf: expected a section with a key 'kind' "
-            "('file', 'gaussian', 'widefield', 'gibson_lanni' or 'identity'), or a list of these, found []",
+            f"psf: expected a section with a key 'kind' ({KINDS}), or a list of these, found []",
         ),
     ],
 )

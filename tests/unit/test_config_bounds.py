@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ssi_pipeline.config import RunConfig, load_config, parse_config
-from ssi_pipeline.config.psf import FilePsf, GaussianPsf, GibsonLanniPsf, WidefieldPsf
+from ssi_pipeline.config.psf import (
+    ConfocalPsf,
+    FilePsf,
+    GaussianPsf,
+    GibsonLanniPsf,
+    LightSheetPsf,
+    TwoPhotonPsf,
+    WidefieldPsf,
+)
 from ssi_pipeline.config.yaml_text import parse_yaml
 from ssi_pipeline.errors import ConfigError
 
@@ -34,6 +42,9 @@ PSFS: dict[type[BaseModel], dict[str, Any]] = {
         "wavelength_um": 0.5,
         "support_um": {"y": 1, "x": 1},
     },
+    ConfocalPsf: {"kind": "confocal", "numerical_aperture": 1, "wavelength_um": 0.5, "excitation_wavelength_um": 0.5},
+    LightSheetPsf: {"kind": "light_sheet", "numerical_aperture": 1, "wavelength_um": 0.5, "sheet_fwhm_um": 1},
+    TwoPhotonPsf: {"kind": "two_photon", "numerical_aperture": 1, "excitation_wavelength_um": 0.9},
 }
 
 

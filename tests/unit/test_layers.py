@@ -26,7 +26,7 @@ LAYERS = (
     ("executors", "results"),
     ("run",),
     ("report",),
-    ("preview", "benchmark", "bench", "cluster"),
+    ("preview", "benchmark", "bench", "cluster", "workbench"),
     ("demo", "api", "error_handler"),
     ("commands",),
     ("cli",),

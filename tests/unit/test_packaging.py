@@ -72,7 +72,7 @@ print(sorted({heavy} & set(sys.modules)))
     assert done.stdout.strip() == "[]"
 
 
-PICTURES = {"report", "preview", "demo", "benchmark"}
+PICTURES = {"report", "preview", "demo", "benchmark", "workbench"}
 """Parts of the package that draw, or use images of others."""
 
 ALL_OF_A_WORKER = """

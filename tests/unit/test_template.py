@@ -13,11 +13,15 @@ from pydantic import BaseModel
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config import (
+    ConfocalPsf,
     FilePsf,
     GaussianPsf,
     GibsonLanniPsf,
     IdentityPsf,
+    LightSheetPsf,
     RunConfig,
+    TwoPhotonPsf,
+    WidefieldPsf,
     flatten,
     load_config,
     parse_config,
@@ -112,7 +116,19 @@ def test_the_template_knows_no_option_that_is_gone() -> None:
     assert not [f"template.yaml, line {line}: {key} is gone" for key, line in lines if key not in known]
 
 
-@pytest.mark.parametrize("model", [FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf])
+@pytest.mark.parametrize(
+    "model",
+    [
+        FilePsf,
+        GaussianPsf,
+        WidefieldPsf,
+        GibsonLanniPsf,
+        ConfocalPsf,
+        LightSheetPsf,
+        TwoPhotonPsf,
+        IdentityPsf,
+    ],
+)
 def test_every_kind_of_psf_is_shown_with_all_its_options(model: type[BaseModel]) -> None:
     shown = [yaml.safe_load(uncommented())["psf"], *examples()]
     kind = model.model_fields["kind"].annotation.__args__[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssi_pipeline.config import GaussianPsf, GibsonLanniPsf, RunConfig, WidefieldPsf
+from ssi_pipeline.config import ComputedPsf, GaussianPsf, RunConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.geometry.volume import SPATIAL
@@ -89,4 +89,4 @@ def refuse_context_without_axis(source: Source, config: RunConfig) -> None:
 
 def _needs_size(psf: object) -> bool:
     in_um = isinstance(psf, GaussianPsf) and psf.fwhm_um is not None
-    return in_um or isinstance(psf, (WidefieldPsf, GibsonLanniPsf))
+    return in_um or isinstance(psf, ComputedPsf)

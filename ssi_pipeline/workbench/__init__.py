@@ -1,0 +1,1 @@
+"""PSF workbench: `ssi psf make`, `show` and `beads`."""
