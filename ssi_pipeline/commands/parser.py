@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ssi_pipeline import __version__
-from ssi_pipeline.commands.arguments import IMMERSIONS, Parser, count, immersion, interval, positive
+from ssi_pipeline.commands.arguments import IMMERSIONS, Parser, count, immersion, interval, place, positive
 from ssi_pipeline.exit_status import describe_statuses
 
 COMMANDS = {
@@ -84,7 +84,7 @@ def _add_common(parser: Parser) -> None:
 def _add_start(add: Add) -> None:
     init = add("init", "write a commented configuration file, with what an image says of itself")
     init.add_argument("config", type=Path, help="file to write, for instance run.yaml")
-    init.add_argument("--input", type=Path, metavar="FILE", help="image: OME-Zarr, zarr array, TIFF")
+    init.add_argument("--input", type=place, metavar="FILE", help="image: OME-Zarr, zarr array, TIFF; path or URL")
     init.add_argument(
         "--psf", metavar="KIND", help="gaussian, widefield, gibson_lanni, identity, or a file with a measured PSF"
     )
@@ -101,7 +101,7 @@ def _add_start(add: Add) -> None:
     )
     init.add_argument("--full", action="store_true", help="include all options (default: those that matter first)")
     info = add("info", "show what is in an image, and what a run of it would need")
-    info.add_argument("image", type=Path, help="OME-Zarr image, zarr array or TIFF")
+    info.add_argument("image", type=place, help="OME-Zarr image, zarr array or TIFF; path or URL")
     info.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
     info.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
     _add_json(info)

@@ -55,8 +55,8 @@ class Context:
     def mounts(self) -> Mounts:
         """Mounts of state folder, output and input at the first access."""
         config = self.document.config
-        mask = () if config.input.mask is None else (config.input.mask,)
-        return Mounts.of(self.paths.root, config.output.path, config.input.path, *mask)
+        files = (place for place in (config.input.path, config.input.mask) if isinstance(place, Path))
+        return Mounts.of(self.paths.root, config.output.path, *files)
 
     @property
     def plan(self) -> TilePlan:

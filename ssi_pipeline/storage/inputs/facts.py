@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.physics.lengths import MICROMETRES, ome_pixels, positive
@@ -44,7 +45,7 @@ class Facts:
     as known.
     """
 
-    path: Path
+    path: Place
     volume: Volume
     known_um: Mapping[str, float]
     unnamed: str
@@ -57,7 +58,7 @@ class Facts:
         return [axis for axis in "zyx" if axis in self.volume.axes and axis not in self.known_um]
 
 
-def read_facts(path: Path, level: int = 0, axes: str | None = None) -> Facts:
+def read_facts(path: Place, level: int = 0, axes: str | None = None) -> Facts:
     """Return what is known of an image from its metadata.
 
     Raises
@@ -65,11 +66,15 @@ def read_facts(path: Path, level: int = 0, axes: str | None = None) -> Facts:
     InputError
         It is missing, damaged or not supported.
     """
-    source, unnamed = _open(SourceSpec(str(path.resolve()), level, axes))
+    source, unnamed = _open(SourceSpec(_whole(path), level, axes))
     scale, units = source.metadata.scale, source.metadata.axes_units
     known = {axis: float(size) for axis, size in scale.items() if units.get(axis) == "micrometer"}
-    layout = _zarr_layout(path) if path.is_dir() else _tiff_layout(path)
+    layout = _zarr_layout(path) if isinstance(path, Url) or path.is_dir() else _tiff_layout(path)
     return Facts(path, source.volume, known, unnamed, layout, source.notes)
+
+
+def _whole(path: Place) -> str | Url:
+    return path if isinstance(path, Url) else str(path.resolve())
 
 
 def _open(spec: SourceSpec) -> tuple[Source, str]:
@@ -87,7 +92,7 @@ def _open(spec: SourceSpec) -> tuple[Source, str]:
         raise
 
 
-def _zarr_layout(path: Path) -> Layout:
+def _zarr_layout(path: Place) -> Layout:
     from ssi_pipeline.storage.inputs.zarr_image import find_image, list_levels
 
     image = find_image(path, 0, f"input {path}")
@@ -146,7 +151,7 @@ def plane_values(facts: Facts, level: int, axes: str | None) -> tuple[str, list[
     CorruptDataError, InputError
         It cannot be read.
     """
-    source, _ = _open(SourceSpec(str(facts.path.resolve()), level, axes))
+    source, _ = _open(SourceSpec(_whole(facts.path), level, axes))
     t, c, z, y, x = source.volume.shape
     spans = [_middle(n) for n in (y, x)]
     box = Box((z // 2, *(a for a, _ in spans)), (z // 2 + 1, *(b for _, b in spans)))

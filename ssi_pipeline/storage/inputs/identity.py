@@ -32,7 +32,7 @@ def identity(spec: SourceSpec) -> dict[str, Any]:
     source = open_source(spec)
     volume = source.volume
     return {
-        "path": spec.path,
+        "path": str(spec.path),
         "level": spec.level,
         "axes": volume.axes,
         "shape": list(volume.shape),

@@ -14,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ssi_pipeline.config.url import Url
 from ssi_pipeline.storage.inputs.source import Source
+from ssi_pipeline.storage.store import store_of
 
 _THREADS = 32
 """Parallel stat calls: each takes about a millisecond on a network file system."""
@@ -38,7 +40,7 @@ class _Folder:
 
 
 def input_stamp(*sources: Source) -> str:
-    """Return 32 hexadecimal digits over name, size, mtime and ctime of every file of pixels.
+    """Return 32 hexadecimal digits over name, size, mtime and ctime (key, size and ETag) of every file of pixels.
 
     If a file was just written, wait until another change would get a different time.
 
@@ -47,7 +49,15 @@ def input_stamp(*sources: Source) -> str:
     OSError
         A file or folder is not accessible.
     """
-    files = [file for source in sources for file in source.files()]
+    places = [place for source in sources for place in source.files()]
+    files = [place for place in places if isinstance(place, Path)]
+    if urls := [place for place in places if isinstance(place, Url)]:
+        return _tags(urls) + (_file_stamp(files) if files else "")
+    return _file_stamp(files)
+
+
+def _file_stamp(files: list[Path]) -> str:
+    """Return the stamp of files and folders of a file system."""
     stamp, youngest = _look(files)
     grain = _GRAIN_S if youngest % 10**9 else _COARSE_GRAIN_S
     age = time.time() - youngest / 1e9
@@ -55,6 +65,21 @@ def input_stamp(*sources: Source) -> str:
         return stamp
     time.sleep(grain - age)
     return _look(files)[0]
+
+
+def _tags(urls: list[Url]) -> str:
+    """Return 32 digits over key, size and tag of every object: listed, or asked for one by one."""
+    digest = hashlib.blake2b(digest_size=16)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for found in threads.map(_entries, urls):
+            digest.update("".join(sorted(found)).encode())
+    return digest.hexdigest()
+
+
+def _entries(url: Url) -> list[str]:
+    store = store_of(url)
+    listed = store.list() if store.lists else [found] if (found := store.look("")) is not None else []
+    return [f"{entry.key}\0{entry.size}\0{entry.etag}\n" for entry in listed]
 
 
 def _look(paths: list[Path]) -> tuple[str, int]:

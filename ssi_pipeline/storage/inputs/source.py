@@ -12,9 +12,11 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import InputConfig
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+from ssi_pipeline.storage.store import store_of
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
@@ -26,12 +28,12 @@ _open_lock = threading.RLock()
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """Location of the input and the user's metadata; sent to workers.
+    """Location of the input and the user's metadata.
 
     ``voxel_size_um``: z y x in micrometres; 0: from the file's metadata. ``booleans``: pixels may be booleans.
     """
 
-    path: str
+    path: str | Url
     level: int = 0
     axes: str | None = None
     voxel_size_um: tuple[float, float, float] | None = None
@@ -75,7 +77,7 @@ class Source(Protocol):
     def stamp(self) -> dict[str, Any]:
         """Return digests of the metadata, as a JSON document."""
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the files of pixels, and folders that contain only such files."""
 
 
@@ -83,7 +85,12 @@ def spec_of(section: InputConfig) -> SourceSpec:
     """Return the source of the section ``input``."""
     given = section.voxel_size_um
     size = (given.get("z", 0.0), given.get("y", 0.0), given.get("x", 0.0)) if given else None
-    return SourceSpec(str(section.path), section.level, section.axes, size)
+    return SourceSpec(as_given(section.path), section.level, section.axes, size)
+
+
+def as_given(place: Place) -> str | Url:
+    """Return a place as a spec has it."""
+    return place if isinstance(place, Url) else str(place)
 
 
 def open_source(spec: SourceSpec) -> Source:
@@ -94,6 +101,9 @@ def open_source(spec: SourceSpec) -> Source:
     InputError
         The path does not exist or is not a supported image.
     """
+    if isinstance(spec.path, Url):
+        with _open_lock:
+            return _open_url(spec, _etags(spec.path))
     path = Path(spec.path)
     if not path.exists():
         raise InputError(
@@ -109,12 +119,13 @@ def open_source(spec: SourceSpec) -> Source:
 def clear_sources() -> None:
     """Close the cached sources and their files."""
     _open.cache_clear()
+    _open_url.cache_clear()
 
 
 @functools.lru_cache(maxsize=16)
 def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source:
     # imported here: `ssi plan` needs only one of the formats
-    path = Path(spec.path)
+    path = Path(str(spec.path))
     if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata") and path.is_file():
         raise InputError(f"input {path} is a zarr metadata file: give its folder, {path.parent}")
     if path.is_dir():
@@ -134,6 +145,34 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source
     from ssi_pipeline.storage.inputs.tiff_source import TiffSource
 
     return TiffSource(path, spec.level, spec.axes, spec.voxel_size_um)
+
+
+@functools.lru_cache(maxsize=16)
+def _open_url(spec: SourceSpec, etags: tuple[str, ...]) -> Source:
+    url = spec.path
+    assert isinstance(url, Url)
+    if url.name in (*_ZARR_FILES, ".zattrs", ".zmetadata"):
+        raise InputError(f"input {url} is a zarr metadata file: give its folder")
+    if url.name.lower().endswith((*_TIFF, _COMPANION)):
+        raise InputError(
+            f"input {url} is a TIFF file, which cannot be read in parts from a store: download it, or convert it to "
+            "OME-Zarr there (bioformats2raw)"
+        )
+    if not etags:
+        raise InputError(
+            f"input {url} has no zarr metadata ({', '.join(_ZARR_FILES)}): expected the URL of an OME-Zarr image or a "
+            "zarr array; check the name of the bucket and the path"
+        )
+    from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
+
+    return ZarrSource(url, spec.level, spec.axes, spec.voxel_size_um, spec.booleans)
+
+
+def _etags(url: Url) -> tuple[str, ...]:
+    """Return tags of the metadata as a cache key."""
+    store = store_of(url)
+    found = (store.look(name) for name in _STAMPED if name)
+    return tuple(entry.etag for entry in found if entry is not None)
 
 
 def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:

@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.inputs.axes import native_dtype, resolve_axes
@@ -168,7 +169,7 @@ class TiffSource:
         of_set = {"members": hashlib.sha256("\n".join(members).encode()).hexdigest()[:16]} if members else {}
         return {"bytes": size, "metadata": {self._path.name: hashlib.sha256(ends).hexdigest()[:16]} | of_set}
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the files with a plane of this level."""
         if not self._series.is_multifile:
             return [self._path]

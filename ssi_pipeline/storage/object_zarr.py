@@ -1,0 +1,58 @@
+"""Zarr's view of an object store: requests that fail raise, and an empty object is no chunk of fill values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import obstore
+from zarr.abc.store import ByteRequest, RangeByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import ObjectStore as ZarrObjectStore
+
+from ssi_pipeline.config.url import Url
+from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.storage.object_errors import translated
+
+_GAP = 2**20
+"""Bytes between two ranges that are read along rather than asked for anew: about what a request costs in time."""
+
+
+class ObjectZarr(ZarrObjectStore[Any]):
+    """zarr's store of a whole bucket or host; ``client``: obstore's store of it, ``root``: its URL."""
+
+    def __init__(self, client: Any, root: Url, *, read_only: bool = False) -> None:
+        super().__init__(client, read_only=read_only)
+        self._root = root
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        """Return the same store, read-only or writable."""
+        return type(self)(self.store, self._root, read_only=read_only)
+
+    def __str__(self) -> str:
+        return str(self._root)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return a value; None where there is no such object.
+
+        Raises
+        ------
+        CorruptDataError
+            The object is empty.
+        StoreError
+            The request fails.
+        """
+        with translated(self._root / key):
+            found = await super().get(key, prototype, byte_range)
+        if found is not None and byte_range is None and len(found) == 0:
+            raise CorruptDataError(f"{self._root / key} is an empty object")
+        return found
+
+    async def get_ranges(
+        self, key: str, prototype: BufferPrototype, ranges: Sequence[RangeByteRequest]
+    ) -> list[Buffer]:
+        """Return ranges of an object by few requests: neighbouring ones are joined."""
+        starts, ends = [wanted.start for wanted in ranges], [wanted.end for wanted in ranges]
+        with translated(self._root / key):
+            found = await obstore.get_ranges_async(self.store, key, starts=starts, ends=ends, coalesce=_GAP)
+        return [prototype.buffer.from_bytes(bytes(content)) for content in found]
