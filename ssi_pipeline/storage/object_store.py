@@ -6,6 +6,7 @@ exponential backoff); what still fails is a ``StoreError``, which is a failure o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 _RETRY_S, _TIMEOUT_S = 120, 120
 """Seconds after which a request is not repeated any more, and after which one without an answer is given up. Below the
 five minutes after which signatures expire."""
+
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Where obstore looks for the URL of another server: one of http:// says that requests may be unencrypted."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ def _client(root: str, storage: StorageConfig) -> Any:
             f"{root}: reading URLs needs obstore: pip install obstore, or '.[cloud]' in a clone"
         ) from error
     scheme, _, host = root.partition("://")
-    plain = scheme == "http" or (storage.endpoint or "").startswith("http://")
+    endpoint = storage.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "") if scheme == "s3" else ""
+    plain = scheme == "http" or endpoint.startswith("http://")
     common: dict[str, Any] = {
         "client_options": {"timeout": f"{_TIMEOUT_S}s", **({"allow_http": True} if plain else {})},
         "retry_config": {"max_retries": storage.retries, "retry_timeout": timedelta(seconds=_RETRY_S)},

@@ -126,19 +126,6 @@ def test_an_empty_chunk_is_no_fill_value(store: Store) -> None:
         zarr.open_array(store.zarr("a"), mode="r")[...]
 
 
-@needs_s3
-def test_ranges_asked_for_together_are_one_request(server: S3) -> None:
-    store = store_of(parse_url("s3://contract/ranges", StorageConfig(endpoint=server.endpoint)))
-    made = zarr.create_array(
-        store.zarr("a", writable=True), shape=(64, 64), shards=(64, 64), chunks=(8, 8), dtype="uint16"
-    )
-    made[...] = np.random.default_rng(0).integers(0, 65535, (64, 64), "uint16")
-    array = zarr.open_array(store.zarr("a"), mode="r")
-    server.forget()
-    _ = array[8:40, 8:40]
-    assert len(server.requests) <= 4  # the index, and 16 chunks as up to 10 at a time
-
-
 def test_no_secret_is_in_an_address() -> None:
     for url in ("s3://key:secret@bucket/a", "https://host/a?X-Amz-Signature=abc", "https://host/a#b"):
         with pytest.raises(ValueError, match="credentials or a query") as caught:

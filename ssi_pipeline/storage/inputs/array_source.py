@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.inputs.axes import AxisMap, native_dtype, resolve_axes
@@ -39,7 +38,7 @@ class ArraySource:
         """Return nothing: an array has no metadata."""
         return {}
 
-    def files(self) -> list[Place]:
+    def files(self) -> list[Path]:
         """Return nothing: an array has no files."""
         return []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,7 +78,7 @@ class Source(Protocol):
     def stamp(self) -> dict[str, Any]:
         """Return digests of the metadata, as a JSON document."""
 
-    def files(self) -> list[Place]:
+    def files(self) -> Sequence[Place]:
         """Return the files of pixels, and folders that contain only such files."""
 
 

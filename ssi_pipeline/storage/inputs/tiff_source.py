@@ -15,7 +15,6 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.inputs.axes import native_dtype, resolve_axes
@@ -169,7 +168,7 @@ class TiffSource:
         of_set = {"members": hashlib.sha256("\n".join(members).encode()).hexdigest()[:16]} if members else {}
         return {"bytes": size, "metadata": {self._path.name: hashlib.sha256(ends).hexdigest()[:16]} | of_set}
 
-    def files(self) -> list[Place]:
+    def files(self) -> list[Path]:
         """Return the files with a plane of this level."""
         if not self._series.is_multifile:
             return [self._path]

@@ -120,7 +120,7 @@ class ZarrSource:
         names = sorted((path_in(self._root, store.place / name), store.read(name)) for store, name in found)
         return {"metadata": {name: _digest(content) for name, content in names}}
 
-    def files(self) -> list[Place]:
+    def files(self) -> Sequence[Place]:
         """Return the folder of the array, which contains all chunks; on a web server the chunks."""
         if self._files.lists:
             return [self._folder]
