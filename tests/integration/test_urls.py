@@ -82,7 +82,8 @@ def made(tmp_path: Path, s3: S3, name: str, version: int = 3, **sections: Any) -
     folder = ome_zarr(tmp_path / "in.zarr", version)
     url = upload(s3, folder, name)
     there = complete(make_run(tmp_path / "there", None, input={"path": str(folder)}, **sections))
-    config = make_run(tmp_path / "here", None, input={"path": url}, storage=storage(s3), **sections)
+    sections["storage"] = storage(s3, **sections.get("storage", {}))
+    config = make_run(tmp_path / "here", None, input={"path": url}, **sections)
     return config, there
 
 
@@ -120,7 +121,7 @@ def test_what_is_in_a_store_is_told(
     assert (found["path"], found["shape"], found["chunk"]) == (url, [1, 1, 2, 96, 96], [1, 16, 16])
     assert found["voxel_size_um"] == {"z": 0.5, "y": 0.2, "x": 0.2}
     assert found["notes"] == []
-    assert main(["init", str(tmp_path / "new.yaml"), "--input", url]) == 0
+    assert main(["init", str(tmp_path / "new.yaml"), "--input", url, "--psf", "identity"]) == 0
     assert config_of(tmp_path / "new.yaml").input.path == parse_url(url)
 
 
@@ -205,21 +206,27 @@ def test_expired_credentials_stop_the_run_and_it_resumes(
 
 
 def test_a_restart_of_the_server_in_mid_run(tmp_path: Path, s3: S3) -> None:
-    """The server is down: the run stops in order, and the same command resumes it."""
-    config, there = made(tmp_path, s3, "down.zarr")
+    """The run waits for the server, as for a lost mount, and goes on by itself."""
+    config, there = made(tmp_path, s3, "down.zarr", storage={"retries": 0})
+    killed: list[Thread] = []
+
+    def restart() -> None:
+        s3.process.wait()
+        s3.process = start_moto(s3.port)
+        s3.make_bucket("images")
+        upload(s3, tmp_path / "in.zarr", "down.zarr")
 
     def fault(method: str, path: str, n: int) -> None:
-        if solved(tmp_path):
+        if not killed and solved(tmp_path):
             s3.process.kill()
+            killed.append(Thread(target=restart))
+            killed[0].start()
 
     s3.fault = fault
-    assert main(["run", str(config)]) == 3
-    s3.forget()
-    s3.process = start_moto(s3.port)
-    s3.make_bucket("images")
-    upload(s3, tmp_path / "in.zarr", "down.zarr")
-    complete(config)
+    assert main(["run", str(config)]) == 0
+    killed[0].join()
     assert hashes(tmp_path / "here" / "out.zarr") == hashes(there)
+    assert "the store does not answer" in (tmp_path / "here" / "out.zarr.run" / "run.log").read_text()
 
 
 def solved(folder: Path) -> bool:
