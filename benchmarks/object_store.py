@@ -5,7 +5,7 @@
 
 A real S3 server (moto) runs in a process of its own; requests pass a gate that counts them, the slowest part: only
 ratios of two rows of one run mean anything. The plain copy gets each object whole, with as many threads, and decodes
-nothing. Needs moto and obstore: pip install '.[dev,cloud]'. With tests/ on the path, whose server it is.
+nothing. Needs moto and obstore: pip install '.[dev]'. With tests/ on the path, whose server it is.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "TESTKEYID", "AWS_SECRET_ACCESS_KEY": "the-secret-o
 
 needs_s3 = pytest.mark.skipif(
     importlib.util.find_spec("moto") is None or importlib.util.find_spec("obstore") is None,
-    reason="needs moto and obstore: pip install '.[dev,cloud]'",
+    reason="needs moto and obstore: pip install '.[dev]'",
 )
 
 Fault = Callable[[str, str, int], int | float | None]

@@ -51,7 +51,7 @@ def _denied(place: Url, error: Exception) -> StoreDenied:
 def _unreachable(place: Url, error: Exception) -> StoreError:
     problem = StoreError(
         f"{place}: the store does not answer as expected ({_short(error)}); check the network, the name of the bucket, "
-        "storage.endpoint and storage.region"
+        "the variables of its kind of store, storage.endpoint and storage.region"
     )
     problem.errno = errno.ETIMEDOUT
     return problem

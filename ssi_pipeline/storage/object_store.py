@@ -17,8 +17,8 @@ from urllib.parse import quote
 from ssi_pipeline.config.storage import StorageConfig
 from ssi_pipeline.config.url import Url
 from ssi_pipeline.errors import MissingPackageError
+from ssi_pipeline.storage.entry import Entry
 from ssi_pipeline.storage.object_errors import translated
-from ssi_pipeline.storage.store import Entry
 
 if TYPE_CHECKING:
     from zarr.storage import StoreLike
@@ -142,7 +142,7 @@ def _client(root: str, storage: StorageConfig) -> Any:
         if scheme in ("http", "https"):
             return store.HTTPStore.from_url(f"{scheme}://{quote(host, safe=':[].')}", **common)
         named: dict[str, Any] = {
-            "endpoint": storage.endpoint,
+            "base_url" if scheme == "gs" else "endpoint": storage.endpoint,
             "region": storage.region if scheme == "s3" else None,
             "skip_signature": True if storage.anonymous else None,
         }

@@ -14,22 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.storage.atomic import create_whole, write_bytes
+from ssi_pipeline.storage.entry import Entry
 from ssi_pipeline.storage.small_files import read_small
 
 if TYPE_CHECKING:
     from zarr.storage import StoreLike
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file: its key, its size in bytes, and a tag that changes with its content.
-
-    On a file system the tag is made of the times of the file; in an object store it is the ETag.
-    """
-
-    key: str
-    size: int
-    etag: str
 
 
 class Store(Protocol):

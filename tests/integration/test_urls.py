@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -233,6 +239,22 @@ def solved(folder: Path) -> bool:
     """Return whether a tile of the run is recorded."""
     ledger = folder / "here" / "out.zarr.run" / "ledger.jsonl"
     return ledger.exists() and b'"solve"' in ledger.read_bytes()
+
+
+@pytest.mark.long
+def test_killed_with_its_workers_and_resumed(tmp_path: Path, s3: S3) -> None:
+    """Two dask workers, SIGKILL of all after the first tiles, the same command again."""
+    dask = {"kind": "dask", "workers": 2, "memory_gib": 1, "device": "cpu"}
+    config, there = made(tmp_path, s3, "killed.zarr", executor=dask, solver="wiener")
+    command = [sys.executable, "-m", "ssi_pipeline", "run", str(config)]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not solved(tmp_path):
+            time.sleep(0.02)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False).returncode == 0
+    assert hashes(tmp_path / "here" / "out.zarr") == hashes(there)
 
 
 class Quiet(SimpleHTTPRequestHandler):
