@@ -33,7 +33,7 @@ def needs(facts: Facts, level: int, axes: str | None) -> Needs:
     from ssi_pipeline.run.prepare import prepare
 
     path = facts.path if isinstance(facts.path, Url) else facts.path.resolve()
-    beside = Path(path.name) if isinstance(path, Url) else path
+    beside = Path(path.name or "image") if isinstance(path, Url) else path
     document = {
         "input": {"path": str(path), "level": level, "axes": axes},
         "output": {"path": str(beside.with_name(f"{path.name}-deconvolved.zarr"))},

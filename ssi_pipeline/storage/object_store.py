@@ -108,8 +108,9 @@ class ObjectStore:
 
 
 def _tag(found: Any) -> str:
-    """Return the ETag; servers without one have the time of the last change."""
-    return str(found.get("e_tag") or found.get("last_modified"))
+    """Return the ETag, or the time of the last change; empty where a web server tells neither."""
+    changed = found["last_modified"]
+    return str(found.get("e_tag") or (changed if changed.timestamp() else ""))
 
 
 def open_object_store(place: Url) -> ObjectStore:

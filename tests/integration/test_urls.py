@@ -24,7 +24,7 @@ from s3_server import KEYS, S3, needs_s3, s3_server, start_moto
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config.url import parse_url
-from ssi_pipeline.errors import ConfigError, InputError, RunChangedError
+from ssi_pipeline.errors import ConfigError, InputError, MissingPackageError, RunChangedError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.inputs.identity import identity
 from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source
@@ -178,6 +178,12 @@ def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path, s3: S3) -> 
             config_of(make_run(tmp_path, None, **sections))
 
 
+def test_without_obstore_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(MissingPackageError, match=r"reading URLs needs obstore: pip install obstore"):
+        open_source(SourceSpec(parse_url("s3://never-opened/a.zarr")))
+
+
 def test_a_changed_object_is_noticed(tmp_path: Path, s3: S3) -> None:
     config, _ = made(tmp_path, s3, "changed.zarr")
     complete(config)
@@ -235,6 +241,10 @@ def test_a_restart_of_the_server_in_mid_run(tmp_path: Path, s3: S3) -> None:
     assert "the store does not answer" in (tmp_path / "here" / "out.zarr.run" / "run.log").read_text()
 
 
+def log_of(config: Path) -> str:
+    return (config.parent / "out.zarr.run" / "run.log").read_text()
+
+
 def solved(folder: Path) -> bool:
     """Return whether a tile of the run is recorded."""
     ledger = folder / "here" / "out.zarr.run" / "ledger.jsonl"
@@ -262,11 +272,29 @@ class Quiet(SimpleHTTPRequestHandler):
         return
 
 
-def test_an_input_on_a_web_server(tmp_path: Path) -> None:
+class Untold(Quiet):
+    """A server that does not tell when a file was changed, and answers with a page for what it does not have."""
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Last-Modified":
+            super().send_header(keyword, value)
+
+    def send_error(self, *_: Any, **__: Any) -> None:
+        page = b"<!doctype html><title>welcome</title>"
+        found = 200 if "in.zarr" not in self.path else 404
+        self.send_response(found)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(page)
+
+
+@pytest.mark.parametrize("handler", [Quiet, Untold])
+def test_an_input_on_a_web_server(tmp_path: Path, handler: type[Quiet]) -> None:
     """A server without ranges and lists, as python -m http.server."""
     folder = ome_zarr(tmp_path / "web" / "in.zarr", 2)
     there = complete(make_run(tmp_path / "there", None, input={"path": str(folder)}))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "web")))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(tmp_path / "web")))
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/in.zarr"
@@ -274,6 +302,8 @@ def test_an_input_on_a_web_server(tmp_path: Path) -> None:
         complete(config)
         assert hashes(tmp_path / "here" / "out.zarr") == hashes(there)
         assert go(config).computed_tiles == 0
+        again = "pixels of all 18 solved tiles were read again" in log_of(config)
+        assert again == (handler is Untold)
     finally:
         server.shutdown()
         server.server_close()

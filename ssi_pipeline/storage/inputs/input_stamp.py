@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssi_pipeline.config.url import Url
+from ssi_pipeline.storage.entry import Entry
 from ssi_pipeline.storage.inputs.source import Source
 from ssi_pipeline.storage.store import store_of
 
@@ -39,10 +40,11 @@ class _Folder:
         self.youngest = max(self.youngest, found.st_mtime_ns)
 
 
-def input_stamp(*sources: Source) -> str:
+def input_stamp(*sources: Source) -> str | None:
     """Return 32 hexadecimal digits over name, size, mtime and ctime (key, size and ETag) of every file of pixels.
 
-    If a file was just written, wait until another change would get a different time.
+    If a file was just written, wait until another change would get a different time. None where a web server tells
+    neither an ETag nor a time of change.
 
     Raises
     ------
@@ -52,7 +54,8 @@ def input_stamp(*sources: Source) -> str:
     places = [place for source in sources for place in source.files()]
     files = [place for place in places if isinstance(place, Path)]
     if urls := [place for place in places if isinstance(place, Url)]:
-        return _tags(urls) + (_file_stamp(files) if files else "")
+        tags = _tags(urls)
+        return tags and tags + (_file_stamp(files) if files else "")
     return _file_stamp(files)
 
 
@@ -67,19 +70,24 @@ def _file_stamp(files: list[Path]) -> str:
     return _look(files)[0]
 
 
-def _tags(urls: list[Url]) -> str:
-    """Return 32 digits over key, size and tag of every object: listed, or asked for one by one."""
+def _tags(urls: list[Url]) -> str | None:
+    """Return 32 digits over key, size and tag of every object, listed or asked for one by one; None without tags."""
     digest = hashlib.blake2b(digest_size=16)
     with ThreadPoolExecutor(_THREADS) as threads:
-        for found in threads.map(_entries, urls):
-            digest.update("".join(sorted(found)).encode())
+        for number, found in enumerate(threads.map(_entries, urls)):
+            if not all(entry.etag for entry in found):
+                return None
+            lines = (f"{entry.key}\0{entry.size}\0{entry.etag}\n" for entry in found)
+            digest.update("".join([f"{number}\n", *sorted(lines)]).encode())
     return digest.hexdigest()
 
 
-def _entries(url: Url) -> list[str]:
+def _entries(url: Url) -> list[Entry]:
     store = store_of(url)
-    listed = store.list() if store.lists else [found] if (found := store.look("")) is not None else []
-    return [f"{entry.key}\0{entry.size}\0{entry.etag}\n" for entry in listed]
+    if store.lists:
+        return list(store.list())
+    found = store.look("")
+    return [] if found is None else [found]
 
 
 def _look(paths: list[Path]) -> tuple[str, int]:

@@ -101,6 +101,8 @@ def _read(folder: Place, where: str) -> ZarrNode | None:
     except PermissionError:  # a foreign parent folder
         return None
     except InputError as error:
+        if isinstance(folder, Url) and folder.scheme.startswith("http"):
+            return None  # web servers answer with a page for what they do not have
         raise InputError(f"{error} (a parent group of the input, needed for axes and scale)") from error
 
 
