@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import ssi_pipeline
-from ssi_pipeline.config.url import Place, place_of
-from ssi_pipeline.storage.inputs.source import SourceSpec, open_source
 
 PACKAGES = ("numpy", "scipy", "torch", "zarr", "dask", "distributed", "tifffile")
 TOKEN = "token.txt"
@@ -33,7 +31,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def describe(folder: Path, source: Place, scratch: str | None) -> dict[str, Any]:
+def describe(folder: Path, source: str, scratch: str | None) -> dict[str, Any]:
     """Return the state of the node; an ``error`` entry for each failed check."""
     found: dict[str, Any] = {
         "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
@@ -42,7 +40,7 @@ def describe(folder: Path, source: Place, scratch: str | None) -> dict[str, Any]
         "package": str(Path(ssi_pipeline.__file__).parent),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "token": _attempt(lambda: (folder / TOKEN).read_text()),
-        "input": _attempt(lambda: _open(source)),
+        "input": _attempt(lambda: _seen(source)),
         "gpus": _attempt(_gpus),
     }
     if scratch:
@@ -51,10 +49,8 @@ def describe(folder: Path, source: Place, scratch: str | None) -> dict[str, Any]
     return found
 
 
-def _open(source: Place) -> str:
-    if isinstance(source, Path):
-        return str(source.stat().st_size)
-    return open_source(SourceSpec(source)).volume.describe()
+def _seen(source: str) -> str:
+    return "a URL, not opened" if "://" in source else str(Path(source).stat().st_size)
 
 
 def _gpus() -> list[str]:
@@ -80,7 +76,7 @@ def _attempt(what: Any) -> Any:
 def main() -> None:
     """Write ``probe-JOB-NODE.json`` into the folder, atomically."""
     folder, source, *scratch = sys.argv[1:]
-    found = describe(Path(folder), place_of(source), scratch[0] if scratch else None)
+    found = describe(Path(folder), source, scratch[0] if scratch else None)
     target = Path(folder) / f"probe-{found['job'] or os.getpid()}-{found['node']}.json"
     target.with_suffix(".partial").write_text(json.dumps(found))
     target.with_suffix(".partial").rename(target)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import obstore
-from zarr.abc.store import ByteRequest, RangeByteRequest
+from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore as ZarrObjectStore
 
 from ssi_pipeline.config.url import Url
-from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.errors import CorruptDataError, StoreError
 from ssi_pipeline.storage.object_errors import translated
 
 _GAP = 2**20
@@ -38,11 +39,13 @@ class ObjectZarr(ZarrObjectStore[Any]):
         Raises
         ------
         CorruptDataError
-            The object is empty.
+            The object is empty, or ends before the range.
         StoreError
             The request fails.
         """
-        with translated(self._root / key):
+        least = byte_range.suffix if isinstance(byte_range, SuffixByteRequest) else 0
+        least = byte_range.end if isinstance(byte_range, RangeByteRequest) else least
+        async with self._of_length(key, least):
             found = await super().get(key, prototype, byte_range)
         if found is not None and byte_range is None and len(found) == 0:
             raise CorruptDataError(f"{self._root / key} is an empty object")
@@ -53,6 +56,27 @@ class ObjectZarr(ZarrObjectStore[Any]):
     ) -> list[Buffer]:
         """Return ranges of an object by few requests: neighbouring ones are joined."""
         starts, ends = [wanted.start for wanted in ranges], [wanted.end for wanted in ranges]
-        with translated(self._root / key):
+        async with self._of_length(key, max(ends)):
             found = await obstore.get_ranges_async(self.store, key, starts=starts, ends=ends, coalesce=_GAP)
         return [prototype.buffer.from_bytes(bytes(content)) for content in found]
+
+    @asynccontextmanager
+    async def _of_length(self, key: str, least: int) -> AsyncIterator[None]:
+        """Tell a truncated object from a store that does not answer: both refuse a range.
+
+        Raises
+        ------
+        CorruptDataError
+            The object has fewer bytes than ``least``.
+        """
+        place = self._root / key
+        try:
+            with translated(place):
+                yield
+        except StoreError as error:
+            if least and not isinstance(error, PermissionError):
+                with translated(place):
+                    size = (await obstore.head_async(self.store, key))["size"]
+                if size < least:
+                    raise CorruptDataError(f"{place} has {size} bytes, expected {least} or more: truncated") from error
+            raise

@@ -24,7 +24,7 @@ from s3_server import KEYS, S3, needs_s3, s3_server, start_moto
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config.url import parse_url
-from ssi_pipeline.errors import ConfigError, InputError, MissingPackageError, RunChangedError
+from ssi_pipeline.errors import ConfigError, CorruptDataError, InputError, MissingPackageError, RunChangedError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.inputs.identity import identity
 from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source
@@ -87,7 +87,8 @@ def made(tmp_path: Path, s3: S3, name: str, version: int = 3, **sections: Any) -
     """Return the configuration of a run by URL, and the output of the same run on a file system."""
     folder = ome_zarr(tmp_path / "in.zarr", version)
     url = upload(s3, folder, name)
-    there = complete(make_run(tmp_path / "there", None, input={"path": str(folder)}, **sections))
+    plain = {name: values for name, values in sections.items() if name != "executor"}
+    there = complete(make_run(tmp_path / "there", None, input={"path": str(folder)}, **plain))
     sections["storage"] = storage(s3, **sections.get("storage", {}))
     config = make_run(tmp_path / "here", None, input={"path": url}, **sections)
     return config, there
@@ -156,6 +157,22 @@ def test_absent_and_empty_chunks(tmp_path: Path, s3: S3) -> None:
     clear_sources()
     with pytest.raises(InputError, match="no chunk file has a name given by the metadata"):
         open_source(SourceSpec(place))
+
+
+@pytest.mark.parametrize("left", [0, 7, 300, 3000])
+def test_a_truncated_shard_fails_its_tiles_and_is_no_silent_store(tmp_path: Path, s3: S3, left: int) -> None:
+    url = upload(s3, ome_zarr(tmp_path / "in.zarr", 3), f"short-{left}.zarr")
+    place = config_url(url, s3)
+    source = open_source(SourceSpec(place))
+    whole = store_of(place).read("0/c/0/0/0")
+    store_of(place).write("0/c/0/0/0", whole[:left])
+    for box in (Box((0, 8, 8), (1, 60, 60)), Box((0, 0, 0), (1, 96, 96))):
+        with pytest.raises(CorruptDataError, match="c/0/0/0"):
+            source.read(0, 0, box)
+    assert np.array_equal(source.read(0, 0, Box((1, 0, 0), (2, 9, 9))), IMAGE[1:, :9, :9])
+    store_of(place).write("0/c/0/0/0", whole[len(whole) // 2 :])  # the index is there, what it states is not
+    with pytest.raises(CorruptDataError, match="truncated"):
+        source.read(0, 0, Box((0, 8, 8), (1, 90, 90)))
 
 
 def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path, s3: S3) -> None:

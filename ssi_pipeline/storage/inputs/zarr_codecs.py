@@ -88,6 +88,8 @@ class _WholeRanges:
     async def ahead(self, ranges: Sequence[RangeByteRequest], prototype: BufferPrototype) -> None:
         """Read ranges that will be asked for, by few requests."""
         inner: Any = self._inner
+        if not ranges:
+            return
         self._read.update(zip(ranges, await inner.store.get_ranges(inner.path, prototype, ranges), strict=True))
 
     async def get(self, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
