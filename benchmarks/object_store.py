@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import zarr
@@ -27,7 +28,7 @@ from s3_server import S3, s3_server
 from ssi_pipeline.config.storage import StorageConfig
 from ssi_pipeline.config.url import parse_url
 from ssi_pipeline.geometry import Box
-from ssi_pipeline.storage.inputs.source import SourceSpec, open_source
+from ssi_pipeline.storage.inputs.source import Source, SourceSpec, open_source
 from ssi_pipeline.storage.store import Store, store_of
 
 SHARD, CHUNK, HALO = 2048, 256, 32
@@ -47,6 +48,20 @@ def write_image(store: Store, side: int) -> int:
     return sum(entry.size for entry in store.list("c"))
 
 
+def copy_to(store: Store, folder: Path) -> str:
+    """Copy all objects to a folder."""
+    there = store_of(folder)
+    for entry in store.list():
+        there.write(entry.key, store.read(entry.key))
+    return str(folder)
+
+
+def read(source: Source, boxes: list[Box], threads: ThreadPoolExecutor) -> None:
+    """Read boxes, several at a time."""
+    for _ in threads.map(lambda box: source.read(0, 0, box), boxes):
+        pass
+
+
 def timed(s3: S3, what: Callable[[], object]) -> tuple[float, int]:
     """Return seconds and requests."""
     s3.forget()
@@ -59,13 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
     side = SHARD * (2 if parser.parse_args().short else 8)
-    with s3_server() as s3, ThreadPoolExecutor(THREADS) as threads:
+    with s3_server() as s3, ThreadPoolExecutor(THREADS) as threads, TemporaryDirectory() as folder:
         s3.make_bucket("bench")
         place = parse_url("s3://bench/image.zarr", StorageConfig(endpoint=s3.endpoint))
         store = store_of(place)
         size = write_image(store, side)
         keys = [entry.key for entry in store.list("c")]
-        source = open_source(SourceSpec(place))
+        source, local = open_source(SourceSpec(place)), open_source(SourceSpec(copy_to(store, Path(folder))))
         corners = [(y, x) for y in range(0, side, SHARD) for x in range(0, side, SHARD)]
         whole = [Box((0, y, x), (1, y + SHARD, x + SHARD)) for y, x in corners]
         halves = [
@@ -75,10 +90,10 @@ def main() -> None:
         ]
         rows = {
             "plain copy (obstore)": timed(s3, lambda: list(threads.map(store.read, keys))),
-            "read by whole shards": timed(s3, lambda: list(threads.map(lambda b: source.read(0, 0, b), whole))),
-            "read by tiles of 1024 with a halo of 32": timed(
-                s3, lambda: list(threads.map(lambda b: source.read(0, 0, b), halves))
-            ),
+            "read by whole shards": timed(s3, lambda: read(source, whole, threads)),
+            "the same from a folder": timed(s3, lambda: read(local, whole, threads)),
+            "read by tiles of 1024 with a halo of 32": timed(s3, lambda: read(source, halves, threads)),
+            "the same from a folder, by tiles": timed(s3, lambda: read(local, halves, threads)),
         }
         print(f"{size / 2**20:.0f} MiB stored in {len(keys)} shards, {len(halves)} tiles, {THREADS} threads\n")
         print("| | s | MiB/s | of the copy | requests |\n|---|---|---|---|---|")

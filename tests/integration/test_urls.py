@@ -170,6 +170,8 @@ def test_a_truncated_shard_fails_its_tiles_and_is_no_silent_store(tmp_path: Path
         with pytest.raises(CorruptDataError, match="c/0/0/0"):
             source.read(0, 0, box)
     assert np.array_equal(source.read(0, 0, Box((1, 0, 0), (2, 9, 9))), IMAGE[1:, :9, :9])
+    clear_sources()
+    source = open_source(SourceSpec(place))
     store_of(place).write("0/c/0/0/0", whole[len(whole) // 2 :])  # the index is there, what it states is not
     with pytest.raises(CorruptDataError, match="truncated"):
         source.read(0, 0, Box((0, 8, 8), (1, 90, 90)))
@@ -275,10 +277,12 @@ def test_killed_with_its_workers_and_resumed(tmp_path: Path, s3: S3) -> None:
     config, there = made(tmp_path, s3, "killed.zarr", executor=dask, solver="wiener")
     command = [sys.executable, "-m", "ssi_pipeline", "run", str(config)]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not solved(tmp_path):
-            time.sleep(0.02)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            while process.poll() is None and not solved(tmp_path):
+                time.sleep(0.02)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert subprocess.run(command, check=False).returncode == 0
     assert hashes(tmp_path / "here" / "out.zarr") == hashes(there)
