@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Entry:
     """A file: its key, its size in bytes, and a tag that changes with its content.
 
-    On a file system the tag is made of the times of the file; in an object store it is the ETag. Empty: unknown.
+    On a file system the tag is made of the times of the file; in an object store it is the ETag
+    with the time of the last change. Empty: unknown.
     """
 
     key: str

@@ -57,6 +57,16 @@ def _unreachable(place: Url, error: Exception) -> StoreError:
     return problem
 
 
+def lost(place: Url) -> StoreError:
+    """Return the error of an image whose metadata are not there any more."""
+    problem = StoreError(
+        f"{place} has no zarr metadata any more: the bucket was emptied, or the server lost its data; restore it, and "
+        "run again"
+    )
+    problem.errno = errno.ETIMEDOUT
+    return problem
+
+
 def _short(error: Exception) -> str:
     """Return the first part of a message: what follows "Debug source" repeats it."""
     return redact(" ".join(str(error).partition("Debug source")[0].split()))[:_MOST_TEXT]

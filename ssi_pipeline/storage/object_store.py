@@ -103,14 +103,17 @@ class ObjectStore:
 
         from ssi_pipeline.storage.object_zarr import ObjectZarr
 
-        root = Url(self.place.root, (), self.place.storage)
-        return StorePath(ObjectZarr(self.client, root, read_only=not writable), (self.place / below).key)
+        folder = self.place / below
+        return StorePath(ObjectZarr(self.client, folder, read_only=not writable), folder.key)
 
 
 def _tag(found: Any) -> str:
-    """Return the ETag, or the time of the last change; empty where a web server tells neither."""
-    changed = found["last_modified"]
-    return str(found.get("e_tag") or (changed if changed.timestamp() else ""))
+    """Return ETag and time of the last change; empty where a web server tells neither.
+
+    The ETag alone would be that of before where an object was lost and restored.
+    """
+    changed = found["last_modified"].timestamp()
+    return f"{found.get('e_tag') or ''} {changed or ''}".strip()
 
 
 def open_object_store(place: Url) -> ObjectStore:

@@ -13,28 +13,35 @@ from zarr.storage import ObjectStore as ZarrObjectStore
 
 from ssi_pipeline.config.url import Url
 from ssi_pipeline.errors import CorruptDataError, StoreError
-from ssi_pipeline.storage.object_errors import translated
+from ssi_pipeline.storage.object_errors import lost, translated
 
 _GAP = 2**20
 """Bytes between two ranges that are read along rather than asked for anew: about what a request costs in time."""
 
 
-class ObjectZarr(ZarrObjectStore[Any]):
-    """zarr's store of a whole bucket or host; ``client``: obstore's store of it, ``root``: its URL."""
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 
-    def __init__(self, client: Any, root: Url, *, read_only: bool = False) -> None:
+
+class ObjectZarr(ZarrObjectStore[Any]):
+    """zarr's store of a whole bucket or host, for one group or array in it.
+
+    ``client``: obstore's store of the bucket. ``folder``: the group or array.
+    """
+
+    def __init__(self, client: Any, folder: Url, *, read_only: bool = False) -> None:
         super().__init__(client, read_only=read_only)
-        self._root = root
+        self._folder = folder
+        self._root = Url(folder.root, (), folder.storage)
 
     def with_read_only(self, read_only: bool = False) -> Self:
         """Return the same store, read-only or writable."""
-        return type(self)(self.store, self._root, read_only=read_only)
+        return type(self)(self.store, self._folder, read_only=read_only)
 
     def __str__(self) -> str:
         return str(self._root)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return a value; None where there is no such object.
+        """Return a value; None where there is no such object, while the metadata of the folder are there.
 
         Raises
         ------
@@ -47,9 +54,25 @@ class ObjectZarr(ZarrObjectStore[Any]):
         least = byte_range.end if isinstance(byte_range, RangeByteRequest) else least
         async with self._of_length(key, least):
             found = await super().get(key, prototype, byte_range)
+        if found is None and key.rpartition("/")[2] not in _METADATA:
+            await self._refuse_lost()
         if found is not None and byte_range is None and len(found) == 0:
             raise CorruptDataError(f"{self._root / key} is an empty object")
         return found
+
+    async def _refuse_lost(self) -> None:
+        """Tell an absent chunk from a bucket that was lost: as on a lost mount, all would be read as fill values.
+
+        Raises
+        ------
+        StoreError
+            There is no metadata any more.
+        """
+        with translated(self._folder):
+            for name in _METADATA:
+                if await self.exists((self._folder / name).key):
+                    return
+        raise lost(self._folder)
 
     async def get_ranges(
         self, key: str, prototype: BufferPrototype, ranges: Sequence[RangeByteRequest]
