@@ -54,6 +54,12 @@ class CorruptDataError(SsiError, OSError):
     """Stored data cannot be read back."""
 
 
+class StoreError(SsiError, OSError):
+    """An object store or web server refuses a request, or does not answer; the data may be sound."""
+
+    exit_status = ExitStatus.STOPPED
+
+
 class DamagedStateError(CorruptDataError):
     """A small file of the run is damaged; the next start writes it again."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config.url import Url
 from ssi_pipeline.executors.gpus.sharing import asks_for_gpus
 
 HERE = "here"
@@ -62,6 +63,8 @@ def _storage(found: dict[str, Any], folder: Path) -> Finding:
 def _input(found: dict[str, Any], config: RunConfig) -> Finding:
     if isinstance(found["input"], dict):
         return Finding(False, f"the node cannot open input.path: {found['input']['error']}")
+    if isinstance(config.input.path, Url):
+        return Finding(True, f"{config.input.path} was not tried: jobs need the variables of the environment for it")
     return Finding(True, f"the node can open {config.input.path}")
 
 

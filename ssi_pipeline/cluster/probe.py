@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def describe(folder: Path, source: Path, scratch: str | None) -> dict[str, Any]:
+def describe(folder: Path, source: str, scratch: str | None) -> dict[str, Any]:
     """Return the state of the node; an ``error`` entry for each failed check."""
     found: dict[str, Any] = {
         "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
@@ -40,13 +40,17 @@ def describe(folder: Path, source: Path, scratch: str | None) -> dict[str, Any]:
         "package": str(Path(ssi_pipeline.__file__).parent),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "token": _attempt(lambda: (folder / TOKEN).read_text()),
-        "input": _attempt(lambda: str(source.stat().st_size)),
+        "input": _attempt(lambda: _seen(source)),
         "gpus": _attempt(_gpus),
     }
     if scratch:
         place = Path(os.path.expandvars(scratch))
         found["scratch"] = _attempt(lambda: _writable(place))
     return found
+
+
+def _seen(source: str) -> str:
+    return "a URL, not opened" if "://" in source else str(Path(source).stat().st_size)
 
 
 def _gpus() -> list[str]:
@@ -72,7 +76,7 @@ def _attempt(what: Any) -> Any:
 def main() -> None:
     """Write ``probe-JOB-NODE.json`` into the folder, atomically."""
     folder, source, *scratch = sys.argv[1:]
-    found = describe(Path(folder), Path(source), scratch[0] if scratch else None)
+    found = describe(Path(folder), source, scratch[0] if scratch else None)
     target = Path(folder) / f"probe-{found['job'] or os.getpid()}-{found['node']}.json"
     target.with_suffix(".partial").write_text(json.dumps(found))
     target.with_suffix(".partial").rename(target)

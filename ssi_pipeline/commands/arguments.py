@@ -7,7 +7,11 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from ssi_pipeline.config.url import Url
 
 _OTHER_NAMES = {"--all": "--full", "--verbose": "-v", "--quiet": "-q"}
 """Options by other names, of earlier releases or of other programs."""
@@ -106,3 +110,15 @@ def immersion(text: str) -> float:
     if not 1 <= index <= 4:
         raise argparse.ArgumentTypeError(f"expected {', '.join(IMMERSIONS)} or a refractive index, found {text[:40]!r}")
     return index
+
+
+def place(text: str) -> Path | Url:
+    """Return the path or URL of an image."""
+    if "://" not in text:
+        return Path(text)
+    from ssi_pipeline.config.url import place_of  # pydantic: not for every command
+
+    try:
+        return place_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

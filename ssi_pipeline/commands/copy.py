@@ -9,6 +9,7 @@ import numpy as np
 
 from ssi_pipeline.commands.screen import Screen
 from ssi_pipeline.config import parse_config
+from ssi_pipeline.config.url import Url
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.exit_status import ExitStatus
 
@@ -68,7 +69,7 @@ def _document(options: argparse.Namespace, facts: Facts) -> dict[str, Any]:
         raise ConfigError(f"{options.output}: expected a name that ends in .zarr")
     return {
         "input": {
-            "path": str(facts.path.resolve()),
+            "path": str(facts.path if isinstance(facts.path, Url) else facts.path.resolve()),
             "scene": options.scene,
             "level": options.level,
             "axes": options.axes,

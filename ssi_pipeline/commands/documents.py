@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ssi_pipeline.config.url import Url
 from ssi_pipeline.executors.gpus.memory import free_for_worker
 from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.run.settle import describe_compute
@@ -174,4 +175,4 @@ def _value(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | Url) else value

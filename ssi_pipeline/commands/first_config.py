@@ -14,6 +14,7 @@ from ssi_pipeline.config.template import Filling, Line, as_yaml
 from ssi_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ssi_pipeline.config.url import Place
     from ssi_pipeline.storage.inputs.facts import Facts
 
 _KINDS = ("gaussian", *COMPUTED_KINDS, "identity")
@@ -123,11 +124,13 @@ def _number(name: str, given: Mapping[str, float], found: Mapping[str, float], c
     return Line(f"{found[name]:g}", "from the file") if name in found else Line(None, comment)
 
 
-def _from(path: Path, folder: Path) -> str:
+def _from(path: Place, folder: Path) -> str:
     """Return a path as seen from the configuration's folder: absolute where it is not below it."""
+    if not isinstance(path, Path):
+        return str(path)
     whole, base = path.resolve(), folder.resolve()
     return os.path.relpath(whole, base) if whole.is_relative_to(base) else str(whole)
 
 
-def _stem(path: Path) -> str:
+def _stem(path: Place) -> str:
     return path.name.partition(".")[0] or path.name

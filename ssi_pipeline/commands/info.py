@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ssi_pipeline.commands.documents import FORMAT, plain
 from ssi_pipeline.config import parse_config
+from ssi_pipeline.config.url import Url
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.storage.inputs.facts import Facts
 from ssi_pipeline.storage.outputs.scales import describe_voxel_size
@@ -30,10 +32,11 @@ def needs(facts: Facts, level: int, axes: str | None) -> Needs:
     """Plan a run of an image; nothing is written."""
     from ssi_pipeline.run.prepare import prepare
 
-    path = facts.path.resolve()
+    path = facts.path if isinstance(facts.path, Url) else facts.path.resolve()
+    beside = Path(path.name or "image") if isinstance(path, Url) else path
     document = {
         "input": {"path": str(path), "level": level, "axes": axes, "scene": facts.scene},
-        "output": {"path": str(path.with_name(f"{path.name}-deconvolved.zarr"))},
+        "output": {"path": str(beside.with_name(f"{path.name}-deconvolved.zarr"))},
         "psf": {"kind": "gaussian", "fwhm_px": {"y": 3, "x": 3}},
     }
     try:
@@ -87,7 +90,7 @@ def document(facts: Facts, values: Values, run: Needs) -> dict[str, Any]:
     return plain(
         {
             "format": FORMAT,
-            "path": facts.path.resolve(),
+            "path": facts.path if isinstance(facts.path, Url) else facts.path.resolve(),
             "kind": layout.format,
             "ome_version": layout.version,
             "axes": volume.axes,

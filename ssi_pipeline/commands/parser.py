@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ssi_pipeline import __version__
-from ssi_pipeline.commands.arguments import IMMERSIONS, Parser, count, immersion, interval, positive
+from ssi_pipeline.commands.arguments import IMMERSIONS, Parser, count, immersion, interval, place, positive
 from ssi_pipeline.commands.psf_parser import add_psf
 from ssi_pipeline.exit_status import describe_statuses
 
@@ -89,7 +89,9 @@ def _add_common(parser: Parser) -> None:
 def _add_start(add: Add) -> None:
     init = add("init", "write a commented configuration file, with what an image says of itself")
     init.add_argument("config", type=Path, help="file to write, for instance run.yaml")
-    init.add_argument("--input", type=Path, metavar="FILE", help="image: OME-Zarr, TIFF, .npy, .nd2, .czi, .lif")
+    init.add_argument(
+        "--input", type=place, metavar="FILE", help="image: OME-Zarr, TIFF, .npy, .nd2, .czi, .lif; path or URL"
+    )
     _add_scene(init)
     init.add_argument(
         "--psf",
@@ -110,11 +112,13 @@ def _add_start(add: Add) -> None:
     init.add_argument("--full", action="store_true", help="include all options (default: those that matter first)")
     info = add("info", "show what is in an image, and what a run of it would need")
     info.add_argument(
-        "image", type=Path, help="OME-Zarr, zarr array, TIFF, .npy, .nd2, .czi, .lif, or a pattern: scan_T{t}_Z{z}.tif"
+        "image",
+        type=place,
+        help="OME-Zarr, zarr array, TIFF, .npy, .nd2, .czi, .lif; path, pattern (scan_T{t}_Z{z}.tif) or URL",
     )
     _add_scene(info)
     copy = add("import", "copy an image into OME-Zarr, and read it back; the same command resumes")
-    copy.add_argument("image", type=Path, help="image, as for `ssi info`; pays for compressed .czi and many files")
+    copy.add_argument("image", type=place, help="image, as for `ssi info`; pays for compressed .czi and many files")
     copy.add_argument("output", type=Path, help="OME-Zarr image to write, for instance stack.zarr")
     _add_scene(copy)
     for sub in (info, copy):

@@ -18,9 +18,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from ssi_pipeline.config.model import RunConfig
+from ssi_pipeline.config.url import Url
 from ssi_pipeline.redact import redact
 
-_PLAIN = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+_PLAIN = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", Url: "a URL"}
 _BOUNDS = (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "of at most"))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from ssi_pipeline.config.explain import explain
 from ssi_pipeline.config.model import RunConfig
 from ssi_pipeline.config.plain_values import refuse_strange_values
 from ssi_pipeline.config.slurm import SlurmConfig
+from ssi_pipeline.config.url import Place, Url, is_address, parse_url
 from ssi_pipeline.config.yaml_text import read_yaml
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.redact import redact
@@ -30,7 +30,8 @@ _PATHS = (
     ("executor", "profile"),
 )
 _IMAGES = (".tif", ".tiff", ".zarr")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_BY_URL = ("input.path", "input.mask")
+"""Options that may be a URL."""
 
 
 def load_config(path: Path | str, changes: Sequence[str] = ()) -> RunConfig:
@@ -142,14 +143,34 @@ def _resolve_psf(part: Any, base: Path) -> Any:
     return part
 
 
+def _from_url(value: str, where: str) -> Place:
+    """Return the place that a URL names.
+
+    Raises
+    ------
+    ConfigError
+        The option takes no URL, or this one is not supported; no credentials are shown.
+    """
+    try:
+        found = parse_url(value)
+    except ValueError as error:
+        raise ConfigError(f"{where} is {redact(value)!r}, {error}") from None
+    if isinstance(found, Url) and where not in _BY_URL:
+        raise ConfigError(
+            f"{where} is {redact(value)!r}, a URL: expected the path of a file or folder (URLs: {', '.join(_BY_URL)}); "
+            "mount the store, or copy the data"
+        )
+    return found
+
+
 def _absolute(value: str, base: Path, where: str) -> str:
     if not value.strip():
         raise ConfigError(f"{where} is empty: expected the path of a file or folder")
-    if _ADDRESS.match(value):  # stored as a path in state and output it could leak credentials
-        raise ConfigError(
-            f"{where} is {redact(value)!r}, a URL: expected the path of a file or folder; "
-            "mount the store, or copy the data to a local folder"
-        )
+    if is_address(value):
+        found = _from_url(value, where)
+        if isinstance(found, Url):
+            return str(found)
+        value = str(found)
     try:
         path = (base / Path(value).expanduser()).resolve()
         path.lstat()

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.on_end import OnEndConfig
@@ -30,6 +38,8 @@ from ssi_pipeline.config.sections import (
     TrainingConfig,
 )
 from ssi_pipeline.config.sensor import SensorConfig
+from ssi_pipeline.config.storage import StorageConfig
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.methods import SOLVERS, Solver
 
 SCHEMA_VERSION: Final = 1
@@ -60,6 +70,7 @@ class RunConfig(Section):
     classical: ClassicalConfig = ClassicalConfig()
     quality: QualityConfig = QualityConfig()
     executor: ExecutorConfig = ExecutorConfig()
+    storage: StorageConfig = StorageConfig()
     on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
     seed: Annotated[NonNegativeInt, up_to(2**63 - 1)] = 0
     _file: Path | None = PrivateAttr(default=None)
@@ -80,7 +91,7 @@ class RunConfig(Section):
         copy._file = file
         return copy
 
-    def with_input(self, path: Path, mask: Path | None) -> RunConfig:
+    def with_input(self, path: Place, mask: Place | None) -> RunConfig:
         """Return the configuration with other paths of input and mask."""
         return self.model_copy(update={"input": self.input.model_copy(update={"path": path, "mask": mask})})
 
@@ -113,6 +124,15 @@ class RunConfig(Section):
     def _one_psf_for_all(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _reached_through_storage(cls, value: Any, handler: ModelWrapValidatorHandler[RunConfig]) -> RunConfig:
+        """Let every URL know how its store is reached."""
+        config = handler(value)
+        path, mask = (_through(place, config.storage) for place in (config.input.path, config.input.mask))
+        assert path is not None
+        return config if (path, mask) == (config.input.path, config.input.mask) else config.with_input(path, mask)
+
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         _refuse_contradictions(self)
@@ -131,6 +151,10 @@ class RunConfig(Section):
     def psf_of(self, channel: int) -> PsfConfig:
         """Return the PSF section of a channel by its index in the output; a single section is used for all."""
         return self.psf[channel if len(self.psf) > 1 else 0]
+
+
+def _through(place: Place | None, storage: StorageConfig) -> Place | None:
+    return replace(place, storage=storage) if isinstance(place, Url) else place
 
 
 def _refuse_contradictions(config: RunConfig) -> None:

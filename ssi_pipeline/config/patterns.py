@@ -10,6 +10,6 @@ def has_placeholders(path: Path) -> bool:
     return "{" in str(path) and "}" in str(path) and not path.exists()
 
 
-def place_of(path: Path) -> Path:
+def existing_place(path: Path) -> Path:
     """Return what must exist on disk: the path, or the folder that the files of a pattern lie below."""
     return next(p for p in (path, *path.parents) if not has_placeholders(p))

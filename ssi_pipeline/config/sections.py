@@ -31,20 +31,21 @@ from ssi_pipeline.config.section import (
     VoxelSize,
     up_to,
 )
+from ssi_pipeline.config.url import PlaceField
 
 
 class InputConfig(Section):
     """Input: the measured image y."""
 
-    path: Path
+    path: PlaceField
     level: Annotated[NonNegativeInt, up_to(100)] = 0
-    scene: NonNegativeInt | None = None
+    scene: Position | None = None
     axes: str | None = None
     voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
     roi: dict[Axis, tuple[Position, Stop]] = Field(default_factory=dict)
     nonfinite: Literal["mask", "fail"] = "mask"
     fill: Float | Literal["auto", "none"] = "auto"
-    mask: Path | None = None
+    mask: PlaceField | None = None
 
     @model_validator(mode="after")
     def _check(self) -> InputConfig:

@@ -89,7 +89,7 @@ def solve_demo(folder: Path) -> Comparison | ExitStatus:
     if not outcome.complete:
         return outcome.exit_status
     clean = truth()
-    measured = _planes(config.input.path / "0")
+    measured = _planes(Path(str(config.input.path), "0"))
     psf = np.load(folder / "psf.npy")
     rows = (
         rate("input", clean, measured),

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ssi_pipeline.config.patterns import place_of
+from ssi_pipeline.config.patterns import existing_place
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, RunChangedError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
@@ -57,8 +57,8 @@ class Context:
     def mounts(self) -> Mounts:
         """Mounts of state folder, output and input at the first access."""
         config = self.document.config
-        mask = () if config.input.mask is None else (place_of(config.input.mask),)
-        return Mounts.of(self.paths.root, config.output.path, place_of(config.input.path), *mask)
+        files = (place for place in (config.input.path, config.input.mask) if isinstance(place, Path))
+        return Mounts.of(self.paths.root, config.output.path, *map(existing_place, files))
 
     @property
     def plan(self) -> TilePlan:

@@ -27,7 +27,7 @@ class Mounts:
 
     @staticmethod
     def of(state: Path, output: Path, *sources: Path) -> Mounts:
-        """Record all mounts; ``sources``: the input, and its mask if there is one.
+        """Record all mounts; ``sources``: the input and its mask, if on a file system.
 
         Raises
         ------

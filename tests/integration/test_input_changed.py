@@ -265,7 +265,7 @@ def test_a_run_of_an_earlier_release_goes_on(
     before = metadata.read_text()
     config = make_run(tmp_path, None, input={"axes": "zyx"})
     with monkeypatch.context() as patch:
-        patch.setattr(zarr_source, "_digest", lambda file: hashlib.sha256(file.read_bytes()).hexdigest()[:16])
+        patch.setattr(zarr_source, "_digest", lambda content: hashlib.sha256(content).hexdigest()[:16])
         interrupted_after(patch, config, 7)
     paths = StatePaths(config_of(config).state_path)
     lines = map(json.loads, paths.ledger.read_text().splitlines())

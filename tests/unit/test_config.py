@@ -104,7 +104,7 @@ def test_every_mistake_is_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"input": {}}, "input.path: missing (required): expected a path"),
+        ({"input": {}}, "input.path: missing (required): expected a URL or a path"),
         ({"psf": {"kind": "file"}}, "psf.path: missing (required): expected a path"),
         (
             {"psf": {"fwhm_px": 1}},

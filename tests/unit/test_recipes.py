@@ -47,7 +47,7 @@ def test_conda_asks_for_the_same_packages() -> None:
 def test_conda_bounds_what_the_extras_ask_for() -> None:
     extras = project()["optional-dependencies"]
     assert wanted(recipe()["requirements"]["run_constraints"]) == wanted(
-        extras["cluster"] + extras["parquet"] + extras["crate"]
+        extras["cluster"] + extras["parquet"] + extras["crate"] + extras["cloud"]
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import differences
-from ssi_pipeline.errors import InputError, RunChangedError
+from ssi_pipeline.errors import InputError, RunChangedError, StoreError
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.storage.inputs.identity import as_far_as_readable
 from ssi_pipeline.storage.inputs.input_stamp import input_stamp
@@ -179,7 +179,7 @@ def refuse_changed_input(
 
 
 def _stamp(context: Context) -> str | None:
-    """Return a digest of the sizes and times; None where a folder cannot be listed.
+    """Return a digest of the sizes and times; None where a folder cannot be listed, or a server tells none.
 
     Raises
     ------
@@ -188,6 +188,8 @@ def _stamp(context: Context) -> str | None:
     """
     try:
         return input_stamp(context.source, *([] if context.mask is None else [context.mask.source]))
+    except StoreError:
+        raise
     except PermissionError:
         return None
     except OSError as error:

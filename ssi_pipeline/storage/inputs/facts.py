@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.physics.lengths import MICROMETRES, ome_pixels, positive
@@ -46,7 +47,7 @@ class Facts:
     as known.
     """
 
-    path: Path
+    path: Place
     volume: Volume
     known_um: Mapping[str, float]
     unnamed: str
@@ -60,7 +61,7 @@ class Facts:
         return [axis for axis in "zyx" if axis in self.volume.axes and axis not in self.known_um]
 
 
-def read_facts(path: Path, level: int = 0, axes: str | None = None, scene: int | None = None) -> Facts:
+def read_facts(path: Place, level: int = 0, axes: str | None = None, scene: int | None = None) -> Facts:
     """Return what is known of an image from its metadata.
 
     Raises
@@ -68,11 +69,15 @@ def read_facts(path: Path, level: int = 0, axes: str | None = None, scene: int |
     InputError
         It is missing, damaged or not supported.
     """
-    source, unnamed = _open(SourceSpec(str(path.resolve()), level, axes, scene=scene))
+    source, unnamed = _open(SourceSpec(_whole(path), level, axes, scene=scene))
     scale, units = source.metadata.scale, source.metadata.axes_units
     known = {axis: float(size) for axis, size in scale.items() if units.get(axis) == "micrometer"}
     layout = _layout(path, source)
     return Facts(path, source.volume, known, unnamed, layout, source.notes, scene)
+
+
+def _whole(path: Place) -> str | Url:
+    return path if isinstance(path, Url) else str(path.resolve())
 
 
 def _open(spec: SourceSpec) -> tuple[Source, str]:
@@ -90,17 +95,19 @@ def _open(spec: SourceSpec) -> tuple[Source, str]:
         raise
 
 
-def _layout(path: Path, source: Source) -> Layout:
+def _layout(path: Place, source: Source) -> Layout:
     if isinstance(source, BoxSource):
         image = source.image
         return Layout(image.kind, None, image.shape[-2:], None, (image.shape,), image.optics)
+    if isinstance(path, Url) or path.is_dir():
+        return _zarr_layout(path)
     if not path.exists():
         shape = source.volume.shape
         return Layout("files by pattern", None, shape[-2:], None, (shape,), {})
-    return _zarr_layout(path) if path.is_dir() else _tiff_layout(path)
+    return _tiff_layout(path)
 
 
-def _zarr_layout(path: Path) -> Layout:
+def _zarr_layout(path: Place) -> Layout:
     from ssi_pipeline.storage.inputs.zarr_image import find_image, list_levels
 
     image = find_image(path, 0, f"input {path}")
@@ -159,7 +166,7 @@ def plane_values(facts: Facts, level: int, axes: str | None) -> tuple[str, list[
     CorruptDataError, InputError
         It cannot be read.
     """
-    source, _ = _open(SourceSpec(str(facts.path.resolve()), level, axes, scene=facts.scene))
+    source, _ = _open(SourceSpec(_whole(facts.path), level, axes, scene=facts.scene))
     t, c, z, y, x = source.volume.shape
     spans = [_middle(n) for n in (y, x)]
     box = Box((z // 2, *(a for a, _ in spans)), (z // 2 + 1, *(b for _, b in spans)))

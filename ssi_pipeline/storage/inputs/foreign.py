@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import InputError, StoreError
+from ssi_pipeline.storage.store import Store
 
 HEAD = 1024
 """Bytes to inspect; a Git LFS pointer is smaller by its specification."""
@@ -32,7 +32,7 @@ def _describe_damage(head: bytes) -> str | None:
     return describe_pointer(head)
 
 
-def read_json(file: Path, where: str) -> dict[str, Any]:
+def read_json(store: Store, key: str, where: str) -> dict[str, Any]:
     """Return a JSON object.
 
     Raises
@@ -40,9 +40,10 @@ def read_json(file: Path, where: str) -> dict[str, Any]:
     InputError
         The file is unreadable, foreign or truncated.
     """
+    file = store.place / key
     try:
-        data = file.read_bytes()
-    except PermissionError:
+        data = store.read(key)
+    except (PermissionError, StoreError):
         raise
     except OSError as error:
         raise InputError(f"{where}: {file} cannot be read: {error}") from error

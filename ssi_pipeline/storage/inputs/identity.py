@@ -33,7 +33,7 @@ def identity(spec: SourceSpec) -> dict[str, Any]:
     source = open_source(spec)
     volume = source.volume
     return {
-        "path": spec.path,
+        "path": str(spec.path),
         "level": spec.level,
         **({} if spec.scene is None else {"scene": spec.scene}),
         "axes": volume.axes,

@@ -14,7 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ssi_pipeline.config.url import Url
+from ssi_pipeline.storage.entry import Entry
 from ssi_pipeline.storage.inputs.source_protocol import Source
+from ssi_pipeline.storage.store import store_of
 
 _THREADS = 32
 """Parallel stat calls: each takes about a millisecond on a network file system."""
@@ -37,17 +40,27 @@ class _Folder:
         self.youngest = max(self.youngest, found.st_mtime_ns)
 
 
-def input_stamp(*sources: Source) -> str:
-    """Return 32 hexadecimal digits over name, size, mtime and ctime of every file of pixels.
+def input_stamp(*sources: Source) -> str | None:
+    """Return 32 hexadecimal digits over name, size, mtime and ctime (key, size and ETag) of every file of pixels.
 
-    If a file was just written, wait until another change would get a different time.
+    If a file was just written, wait until another change would get a different time. None where a web server tells
+    neither an ETag nor a time of change.
 
     Raises
     ------
     OSError
         A file or folder is not accessible.
     """
-    files = [file for source in sources for file in source.files()]
+    places = [place for source in sources for place in source.files()]
+    files = [place for place in places if isinstance(place, Path)]
+    if urls := [place for place in places if isinstance(place, Url)]:
+        tags = _tags(urls)
+        return tags and tags + (_file_stamp(files) if files else "")
+    return _file_stamp(files)
+
+
+def _file_stamp(files: list[Path]) -> str:
+    """Return the stamp of files and folders of a file system."""
     stamp, youngest = _look(files)
     grain = _GRAIN_S if youngest % 10**9 else _COARSE_GRAIN_S
     age = time.time() - youngest / 1e9
@@ -55,6 +68,26 @@ def input_stamp(*sources: Source) -> str:
         return stamp
     time.sleep(grain - age)
     return _look(files)[0]
+
+
+def _tags(urls: list[Url]) -> str | None:
+    """Return 32 digits over key, size and tag of every object, listed or asked for one by one; None without tags."""
+    digest = hashlib.blake2b(digest_size=16)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for number, found in enumerate(threads.map(_entries, urls)):
+            if not all(entry.etag for entry in found):
+                return None
+            lines = (f"{entry.key}\0{entry.size}\0{entry.etag}\n" for entry in found)
+            digest.update("".join([f"{number}\n", *sorted(lines)]).encode())
+    return digest.hexdigest()
+
+
+def _entries(url: Url) -> list[Entry]:
+    store = store_of(url)
+    if store.lists:
+        return list(store.list())
+    found = store.look("")
+    return [] if found is None else [found]
 
 
 def _look(paths: list[Path]) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.storage.inputs.identity import identity
-from ssi_pipeline.storage.inputs.source import open_source, spec_of
+from ssi_pipeline.storage.inputs.source import as_given, open_source, spec_of
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 
 _SPATIAL_GUESSES = ("yx", "zyx", "tyx", "cyx", "czyx", "tzyx")
@@ -54,7 +54,7 @@ def open_mask(section: InputConfig, volume: Volume) -> Mask | None:
         return None
     problem: InputError | None = None
     for level, axes in itertools.product(dict.fromkeys((section.level, 0)), _axes(section, volume)):
-        spec = SourceSpec(str(section.mask), level, axes, booleans=True)
+        spec = SourceSpec(as_given(section.mask), level, axes, booleans=True)
         try:
             found = Mask(spec, open_source(spec))
         except InputError as error:

@@ -136,7 +136,7 @@ class FolderSource:
     """
 
     def __init__(self, spec: SourceSpec, open_file: Callable[[SourceSpec], Source]) -> None:
-        self._spec, self._pattern = spec, Path(spec.path)
+        self._spec, self._pattern = spec, Path(str(spec.path))
         self._open = functools.lru_cache(maxsize=_MOST_OPEN)(open_file)
         self._found = find_members(self._pattern)
         first = self._member(next(iter(self._found.members)))

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssi_pipeline.config import InputConfig
-from ssi_pipeline.config.patterns import has_placeholders, place_of
+from ssi_pipeline.config.patterns import existing_place, has_placeholders
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
+from ssi_pipeline.storage.store import store_of
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
 
 if TYPE_CHECKING:
@@ -32,7 +34,12 @@ def spec_of(section: InputConfig) -> SourceSpec:
     """Return the source of the section ``input``."""
     given = section.voxel_size_um
     size = (given.get("z", 0.0), given.get("y", 0.0), given.get("x", 0.0)) if given else None
-    return SourceSpec(str(section.path), section.level, section.axes, size, scene=section.scene)
+    return SourceSpec(as_given(section.path), section.level, section.axes, size, scene=section.scene)
+
+
+def as_given(place: Place) -> str | Url:
+    """Return a place as a spec has it."""
+    return place if isinstance(place, Url) else str(place)
 
 
 def open_source(spec: SourceSpec) -> Source:
@@ -43,6 +50,9 @@ def open_source(spec: SourceSpec) -> Source:
     InputError
         The path does not exist or is not a supported image.
     """
+    if isinstance(spec.path, Url):
+        with _open_lock:
+            return _open_url(spec, _etags(spec.path))
     path = Path(spec.path)
     if not path.exists() and not has_placeholders(path):
         raise InputError(
@@ -58,11 +68,12 @@ def open_source(spec: SourceSpec) -> Source:
 def clear_sources() -> None:
     """Close the cached sources and their files."""
     _open.cache_clear()
+    _open_url.cache_clear()
 
 
 @functools.lru_cache(maxsize=16)
 def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source:
-    path = Path(spec.path)
+    path = Path(str(spec.path))
     if not has_placeholders(path):
         return _open_path(spec)
     from ssi_pipeline.storage.inputs.plane_folder import FolderSource
@@ -72,7 +83,7 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source
 
 def _open_path(spec: SourceSpec) -> Source:
     # imported here: `ssi plan` needs only one of the formats
-    path = Path(spec.path)
+    path = Path(str(spec.path))
     _refuse_scene(spec, path)
     if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata") and path.is_file():
         raise InputError(f"input {path} is a zarr metadata file: give its folder, {path.parent}")
@@ -122,6 +133,34 @@ def _refuse_scene(spec: SourceSpec, path: Path) -> None:
         )
 
 
+@functools.lru_cache(maxsize=16)
+def _open_url(spec: SourceSpec, etags: tuple[str, ...]) -> Source:
+    url = spec.path
+    assert isinstance(url, Url)
+    if url.name in (*_ZARR_FILES, ".zattrs", ".zmetadata"):
+        raise InputError(f"input {url} is a zarr metadata file: give its folder")
+    if url.name.lower().endswith((*_TIFF, _COMPANION)):
+        raise InputError(
+            f"input {url} is a TIFF file, which cannot be read in parts from a store: download it, or convert it to "
+            "OME-Zarr there (bioformats2raw)"
+        )
+    if not etags:
+        raise InputError(
+            f"input {url} has no zarr metadata ({', '.join(_ZARR_FILES)}): expected the URL of an OME-Zarr image or a "
+            "zarr array; check the name of the bucket and the path"
+        )
+    from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
+
+    return ZarrSource(url, spec.level, spec.axes, spec.voxel_size_um, spec.booleans)
+
+
+def _etags(url: Url) -> tuple[str, ...]:
+    """Return tags of the metadata as a cache key."""
+    store = store_of(url)
+    found = (store.look(name) for name in _STAMPED if name)
+    return tuple(entry.etag for entry in found if entry is not None)
+
+
 def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:
     """Return file stamps as a cache key: a replaced file is opened again."""
     found = []
@@ -133,7 +172,7 @@ def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:
         if name or not path.is_dir():
             found.append((stat.st_mtime_ns, stat.st_size, stat.st_dev))
     if not found and has_placeholders(path):
-        folder = place_of(path)
+        folder = existing_place(path)
         found = [(os.stat(folder).st_mtime_ns, 0, 0)] if folder.is_dir() else []
     return tuple(found)
 

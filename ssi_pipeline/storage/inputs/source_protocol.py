@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 
@@ -20,7 +21,7 @@ class SourceSpec:
     file's metadata. ``booleans``: pixels may be booleans. ``scene``: which image of a file with several.
     """
 
-    path: str
+    path: str | Url
     level: int = 0
     axes: str | None = None
     voxel_size_um: tuple[float, float, float] | None = None
@@ -65,5 +66,5 @@ class Source(Protocol):
     def stamp(self) -> dict[str, Any]:
         """Return digests of the metadata, as a JSON document."""
 
-    def files(self) -> list[Path]:
+    def files(self) -> Sequence[Place]:
         """Return the files of pixels, and folders that contain only such files."""

@@ -9,6 +9,7 @@ import zarr
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.foreign import HEAD, describe_pointer
 from ssi_pipeline.storage.inputs.zarr_chunks import ChunkFiles, Presence, dangling_link
+from ssi_pipeline.storage.store import path_in, store_of
 
 
 def chunk_files(array: zarr.Array[Any], folder: Any) -> ChunkFiles:
@@ -83,7 +84,7 @@ def _what_is_there(files: ChunkFiles, array: zarr.Array[Any]) -> str:
         )
     if dangling_link(example, files.folder):
         return f"{example} is a dangling link: fetch its target (git annex get, or mount its disk)"
-    return f"existing files are named like {example.relative_to(files.folder)}: check {name} in the metadata"
+    return f"existing files are named like {path_in(files.folder, example)}: check {name} in the metadata"
 
 
 def refuse_pointers(files: ChunkFiles, where: str) -> None:
@@ -95,8 +96,12 @@ def refuse_pointers(files: ChunkFiles, where: str) -> None:
         It is one.
     """
     file = files.first()
-    if file is None or file.stat().st_size >= HEAD:
+    if file is None:
         return
-    pointer = describe_pointer(file.read_bytes())
+    store, key = store_of(files.folder), path_in(files.folder, file)
+    found = store.look(key)
+    if found is None or found.size >= HEAD:
+        return
+    pointer = describe_pointer(store.read(key))
     if pointer is not None:
         raise InputError(f"{where}: chunk {file} {pointer}")

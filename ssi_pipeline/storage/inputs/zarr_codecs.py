@@ -10,6 +10,7 @@ a complete frame are harmless and accepted.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from zarr.abc.store import ByteGetter, ByteRequest, RangeByteRequest
 from zarr.codecs import BloscCodec, ShardingCodec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, BufferPrototype, NDBuffer
+from zarr.core.chunk_grids import RegularChunkGrid
+from zarr.core.indexing import get_indexer
 
 _HEADER = 16
 """Bytes of a blosc 1 header; the last four are the length of the frame, little-endian."""
@@ -73,14 +76,29 @@ class CheckedNumcodecsBlosc(zarr.codecs.numcodecs.Blosc):
 
 
 class _WholeRanges:
-    """Byte getter that refuses ranges beyond the end of the file."""
+    """Byte getter that refuses ranges beyond the end of the file, and asks for none twice.
+
+    zarr reads the chunks of a shard one after the other. From an object store ``ahead`` reads them together.
+    """
 
     def __init__(self, inner: ByteGetter) -> None:
         self._inner = inner
+        self._read: dict[ByteRequest, Buffer | None] = {}
+
+    async def ahead(self, ranges: Sequence[RangeByteRequest], prototype: BufferPrototype) -> None:
+        """Read ranges that will be asked for, by few requests."""
+        inner: Any = self._inner
+        if not ranges:
+            return
+        self._read.update(zip(ranges, await inner.store.get_ranges(inner.path, prototype, ranges), strict=True))
 
     async def get(self, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return the bytes of a range; raise ValueError if the file ends before it."""
-        found = await self._inner.get(prototype, byte_range)
+        if byte_range is None:
+            return await self._inner.get(prototype)
+        if byte_range not in self._read:
+            self._read[byte_range] = await self._inner.get(prototype, byte_range)
+        found = self._read[byte_range]
         if isinstance(byte_range, RangeByteRequest) and found is not None:
             wanted = byte_range.end - byte_range.start
             if len(found) != wanted:
@@ -97,7 +115,21 @@ class CheckedShardingCodec(ShardingCodec):
     async def _decode_partial_single(
         self, byte_getter: ByteGetter, selection: Any, shard_spec: ArraySpec
     ) -> NDBuffer | None:
-        return await super()._decode_partial_single(_WholeRanges(byte_getter), selection, shard_spec)
+        getter = _WholeRanges(byte_getter)
+        if hasattr(getattr(byte_getter, "store", None), "get_ranges"):
+            await self._read_ahead(getter, selection, shard_spec)
+        return await super()._decode_partial_single(getter, selection, shard_spec)
+
+    async def _read_ahead(self, getter: _WholeRanges, selection: Any, shard_spec: ArraySpec) -> None:
+        per_shard = self._get_chunks_per_shard(shard_spec)
+        grid = RegularChunkGrid(chunk_shape=self.chunk_shape)
+        cells = {cell for cell, *_ in get_indexer(selection, shape=shard_spec.shape, chunk_grid=grid)}
+        if self._is_total_shard(cells, per_shard):  # one request anyway
+            return
+        index = await self._load_shard_index_maybe(getter, per_shard)
+        if index is not None:
+            found = (index.get_chunk_slice(cell) for cell in sorted(cells))
+            await getter.ahead([RangeByteRequest(*part) for part in found if part], shard_spec.prototype)
 
 
 def with_checked_frames(array: zarr.Array[Any]) -> zarr.Array[Any]:

@@ -6,7 +6,6 @@ each node's own metadata and warns about different copies.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.foreign import read_json
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
+from ssi_pipeline.storage.store import path_in, store_of
 
 _FILE = ".zmetadata"
 
 
 def describe_stale_copies(group: ZarrNode, array: ZarrNode) -> str | None:
     """Return a note if a group's consolidated metadata differ from its own or its array's; else None."""
-    name = os.path.relpath(array.folder, group.folder).replace(os.sep, "/")
+    name = path_in(group.folder, array.folder)
     try:
         found = list(_differences(group, array, name))
     except InputError as error:
@@ -53,10 +53,10 @@ def _differences(group: ZarrNode, array: ZarrNode, name: str) -> Iterator[str]:
         copies = inner.get("metadata") if isinstance(inner, Mapping) else None
         yield from _compare(copies, name, array.document)
         return
-    file = group.folder / _FILE
-    if not file.is_file():
+    store = store_of(group.folder)
+    if not store.exists(_FILE):
         return
-    copies = read_json(file, str(group.folder)).get("metadata")
+    copies = read_json(store, _FILE, str(group.folder)).get("metadata")
     yield from _compare(copies, f"{name}/.zarray", array.document)
     yield from _compare(copies, ".zattrs", group.attributes)
 

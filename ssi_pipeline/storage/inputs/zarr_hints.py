@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.zarr_node import NODE_FILES, ZarrNode, read_node
 from ssi_pipeline.storage.outputs.ome import image_document
+from ssi_pipeline.storage.store import store_of
 
 _SHOWN = 3
 _LOOKED_AT = 1000
@@ -58,8 +60,8 @@ def refuse_no_image(node: ZarrNode, where: str) -> None:
     raise InputError(f"{where} is a zarr group without an OME-Zarr image{hint}")
 
 
-def _images_of_plate(folder: Path, document: Mapping[str, Any]) -> list[Path]:
-    found: list[Path] = []
+def _images_of_plate(folder: Place, document: Mapping[str, Any]) -> list[Place]:
+    found: list[Place] = []
     for well in _paths(document["plate"], "wells", folder):
         node = _node(well)
         if node is not None:
@@ -69,12 +71,12 @@ def _images_of_plate(folder: Path, document: Mapping[str, Any]) -> list[Path]:
     return found
 
 
-def _listed_images(folder: Path, document: Mapping[str, Any]) -> list[Path]:
+def _listed_images(folder: Place, document: Mapping[str, Any]) -> list[Place]:
     listed = [path for path in _paths(document.get("well"), "images", folder) if _is_node(path)]
     return listed or [path for path in _member_folders(folder) if _node(path) is not None]
 
 
-def _series(folder: Path) -> list[Path]:
+def _series(folder: Place) -> list[Place]:
     """Return the images listed in ``OME/``, or found in the folder."""
     ome = _node(folder / "OME")
     names = image_document(ome.attributes).get("series") if ome is not None else None
@@ -83,40 +85,49 @@ def _series(folder: Path) -> list[Path]:
     return listed or [path for path in _member_folders(folder) if path.name != "OME"]
 
 
-def _paths(section: Any, name: str, folder: Path) -> Iterator[Path]:
+def _paths(section: Any, name: str, folder: Place) -> Iterator[Place]:
     entries = section.get(name) if isinstance(section, Mapping) else None
     for entry in entries[:_LOOKED_AT] if isinstance(entries, list) else []:
         if isinstance(entry, Mapping) and entry.get("path"):
             yield folder / str(entry["path"])
 
 
-def _member_folders(folder: Path) -> list[Path]:
+def _member_folders(folder: Place) -> list[Place]:
     """Return the nodes directly inside a folder in natural order of their names."""
-    with os.scandir(folder) as entries:
-        found = [Path(e.path) for _, e in zip(range(_LOOKED_AT), entries, strict=False) if e.is_dir()]
-    nodes = [path for path in found if _is_node(path)]
+    nodes = [path for path in (folder / name for name in _folder_names(folder)) if _is_node(path)]
     return sorted(
-        nodes, key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, path)
+        nodes, key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, str(path))
     )
 
 
-def _is_node(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in NODE_FILES)
+def _folder_names(folder: Place) -> list[str]:
+    if isinstance(folder, Url):  # names of the first objects: a hint need not be complete
+        store = store_of(folder)
+        some = itertools.islice(store.list() if store.lists else (), _LOOKED_AT)
+        names = (entry.key.partition("/") for entry in some)
+        return list(dict.fromkeys(name for name, inside, _ in names if inside))
+    with os.scandir(folder) as entries:
+        return [e.name for _, e in zip(range(_LOOKED_AT), entries, strict=False) if e.is_dir()]
 
 
-def _node(folder: Path) -> ZarrNode | None:
+def _is_node(folder: Place) -> bool:
+    store = store_of(folder)
+    return any(store.exists(name) for name in NODE_FILES)
+
+
+def _node(folder: Place) -> ZarrNode | None:
     try:
         return read_node(folder, str(folder))
     except (InputError, OSError):  # unusable as a hint
         return None
 
 
-def _advice(inside: list[Path]) -> str:
+def _advice(inside: list[Place]) -> str:
     if not inside:
         return "found no image inside"
     return f"give the image inside as input.path, e.g. {_show(inside)}"
 
 
-def _show(paths: list[Path]) -> str:
+def _show(paths: list[Place]) -> str:
     more = f" ({len(paths)} in total)" if len(paths) > _SHOWN else ""
     return " or ".join(str(path) for path in paths[:_SHOWN]) + more

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import zarr
 
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.config.url import Place
+from ssi_pipeline.errors import InputError, StoreError
 from ssi_pipeline.storage.inputs.zarr_codecs import with_checked_frames
 from ssi_pipeline.storage.inputs.zarr_hints import refuse_collection, refuse_no_image
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
 from ssi_pipeline.storage.inputs.zarr_parents import find_listing, refuse_incomplete_output
-from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 from ssi_pipeline.storage.outputs.ome import axis_names, image_document, irregular_transforms, read_multiscale
+from ssi_pipeline.storage.store import store_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class ZarrImage:
     notes: tuple[str, ...] = ()
 
 
-def find_image(path: Path, level: int, where: str) -> ZarrImage:
+def find_image(path: Place, level: int, where: str) -> ZarrImage:
     """Return the array of one level of the image in a folder, or the array itself.
 
     Metadata are read from each node's own files, never from consolidated ones.
@@ -149,9 +150,9 @@ def _list_levels(group: ZarrNode, names: Sequence[str]) -> str:
 
 def _open_array(node: ZarrNode, where: str) -> zarr.Array[Any]:
     try:
-        array = zarr.open_array(mounted(node.folder, writable=False), mode="r", zarr_format=node.zarr_format)
+        array = zarr.open_array(store_of(node.folder).zarr(), mode="r", zarr_format=node.zarr_format)
         return with_checked_frames(array)
-    except PermissionError:
+    except (PermissionError, StoreError):
         raise
     except Exception as error:  # zarr raises KeyError, ValueError, TypeError and its own types
         text = " ".join(str(error).split())[:500]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.foreign import read_json
+from ssi_pipeline.storage.store import store_of
 
 NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
 """Metadata files that make a folder a node; the first one found is used, as in zarr."""
@@ -26,14 +27,14 @@ _DIMENSIONS = 32  # numpy's former limit; no image has more
 class ZarrNode:
     """A group or an array: its folder, format, kind, metadata document and attributes."""
 
-    folder: Path
+    folder: Place
     zarr_format: Literal[2, 3]
     kind: Literal["group", "array"]
     document: Mapping[str, Any]
     attributes: Mapping[str, Any]
 
 
-def read_node(folder: Path, where: str) -> ZarrNode | None:
+def read_node(folder: Place, where: str) -> ZarrNode | None:
     """Return the node in a folder, or None without zarr metadata.
 
     Consolidated metadata are not used: they are copies that may be stale.
@@ -43,17 +44,17 @@ def read_node(folder: Path, where: str) -> ZarrNode | None:
     InputError
         The metadata are damaged or impossible; names the file.
     """
-    name = next((name for name in NODE_FILES if (folder / name).is_file()), None)
+    store = store_of(folder)
+    name = next((name for name in NODE_FILES if store.exists(name)), None)
     if name is None:
         return None
-    document = read_json(folder / name, where)
+    document = read_json(store, name, where)
     file = folder / name
     if name == "zarr.json":
         kind, attributes = _kind_of(document, file, where), document.get("attributes", {})
     else:
         kind = "array" if name == ".zarray" else "group"
-        extra = folder / ".zattrs"
-        attributes = read_json(extra, where) if extra.is_file() else {}
+        attributes = read_json(store, ".zattrs", where) if store.exists(".zattrs") else {}
     if not isinstance(attributes, dict):
         raise InputError(f"{where} is not a readable zarr: the attributes in {file} are not a JSON object")
     if kind == "array":
@@ -61,7 +62,7 @@ def read_node(folder: Path, where: str) -> ZarrNode | None:
     return ZarrNode(folder, 3 if name == "zarr.json" else 2, kind, document, attributes)
 
 
-def _kind_of(document: Mapping[str, Any], file: Path, where: str) -> Literal["group", "array"]:
+def _kind_of(document: Mapping[str, Any], file: Place, where: str) -> Literal["group", "array"]:
     version, kind = document.get("zarr_format"), document.get("node_type")
     if version != 3:
         raise InputError(f"{where} is not a readable zarr: {file} states zarr_format {version!r}, expected 3")
@@ -72,7 +73,7 @@ def _kind_of(document: Mapping[str, Any], file: Path, where: str) -> Literal["gr
     raise InputError(f"{where} is not a readable zarr: {file} states node_type {kind!r}, expected 'array' or 'group'")
 
 
-def _check_array(document: Mapping[str, Any], file: Path, where: str) -> None:
+def _check_array(document: Mapping[str, Any], file: Place, where: str) -> None:
     shape = document.get("shape")
     if not _are_lengths(shape, 0):
         raise _impossible(where, file, "shape", shape, "non-negative integers")
@@ -113,7 +114,7 @@ def _are_lengths(value: Any, least: int) -> bool:
     return all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in value)
 
 
-def _impossible(where: str, file: Path, name: str, value: Any, expected: str) -> InputError:
+def _impossible(where: str, file: Place, name: str, value: Any, expected: str) -> InputError:
     return InputError(f"{where} is not a readable zarr: {file} states {name} {_short(value)}, expected {expected}")
 
 

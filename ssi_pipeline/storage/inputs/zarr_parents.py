@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
 from ssi_pipeline.storage.outputs.ome import image_document
 from ssi_pipeline.storage.outputs.output import OWNER
+from ssi_pipeline.storage.store import path_in
 
 _LEVELS_UP = 5
 """Levels of parent groups to inspect: collection, series or well, image, and array folders."""
@@ -25,7 +26,7 @@ class Listing:
     level: int
 
 
-def find_listing(folder: Path, where: str) -> Listing | None:
+def find_listing(folder: Place, where: str) -> Listing | None:
     """Return the image in a parent group that lists an array as one of its levels.
 
     Raises
@@ -62,12 +63,12 @@ def refuse_incomplete_output(node: ZarrNode, where: str) -> bool:
     return False
 
 
-def _incomplete(output: Path, ours: Mapping[str, Any], where: str) -> str:
+def _incomplete(output: Place, ours: Mapping[str, Any], where: str) -> str:
     made_of = ours.get("provenance")
     source = made_of.get("input_path") if isinstance(made_of, Mapping) else None
     which = f"the configuration that made it of {source}" if source else "the configuration that made it"
-    state = output.with_name(output.name + ".run")
-    found = f" (its state is in {state})" if (state / "run.json").is_file() else ""
+    state = None if isinstance(output, Url) else output.with_name(output.name + ".run")
+    found = f" (its state is in {state})" if state is not None and (state / "run.json").is_file() else ""
     return (
         f"{where} is an output of ssi with status {ours['status']!s}: missing blocks would be read as 0. Finish "
         f"it first: `ssi run CONFIG.yaml` with {which} and whose output.path is {output}{found}; for a copy, "
@@ -75,15 +76,17 @@ def _incomplete(output: Path, ours: Mapping[str, Any], where: str) -> str:
     )
 
 
-def _groups_above(folder: Path, where: str) -> Iterator[tuple[ZarrNode, str]]:
+def _groups_above(folder: Place, where: str) -> Iterator[tuple[ZarrNode, str]]:
     """Yield the parent groups of a folder, nearest first, with the folder's name inside each.
 
     Links are also resolved: their target may be inside an image.
     """
     seen = set()
-    for path in dict.fromkeys((folder.absolute(), folder.resolve())):
-        for parent in list(path.parents)[:_LEVELS_UP]:
-            name = path.relative_to(parent).as_posix()
+    paths: tuple[Place, ...] = (folder,) if isinstance(folder, Url) else (folder.absolute(), folder.resolve())
+    for path in dict.fromkeys(paths):
+        above: Sequence[Place] = path.parents
+        for parent in list(above)[:_LEVELS_UP]:
+            name = path_in(parent, path)
             if (parent, name) in seen:
                 continue
             seen.add((parent, name))
@@ -92,12 +95,14 @@ def _groups_above(folder: Path, where: str) -> Iterator[tuple[ZarrNode, str]]:
                 yield node, name
 
 
-def _read(folder: Path, where: str) -> ZarrNode | None:
+def _read(folder: Place, where: str) -> ZarrNode | None:
     try:
         return read_node(folder, where)
     except PermissionError:  # a foreign parent folder
         return None
     except InputError as error:
+        if isinstance(folder, Url) and folder.scheme.startswith("http"):
+            return None  # web servers answer with a page for what they do not have
         raise InputError(f"{error} (a parent group of the input, needed for axes and scale)") from error
 
 

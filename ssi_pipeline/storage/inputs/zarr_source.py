@@ -1,11 +1,10 @@
-"""OME-Zarr 0.4 and 0.5 images, and bare zarr arrays (formats 2 and 3), in a local folder."""
+"""OME-Zarr 0.4 and 0.5 images, and bare zarr arrays (formats 2 and 3), in a folder or an object store."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.config.url import Place, Url
+from ssi_pipeline.errors import CorruptDataError, StoreError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.inputs.axes import native_dtype, resolve_axes
 from ssi_pipeline.storage.inputs.foreign import HEAD, describe_pointer
@@ -31,6 +31,9 @@ from ssi_pipeline.storage.inputs.zarr_image import find_image
 from ssi_pipeline.storage.inputs.zarr_node import METADATA_FILES
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 from ssi_pipeline.storage.outputs.ome import describe_image
+from ssi_pipeline.storage.store import path_in, store_of
+
+_ABSENT = "is missing from a complete output of ssi, which writes every chunk"
 
 
 class ZarrSource:
@@ -52,7 +55,7 @@ class ZarrSource:
 
     def __init__(
         self,
-        path: Path,
+        path: Place,
         level: int,
         axes: str | None,
         voxel_size_um: tuple[float, float, float] | None,
@@ -103,6 +106,8 @@ class ZarrSource:
         self._refuse_bad_files(wanted)
         try:
             values = np.asarray(self._array[wanted.slices])
+        except StoreError:  # says nothing about the data
+            raise
         except Exception as error:  # codecs raise anything
             raise self._name_corrupt_chunk(wanted, error) from error
         return self._axes.to_zyx(values)
@@ -110,20 +115,30 @@ class ZarrSource:
     def stamp(self) -> dict[str, Any]:
         """Return digests of the metadata files of the image and of the array."""
         folders = {self._root, self._folder, *([self._image.group.folder] if self._image.group else [])}
-        found = sorted(f for folder in folders for name in METADATA_FILES if (f := folder / name).is_file())
-        return {"metadata": {os.path.relpath(file, self._root): _digest(file) for file in found}}
+        stores = sorted(map(store_of, folders), key=lambda store: str(store.place))
+        found = [(store, name) for store in stores for name in METADATA_FILES if store.exists(name)]
+        names = sorted((path_in(self._root, store.place / name), store.read(name)) for store, name in found)
+        return {"metadata": {name: _digest(content) for name, content in names}}
 
-    def files(self) -> list[Path]:
-        """Return the folder of the array, which contains all chunks."""
-        return [self._folder]
+    def files(self) -> Sequence[Place]:
+        """Return the folder of the array, which contains all chunks; on a web server the chunks."""
+        if self._files.lists:
+            return [self._folder]
+        return [self._files.file(cell) for cell in itertools.product(*map(range, self._files.grid))]
 
     def _refuse_bad_files(self, wanted: Box) -> None:
         """Refuse what zarr would read as the fill value: empty files, folders and dangling links."""
         for cell in _cells(wanted, self._array.shards or self._array.chunks):
             file = self._files.file(cell)
-            wrong = self._what_is_wrong(file)
+            wrong = self._what_is_wrong_in_store(cell) if isinstance(file, Url) else self._what_is_wrong(file)
             if wrong is not None:
                 raise CorruptDataError(f"chunk {cell} of {self._folder} {wrong} ({file}): copy the input again")
+
+    def _what_is_wrong_in_store(self, cell: tuple[int, ...]) -> str | None:
+        """Look for what may not be absent. Empty objects are noticed as they are read, without another request."""
+        if not self._image.ours or store_of(self._folder).exists(self._files.name(cell)):
+            return None
+        return _ABSENT
 
     def _what_is_wrong(self, file: Path) -> str | None:
         try:
@@ -132,7 +147,7 @@ class ZarrSource:
             link = dangling_link(file, self._folder)
             if link is not None:
                 return f"is a dangling link, {link}"
-            return "is missing from a complete output of ssi, which writes every chunk" if self._image.ours else None
+            return _ABSENT if self._image.ours else None
         except OSError as error:
             return f"cannot be accessed: {error.strerror}"
         if not stat.S_ISREG(found.st_mode):
@@ -147,6 +162,8 @@ class ZarrSource:
             part = Box(start, tuple(a + n for a, n in zip(start, chunks, strict=True))).intersect(wanted)
             try:
                 self._array[part.slices]
+            except StoreError:
+                raise
             except Exception as cause:  # codecs raise any type
                 file = self._files.file(tuple(i // n for i, n in zip(cell, per_file, strict=True)))
                 why = _pointer(file) or f"{type(cause).__name__}: {cause}"
@@ -160,7 +177,9 @@ def _cells(box: Box, step: Sequence[int]) -> Iterator[tuple[int, ...]]:
     )
 
 
-def _pointer(file: Path) -> str | None:
+def _pointer(file: Place) -> str | None:
+    if isinstance(file, Url):
+        return None
     try:
         with file.open("rb") as opened:
             found = describe_pointer(opened.read(HEAD))
@@ -169,9 +188,9 @@ def _pointer(file: Path) -> str | None:
     return f"it {found}" if found else None
 
 
-def _digest(file: Path) -> str:
+def _digest(content: bytes) -> str:
     """Return the digest of a metadata file without consolidated metadata, which do not change the image."""
-    document = json.loads(file.read_bytes())
+    document = json.loads(content)
     document.pop("consolidated_metadata", None)
     data = json.dumps(document, sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()[:16]

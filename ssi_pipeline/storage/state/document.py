@@ -203,6 +203,7 @@ def basis_of(
     """Return everything that can change a result, without executor options, kept files and paths."""
     outside: Any = {
         "executor": True,
+        "storage": True,
         "quality": True,
         "output": {"path", "state", "keep_scratch"},
         "training": {"start_from", "keep_models"},

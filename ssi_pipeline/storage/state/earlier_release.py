@@ -6,15 +6,17 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from ssi_pipeline.config.url import Place, Url
 
-def in_words_of(earlier: dict[str, Any], now: dict[str, Any], root: Path) -> dict[str, Any]:
+
+def in_words_of(earlier: dict[str, Any], now: dict[str, Any], root: Place) -> dict[str, Any]:
     """Return ``now`` with digests of metadata files in the format of ``earlier``, if the file is the same.
 
     The first releases digested the bytes of zarr metadata files, later ones their content.
     Both documents have the identity of an input at ``root`` under ``input``.
     """
     before, after = earlier["input"].get("metadata"), now["input"].get("metadata")
-    if not isinstance(before, dict) or not isinstance(after, dict):
+    if isinstance(root, Url) or not isinstance(before, dict) or not isinstance(after, dict):
         return now
     kept = {name: digest for name, digest in before.items() if name in after and digest == _of_bytes(root / name)}
     return {**now, "input": {**now["input"], "metadata": {**after, **kept}}}

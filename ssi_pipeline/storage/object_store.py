@@ -1,0 +1,155 @@
+"""Object stores and web servers behind the protocol ``Store``, by obstore.
+
+Credentials are those of the environment, as obstore finds them. Failed requests are repeated (``storage.retries``,
+exponential backoff); what still fails is a ``StoreError``, which is a failure of the machine and not of a task's data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ssi_pipeline.config.storage import StorageConfig
+from ssi_pipeline.config.url import Url
+from ssi_pipeline.errors import MissingPackageError
+from ssi_pipeline.storage.entry import Entry
+from ssi_pipeline.storage.object_errors import translated
+
+if TYPE_CHECKING:
+    from zarr.storage import StoreLike
+
+_RETRY_S, _TIMEOUT_S = 120, 120
+"""Seconds after which a request is not repeated any more, and after which one without an answer is given up. Below the
+five minutes after which signatures expire."""
+
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Where obstore looks for the URL of another server: one of http:// says that requests may be unencrypted."""
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """A folder in an object store; ``client``: obstore's store of its bucket or host."""
+
+    place: Url
+    client: Any = field(repr=False, compare=False)
+
+    @property
+    def lists(self) -> bool:
+        """Whether the objects can be listed."""
+        return not self.place.scheme.startswith("http")
+
+    def read(self, key: str) -> bytes:
+        """Return an object's content: one request."""
+        with translated(self.place / key):
+            return bytes(self.client.get((self.place / key).key).bytes())
+
+    def look(self, key: str) -> Entry | None:
+        """Return size and ETag of an object: one request."""
+        try:
+            with translated(self.place / key):
+                found = self.client.head((self.place / key).key)
+        except FileNotFoundError:
+            return None
+        return Entry(key, found["size"], _tag(found))
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is such an object."""
+        return self.look(key) is not None
+
+    def list(self, below: str = "") -> Iterator[Entry]:
+        """Yield the objects below a folder; one request for each thousand, made as they are needed."""
+        start = f"{self.place.key}/" if self.place.parts else ""
+        with translated(self.place / below):
+            for part in self.client.list((self.place / below).key or None):
+                for found in part:
+                    yield Entry(found["path"].removeprefix(start), found["size"], _tag(found))
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write an object: one request, which replaces it or does not."""
+        with translated(self.place / key):
+            self.client.put((self.place / key).key, content, use_multipart=False)
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object on the condition that there is none (``If-None-Match: *``).
+
+        A repeated request may find the object that its first try has written: so the contents are compared.
+        """
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            with translated(self.place / key):
+                self.client.put((self.place / key).key, content, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return self.read(key) == content
+        return True
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it exists."""
+        try:
+            with translated(self.place / key):
+                self.client.delete((self.place / key).key)
+        except FileNotFoundError:  # Google and Azure say so, S3 does not
+            return
+
+    def zarr(self, below: str = "", *, writable: bool = False) -> StoreLike:
+        """Return a store that raises where the object store does not answer, and where an object is empty."""
+        from zarr.storage import StorePath
+
+        from ssi_pipeline.storage.object_zarr import ObjectZarr
+
+        folder = self.place / below
+        return StorePath(ObjectZarr(self.client, folder, read_only=not writable), folder.key)
+
+
+def _tag(found: Any) -> str:
+    """Return ETag and time of the last change; empty where a web server tells neither.
+
+    The ETag alone would be that of before where an object was lost and restored.
+    """
+    changed = found["last_modified"].timestamp()
+    return f"{found.get('e_tag') or ''} {changed or ''}".strip()
+
+
+def open_object_store(place: Url) -> ObjectStore:
+    """Return the store of a folder; the client of a bucket is shared by the process.
+
+    Raises
+    ------
+    MissingPackageError
+        obstore is not installed.
+    """
+    return ObjectStore(place, _client(place.root, place.storage))
+
+
+@lru_cache(maxsize=64)
+def _client(root: str, storage: StorageConfig) -> Any:
+    try:
+        from obstore import store
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{root}: reading URLs needs obstore: pip install obstore, or '.[cloud]' in a clone"
+        ) from error
+    scheme, _, host = root.partition("://")
+    endpoint = storage.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "") if scheme == "s3" else ""
+    plain = scheme == "http" or endpoint.startswith("http://")
+    common: dict[str, Any] = {
+        "client_options": {"timeout": f"{_TIMEOUT_S}s", **({"allow_http": True} if plain else {})},
+        "retry_config": {"max_retries": storage.retries, "retry_timeout": timedelta(seconds=_RETRY_S)},
+    }
+    with translated(Url(root, (), storage)):
+        if scheme in ("http", "https"):
+            return store.HTTPStore.from_url(f"{scheme}://{quote(host, safe=':[].')}", **common)
+        named: dict[str, Any] = {
+            "base_url" if scheme == "gs" else "endpoint": storage.endpoint,
+            "region": storage.region if scheme == "s3" else None,
+            "skip_signature": True if storage.anonymous else None,
+        }
+        config = {name: value for name, value in named.items() if value is not None}
+        kind = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}[scheme]
+        return kind(host, config=config, **common)

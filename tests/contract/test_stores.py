@@ -1,0 +1,135 @@
+"""What every store of files promises: a folder, an object store in memory, and S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from s3_server import S3, needs_s3, s3_server
+
+from ssi_pipeline.config.storage import StorageConfig
+from ssi_pipeline.config.url import Url, parse_url
+from ssi_pipeline.errors import CorruptDataError
+from ssi_pipeline.storage.store import FileStore, Store, store_of
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3]:
+    with s3_server() as found:
+        found.make_bucket("contract")
+        yield found
+
+
+@pytest.fixture(params=["file", "memory", pytest.param("s3", marks=needs_s3)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "file":
+        return store_of(tmp_path / "folder")
+    pytest.importorskip("obstore")
+    if request.param == "memory":
+        from obstore.store import MemoryStore
+
+        from ssi_pipeline.storage.object_store import ObjectStore
+
+        return ObjectStore(Url("s3://memory", ("folder",)), MemoryStore())
+    found: S3 = request.getfixturevalue("server")
+    place = parse_url(f"s3://contract/folder-{next(_numbers)}", StorageConfig(endpoint=found.endpoint))
+    return store_of(place)
+
+
+def test_what_was_written_is_read(store: Store) -> None:
+    store.write("a/b.json", b"first")
+    store.write("a/b.json", b"second")
+    assert store.read("a/b.json") == b"second"
+    assert store.exists("a/b.json")
+    found = store.look("a/b.json")
+    assert found is not None
+    assert (found.key, found.size) == ("a/b.json", 6)
+
+
+def test_what_is_absent(store: Store) -> None:
+    store.write("a/b", b"x")
+    for key in ("b", "a", "a/b/c"):
+        assert store.look(key) is None
+        assert not store.exists(key)
+    with pytest.raises(FileNotFoundError):
+        store.read("b")
+    store.delete("b")
+    assert list(store.list("b")) == []
+
+
+def test_the_tag_changes_with_the_content_only(store: Store) -> None:
+    store.write("a", b"1")
+    first = store.look("a")
+    assert store.look("a") == first
+    store.write("a", b"2")
+    second = store.look("a")
+    assert first is not None
+    assert second is not None
+    assert (first.etag, first.size) != (second.etag, second.size)
+    assert first.etag != second.etag
+
+
+def test_the_list_has_all_below_a_folder_and_nothing_beside_it(store: Store) -> None:
+    for key in ("c/0/0", "c/0/1", "c/10", "cc/0", "zarr.json"):
+        store.write(key, key.encode())
+    if not store.lists:
+        return
+    assert {e.key: e.size for e in store.list("c")} == {"c/0/0": 5, "c/0/1": 5, "c/10": 4}
+    assert {e.key for e in store.list()} == {"c/0/0", "c/0/1", "c/10", "cc/0", "zarr.json"}
+    assert all(store.look(e.key) == e for e in store.list())
+
+
+def test_deleted_is_absent(store: Store) -> None:
+    store.write("a", b"1")
+    store.delete("a")
+    store.delete("a")
+    assert not store.exists("a")
+
+
+def test_one_of_many_creates(store: Store) -> None:
+    """Races: eight writers at once, again and again; the file is the winner's."""
+    with ThreadPoolExecutor(8) as threads:
+        for race in range(10):
+            contents = [f"writer {i} of race {race}".encode() for i in range(8)]
+            won = list(threads.map(lambda content, key=f"lock-{race}": store.create(key, content), contents))
+            assert sum(won) == 1
+            assert store.read(f"lock-{race}") == contents[won.index(True)]
+
+
+def test_zarr_reads_and_writes_there(store: Store) -> None:
+    values = np.arange(64 * 64, dtype="uint16").reshape(64, 64)
+    place = store.place / "a" if isinstance(store, FileStore) else store.zarr("a", writable=True)
+    made = zarr.create_array(place, shape=(64, 64), shards=(32, 32), chunks=(8, 8), dtype="uint16")
+    made[...] = values
+    found = zarr.open_array(store.zarr("a"), mode="r")
+    assert np.array_equal(found[...], values)
+    assert np.array_equal(found[3:21, 5:60], values[3:21, 5:60])
+    assert store.exists("a/c/0/0")
+    with pytest.raises(ValueError, match="read"):
+        found[...] = 0
+
+
+def test_an_empty_chunk_is_no_fill_value(store: Store) -> None:
+    if isinstance(store, FileStore):
+        pytest.skip("the size of a file is looked at before it is read")
+    made = zarr.create_array(store.zarr("a", writable=True), shape=(8, 8), chunks=(8, 8), dtype="uint16")
+    made[...] = 1
+    store.write("a/c/0/0", b"")
+    with pytest.raises(CorruptDataError, match="empty object"):
+        zarr.open_array(store.zarr("a"), mode="r")[...]
+
+
+def test_no_secret_is_in_an_address() -> None:
+    for url in ("s3://key:secret@bucket/a", "https://host/a?X-Amz-Signature=abc", "https://host/a#b"):
+        with pytest.raises(ValueError, match="credentials or a query") as caught:
+            parse_url(url)
+        assert "secret" not in str(caught.value)
+    assert parse_url("file:///data/a%20b.zarr") == Path("/data/a b.zarr")
+    assert str(parse_url("https://host:8080/a%20b/c.zarr/")) == "https://host:8080/a b/c.zarr"

@@ -1,0 +1,141 @@
+"""A real S3 server (moto) in a process of its own, and a gate before it that counts requests and injects faults."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+
+import pytest
+
+KEYS = {"AWS_ACCESS_KEY_ID": "TESTKEYID", "AWS_SECRET_ACCESS_KEY": "the-secret-of-the-tests", "AWS_REGION": "us-east-1"}
+
+needs_s3 = pytest.mark.skipif(
+    importlib.util.find_spec("moto") is None or importlib.util.find_spec("obstore") is None,
+    reason="needs moto and obstore: pip install '.[dev]'",
+)
+
+Fault = Callable[[str, str, int], int | float | None]
+"""From method, path and the number of the request to an HTTP status, a delay in seconds, or nothing."""
+
+
+def free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return int(place.getsockname()[1])
+
+
+@dataclass
+class S3:
+    """Server and gate. ``endpoint``: of the gate. ``requests``: method and path of each since ``forget``."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    fault: Fault = lambda method, path, n: None
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    gate: ThreadingHTTPServer | None = None
+
+    @property
+    def endpoint(self) -> str:
+        assert self.gate is not None
+        return f"http://127.0.0.1:{self.gate.server_port}"
+
+    def forget(self) -> None:
+        self.requests.clear()
+        self.fault = lambda method, path, n: None
+
+    def make_bucket(self, name: str) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("PUT", f"/{name}")
+        assert connection.getresponse().status == 200
+        return name
+
+
+class _Gate(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    lock = Lock()
+    s3: S3
+
+    def _pass(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with self.lock:
+            self.s3.requests.append((self.command, self.path))
+            number = len(self.s3.requests)
+        fault = self.s3.fault(self.command, self.path, number)
+        if isinstance(fault, float):
+            time.sleep(fault)
+        elif fault is not None:
+            self._answer(fault, [], b"<Error><Code>Injected</Code></Error>")
+            return
+        connection = http.client.HTTPConnection("127.0.0.1", self.s3.port, timeout=60)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers))
+            found = connection.getresponse()
+            self._answer(found.status, found.getheaders(), found.read())
+        except OSError:  # the server is down
+            self._answer(503, [], b"")
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(name, value)
+        length = next((v for n, v in headers if n.lower() == "content-length"), str(len(body)))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def start_moto(port: int) -> subprocess.Popen[bytes]:
+    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
+    # Python's usual environment, without the AWS variables that a test sets
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=kept, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return process
+        assert process.poll() is None, "moto ended"
+        time.sleep(0.1)
+    raise AssertionError("moto does not answer")
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[S3]:
+    """Run a server and its gate; the environment has its credentials."""
+    port = free_port()
+    before = dict(os.environ)
+    server = S3(port, start_moto(port))
+    gate = type("Gate", (_Gate,), {"s3": server})
+    server.gate = ThreadingHTTPServer(("127.0.0.1", 0), gate)
+    Thread(target=server.gate.serve_forever, daemon=True).start()
+    os.environ.update(KEYS)
+    try:
+        yield server
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        server.gate.shutdown()
+        server.gate.server_close()
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
