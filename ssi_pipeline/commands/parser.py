@@ -13,6 +13,7 @@ from ssi_pipeline.exit_status import describe_statuses
 COMMANDS = {
     "init": "start:init",
     "info": "start:info",
+    "images": "many:images",
     "plan": "run:plan",
     "preview": "results:preview",
     "run": "run:run",
@@ -105,6 +106,10 @@ def _add_start(add: Add) -> None:
     info.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
     info.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
     _add_json(info)
+    images = add("images", "list the images in a plate, a collection or a folder")
+    images.add_argument("path", type=Path, help="plate, bioformats2raw collection, zarr group or folder")
+    images.add_argument("--match", default="*", metavar="PATTERN", help="only names that match, as input.images")
+    _add_json(images)
 
 
 def _add_run(add: Add) -> None:
@@ -135,6 +140,8 @@ def _add_run(add: Add) -> None:
     _add_json(status)
     for sub in (plan, run, status):
         _add_config(sub)
+        _add_image(sub)
+    _add_image(preview)
     _add_config(preview, "KEY=VALUE[,VALUE]", "change an option; of several values each is solved, to compare them")
 
 
@@ -153,6 +160,7 @@ def _add_results(add: Add) -> None:
     )
     for sub in (verify, report, table):
         _add_config(sub)
+        _add_image(sub)
 
 
 def _add_tools(add: Add) -> None:
@@ -196,6 +204,12 @@ def _add_examples(add: Add) -> None:
 
 def _add_json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document (docs/command-line.md)")
+
+
+def _add_image(parser: Parser) -> None:
+    parser.add_argument(
+        "--image", metavar="NAME", help="one of many images (input.images), by its name; a pattern for run"
+    )
 
 
 def _add_config(parser: Parser, form: str = "KEY=VALUE", text: str = "change an option of the file") -> None:

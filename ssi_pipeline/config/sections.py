@@ -34,9 +34,15 @@ from ssi_pipeline.config.section import (
 
 
 class InputConfig(Section):
-    """Input: the measured image y."""
+    """Input: the measured image y, or several of them.
+
+    ``images``: pattern of the names of images inside ``path``. ``share``: what is found once for all of them: nothing,
+    the calibration of each channel, or also its network.
+    """
 
     path: Path
+    images: str | None = None
+    share: Literal["nothing", "calibration", "network"] = "nothing"
     level: Annotated[NonNegativeInt, up_to(100)] = 0
     axes: str | None = None
     voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
@@ -50,6 +56,10 @@ class InputConfig(Section):
         for axis, (start, stop) in self.roi.items():
             if start >= stop:
                 raise ValueError(f"roi.{axis} is [{start}, {stop}]: expected start < stop")
+        if self.images is None and self.share != "nothing":
+            raise ValueError(f"share is {self.share}, but there is one image: expected images, or share: nothing")
+        if self.images is not None and self.mask is not None:
+            raise ValueError("mask is that of one image, but images selects several: expected no mask")
         if self.axes is not None:
             once = len(set(self.axes)) == len(self.axes)
             if not (once and {"y", "x"} <= set(self.axes) <= set("tczyx")):

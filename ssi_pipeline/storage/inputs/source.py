@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +15,14 @@ from ssi_pipeline.config import InputConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
 _COMPANION = ".companion.ome"
+STACK = ".images.json"
+"""Ending of a list of images that are read as the time points of one."""
+
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 _STAMPED = ("", "zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
 _open_lock = threading.RLock()
@@ -106,6 +110,11 @@ def open_source(spec: SourceSpec) -> Source:
             raise InputError(f"input {path} cannot be read: {error}") from error
 
 
+def is_image_file(path: Path) -> bool:
+    """Return whether a file's name is that of a TIFF, or of the companion file of a set."""
+    return path.is_file() and (path.suffix.lower() in _TIFF or path.name.lower().endswith(_COMPANION))
+
+
 def clear_sources() -> None:
     """Close the cached sources and their files."""
     _open.cache_clear()
@@ -125,7 +134,11 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source
         from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
 
         return ZarrSource(path, spec.level, spec.axes, spec.voxel_size_um, spec.booleans)
-    if path.suffix.lower() not in _TIFF and not path.name.lower().endswith(_COMPANION):
+    if path.name.endswith(STACK):
+        from ssi_pipeline.storage.inputs.stack import StackedSource
+
+        return StackedSource(read_json(path), lambda member: open_source(replace(spec, path=member)))
+    if not is_image_file(path):
         kind = likely_kind(read_head(path, f"input {path}"))
         raise InputError(
             f"input {path} is not a supported image: expected OME-Zarr, a zarr array or TIFF ({_TIFF[0]})"
