@@ -167,7 +167,7 @@ def images_plan_document(plan: ImagesPlan) -> dict[str, Any]:
 
 def images_status_document(status: CollectionStatus) -> dict[str, Any]:
     """Return the document of ``ssi status`` of many images."""
-    counts: Mapping[str, int] = {**status.counts}
+    counts: Mapping[str, int] = {str(state): count for state, count in status.counts.items()}
     return plain(
         {
             "format": FORMAT,

@@ -47,7 +47,7 @@ class SharedWorkers:
     @property
     def runs(self) -> int:
         """Number of runs at a time that keep the workers busy, also where each has one tile."""
-        return 1 if self._section.kind == "serial" else min(worker_count(self._section) + 1, _ENOUGH)
+        return 1 if self._section.kind == "serial" else min(2 * worker_count(self._section) + 1, _ENOUGH)
 
     def open(self, section: ExecutorConfig, spec: RunSpec, log: Callable[[str], None]) -> Executor:
         """Return an executor for one run, on workers that all have in common; thread-safe.

@@ -23,9 +23,10 @@ from ssi_pipeline.run.create import move_to_backup
 from ssi_pipeline.run.driver import run
 from ssi_pipeline.run.images.checks import check_collection, sole_run
 from ssi_pipeline.run.images.layout import layout_of
-from ssi_pipeline.run.images.shared import ready_shared
+from ssi_pipeline.run.images.shared import prepare_shared, ready_shared
 from ssi_pipeline.run.on_end import end_hook
 from ssi_pipeline.run.outcome import ImagesOutcome, describe_outcome
+from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.session import Caller
 from ssi_pipeline.run.stop import StopRequest
@@ -74,11 +75,12 @@ def run_images(
         collection = open_collection(config)
         check_collection(collection, new=False)  # again under the lock
         chosen = collection.images if request.image is None else collection.matching(request.image)
+        prepared = prepare_shared(collection)
         collection.save()
         with _open(collection, leases, request, name, caller) as call:
             ending.outcome = call.outcome(chosen, interrupted=True)  # from here on the run has started
             try:
-                finished = call.work(chosen)
+                finished = call.work(chosen, prepared)
             finally:
                 call.write_metadata()
                 ending.outcome = call.outcome(chosen, call.stop.requested)
@@ -129,8 +131,8 @@ class ImagesCall:
         self.inner = Caller(verbosity=-1, command=self.caller.command, opener=self.shared.open, stop=self.stop)
         self.found: dict[str, ImageStatus] = {}
 
-    def work(self, chosen: Sequence[Image]) -> bool:
-        """Run the images; returns False when asked to stop."""
+    def work(self, chosen: Sequence[Image], shared: Prepared | None) -> bool:
+        """Run the images, after what they share; returns False when asked to stop."""
         self.found = {image.name: image_status(self.collection, image) for image in chosen}
         todo = [image for image in chosen if self._is_pending(self.found[image.name])]
         done = len(chosen) - len(todo)
@@ -139,8 +141,10 @@ class ImagesCall:
             return True
         layout = replace(layout_of(self.collection, self.found), images=self.collection.images, status="incomplete")
         write_collection(self.collection.config.output.path, layout)
-        if not ready_shared(self.collection, self.leases, self.inner):
-            return False
+        if shared is not None:
+            self.display.line(f"finding what the images share: {self.collection.config.input.share}")
+            if not ready_shared(self.collection, shared, self.leases, self.inner):
+                return False
         self.display.start("images", done, len(chosen))
         try:
             self._drive(iter(todo))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ssi_pipeline.errors import InputError, SsiError
+from ssi_pipeline.errors import InputError, LockedError, OutputError, SsiError
 from ssi_pipeline.results.collection import note_damage
 from ssi_pipeline.run.checks.verify import Verification, verify
 from ssi_pipeline.run.checks.verify_input import describe_input, verify_input
+from ssi_pipeline.run.images.checks import sole_run
 from ssi_pipeline.run.images.layout import layout_of
-from ssi_pipeline.storage.outputs.collection import damaged_groups
+from ssi_pipeline.storage.outputs.collection import damaged_groups, is_collection
+from ssi_pipeline.storage.outputs.output import set_status
 from ssi_pipeline.storage.state.collection import Collection
 from ssi_pipeline.storage.state.document import StatePaths
 
@@ -53,6 +56,8 @@ def verify_images(collection: Collection, inputs: bool = False) -> ImagesVerific
     """
     if not collection.paths.document.exists():
         raise InputError(f"no run found at {collection.paths.root}: start one with `ssi run`")
+    # before the images: a bad one changes what the output has to say
+    damage = damaged_groups(collection.config.output.path, layout_of(collection, {}))
     found: dict[str, Verification] = {}
     errors: dict[str, str] = {}
     sources: dict[str, tuple[str, ...]] = {}
@@ -71,10 +76,20 @@ def verify_images(collection: Collection, inputs: bool = False) -> ImagesVerific
         except (SsiError, OSError) as error:
             errors[image.name] = str(error)
             continue
-        if result.damage or result.problems:
-            note_damage(collection, image, f"{len(result.damage) + len(result.problems)} blocks or files are damaged")
-    damage = damaged_groups(collection.config.output.path, layout_of(collection, {}))
-    return ImagesVerification(found, pending, tuple(damage), errors, sources, changed)
+        if bad := len(result.damage) + len(result.problems):
+            note_damage(collection, image, f"{bad} blocks or files are damaged")
+    result = ImagesVerification(found, pending, tuple(damage), errors, sources, changed)
+    if result.bad:
+        _mark(collection)
+    return result
+
+
+def _mark(collection: Collection) -> None:
+    """Mark the output as incomplete, unless a run is active, which does so itself."""
+    output = collection.config.output.path
+    with suppress(LockedError, OutputError), sole_run(collection.config, lambda _: None):
+        if is_collection(output):
+            set_status(output, "incomplete")
 
 
 def describe_images(found: ImagesVerification) -> list[str]:
