@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import zarr
-from builders import beads
+
+from tests.builders import beads
 
 KINDS = {"t": "time", "c": "channel"}
 
@@ -38,19 +39,18 @@ def write_plate(
     root = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
     letters, numbers = [chr(65 + r) for r in range(rows)], [str(c + 1) for c in range(columns)]
     wells = [(f"{letters[r]}/{numbers[c]}", r, c) for r in range(rows) for c in range(columns)]
-    extra = {} if version == "0.5" else {"version": version}
     plate = {
         "name": "test",
         "rows": [{"name": name} for name in letters],
         "columns": [{"name": name} for name in numbers],
         "field_count": fields,
         "wells": [{"path": name, "rowIndex": r, "columnIndex": c} for name, r, c in wells],
-        **extra,
+        "version": version,
     }
     _mark(root, version, {"plate": plate})
     for number, (name, _, _) in enumerate(wells):
         images = [{"path": str(f)} for f in range(fields)]
-        _mark(root.create_group(name), version, {"well": {"images": images, **extra}})
+        _mark(root.create_group(name), version, {"well": {"images": images, "version": version}})
         for f in range(fields):
             write_image(path / name / str(f), beads(shape, seed=100 * number + f), axes, version)
     return path

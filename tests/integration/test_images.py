@@ -101,7 +101,7 @@ def test_the_output_is_a_plate(plate: Path) -> None:
     assert [(w["rowIndex"], w["columnIndex"]) for w in found["wells"]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     group = zarr.open_group(plate.parent / "out.zarr", mode="r")
     assert group.attrs["ssi_pipeline"]["status"] == "complete"
-    assert group["B/2"].attrs["ome"]["well"] == {"images": [{"path": "0"}]}
+    assert group["B/2"].attrs["ome"]["well"] == {"images": [{"path": "0"}], "version": "0.5"}
 
 
 def test_status_report_and_table_are_of_all_images_or_of_one(

@@ -101,7 +101,7 @@ def _plate(plate: Mapping[str, Any], wells: Mapping[str, Sequence[Image]], versi
     if isinstance(acquisitions, list) and acquisitions:
         kept = [a for a in acquisitions if isinstance(a, Mapping) and isinstance(a.get("id"), int)]
         document["acquisitions"] = [{key: a[key] for key in _ACQUISITION_KEYS if key in a} for a in kept]
-    return document if version == "0.5" else {**document, "version": version}
+    return {**document, "version": version}
 
 
 def _names(listed: Any, wells: Iterable[str], part: int) -> list[str]:
@@ -117,4 +117,4 @@ def _well(well: str, fields: Sequence[Image], version: str) -> dict[str, Any]:
     for image in fields:
         entry: dict[str, Any] = {"path": image.name.removeprefix(f"{well}/")}
         entries.append(entry if image.acquisition is None else {**entry, "acquisition": image.acquisition})
-    return {"images": entries} if version == "0.5" else {"images": entries, "version": version}
+    return {"images": entries, "version": version}
