@@ -154,10 +154,14 @@ def test_damage_of_one_image_is_found_and_repaired_there_alone(plate: Path, tmp_
     assert verify_images(collection_of(file)).good
 
 
-def test_rows_added_later_join_the_plate(plate: Path, tmp_path: Path) -> None:
+def test_chosen_images_alone_and_rows_added_later_join_the_plate(plate: Path, tmp_path: Path) -> None:
     shutil.copytree(plate.parent / "plate.zarr", tmp_path / "plate.zarr")
-    assert go(configure(tmp_path, "A/*/0")).images == 2
-    assert [w["path"] for w in plate_of(tmp_path / "out.zarr")["wells"]] == ["A/1", "A/2"]
+    file = configure(tmp_path, "A/*/0")
+    assert go(file, image="*/2/0").images == 1
+    assert [image.state for image in read_collection(collection_of(file)).images] == ["pending", "complete"]
+    assert [w["path"] for w in plate_of(tmp_path / "out.zarr")["wells"]] == ["A/2"]
+    outcome = go(file)
+    assert (outcome.images, outcome.computed_tiles) == (2, 1)
     outcome = go(configure(tmp_path, "B/*/0"))
     assert (outcome.images, outcome.images_complete, outcome.computed_tiles) == (4, 4, 2)
     assert voxels(tmp_path / "out.zarr") == voxels(plate.parent / "out.zarr")
@@ -182,14 +186,6 @@ def test_an_image_that_fails_leaves_the_others_and_is_retried_alone(plate: Path,
     outcome = go(file, retry_failed=True)
     assert (outcome.complete, outcome.computed_tiles) == (True, 2)
     assert voxels(tmp_path / "out.zarr") == voxels(plate.parent / "out.zarr")
-
-
-def test_chosen_images_alone(plate: Path, tmp_path: Path) -> None:
-    shutil.copytree(plate.parent / "plate.zarr", tmp_path / "plate.zarr")
-    file = configure(tmp_path, "*/*/0")
-    assert go(file, image="B/*/0").images == 2
-    assert [image.state for image in read_collection(collection_of(file)).images] == ["pending"] * 2 + ["complete"] * 2
-    assert go(file).computed_tiles == 2
 
 
 def test_what_is_shared_is_found_once(tmp_path: Path) -> None:
@@ -225,32 +221,23 @@ def test_images_that_differ_share_nothing(tmp_path: Path) -> None:
 
 
 def test_files_of_a_folder_become_a_series(tmp_path: Path) -> None:
-    (tmp_path / "day 1").mkdir()
+    (tmp_path / "in/day 1").mkdir(parents=True)
     for i, name in enumerate(("a.tif", "b.ome.tif", "day 1/c.tif")):
-        tifffile.imwrite(tmp_path / name, beads((24, 28), seed=i), photometric="minisblack")
-    file = configure(tmp_path, "*.tif", path=".", output={"path": str(tmp_path.with_name(f"{tmp_path.name}-out"))})
+        tifffile.imwrite(tmp_path / "in" / name, beads((24, 28), seed=i), photometric="minisblack")
     with pytest.raises(OutputError, match="overlap"):
-        go(configure(tmp_path, "*.tif", path=".", name="inside.yaml"))
-    file.rename(tmp_path.with_name(f"{tmp_path.name}.yaml"))
-    file = tmp_path.with_name(f"{tmp_path.name}.yaml")
-    document = yaml.safe_load(file.read_text())
-    document["input"] = {"path": str(tmp_path), "images": "*.tif"}
-    file.write_text(yaml.safe_dump(document))
-    assert go(file).images == 2
-    document["input"]["images"] = "*/*.tif"
-    file.write_text(yaml.safe_dump(document))
-    assert go(file).complete
-    output = zarr.open_group(load_config(file).output.path, mode="r")
+        go(configure(tmp_path / "in", "*.tif", path="."))
+    assert go(configure(tmp_path, "*.tif", path="in", solver="identity")).images == 2
+    assert go(configure(tmp_path, "*/*.tif", path="in", solver="identity")).images == 3
+    output = zarr.open_group(tmp_path / "out.zarr", mode="r")
     assert output.attrs["ome"]["bioformats2raw.layout"] == 3
     assert output["OME"].attrs["ome"]["series"] == ["a", "b", "day 1/c"]
-    assert level(load_config(file).output.path / "day 1/c").shape == (24, 28)
+    assert level(tmp_path / "out.zarr/day 1/c").shape == (24, 28)
 
 
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_a_series_of_bioformats2raw_in_either_version(tmp_path: Path, version: str) -> None:
-    write_series(tmp_path / "s.zarr", 2, version)
+def test_a_series_of_bioformats2raw(tmp_path: Path) -> None:
+    write_series(tmp_path / "s.zarr", 2, "0.4")
     assert [image.name for image in list_images(tmp_path / "s.zarr").images] == ["0", "1"]
-    assert go(configure(tmp_path, "*", path="s.zarr", output={"ome_zarr": version})).complete
+    assert go(configure(tmp_path, "*", path="s.zarr", output={"ome_zarr": "0.4"}, solver="identity")).complete
     assert [image.name for image in list_images(tmp_path / "out.zarr").images] == ["0", "1"]
 
 
@@ -270,6 +257,7 @@ def test_refusals_say_what_is_there(plate: Path, tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("core: 32", "core: 64"))
     with pytest.raises(RunChangedError, match=r"tiling\.core: 32 -> 64"):
         go(file)
+    file.write_text(file.read_text().replace("*/*/0", "A/1/0"))
     assert go(file, new=True).complete
     assert list((tmp_path / "copy").glob("out.zarr.old-*"))
 
@@ -306,10 +294,10 @@ def files(output: Path) -> int:
     return sum(len(names) for root in (output, Path(f"{output}.run")) for _, _, names in os.walk(root))
 
 
-def test_killed_twice_it_ends_with_the_same_bytes(plate: Path, tmp_path: Path) -> None:
+def test_killed_it_ends_with_the_same_bytes(plate: Path, tmp_path: Path) -> None:
     shutil.copytree(plate.parent / "plate.zarr", tmp_path / "plate.zarr")
     file = configure(tmp_path, "*/*/0")
-    kill_until_complete(file, seed=1, kills=2, most_files=150)
+    kill_until_complete(file, seed=1, kills=1, most_files=300)
     assert voxels(tmp_path / "out.zarr") == voxels(plate.parent / "out.zarr")
     assert verify_images(collection_of(file)).good
 
