@@ -78,10 +78,10 @@ def verify_images(collection: Collection, inputs: bool = False) -> ImagesVerific
             continue
         if bad := len(result.damage) + len(result.problems):
             note_damage(collection, image, f"{bad} blocks or files are damaged")
-    result = ImagesVerification(found, pending, tuple(damage), errors, sources, changed)
-    if result.bad:
+    verified = ImagesVerification(found, pending, tuple(damage), errors, sources, changed)
+    if verified.bad:
         _mark(collection)
-    return result
+    return verified
 
 
 def _mark(collection: Collection) -> None:
