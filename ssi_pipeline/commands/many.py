@@ -114,6 +114,7 @@ def run(options: argparse.Namespace, config: RunConfig) -> int:
         options.new, options.retry_failed, options.ignore_disk, options.recreate_output, options.image
     )
     caller = Caller(verbosity=options.verbosity, command=options.command_line)
+    options.image = None  # messages name the image that they are about
     outcome = run_images(config, request, name=named(options), caller=caller)
     screen = Screen(options)
     if screen.quiet and not outcome.complete:

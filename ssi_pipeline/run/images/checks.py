@@ -10,6 +10,7 @@ from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.run.checks.output_checks import refuse_other_token
 from ssi_pipeline.run.checks.overlap import refuse_overlap
 from ssi_pipeline.storage.outputs.collection import is_collection
+from ssi_pipeline.storage.outputs.output import is_ours
 from ssi_pipeline.storage.outputs.output_lock import Leases, output_lease
 from ssi_pipeline.storage.state.collection import Collection, CollectionPaths
 from ssi_pipeline.storage.state.document import StatePaths
@@ -31,11 +32,14 @@ def check_collection(collection: Collection, new: bool) -> None:
     output, paths = config.output.path, StatePaths(config.state_path)
     refuse_overlap(config)
     refuse_foreign_folder(paths.root)
+    if output.exists() and not is_ours(output):
+        raise OutputError(f"{output} exists and was not written by ssi: choose another output.path, or move it away")
     if new:
         return
     if output.exists() and not is_collection(output):
         raise OutputError(
-            f"{output} exists and is not an output of many images: choose another output.path, or move it away"
+            f"{output} is the output of one image: choose another output.path, or start over with `ssi run --new` (it "
+            "is kept as a backup)"
         )
     if paths.document.exists():
         raise OutputError(f"{paths.root} is the state of a run of one image: choose another output.path")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
@@ -10,10 +11,12 @@ from dataclasses import dataclass, replace
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import (
     ChannelError,
+    CorruptDataError,
     ExecutorError,
     InputError,
     LockedError,
     LockLostError,
+    RunChangedError,
     SsiError,
     StoppedError,
 )
@@ -59,7 +62,8 @@ def run_images(
 ) -> ImagesOutcome:
     """Start or resume the run of every image, several at a time on the same workers.
 
-    An image that is refused or whose tiles fail leaves the others running; it is reported at the end.
+    An image that is refused or whose tiles fail leaves the others running; it is reported at the end. ``name``: the
+    configuration as in a command, without ``--image``; for messages.
 
     Raises
     ------
@@ -159,7 +163,7 @@ class ImagesCall:
         return status.state != "complete" or missing
 
     def _drive(self, todo: Iterator[Image]) -> None:
-        running: set[Future[None]] = set()
+        running: set[Future[int]] = set()
         with ThreadPoolExecutor(self.shared.runs, thread_name_prefix="image") as threads:
             while True:
                 try:
@@ -175,31 +179,30 @@ class ImagesCall:
                 except KeyboardInterrupt:  # the second signal
                     self.stop.at_once()
 
-    def _take(self, finished: set[Future[None]]) -> None:
-        for future in finished:
-            if (problem := future.exception()) is not None and self.error is None:
-                self.error = problem
-                self.stop.at_once()
-        if finished and self.error is None:
-            try:
+    def _take(self, finished: set[Future[int]]) -> None:
+        """Count the tiles of finished images; what ended one of them in a way that concerns all ends the others."""
+        try:
+            for future in finished:
+                self.computed += future.result()
+            if finished:
                 self.leases.check()
-            except LockLostError as problem:
-                self.error = problem
-                self.stop.at_once()
+        except BaseException as problem:
+            self.error = self.error or problem
+            self.stop.at_once()
 
     def _show(self, running: int) -> None:
         counts = CollectionStatus(tuple(self.found.values())).counts
         self.display.note(counts.get("complete", 0), counts.get("failed", 0) + counts.get("refused", 0), running)
 
-    def _one(self, image: Image) -> None:
-        """Run one image in a thread of its own.
+    def _one(self, image: Image) -> int:
+        """Run one image in a thread of its own; returns the number of tiles that it computed.
 
         Raises
         ------
         SsiError, OSError
             What stops the other images too: workers, disk or lock are lost.
         """
-        refusal = ""
+        refusal, computed = "", 0
         try:
             config, request = self.collection.config_of(image), self.request
             outcome = run(
@@ -207,12 +210,11 @@ class ImagesCall:
                 retry_failed=request.retry_failed,
                 ignore_disk=request.ignore_disk,
                 log=self.display.log,
-                name=f"{self.name} --image {image.name}",
+                name=f"{self.name} --image {shlex.quote(image.name)}",
                 recreate_output=request.recreate_output,
                 caller=self.inner,
             )
-            self.computed += outcome.computed_tiles
-            text = describe_outcome(outcome)
+            computed, text = outcome.computed_tiles, describe_outcome(outcome)
         except LockedError as problem:
             text = str(problem)
         except (SsiError, OSError) as problem:
@@ -225,6 +227,7 @@ class ImagesCall:
             self.display.log(said)
         else:
             self.display.line(said)
+        return computed
 
     def outcome(self, chosen: Sequence[Image], interrupted: bool) -> ImagesOutcome:
         """Count images, tiles and blocks."""
@@ -258,4 +261,4 @@ def _is_of_image(problem: BaseException) -> bool:
     cause = problem.__cause__ if problem.__cause__ is not None else problem
     if isinstance(problem, SsiError) and not isinstance(problem, StoppedError):
         return not isinstance(problem, ExecutorError | LockLostError)
-    return isinstance(cause, ChannelError | InputError)
+    return isinstance(cause, ChannelError | CorruptDataError | InputError | RunChangedError)

@@ -130,8 +130,14 @@ def _members(folder: Path) -> list[str]:
 def _in_folder(path: Path, pattern: str) -> Catalogue:
     if PurePosixPath(pattern).is_absolute() or ".." in PurePosixPath(pattern).parts:
         raise InputError(f"input.images {pattern!r} leaves input.path: expected a pattern inside of {path}")
-    files = sorted(entry for entry in path.glob(pattern) if is_image_file(entry) or _is_zarr_image(entry))
+    entries = (entry for entry in path.glob(pattern) if not _is_hidden(entry.relative_to(path)))
+    files = sorted(entry for entry in entries if is_image_file(entry) or _is_zarr_image(entry))
     return Catalogue("folder", path, tuple(Image(_stem(file, path), file) for file in files), {})
+
+
+def _is_hidden(path: Path) -> bool:
+    """Return whether a part of a path begins with a dot, as copies of macOS's attributes do."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_zarr_image(folder: Path) -> bool:

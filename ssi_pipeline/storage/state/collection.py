@@ -13,7 +13,7 @@ from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.inputs.images import Image, list_images, matches
 from ssi_pipeline.storage.inputs.source import STACK
 from ssi_pipeline.storage.small_files import read_json
-from ssi_pipeline.storage.state.document import options_of
+from ssi_pipeline.storage.state.document import ALGORITHM, options_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Collection:
         InputError
             There are none.
         """
-        found = tuple(image for image in self.images if matches(image.name, pattern))
+        found = tuple(i for i in self.images if i.name == pattern or matches(i.name, pattern))
         if not found:
             names = ", ".join(image.name for image in self.images[:3])
             raise InputError(f"--image {pattern!r} is none of the {len(self.images)} images: expected e.g. {names}")
@@ -96,7 +96,7 @@ class Collection:
     @property
     def options(self) -> dict[str, Any]:
         """The options that can change a result, and what the images share."""
-        return {**options_of(self.config), "share": self.config.input.share}
+        return {"algorithm": ALGORITHM, **options_of(self.config), "share": self.config.input.share}
 
 
 def open_collection(config: RunConfig) -> Collection:
