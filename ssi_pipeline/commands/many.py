@@ -99,7 +99,8 @@ def plan(options: argparse.Namespace, collection: Collection) -> int:
 
 def run(options: argparse.Namespace, config: RunConfig) -> int:
     """Start or resume many images."""
-    from ssi_pipeline.run.images.driver import ImagesRequest, run_images
+    from ssi_pipeline.run.images.call import ImagesRequest
+    from ssi_pipeline.run.images.driver import run_images
     from ssi_pipeline.run.outcome import describe_outcome
     from ssi_pipeline.run.session import Caller
 

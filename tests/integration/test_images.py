@@ -28,7 +28,8 @@ from ssi_pipeline.errors import ConfigError, InputError, OutputError, RunChanged
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.results.collection import read_collection
 from ssi_pipeline.run import run
-from ssi_pipeline.run.images.driver import ImagesRequest, run_images
+from ssi_pipeline.run.images.call import ImagesRequest
+from ssi_pipeline.run.images.driver import run_images
 from ssi_pipeline.run.images.planning import plan_images
 from ssi_pipeline.run.images.verify import verify_images
 from ssi_pipeline.run.outcome import ImagesOutcome

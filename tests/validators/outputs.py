@@ -15,7 +15,8 @@ import zarr
 
 from ssi_pipeline.config import load_config
 from ssi_pipeline.results.finish import METRICS
-from ssi_pipeline.run.images.driver import ImagesRequest, run_images
+from ssi_pipeline.run.images.call import ImagesRequest
+from ssi_pipeline.run.images.driver import run_images
 from ssi_pipeline.storage.inputs.images import list_images
 from tests.builders import beads, complete, make_run, ramp
 from tests.plates import write_plate, write_series
