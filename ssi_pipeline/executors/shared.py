@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,7 +40,8 @@ class SharedWorkers:
     def __init__(self, section: ExecutorConfig, state: str, log: Callable[[str], None]) -> None:
         device = known_device(section)
         self._section = section if device is None else section.resolved(device)
-        self._spec, self._log = RunSpec(state, "many"), log
+        # in the names of all tasks: a scheduler started elsewhere may have those of other clients
+        self._spec, self._log = RunSpec(state, secrets.token_hex(8)), log
         self._opening, self._closed = threading.Lock(), threading.Event()
         self._owner: DaskExecutor | None = None
         self._tending: threading.Thread | None = None
