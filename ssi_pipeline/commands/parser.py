@@ -15,6 +15,7 @@ COMMANDS = {
     "init": "start:init",
     "info": "start:info",
     "import": "copy:import_image",
+    "images": "many:images",
     "plan": "run:plan",
     "preview": "results:preview",
     "run": "run:run",
@@ -125,6 +126,10 @@ def _add_start(add: Add) -> None:
         sub.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
         sub.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
     _add_json(info)
+    images = add("images", "list the images in a plate, a collection or a folder")
+    images.add_argument("path", type=Path, help="plate, bioformats2raw collection, zarr group or folder")
+    images.add_argument("--match", default="*", metavar="PATTERN", help="only names that match, as input.images")
+    _add_json(images)
 
 
 def _add_run(add: Add) -> None:
@@ -155,6 +160,8 @@ def _add_run(add: Add) -> None:
     _add_json(status)
     for sub in (plan, run, status):
         _add_config(sub)
+        _add_image(sub)
+    _add_image(preview)
     _add_config(preview, "KEY=VALUE[,VALUE]", "change an option; of several values each is solved, to compare them")
 
 
@@ -173,6 +180,7 @@ def _add_results(add: Add) -> None:
     )
     for sub in (verify, report, table):
         _add_config(sub)
+        _add_image(sub)
 
 
 def _add_tools(add: Add) -> None:
@@ -226,6 +234,12 @@ def _add_scene(parser: Parser) -> None:
 
 def _add_json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document (docs/command-line.md)")
+
+
+def _add_image(parser: Parser) -> None:
+    parser.add_argument(
+        "--image", metavar="NAME", help="one of many images (input.images), by its name; a pattern for run"
+    )
 
 
 def _add_config(parser: Parser, form: str = "KEY=VALUE", text: str = "change an option of the file") -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ssi_pipeline.commands import many
 from ssi_pipeline.commands.screen import Screen, named
-from ssi_pipeline.config import load_config
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.config.changes import parse_change
 from ssi_pipeline.exit_status import ExitStatus
 
@@ -21,7 +22,7 @@ def preview(options: argparse.Namespace) -> int:
 
     screen = Screen(options)
     changes = [parse_change(text) for text in options.set]
-    config = load_config(options.config, [change.text for change in changes if len(change.values) == 1])
+    config = many.one(options, [change.text for change in changes if len(change.values) == 1])
     compared = [change for change in changes if len(change.values) > 1]
     found = preview(config, options.tiles, options.psf, compared, options.output, screen.say)
     if screen.json:
@@ -35,7 +36,9 @@ def verify(options: argparse.Namespace) -> int:
     from ssi_pipeline.run.checks.verify import verify
     from ssi_pipeline.run.checks.verify_input import describe_input, verify_input
 
-    screen, config = Screen(options), load_config(options.config, options.set)
+    screen, config = Screen(options), many.choose(options)
+    if not isinstance(config, RunConfig):
+        return many.verify(options, config)
     source = verify_input(config) if options.input else None
     for line in describe_input(source) if source is not None else ():
         screen.say(line)
@@ -75,7 +78,10 @@ def report(options: argparse.Namespace) -> int:
     from ssi_pipeline.report import write_report
 
     screen = Screen(options)
-    path = write_report(load_config(options.config, options.set), options.output, options.figures, named(options))
+    config = many.choose(options)
+    if not isinstance(config, RunConfig):
+        return many.report(options, config)
+    path = write_report(config, options.output, options.figures, named(options))
     screen.say(f"wrote {path}")
     if options.figures is not None:
         screen.say(f"wrote {len(list(options.figures.glob('*.svg')))} figures, PNG and SVG, to {options.figures}")
@@ -84,8 +90,9 @@ def report(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write the metrics of all tiles to a table."""
-    from ssi_pipeline.results.export import export
+    from ssi_pipeline.results.export import export, export_images
 
-    tiles = export(load_config(options.config, options.set), options.output)
+    config = many.choose(options)
+    tiles = export(config, options.output) if isinstance(config, RunConfig) else export_images(config, options.output)
     Screen(options).say(f"wrote {options.output}: {tiles} tiles")
     return ExitStatus.COMPLETE

@@ -6,8 +6,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from ssi_pipeline.commands import many
 from ssi_pipeline.commands.screen import Screen, named, note
-from ssi_pipeline.config import load_config
+from ssi_pipeline.config import RunConfig, load_config
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.exit_status import ExitStatus
 
@@ -22,7 +23,9 @@ def plan(options: argparse.Namespace) -> int:
     from ssi_pipeline.commands.first_try import first_try
     from ssi_pipeline.run.planning import checked_plan, describe_plan
 
-    screen = Screen(options)
+    screen, config = Screen(options), many.choose(options)
+    if not isinstance(config, RunConfig):
+        return many.plan(options, config)
 
     def show(prepared: Prepared, time: TimeEstimate | None) -> None:
         """Print the plan, and what to try first."""
@@ -30,7 +33,7 @@ def plan(options: argparse.Namespace) -> int:
         for line in first_try(prepared, time, named(options)):
             screen.hint(line)
 
-    checked_plan(load_config(options.config, options.set), options.pilot, show)
+    checked_plan(config, options.pilot, show)
     return ExitStatus.COMPLETE
 
 
@@ -45,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
     caller = Caller(verbosity=options.verbosity, command=options.command_line)
     part = None if options.part is None else parse_part(options.part)
     config, screen = load_config(options.config, options.set), Screen(options)
+    if config.input.images is not None:
+        return many.run(options, config)
+    many.choose(options)
     if part is not None:
         outcome = run_part(config, part, options.retry_failed, options.ignore_disk, caller=caller)
     elif options.finish:
@@ -92,7 +98,9 @@ def status(options: argparse.Namespace) -> int:
     from ssi_pipeline.commands.documents import status_document
     from ssi_pipeline.results.status import describe_status, read_status
 
-    screen, config = Screen(options), load_config(options.config, options.set)
+    screen, config = Screen(options), many.choose(options)
+    if not isinstance(config, RunConfig):
+        return many.status(options, config)
     if options.watch:
         from rich.console import Console
 

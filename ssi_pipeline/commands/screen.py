@@ -49,5 +49,7 @@ def note(text: str) -> None:
 
 
 def named(options: argparse.Namespace) -> str:
-    """Return the configuration as it stands in a command: its file and its changes, quoted for a shell."""
-    return shlex.join([str(options.config), *(word for change in options.set for word in ("--set", change))])
+    """Return the configuration as it stands in a command: its file, its changes, its image, quoted for a shell."""
+    image = getattr(options, "image", None)
+    words = [str(options.config), *(word for change in options.set for word in ("--set", change))]
+    return shlex.join([*words, *(() if image is None else ("--image", image))])

@@ -17,7 +17,7 @@ from ssi_pipeline.errors import ConfigError
 _HOMES = {"workflows": "workflows", "cluster": "cluster/scripts"}
 """Folder of the repository, by which the files name each other, and where it is in the package."""
 
-_ENDINGS = (".yaml", ".sbatch", ".sh", "Snakefile")
+_ENDINGS = (".yaml", ".sbatch", ".sh", ".nf", "Snakefile")
 
 
 def example_names() -> dict[str, str]:
@@ -81,8 +81,8 @@ def _walk(folder: Traversable, before: str = "") -> list[tuple[str, Traversable]
 def _purpose(text: str) -> str:
     """Return the first sentence of the comment at the top, without ``For:``."""
     lines = [line for line in text.splitlines() if not line.startswith("#!")]
-    end = next((i for i, line in enumerate(lines) if line[:1] != "#"), len(lines))
-    comment = " ".join(line.lstrip("# ") for line in lines[:end])
+    end = next((i for i, line in enumerate(lines) if line[:1] not in ("#", "/")), len(lines))
+    comment = " ".join(line.lstrip("#/ ") for line in lines[:end])
     return re.split(r"(?<=[a-z])[.:] ", comment.removeprefix("For: "))[0].rstrip(".")
 
 

@@ -26,6 +26,7 @@ _PATHS = (
     ("input", "mask"),
     ("output", "path"),
     ("output", "state"),
+    ("sensor", "calibration"),
     ("training", "start_from"),
     ("executor", "profile"),
 )

@@ -99,6 +99,21 @@ class RunConfig(Section):
         """Return the configuration with another output and state path."""
         return self.model_copy(update={"output": self.output.model_copy(update={"path": path, "state": state})})
 
+    def of_image(self, path: Path, output: Path, state: Path | None) -> RunConfig:
+        """Return the configuration of one of many images: its input, output and state, and no command at the end."""
+        section = self.input.model_copy(update={"path": path, "images": None, "share": "nothing"})
+        copy = self.model_copy(update={"input": section, "on_end": OnEndConfig()})
+        return copy.with_output(output, state)
+
+    def with_shared(self, what: str, state: Path) -> RunConfig:
+        """Return the configuration with the calibration, or also the network, of another run's state folder."""
+        if what == "nothing":
+            return self
+        given: dict[str, Any] = {"sensor": self.sensor.model_copy(update={"calibration": state})}
+        if what == "network":
+            given["training"] = self.training.model_copy(update={"start_from": state / "models"})
+        return self.model_copy(update=given)
+
     def with_core(self, core: dict[SpatialAxis, int]) -> RunConfig:
         """Return the configuration with another tile core."""
         return self.model_copy(update={"tiling": self.tiling.model_copy(update={"core": core})})
@@ -179,6 +194,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
             "uncertainty: expected 0, or another solver"
         )
     _refuse_context(config)
+    _refuse_sharing(config)
     if config.training.retrain and (not config.method.network or config.training.scope == "shared"):
         raise ValueError(
             f"training.retrain: with solver: {config.solver} and training.scope: {config.training.scope} no tile is "
@@ -191,6 +207,38 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ValueError(
             f"classical.weight: likelihood is available for solver: wiener only, but solver is {config.solver}: "
             "expected auto (lowest masked loss) or a number"
+        )
+
+
+def _refuse_sharing(config: RunConfig) -> None:
+    """Refuse to share over many images what no image would use.
+
+    Raises
+    ------
+    ValueError
+        A calibration or network is given as well, or no network is shared by tiles.
+    """
+    if config.input.share == "nothing":
+        return
+    if config.sensor.calibration is not None:
+        raise ValueError(f"input.share is {config.input.share}, but sensor.calibration gives one: expected one of them")
+    if "t" in config.input.roi:
+        raise ValueError(
+            f"input.share is {config.input.share}, for which all time points are sampled, but input.roi selects some: "
+            "expected no t in roi, or share: nothing"
+        )
+    if config.network.context.get("t"):
+        raise ValueError(
+            f"input.share is {config.input.share}, for which images are read as time points of one, but "
+            "network.context sees neighbouring time points: expected no context along t, or share: nothing"
+        )
+    if config.input.share == "network" and (
+        not config.method.network or config.training.scope == "per_tile" or config.training.start_from is not None
+    ):
+        raise ValueError(
+            f"input.share is network, but with solver: {config.solver}, training.scope: {config.training.scope} and "
+            f"training.start_from: {config.training.start_from} no network is trained for all tiles: expected "
+            "solver: ssi with scope shared or fine_tune and no start_from, or share: calibration"
         )
 
 

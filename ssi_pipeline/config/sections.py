@@ -31,13 +31,19 @@ from ssi_pipeline.config.section import (
     VoxelSize,
     up_to,
 )
-from ssi_pipeline.config.url import PlaceField
+from ssi_pipeline.config.url import PlaceField, Url
 
 
 class InputConfig(Section):
-    """Input: the measured image y."""
+    """Input: the measured image y, or several of them.
+
+    ``images``: pattern of the names of images inside ``path``. ``share``: what is found once for all of them: nothing,
+    the calibration of each channel, or also its network.
+    """
 
     path: PlaceField
+    images: str | None = None
+    share: Literal["nothing", "calibration", "network"] = "nothing"
     level: Annotated[NonNegativeInt, up_to(100)] = 0
     scene: Position | None = None
     axes: str | None = None
@@ -52,6 +58,14 @@ class InputConfig(Section):
         for axis, (start, stop) in self.roi.items():
             if start >= stop:
                 raise ValueError(f"roi.{axis} is [{start}, {stop}]: expected start < stop")
+        if self.images is None and self.share != "nothing":
+            raise ValueError(f"share is {self.share}, but there is one image: expected images, or share: nothing")
+        if self.images is not None and isinstance(self.path, Url):
+            raise ValueError(
+                "images are read from folders, but path is a URL: expected the URL of one image, or a folder"
+            )
+        if self.images is not None and self.mask is not None:
+            raise ValueError("mask is that of one image, but images selects several: expected no mask")
         if self.axes is not None:
             once = len(set(self.axes)) == len(self.axes)
             if not (once and {"y", "x"} <= set(self.axes) <= set("tczyx")):

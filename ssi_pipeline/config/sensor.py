@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, model_validator
@@ -27,7 +28,8 @@ class SensorConfig(Section):
     """Noise and clipping of the sensor, in the units of the input; None: estimated per channel. 'none': no clipping.
 
     ``impulse_share``: 0: there are no hot or dead pixels, and they are not searched for. ``correlation``: pixels
-    farther apart than this have independent noise; 'none': all have; 'auto': estimated per channel.
+    farther apart than this have independent noise; 'none': all have; 'auto': estimated per channel. ``calibration``:
+    state folder of a run whose calibration is used in place of one's own.
     """
 
     offset: Float | None = None
@@ -37,6 +39,7 @@ class SensorConfig(Section):
     low: Float | Literal["none"] | None = None
     high: Float | Literal["none"] | None = None
     correlation: Literal["none", "auto"] | Reach | dict[SpatialAxis, Reach] = "auto"
+    calibration: Path | None = None
 
     @model_validator(mode="after")
     def _check(self) -> SensorConfig:

@@ -20,6 +20,7 @@ from distributed.scheduler import KilledWorker
 
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.base import LOST_GPU, Completed, Workers
+from ssi_pipeline.executors.borrowed import BorrowedFleet
 from ssi_pipeline.executors.fit import FitWorkers
 from ssi_pipeline.executors.hung import HungWorkers
 from ssi_pipeline.executors.losses import UndecidedLosses
@@ -69,7 +70,8 @@ class DaskExecutor:
         self._jobs: dict[Any, tuple[Job, ...]] = {}
         self._futures: dict[Any, Future[Any]] = {}
         self._undecided = UndecidedLosses(fleet)
-        self._count = 0
+        self._group, self._numbers = spec.fingerprint, itertools.count(1)
+        self._beside: list[DaskExecutor] = []
         self._pending = 0
         self._workers: list[SeenWorker] = []
         self._fit = FitWorkers()
@@ -96,9 +98,8 @@ class DaskExecutor:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Submit a batch as one task."""
         batch = tuple(jobs)
-        self._count += 1
         # batches of one kind share a group, or the scheduler would assign them all at once (worker-saturation)
-        key = (f"{batch[0].kind}-{self._spec.fingerprint}", self._count)
+        key = (f"{batch[0].kind}-{self._group}", next(self._numbers))
         self._refuse_dead_client()
         where = self._fit.restriction(self._workers)
         future = self._client.submit(execute, self._spec, batch, key=key, pure=False, **where)
@@ -179,8 +180,8 @@ class DaskExecutor:
             return []
         self._see()
         if self._fleet is not None:
-            names = [worker.name for worker in self._workers]
-            self._fleet.tend(names, enough=bool(names) and self._pending < len(names))
+            names, pending = [worker.name for worker in self._workers], sum(e.pending for e in (self, *self._beside))
+            self._fleet.tend(names, enough=bool(names) and pending < len(names))
         return self._restart_hung()
 
     def _see(self) -> None:
@@ -263,6 +264,15 @@ class DaskExecutor:
             waiting = self._client.run_on_scheduler(release, keys=keys, client=self._client.id)
         self._client.cancel([self._futures.pop(key) for key in waiting])
         self._pending -= sum(len(self._jobs.pop(key)) for key in waiting)
+
+    def beside(self, spec: RunSpec, limit: TimeLimit, log: Callable[[str], None]) -> DaskExecutor:
+        """Return an executor of another run on the same workers, which this one goes on tending; thread-safe."""
+        fleet = None if self._fleet is None else BorrowedFleet(self._fleet)
+        other = DaskExecutor(spec, self._client, fleet=fleet, limit=limit, log=log, owned=False)
+        other._group, other._numbers = self._group, self._numbers  # two runs may have one fingerprint
+        other._closing = lambda: self._beside.remove(other)
+        self._beside.append(other)
+        return other
 
     def close(self) -> None:
         """Cancel running batches, and shut down the client and the workers started here."""

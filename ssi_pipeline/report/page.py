@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ssi_pipeline import __version__
@@ -26,6 +26,7 @@ from ssi_pipeline.report.sections.tiles import tiles_section
 from ssi_pipeline.report.sections.timing import timing_section
 from ssi_pipeline.report.words import date
 from ssi_pipeline.storage.atomic import write_text
+from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.made import note, refuse_foreign
 from ssi_pipeline.tasks.opening import open_context
 
@@ -73,32 +74,49 @@ def write_report(
         The file cannot be written.
     """
     context = open_context(config)
-    path = context.paths.report if output is None else output
-    if path.is_dir() or not path.parent.is_dir():
-        raise OutputError(f"cannot write the report to {path}: give a file in an existing folder")
-    if output is not None:
-        _refuse_foreign_file(output)
+    path = page_path(context.paths, output)
     folder = None if figures is None else _figures_folder(figures)
     facts = read_facts(context, configuration)
     with drawing_style(folder):
         sections = [_make(make, facts) for make in SECTIONS]
-    text = render(
-        "page",
-        name=context.document.config.output.path.name,
-        headline=headline(facts),
-        sections=sections,
-        made=date(time.time()),
-        version=__version__,
-    )
+    write_page(path, context.document.config.output.path.name, headline(facts), sections)
+    if folder is not None:
+        note(folder, _pictures(folder))
+    return path
+
+
+def page_path(paths: StatePaths, output: Path | None) -> Path:
+    """Return the file to write: ``output``, or that in the state folder.
+
+    Raises
+    ------
+    OutputError
+        It is a folder, or no report, or its folder does not exist.
+    """
+    path = paths.report if output is None else output
+    if path.is_dir() or not path.parent.is_dir():
+        raise OutputError(f"cannot write the report to {path}: give a file in an existing folder")
+    if output is not None:
+        _refuse_foreign_file(output)
+    return path
+
+
+def write_page(path: Path, name: str, headline: tuple[str, str], sections: Sequence[Section]) -> None:
+    """Write sections as one page; ``headline``: CSS class and text of its state.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    made = date(time.time())
+    text = render("page", name=name, headline=headline, sections=sections, made=made, version=__version__)
     # character references: the file does not depend on the system's encoding
     ascii_text = text.encode("ascii", "xmlcharrefreplace").decode("ascii")
     try:
         write_text(path, ascii_text)
     except OSError as error:
         raise OutputError(f"cannot write the report to {path}: {error}") from error
-    if folder is not None:
-        note(folder, _pictures(folder))
-    return path
 
 
 def _refuse_foreign_file(path: Path) -> None:

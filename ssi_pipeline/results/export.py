@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from ssi_pipeline.errors import ConfigError, InputError, OutputError
 from ssi_pipeline.quality.alarms import names_of
 from ssi_pipeline.results.finish import METHODS, METRICS, STATUSES, tile_metrics
 from ssi_pipeline.storage.atomic import replacing
+from ssi_pipeline.storage.state.collection import Collection
+from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
 
@@ -55,15 +59,52 @@ def export(config: RunConfig, path: Path) -> int:
     InputError
         There is no run, or its channels are not calibrated yet.
     """
+    write = _writer(path)
+    context = open_context(config)
+    write(path, iter([tile_columns(context)]))
+    return context.plan.n_tiles
+
+
+def export_images(collection: Collection, path: Path) -> int:
+    """Write one table of many images, with the column ``image`` first; returns the number of tiles.
+
+    Images without metrics, as nothing of them is solved yet, are left out.
+
+    Raises
+    ------
+    ConfigError, OutputError
+        As ``export``.
+    InputError
+        No image has metrics yet.
+    """
+    write, tiles = _writer(path), 0
+
+    def tables() -> Iterator[list[Column]]:
+        """Yield the table of each image."""
+        nonlocal tiles
+        for image in collection.images:
+            if not StatePaths(collection.paths.state(image.name)).calibration.exists():
+                continue
+            context = open_context(collection.config_of(image))
+            tiles += context.plan.n_tiles
+            yield [Column("image", np.zeros(context.plan.n_tiles, np.int64), (image.name,)), *tile_columns(context)]
+
+    found = tables()
+    if (first := next(found, None)) is None:
+        raise InputError(f"{collection.paths.root} has no metrics yet: no tile has been solved")
+    write(path, itertools.chain([first], found))
+    return tiles
+
+
+def _writer(path: Path) -> Callable[[Path, Iterator[list[Column]]], None]:
+    """Return what writes tables to a file of this name, after checks."""
     write = {".csv": _write_csv, ".parquet": _write_parquet}.get(path.suffix.lower())
     if write is None:
         raise ConfigError(f"--output {path}: expected a name that ends in .csv or .parquet")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist")
     _refuse_foreign(path)
-    context = open_context(config)
-    write(path, tile_columns(context))
-    return context.plan.n_tiles
+    return write
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -72,7 +113,9 @@ def _refuse_foreign(path: Path) -> None:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
             stream.seek(max(0, path.stat().st_size - _FOOT_BYTES))
-            ours = head.startswith(",".join(COLUMNS[:6]).encode()) or _is_parquet(head, stream.read())
+            ours = head.removeprefix(b"image,").startswith(",".join(COLUMNS[:6]).encode()) or _is_parquet(
+                head, stream.read()
+            )
     except FileNotFoundError:
         return
     if not ours:
@@ -119,12 +162,15 @@ def _metric(name: str, values: NDArray[np.float32]) -> Column:
     return Column(name, np.nan_to_num(values, nan=len(words) - 1).astype(np.int64), words)
 
 
-def _write_csv(path: Path, columns: list[Column]) -> None:
+def _write_csv(path: Path, tables: Iterator[list[Column]]) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        for first in range(0, len(columns[0].values), _ROWS):
-            table.writerows(zip(*(_cells(column, slice(first, first + _ROWS)) for column in columns), strict=True))
+        output = csv.writer(file)
+        for number, columns in enumerate(tables):
+            if not number:
+                output.writerow([column.name for column in columns])
+            for first in range(0, len(columns[0].values), _ROWS):
+                rows = slice(first, first + _ROWS)
+                output.writerows(zip(*(_cells(column, rows) for column in columns), strict=True))
 
 
 def _cells(column: Column, rows: slice) -> list[Any]:
@@ -140,7 +186,7 @@ def _cells(column: Column, rows: slice) -> list[Any]:
     ]
 
 
-def _write_parquet(path: Path, columns: list[Column]) -> None:
+def _write_parquet(path: Path, tables: Iterator[list[Column]]) -> None:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -148,11 +194,19 @@ def _write_parquet(path: Path, columns: list[Column]) -> None:
         raise ConfigError(
             f"--output {path}: Parquet needs pyarrow, which is not installed: `pip install pyarrow`, or choose a .csv"
         ) from None
-    arrays = {
-        column.name: pyarrow.array(column.words, pyarrow.string()).take(pyarrow.array(column.values))
-        if column.words
-        else pyarrow.array(column.values, mask=np.isnan(column.values))
-        for column in columns
-    }
-    with replacing(path) as temporary:
-        parquet.write_table(pyarrow.table(arrays), temporary)
+
+    def table(columns: list[Column]) -> Any:
+        """Return one table."""
+        return pyarrow.table({column.name: array(column) for column in columns})
+
+    def array(column: Column) -> Any:
+        """Return the values of a column, nulls where there is none."""
+        if column.words:
+            return pyarrow.array(column.words, pyarrow.string()).take(pyarrow.array(column.values))
+        return pyarrow.array(column.values, mask=np.isnan(column.values))
+
+    first = table(next(tables))
+    with replacing(path) as temporary, parquet.ParquetWriter(temporary, first.schema) as output:
+        output.write_table(first)
+        for columns in tables:
+            output.write_table(table(columns))

@@ -12,7 +12,7 @@ from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
-from ssi_pipeline.config import differences
+from ssi_pipeline.config import RunConfig, differences
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.checks.output_checks import refuse_other_output
@@ -31,9 +31,8 @@ from ssi_pipeline.storage.state.marker import claim_state_folder, read_marker
 from ssi_pipeline.tasks import Context
 
 
-def move_to_backup(prepared: Prepared) -> list[Path]:
+def move_to_backup(config: RunConfig) -> list[Path]:
     """Rename the output and state of an earlier run so that a new one can start; nothing is deleted."""
-    config = prepared.document.config
     paths = [path for path in (config.output.path, config.state_path) if path.exists()]
     stamp = time.strftime("old-%Y%m%d-%H%M%S")
     tails = itertools.chain([stamp], (f"{stamp}-{n}" for n in itertools.count(2)))

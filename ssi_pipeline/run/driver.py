@@ -97,7 +97,7 @@ def _start_over(
 ) -> tuple[Prepared, Leases]:
     """Move an earlier run to a backup; ``stack`` holds the lock of the new state folder."""
     config = prepared.document.config
-    for moved in move_to_backup(prepared):
+    for moved in move_to_backup(config):
         log(f"the earlier run was moved to {moved}")
     # the lock was moved with the state folder: the new folder needs its own; the lease on the output is kept
     lock = StatePaths(config.state_path).lock

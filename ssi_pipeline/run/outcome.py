@@ -44,8 +44,51 @@ class Outcome:
         return ExitStatus.FAILED if self.tiles_failed else ExitStatus.UNFINISHED
 
 
+@dataclass(frozen=True, slots=True)
+class ImagesOutcome(Outcome):
+    """Counts at the end of a call on many images; tiles and blocks are those of the images that were begun.
+
+    ``images_failed``: with failed tiles, or refused.
+    """
+
+    images: int = 0
+    images_complete: int = 0
+    images_failed: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image is."""
+        return not self.interrupted and self.images_complete == self.images
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """Exit status of ``ssi run``."""
+        if self.interrupted:
+            return ExitStatus.INTERRUPTED
+        if self.complete:
+            return ExitStatus.COMPLETE
+        return ExitStatus.FAILED if self.images_failed else ExitStatus.UNFINISHED
+
+
+def _describe_images(outcome: ImagesOutcome) -> str:
+    counts = (
+        f"{outcome.images_complete} of {outcome.images} images complete, {outcome.tiles_done} tiles done "
+        f"({outcome.computed_tiles} in this call)"
+    )
+    if outcome.interrupted:
+        return f"stopped: {counts}; run the same command again to resume"
+    if outcome.images_failed:
+        return (
+            f"incomplete: {counts}; {outcome.images_failed} images failed; `ssi status` lists the causes, "
+            "`ssi run --retry-failed` retries their failed tiles"
+        )
+    return f"complete: {counts}" if outcome.complete else f"incomplete: {counts}; run again to resume"
+
+
 def describe_outcome(outcome: Outcome) -> str:
     """Return the line that ends a run, or a part of it."""
+    if isinstance(outcome, ImagesOutcome):
+        return _describe_images(outcome)
     if outcome.part is not None:
         return _describe_part(outcome)
     counts = f"{outcome.tiles_done} of {outcome.tiles} tiles done ({outcome.computed_tiles} in this call)"

@@ -18,6 +18,7 @@ from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.needs import output_sizes, tiling_request
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
+from ssi_pipeline.run.checks.given_calibration import given_calibration
 from ssi_pipeline.run.checks.input_checks import (
     refuse_context_without_axis,
     refuse_foreign_fill,
@@ -64,6 +65,11 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
     ConfigError, InputError, GeometryError, OutputError
         The configuration, input, tiling or output is not valid.
     """
+    if config.input.images is not None:
+        raise ConfigError(
+            f"input.images is {config.input.images!r}, many images, but this works on one: choose it by --image NAME "
+            f"(`ssi images {config.input.path}` lists them), or remove input.images"
+        )
     refuse_overlap(config)
     refuse_foreign_folder(config.state_path)
     source = open_source(spec_of(config.input))
@@ -117,6 +123,7 @@ def prepare_source(
         identity(),
         [psf.digest if psf else IDENTITY for psf in psfs],
         [str(file_digest(file)) for file in models],
+        given_calibration(config, source.volume, [psf.digest if psf else IDENTITY for psf in psfs]),
     )
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions(), notes)
     if earlier:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import SsiError
+from ssi_pipeline.executors import Executor, open_executor
 from ssi_pipeline.results.ledger_summary import Tally
 from ssi_pipeline.run.lost_tasks import LostTasks
 from ssi_pipeline.run.on_end import RunEnd
@@ -28,7 +31,7 @@ from ssi_pipeline.storage.state.calls import begin_call, end_call
 from ssi_pipeline.storage.state.ledger import DONE, FAILED, WRITTEN, Ledger, LedgerState
 from ssi_pipeline.storage.state.parts import Part
 from ssi_pipeline.storage.state.records import Kind, TaskRecord
-from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks import Context, RunSpec
 from ssi_pipeline.tasks.opening import task_counts
 
 
@@ -69,6 +72,10 @@ def whole_run(context: Context) -> Scope:
     return Scope(paths.ledger, paths.log, paths.progress, paths.calls, range(counts["solve"]), blocks)
 
 
+Opener = Callable[[ExecutorConfig, RunSpec, Callable[[str], None]], Executor]
+"""Opens workers for a run; the last argument receives messages about them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """What the caller of a run brings along.
@@ -76,12 +83,15 @@ class Caller:
     ``client``: dask client of a Python program. ``progress``: receives the progress.
     ``verbosity``: -1: nothing on the screen, 0: lines and progress, 1: also a line per task.
     ``command``: the command line, for the provenance; empty: this Python program, without its arguments.
+    ``opener``: opens the workers, where several runs share them. ``stop``: request that ends several runs.
     """
 
     client: Any = None
     progress: Listener | None = None
     verbosity: int = 0
     command: str = ""
+    opener: Opener | None = None
+    stop: StopRequest | None = None
 
 
 PLAIN = Caller()
@@ -92,7 +102,7 @@ class RunSession:
     """One call on a run, with its lock held and its ledger open.
 
     ``finished``: no task was left pending by an interruption. ``ending``: how the call ended.
-    ``client``: the caller's own dask client, on whose workers it runs. ``call``: its identity among the calls.
+    ``opener``: opens its workers. ``own_workers``: they are nobody else's. ``call``: its identity among the calls.
     """
 
     context: Context
@@ -102,7 +112,8 @@ class RunSession:
     display: ProgressDisplay
     stop: StopRequest
     ending: RunEnd
-    client: Any = None
+    opener: Opener = open_executor
+    own_workers: bool = True
     lost: LostTasks = field(default_factory=LostTasks)
     finished: bool = False
     call: str = ""
@@ -169,9 +180,12 @@ def open_session(
     """Read the ledger, repair it if damaged, and open the files of the call. Called under the lock."""
     tally = readable_ledger(context, lease.check, scope.ledger, scope.owns)
     ledger = Ledger(scope.ledger, lease.check)
-    with ledger, closing(_display(scope, caller)) as display, StopRequest() as stop:
+    asked = StopRequest() if caller.stop is None else nullcontext(caller.stop)
+    with ledger, closing(_display(scope, caller)) as display, asked as stop:
         ending = RunEnd() if ending is None else ending
-        yield RunSession(context, scope, tally, ledger, display, stop, ending, caller.client)
+        opener = caller.opener or partial(open_executor, client=caller.client)
+        own = caller.opener is None and caller.client is None
+        yield RunSession(context, scope, tally, ledger, display, stop, ending, opener, own)
 
 
 @contextmanager

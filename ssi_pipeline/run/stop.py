@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from types import FrameType, TracebackType
@@ -33,6 +34,10 @@ class StopRequest:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         """Restore the signal handlers."""
         self._handling.close()
+
+    def at_once(self) -> None:
+        """Request an end without waiting for running tiles."""
+        self.requested, self._since = True, -math.inf
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 signature of signal handlers
         if self.requested:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from ssi_pipeline.config import ExecutorConfig
-from ssi_pipeline.executors import open_executor
 from ssi_pipeline.executors.gpus.sharing import describe_idle, own_cards
 from ssi_pipeline.run import failure_budget
 from ssi_pipeline.run.bfloat16_hint import bfloat16_hint
@@ -32,7 +31,7 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
     compute = document.compute or decide(config, device, [])
     versions = document.version_sets.index(installed_versions())
     spec = RunSpec(str(context.paths.root), document.fingerprint, compute, versions)
-    with closing(open_executor(section, spec, display.line, session.client)) as executor:
+    with closing(session.opener(section, spec, display.line)) as executor:
         what = str(compute) if compute else "a GPU"
         unfit = UnfitWorkers(executor, what, section.workers or 1, display.line)
         if compute is None:
@@ -42,7 +41,7 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
         display.line(f"{_describe_workers(section, executor.slots)}; computing on {compute}")
         if idle := describe_idle(config.executor, compute.device):
             display.line(idle)
-        first_start = document.compute is None and session.client is None
+        first_start = document.compute is None and session.own_workers
         if first_start and (hint := bfloat16_hint(config, compute.device)):
             display.line(hint)
         # all workers fail at once while a file system or a partition is away

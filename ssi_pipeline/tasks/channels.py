@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssi_pipeline.errors import TrainingError
+from ssi_pipeline.errors import CorruptDataError, TrainingError
 from ssi_pipeline.phases import phase
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.mount import make_folder
+from ssi_pipeline.storage.small_files import read_json
+from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.records import Job
 from ssi_pipeline.tasks.context import Context
 from ssi_pipeline.tasks.samples import sample_channel
@@ -24,11 +27,28 @@ def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
     from ssi_pipeline.inversion.calibrate import calibrate
 
     config = context.document.config
+    if config.sensor.calibration is not None:
+        return _given_calibration(context, config.sensor.calibration, job.index)
     with phase("read"):
         samples = sample_channel(context, job.index)
     with phase("calibrate"):
         found = calibrate(samples.measurements, context.psf(job.index), config, samples.pairs)
     return dataclasses.replace(found, fill=samples.fill).to_json()
+
+
+def _given_calibration(context: Context, state: Path, c: int) -> dict[str, Any]:
+    """Return the calibration of a channel that another run found.
+
+    Raises
+    ------
+    CorruptDataError
+        Its file is not the one that the run was started with.
+    """
+    path = StatePaths(state).calibration
+    if file_digest(path) != context.document.basis["calibration"]:
+        raise CorruptDataError(f"sensor.calibration: {path} is missing or changed since the run was started")
+    found: dict[str, Any] = read_json(path)[c]
+    return found
 
 
 def train_channel(context: Context, job: Job) -> dict[str, Any]:

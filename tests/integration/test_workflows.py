@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from plates import write_plate
 
 from ssi_pipeline.cli import main
 
@@ -20,6 +21,7 @@ INPUTS = {
     "quick-tv.yaml": ("input.zarr", "zyx", (4, 300, 280)),
     "denoise.yaml": ("input.zarr", "yx", (300, 280)),
     "slurm.yaml": ("stack.zarr", "zyx", (40, 201, 101)),
+    "plate.yaml": ("plate.zarr", "czyx", (1, 2, 30, 28)),
     "timelapse-channels.yaml": ("timelapse.zarr", "tcyx", (3, 2, 300, 280)),
 }
 
@@ -35,7 +37,9 @@ def test_says_what_it_is_for_and_plans(name: str, tmp_path: Path, capsys: pytest
     assert "\n# Needs: " in text
     file, axes, shape = INPUTS[name]
     values = np.random.default_rng(0).integers(0, 1000, shape, dtype=np.uint16)
-    if file.endswith(".tif"):
+    if file == "plate.zarr":
+        write_plate(tmp_path / file, 1, 2, shape, axes=axes)
+    elif file.endswith(".tif"):
         tifffile.imwrite(tmp_path / file, values)
     else:
         array = zarr.create_array(

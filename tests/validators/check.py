@@ -154,13 +154,63 @@ LIBRARIES: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
+def plate_yaozarrs(output: dict[str, Any]) -> None:
+    """Validate metadata and storage of all groups and images by the specification."""
+    import yaozarrs
+
+    yaozarrs.validate_zarr_store(output["path"])
+
+
+def plate_models(output: dict[str, Any]) -> None:
+    """Validate a plate or a series; ``open_ome_zarr`` tries no series of 0.5."""
+    import ome_zarr_models.v04
+    import ome_zarr_models.v05
+    import zarr
+
+    models = {"0.4": ome_zarr_models.v04, "0.5": ome_zarr_models.v05}[output["version"]]
+    model = getattr(models, {"plate": "HCS", "series": "BioFormats2Raw"}[output["collection"]])
+    model.from_zarr(zarr.open_group(output["path"], mode="r"))
+
+
+def plate_ome_zarr_py(output: dict[str, Any]) -> None:
+    """Read a plate as napari's plugin does: all wells in one picture."""
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    if output["collection"] == "plate":
+        (node,) = [n for n in Reader(parse_url(output["path"]))() if n.data]
+        found = np.asarray(node.data[0].compute())
+        rows, columns = output["grid"]
+        y, x = output["shape"][-2:]
+        assert found.shape[-2:] == (rows * y, columns * x), found.shape
+
+
+def plate_ngio(output: dict[str, Any]) -> None:
+    """Find the images of a plate."""
+    from ngio import open_ome_zarr_plate
+
+    if output["collection"] == "plate":
+        found = sorted(open_ome_zarr_plate(output["path"], mode="r").get_images(max_workers=1))
+        assert found == sorted(output["names"]), found
+
+
+COLLECTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "yaozarrs": plate_yaozarrs,
+    "ome-zarr-models": plate_models,
+    "ome-zarr": plate_ome_zarr_py,
+    "ngio": plate_ngio,
+}
+"""Libraries that know plates; images within are checked as any other."""
+
+
 def row(output: dict[str, Any], library: str) -> dict[str, Any]:
     """Let one library read one output."""
+    known = COLLECTIONS if "collection" in output else LIBRARIES
     problem = ""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            LIBRARIES[library](output)
+            known[library](output)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
     said = sorted({f"{w.category.__name__}: {w.message}" for w in caught})
@@ -172,7 +222,7 @@ def row(output: dict[str, Any], library: str) -> dict[str, Any]:
 def main() -> None:
     """Print a row for each output and library."""
     for output in json.loads(Path(sys.argv[1]).read_text()):
-        for library in LIBRARIES:
+        for library in COLLECTIONS if "collection" in output else LIBRARIES:
             print(json.dumps(row(output, library)), flush=True)
 
 

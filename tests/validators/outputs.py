@@ -13,8 +13,13 @@ import numpy as np
 import tifffile
 import zarr
 
+from ssi_pipeline.config import load_config
 from ssi_pipeline.results.finish import METRICS
+from ssi_pipeline.run.images.call import ImagesRequest
+from ssi_pipeline.run.images.driver import run_images
+from ssi_pipeline.storage.inputs.images import list_images
 from tests.builders import beads, complete, make_run, ramp
+from tests.plates import write_plate, write_series
 
 VERSIONS = ("0.5", "0.4")
 
@@ -132,6 +137,28 @@ def _make(folder: Path, kind: Kind, version: str) -> dict[str, Any]:
         "voxel_size": [size[a] for a in "zyx"] if size else None,
         "positions": [f"position_{a}" for a in (kind.known or (size or {}))],
     }
+
+
+def make_collections(folder: Path) -> list[dict[str, Any]]:
+    """Run a plate with two images in each well, and a series, in both versions."""
+    return [_collection(folder / f"{kind} {v}", kind, v) for kind in ("plate", "series") for v in VERSIONS]
+
+
+def _collection(folder: Path, kind: str, version: str) -> dict[str, Any]:
+    folder.mkdir(parents=True)
+    if kind == "plate":
+        write_plate(folder / "in.zarr", 2, 2, fields=2)
+    else:
+        write_series(folder / "in.zarr", 2)
+    pattern = "*/*/*" if kind == "plate" else "*"
+    output = {"ome_zarr": version}
+    file = make_run(folder, None, input={"images": pattern}, output=output)
+    outcome = run_images(load_config(file), ImagesRequest(), log=lambda _: None)
+    assert outcome.complete
+    names = [image.name for image in list_images(folder / "out.zarr").images]
+    shape, grid = (1, 24, 28), (2, 2)
+    made = {"path": str(folder / "out.zarr"), "names": names, "shape": shape, "grid": grid}
+    return {"kind": kind, "collection": kind, "version": version, **made}
 
 
 def write_ome(path: Path, image: np.ndarray[Any, Any], axes: str, omero: Any) -> None:

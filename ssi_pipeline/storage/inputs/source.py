@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ssi_pipeline.config.patterns import existing_place, has_placeholders
 from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
+from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.storage.store import store_of
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
 
@@ -25,6 +27,9 @@ _OWN_KINDS = {".npy": "numpy", ".nd2": "ND2", ".czi": "CZI", ".lif": "LIF"}
 _FILES = (*_TIFF, *_MICROSCOPES, ".npy")
 _EXPECTED = "OME-Zarr, a zarr array, TIFF (.tif), .npy, or a file of a microscope (.nd2, .czi, .lif)"
 _COMPANION = ".companion.ome"
+STACK = ".images.json"
+"""Ending of a list of images that are read as the time points of one."""
+
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 _STAMPED = ("", "zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
 _open_lock = threading.RLock()
@@ -65,6 +70,11 @@ def open_source(spec: SourceSpec) -> Source:
             raise InputError(f"input {path} cannot be read: {error}") from error
 
 
+def is_image_file(path: Path) -> bool:
+    """Return whether a file's name is that of an image, or of the companion file of a set of TIFFs."""
+    return path.is_file() and (path.suffix.lower() in _FILES or path.name.lower().endswith(_COMPANION))
+
+
 def clear_sources() -> None:
     """Close the cached sources and their files."""
     _open.cache_clear()
@@ -100,6 +110,10 @@ def _open_path(spec: SourceSpec) -> Source:
         from ssi_pipeline.storage.inputs.box_source import BoxSource
 
         return BoxSource(path, _open_image(path, spec), spec.axes, spec.voxel_size_um, spec.booleans)
+    if path.name.endswith(STACK):
+        from ssi_pipeline.storage.inputs.stack import StackedSource
+
+        return StackedSource(read_json(path), lambda member: open_source(replace(spec, path=member)))
     if suffix not in _TIFF and not path.name.lower().endswith(_COMPANION):
         kind = likely_kind(read_head(path, f"input {path}"))
         raise InputError(

@@ -6,10 +6,11 @@ each node's own metadata and warns about different copies.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.foreign import read_json
@@ -17,6 +18,7 @@ from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
 from ssi_pipeline.storage.store import path_in, store_of
 
 _FILE = ".zmetadata"
+_consolidating = threading.Lock()
 
 
 def describe_stale_copies(group: ZarrNode, array: ZarrNode) -> str | None:
@@ -39,12 +41,17 @@ def renew_copies(group: Path) -> None:
     node = read_node(group, str(group))
     if node is None or not ("consolidated_metadata" in node.document or (group / _FILE).is_file()):
         return
+    consolidate(group, node.zarr_format)  # format 3 does not specify them, but they exist already
+
+
+def consolidate(group: Path, zarr_format: Literal[2, 3]) -> None:
+    """Consolidate the metadata of a group without zarr's warning; thread-safe, as warnings are of the whole process."""
     import zarr
     from zarr.errors import ZarrUserWarning
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)  # format 3 does not specify them, but they exist already
-        zarr.consolidate_metadata(group, zarr_format=node.zarr_format)
+    with _consolidating, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(group, zarr_format=zarr_format)
 
 
 def _differences(group: ZarrNode, array: ZarrNode, name: str) -> Iterator[str]:

@@ -6,7 +6,6 @@ import itertools
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.storage.atomic import sync, sync_tree
+from ssi_pipeline.storage.inputs.zarr_consolidated import consolidate
 from ssi_pipeline.storage.outputs.checksums import compressors, with_checksums
 from ssi_pipeline.storage.system_errors import writing
 
@@ -92,9 +92,7 @@ def _write_group(
     )
     for array in (*coordinates, *metrics):
         _write(group, array)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part in the Zarr format 3")
-        zarr.consolidate_metadata(temporary)
+    consolidate(temporary, zarr_format)
     sync_tree(temporary)
     shutil.rmtree(path / QUALITY, ignore_errors=True)
     temporary.rename(path / QUALITY)

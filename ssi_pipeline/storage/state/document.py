@@ -198,23 +198,34 @@ class RunDocument:
 
 
 def basis_of(
-    config: RunConfig, identity: dict[str, Any], psf_digests: list[str], model_digests: list[str]
+    config: RunConfig,
+    identity: dict[str, Any],
+    psf_digests: list[str],
+    model_digests: list[str],
+    calibration_digest: str | None = None,
 ) -> dict[str, Any]:
     """Return everything that can change a result, without executor options, kept files and paths."""
+    content = {key: value for key, value in identity.items() if key != "path"}
+    options, given = options_of(config), {} if calibration_digest is None else {"calibration": calibration_digest}
+    basis = {"config": options, "input": content, "psf": psf_digests, "start_from": model_digests}
+    return {"algorithm": ALGORITHM, **basis, **given}
+
+
+def options_of(config: RunConfig) -> dict[str, Any]:
+    """Return the options that can change a result."""
     outside: Any = {
         "executor": True,
         "storage": True,
         "quality": True,
+        "input": {"path", "mask", "images", "share", "scene"},  # the scene is in the identity
+        "sensor": {"calibration"},
         "output": {"path", "state", "keep_scratch"},
         "training": {"start_from", "keep_models"},
     }
     kept = config.model_dump(mode="json", exclude=outside)
-    for path in ("path", "mask", "scene"):  # the scene is in the identity
-        kept["input"].pop(path)
     for section in kept["psf"]:
         section.pop("path", None)
-    content = {key: value for key, value in identity.items() if key != "path"}
-    return {"algorithm": ALGORITHM, "config": kept, "input": content, "psf": psf_digests, "start_from": model_digests}
+    return kept
 
 
 def _plan(document: dict[str, Any]) -> TilePlan:

@@ -1,0 +1,1 @@
+"""Runs of many images, each by the run of one: started together on the same workers, resumed and verified as one."""

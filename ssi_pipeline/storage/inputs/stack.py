@@ -1,0 +1,89 @@
+"""Images of equal shape as the time points of one: what many images share is found on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ssi_pipeline.config import digest
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.geometry import Box, Volume
+from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+
+
+class StackedSource:
+    """The images of a list, opened as they are read.
+
+    Parameters
+    ----------
+    paths
+        Of the images.
+    opener
+        Opens one of them as a source; it keeps the last ones open.
+
+    Raises
+    ------
+    InputError
+        They differ in shape, axes, dtype or voxel size.
+    """
+
+    def __init__(self, paths: Sequence[str], opener: Callable[[str], Any]) -> None:
+        self._paths, self._opener = paths, opener
+        volumes = [self._image(i).volume for i in range(len(paths))]
+        first = volumes[0]
+        for path, volume in zip(paths, volumes, strict=True):
+            refuse_other_volume(volume, path, first, paths[0])
+        axes = first.axes if "t" in first.axes else f"t{first.axes}"
+        shape = (first.shape[0] * len(paths), *first.shape[1:])
+        self._times = first.shape[0]
+        self.volume = replace(first, axes=axes, shape=shape)
+
+    def _image(self, i: int) -> Any:
+        return self._opener(self._paths[i])
+
+    @cached_property
+    def metadata(self) -> ImageMetadata:
+        """Those of the first image."""
+        metadata: ImageMetadata = self._image(0).metadata
+        return metadata
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: each image has its own in its own run."""
+        return ()
+
+    def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
+        """Return the pixels of a box (z y x) of time point ``t`` of the stack; see ``Source.read``."""
+        pixels: NDArray[Any] = self._image(t // self._times).read(t % self._times, c, box)
+        return pixels
+
+    def stamp(self) -> dict[str, Any]:
+        """Return a digest of the metadata of all images."""
+        stamps = [self._image(i).stamp() for i in range(len(self._paths))]
+        return {"metadata": {"images": digest(stamps)}}
+
+    def files(self) -> list[Path]:
+        """Return the files of pixels of all images."""
+        return [file for i in range(len(self._paths)) for file in self._image(i).files()]
+
+
+def refuse_other_volume(volume: Volume, path: str, first: Volume, first_path: str) -> None:
+    """Refuse an image that cannot share a calibration with the first one.
+
+    Raises
+    ------
+    InputError
+        It has another shape, axes, dtype or voxel size.
+    """
+    for what in ("axes", "shape", "dtype", "voxel_size_um"):
+        found, expected = getattr(volume, what), getattr(first, what)
+        if found != expected:
+            raise InputError(
+                f"input.share: {path} has {what} {found}, but {first_path} has {expected}: expected images of equal "
+                f"{what}; choose them by input.images, or set input.share: nothing"
+            )

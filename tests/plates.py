@@ -1,0 +1,71 @@
+"""Plates and collections of tiny images, as microscopes write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from tests.builders import beads
+
+KINDS = {"t": "time", "c": "channel"}
+
+
+def write_image(folder: Path, image: np.ndarray[Any, Any], axes: str = "cyx", version: str = "0.5") -> None:
+    """Write one OME-Zarr image of one level."""
+    group = zarr.create_group(folder, zarr_format=3 if version == "0.5" else 2)
+    keys: dict[str, Any] = {"dimension_names": tuple(axes)}
+    if version != "0.5":
+        keys = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    group.create_array("0", data=image, chunks=(*(1 for _ in image.shape[:-2]), *image.shape[-2:]), **keys)
+    named = [{"name": a, "type": KINDS.get(a, "space")} for a in axes]
+    scale = [{"type": "scale", "scale": [1.0] * len(axes)}]
+    multiscale: dict[str, Any] = {"axes": named, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+    _mark(group, version, {"multiscales": [multiscale if version == "0.5" else {**multiscale, "version": version}]})
+
+
+def write_plate(
+    path: Path,
+    rows: int,
+    columns: int,
+    shape: tuple[int, ...] = (1, 24, 28),
+    fields: int = 1,
+    version: str = "0.5",
+    axes: str = "cyx",
+) -> Path:
+    """Write a plate; every image has other pixels."""
+    root = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
+    letters, numbers = [chr(65 + r) for r in range(rows)], [str(c + 1) for c in range(columns)]
+    wells = [(f"{letters[r]}/{numbers[c]}", r, c) for r in range(rows) for c in range(columns)]
+    plate = {
+        "name": "test",
+        "rows": [{"name": name} for name in letters],
+        "columns": [{"name": name} for name in numbers],
+        "field_count": fields,
+        "wells": [{"path": name, "rowIndex": r, "columnIndex": c} for name, r, c in wells],
+        "version": version,
+    }
+    _mark(root, version, {"plate": plate})
+    for number, (name, _, _) in enumerate(wells):
+        images = [{"path": str(f)} for f in range(fields)]
+        _mark(root.create_group(name), version, {"well": {"images": images, "version": version}})
+        for f in range(fields):
+            write_image(path / name / str(f), beads(shape, seed=100 * number + f), axes, version)
+    return path
+
+
+def write_series(path: Path, count: int, version: str = "0.5") -> Path:
+    """Write a collection as bioformats2raw does: images 0, 1, ... and their list."""
+    root = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
+    _mark(root, version, {"bioformats2raw.layout": 3})
+    names = [str(i) for i in range(count)]
+    _mark(root.create_group("OME"), version, {"series": names})
+    for i, name in enumerate(names):
+        write_image(path / name, beads((24, 28), seed=i), "yx", version)
+    return path
+
+
+def _mark(group: zarr.Group, version: str, document: dict[str, Any]) -> None:
+    group.attrs.update({"ome": {"version": version, **document}} if version == "0.5" else document)
