@@ -1,0 +1,159 @@
+"""What there is to see of a run, as layers: of its configuration, its state folder, or an output on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ssi_pipeline.config import RunConfig, load_config
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.geometry.volume import AXES
+from ssi_pipeline.report.drawing import limits
+from ssi_pipeline.report.facts import RunFacts, read_facts
+from ssi_pipeline.report.views import choose_view, measured, read_input, read_output
+from ssi_pipeline.storage.outputs.output import is_ours
+from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS, read_quality
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.ledger import DONE
+from ssi_pipeline.tasks import Context
+from ssi_pipeline.tasks.opening import open_context
+from ssi_pipeline.view.images import LayerData, OutputImage, Window, input_layers, output_layers, uncertainty_layers
+from ssi_pipeline.view.maps import SHOWN, tile_layers, unwritten_layers
+
+_STATE = ".run"
+_LOW, _HIGH = 0.5, 99.8
+"""Percentiles of input and output together that map to black and white, as in the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Layers from the bottom up, and whether a process is still writing; ``notes``: what cannot be shown, and why."""
+
+    path: Path
+    layers: list[LayerData]
+    running: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a path is a configuration, an output or a state folder of a run, by a look at a small file."""
+    if path.is_dir():
+        return is_ours(path) or StatePaths(path).document.exists()
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return all(f"\n{key}:" in f"\n{text}" for key in ("input", "output", "psf"))
+
+
+def open_path(path: Path, maps: tuple[str, ...] = SHOWN) -> Opened:
+    """Open a run by its configuration, its output or its state folder, or an output without its state folder.
+
+    Raises
+    ------
+    InputError
+        There is no run, or it has no output yet.
+    """
+    config = config_at(path)
+    return open_output(path, maps) if config is None else open_config(config, maps)
+
+
+def config_at(path: Path) -> RunConfig | None:
+    """Return the configuration of a run by its file, output or state folder; None of an output that is alone."""
+    if not path.is_dir():
+        return load_config(path)
+    for state in (path, path.with_name(path.name + _STATE)):
+        if StatePaths(state).document.exists():
+            beside = path if state != path else path.with_name(path.name.removesuffix(_STATE))
+            return _moved(state, beside)
+    return None
+
+
+def _moved(state: Path, output: Path) -> RunConfig:
+    """Return the configuration of a state folder, with the output beside it, wherever both were moved to."""
+    config = RunDocument.load(StatePaths(state).document).config
+    return config.with_output(output if output.is_dir() else config.output.path, state)
+
+
+def open_config(config: RunConfig, maps: tuple[str, ...] = SHOWN) -> Opened:
+    """Open the run of a configuration, in any state.
+
+    Raises
+    ------
+    InputError
+        There is no run, or it has no output yet.
+    """
+    context = open_context(config)
+    facts = read_facts(context, "")
+    path = context.document.config.output.path
+    if not path.is_dir():
+        raise InputError(f"{path} does not exist: the run has no output yet, or it was moved; `ssi status` says more")
+    output = OutputImage(path)
+    windows = [_window(facts, c) for c in range(output.n_channels)]
+    layers, notes = _inputs(context, output, windows)
+    layers += [*output_layers(output, windows), *uncertainty_layers(output, windows)]
+    layers += run_maps(facts, output, maps)
+    return Opened(path, layers, facts.running, notes)
+
+
+def run_maps(facts: RunFacts, output: OutputImage, maps: tuple[str, ...]) -> list[LayerData]:
+    """Return the layers of tiles and blocks as the run is now."""
+    plan = facts.context.plan
+    tiles = output.frame.cells(dict(zip("zyx", plan.core, strict=True)))
+    blocks = output.frame.cells(dict(zip("zyx", plan.shard, strict=True)))
+    written = facts.state.status["stitch"].reshape(plan.block_grid) == DONE
+    return [
+        *tile_layers(tiles, facts.metrics, output.channels, maps),
+        *unwritten_layers(blocks, written, output.channels),
+    ]
+
+
+def _inputs(context: Context, output: OutputImage, windows: list[Window]) -> tuple[list[LayerData], list[str]]:
+    """Return the layers of the input, or none and the reason."""
+    try:
+        return input_layers(context.document.config.input, output, windows, context.origin[1]), []
+    except InputError as error:
+        return [], [f"the input is not shown: {error}"]
+
+
+def _window(facts: RunFacts, c: int) -> Window:
+    """Return the contrast of a channel: input and output on a plane that is written, without fill and masked pixels."""
+    view = choose_view(facts)
+    before, after = read_input(facts, view, c), read_output(facts, view, c)
+    seen = True if before is None else measured(facts, view, c, before)
+    found = [np.where(seen, values, np.nan).ravel() for values in (before, after) if values is not None]
+    return limits(np.concatenate(found), _LOW, _HIGH) if found else (0.0, 1.0)
+
+
+def open_output(path: Path, maps: tuple[str, ...] = SHOWN) -> Opened:
+    """Open an output that is alone, without state folder and input: its images, and the metrics in ``quality/``.
+
+    Raises
+    ------
+    InputError
+        It is none of ours.
+    """
+    if not is_ours(path):
+        raise InputError(
+            f"no run found at {path}: give its configuration, its output, or its state folder ({path.name}{_STATE})"
+        )
+    output = OutputImage(path)
+    smallest = [output.channel(c)[-1] for c in range(output.n_channels)]
+    windows = [limits(level[tuple(n // 2 for n in level.shape[:-2])], _LOW, _HIGH) for level in smallest]
+    layers = [*output_layers(output, windows), *uncertainty_layers(output, windows)]
+    notes = [f"{path.name}{_STATE} is not beside the output: its input is not known, and is not shown"]
+    metrics = {name: values for name in ("status", "method", "flag", *maps) if (values := read_quality(path, name)) is not None}
+    if {"status", "method", "flag"} <= metrics.keys():
+        layers += tile_layers(output.frame.cells(_core(output)), metrics, output.channels, maps)
+    return Opened(path, layers, False, notes)
+
+
+def _core(output: OutputImage) -> dict[str, int]:
+    """Return the distance between tiles by axis, from the positions in ``quality/``."""
+    sizes = dict(zip(output.axes, output.levels[0].shape, strict=True))
+    found = {}
+    for axis, name in zip(AXES, TILE_DIMENSIONS, strict=True):
+        first = read_quality(output.path, name)
+        found[axis] = int(first[1] - first[0]) if first is not None and len(first) > 1 else sizes.get(axis, 1)
+    return found

@@ -1,0 +1,152 @@
+"""The window of ``ssi view``: napari with the layers of a run, which follows a run in progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssi_pipeline.errors import MissingPackageError, OutputError
+from ssi_pipeline.report.facts import RunFacts, read_facts
+from ssi_pipeline.tasks.opening import open_context
+from ssi_pipeline.view.images import LayerData, OutputImage
+from ssi_pipeline.view.opened import Opened, open_path, run_maps
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_EVERY_S = 5.0
+"""Seconds between looks at a run in progress; at least ten times what a look takes."""
+
+_ROOM = 3
+"""Room of the contrast slider above the window, in widths of it: the brightest voxels are beyond the window."""
+
+INSTALL = "pip install 'ssi-pipeline[view]'"
+
+
+def require_napari() -> Any:
+    """Import napari, and check that it can open a window.
+
+    Raises
+    ------
+    MissingPackageError
+        napari, or its Qt, is not installed.
+    OutputError
+        There is no display.
+    """
+    try:
+        import napari
+    except ImportError as error:
+        raise MissingPackageError(f"ssi view needs napari ({error}): {INSTALL}") from None
+    try:
+        import qtpy
+    except Exception as error:  # qtpy has errors of its own for no binding, and for a binding that cannot be loaded
+        raise MissingPackageError(f"napari has no Qt that works here ({error}): pip install PySide6-Essentials") from None
+    if sys.platform == "linux" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))):
+        raise OutputError(
+            f"there is no display for the window of napari ({qtpy.API_NAME}): use --neuroglancer and a browser, "
+            "`ssi report`, or run this where you sit"
+        )
+    return napari
+
+
+def show(path: Path, maps: tuple[str, ...], in_3d: bool = False) -> None:
+    """Open the window of a run and return when it is closed.
+
+    Raises
+    ------
+    SsiError
+        There is no run, or no window can be opened.
+    """
+    napari = require_napari()
+    opened = open_path(path, maps)
+    viewer = napari.Viewer(title=f"{opened.path.name} - ssi")
+    fill(viewer, opened, in_3d)
+    for note in opened.notes:
+        napari.utils.notifications.show_warning(note)
+    follower = Follower(viewer, path, maps) if opened.running else None
+    napari.run()
+    if follower is not None:
+        follower.stop()
+
+
+def fill(viewer: ViewerModel, opened: Opened, in_3d: bool = False) -> None:
+    """Add the layers, and show the middle of the volume with its axes and a scale bar."""
+    for data in opened.layers:
+        _add(viewer, data)
+    viewer.dims.ndisplay = 3 if in_3d and viewer.dims.ndim > 2 else 2
+    viewer.dims.axis_labels = opened.layers[0][1]["axis_labels"]
+    viewer.dims.current_step = [n // 2 for n in viewer.dims.nsteps]
+    viewer.canvas.overlays.scale_bar.visible = True
+    viewer.reset_view()
+    outputs = [layer for layer in viewer.layers if layer.name.startswith("output")]
+    if outputs:
+        viewer.layers.selection = {outputs[0]}
+
+
+def refresh(viewer: ViewerModel, layers: list[LayerData]) -> None:
+    """Show the tiles as they are now, and read the images again; layers that the user removed stay away.
+
+    ``layers``: of the tiles and blocks. What is written by now needs no layer any more.
+    """
+    known = {name for name in (data[1]["name"] for data in layers)}
+    for data, options, kind in layers:
+        if options["name"] not in viewer.layers:
+            continue
+        layer = viewer.layers[options["name"]]
+        layer.data = data
+        if kind == "labels":
+            layer.features, layer.colormap = options["features"], options["colormap"]
+    for layer in list(viewer.layers):
+        if layer.name.startswith("not written yet") and layer.name not in known:
+            viewer.layers.remove(layer)
+        elif layer.name.startswith(("output", "uncertainty")):
+            layer.refresh()
+
+
+def _add(viewer: ViewerModel, layer: LayerData) -> Any:
+    data, options, kind = layer
+    if kind == "labels":
+        return viewer.add_labels(data, **options)
+    added = viewer.add_image(data, **options)
+    low, high = options["contrast_limits"]
+    added.contrast_limits_range = (min(low, 0.0), high + _ROOM * (high - low))  # else the slider goes no further
+    return added
+
+
+class Follower:
+    """Looks at a run in progress every few seconds, beside the window, until it ends or the window is closed."""
+
+    def __init__(self, viewer: ViewerModel, path: Path, maps: tuple[str, ...]) -> None:
+        from qtpy.QtCore import QTimer
+
+        from ssi_pipeline.view.opened import config_at
+
+        self._viewer, self._maps, self._config = viewer, maps, config_at(path)
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._look)
+        self._timer.start(int(1000 * _EVERY_S))
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._timer.stop()
+
+    def _look(self) -> None:
+        from napari.qt.threading import create_worker
+
+        create_worker(self._read, _connect={"returned": self._take})
+
+    def _read(self) -> tuple[RunFacts, float]:
+        started = time.perf_counter()
+        facts = read_facts(open_context(self._config), "")
+        return facts, time.perf_counter() - started
+
+    def _take(self, found: tuple[RunFacts, float]) -> None:
+        facts, seconds = found
+        path = facts.context.document.config.output.path
+        refresh(self._viewer, run_maps(facts, OutputImage(path), self._maps))
+        if facts.running:
+            self._timer.start(int(1000 * max(_EVERY_S, 10 * seconds)))
