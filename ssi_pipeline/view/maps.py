@@ -18,8 +18,8 @@ from ssi_pipeline.view.images import LayerData, layer_name
 SHOWN = ("heldout_excess", "whiteness", "chi2", "light_ratio", "decorrelation_after", "seam")
 """Metrics that get a map unless others are asked for."""
 
-_CODED = ("status", "method", "flag")
-"""Metrics that are codes: layers of their own."""
+ALWAYS = ("status", "method", "flag")
+"""Metrics that are codes, for layers of their own."""
 
 _ALARM, _FAILED, _PENDING = "#ff9f1c", "#e3173e", "#5a6472"
 
@@ -34,7 +34,7 @@ def chosen_metrics(text: str | None) -> tuple[str, ...]:
     ConfigError
         One does not exist.
     """
-    known = [name for name in METRICS if name not in _CODED]
+    known = [name for name in METRICS if name not in ALWAYS]
     names = SHOWN if text is None else tuple(known) if text == "all" else tuple(filter(None, text.split(",")))
     for name in names:
         if name not in known:
@@ -42,9 +42,7 @@ def chosen_metrics(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def tile_layers(
-    frame: Frame, metrics: Grids, channels: Sequence[str], names: Sequence[str]
-) -> list[LayerData]:
+def tile_layers(frame: Frame, metrics: Grids, channels: Sequence[str], names: Sequence[str]) -> list[LayerData]:
     """Return the maps of one value for each tile, hidden, and the alarms, visible.
 
     Parameters

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ssi_pipeline.config import RunConfig, load_config
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.report.drawing import limits
 from ssi_pipeline.report.facts import RunFacts, read_facts
@@ -20,7 +21,7 @@ from ssi_pipeline.storage.state.ledger import DONE
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
 from ssi_pipeline.view.images import LayerData, OutputImage, Window, input_layers, output_layers, uncertainty_layers
-from ssi_pipeline.view.maps import SHOWN, tile_layers, unwritten_layers
+from ssi_pipeline.view.maps import ALWAYS, SHOWN, tile_layers, unwritten_layers
 
 _STATE = ".run"
 _LOW, _HIGH = 0.5, 99.8
@@ -47,27 +48,40 @@ def is_run(path: Path) -> bool:
     return all(f"\n{key}:" in f"\n{text}" for key in ("input", "output", "psf"))
 
 
-def open_path(path: Path, maps: tuple[str, ...] = SHOWN) -> Opened:
-    """Open a run by its configuration, its output or its state folder, or an output without its state folder.
+def config_of(path: Path, changes: Sequence[str] = ()) -> RunConfig | Path:
+    """Return the configuration of a run by its file, output or state folder; the path of an output that is alone.
+
+    ``changes``: as of ``--set``, for a file.
+
+    Raises
+    ------
+    ConfigError, InputError
+        The file is invalid, or there is no run.
+    """
+    if not path.is_dir():
+        return load_config(path, changes)
+    if changes:
+        raise ConfigError(f"--set changes a configuration file, but {path} is a folder: its run has its configuration")
+    for state in (path, path.with_name(path.name + _STATE)):
+        if StatePaths(state).document.exists():
+            beside = path if state != path else path.with_name(path.name.removesuffix(_STATE))
+            return _moved(state, beside)
+    if not is_ours(path):
+        raise InputError(
+            f"no run found at {path}: give its configuration, its output, or its state folder ({path.name}{_STATE})"
+        )
+    return path
+
+
+def open_run(run: RunConfig | Path, maps: tuple[str, ...] = SHOWN) -> Opened:
+    """Open what ``config_of`` returns.
 
     Raises
     ------
     InputError
         There is no run, or it has no output yet.
     """
-    config = config_at(path)
-    return open_output(path, maps) if config is None else open_config(config, maps)
-
-
-def config_at(path: Path) -> RunConfig | None:
-    """Return the configuration of a run by its file, output or state folder; None of an output that is alone."""
-    if not path.is_dir():
-        return load_config(path)
-    for state in (path, path.with_name(path.name + _STATE)):
-        if StatePaths(state).document.exists():
-            beside = path if state != path else path.with_name(path.name.removesuffix(_STATE))
-            return _moved(state, beside)
-    return None
+    return _open_output(run, maps) if isinstance(run, Path) else _open_config(run, maps)
 
 
 def _moved(state: Path, output: Path) -> RunConfig:
@@ -76,14 +90,7 @@ def _moved(state: Path, output: Path) -> RunConfig:
     return config.with_output(output if output.is_dir() else config.output.path, state)
 
 
-def open_config(config: RunConfig, maps: tuple[str, ...] = SHOWN) -> Opened:
-    """Open the run of a configuration, in any state.
-
-    Raises
-    ------
-    InputError
-        There is no run, or it has no output yet.
-    """
+def _open_config(config: RunConfig, maps: tuple[str, ...]) -> Opened:
     context = open_context(config)
     facts = read_facts(context, "")
     path = context.document.config.output.path
@@ -126,25 +133,16 @@ def _window(facts: RunFacts, c: int) -> Window:
     return limits(np.concatenate(found), _LOW, _HIGH) if found else (0.0, 1.0)
 
 
-def open_output(path: Path, maps: tuple[str, ...] = SHOWN) -> Opened:
-    """Open an output that is alone, without state folder and input: its images, and the metrics in ``quality/``.
-
-    Raises
-    ------
-    InputError
-        It is none of ours.
-    """
-    if not is_ours(path):
-        raise InputError(
-            f"no run found at {path}: give its configuration, its output, or its state folder ({path.name}{_STATE})"
-        )
+def _open_output(path: Path, maps: tuple[str, ...]) -> Opened:
+    """Open an output without state folder and input: its images, and the metrics in ``quality/``."""
     output = OutputImage(path)
     smallest = [output.channel(c)[-1] for c in range(output.n_channels)]
     windows = [limits(level[tuple(n // 2 for n in level.shape[:-2])], _LOW, _HIGH) for level in smallest]
     layers = [*output_layers(output, windows), *uncertainty_layers(output, windows)]
     notes = [f"{path.name}{_STATE} is not beside the output: its input is not known, and is not shown"]
-    metrics = {name: values for name in ("status", "method", "flag", *maps) if (values := read_quality(path, name)) is not None}
-    if {"status", "method", "flag"} <= metrics.keys():
+    found = {name: read_quality(path, name) for name in (*ALWAYS, *maps)}
+    metrics = {name: values for name, values in found.items() if values is not None}
+    if metrics.keys() >= set(ALWAYS):
         layers += tile_layers(output.frame.cells(_core(output)), metrics, output.channels, maps)
     return Opened(path, layers, False, notes)
 

@@ -19,7 +19,7 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
 
 def read(path: Paths) -> list[LayerData]:
     """Return the layers of a run as it is now, from the bottom up."""
-    from ssi_pipeline.view.opened import open_path
+    from ssi_pipeline.view.opened import config_of, open_run
 
     assert isinstance(path, str)
-    return open_path(Path(path)).layers
+    return open_run(config_of(Path(path))).layers

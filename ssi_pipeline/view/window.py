@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import MissingPackageError, OutputError
 from ssi_pipeline.report.facts import RunFacts, read_facts
 from ssi_pipeline.tasks.opening import open_context
 from ssi_pipeline.view.images import LayerData, OutputImage
-from ssi_pipeline.view.opened import Opened, open_path, run_maps
+from ssi_pipeline.view.opened import Opened, open_run, run_maps
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -43,7 +44,9 @@ def require_napari() -> Any:
     try:
         import qtpy
     except Exception as error:  # qtpy has errors of its own for no binding, and for a binding that cannot be loaded
-        raise MissingPackageError(f"napari has no Qt that works here ({error}): pip install PySide6-Essentials") from None
+        raise MissingPackageError(
+            f"napari has no Qt that works here ({error}): pip install PySide6-Essentials"
+        ) from None
     if sys.platform == "linux" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))):
         raise OutputError(
             f"there is no display for the window of napari ({qtpy.API_NAME}): use --neuroglancer and a browser, "
@@ -52,7 +55,7 @@ def require_napari() -> Any:
     return napari
 
 
-def show(path: Path, maps: tuple[str, ...], in_3d: bool = False) -> None:
+def show(run: RunConfig | Path, maps: tuple[str, ...], in_3d: bool = False) -> None:
     """Open the window of a run and return when it is closed.
 
     Raises
@@ -61,12 +64,12 @@ def show(path: Path, maps: tuple[str, ...], in_3d: bool = False) -> None:
         There is no run, or no window can be opened.
     """
     napari = require_napari()
-    opened = open_path(path, maps)
+    opened = open_run(run, maps)
     viewer = napari.Viewer(title=f"{opened.path.name} - ssi")
     fill(viewer, opened, in_3d)
     for note in opened.notes:
         napari.utils.notifications.show_warning(note)
-    follower = Follower(viewer, path, maps) if opened.running else None
+    follower = Follower(viewer, run, maps) if opened.running and not isinstance(run, Path) else None
     napari.run()
     if follower is not None:
         follower.stop()
@@ -91,7 +94,7 @@ def refresh(viewer: ViewerModel, layers: list[LayerData]) -> None:
 
     ``layers``: of the tiles and blocks. What is written by now needs no layer any more.
     """
-    known = {name for name in (data[1]["name"] for data in layers)}
+    known = {options["name"] for _, options, _ in layers}
     for data, options, kind in layers:
         if options["name"] not in viewer.layers:
             continue
@@ -119,12 +122,10 @@ def _add(viewer: ViewerModel, layer: LayerData) -> Any:
 class Follower:
     """Looks at a run in progress every few seconds, beside the window, until it ends or the window is closed."""
 
-    def __init__(self, viewer: ViewerModel, path: Path, maps: tuple[str, ...]) -> None:
+    def __init__(self, viewer: ViewerModel, config: RunConfig, maps: tuple[str, ...]) -> None:
         from qtpy.QtCore import QTimer
 
-        from ssi_pipeline.view.opened import config_at
-
-        self._viewer, self._maps, self._config = viewer, maps, config_at(path)
+        self._viewer, self._maps, self._config = viewer, maps, config
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._look)
