@@ -23,7 +23,8 @@ class LazyImage:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, read: Read) -> None:
-        self.shape, self.dtype, self._read = shape, np.dtype(dtype), read
+        self.shape, self._read = shape, read
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
 
     @property
     def ndim(self) -> int:
@@ -38,24 +39,24 @@ class LazyImage:
     @property
     def nbytes(self) -> int:
         """Bytes of all pixels."""
-        return self.size * self.dtype.itemsize
+        return self.size * int(self.dtype.itemsize)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        ranges, steps = [], []
+        ranges, steps = [], list[slice | int]()
         for item, n in zip(_whole(key, self.ndim), self.shape, strict=True):
             if isinstance(item, slice):
                 ranges.append(range(*item.indices(n)))
                 steps.append(slice(None, None, ranges[-1].step))
             else:
-                ranges.append(range(n)[int(item) : int(item) + 1 or None])
+                ranges.append(range(range(n)[item], range(n)[item] + 1))
                 steps.append(0)
-                if not ranges[-1]:
-                    raise IndexError(f"index {item} is outside an axis of length {n}")
         if not all(ranges):
-            return np.empty([len(r) for r in ranges], self.dtype)[tuple(s if s == 0 else slice(None) for s in steps)]
+            return np.empty(
+                [len(r) for r, step in zip(ranges, steps, strict=True) if isinstance(step, slice)], self.dtype
+            )
         box = tuple(slice(min(r[0], r[-1]), max(r[0], r[-1]) + 1) for r in ranges)
         return np.asarray(self._read(box))[tuple(steps)]
 

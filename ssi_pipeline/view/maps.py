@@ -141,9 +141,11 @@ def _labels(
     visible: bool = True,
     opacity: float = 0.45,
 ) -> LayerData:
+    colormap: dict[int | None, str] = {0: "transparent", None: "transparent"}
+    colormap.update(colours.items())
     options = {
         "name": name,
-        "colormap": {0: "transparent", None: "transparent", **colours},
+        "colormap": colormap,
         "features": {"index": list(numbers), "tile": list(words)},
         "opacity": opacity,
         "visible": visible,

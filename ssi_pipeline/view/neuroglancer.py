@@ -35,7 +35,12 @@ def link(client: str, address: str, layers: list[Any], output: OutputImage) -> s
         shown.append(
             _layer(name, f"{address}/" + ("uncertainty/" if what == "uncertainty" else ""), options, c, output)
         )
-    state = {"layers": shown, "layout": "4panel" if "z" in output.axes else "xy", "showSlices": False}
+    state = {
+        "layers": shown,
+        "displayDimensions": [axis for axis in "xyz" if axis in output.axes],
+        "layout": "4panel" if "z" in output.axes else "xy",
+        "showSlices": False,
+    }
     return f"{client}/#!{quote(json.dumps(state, separators=(',', ':')))}"
 
 

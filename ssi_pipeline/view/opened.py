@@ -149,8 +149,8 @@ def _open_output(path: Path, maps: tuple[str, ...]) -> Opened:
 
 def _core(output: OutputImage) -> dict[str, int]:
     """Return the distance between tiles by axis, from the positions in ``quality/``."""
-    sizes = dict(zip(output.axes, output.levels[0].shape, strict=True))
-    found = {}
+    sizes: dict[str, int] = dict(zip(output.axes, output.levels[0].shape, strict=True))
+    found: dict[str, int] = {}
     for axis, name in zip(AXES, TILE_DIMENSIONS, strict=True):
         first = read_quality(output.path, name)
         found[axis] = int(first[1] - first[0]) if first is not None and len(first) > 1 else sizes.get(axis, 1)
