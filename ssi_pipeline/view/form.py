@@ -64,6 +64,10 @@ class Form:
             Something is missing.
         """
         sizes = {axis: float(self.pixel_um[axis]) for axis in SPATIAL if axis in self.pixel_um and axis in self.axes}
+        if sizes and not {"y", "x"} <= sizes.keys():
+            raise ConfigError(
+                f"the pixel size is known along {', '.join(sizes)} alone: give it along y and x too, or 0"
+            )
         return {
             "psf": self._psf(bool(sizes)),
             "axes": self.axes,

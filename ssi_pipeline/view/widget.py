@@ -27,18 +27,28 @@ if TYPE_CHECKING:
     import napari
 
 _SOLVERS = {
-    "wiener": "wiener: a second",
-    "richardson_lucy": "Richardson-Lucy: seconds",
-    "tv_cg": "total variation: seconds",
-    "ssi": "network: minutes",
+    "wiener": "Wiener filter, fastest",
+    "richardson_lucy": "Richardson-Lucy",
+    "tv_cg": "total variation",
+    "ssi": "network, slowest",
 }
-"""The solvers of the form, in the order of their time for a megapixel."""
+"""The solvers of the form, in the order of their time."""
+
+_DECIMALS = 4
+"""Of lengths in micrometres: a tenth of a nanometre. The usual two would round a pixel of 0.065."""
+
+_FWHM = 2.5
+"""Full width at half maximum in pixels, to begin with: of a well sampled image."""
 
 PREVIEW = "preview of a tile"
 
 
-def _spin(name: str, label: str, value: float, tooltip: str, most: float = 1000.0, step: float = 0.05) -> FloatSpinBox:
-    return FloatSpinBox(name=name, label=label, value=value, min=0, max=most, step=step, tooltip=tooltip)
+def _number(name: str, label: str, value: float, tooltip: str, most: float = 10_000.0) -> FloatSpinBox:
+    """Return an entry whose steps are a tenth of its value."""
+    made = FloatSpinBox(name=name, label=label, min=0, max=most, step=None, tooltip=tooltip)
+    made.native.setDecimals(_DECIMALS)
+    made.value = value
+    return made
 
 
 class DeconvolveWidget(Container):  # type: ignore[misc]
@@ -51,24 +61,27 @@ class DeconvolveWidget(Container):  # type: ignore[misc]
         self._viewer, self._worker = napari_viewer, None
         self._layer = create_widget(annotation=Image, name="layer", label="layer")
         self._axes = LineEdit(name="axes", label="axes", tooltip="a letter for each axis, of t c z y x")
-        self._pixel = _spin("pixel", "pixel (µm)", 0, "size along y and x; 0: unknown, lengths are in pixels")
-        self._pixel_z = _spin("pixel_z", "z step (µm)", 0, "distance of the planes; 0: unknown")
-        self.extend([self._layer, self._axes, self._pixel, self._pixel_z])
+        self._pixel = {
+            axis: _number(f"pixel_{axis}", f"pixel {axis} (µm)", 0, "0: unknown, and lengths are in pixels")
+            for axis in "zyx"
+        }
+        self.extend([self._layer, self._axes, *self._pixel.values()])
         self._add_psf()
         self._add_actions()
         self._layer.changed.connect(self._fill_in)
-        self._pixel.changed.connect(self._name_units)
+        for entry in self._pixel.values():
+            entry.changed.connect(self._name_units)
         self._choose_selected()
         self._fill_in()
         self._show_psf()
 
     def _add_psf(self) -> None:
         self._kind = ComboBox(name="psf", label="PSF", choices=[GAUSSIAN, WIDEFIELD, FILE])
-        self._fwhm = _spin("fwhm", "FWHM", 2.5, "full width at half maximum in y and x")
-        self._fwhm_z = _spin("fwhm_z", "FWHM in z", 0, "0: each plane on its own")
-        self._na = _spin("na", "NA", 1.4, "numerical aperture", 2.0)
-        self._wavelength = _spin("wavelength", "emission (µm)", 0.52, "wavelength", 2.0, 0.01)
-        self._index = _spin("index", "immersion", 1.515, "refractive index: air 1, water 1.33, oil 1.515", 2.0, 0.001)
+        self._fwhm = _number("fwhm", "FWHM", _FWHM, "full width at half maximum in y and x")
+        self._fwhm_z = _number("fwhm_z", "FWHM in z", 0, "0: each plane on its own")
+        self._na = _number("na", "NA", 1.4, "numerical aperture", 2.0)
+        self._wavelength = _number("wavelength", "emission (µm)", 0.52, "wavelength", 2.0)
+        self._index = _number("index", "immersion", 1.515, "refractive index: air 1, water 1.33, oil 1.515", 2.0)
         self._file = FileEdit(name="file", label="PSF file", filter="*.tif *.tiff *.npy", nullable=True)
         self.extend([self._kind, self._fwhm, self._fwhm_z, self._na, self._wavelength, self._index, self._file])
         self._kind.changed.connect(self._show_psf)
@@ -79,8 +92,8 @@ class DeconvolveWidget(Container):  # type: ignore[misc]
         self._preview = PushButton(name="preview", text="preview the tile in the middle")
         self._go = PushButton(name="go", text="deconvolve")
         self._cancel = PushButton(name="cancel", text="cancel", enabled=False)
-        self._bar = ProgressBar(name="bar", label="", value=0, min=0, max=1, visible=False)
-        self._status = Label(name="status", label="", value="")
+        self._bar = ProgressBar(name="bar", label=" ", value=0, min=0, max=1, visible=False)
+        self._status = Label(name="status", label=" ", value="")
         self.extend([self._solver, self._preview, self._go, self._cancel, self._bar, self._status])
         self._status.native.setWordWrap(True)
         self._preview.clicked.connect(self._start_preview)
@@ -89,13 +102,12 @@ class DeconvolveWidget(Container):  # type: ignore[misc]
 
     def form(self) -> Form:
         """Return what is filled in."""
-        sizes = {"z": self._pixel_z.value, "y": self._pixel.value, "x": self._pixel.value}
         file = self._file.value
         return Form(
             axes=self._axes.value.strip().lower(),
             solver=self._solver.value,
             psf=self._kind.value,
-            pixel_um={axis: size for axis, size in sizes.items() if size > 0} if self._pixel.value > 0 else {},
+            pixel_um={axis: entry.value for axis, entry in self._pixel.items() if entry.value > 0},
             fwhm=self._fwhm.value,
             fwhm_z=self._fwhm_z.value,
             numerical_aperture=self._na.value,
@@ -116,11 +128,13 @@ class DeconvolveWidget(Container):  # type: ignore[misc]
             return
         self._axes.value = guessed_axes(layer.axis_labels)
         sizes = dict(zip(self._axes.value, map(_micrometres, layer.scale, layer.units), strict=False))
-        self._pixel.value, self._pixel_z.value = sizes.get("x") or 0, sizes.get("z") or 0
-        self._name_units()
+        for axis, entry in self._pixel.items():
+            entry.value = sizes.get(axis) or 0
+            entry.visible = axis in self._axes.value
+        self._fwhm.value = _FWHM * (sizes.get("x") or 1)
 
     def _name_units(self) -> None:
-        unit = "µm" if self._pixel.value > 0 else "px"
+        unit = "µm" if self._pixel["x"].value > 0 else "px"
         self._fwhm.label, self._fwhm_z.label = f"FWHM ({unit})", f"FWHM in z ({unit})"
 
     def _show_psf(self) -> None:
@@ -223,17 +237,10 @@ class DeconvolveWidget(Container):  # type: ignore[misc]
 
 def placed(layer: Any, start: Any) -> dict[str, Any]:
     """Return the options of a layer that lies on another, from pixel ``start`` of it on, at the same contrast."""
-    return {
-        "scale": layer.scale,
-        "translate": np.asarray(layer.translate) + np.asarray(layer.scale) * start,
-        "units": layer.units,
-        "axis_labels": layer.axis_labels,
-        "contrast_limits": layer.contrast_limits,
-        "colormap": layer.colormap,
-        "blending": layer.blending,
-        "gamma": layer.gamma,
-        "rgb": False,
-    }
+    same = ("scale", "rotate", "shear", "affine", "units", "axis_labels")
+    shown = ("contrast_limits", "colormap", "blending", "gamma")
+    where = layer.affine.inverse(layer.data_to_world(start))
+    return {name: getattr(layer, name) for name in (*same, *shown)} | {"translate": where, "rgb": False}
 
 
 def middle_of_view(viewer: Any, layer: Any) -> list[float]:
