@@ -125,7 +125,7 @@ def unwritten_layers(frame: Frame, written: NDArray[np.bool_], channels: Sequenc
             [0, 1],
             words,
             colours,
-            opacity=0.9,
+            opacity=0.6,
         )
         for c, channel in enumerate(channels)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.report.drawing import limits
 from ssi_pipeline.report.facts import RunFacts, read_facts
-from ssi_pipeline.report.views import choose_view, measured, read_input, read_output
+from ssi_pipeline.report.views import View, choose_view, measured, read_input, read_output
 from ssi_pipeline.storage.outputs.output import is_ours
 from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS, read_quality
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
@@ -30,10 +30,25 @@ _LOW, _HIGH = 0.5, 99.8
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Layers from the bottom up, and whether a process is still writing; ``notes``: what cannot be shown, and why."""
+    """A run to look at.
+
+    Attributes
+    ----------
+    path
+        Its output.
+    layers
+        From the bottom up.
+    middle
+        A position worth looking at first, in world coordinates by axis: in the middle, or where there is something.
+    running
+        A process is still writing.
+    notes
+        What cannot be shown, and why.
+    """
 
     path: Path
     layers: list[LayerData]
+    middle: dict[str, float]
     running: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -97,11 +112,18 @@ def _open_config(config: RunConfig, maps: tuple[str, ...]) -> Opened:
     if not path.is_dir():
         raise InputError(f"{path} does not exist: the run has no output yet, or it was moved; `ssi status` says more")
     output = OutputImage(path)
-    windows = [_window(facts, c) for c in range(output.n_channels)]
+    view = choose_view(facts)
+    windows = [_window(facts, view, c) for c in range(output.n_channels)]
     layers, notes = _inputs(context, output, windows)
     layers += [*output_layers(output, windows), *uncertainty_layers(output, windows)]
     layers += run_maps(facts, output, maps)
-    return Opened(path, layers, facts.running, notes)
+    first = {"t": view.t, "z": view.box.start[0]}
+    return Opened(path, layers, _world(output, first), facts.running, notes)
+
+
+def _world(output: OutputImage, position: Mapping[str, int]) -> dict[str, float]:
+    frame = output.frame
+    return {axis: frame.translate[axis] + frame.scale[axis] * i for axis, i in position.items() if axis in frame.axes}
 
 
 def run_maps(facts: RunFacts, output: OutputImage, maps: tuple[str, ...]) -> list[LayerData]:
@@ -124,9 +146,8 @@ def _inputs(context: Context, output: OutputImage, windows: list[Window]) -> tup
         return [], [f"the input is not shown: {error}"]
 
 
-def _window(facts: RunFacts, c: int) -> Window:
+def _window(facts: RunFacts, view: View, c: int) -> Window:
     """Return the contrast of a channel: input and output on a plane that is written, without fill and masked pixels."""
-    view = choose_view(facts)
     before, after = read_input(facts, view, c), read_output(facts, view, c)
     seen = True if before is None else measured(facts, view, c, before)
     found = [np.where(seen, values, np.nan).ravel() for values in (before, after) if values is not None]
@@ -144,7 +165,8 @@ def _open_output(path: Path, maps: tuple[str, ...]) -> Opened:
     metrics = {name: values for name, values in found.items() if values is not None}
     if metrics.keys() >= set(ALWAYS):
         layers += tile_layers(output.frame.cells(_core(output)), metrics, output.channels, maps)
-    return Opened(path, layers, False, notes)
+    middle = {axis: n // 2 for axis, n in zip(output.axes, output.levels[0].shape, strict=True) if axis in "tz"}
+    return Opened(path, layers, _world(output, middle), notes=notes)
 
 
 def _core(output: OutputImage) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,13 @@ def _number(name: str, label: str, value: float, tooltip: str, most: float = 10_
     made.native.setDecimals(_DECIMALS)
     made.value = value
     return made
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """What was wrong, as it is said to the user."""
+
+    text: str
 
 
 class DeconvolveWidget(Container):  # type: ignore[misc]
@@ -178,16 +186,16 @@ class DeconvolveWidget(Container):  # type: ignore[misc]
         started = time.perf_counter()
 
         def guarded() -> Generator[tuple[int, int], None, Any]:
-            """Return an error that is meant for the user."""
+            """Return an error that is meant for the user; an exception that is returned would be raised."""
             try:
                 return (yield from steps)
             except SsiError as error:
-                return error
+                return _Refused(str(error))
 
         def done(found: Any) -> None:
             """Show the result."""
-            if isinstance(found, SsiError):
-                self._status.value = str(found)
+            if isinstance(found, _Refused):
+                self._status.value = found.text
             else:
                 take(found, time.perf_counter() - started)
 

@@ -79,9 +79,14 @@ def fill(viewer: ViewerModel, opened: Opened, in_3d: bool = False) -> None:
     """Add the layers, and show the middle of the volume with its axes and a scale bar."""
     for data in opened.layers:
         _add(viewer, data)
-    viewer.dims.ndisplay = 3 if in_3d and viewer.dims.ndim > 2 else 2
-    viewer.dims.axis_labels = opened.layers[0][1]["axis_labels"]
-    viewer.dims.current_step = [n // 2 for n in viewer.dims.nsteps]
+    axes = opened.layers[0][1]["axis_labels"]
+    viewer.dims.axis_labels = axes
+    for axis, position in opened.middle.items():
+        viewer.dims.set_point(axes.index(axis), position)
+    if in_3d and viewer.dims.ndim > 2:
+        viewer.dims.ndisplay = 3
+        for layer in viewer.layers:
+            layer.visible = layer.visible and not layer.name.startswith("input")  # volumes hide each other
     viewer.canvas.overlays.scale_bar.visible = True
     viewer.reset_view()
     outputs = [layer for layer in viewer.layers if layer.name.startswith("output")]
