@@ -167,7 +167,8 @@ def test_the_model_of_napari_shows_it_in_2d_and_3d(finished: Path, model: Any) -
     assert output.multiscale
     assert not model.layers["input: B"].visible  # colours of four layers would add up
     there = [SHIFT[axis] + SCALE[axis] * (ROI[axis][0] + n) for axis, n in zip("zyx", (1, 40, 50), strict=True)]
-    assert output.get_value(there, world=True)[-1] == level(finished.parent / "in.zarr")[1, 2, 48, 50]
+    pixel = tuple(round(p) for p in output.world_to_data(there))
+    assert output.data[0][pixel] == level(finished.parent / "in.zarr")[1, 2, 48, 50]
     model.dims.ndisplay = 3
     assert output._data_view.ndim == 3
 
@@ -207,6 +208,7 @@ def test_the_manifest_is_read_by_npe2(finished: Path) -> None:
     manifest = PluginManifest.from_file(MANIFEST)
     manager = PluginManager()
     manager.register(manifest)
+    manager.activate(manifest.name)
     for path in (finished, finished.parent / "out.zarr", finished.parent / "out.zarr.run"):
         (reader,) = manager.iter_compatible_readers([str(path)])
         read = reader.exec(kwargs={"path": [str(path)], "stack": False}, _registry=manager.commands)
