@@ -53,7 +53,7 @@ def demo_run(folder: Path, solver: str) -> Path:
     """Run the demo with a classical solver and small tiles; return its configuration."""
     path = prepare_demo(folder)
     document = yaml.safe_load(path.read_text())
-    document |= {"solver": solver, "tiling": {"dimensions": 2, "core": 64}, "executor": {"kind": "serial"}}
+    document |= {"solver": solver, "tiling": {"dimensions": 2, "core": 96}, "executor": {"kind": "serial"}}
     document.pop("training", None)
     path.write_text(yaml.safe_dump(document))
     assert run(load_config(path)).complete
