@@ -16,6 +16,8 @@ def view(options: argparse.Namespace) -> int:
 
     if options.port and not options.neuroglancer:
         raise ConfigError("--port is for --neuroglancer alone")
+    if not 0 <= options.port < 1 << 16:
+        raise ConfigError(f"--port is {options.port}: expected 1 to 65535, or none for any free one")
     maps, run, screen = chosen_metrics(options.maps), config_of(options.config, options.set), Screen(options)
     if options.neuroglancer:
         from ssi_pipeline.view.neuroglancer import serve

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ssi_pipeline.config import InputConfig
 from ssi_pipeline.errors import InputError, SsiError
+from ssi_pipeline.geometry import Volume
 from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.outputs.zarr_metadata import read_attributes
@@ -146,12 +147,16 @@ def _levels(section: InputConfig) -> list[Source]:
     with suppress(SsiError):  # there is no such level, or one that is of no use here
         while len(found) < _MOST_LEVELS:
             coarser = open_source(replace(spec, level=spec.level + len(found)))
-            before, after = found[-1].volume, coarser.volume
-            fits = before.axes == after.axes and before.shape[:2] == after.shape[:2] and before.dtype == after.dtype
-            if not fits or before.shape <= after.shape:
+            if not _is_coarser(found[-1].volume, coarser.volume):
                 break
             found.append(coarser)
     return found
+
+
+def _is_coarser(fine: Volume, coarse: Volume) -> bool:
+    alike = fine.axes == coarse.axes and fine.dtype == coarse.dtype and fine.shape[:2] == coarse.shape[:2]
+    smaller = all(a >= b for a, b in zip(fine.shape, coarse.shape, strict=True)) and fine.shape != coarse.shape
+    return alike and smaller
 
 
 def _image(levels: list[LazyImage], name: str, frame: Frame, window: Window, colour: str, several: int) -> LayerData:

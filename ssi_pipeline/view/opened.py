@@ -8,22 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
+from ssi_pipeline.api.opened_run import config_of_folder
 from ssi_pipeline.config import RunConfig, load_config
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.report.drawing import limits
 from ssi_pipeline.report.facts import RunFacts, read_facts
 from ssi_pipeline.report.views import View, choose_view, measured, read_input, read_output
-from ssi_pipeline.storage.outputs.output import is_ours
+from ssi_pipeline.storage.outputs.output import is_ours, read_status
 from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS, read_quality
-from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import DONE
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
 from ssi_pipeline.view.images import LayerData, OutputImage, Window, input_layers, output_layers, uncertainty_layers
 from ssi_pipeline.view.maps import ALWAYS, SHOWN, tile_layers, unwritten_layers
 
-_STATE = ".run"
+_LOOK = 1 << 20
+"""Characters of a YAML file that are looked at, to tell whether it is a configuration."""
+
 _LOW, _HIGH = 0.5, 99.8
 """Percentiles of input and output together that map to black and white, as in the report."""
 
@@ -59,8 +62,9 @@ def is_run(path: Path) -> bool:
         return is_ours(path) or StatePaths(path).document.exists()
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return False
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return all(f"\n{key}:" in f"\n{text}" for key in ("input", "output", "psf"))
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        text = f"\n{stream.read(_LOOK)}"
+    return all(f"\n{key}:" in text for key in ("input", "output", "psf"))
 
 
 def config_of(path: Path, changes: Sequence[str] = ()) -> RunConfig | Path:
@@ -77,15 +81,12 @@ def config_of(path: Path, changes: Sequence[str] = ()) -> RunConfig | Path:
         return load_config(path, changes)
     if changes:
         raise ConfigError(f"--set changes a configuration file, but {path} is a folder: its run has its configuration")
-    for state in (path, path.with_name(path.name + _STATE)):
-        if StatePaths(state).document.exists():
-            beside = path if state != path else path.with_name(path.name.removesuffix(_STATE))
-            return _moved(state, beside)
-    if not is_ours(path):
-        raise InputError(
-            f"no run found at {path}: give its configuration, its output, or its state folder ({path.name}{_STATE})"
-        )
-    return path
+    try:
+        return config_of_folder(path.absolute())
+    except InputError:
+        if not is_ours(path):
+            raise
+        return path
 
 
 def open_run(run: RunConfig | Path, maps: tuple[str, ...] = SHOWN) -> Opened:
@@ -97,12 +98,6 @@ def open_run(run: RunConfig | Path, maps: tuple[str, ...] = SHOWN) -> Opened:
         There is no run, or it has no output yet.
     """
     return _open_output(run, maps) if isinstance(run, Path) else _open_config(run, maps)
-
-
-def _moved(state: Path, output: Path) -> RunConfig:
-    """Return the configuration of a state folder, with the output beside it, wherever both were moved to."""
-    config = RunDocument.load(StatePaths(state).document).config
-    return config.with_output(output if output.is_dir() else config.output.path, state)
 
 
 def _open_config(config: RunConfig, maps: tuple[str, ...]) -> Opened:
@@ -160,7 +155,9 @@ def _open_output(path: Path, maps: tuple[str, ...]) -> Opened:
     smallest = [output.channel(c)[-1] for c in range(output.n_channels)]
     windows = [limits(level[tuple(n // 2 for n in level.shape[:-2])], _LOW, _HIGH) for level in smallest]
     layers = [*output_layers(output, windows), *uncertainty_layers(output, windows)]
-    notes = [f"{path.name}{_STATE} is not beside the output: its input is not known, and is not shown"]
+    notes = [f"{path.name}.run is not beside the output: its input is not known, and is not shown"]
+    if read_status(path) != "complete":
+        notes.append("the output is not complete: what was not written is shown as zero")
     found = {name: read_quality(path, name) for name in (*ALWAYS, *maps)}
     metrics = {name: values for name, values in found.items() if values is not None}
     if metrics.keys() >= set(ALWAYS):

@@ -64,11 +64,13 @@ def show(run: RunConfig | Path, maps: tuple[str, ...], in_3d: bool = False) -> N
         There is no run, or no window can be opened.
     """
     napari = require_napari()
+    from napari.utils.notifications import show_warning
+
     opened = open_run(run, maps)
     viewer = napari.Viewer(title=f"{opened.path.name} - ssi")
     fill(viewer, opened, in_3d)
     for note in opened.notes:
-        napari.utils.notifications.show_warning(note)
+        show_warning(note)
     follower = Follower(viewer, run, maps) if opened.running and not isinstance(run, Path) else None
     napari.run()
     if follower is not None:
@@ -94,21 +96,27 @@ def fill(viewer: ViewerModel, opened: Opened, in_3d: bool = False) -> None:
         viewer.layers.selection = {outputs[0]}
 
 
-def refresh(viewer: ViewerModel, layers: list[LayerData]) -> None:
+def refresh(viewer: ViewerModel, layers: list[LayerData], known: set[str]) -> None:
     """Show the tiles as they are now, and read the images again; layers that the user removed stay away.
 
-    ``layers``: of the tiles and blocks. What is written by now needs no layer any more.
+    ``layers``: of the tiles and blocks. ``known``: names of all that were ever shown; new ones are added to it.
     """
-    known = {options["name"] for _, options, _ in layers}
-    for data, options, kind in layers:
-        if options["name"] not in viewer.layers:
-            continue
-        layer = viewer.layers[options["name"]]
-        layer.data = data
-        if kind == "labels":
-            layer.features, layer.colormap = options["features"], options["colormap"]
+    for new in layers:
+        data, options, kind = new
+        name = options["name"]
+        if name not in known:
+            _add(viewer, new)
+            known.add(name)
+        elif name in viewer.layers:
+            layer = viewer.layers[name]
+            layer.data = data
+            if kind == "labels":
+                layer.features, layer.colormap = options["features"], options["colormap"]
+            elif not layer.visible:  # the contrast of one that is looked at is the user's
+                layer.contrast_limits = options["contrast_limits"]
+    left = {options["name"] for _, options, _ in layers}
     for layer in list(viewer.layers):
-        if layer.name.startswith("not written yet") and layer.name not in known:
+        if layer.name.startswith("not written yet") and layer.name not in left:
             viewer.layers.remove(layer)
         elif layer.name.startswith(("output", "uncertainty")):
             layer.refresh()
@@ -131,6 +139,7 @@ class Follower:
         from qtpy.QtCore import QTimer
 
         self._viewer, self._maps, self._config = viewer, maps, config
+        self._known = {layer.name for layer in viewer.layers}
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._look)
@@ -153,6 +162,6 @@ class Follower:
     def _take(self, found: tuple[RunFacts, float]) -> None:
         facts, seconds = found
         path = facts.context.document.config.output.path
-        refresh(self._viewer, run_maps(facts, OutputImage(path), self._maps))
+        refresh(self._viewer, run_maps(facts, OutputImage(path), self._maps), self._known)
         if facts.running:
             self._timer.start(int(1000 * max(_EVERY_S, 10 * seconds)))

@@ -25,6 +25,7 @@ import ssi_pipeline as ssi
 from ssi_pipeline.api.stepwise import deconvolve_tile, deconvolving
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, InputError, MissingPackageError, OutputError
+from ssi_pipeline.storage.outputs.output import set_status
 from ssi_pipeline.view.opened import Opened, is_run, open_run
 from ssi_pipeline.view.opened import config_of as run_at
 
@@ -132,7 +133,9 @@ def test_every_way_to_name_a_run_leads_to_it(finished: Path, tmp_path: Path) -> 
     alone = shutil.copytree(output, tmp_path / "mine.zarr")
     opened = open_run(run_at(alone))
     assert names(opened) == [name for name in expected if not name.startswith("input")]
-    assert "mine.zarr.run is not beside the output" in opened.notes[0]
+    assert ["mine.zarr.run is not beside the output" in opened.notes[0], len(opened.notes)] == [True, 1]
+    set_status(alone, "incomplete")
+    assert "what was not written is shown as zero" in open_run(run_at(alone)).notes[1]
     for path in (finished.parent / "in.zarr", tmp_path):
         assert not is_run(path)
         with pytest.raises(InputError, match="no run found"):
@@ -191,13 +194,16 @@ def test_a_run_in_progress_is_followed(finished: Path, tmp_path: Path, model: An
     hidden = missing.get_status([opened.middle["z"], SHIFT["y"] + 4, SHIFT["x"] + 1], world=True)["coordinates"]
     assert "not written yet" in hidden
     model.layers.remove("alarms: A")
+    known = {layer.name for layer in model.layers} | {"alarms: A"}
     assert go(copy).complete
     facts = read_facts(open_context(config_of(copy)), "")
-    refresh(model, run_maps(facts, OutputImage(opened.path), SHOWN))
+    facts.metrics["chi2"].flat = range(facts.metrics["chi2"].size)  # unknown at first
+    refresh(model, run_maps(facts, OutputImage(opened.path), SHOWN), known)
     left = [layer.name for layer in model.layers]
     assert not any(name.startswith("not written yet") for name in left)
     assert "alarms: A" not in left  # the user removed it
     assert "alarms: B" in left
+    assert "chi2: A" in left
 
 
 @needs_napari
@@ -240,6 +246,7 @@ def test_the_command_refuses_what_it_cannot_show(
     for arguments, said in (
         ([str(finished), "--maps", "chi"], "--maps chi: there is no such map"),
         ([str(finished), "--port", "80"], "--port is for --neuroglancer alone"),
+        ([str(finished), "--port", "80000", "--neuroglancer"], "expected 1 to 65535"),
         ([str(tmp_path)], "no run found"),
         ([str(finished), "--set", "output.path=other.zarr", "--neuroglancer"], "no run found"),
     ):
