@@ -233,7 +233,8 @@ class DeconvolveWidget(Container):  # type: ignore[misc]
         if PREVIEW in self._viewer.layers:
             self._viewer.layers.remove(PREVIEW)
         self._viewer.add_image(part.image, name=PREVIEW, **placed(layer, start))
-        self._status.value = f"{form.solver}: {seconds:.1f} s for this tile, solved by {part.metrics['method']}"
+        method, own = part.metrics["method"], part.metrics["seconds"]
+        self._status.value = f"solved by {method} in {own:.1f} s; {seconds:.1f} s with the calibration"
 
     def _add_result(self, layer: Any, form: Form, image: Any, seconds: float) -> None:
         if PREVIEW in self._viewer.layers:

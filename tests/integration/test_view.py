@@ -280,8 +280,8 @@ def test_neuroglancer_gets_a_link_to_what_it_can_read(finished: Path) -> None:
 
 
 def test_steps_give_the_bytes_of_one_call_and_can_be_stopped() -> None:
-    image = beads((2, 64, 64))
-    options: dict[str, Any] = {"axes": "zyx", "solver": "wiener", "tiling": {"core": 32}}
+    image = beads((64, 64))
+    options: dict[str, Any] = {"axes": "yx", "solver": "wiener", "tiling": {"core": 32}}
     steps, seen = deconvolving(image, 2.0, **options), []
     while True:
         try:
@@ -289,16 +289,16 @@ def test_steps_give_the_bytes_of_one_call_and_can_be_stopped() -> None:
         except StopIteration as end:
             found = end.value
             break
-    assert seen == [(n, 8) for n in range(1, 9)]
+    assert seen == [(n, 4) for n in range(1, 5)]
     assert np.array_equal(found, ssi.deconvolve(image, 2.0, **options))
     stopped = deconvolving(image, 2.0, **options)
     next(stopped)
     stopped.close()
-    part = deconvolve_tile(image, 2.0, {"z": 1, "y": 40.2, "x": 999}, **options)
-    assert part.start == {"z": 1, "y": 32, "x": 32}
-    assert part.image.shape == (1, 32, 32)
-    inner = found[1, 40:56, 40:56].astype(float)  # beyond the blend with its neighbours
-    assert np.abs(part.image[0, 8:24, 8:24] - inner).max() <= 1
+    part = deconvolve_tile(image, 2.0, {"y": 40.2, "x": 999}, **options)
+    assert part.start == {"y": 32, "x": 32}
+    assert part.image.shape == (32, 32)
+    inner = found[40:56, 40:56].astype(float)  # beyond the blend with its neighbours
+    assert np.abs(part.image[8:24, 8:24] - inner).max() <= 1
 
 
 @needs_napari
@@ -337,7 +337,7 @@ def test_the_widget_previews_deconvolves_and_stops(model: Any, monkeypatch: pyte
     assert not widget["go"].enabled
     wait(lambda: widget["go"].enabled)
     shown = model.layers[PREVIEW]
-    assert "solved by wiener" in widget["status"].value
+    assert widget["status"].value.startswith("solved by wiener in ")
     assert np.allclose(shown.scale, layer.scale)
     offset = (np.asarray(shown.translate) - layer.translate) / layer.scale
     assert np.allclose(offset, np.round(offset))
