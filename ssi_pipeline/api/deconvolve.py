@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.api.arguments import AXES, axes_of, make_config
 from ssi_pipeline.api.display import rows_html
@@ -173,14 +174,19 @@ def solve_with(
     names = source.axes.names
     if isinstance(pixels, np.ndarray):
         whole, table = solve_array(context)
-        order = [AXES.index(axis) for axis in (*names, *(axis for axis in AXES if axis not in names))]
-        layers: list[Any] = [values.transpose(order).reshape(pixels.shape) for values in whole]
+        layers: list[Any] = [arranged(values, names, pixels.shape) for values in whole]
     else:
         from ssi_pipeline.api.graph import lazy_layers
 
         layers, table = lazy_layers(pixels, context, source)
     estimate, *other = (wrap(values) for values in layers)
     return Result(estimate, other[0] if other else None, table)
+
+
+def arranged(values: NDArray[Any], names: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array t c z y x with the axes ``names`` of an image, and its shape."""
+    order = [AXES.index(axis) for axis in (*names, *(axis for axis in AXES if axis not in names))]
+    return values.transpose(order).reshape(shape)
 
 
 def opened(

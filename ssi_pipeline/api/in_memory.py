@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -116,6 +116,17 @@ def written_block(
 
 def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
     """Solve all tiles of an image in this process; return the layers (t c z y x) and the metrics."""
+    steps = solving(context)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: tuple[list[NDArray[Any]], Metrics] = end.value
+            return found
+
+
+def solving(context: ArrayContext) -> Generator[tuple[int, int], None, tuple[list[NDArray[Any]], Metrics]]:
+    """Do what ``solve_array`` does, and yield the number of tiles solved, and of all, after each."""
     with threads_kept():
         context = settled(context)
         channels = [prepared_channel(context, c) for c in range(context.plan.shape[1])]
@@ -123,7 +134,11 @@ def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
         layers = [np.empty(context.plan.shape, dtype) for dtype in layer_dtypes(context)]
         qualities: dict[int, dict[str, Any]] = {}
         seams = []
-        for block, written, of_block in _blocks(context, qualities):
+        for step in _blocks(context, qualities):
+            if step is None:
+                yield len(qualities), context.plan.n_tiles
+                continue
+            block, written, of_block = step
             for whole, values in zip(layers, written, strict=True):
                 whole[block.t, block.c][block.write.slices] = values
             seams.append(of_block)
@@ -132,8 +147,8 @@ def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
 
 def _blocks(
     context: ArrayContext, qualities: dict[int, dict[str, Any]]
-) -> Iterator[tuple[Block, list[NDArray[Any]], dict[str, Any]]]:
-    """Yield all blocks with their layers and seams; a tile is kept until its last block is yielded."""
+) -> Iterator[tuple[Block, list[NDArray[Any]], dict[str, Any]] | None]:
+    """Yield all blocks with their layers and seams, and None after each tile, which is kept until its last block."""
     plan = context.plan
     left = Counter(index for b in range(plan.n_blocks) for index in plan.block(b).tiles)
     held: dict[int, NDArray[np.float32]] = {}
@@ -143,6 +158,7 @@ def _blocks(
             if index not in held:
                 found = solved_tile(context, index)
                 held[index], qualities[index] = found.layers, found.quality
+                yield None
         yield block, *written_block(context, block, [held[index] for index in block.tiles])
         left.subtract(block.tiles)
         for index in block.tiles:

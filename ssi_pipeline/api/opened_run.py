@@ -180,11 +180,17 @@ def open_run(run: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Run:
     if isinstance(run, Mapping):
         return Run(parse_config(nested(run)))
     path = Path(run).absolute()
-    return Run(_config_of(path) if path.is_dir() else load_config(path))
+    return Run(config_of_folder(path) if path.is_dir() else load_config(path))
 
 
-def _config_of(folder: Path) -> RunConfig:
-    """Return the configuration of a run by its output or state folder, wherever they were moved to."""
+def config_of_folder(folder: Path) -> RunConfig:
+    """Return the configuration of a run by its output or state folder, wherever they were moved to.
+
+    Raises
+    ------
+    InputError
+        There is no run.
+    """
     for state in (folder, folder.with_name(folder.name + _STATE)):
         if StatePaths(state).document.exists():
             config = RunDocument.load(StatePaths(state).document).config

@@ -22,6 +22,7 @@ COMMANDS = {
     "status": "run:status",
     "verify": "results:verify",
     "report": "results:report",
+    "view": "view:view",
     "export": "results:export",
     "config": "start:config",
     "crate": "start:crate",
@@ -178,7 +179,14 @@ def _add_results(add: Add) -> None:
     table.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help=".csv or .parquet file (Parquet needs pyarrow)"
     )
-    for sub in (verify, report, table):
+    view = add("view", "look at a run, finished or not: input, output, maps and alarms in napari")
+    view.add_argument("--maps", metavar="A,B", help="metrics to add as maps, or all (default: the usual ones)")
+    view.add_argument("--3d", dest="three_d", action="store_true", help="start with a view of the volume")
+    view.add_argument(
+        "--neuroglancer", action="store_true", help="serve the output on this machine and print a link for a browser"
+    )
+    view.add_argument("--port", type=int, default=0, metavar="N", help="for --neuroglancer (default: a free one)")
+    for sub in (verify, report, table, view):
         _add_config(sub)
         _add_image(sub)
 

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     if screen.quiet and not outcome.complete:
         note(describe_outcome(outcome))
     if part is None and outcome.complete:
-        screen.hint(f"look at it: `napari {config.output.path}` (any OME-Zarr viewer), `ssi report {named(options)}`")
+        screen.hint(f"look at it: `ssi view {named(options)}`, `ssi report {named(options)}`")
     return outcome.exit_status
 
 

@@ -61,9 +61,7 @@ class InputConfig(Section):
         if self.images is None and self.share != "nothing":
             raise ValueError(f"share is {self.share}, but there is one image: expected images, or share: nothing")
         if self.images is not None and isinstance(self.path, Url):
-            raise ValueError(
-                "images are read from folders, but path is a URL: expected the URL of one image, or a folder"
-            )
+            raise ValueError("images are read from folders, but path is a URL: expected a folder, or one image")
         if self.images is not None and self.mask is not None:
             raise ValueError("mask is that of one image, but images selects several: expected no mask")
         if self.axes is not None:

@@ -28,6 +28,7 @@ LAYERS = (
     ("report",),
     ("preview", "benchmark", "bench", "cluster", "workbench"),
     ("demo", "api", "error_handler"),
+    ("view",),
     ("commands",),
     ("cli",),
     ("__main__",),
@@ -166,6 +167,7 @@ LIGHT = {
     "run.checks.output_checks": "torch dask distributed",
     "run.create": "torch dask distributed",
     "report": "torch dask distributed",
+    "view.window": "torch dask distributed",
 }
 """Modules, and the libraries that none of them imports. What a module may not import, no module above it may."""
 

@@ -56,6 +56,7 @@ def test_every_extra_has_code_that_imports_it() -> None:
         "crate": "rocrate",
         "formats": "nd2",
         "cloud": "obstore",
+        "view": "napari",
     }
     extras = set(project()["optional-dependencies"]) - {"test", "dev"}
     source = "".join(path.read_text() for path in (ROOT / "ssi_pipeline").rglob("*.py"))

@@ -110,7 +110,8 @@ def open_collection(config: RunConfig) -> Collection:
         The list of the run cannot be read.
     """
     path = config.input.path
-    assert config.input.images is not None and isinstance(path, Path)
+    assert config.input.images is not None
+    assert isinstance(path, Path)
     known = recorded_images(config)
     try:
         catalogue = list_images(path, config.input.images)
