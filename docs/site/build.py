@@ -57,6 +57,8 @@ def relink(text: str, source: Path, placed: dict[Path, str], copy: Callable[[Pat
         if not path or re.match(r"[a-z]+:", path):
             return found[0]
         target = Path(os.path.normpath(source.parent / path))
+        if target not in placed and not target.is_file():
+            return found[0]  # zensical refuses it
         name = placed.get(target) or copy(target)
         return f"{before}{os.path.relpath(name, here)}{after}"
 

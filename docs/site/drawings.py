@@ -104,7 +104,7 @@ def halo() -> None:
                     "psf": {"kind": "gaussian", "fwhm_px": {"y": 3, "x": 3}}, "tiling.core": 256}  # fmt: skip
         plan = ssi.plan(settings).tiles
     tile = plan.tile(4)
-    made = Figure(figsize=(6.2, 7), layout="constrained")
+    made = Figure(figsize=(6.2, 8.2), layout="constrained")
     above, below = made.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     for number in range(9):
         core = plan.tile(number).core

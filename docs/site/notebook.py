@@ -14,11 +14,14 @@ TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
 def executed(path: Path) -> Any:
     """Return a notebook after a run of all its cells, in a folder of its own; an error in a cell is raised."""
     import nbformat
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     book = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+        # sockets in the folder: nothing listens on the network
+        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
+        NotebookClient(book, km=kernel, timeout=300, resources={"metadata": {"path": folder}}).execute()
     return book
 
 
