@@ -69,7 +69,8 @@ def stage(folder: Path) -> None:
     """Write the sources of the site to a folder: pages, pictures, what is generated, the notebook as a page."""
     folder.mkdir(parents=True)
     first = ROOT / "docs" / "notebooks" / "first.ipynb"
-    placed = pages() | {first: "notebooks/first.md"}
+    written = pages() | {first: "notebooks/first.md"}
+    placed = written | {ROOT / "README.md": "index.md"}
 
     def copy(path: Path) -> str:
         inside = path.is_relative_to(ROOT / "docs") and path.suffix in COPIED
@@ -79,7 +80,7 @@ def stage(folder: Path) -> None:
         shutil.copy(path, folder / name)
         return name
 
-    for source, name in placed.items():
+    for source, name in written.items():
         page = folder / name
         page.parent.mkdir(parents=True, exist_ok=True)
         text = notebook.as_page(source, page.parent) if source == first else source.read_text()

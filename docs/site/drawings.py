@@ -151,7 +151,10 @@ def score() -> None:
             )
             losses.append(float(found.metrics["heldout_after"].squeeze()))
             errors.append(float(np.mean((found.image - sharp)[16:-16, 16:-16] ** 2)) / float(sharp.var()))
-        for values, colour, text in ((losses, "#2478b5", "score, no truth"), (errors, "#d1741f", "error, by the truth")):
+        for values, colour, text in (
+            (losses, "#2478b5", "score, no truth"),
+            (errors, "#d1741f", "error, by the truth"),
+        ):
             scaled = (np.array(values) - min(values)) / (max(values) - min(values))
             axis.semilogx(WEIGHTS, scaled, color=colour, label=text)
             axis.plot(WEIGHTS[int(np.argmin(values))], 0, "o", color=colour, clip_on=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,16 @@ TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
 def executed(path: Path) -> Any:
     """Return a notebook after a run of all its cells, in a folder of its own; an error in a cell is raised."""
     import nbformat
-    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     book = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
+        # `!ssi ...` is the command of this environment
+        shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         # sockets in the folder: nothing listens on the network
-        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
-        NotebookClient(book, km=kernel, timeout=300, resources={"metadata": {"path": folder}}).execute()
+        sockets = Config({"ConnectionFileMixin": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+        NotebookClient(book, config=sockets, timeout=300, resources={"metadata": {"path": folder}}).execute(env=shell)
     return book
 
 

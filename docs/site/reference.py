@@ -33,7 +33,7 @@ def commands() -> str:
 
 
 def option_notes() -> dict[str, dict[str, str]]:
-    """Return what is written by hand: ``when`` to change an option, ``units`` and ``means`` that are shown nowhere else."""
+    """Return what is written by hand: ``when`` to change an option; ``units``, ``means`` that are nowhere else."""
     notes: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "options.yaml").read_text())
     return notes
 
@@ -100,7 +100,9 @@ def kind_of(schema: dict[str, Any]) -> str:
     if kind == "array":
         inner = schema.get("items", {})
         return f"list of {kind_of(inner)}s" if inner else "start and stop"
-    return {"string": "path" if schema.get("format") == "path" else "text", "boolean": "`true` or `false`"}.get(kind, "")
+    return {"string": "path" if schema.get("format") == "path" else "text", "boolean": "`true` or `false`"}.get(
+        kind, ""
+    )
 
 
 def _bounds(schema: dict[str, Any]) -> str:

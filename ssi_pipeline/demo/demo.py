@@ -39,7 +39,7 @@ class Comparison:
 
 
 def demo(folder: Path, data_only: bool = False) -> int:
-    """Run the embedded example in ``folder`` and print the comparison, or write its data only; return the exit status."""
+    """Run the embedded example in ``folder``, or write its data only; print what came of it, return the exit status."""
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     configuration = prepare_demo(folder)
     console.print(f"input: {folder / 'input.zarr'}, degraded by the published protocol")

@@ -25,6 +25,7 @@ SETTINGS: dict[str, Any] = {
     "solver": "wiener",
     "executor": {"kind": "serial"},
 }
+SIZED = {"path": "in.zarr", "voxel_size_um": {"y": 0.1, "x": 0.1}}
 WIDEFIELD = {"kind": "widefield", "numerical_aperture": 1.4, "wavelength_um": 0.52}
 
 PROVOKED: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -34,7 +35,13 @@ PROVOKED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "output and input overlap": ("run run.yaml", {"output": {"path": "in.zarr"}}),
     "the output was not written by ssi": ("run run.yaml", {"output": {"path": "foreign"}}),
     "the voxel size is missing": ("plan run.yaml", {"psf": WIDEFIELD}),
-    "the wavelength is in nanometres": ("plan run.yaml", {"psf": {**WIDEFIELD, "wavelength_um": 520}}),
+    "the wavelength is in nanometres": (
+        "plan run.yaml",
+        {
+            "psf": {**WIDEFIELD, "wavelength_um": 520},
+            "input": {"path": "in.zarr", "voxel_size_um": {"y": 0.1, "x": 0.1}},
+        },
+    ),
     "the PSF is off centre": ("plan run.yaml", {"psf": {"kind": "file", "path": "off.npy"}}),
     "3D tiles of a single plane": ("plan run.yaml", {"tiling": {"dimensions": 3}}),
     "a tile needs more memory": ("plan run.yaml", {"executor": {"kind": "serial", "memory_gib": 0.2}}),

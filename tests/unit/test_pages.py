@@ -25,7 +25,11 @@ NAMES = """
     README tutorial my-data is-it-good faq configuration concepts compared installation command-line python report
     cluster cluster-array gpu operations inputs data-model psf quality context classical real-data
 """
-PAGES = [ROOT / "README.md", ROOT / "workflows" / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES.split())]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "workflows" / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in NAMES.split()),
+]
 LANGUAGES = {"bash", "python", "yaml", "text"}
 BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
