@@ -25,7 +25,9 @@ def executed(path: Path) -> Any:
         shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         # sockets in the folder: nothing listens on the network
         sockets = Config({"ConnectionFileMixin": {"transport": "ipc", "ip": f"{folder}/kernel"}})
-        NotebookClient(book, config=sockets, timeout=300, resources={"metadata": {"path": folder}}).execute(env=shell)
+        NotebookClient(
+            book, config=sockets, timeout=300, coalesce_streams=True, resources={"metadata": {"path": folder}}
+        ).execute(env=shell)
     return book
 
 
