@@ -72,7 +72,7 @@ def j_invariance() -> None:
     predicted = fftconvolve(np.pad(estimate, 6, mode="reflect"), psf, mode="valid")
     part = np.s_[60:124, 40:104]
     range_ = {"vmin": 0, "vmax": 2000}
-    made, axes = figure(5, 13, 3)
+    made, axes = figure(5, 10, 2.4)
     show(axes[0], noisy[part], "measurement y", **range_)
     red = np.ma.masked_where(~hidden.numpy(), np.ones(noisy.shape))
     show(axes[1], noisy[part], "hide the pixels J", **range_)
@@ -104,7 +104,7 @@ def halo() -> None:
                     "psf": {"kind": "gaussian", "fwhm_px": {"y": 3, "x": 3}}, "tiling.core": 256}  # fmt: skip
         plan = ssi.plan(settings).tiles
     tile = plan.tile(4)
-    made = Figure(figsize=(6.2, 8.2), layout="constrained")
+    made = Figure(figsize=(4.6, 6.4), layout="constrained")
     above, below = made.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     for number in range(9):
         core = plan.tile(number).core
@@ -115,8 +115,9 @@ def halo() -> None:
         shape = box.shape
         corner = (box.start[2], box.start[1])
         above.add_patch(Rectangle(corner, shape[2], shape[1], fc=colour, ec="0.3", label=text))
-    above.set(xlim=(-10, 778), ylim=(778, -10), aspect="equal", title="one tile of 3 x 3, as planned")
-    above.legend(loc="lower center", fontsize=9, bbox_to_anchor=(0.5, 0.0))
+    above.set(xlim=(-10, 778), ylim=(778, -10), title="the middle one of 3 x 3 tiles")
+    above.set_box_aspect(1)
+    above.legend(loc="lower center", fontsize=7)
     core, valid = tile.core, tile.valid
     edge, blend = core.start[2], core.start[2] - valid.start[2]
     x = np.arange(768)
@@ -125,7 +126,8 @@ def halo() -> None:
     below.plot(x, own, color="#3f7d54", label="this tile")
     below.plot(x, 1 - own, color="0.6", label="its neighbours")
     below.set(ylabel="weight", xlabel="x, pixels", ylim=(-0.05, 1.15))
-    below.legend(fontsize=8, loc="center left")
+    below.set_box_aspect(0.25)
+    below.legend(fontsize=7, loc="center left")
     save(made, "halo.png")
 
 
