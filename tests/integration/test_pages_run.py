@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,25 @@ def test_the_faq_quotes_what_is_said(folder: Path, capsys: pytest.CaptureFixture
         said = capsys.readouterr().err
         pattern = ".*?".join(re.escape(part) for part in quoted[title].split("…"))
         assert re.search(pattern, said, re.DOTALL), f"{title}: {said}"
+
+
+def texts(source: str) -> Iterator[str]:
+    """Yield the texts of a module, joined as they are said; "…" for what is filled in."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_what_the_faq_says_that_a_run_says_is_in_the_source() -> None:
+    package = DOCS.parent / "ssi_pipeline"
+    files = [path for folder in ("results", "run", "inversion/sensor") for path in (package / folder).rglob("*.py")]
+    said = "\n".join(text for path in files for text in texts(path.read_text()))
+    quoted = re.findall(r'^\| "(.*?)" \|', (DOCS / "faq.md").read_text(), re.MULTILINE)
+    assert len(quoted) == 8
+    for text in quoted:
+        assert text in said, text
 
 
 def scripts(page: str) -> list[str]:
