@@ -138,18 +138,18 @@ def score() -> None:
     white = rng.normal(0, 150, blurred.shape)
     smooth = gaussian_filter(rng.normal(0, 150, blurred.shape), 1)
     made, axes = figure(3, 13, 3.6)
-    cases = (
-        ("independent noise: the lowest score\nis the best image", white, {}, psf),
+    cases: tuple[tuple[str, NDArray[Any], dict[str, Any]], ...] = (
+        ("independent noise: the lowest score\nis the best image", white, {}),
         ("noise shared by neighbours, and not known:\nthe score prefers the noisiest", smooth / smooth.std() * 150,
-         {"sensor": {"correlation": "none"}}, psf),
-        ("the same noise, found by the calibration:\nneighbours are hidden too", smooth / smooth.std() * 150, {}, psf),
+         {"sensor": {"correlation": "none"}}),
+        ("the same noise, found by the calibration:\nneighbours are hidden too", smooth / smooth.std() * 150, {}),
     )  # fmt: skip
-    for axis, (title, noise, options, kernel) in zip(axes, cases, strict=True):
+    for axis, (title, noise, options) in zip(axes, cases, strict=True):
         noisy = (blurred + noise).astype(np.float32)
         losses, errors = [], []
         for weight in WEIGHTS:
             found = ssi.deconvolve(
-                noisy, kernel, solver="wiener", metrics=True, classical={"weight": float(weight)}, **options
+                noisy, psf, solver="wiener", metrics=True, classical={"weight": float(weight)}, **options
             )
             losses.append(float(found.metrics["heldout_after"].squeeze()))
             errors.append(float(np.mean((found.image - sharp)[16:-16, 16:-16] ** 2)) / float(sharp.var()))

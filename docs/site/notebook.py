@@ -19,7 +19,7 @@ def executed(path: Path) -> Any:
     from nbclient import NotebookClient
     from traitlets.config import Config
 
-    book = nbformat.read(path, as_version=4)
+    book = nbformat.reads(path.read_text(), as_version=4)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as folder:
         # `!ssi ...` is the command of this environment
         shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

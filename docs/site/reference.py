@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def options() -> str:
             section = before
             lines += [f"## {_title(section)}\n", *([f"{_first_line(model)}\n"] if section else [])]
         field = model.model_fields[key]
-        schema = model.model_json_schema()["properties"][key]
+        schema = _properties(model)[key]
         unit = notes["units"].get(name) or next((u for end, u in SUFFIXES.items() if key.endswith(end)), "")
         facts = [kind_of(schema), unit, _default(field.get_default(call_default_factory=True), field.is_required())]
         lines.append(f"### {name}\n\n*{', '.join(fact for fact in facts if fact)}*\n")
@@ -72,6 +73,12 @@ def options() -> str:
         verb = "Set" if when.startswith("always") else "Change"
         lines.append(f"{_sentence(meaning.get(name, ''))} **{verb} it** {when}\n")
     return "\n".join(lines)
+
+
+@cache
+def _properties(model: type[BaseModel]) -> dict[str, Any]:
+    found: dict[str, Any] = model.model_json_schema()["properties"]
+    return found
 
 
 def _title(section: str) -> str:
@@ -193,7 +200,7 @@ def _signature(name: str, thing: Any) -> str:
             named = True
             given.append("*")
         if key != "self":
-            stars = {inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.VAR_POSITIONAL: "*"}.get(one.kind, "")
+            stars = "**" if one.kind is inspect.Parameter.VAR_KEYWORD else ""
             default = "" if one.default is one.empty else f" = {'...' if callable(one.default) else repr(one.default)}"
             given.append(f"{stars}{key}: {str(one.annotation).strip(chr(34))}{default}")
     result = "" if signature.return_annotation in (signature.empty, "None") else f" -> {signature.return_annotation}"
