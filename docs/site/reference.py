@@ -9,17 +9,19 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
 
 import ssi_pipeline as ssi
 from ssi_pipeline.commands.parser import COMMANDS, make_parser
-from ssi_pipeline.config import FilePsf, GaussianPsf, GibsonLanniPsf, IdentityPsf, RunConfig, WidefieldPsf
+from ssi_pipeline.config import PsfConfig, RunConfig
 from ssi_pipeline.config.template import template_text
 
-PSFS = (FilePsf, GaussianPsf, WidefieldPsf, GibsonLanniPsf, IdentityPsf)
+PSFS = {model.model_fields["kind"].annotation.__args__[0]: model for model in get_args(get_args(PsfConfig)[0])}
+"""Model of the options of each kind of PSF."""
+
 SUFFIXES = {"_um": "µm", "_px": "pixels", "_gib": "GiB", "_s": "seconds"}
 
 
@@ -44,9 +46,8 @@ def fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tup
     for key, field in model.model_fields.items():
         inner = field.annotation
         if key == "psf":
-            for kind in PSFS:
-                name = str(kind.model_fields["kind"].annotation.__args__[0])  # type: ignore[union-attr]
-                yield from fields(kind, f"psf.{name}.")
+            for kind, section in PSFS.items():
+                yield from fields(section, f"psf.{kind}.")
         elif isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from fields(inner, f"{prefix}{key}.")
         elif not (key == "kind" and prefix.startswith("psf.")):
@@ -172,7 +173,7 @@ def api() -> str:
         "Run": Run,
         "RunMetrics": RunMetrics,
     }
-    kinds = ("measured", "gaussian", "widefield", "gibson_lanni", "identity")
+    kinds = ["measured", *(kind for kind in PSFS if kind != "file")]
     entries |= {f"ssi.psf.{name}": getattr(psf, name) for name in kinds}
     return "\n".join([*(_entry(name, thing) for name, thing in entries.items()), _errors()])
 
