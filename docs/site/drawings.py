@@ -79,7 +79,7 @@ def j_invariance() -> None:
     axes[1].imshow(red[part], cmap="autumn", vmin=1, vmax=2)
     show(axes[2], shown[part], "what f sees, m(y)", **range_)
     show(axes[3], estimate[part], "estimate x = f(m(y))", **range_)
-    show(axes[4], np.where(hidden, predicted, np.nan)[part], "blurred, compared with y at J only", **range_)
+    show(axes[4], np.where(hidden, predicted, np.nan)[part], "blurred, at J only", **range_)
     save(made, "j-invariance.png")
 
 
