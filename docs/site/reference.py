@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
+from argparse import HelpFormatter
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,9 +27,10 @@ SUFFIXES = {"_um": "µm", "_px": "pixels", "_gib": "GiB", "_s": "seconds"}
 
 def commands() -> str:
     """Return a section for each command with what its ``--help`` prints."""
-    os.environ["COLUMNS"] = "88"
-    parser = make_parser()
-    return "\n".join(f"### ssi {name}\n\n```text\n{parser.parsers[name].format_help()}```\n" for name in COMMANDS)
+    parsers = make_parser().parsers
+    for parser in parsers.values():
+        parser.formatter_class = partial(HelpFormatter, width=88)
+    return "\n".join(f"### ssi {name}\n\n```text\n{parsers[name].format_help()}```\n" for name in COMMANDS)
 
 
 # options ------------------------------------------------------------------------------------------------------------
