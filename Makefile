@@ -13,7 +13,7 @@ VALIDATORS := .venv-validators
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test validators lint types bench clean
+.PHONY: help demo test validators lint types docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ lint: $(STAMP)  ## check style and format
 
 types: $(STAMP)  ## check types
 	$(BIN)/mypy
+
+docs: $(STAMP)  ## build the site into build/site, strictly; runs the notebook
+	$(BIN)/python docs/site/build.py
 
 bench: $(STAMP)  ## run every benchmark in its short form
 	@set -e; for benchmark in $(BENCHMARKS); do \

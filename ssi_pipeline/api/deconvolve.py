@@ -113,7 +113,7 @@ def deconvolve(
     voxel_size_um
         Of the image: one number, z y x, or by axis.
     solver
-        ``ssi`` (the network), ``tv_cg``, ``tv``, ``richardson_lucy``, ``wiener``, ``published`` or ``identity``.
+        ``ssi`` (the network), ``tv_cg``, ``tv``, ``richardson_lucy``, ``wiener``, ``ssi_published`` or ``identity``.
     dimensions
         Spatial axes of a tile; by default 3 where the PSF and the image extend along z, else 2.
     device

@@ -27,10 +27,10 @@ def cluster(options: argparse.Namespace) -> int:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Solve the example."""
+    """Solve the example, or write its data."""
     from ssi_pipeline.demo.demo import demo
 
-    return demo(options.output)
+    return demo(options.output, options.data_only)
 
 
 def benchmark(options: argparse.Namespace) -> int:

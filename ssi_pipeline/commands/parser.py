@@ -217,6 +217,7 @@ def _add_cluster(add: Add) -> None:
 def _add_examples(add: Add) -> None:
     demo = add("demo", "solve an embedded example with known ground truth, and compare")
     demo.add_argument("--output", type=Path, default=Path("demo-output"), help="output folder (default: demo-output)")
+    demo.add_argument("--data-only", action="store_true", help="write the image and its PSF, and solve nothing")
     benchmark = add("benchmark", "compare all methods on images with ground truth; the same command resumes")
     benchmark.add_argument("--images", type=Path, metavar="DIR", help="PNG and TIFF images (default: scikit-image's)")
     benchmark.add_argument("--methods", metavar="A,B", help="methods to compare, by name (default: all)")

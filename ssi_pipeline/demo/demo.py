@@ -38,11 +38,14 @@ class Comparison:
     seconds: float
 
 
-def demo(folder: Path) -> int:
-    """Run the embedded example in ``folder`` and print the comparison; return the exit status."""
+def demo(folder: Path, data_only: bool = False) -> int:
+    """Run the embedded example in ``folder``, or write its data only; print what came of it, return the exit status."""
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     configuration = prepare_demo(folder)
     console.print(f"input: {folder / 'input.zarr'}, degraded by the published protocol")
+    if data_only:
+        console.print(f"PSF: {folder / 'psf.npy'}\nthen: ssi info {folder / 'input.zarr'}")
+        return ExitStatus.COMPLETE
     console.print(f"command: ssi run {configuration}")
     comparison = solve_demo(folder)
     if isinstance(comparison, ExitStatus):

@@ -20,11 +20,16 @@ def write_crate(output: Path) -> Path:
     Raises
     ------
     InputError
-        The output is not finished or not ours, or rocrate is not installed.
+        The output is not finished, not ours or of an earlier release, or rocrate is not installed.
     """
     provenance = read_provenance(output)
-    if read_status(output) != "complete" or "calls" not in provenance:
-        raise InputError(f"{output}: expected a finished output of `ssi run` of this release")
+    if read_status(output) != "complete":
+        raise InputError(f"{output}: expected a finished output of `ssi run`; run it to its end first")
+    if "calls" not in provenance:
+        raise InputError(
+            f"{output} was finished by an earlier release, which did not record its calls: a crate needs their times. "
+            "`ssi run --new` makes it again; `ssi config` prints its configuration"
+        )
     try:
         from rocrate.rocrate import ROCrate
     except ImportError as error:

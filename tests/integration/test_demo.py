@@ -9,10 +9,12 @@ import pytest
 from builders import config_of
 
 from ssi_pipeline.benchmark.protocol import LEVELS, benchmark_psf, degrade
+from ssi_pipeline.cli import main
 from ssi_pipeline.demo import volume
 from ssi_pipeline.demo.demo import Comparison, prepare_demo, solve_demo
 from ssi_pipeline.demo.picture import save_picture
 from ssi_pipeline.demo.volume import _PLANES, truth
+from ssi_pipeline.storage.inputs.source import open_source, spec_of
 
 
 def test_the_degradation_is_that_of_the_protocol() -> None:
@@ -25,6 +27,12 @@ def test_the_degradation_is_that_of_the_protocol() -> None:
     assert (degrade(plane, benchmark_psf()) == degrade(plane, benchmark_psf())).all()
     assert truth().min() == 0
     assert truth().max() == 1
+
+
+def test_the_data_alone_are_written_in_a_second(tmp_path: Path) -> None:
+    assert main(["demo", "--data-only", "--output", str(tmp_path)]) == 0
+    assert not (tmp_path / "output.zarr").exists()
+    assert open_source(spec_of(config_of(tmp_path / "run.yaml").input)).shape[2:] == (4, 384, 384)
 
 
 @pytest.mark.slow

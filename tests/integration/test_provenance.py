@@ -123,6 +123,19 @@ def test_a_crate_says_the_same_to_archives(tmp_path: Path, capsys: pytest.Captur
     assert main(["verify", str(config)]) == 0
 
 
+def test_an_output_of_an_earlier_release_gets_no_crate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its provenance has no calls, whose times a crate states."""
+    config = small(tmp_path)
+    output = config_of(config).output.path
+    assert main(["run", str(config)]) == 0
+    document = json.loads((output / "zarr.json").read_text())
+    del document["attributes"]["ssi_pipeline"]["provenance"]["calls"]
+    (output / "zarr.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    assert main(["crate", str(output)]) == 2
+    assert "was finished by an earlier release" in capsys.readouterr().err
+
+
 def test_credentials_are_not_in_it(tmp_path: Path) -> None:
     file = tmp_path / "calls.jsonl"
     end_call(file, begin_call(file, "ssi run a.yaml --set executor.address=tls://me:hunter22@host:8786"), "complete")
