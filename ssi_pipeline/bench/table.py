@@ -8,10 +8,14 @@ from rich.table import Table
 from ssi_pipeline.bench.measure import Speed
 from ssi_pipeline.words import size_of
 
+_WIDTH = 100
+"""Width of the table in characters, also in a file or a pipe, where rich assumes 80."""
+
 
 def print_table(found: Speed) -> None:
     """Print the phases with their sum, and the machine."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.width = max(console.width, _WIDTH)
     at, best = found.machine, found.rates
     table = Table(box=None, pad_edge=False)
     for name in ("phase", "seconds", "of CPU", "share", "Mpx/s", "operations", "bytes", "arithmetic", "bandwidth"):
