@@ -31,7 +31,7 @@ class Floor:
     """Least seconds of a phase.
 
     ``arithmetic``: of its convolutions, at the measured rate of one; ``gflop`` of them. ``bandwidth``: of writing and
-    reading its features once, at the rate of a copy. Whichever is longer bounds it.
+    reading its features once, at the rate of a copy, where they do not stay in a cache.
     """
 
     gflop: float

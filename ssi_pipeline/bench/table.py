@@ -8,24 +8,28 @@ from rich.table import Table
 from ssi_pipeline.bench.measure import Speed
 from ssi_pipeline.words import size_of
 
+_WIDTH = 100
+"""Width of the table in characters, also in a file or a pipe, where rich assumes 80."""
+
 
 def print_table(found: Speed) -> None:
     """Print the phases with their sum, and the machine."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.width = max(console.width, _WIDTH)
     at, best = found.machine, found.rates
     table = Table(box=None, pad_edge=False)
-    for name in ("phase", "seconds", "of CPU", "share", "Mpx/s", "operations", "bytes", "floor, seconds"):
+    for name in ("phase", "seconds", "of CPU", "share", "Mpx/s", "operations", "bytes", "arithmetic", "bandwidth"):
         table.add_column(name, justify="left" if name == "phase" else "right")
     for row in found.phases:
         operations = "" if row.operations is None else f"{row.operations:,}"
         size = "" if row.bytes is None else size_of(row.bytes)
-        floor = "" if row.floor is None else f"{max(row.floor.arithmetic, row.floor.bandwidth):.2f}"
+        floor = ("", "") if row.floor is None else (f"{row.floor.arithmetic:.2f} s", f"{row.floor.bandwidth:.2f} s")
         share = f"{row.seconds / found.seconds:.0%}"
         times = f"{row.seconds:.2f}", f"{row.cpu_seconds:.2f}", share
-        table.add_row(row.name, *times, f"{row.mpx_per_second:.3g}", operations, size, floor)
+        table.add_row(row.name, *times, f"{row.mpx_per_second:.3g}", operations, size, *floor)
     pixels = 1e-6 * found.shape[0] * found.shape[1]
     times = f"{found.seconds:.2f}", f"{found.cpu_seconds:.2f}", "100%"
-    table.add_row("all", *times, f"{pixels / found.seconds:.3g}", "", "", "")
+    table.add_row("all", *times, f"{pixels / found.seconds:.3g}")
     console.print(table)
     steps = f", {found.steps} steps" if found.steps else ""
     sides, domain = (" x ".join(map(str, shape)) for shape in (found.shape, found.domain))

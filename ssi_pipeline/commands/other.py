@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from ssi_pipeline.commands.documents import FORMAT, plain
 from ssi_pipeline.commands.screen import Screen
 from ssi_pipeline.exit_status import ExitStatus
 
@@ -56,6 +55,7 @@ def bench(options: argparse.Namespace) -> int:
     """Measure the speed of this machine."""
     from ssi_pipeline.bench.measure import measure
     from ssi_pipeline.bench.table import print_table
+    from ssi_pipeline.commands.documents import FORMAT, plain
 
     screen = Screen(options)
     found = measure(options.size, options.set, screen.hint)
