@@ -6,8 +6,7 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -19,11 +18,13 @@ from _gpu_scene import Scene, scene
 from ssi_pipeline.inversion import solve as solving
 from ssi_pipeline.inversion.device_memory import is_out_of_memory
 from ssi_pipeline.inversion.masking import generator
-from ssi_pipeline.inversion.network import solver as network_solver
 from ssi_pipeline.inversion.network import training
+from ssi_pipeline.inversion.network.averaged import averaged
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
+from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, make_tile_tensors
 from ssi_pipeline.inversion.sensor.impulses import window_quartiles
+from ssi_pipeline.phases import measured
 from ssi_pipeline.tasks.gpu_errors import is_broken_gpu
 from ssi_pipeline.tasks.memory import with_smaller_batch
 
@@ -46,6 +47,11 @@ class Size:
         """Wait until the device has done all."""
         if self.on_gpu:
             torch.cuda.synchronize()
+
+    def clock(self) -> float:
+        """Return the time at which the device has done all."""
+        self.wait()
+        return time.perf_counter()
 
     def seconds(self, work: Callable[[], object], repeats: int = 3) -> float:
         """Return the median wall time of finished work, after one run more."""
@@ -133,7 +139,7 @@ def _posed(size: Size, **training_: Any) -> tuple[Problem, TileTensors]:
 
 def _train(problem: Problem, tile: TileTensors, steps: int) -> training.Trained:
     """Train without validations but at start and end, and without an end before."""
-    with mock.patch.object(training, "VALIDATE_EVERY", steps + 1):
+    with mock.patch.object(training, "VALIDATE_EVERY", steps + 1), float32_means_float32(problem.device):
         return training.train(problem, [tile], Schedule(steps, problem.config.training.batch), 0, 1, None, 0.0)
 
 
@@ -166,26 +172,14 @@ def _kernels(posed: tuple[Problem, TileTensors], few: int, more: int) -> Found:
     return {"kernels": (counts[1] - counts[0]) / steps, "busy ms": (busy[1] - busy[0]) / steps}
 
 
-STAGES = {
-    "prepare": (solving, "make_tile_tensors"),
-    "weight": (solving, "with_own_weight"),
-    "blank": (solving, "tile_is_noise_only"),
-    "rivals": (solving, "_best_baseline"),
-    "train": (network_solver, "train"),
-    "estimates": (network_solver, "averaged"),
-    "scores": (solving, "_with_scores"),
-}
-
-
 def tile(size: Size) -> Found:
     """Return the seconds of a whole tile and of its stages; the first time with all that is loaded once."""
     given, rows = scene(size.side, training={"steps": size.steps}), []
     for _ in range(2):
-        spent: dict[str, float] = {}
         started = time.perf_counter()
-        with _timed(size, spent):
+        with measured({"seconds": size.clock}) as stages:
             solved = _solved(given, size.device)
-        row: Found = {"seconds": time.perf_counter() - started, "stages": spent, "method": solved.method}
+        row: Found = {"seconds": time.perf_counter() - started, "stages": stages, "method": solved.method}
         row |= {"steps": solved.steps, "psnr": given.psnr(solved.estimate)}
         if size.on_gpu:
             row["device bytes"] = torch.cuda.max_memory_allocated()
@@ -193,37 +187,16 @@ def tile(size: Size) -> Found:
     return {"first": rows[0], "second": rows[1]}
 
 
-@contextmanager
-def _timed(size: Size, spent: dict[str, float]) -> Iterator[None]:
-    """Add the finished time of each of ``STAGES`` to ``spent``; ``scores`` contain estimates."""
-
-    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            size.wait()
-            started = time.perf_counter()
-            result = function(*args, **kwargs)
-            size.wait()
-            spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
-            return result
-
-        return run
-
-    with ExitStack() as stack:
-        for name, (owner, function) in STAGES.items():
-            stack.enter_context(mock.patch.object(owner, function, timed(name, getattr(owner, function))))
-        yield
-
-
 def application(size: Size) -> Found:
     """Return the megapixels a second of f: one evaluation, and the average over symmetries with its bound."""
     problem, given = _posed(size)
     inverse, pixels = training.build_inverse(problem, generator(0)), given.y.numel() / 1e6
-    averaged = network_solver.averaged
-    return {
-        "one evaluation Mpx/s": pixels / size.seconds(lambda: apply(inverse, given.channels)),
-        "averaged Mpx/s": pixels / size.seconds(lambda: averaged(problem, given.channels, given.observed, inverse)),
-        "linear part Mpx/s": pixels / size.seconds(lambda: problem.linear(given.y)),
-    }
+    with float32_means_float32(problem.device):
+        return {
+            "one evaluation Mpx/s": pixels / size.seconds(lambda: apply(inverse, given.channels)),
+            "averaged Mpx/s": pixels / size.seconds(lambda: averaged(problem, given.channels, given.observed, inverse)),
+            "linear part Mpx/s": pixels / size.seconds(lambda: problem.linear(given.y)),
+        }
 
 
 def memory(size: Size) -> Found:

@@ -7,6 +7,7 @@ dask calls ``dask_setup`` in the client (DASK_DISTRIBUTED__CLIENT__PRELOAD), whi
     {"poison": 7}        the worker that solves tile 7 dies of it
     {"stale": 7}         the first worker that is given tile 7 finds its mount gone (ESTALE)
     {"lost": 7}          the first worker that is given tile 7 can use its GPU no more, as after an illegal address
+    {"loses": 7}         the same of every worker that is given tile 7
     {"hang": 7}          the first worker that is given tile 7 never comes back
     {"tell": ["A", "B"]} each worker writes these of its variables (and its node) to the state folder
     {"unfit": "1"}       the workers that see this card cannot compute as the run does; others do, on the processor
@@ -80,6 +81,8 @@ class Injection(WorkerPlugin):
                 _once(context.paths.root / "stale", _stale)
             if what.get("lost") == job.index:
                 _once(context.paths.root / "lost", lambda: _lose_gpu(attempt))
+            if what.get("loses") == job.index:
+                _lose_gpu(attempt)
             if attempt.process_is_lost():
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
             time.sleep(what.get("sleep", what.get("only", 0.0)))

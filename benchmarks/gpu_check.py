@@ -52,6 +52,15 @@ def runs(size: parts.Size) -> parts.Found:
     return found
 
 
+def bench(size: parts.Size) -> parts.Found:
+    """Return the document of ``ssi bench``: phases of a tile from file to file, beside their floors."""
+    options = ["--size", str(size.side), "--set", f"executor.device={size.device}"]
+    command = [sys.executable, "-m", "ssi_pipeline.cli", "bench", "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=True)
+    found: parts.Found = json.loads(done.stdout)
+    return found
+
+
 def _configuration(folder: Path, size: parts.Size, processes: int) -> Path:
     document = {
         "input": {"path": "in.zarr", "axes": "zyx"},
@@ -83,6 +92,7 @@ PARTS = {
     "apply": parts.application,
     "memory": parts.memory,
     "tile": parts.tile,
+    "bench": bench,
     "runs": runs,
     "tests": tests,
 }

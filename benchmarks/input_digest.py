@@ -25,7 +25,8 @@ from ssi_pipeline.config import load_config
 from ssi_pipeline.run import run
 from ssi_pipeline.run.checks.verify_input import verify_input
 from ssi_pipeline.storage.inputs.input_stamp import input_stamp
-from ssi_pipeline.storage.inputs.source import SourceSpec, open_source
+from ssi_pipeline.storage.inputs.source import open_source
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 from ssi_pipeline.storage.state.ledger import read_records
 
 CORE = 256

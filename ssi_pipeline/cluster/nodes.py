@@ -13,6 +13,7 @@ from typing import Any
 
 from ssi_pipeline.cluster.probe import TOKEN
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config.patterns import place_of
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.slurm import commands as slurm
 from ssi_pipeline.executors.slurm.job import job_options, log_pattern, nodes_script, quoted_with_variables
@@ -63,7 +64,7 @@ def ask_nodes(config: RunConfig, folder: Path, count: int) -> AskedNodes:
 
 def probe_command(config: RunConfig, folder: Path) -> str:
     """Return the shell command that runs the probe and writes its answer to ``folder``."""
-    words = [sys.executable, "-m", "ssi_pipeline.cluster.probe", str(folder), str(config.input.path)]
+    words = [sys.executable, "-m", "ssi_pipeline.cluster.probe", str(folder), str(place_of(config.input.path))]
     scratch = config.executor.slurm.scratch
     return shlex.join(words) + (f" {quoted_with_variables(scratch)}" if scratch else "")
 

@@ -63,6 +63,8 @@ def _kind_of(psf: str | None, optics: list[str]) -> str:
 def _input(facts: Facts, in_um: bool, folder: Path) -> dict[str, Line]:
     shape = " x ".join(str(n) for n in facts.volume.shape if n > 1)
     lines = {"path": Line(as_yaml(_from(facts.path, folder)), f"{facts.layout.format}, {facts.volume.describe()}")}
+    if facts.scene is not None:
+        lines["scene"] = Line(str(facts.scene), "image of a file with several", shown=True)
     if facts.unnamed:
         lines["path"] = Line(lines["path"].value, facts.layout.format)
         lines["axes"] = Line(

@@ -32,7 +32,7 @@ def needs(facts: Facts, level: int, axes: str | None) -> Needs:
 
     path = facts.path.resolve()
     document = {
-        "input": {"path": str(path), "level": level, "axes": axes},
+        "input": {"path": str(path), "level": level, "axes": axes, "scene": facts.scene},
         "output": {"path": str(path.with_name(f"{path.name}-deconvolved.zarr"))},
         "psf": {"kind": "gaussian", "fwhm_px": {"y": 3, "x": 3}},
     }

@@ -1,9 +1,11 @@
-"""The commands cluster, demo and benchmark."""
+"""The commands cluster, demo, benchmark and bench."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
+from ssi_pipeline.commands.documents import FORMAT, plain
 from ssi_pipeline.commands.screen import Screen
 from ssi_pipeline.exit_status import ExitStatus
 
@@ -48,3 +50,17 @@ def benchmark(options: argparse.Namespace) -> int:
             changes=tuple(options.set),
         )
     )
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure the speed of this machine."""
+    from ssi_pipeline.bench.measure import measure
+    from ssi_pipeline.bench.table import print_table
+
+    screen = Screen(options)
+    found = measure(options.size, options.set, screen.hint)
+    if screen.json:
+        screen.result([], plain({"format": FORMAT} | asdict(found)))
+    else:
+        print_table(found)
+    return ExitStatus.COMPLETE

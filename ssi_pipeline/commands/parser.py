@@ -13,6 +13,7 @@ from ssi_pipeline.exit_status import describe_statuses
 COMMANDS = {
     "init": "start:init",
     "info": "start:info",
+    "import": "copy:import_image",
     "plan": "run:plan",
     "preview": "results:preview",
     "run": "run:run",
@@ -27,6 +28,7 @@ COMMANDS = {
     "cluster": "other:cluster",
     "demo": "other:demo",
     "benchmark": "other:benchmark",
+    "bench": "other:bench",
 }
 """Module of this package and function of every command, in the order of ``ssi --help``."""
 
@@ -84,7 +86,8 @@ def _add_common(parser: Parser) -> None:
 def _add_start(add: Add) -> None:
     init = add("init", "write a commented configuration file, with what an image says of itself")
     init.add_argument("config", type=Path, help="file to write, for instance run.yaml")
-    init.add_argument("--input", type=Path, metavar="FILE", help="image: OME-Zarr, zarr array, TIFF")
+    init.add_argument("--input", type=Path, metavar="FILE", help="image: OME-Zarr, TIFF, .npy, .nd2, .czi, .lif")
+    _add_scene(init)
     init.add_argument(
         "--psf", metavar="KIND", help="gaussian, widefield, gibson_lanni, identity, or a file with a measured PSF"
     )
@@ -101,9 +104,17 @@ def _add_start(add: Add) -> None:
     )
     init.add_argument("--full", action="store_true", help="include all options (default: those that matter first)")
     info = add("info", "show what is in an image, and what a run of it would need")
-    info.add_argument("image", type=Path, help="OME-Zarr image, zarr array or TIFF")
-    info.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
-    info.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
+    info.add_argument(
+        "image", type=Path, help="OME-Zarr, zarr array, TIFF, .npy, .nd2, .czi, .lif, or a pattern: scan_T{t}_Z{z}.tif"
+    )
+    _add_scene(info)
+    copy = add("import", "copy an image into OME-Zarr, and read it back; the same command resumes")
+    copy.add_argument("image", type=Path, help="image, as for `ssi info`; pays for compressed .czi and many files")
+    copy.add_argument("output", type=Path, help="OME-Zarr image to write, for instance stack.zarr")
+    _add_scene(copy)
+    for sub in (info, copy):
+        sub.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
+        sub.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
     _add_json(info)
 
 
@@ -192,6 +203,16 @@ def _add_examples(add: Add) -> None:
         "--workers", type=count, default=1, metavar="N", help="number of single-threaded processes (default: 1)"
     )
     _add_set(benchmark, "KEY=VALUE", "set an option of the solvers, as in a configuration")
+    bench = add("bench", "measure how fast this machine solves a tile, by phases, beside what it could do")
+    bench.add_argument("--size", type=count, default=512, metavar="N", help="tile of N x N pixels (default: 512)")
+    _add_json(bench)
+    _add_set(bench, "KEY=VALUE", "set an option, as in a configuration")
+
+
+def _add_scene(parser: Parser) -> None:
+    parser.add_argument(
+        "--scene", type=int, metavar="N", help="image of a .nd2, .czi or .lif with several, counted from 0"
+    )
 
 
 def _add_json(parser: Parser) -> None:

@@ -33,7 +33,7 @@ def init(options: argparse.Namespace) -> int:
     if options.input is not None:
         from ssi_pipeline.storage.inputs.facts import read_facts
 
-        facts = read_facts(options.input)
+        facts = read_facts(options.input, scene=options.scene)
     filling = filling_for(options, facts)
     with path.open("x", encoding="utf-8") as stream:  # "x": also refuses a file created meanwhile
         stream.write(fill(text, filling))
@@ -74,7 +74,7 @@ def info(options: argparse.Namespace) -> int:
     from ssi_pipeline.commands.info import describe, document, needs
     from ssi_pipeline.storage.inputs.facts import plane_values, read_facts
 
-    facts = read_facts(options.image, options.level, options.axes)
+    facts = read_facts(options.image, options.level, options.axes, options.scene)
     values = plane_values(facts, options.level, options.axes)
     run = needs(facts, options.level, options.axes)
     Screen(options).result(describe(facts, values, run), document(facts, values, run))

@@ -38,6 +38,7 @@ class InputConfig(Section):
 
     path: Path
     level: Annotated[NonNegativeInt, up_to(100)] = 0
+    scene: NonNegativeInt | None = None
     axes: str | None = None
     voxel_size_um: dict[SpatialAxis, VoxelSize] | None = None
     roi: dict[Axis, tuple[Position, Stop]] = Field(default_factory=dict)

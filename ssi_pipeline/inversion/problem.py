@@ -23,7 +23,7 @@ from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.loss import Objective
 from ssi_pipeline.inversion.network.pieces import evaluate
-from ssi_pipeline.inversion.network.precision import resolved_precision, use_float32
+from ssi_pipeline.inversion.network.precision import resolved_precision
 from ssi_pipeline.inversion.sensor.clipping_bias import ClippingBias
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kappa
 from ssi_pipeline.inversion.surroundings import mirror_outside
@@ -149,7 +149,6 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
     device
         Torch device.
     """
-    use_float32(device)
     forward = build_forward_model(psf, config.tiling.dimensions, calibration.sensor, device)
     values = forward.approximate_psf
     impulses = ImpulseTest(calibration.noise, config.impulse_sigma, point_source_kappa(values))

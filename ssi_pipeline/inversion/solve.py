@@ -17,12 +17,14 @@ from ssi_pipeline.inversion.classical.registry import solvers_to_tune
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
+from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.solver import enough_heldout, train_shared
 from ssi_pipeline.inversion.problem import Problem, TileTensors, make_tile_tensors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions, Solver
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.methods import Solver as SolverRow
+from ssi_pipeline.phases import phase
 
 __all__ = ["Solution", "SolveOptions", "Solver", "solve", "solver_of", "train_shared"]
 
@@ -58,6 +60,11 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
     ConfigError
         ``options.start`` does not fit the configuration, or is missing where the scope needs it.
     """
+    with float32_means_float32(problem.device):
+        return _solve(problem, measurement, seed, options)
+
+
+def _solve(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:
     method = SOLVERS[options.solver or problem.config.solver]
     if not method.computes:
         return Solution(measurement.y, method.result)
@@ -65,20 +72,27 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
     if trivial is not None:
         return trivial
     if method.own_recipe:
-        found: Solution = method.loaded()(problem, measurement, seed)
+        with phase("train"):
+            found: Solution = method.loaded()(problem, measurement, seed)
         return found
-    tile = make_tile_tensors(problem, measurement, seed)
-    if method.network and problem.config.training.scope == "per_tile":
-        problem, tile = with_own_weight(problem, tile, measurement)
+    with phase("prepare"):
+        tile = make_tile_tensors(problem, measurement, seed)
+        if method.network and problem.config.training.scope == "per_tile":
+            problem, tile = with_own_weight(problem, tile, measurement)
     if not enough_heldout(tile):
         return _with_scores(problem, tile, seed, _linear_fallback(problem, tile, seed, method), options.scored_region)
-    if _trains(problem.config, method) and tile_is_noise_only(problem, tile):
+    if _trains(problem.config, method) and _is_noise_only(problem, tile):
         if problem.config.training.scope != "per_tile":  # the tile's own weight is large for noise alone
             problem, tile = with_own_weight(problem, tile, measurement)
         chosen = dataclasses.replace(_linear(problem, tile, seed), method="blank")
     else:
         chosen = _run_solver(problem, tile, seed, method, options)
     return _with_scores(problem, tile, seed, chosen, options.scored_region)
+
+
+def _is_noise_only(problem: Problem, tile: TileTensors) -> bool:
+    with phase("prepare"):
+        return tile_is_noise_only(problem, tile)
 
 
 def _trivial_solution(problem: Problem, measurement: Measurement) -> Solution | None:
@@ -111,8 +125,10 @@ def _run_solver(problem: Problem, tile: TileTensors, seed: int, method: SolverRo
     """Return the solver's solution, or its baseline's where that predicts the held-out pixels better."""
     solver, own_seed = solver_of(method.name), seed if options.training_seed is None else options.training_seed
     if not method.network:
-        return solver(problem, tile, own_seed, options)
-    name, baseline = _best_baseline(problem, tile, seed)
+        with phase("estimate"):
+            return solver(problem, tile, own_seed, options)
+    with phase("rival"):
+        name, baseline = _best_baseline(problem, tile, seed)
     rival = None if baseline is None else baseline.errors
     found = solver(problem, tile, own_seed, dataclasses.replace(options, rival=rival))
     return found if baseline is None else _better(problem, tile, seed, found, name, baseline)
@@ -127,6 +143,13 @@ def _with_scores(
     problem: Problem, tile: TileTensors, seed: int, found: Solution, scored_region: tuple[slice, ...] | None
 ) -> Solution:
     """Return the solution with scores and uncertainty, as far as requested; the estimate is unchanged."""
+    with phase("judge"):
+        return _scored(problem, tile, seed, found, scored_region)
+
+
+def _scored(
+    problem: Problem, tile: TileTensors, seed: int, found: Solution, scored_region: tuple[slice, ...] | None
+) -> Solution:
     config = problem.config
     if found.invert is None or not (config.quality.extended or config.output.uncertainty):
         return found

@@ -72,6 +72,25 @@ class CensoredSensor:
             mean = mean - _excess(level - self.high, s)
         return mean
 
+    def with_slope(self, level: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the expected report of each level and its derivative, in closed form; None where it is 1 throughout.
+
+        With Phi and phi of the standard normal and t the distances to the limits over s, mu' = 1 - Phi(t_low) -
+        Phi(t_high) + s' (phi(t_low) - phi(t_high)). A quarter of the operations of autograd; for levels without one.
+        """
+        if self.is_linear:
+            return level, None
+        above = (level - self.dark).clamp(min=0)
+        s = (self.alpha * above + (self.sigma**2 + _LEAST_VARIANCE)).sqrt()
+        limits = [(sign, limit) for sign, limit in ((1, self.low), (-1, self.high)) if math.isfinite(limit)]
+        t = torch.stack([limit - level if sign > 0 else level - limit for sign, limit in limits]) / s
+        beyond, bell = torch.special.log_ndtr(t).exp(), (t * t * -0.5).exp()
+        excess = torch.add(t * beyond, bell, alpha=_INV_SQRT_2PI) * s
+        mean, slope, tilt = level, 1 - beyond.sum(0), torch.zeros_like(level)
+        for (sign, _), change, density in zip(limits, excess, bell, strict=True):
+            mean, tilt = torch.add(mean, change, alpha=sign), torch.add(tilt, density, alpha=sign)
+        return mean, torch.add(slope, tilt / s * (above > 0), alpha=0.5 * self.alpha * _INV_SQRT_2PI)
+
     def variance(self, level: Tensor) -> Tensor:
         """Return the variance of the report of each level, in closed form; s^2 where nothing clips.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.storage.state.records import TaskRecord
@@ -12,7 +13,8 @@ TILE_ATTEMPTS = 2
 """Attempts of a task that fails by itself: a second failure on working machines is taken as permanent."""
 
 WORKER_LOSSES = 3
-"""Worker losses that a task may cause: a task that kills its worker always does, while crashes by chance are rare."""
+"""Worker losses that a task may cause: a task that kills its worker always does, while crashes by chance are rare.
+A process that can use its GPU no more after a task is lost too."""
 
 INFRASTRUCTURE_FAILURES = 100
 """Consecutive infrastructure failures, without a finished task in between, that stop a run."""
@@ -29,16 +31,23 @@ class FailureBudget:
 
     ``per_tile``: worker losses that a task may cause. ``in_a_row``: consecutive infrastructure failures, without a
     finished task in between, that stop the run; the total is not limited, as long runs on preemptible nodes lose many
-    workers.
+    workers. ``lost``: worker losses by tasks in earlier calls.
     """
 
-    def __init__(self, per_tile: int, in_a_row: int, avoid: Callable[[str], bool], log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        per_tile: int,
+        in_a_row: int,
+        avoid: Callable[[str], bool],
+        log: Callable[[str], None],
+        lost: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.per_tile = per_tile
         self._in_a_row = in_a_row
         self._avoid = avoid
         self._log = log
         self._row = 0
-        self._tiles: Counter[str] = Counter()
+        self._tiles: Counter[str] = Counter(lost)
         self._hosts: Counter[str] = Counter()
         self._working: set[str] = set()
         self._progress = 0

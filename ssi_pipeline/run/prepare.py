@@ -28,7 +28,8 @@ from ssi_pipeline.run.checks.overlap import refuse_overlap
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.digits import describe_digits
 from ssi_pipeline.storage.inputs.mask import input_identity, open_mask, refuse_empty_mask
-from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
+from ssi_pipeline.storage.inputs.source import open_source, spec_of
+from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths, basis_of
 from ssi_pipeline.storage.state.earlier_release import in_words_of
 from ssi_pipeline.storage.state.marker import refuse_foreign_folder

@@ -156,6 +156,8 @@ class Scheduler:
         if record.fault == "worker":
             self._unfit.note(record.host, str(record.error).removeprefix("UnfitError: "))
             self._retry.append(job)
+        elif record.of_lost_process:
+            return self._retried_elsewhere(job, record)
         elif record.fault == "machine" and self._budget.is_machine_fault(record.key):
             self._budget.note_infrastructure_failure(f"{record.key}: {record.error}", record.host.split(":")[0])
             self._retry.append(job)
@@ -163,6 +165,22 @@ class Scheduler:
             self._retry.append(replace(job, attempt=record.attempt + 1))
         else:
             return False
+        return True
+
+    def _retried_elsewhere(self, job: Job, record: TaskRecord) -> bool:
+        """Queue a task after which its process can compute no more, unless it has cost too many.
+
+        It counts as a worker that died with the task, in the ledger too: a run in one process ends here, and would
+        otherwise begin with the same task for ever.
+        """
+        count = self._budget.note_worker_loss(job.key)
+        if self._budget.used_up(job.key):
+            return False
+        self._session.record(replace(record, status="invalid"))
+        said = f"{job.key} took its process along ({count} of {self._budget.per_tile}), will be retried"
+        self._session.display.line(f"{said}: {record.error}")
+        self._budget.note_infrastructure_failure(f"{record.key}: {record.error}", record.host.split(":")[0])
+        (self._alone if self._budget.last_try(job.key) else self._retry).append(job)
         return True
 
     def _record(self, record: TaskRecord, stage: Stage) -> None:

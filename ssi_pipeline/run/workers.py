@@ -47,7 +47,8 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
             display.line(hint)
         # all workers fail at once while a file system or a partition is away
         in_a_row = max(failure_budget.INFRASTRUCTURE_FAILURES, _ROUNDS * (section.workers or 1))
-        budget = FailureBudget(failure_budget.WORKER_LOSSES, in_a_row, executor.avoid, display.line)
+        lost = session.state.lost_processes
+        budget = FailureBudget(failure_budget.WORKER_LOSSES, in_a_row, executor.avoid, display.line, lost)
         yield Scheduler(session, executor, budget, unfit, failure_budget.TILE_ATTEMPTS)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.physics.psf import Psf
-from ssi_pipeline.storage.inputs.source import Source
+from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.channels import calibrate_channel, trained_model
 from ssi_pipeline.tasks.context import NO_FILL, Context

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.errors import TrainingError
+from ssi_pipeline.phases import phase
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.mount import make_folder
 from ssi_pipeline.storage.state.records import Job
@@ -23,8 +24,10 @@ def calibrate_channel(context: Context, job: Job) -> dict[str, Any]:
     from ssi_pipeline.inversion.calibrate import calibrate
 
     config = context.document.config
-    samples = sample_channel(context, job.index)
-    found = calibrate(samples.measurements, context.psf(job.index), config, samples.pairs)
+    with phase("read"):
+        samples = sample_channel(context, job.index)
+    with phase("calibrate"):
+        found = calibrate(samples.measurements, context.psf(job.index), config, samples.pairs)
     return dataclasses.replace(found, fill=samples.fill).to_json()
 
 
@@ -55,5 +58,7 @@ def trained_model(context: Context, c: int) -> Model:
     from ssi_pipeline.inversion.solve import train_shared
 
     config = context.document.config
-    tiles = sample_tiles(context, c, config.training.shared_tiles)
-    return train_shared(context.problem(c), tiles, seed_for(config.seed, "shared", c))
+    with phase("read"):
+        tiles = sample_tiles(context, c, config.training.shared_tiles)
+    with phase("train"):
+        return train_shared(context.problem(c), tiles, seed_for(config.seed, "shared", c))

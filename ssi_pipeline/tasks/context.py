@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from ssi_pipeline.config.patterns import place_of
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, RunChangedError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
@@ -15,7 +16,8 @@ from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.mask import Mask, open_mask
-from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
+from ssi_pipeline.storage.inputs.source import open_source, spec_of
+from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.outputs.scratch import Scratch, open_scratch
 from ssi_pipeline.storage.outputs.sink import Sink
@@ -55,8 +57,8 @@ class Context:
     def mounts(self) -> Mounts:
         """Mounts of state folder, output and input at the first access."""
         config = self.document.config
-        mask = () if config.input.mask is None else (config.input.mask,)
-        return Mounts.of(self.paths.root, config.output.path, config.input.path, *mask)
+        mask = () if config.input.mask is None else (place_of(config.input.mask),)
+        return Mounts.of(self.paths.root, config.output.path, place_of(config.input.path), *mask)
 
     @property
     def plan(self) -> TilePlan:

@@ -13,6 +13,7 @@ from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.geometry import Box, Tile
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.methods import UNMEASURED
+from ssi_pipeline.phases import phase
 from ssi_pipeline.storage.mount import make_folders
 from ssi_pipeline.storage.outputs.sink import representable
 from ssi_pipeline.storage.state.records import Job, TaskRecord
@@ -59,10 +60,12 @@ class TileData:
 def read_tile(context: Context, job: Job) -> TileData:
     """Read a tile, with its neighbouring planes and frames if configured."""
     tile = context.plan.tile(job.index)
-    pixels = read_pixels(context, tile.t, tile.c, tile.domain)
-    if pixels.on(tile.valid).unmeasured.all():
-        return TileData(pixels, None)
-    return TileData(pixels, with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain)))
+    with phase("read"):
+        pixels = read_pixels(context, tile.t, tile.c, tile.domain)
+        if pixels.on(tile.valid).unmeasured.all():
+            return TileData(pixels, None)
+        own = pixels.measurement(tile.domain)
+        return TileData(pixels, with_neighbours(context, tile.t, tile.c, tile.domain, own))
 
 
 def solve_tile(context: Context, job: Job, data: TileData) -> SolvedTile:
@@ -73,7 +76,8 @@ def solve_tile(context: Context, job: Job, data: TileData) -> SolvedTile:
         layers = np.zeros((context.layers, *tile.valid.shape), np.float32)
         return SolvedTile(_written_back(context, tile, pixels, layers), quality)
     solution, chosen = _solve(context, tile, measurement, job.retrain)
-    quality = _quality(context, tile, measurement, solution, pixels) | ({RETRAINED: chosen} if chosen else {})
+    with phase("judge"):
+        quality = _quality(context, tile, measurement, solution, pixels) | ({RETRAINED: chosen} if chosen else {})
     unseen = not measurement.observed.any()
     layers = _layers(context, tile, solution, context.calibration(tile.c).scale if unseen else 0.0)
     return SolvedTile(_written_back(context, tile, pixels, layers), quality, solution.model)
@@ -91,7 +95,8 @@ def write_tile(context: Context, job: Job, found: SolvedTile) -> tuple[dict[str,
         make_folders(path.parent, context.paths.root)
         with writing(path):
             found.model.save(path)
-    return found.quality, _store(context, tile, found.layers)
+    with phase("write"):
+        return found.quality, _store(context, tile, found.layers)
 
 
 def _store(context: Context, tile: Tile, layers: NDArray[np.float32]) -> list[TaskRecord]:

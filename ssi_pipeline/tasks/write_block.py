@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import Block, Tile
 from ssi_pipeline.geometry.pyramid import PyramidBlock
+from ssi_pipeline.phases import phase
 from ssi_pipeline.stitch import blend_block
 from ssi_pipeline.storage.outputs.sink import stored_together, to_dtype
 from ssi_pipeline.storage.state.records import Job, TaskRecord
@@ -54,19 +55,22 @@ def read_parts(context: Context, job: Job) -> list[Part]:
     """Read the tiles of a block from scratch, as far as they are inside it."""
     block = context.plan.block(job.index)
     tiles = [context.plan.tile(index) for index in block.tiles]
-    return [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
+    with phase("write"):
+        return [(tile, context.scratch.read(tile, tile.valid.intersect(block.write))) for tile in tiles]
 
 
 def stitch_block(context: Context, job: Job, parts: Sequence[Part]) -> Stitched:
     """Blend the tiles of a block."""
-    layers, seams = blend_layers(context, context.plan.block(job.index), parts)
-    return as_written(context, layers), seams
+    with phase("write"):
+        layers, seams = blend_layers(context, context.plan.block(job.index), parts)
+        return as_written(context, layers), seams
 
 
 def write_stitched(context: Context, job: Job, stitched: Stitched) -> tuple[dict[str, Any], list[TaskRecord]]:
     """Write a blended block; returns digest and size, to verify it, and its seams. No other record follows from it."""
     layers, seams = stitched
-    return write_block(context, context.plan.block(job.index), layers) | seams, []
+    with phase("write"):
+        return write_block(context, context.plan.block(job.index), layers) | seams, []
 
 
 def blend_layers(

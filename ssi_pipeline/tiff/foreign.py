@@ -23,9 +23,9 @@ _STARTS = (
     (b"\xff\xd8\xff", "a JPEG picture: use the original image of the microscope"),
     (b"\x89HDF", "an HDF5 file (Imaris, BigDataViewer ...): convert it to OME-TIFF or OME-Zarr"),
     (b"CDF", "a NetCDF file: convert it to OME-TIFF or OME-Zarr"),
-    (b"\x93NUMPY", "a numpy array (.npy): convert it to TIFF"),
-    (b"ZISRAWFILE", "a Zeiss CZI file: convert it to OME-TIFF or OME-Zarr, for instance with bioformats2raw"),
-    (b"\xda\xce\xbe\x0a", "a Nikon ND2 file: convert it to OME-TIFF or OME-Zarr, for instance with bioformats2raw"),
+    (b"\x93NUMPY", "a numpy array: give it the ending .npy"),
+    (b"ZISRAWFILE", "a Zeiss CZI file: give it the ending .czi"),
+    (b"\xda\xce\xbe\x0a", "a Nikon ND2 file: give it the ending .nd2"),
     (b"\xd0\xcf\x11\xe0", "an OLE file (Olympus OIB, ZVI ...): convert it to OME-TIFF, for instance with bfconvert"),
 )
 """First bytes of a file, its format, and advice."""

@@ -13,7 +13,7 @@ from pretended import NAME, OnDevice, PretendedGpu, TwoDevicesError
 from ssi_pipeline.geometry.request import DEVICE_PROCESS_BYTES
 from ssi_pipeline.inversion.classical import tv_chambolle_pock, tv_conjugate_gradient
 from ssi_pipeline.inversion.masking import generator
-from ssi_pipeline.inversion.network import architectures
+from ssi_pipeline.inversion.network import architectures, averaged, backward
 from ssi_pipeline.inversion.network.checkpoint import pack
 from ssi_pipeline.inversion.network.training import build_inverse
 from ssi_pipeline.inversion.solve import solve, train_shared
@@ -48,9 +48,11 @@ def few_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def kernels_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the device standardise kernels as the CPU does: the other way, in fewer launches, differs by rounding."""
+def in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the device take the steps of the CPU: the ways of fewer launches differ by rounding."""
     monkeypatch.setattr(architectures, "standardised_at_once", architectures.standardised_in_steps)
+    monkeypatch.setattr(averaged, "_BATCH_PIXELS", 0)
+    monkeypatch.setattr(backward, "in_closed_form", backward.by_autograd)
 
 
 @pytest.mark.parametrize("shape", [(16, 24, 3, 3), (8, 4, 3, 3, 3)])
@@ -101,9 +103,29 @@ def test_a_classical_solver_gives_the_bytes_of_the_cpu(solver: str) -> None:
     ],
     ids=["2D", "3D", "denoising"],
 )
-@pytest.mark.usefixtures("kernels_in_steps")
+@pytest.mark.usefixtures("in_steps")
 def test_a_network_gives_the_bytes_of_the_cpu(given: Case) -> None:
     assert assert_same_on_both(given) == "network"
+
+
+@pytest.mark.parametrize(("shape", "launches"), [((40, 40), 85), ((40, 56), 200)], ids=["square", "oblong"])
+def test_orientations_are_evaluated_together(shape: tuple[int, int], launches: int) -> None:
+    """Oblong tiles are turned: those of one shape, as they follow each other, are together."""
+    given, found = case("ssi", shape, border=0), []
+    channels = torch.rand((2, *shape), generator=generator(1))
+    for at_once in (2**22, 0):
+        with PretendedGpu() as gpu, pytest.MonkeyPatch.context() as patched:
+            patched.setattr(averaged, "_BATCH_PIXELS", at_once)
+            patched.setattr(averaged, "_bounded", lambda problem, estimate, observed: estimate)
+            patched.setattr(averaged, "with_light", lambda problem, image, observed, estimate: estimate)
+            inverse = build_inverse(given.problem(NAME), generator(5))
+            torch.nn.init.ones_(inverse.network.head.weight)
+            image = channels.to(NAME)
+            before = gpu.counts.launches.total()
+            found.append(averaged.averaged(given.problem(NAME), image, image[0] > 0, inverse).cpu())
+            launched = gpu.counts.launches.total() - before
+        assert (launched <= launches) == (at_once > 0)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
 
 
 def with_start(scope: str) -> tuple[Case, SolveOptions]:
@@ -113,7 +135,7 @@ def with_start(scope: str) -> tuple[Case, SolveOptions]:
     return given, SolveOptions(start=pack(problem, build_inverse(problem, generator(5)).state_dict()))
 
 
-@pytest.mark.usefixtures("kernels_in_steps")
+@pytest.mark.usefixtures("in_steps")
 def test_a_shared_network_gives_the_bytes_of_the_cpu() -> None:
     given, _ = with_start("shared")
     models = [train_shared(given.problem("cpu"), [given.measurement], 3)]
@@ -134,7 +156,7 @@ LONG: list[dict[str, Any]] = [
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("kernels_in_steps")
+@pytest.mark.usefixtures("in_steps")
 @pytest.mark.parametrize("given", LONG, ids=str)
 def test_a_solver_with_scores_and_uncertainty_gives_the_bytes_of_the_cpu(given: dict[str, Any]) -> None:
     weights = {"iterations": 5} if given["solver"] == "richardson_lucy" else {}
@@ -143,7 +165,7 @@ def test_a_solver_with_scores_and_uncertainty_gives_the_bytes_of_the_cpu(given: 
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("kernels_in_steps")
+@pytest.mark.usefixtures("in_steps")
 def test_a_fine_tuned_network_gives_the_bytes_of_the_cpu() -> None:
     assert_same_on_both(*with_start("fine_tune"))
 
@@ -158,7 +180,7 @@ def test_the_published_recipe_starts_as_on_the_cpu() -> None:
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("precision", "most"), [("float32", 345), ("bfloat16", 390)])
+@pytest.mark.parametrize(("precision", "most"), [("float32", 175), ("bfloat16", 220)])
 def test_a_step_neither_waits_nor_copies_and_launches_few_kernels(precision: str, most: int) -> None:
     step, _ = a_step(case("ssi", SMALL, network={}, training={**FEW, "precision": precision}))
     assert step["waits"] == step["uploads"] == step["downloads"] == 0

@@ -6,6 +6,7 @@ Nothing here computes on a GPU; tests/gpu does, where there is one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -25,11 +26,12 @@ from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.errors import ConfigError, RunChangedError, StoppedError
 from ssi_pipeline.executors import local, open_executor
 from ssi_pipeline.executors.gpus import sharing
+from ssi_pipeline.results.status import read_status
 from ssi_pipeline.run import failure_budget
 from ssi_pipeline.run.planning import describe_plan
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
-from ssi_pipeline.tasks import RunSpec
+from ssi_pipeline.tasks import RunSpec, attempt
 
 TILES: dict[str, Any] = {"tiling": {"core": {"y": 32, "x": 48}}}
 SEEN = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
@@ -271,3 +273,44 @@ def test_a_gpu_that_is_asked_for_and_not_there_leaves_nothing_behind(tmp_path: P
 
 def test_the_injection_is_there() -> None:
     assert "unfit" in str(_inject.__doc__)
+
+
+def test_a_tile_that_always_kills_the_context_of_its_gpu_is_set_aside_by_calls_in_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call ends with the process that can compute no more, and the next one begins with the same tile."""
+    config, steps = make_run(tmp_path, ramp((2, 32, 32))), attempt.STEPS["solve"]
+
+    def cursed(context: Any, job: Any, data: Any) -> Any:
+        if job.index == 0:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return steps.compute(context, job, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(failure_budget, "WORKER_LOSSES", 2)
+        patched.setitem(attempt.STEPS, "solve", dataclasses.replace(steps, compute=cursed))
+        patched.setattr(attempt, "process_is_lost", lambda: True)
+        for _ in range(3):
+            with pytest.raises(StoppedError, match="cannot use its GPU any more"):
+                go(config)
+        outcome = go(config)
+    assert (outcome.tiles_done, outcome.tiles_failed) == (1, 1)
+    assert [record.status for record in records(config, "solve")] == ["invalid", "invalid", "failed", "done"]
+    ((key, error),) = read_status(config_of(config)).failures
+    assert key == "solve/0"
+    assert "illegal memory access" in error
+    complete(config, retry_failed=True)
+
+
+@pytest.mark.long
+def test_a_tile_that_kills_contexts_uses_up_its_workers_and_harms_no_other(
+    tmp_path: Path, pretended: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSI_INJECT", json.dumps({"loses": 0}))
+    monkeypatch.setattr(failure_budget, "WORKER_LOSSES", 1)
+    executor = {"kind": "dask", "device": "cpu", "workers": 1, "memory_gib": 1}
+    config = make_run(tmp_path, ramp((3, 32, 32)), executor=executor)
+    outcome = go(config)
+    assert (outcome.tiles_done, outcome.tiles_failed) == (2, 1)
+    (failed,) = (record for record in records(config, "solve") if record.status == "failed")
+    assert (failed.index, failed.of_lost_process) == (0, True)

@@ -17,7 +17,8 @@ from ssi_pipeline.config import InputConfig
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.inputs.identity import identity
-from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source, spec_of
+from ssi_pipeline.storage.inputs.source import clear_sources, open_source, spec_of
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 
 RNG = np.random.default_rng(3)
 FULL = RNG.integers(0, 60000, (2, 3, 4, 40, 48), dtype=np.uint16)  # t c z y x
@@ -240,7 +241,7 @@ def test_what_is_no_image_is_refused(tmp_path):
     write_tiff(tmp_path / "folder" / "one.tif", FULL[0, 0, 0])
     refused(tmp_path / "folder", "one.tif")
     (tmp_path / "a.png").write_bytes(b"x")
-    refused(tmp_path / "a.png", "expected OME-Zarr, a zarr array or TIFF")
+    refused(tmp_path / "a.png", "expected OME-Zarr, a zarr array, TIFF")
     (tmp_path / "a.tif").write_bytes(b"no tiff at all")
     refused(tmp_path / "a.tif", "not a readable TIFF")
     (tmp_path / "bad.zarr").mkdir()

@@ -17,7 +17,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.physics.psf_file import read_psf_file
-from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source
+from ssi_pipeline.storage.inputs.source import clear_sources, open_source
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 from ssi_pipeline.tiff.directories import read_directories
 
 RNG = np.random.default_rng(5)
@@ -602,12 +603,12 @@ def test_a_pyramid_in_pages_with_a_label_beside_it(tmp_path):
 
 def test_files_of_other_formats_are_named(tmp_path):
     for name, content, says in [
-        ("a.czi", b"ZISRAWFILE", "Zeiss CZI"),
+        ("a.lsm.bak", b"ZISRAWFILE", "Zeiss CZI"),
         ("a.czi", b"version https://git-lfs", "git lfs pull"),
         ("a.tif.gz", b"\x1f\x8b", "gunzip"),
     ]:
         (tmp_path / name).write_bytes(content)
-        refused(tmp_path / name, "expected OME-Zarr, a zarr array or TIFF", says)
+        refused(tmp_path / name, "expected OME-Zarr, a zarr array, TIFF", says)
 
 
 # --- pyramids ---------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ from ssi_pipeline.geometry import Box
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.inputs.axes import AXES
 from ssi_pipeline.storage.inputs.identity import identity
-from ssi_pipeline.storage.inputs.source import SourceSpec, clear_sources, open_source
+from ssi_pipeline.storage.inputs.source import clear_sources, open_source
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 from ssi_pipeline.storage.inputs.zarr_chunks import ChunkFiles
 from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
 from ssi_pipeline.storage.outputs.output import set_status
@@ -328,6 +329,38 @@ def test_axes_of_a_later_ome_zarr_are_asked_for_and_the_scale_is_said(tmp_path):
     (path / "zarr.json").write_text(json.dumps(document))
     refused(path, "input.axes")
     assert "version 0.6" in opened(path, axes="zyx").notes[0]
+
+
+def placed(path: Path, of_level: list[dict[str, Any]], of_image: list[dict[str, Any]]) -> Path:
+    """An image in the manner of RFC-5: named coordinate systems in place of axes."""
+    systems = [{"name": "physical", "axes": SPACE}, {"name": "world", "axes": SPACE}]
+    level = {"path": "0", "coordinateTransformations": [{**t, "output": "physical"} for t in of_level]}
+    entry = {"coordinateSystems": systems, "datasets": [level], "coordinateTransformations": of_image}
+    zarr.create_group(path, attributes={"ome": {"version": "0.6", "multiscales": [entry]}})  # type: ignore[dict-item]
+    array(path / "0")
+    return path
+
+
+def test_named_coordinate_systems_and_sequences(tmp_path):
+    scale, shift = {"type": "scale", "scale": [0.5, 0.2, 0.1]}, {"type": "translation", "translation": [0, 3, 0]}
+    sequence = {"type": "sequence", "transformations": [scale, shift]}
+    source = opened(placed(tmp_path / "a.zarr", [sequence], [{"type": "rotation", "rotation": np.eye(3).tolist()}]))
+    assert source.volume.axes == "zyx"
+    assert source.volume.voxel_size_um == (0.5, 0.2, 0.1)
+    assert source.metadata.translation == {"y": 3.0}
+    assert any("'rotation'" in note and "not carried over" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("transform", "says"),
+    [
+        ({"type": "affine", "affine": [[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}, "'affine'"),
+        ({"type": "sequence", "transformations": [{"type": "displacements", "path": "field"}]}, "'displacements'"),
+        ({"type": "scale", "path": "sizes"}, "'scale in an array'"),
+    ],
+)
+def test_levels_on_no_regular_grid_are_refused(tmp_path, transform, says):
+    refused(placed(tmp_path / "a.zarr", [transform], []), says, "expected scale and translation")
 
 
 def test_many_chunks_are_sampled(tmp_path):

@@ -13,7 +13,8 @@ import torch
 from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors import serial
 from ssi_pipeline.inversion.device_memory import is_out_of_memory
-from ssi_pipeline.inversion.network.precision import use_float32
+from ssi_pipeline.inversion.network import precision
+from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.solution import Solution
 from ssi_pipeline.storage.state.records import Failure, Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec
@@ -155,22 +156,35 @@ def test_the_field_is_read_back() -> None:
     assert TaskRecord.from_line(record.to_line()).of_lost_process
 
 
+def flags() -> tuple[bool, bool]:
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.fixture
 def tf32() -> Iterator[None]:
-    """Allow TF32, as torch does by default for convolutions."""
-    places = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [place.allow_tf32 for place in places]
-    for place in places:
-        place.allow_tf32 = True
+    """Allow TF32 for convolutions, as torch does by default, and for products of matrices."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
     yield
-    for place, value in zip(places, before, strict=True):
-        place.allow_tf32 = value
+    torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @pytest.mark.usefixtures("tf32")
-def test_float32_means_float32_on_a_gpu() -> None:
-    use_float32("cpu")
-    assert torch.backends.cudnn.allow_tf32
-    use_float32("cuda")
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+def test_float32_means_float32_on_a_gpu_and_the_flags_of_the_program_come_back() -> None:
+    assert flags() == (True, True)
+    with float32_means_float32("cpu"):
+        assert flags() == (True, True)
+    with float32_means_float32("cuda"), float32_means_float32("cuda"):
+        assert precision._PLACES[0].fp32_precision == precision._PLACES[1].fp32_precision == "ieee"
+    assert flags() == (True, True)
+
+
+@pytest.mark.usefixtures("tf32")
+def test_one_of_two_threads_that_ends_first_leaves_the_other_in_float32() -> None:
+    first, second = float32_means_float32("cuda"), float32_means_float32("cuda")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert precision._PLACES[0].fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    assert flags() == (True, True)

@@ -14,7 +14,8 @@ import tifffile
 from builders import ramp, write_zarr
 
 from ssi_pipeline.storage.inputs.input_stamp import input_stamp
-from ssi_pipeline.storage.inputs.source import SourceSpec, open_source
+from ssi_pipeline.storage.inputs.source import open_source
+from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 
 
 def stamp(path: Path) -> str:

@@ -18,7 +18,7 @@ ROOT = Path(ssi_pipeline.__file__).parent
 
 LAYERS = (
     ("exit_status", "interrupts", "own_process"),
-    ("errors", "redact", "words", "methods"),
+    ("errors", "redact", "words", "methods", "phases"),
     ("config", "geometry", "tiff"),
     ("physics", "quality", "needs", "psf"),
     ("inversion", "stitch", "storage"),
@@ -26,7 +26,7 @@ LAYERS = (
     ("executors", "results"),
     ("run",),
     ("report",),
-    ("preview", "benchmark", "cluster"),
+    ("preview", "benchmark", "bench", "cluster"),
     ("demo", "api", "error_handler"),
     ("commands",),
     ("cli",),

@@ -15,7 +15,7 @@ from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
-from ssi_pipeline.inversion.network.solver import averaged
+from ssi_pipeline.inversion.network.averaged import averaged
 from ssi_pipeline.inversion.network.training import build_inverse
 from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve

@@ -50,7 +50,7 @@ def test_the_licence_is_an_spdx_expression() -> None:
 
 
 def test_every_extra_has_code_that_imports_it() -> None:
-    names = {"cluster": "dask_jobqueue", "parquet": "pyarrow", "crate": "rocrate"}
+    names = {"cluster": "dask_jobqueue", "parquet": "pyarrow", "crate": "rocrate", "formats": "nd2"}
     extras = set(project()["optional-dependencies"]) - {"test", "dev"}
     source = "".join(path.read_text() for path in (ROOT / "ssi_pipeline").rglob("*.py"))
     for extra in extras:

@@ -22,9 +22,8 @@ from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.linear.part import LinearPart
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.network import averaged, training
 from ssi_pipeline.inversion.network import loss as objective_module
-from ssi_pipeline.inversion.network import solver as network_solver
-from ssi_pipeline.inversion.network import training
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, unpack
 from ssi_pipeline.inversion.network.inverse import compose
@@ -124,7 +123,7 @@ def test_the_network_beats_the_linear_solution_which_beats_the_input(monkeypatch
 
 def without_light_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Return what the network computes: the scale that keeps the light of the image has a test in test_light.py."""
-    monkeypatch.setattr(network_solver, "with_light", lambda *given: given[-1])
+    monkeypatch.setattr(averaged, "with_light", lambda *given: given[-1])
 
 
 @pytest.mark.parametrize("axes", [2, 3])

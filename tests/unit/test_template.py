@@ -28,7 +28,7 @@ OPTION = re.compile(r"^( *)#([a-z_0-9]+:(?: .*)?)$")
 """A commented option: no space after the '#', which prose has."""
 
 
-MOST_OPTIONS = 83
+MOST_OPTIONS = 84
 """Largest number of options; a kind of PSF counts as one."""
 
 

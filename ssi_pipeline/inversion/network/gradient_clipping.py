@@ -31,9 +31,9 @@ class AdaptiveGradientClip:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         self._steps += 1
-        # initial steps without gradients (empty patches) give no mean norm
-        known = (self._mean_norm > 0) & (self._steps > _FIRST)
-        limit: Tensor = torch.where(known, _LIMIT * self._mean_norm, norm)
+        limit: Tensor = norm
+        if self._steps > _FIRST:  # initial steps without gradients (empty patches) give no mean norm
+            limit = torch.where(self._mean_norm > 0, _LIMIT * self._mean_norm, norm)
         scale = (limit / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
         torch._foreach_mul_(gradients, scale)
         weight = _MEMORY if self._steps > _FIRST else 1 / self._steps

@@ -48,7 +48,6 @@ class Objective:
 
     def penalty(self, estimate: Tensor, parameters: Iterable[Tensor]) -> Tensor:
         """Return the penalty: soft bounds and variation of the estimate, b x (z) y x, and norms of the parameters."""
-        training = self._training
         total = estimate.new_zeros(())
         if math.isfinite(self.low):
             total = total + _BOUNDS_WEIGHT * (self.low - estimate).clamp(min=0).square().mean()
@@ -57,10 +56,37 @@ class Objective:
         if self._variation:
             axes = range(1, estimate.ndim)
             total = total + self._variation * sum(self._cost(estimate.diff(dim=a).abs()).mean() for a in axes)
-        if training.weight_l1 or training.weight_l2:
+        return self.with_norms(total, parameters)
+
+    @property
+    def weighs_parameters(self) -> bool:
+        """Whether there are penalties on the norms of the parameters."""
+        return bool(self._training.weight_l1 or self._training.weight_l2)
+
+    def with_norms(self, total: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+        """Return a penalty plus those on the norms of the parameters, if configured."""
+        training = self._training
+        if self.weighs_parameters:
             for p in parameters:
                 total = total + training.weight_l1 * p.abs().sum() + training.weight_l2 * p.square().sum()
         return total
+
+    def data_with_slope(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same as ``data``, and its gradient with respect to the prediction, without autograd."""
+        error, count = (predicted - measured) * hidden, hidden.sum().clamp(min=1)
+        return error.square().sum() / count, error / (0.5 * count)
+
+    def penalty_slope(self, estimate: Tensor) -> Tensor:
+        """Return the gradient of the penalty on an estimate, b x (z) y x, without autograd."""
+        beyond = estimate - estimate.clamp(self.low, self._high)
+        slope = beyond * (2 * _BOUNDS_WEIGHT / beyond.numel())
+        for axis in range(1, estimate.ndim) if self._variation else ():
+            # the cost knee log(1 + |step| / knee) has the slope sgn(step) knee / (knee + |step|)
+            step, n = estimate.diff(dim=axis), estimate.shape[axis]
+            sign, height, share = step.sgn(), step.abs().add_(self._knee), self._knee * self._variation / step.numel()
+            slope.narrow(axis, 1, n - 1).addcdiv_(sign, height, value=share)
+            slope.narrow(axis, 0, n - 1).addcdiv_(sign, height, value=-share)
+        return slope
 
 
 def normalised_bounds(config: RunConfig, calibration: ChannelCalibration) -> tuple[float, float]:

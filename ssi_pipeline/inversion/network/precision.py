@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 
@@ -26,11 +29,42 @@ def published_precision(wanted: Literal["auto", "float32", "bfloat16"]) -> Preci
     return "float32" if wanted == "auto" else wanted
 
 
-def use_float32(device: str) -> None:
-    """Have float32 mean float32 on a GPU: convolutions would round their inputs to the 10 bits of TF32 by default."""
-    if device != "cpu":
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+_PLACES: tuple[Any, Any] = (getattr(torch.backends.cudnn, "conv", torch.backends.cudnn), torch.backends.cuda.matmul)
+_FLAG, _EXACT = ("fp32_precision", "ieee") if hasattr(_PLACES[0], "fp32_precision") else ("allow_tf32", False)
+"""torch's flags: since 2.9 one a place, whose older names raise in a program that has set these."""
+
+_lock = threading.Lock()
+_users, _before = 0, (_EXACT, _EXACT)
+
+
+@contextmanager
+def float32_means_float32(device: str) -> Iterator[None]:
+    """Compute in float32 on a GPU: convolutions would round their inputs to the 10 bits of TF32 by default.
+
+    The flags belong to the process, and so to the caller's program: the first of several threads sets them, the last
+    one restores them.
+    """
+    global _users, _before
+    if device == "cpu":
+        yield
+        return
+    with _lock:
+        if _users == 0:
+            _before = (getattr(_PLACES[0], _FLAG), getattr(_PLACES[1], _FLAG))
+            _set_flags((_EXACT, _EXACT))
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _set_flags(_before)
+
+
+def _set_flags(values: tuple[Any, Any]) -> None:
+    for place, value in zip(_PLACES, values, strict=True):
+        setattr(place, _FLAG, value)
 
 
 @functools.cache

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,18 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.errors import ConfigError, TrainingError
-from ssi_pipeline.inversion.bounded import with_light_of
 from ssi_pipeline.inversion.classical.solver import classical
-from ssi_pipeline.inversion.linear.positive import project
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
+from ssi_pipeline.inversion.network.averaged import averaged
 from ssi_pipeline.inversion.network.batches import Schedule
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
-from ssi_pipeline.inversion.network.inverse import Inverse, compose
+from ssi_pipeline.inversion.network.inverse import Inverse
+from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.training import OnState, State, Trained, build_inverse, train
-from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, heldout_errors, heldout_loss, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_errors, heldout_loss, make_tile_tensors
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, OnValidation, SolveOptions
+from ssi_pipeline.phases import phase
 
 _FEWEST_HELDOUT = 16
 """Fewest usable held-out pixels of a tile to train on it."""
@@ -67,7 +66,8 @@ def solve_by_network(
         raise ConfigError(f"training.scope {training.scope} needs a shared model to start from")
     state = None if start is None else unpack(problem, start)
     if state is not None and training.scope == "shared":
-        return _apply_shared(problem, tile, state, wiener, start)
+        with phase("estimate"):
+            return _apply_shared(problem, tile, state, wiener, start)
     fine = training.scope == "fine_tune"
     steps = training.fine_tune_steps if fine else Schedule.of(training, [tile]).steps
     schedule = Schedule(options.step_factor * steps, options.batch or training.batch)
@@ -93,6 +93,11 @@ def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: in
     TrainingError
         Every attempt failed, all tiles are constant, or none has enough observed pixels.
     """
+    with float32_means_float32(problem.device):
+        return _train_shared(problem, measurements, seed, start)
+
+
+def _train_shared(problem: Problem, measurements: Sequence[Measurement], seed: int, start: Model | None) -> Model:
     seen = [m for m in measurements if not m.is_constant]
     if problem.calibration.empty or not seen:
         raise TrainingError("every tile chosen for shared training is constant")
@@ -156,16 +161,18 @@ def _train_or_fall_back(
             on_validation(step, lambda: _network_estimate(problem, tile, build_inverse(problem, generator(0), state)))
 
     started = time.perf_counter()
-    trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state, rival)
+    with phase("train"):
+        trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state, rival)
     seconds = time.perf_counter() - started
     if trained is None:
         note = f"training failed, linear solution kept: {reason}"
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
-    inverse = build_inverse(problem, generator(0), trained.state)
-    estimate = _network_estimate(problem, tile, inverse)
-    predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse)
-    errors = heldout_errors(problem, tile, predicted)
+    with phase("estimate"):
+        inverse = build_inverse(problem, generator(0), trained.state)
+        estimate = _network_estimate(problem, tile, inverse)
+        predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse)
+        errors = heldout_errors(problem, tile, predicted)
     return Solution(
         estimate=estimate,
         training_seconds=seconds,
@@ -207,48 +214,3 @@ def _network_estimate(problem: Problem, tile: TileTensors, inverse: Inverse) -> 
 def _invert(problem: Problem, tile: TileTensors, inverse: Inverse) -> Callable[[Tensor, Tensor], Tensor]:
     """Return f as a function of an image and its observed pixels."""
     return lambda image, observed: averaged(problem, tile.inputs(problem.linear(image, tile.gaps)), observed, inverse)
-
-
-def averaged(problem: Problem, channels: Tensor, observed: Tensor, inverse: Inverse) -> Tensor:
-    """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to a bounded estimate (z) y x.
-
-    The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
-    many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower; it is cut off at the bound,
-    since its tiles must not differ from those of one evaluation of the whole plane.
-    """
-    if problem.config.training.scope == "shared":
-        return apply(inverse, channels).clamp(min=problem.objective.low)
-    flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
-    for chosen in itertools.chain.from_iterable(itertools.combinations(flips, n) for n in range(len(flips) + 1)):
-        total += compose(chosen[::-1], apply(inverse, compose(chosen, channels)))
-    return with_light(problem, channels[0], observed, _bounded(problem, total.div_(2 ** len(flips)), observed))
-
-
-def _bounded(problem: Problem, estimate: Tensor, observed: Tensor) -> Tensor:
-    """Return the feasible estimate whose measurement is nearest: there is no light below the dark level.
-
-    Where nothing was measured it is cut off first: the projection would make up for it in the image beside.
-
-    Training has a soft bound. Cutting its output off at the bound would add light, which the masked loss rejects: a
-    network that cuts off starts with a larger loss than the linear solution, where the background is dark.
-    """
-    low = problem.objective.low
-    seen = torch.where(observed, estimate, estimate.clamp(min=low))
-    return project(problem.forward, seen, problem.calibration.wiener_weight, low)
-
-
-def with_light(problem: Problem, image: Tensor, observed: Tensor, estimate: Tensor) -> Tensor:
-    """Return an estimate scaled above the lower bound, so that it predicts the mean level of its image.
-
-    The masked loss knows the mean of a tile of few photons to some percent only (measured: 3 % too much light at 1
-    photon a pixel, with 1.5 electrons of read noise).
-    """
-    forward, floor = problem.forward, problem.objective.low
-    seen = forward.crop(observed)
-    if not bool(seen.any()):
-        return estimate
-    measured = float(forward.crop(image)[seen].mean(dtype=torch.float64))
-    predicted = float(forward.level(estimate)[seen].mean(dtype=torch.float64))
-    if not math.isfinite(floor):
-        return estimate + (measured - predicted)
-    return with_light_of(estimate, floor, measured - floor, predicted - floor)

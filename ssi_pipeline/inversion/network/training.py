@@ -12,6 +12,7 @@ from torch import Tensor
 from ssi_pipeline.errors import TrainingError
 from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.network.adam import Adam
+from ssi_pipeline.inversion.network.backward import send_back
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
 from ssi_pipeline.inversion.network.inverse import Inverse
@@ -152,14 +153,12 @@ def train(
         with autocast(problem):
             estimate = inverse(batch.x)  # b (z) y x
         estimate = batch.unflip(estimate.float())
-        data = problem.objective.data(batch.forward(estimate), batch.y, batch.hidden)
-        loss = data + problem.objective.penalty(estimate, inverse.parameters())
         inverse.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        data = send_back(problem.objective, batch, estimate, inverse.parameters())
         clip.apply()
         optimiser.step(training.learning_rate * _rate(step, steps))
         _update(average, inverse, min(AVERAGING, step / (step + 9)))
-        running += data.detach()
+        running += data
         if step % every and step < steps:
             continue
         errors = validate(problem, tiles, inverse, average)  # synchronises the device
@@ -172,7 +171,7 @@ def train(
             raise TrainingError(f"the loss is not finite at step {step}")
         if step - kept.step >= PATIENCE * every or is_beaten(trace, steps, errors, rival):
             break
-    return Trained({name: p.cpu() for name, p in kept.state.items()}, trace, trace[-1][0], before, kept.loss)
+    return Trained(_on_cpu(kept.state), trace, trace[-1][0], before, kept.loss)
 
 
 def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, errors: Tensor, rival: Tensor | None) -> bool:
@@ -223,6 +222,13 @@ def _rate(step: int, steps: int) -> float:
 
 def _copy(state: State) -> State:
     return {name: p.detach().clone() for name, p in state.items()}
+
+
+def _on_cpu(state: State) -> State:
+    """Return parameters on the CPU, by one copy: each waits for the device."""
+    flat = torch.cat([p.reshape(-1) for p in state.values()]).cpu()
+    parts = torch.split(flat, [p.numel() for p in state.values()])
+    return {name: values.reshape(p.shape) for (name, p), values in zip(state.items(), parts, strict=True)}
 
 
 @torch.no_grad()

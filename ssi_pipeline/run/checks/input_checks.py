@@ -8,7 +8,7 @@ from ssi_pipeline.config import GaussianPsf, GibsonLanniPsf, RunConfig, Widefiel
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.geometry.volume import SPATIAL
-from ssi_pipeline.storage.inputs.source import Source
+from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.words import size_of
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.storage.inputs.identity import regions
-from ssi_pipeline.storage.inputs.source import Source
+from ssi_pipeline.storage.inputs.source_protocol import Source
 
 _FLOAT32 = 2**24
 """Integers above are not all exact in float32."""

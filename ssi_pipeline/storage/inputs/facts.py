@@ -14,7 +14,9 @@ import tifffile
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.physics.lengths import MICROMETRES, ome_pixels, positive
-from ssi_pipeline.storage.inputs.source import Source, SourceSpec, open_source
+from ssi_pipeline.storage.inputs.box_source import BoxSource
+from ssi_pipeline.storage.inputs.source import open_source
+from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.storage.outputs.ome import image_document
 
 _SIDE = 4096
@@ -50,6 +52,7 @@ class Facts:
     unnamed: str
     layout: Layout
     notes: tuple[str, ...]
+    scene: int | None = None
 
     @property
     def lacking_um(self) -> list[str]:
@@ -57,7 +60,7 @@ class Facts:
         return [axis for axis in "zyx" if axis in self.volume.axes and axis not in self.known_um]
 
 
-def read_facts(path: Path, level: int = 0, axes: str | None = None) -> Facts:
+def read_facts(path: Path, level: int = 0, axes: str | None = None, scene: int | None = None) -> Facts:
     """Return what is known of an image from its metadata.
 
     Raises
@@ -65,11 +68,11 @@ def read_facts(path: Path, level: int = 0, axes: str | None = None) -> Facts:
     InputError
         It is missing, damaged or not supported.
     """
-    source, unnamed = _open(SourceSpec(str(path.resolve()), level, axes))
+    source, unnamed = _open(SourceSpec(str(path.resolve()), level, axes, scene=scene))
     scale, units = source.metadata.scale, source.metadata.axes_units
     known = {axis: float(size) for axis, size in scale.items() if units.get(axis) == "micrometer"}
-    layout = _zarr_layout(path) if path.is_dir() else _tiff_layout(path)
-    return Facts(path, source.volume, known, unnamed, layout, source.notes)
+    layout = _layout(path, source)
+    return Facts(path, source.volume, known, unnamed, layout, source.notes, scene)
 
 
 def _open(spec: SourceSpec) -> tuple[Source, str]:
@@ -85,6 +88,16 @@ def _open(spec: SourceSpec) -> tuple[Source, str]:
             except InputError:
                 continue
         raise
+
+
+def _layout(path: Path, source: Source) -> Layout:
+    if isinstance(source, BoxSource):
+        image = source.image
+        return Layout(image.kind, None, image.shape[-2:], None, (image.shape,), image.optics)
+    if not path.exists():
+        shape = source.volume.shape
+        return Layout("files by pattern", None, shape[-2:], None, (shape,), {})
+    return _zarr_layout(path) if path.is_dir() else _tiff_layout(path)
 
 
 def _zarr_layout(path: Path) -> Layout:
@@ -146,7 +159,7 @@ def plane_values(facts: Facts, level: int, axes: str | None) -> tuple[str, list[
     CorruptDataError, InputError
         It cannot be read.
     """
-    source, _ = _open(SourceSpec(str(facts.path.resolve()), level, axes))
+    source, _ = _open(SourceSpec(str(facts.path.resolve()), level, axes, scene=facts.scene))
     t, c, z, y, x = source.volume.shape
     spans = [_middle(n) for n in (y, x)]
     box = Box((z // 2, *(a for a, _ in spans)), (z // 2 + 1, *(b for _, b in spans)))

@@ -7,7 +7,8 @@ from typing import Any
 
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box
-from ssi_pipeline.storage.inputs.source import Source, SourceSpec, open_source
+from ssi_pipeline.storage.inputs.source import open_source
+from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 
 SAMPLES = 8
 """Number of sampled regions: enough to notice another acquisition, and fast."""
@@ -34,6 +35,7 @@ def identity(spec: SourceSpec) -> dict[str, Any]:
     return {
         "path": spec.path,
         "level": spec.level,
+        **({} if spec.scene is None else {"scene": spec.scene}),
         "axes": volume.axes,
         "shape": list(volume.shape),
         "dtype": volume.dtype,

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ssi_pipeline.storage.inputs.source import Source
+from ssi_pipeline.storage.inputs.source_protocol import Source
 
 _THREADS = 32
 """Parallel stat calls: each takes about a millisecond on a network file system."""

@@ -16,7 +16,8 @@ from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.storage.inputs.identity import identity
-from ssi_pipeline.storage.inputs.source import Source, SourceSpec, open_source, spec_of
+from ssi_pipeline.storage.inputs.source import open_source, spec_of
+from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 
 _SPATIAL_GUESSES = ("yx", "zyx", "tyx", "cyx", "czyx", "tzyx")
 """Axes tried for a file that does not name its own; its shape has to fit the image's."""

@@ -1,93 +1,42 @@
-"""Source of the input image: reads boxes, independent of the file format."""
+"""Opening of the input image, whatever its format."""
 
 from __future__ import annotations
 
 import functools
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from ssi_pipeline.config import InputConfig
+from ssi_pipeline.config.patterns import has_placeholders, place_of
 from ssi_pipeline.errors import InputError
-from ssi_pipeline.geometry import Box, Volume
-from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
 
+if TYPE_CHECKING:
+    from ssi_pipeline.storage.inputs.box_source import BoxImage
+
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
+_MICROSCOPES = (".nd2", ".czi", ".lif")
+_OWN_KINDS = {".npy": "numpy", ".nd2": "ND2", ".czi": "CZI", ".lif": "LIF"}
+_FILES = (*_TIFF, *_MICROSCOPES, ".npy")
+_EXPECTED = "OME-Zarr, a zarr array, TIFF (.tif), .npy, or a file of a microscope (.nd2, .czi, .lif)"
 _COMPANION = ".companion.ome"
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 _STAMPED = ("", "zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
 _open_lock = threading.RLock()
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSpec:
-    """Location of the input and the user's metadata; sent to workers.
-
-    ``voxel_size_um``: z y x in micrometres; 0: from the file's metadata. ``booleans``: pixels may be booleans.
-    """
-
-    path: str
-    level: int = 0
-    axes: str | None = None
-    voxel_size_um: tuple[float, float, float] | None = None
-    booleans: bool = False
-
-
-class Source(Protocol):
-    """An image that is read box by box. Thread-safe."""
-
-    @property
-    def volume(self) -> Volume:
-        """Axes, shape (t c z y x), dtype, voxel size and channel names."""
-
-    @property
-    def metadata(self) -> ImageMetadata:
-        """Units, scale and display settings to copy to the output."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Warnings about a readable input: skipped or missing data.
-
-        Shown by `ssi plan`, `ssi run` and the report. Computed on demand, by the client only.
-
-        Raises
-        ------
-        InputError
-            Data stated in the metadata are missing.
-        """
-
-    def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
-        """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.
-
-        Raises
-        ------
-        ValueError
-            The box is not inside the image.
-        CorruptDataError
-            The pixels cannot be read; names the chunk or page.
-        """
-
-    def stamp(self) -> dict[str, Any]:
-        """Return digests of the metadata, as a JSON document."""
-
-    def files(self) -> list[Path]:
-        """Return the files of pixels, and folders that contain only such files."""
-
-
 def spec_of(section: InputConfig) -> SourceSpec:
     """Return the source of the section ``input``."""
     given = section.voxel_size_um
     size = (given.get("z", 0.0), given.get("y", 0.0), given.get("x", 0.0)) if given else None
-    return SourceSpec(str(section.path), section.level, section.axes, size)
+    return SourceSpec(str(section.path), section.level, section.axes, size, scene=section.scene)
 
 
 def open_source(spec: SourceSpec) -> Source:
-    """Open an OME-Zarr image, a zarr array or a TIFF; open sources are cached per process.
+    """Open an image of any format that is read; open sources are cached per process.
 
     Raises
     ------
@@ -95,7 +44,7 @@ def open_source(spec: SourceSpec) -> Source:
         The path does not exist or is not a supported image.
     """
     path = Path(spec.path)
-    if not path.exists():
+    if not path.exists() and not has_placeholders(path):
         raise InputError(
             f"input {path} not found; check input.path (relative paths start from the configuration's folder)"
         )
@@ -113,8 +62,18 @@ def clear_sources() -> None:
 
 @functools.lru_cache(maxsize=16)
 def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source:
+    path = Path(spec.path)
+    if not has_placeholders(path):
+        return _open_path(spec)
+    from ssi_pipeline.storage.inputs.plane_folder import FolderSource
+
+    return FolderSource(spec, _open_path)
+
+
+def _open_path(spec: SourceSpec) -> Source:
     # imported here: `ssi plan` needs only one of the formats
     path = Path(spec.path)
+    _refuse_scene(spec, path)
     if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata") and path.is_file():
         raise InputError(f"input {path} is a zarr metadata file: give its folder, {path.parent}")
     if path.is_dir():
@@ -125,15 +84,42 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source
         from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
 
         return ZarrSource(path, spec.level, spec.axes, spec.voxel_size_um, spec.booleans)
-    if path.suffix.lower() not in _TIFF and not path.name.lower().endswith(_COMPANION):
+    suffix = path.suffix.lower()
+    if suffix in (".npy", *_MICROSCOPES):
+        from ssi_pipeline.storage.inputs.box_source import BoxSource
+
+        return BoxSource(path, _open_image(path, spec), spec.axes, spec.voxel_size_um, spec.booleans)
+    if suffix not in _TIFF and not path.name.lower().endswith(_COMPANION):
         kind = likely_kind(read_head(path, f"input {path}"))
         raise InputError(
-            f"input {path} is not a supported image: expected OME-Zarr, a zarr array or TIFF ({_TIFF[0]})"
-            + (f"; it is {kind}" if kind else "")
+            f"input {path} is not a supported image: expected {_EXPECTED}" + (f"; it is {kind}" if kind else "")
         )
     from ssi_pipeline.storage.inputs.tiff_source import TiffSource
 
     return TiffSource(path, spec.level, spec.axes, spec.voxel_size_um)
+
+
+def _open_image(path: Path, spec: SourceSpec) -> BoxImage:
+    kind = likely_kind(read_head(path, f"input {path}"))
+    if kind and _OWN_KINDS[path.suffix.lower()] not in kind:  # a pointer, a web page, an empty file ...
+        raise InputError(f"input {path} is not a supported image: expected {_EXPECTED}; it is {kind}")
+    if spec.level:
+        raise InputError(f"input {path} has no level {spec.level}: one resolution is read; remove input.level")
+    if path.suffix.lower() == ".npy":
+        from ssi_pipeline.storage.inputs.npy_image import open_npy
+
+        return open_npy(path)
+    from ssi_pipeline.storage.inputs.microscope.opening import open_microscope_file
+
+    return open_microscope_file(path, spec.scene)
+
+
+def _refuse_scene(spec: SourceSpec, path: Path) -> None:
+    if spec.scene is not None and path.suffix.lower() not in _MICROSCOPES:
+        raise InputError(
+            f"input.scene chooses an image of a file with several ({', '.join(_MICROSCOPES)}), and the input is "
+            f"{path}: remove it"
+        )
 
 
 def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:
@@ -146,13 +132,21 @@ def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:
             continue
         if name or not path.is_dir():
             found.append((stat.st_mtime_ns, stat.st_size, stat.st_dev))
+    if not found and has_placeholders(path):
+        folder = place_of(path)
+        found = [(os.stat(folder).st_mtime_ns, 0, 0)] if folder.is_dir() else []
     return tuple(found)
 
 
 def _advice(path: Path) -> str:
-    images = sorted(p.name for p in path.iterdir() if p.suffix.lower() in (*_TIFF, ".zarr"))[:3]
+    images = sorted(p.name for p in path.iterdir() if p.suffix.lower() in (*_FILES, ".zarr"))
+    if len(images) > 1:
+        return (
+            f"give one image inside, e.g. {path / images[0]}, or, if its {len(images)} files are the planes of one "
+            "image, a pattern of their names such as " + str(path / "scan_T{t}_Z{z}.tif")
+        )
     if images:
         return f"give one image inside, e.g. {path / images[0]}"
     if (path / "attributes.json").is_file():
         return "it looks like N5, which is not supported; convert it to OME-Zarr"
-    return "expected OME-Zarr, a zarr array or a TIFF file"
+    return f"expected {_EXPECTED}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import threading
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.inputs.axes import native_dtype, resolve_axes
+from ssi_pipeline.storage.inputs.file_stamp import file_stamp, short_digest
 from ssi_pipeline.storage.inputs.tiff_metadata import read_tiff_metadata
 from ssi_pipeline.storage.inputs.tiff_planes import decode_plane, file_of, is_in_one_piece
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
@@ -26,8 +26,6 @@ from ssi_pipeline.tiff.codec import refuse_codec, refuse_undecodable
 from ssi_pipeline.tiff.colours import refuse_colours
 from ssi_pipeline.tiff.completeness import refuse_level_outside
 from ssi_pipeline.tiff.opening import OpenTiff, open_tiff
-
-_ENDS = 64 * 1024
 
 
 class TiffSource:
@@ -159,14 +157,10 @@ class TiffSource:
 
         For a set of files: also names and sizes of the others.
         """
-        size = self._path.stat().st_size
-        with self._path.open("rb") as file:
-            ends = file.read(_ENDS)
-            file.seek(max(0, size - _ENDS))
-            ends += file.read(_ENDS)
+        found = file_stamp(self._path)
         members = [f"{file.name} {file.stat().st_size}" for file in self._opened.members]
-        of_set = {"members": hashlib.sha256("\n".join(members).encode()).hexdigest()[:16]} if members else {}
-        return {"bytes": size, "metadata": {self._path.name: hashlib.sha256(ends).hexdigest()[:16]} | of_set}
+        of_set = {"members": short_digest("\n".join(members).encode())} if members else {}
+        return {**found, "metadata": found["metadata"] | of_set}
 
     def files(self) -> list[Path]:
         """Return the files with a plane of this level."""

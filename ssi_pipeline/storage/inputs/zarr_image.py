@@ -16,7 +16,7 @@ from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
 from ssi_pipeline.storage.inputs.zarr_parents import find_listing, refuse_incomplete_output
 from ssi_pipeline.storage.mounted_store import mounted
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
-from ssi_pipeline.storage.outputs.ome import axis_names, image_document, read_multiscale
+from ssi_pipeline.storage.outputs.ome import axis_names, image_document, irregular_transforms, read_multiscale
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,9 @@ def _level(
         if isinstance(error, InputError):
             raise
         raise InputError(f"{where} has malformed OME-Zarr metadata: {type(error).__name__}: {error}") from error
-    notes = () if names is not None else (_unknown_axes(group, document),)
+    notes: tuple[str, ...] = () if names is not None else (_unknown_axes(group, document),)
+    for kind in irregular_transforms(document["multiscales"][0]):
+        notes += (f"the transformation of type {kind!r} of {group.folder} is not carried over to the output",)
     return ZarrImage(array, node, group, names, metadata, ours, notes)
 
 

@@ -21,7 +21,7 @@ def image_document(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def axis_names(multiscale: Mapping[str, Any]) -> list[str] | None:
     """Return the axis letters of a multiscale image: by type for time and channel, else by name."""
-    axes = multiscale.get("axes")
+    axes = _axes(multiscale)
     if not isinstance(axes, list):
         return None
     names = []
@@ -35,23 +35,34 @@ def axis_names(multiscale: Mapping[str, Any]) -> list[str] | None:
 def read_multiscale(document: Mapping[str, Any], level: int, names: Sequence[str]) -> ImageMetadata:
     """Return units, scale and translation of one level; ``names`` are the axes in the file's order.
 
-    The transformations of the level come first, then those of the whole image (OME-Zarr 0.4 and 0.5).
+    The transformations of the level come first, then those of the whole image (OME-Zarr 0.4, 0.5, and RFC-5).
+
+    Raises
+    ------
+    InputError
+        Pixels of the level lie on no regular grid along the axes: a rotation, an affine map, a field.
     """
     multiscale = document["multiscales"][0]
     scale, shift = [1.0] * len(names), [0.0] * len(names)
     stated = False
-    for part in (multiscale["datasets"][level], multiscale):
-        for transform in part.get("coordinateTransformations") or ():
-            values = transform.get(transform.get("type"))
-            if not isinstance(values, list) or len(values) != len(names):
-                continue  # 'identity', or a path to an array, which no writer in use makes
-            stated = True
-            if transform["type"] == "scale":
-                scale = [s * float(v) for s, v in zip(scale, values, strict=True)]
-                shift = [s * float(v) for s, v in zip(shift, values, strict=True)]
-            elif transform["type"] == "translation":
-                shift = [s + float(v) for s, v in zip(shift, values, strict=True)]
-    axes = multiscale.get("axes") or []
+    own, whole = (_transforms(part) for part in (multiscale["datasets"][level], multiscale))
+    for kind in map(_kind, own):
+        if kind not in _REGULAR:
+            raise InputError(
+                f"level {level} of the image is placed by a transformation of type {kind!r}: expected scale and "
+                "translation. Resample the image to a regular grid, or correct its metadata"
+            )
+    for transform in (*own, *(t for t in whole if _kind(t) in _REGULAR)):
+        values = transform.get(transform["type"])
+        if not isinstance(values, list) or len(values) != len(names):
+            continue  # identity
+        stated = True
+        if transform["type"] == "scale":
+            scale = [s * float(v) for s, v in zip(scale, values, strict=True)]
+            shift = [s * float(v) for s, v in zip(shift, values, strict=True)]
+        else:
+            shift = [s + float(v) for s, v in zip(shift, values, strict=True)]
+    axes = _axes(multiscale) or []
     units = {n: str(a["unit"]) for n, a in zip(names, axes, strict=False) if isinstance(a, Mapping) and a.get("unit")}
     omero = document.get("omero")
     return ImageMetadata(
@@ -60,6 +71,39 @@ def read_multiscale(document: Mapping[str, Any], level: int, names: Sequence[str
         translation={n: s for n, s in zip(names, shift, strict=True) if s},
         omero=omero if isinstance(omero, Mapping) else {},
     ).in_micrometres()
+
+
+_REGULAR = ("scale", "translation", "identity")
+
+
+def irregular_transforms(multiscale: Mapping[str, Any]) -> list[str]:
+    """Return the types of the image's transformations that are no scale or translation: the output lacks them."""
+    return [kind for kind in map(_kind, _transforms(multiscale)) if kind not in _REGULAR]
+
+
+def _transforms(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the transformations of a level or an image, those inside a sequence one by one."""
+    found: list[Mapping[str, Any]] = []
+    for transform in part.get("coordinateTransformations") or ():
+        inner = transform.get("transformations") if transform.get("type") == "sequence" else None
+        found += _transforms({"coordinateTransformations": inner}) if inner is not None else [transform]
+    return found
+
+
+def _kind(transform: Mapping[str, Any]) -> str:
+    """Return the type of a transformation; values in an array of their own are another type."""
+    kind = str(transform.get("type"))
+    return f"{kind} in an array" if kind in ("scale", "translation") and kind not in transform else kind
+
+
+def _axes(multiscale: Mapping[str, Any]) -> Any:
+    """Return the axes of an image: its own, or those of the coordinate system of its levels (RFC-5)."""
+    systems = multiscale.get("coordinateSystems")
+    if "axes" in multiscale or not isinstance(systems, list) or not systems:
+        return multiscale.get("axes")
+    transforms = multiscale["datasets"][0].get("coordinateTransformations") or [{}]
+    named = [s for s in systems if isinstance(s, Mapping) and s.get("name") == transforms[-1].get("output")]
+    return (named or systems)[0].get("axes")
 
 
 def describe_image(

@@ -208,7 +208,7 @@ def basis_of(
         "training": {"start_from", "keep_models"},
     }
     kept = config.model_dump(mode="json", exclude=outside)
-    for path in ("path", "mask"):
+    for path in ("path", "mask", "scene"):  # the scene is in the identity
         kept["input"].pop(path)
     for section in kept["psf"]:
         section.pop("path", None)

@@ -119,11 +119,13 @@ class LedgerState:
     ``status``: TODO, DONE or FAILED by kind and index; the last record of a task counts.
     ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index.
     ``unreadable``: ledgers with unreadable lines.
+    ``lost_processes``: processes that a pending task has left unable to compute, by the task's key.
     """
 
     status: dict[Kind, NDArray[np.uint8]]
     stored_bytes: dict[Kind, NDArray[np.int64]]
     unreadable: list[UnreadableLines] = field(default_factory=list)
+    lost_processes: Counter[str] = field(default_factory=Counter)
 
     @staticmethod
     def empty(sizes: dict[Kind, int]) -> LedgerState:
@@ -141,6 +143,10 @@ class LedgerState:
         status[record.index] = _CODES[record.status]
         if record.kind in self.stored_bytes:
             self.stored_bytes[record.kind][record.index] = record.stored_bytes
+        if record.status == "invalid" and record.failure is not None and record.failure.process:
+            self.lost_processes[record.key] += 1
+        elif self.lost_processes:
+            self.lost_processes.pop(record.key, None)
 
     def count(self, kind: Kind, code: int, within: slice = slice(None)) -> int:
         """Return the number of tasks of one kind with one status, of all or of those ``within`` a range."""

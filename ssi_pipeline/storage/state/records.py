@@ -60,7 +60,7 @@ class TaskRecord:
     block needs for verification. ``device``: device of the computation. ``source``: digests of the input boxes that
     were read. ``versions``: index of the run's set of versions. ``failure``: external cause of a failure.
     Empty values of these three, and a ``device_peak_bytes`` of 0, are omitted from the line.
-    An ``invalid`` record revokes an earlier ``done``.
+    An ``invalid`` record revokes an earlier ``done``, or counts a process that a pending task has lost.
     """
 
     kind: Kind
