@@ -39,12 +39,13 @@ class WorkerMemory:
 class PatchNeeds:
     """A training patch (z y x, in multiples of the stride), the patches of a batch, and activations.
 
-    ``bytes_per_voxel``: activations alive in one pass without gradients.
+    ``bytes_per_voxel``: activations alive in one pass without gradients; ``device_bytes_per_voxel``: on a GPU.
     """
 
     shape: Ints
     batch: int
     bytes_per_voxel: int
+    device_bytes_per_voxel: int = 0
 
     def cut(self, domain: Ints) -> Ints:
         """Return the shape of a patch inside a domain (z y x)."""
@@ -58,7 +59,7 @@ class PatchNeeds:
         """Return the same on a GPU, where small domains are evaluated in several orientations at once."""
         voxels = math.prod(domain)
         at_once = max(1, min(_ORIENTATIONS[2 if domain[0] == 1 else 3], VOXELS_AT_ONCE // voxels))
-        return self.bytes_per_voxel * max(at_once * voxels, self._alive(domain))
+        return self.device_bytes_per_voxel * max(at_once * voxels, self._alive(domain))
 
     def _alive(self, domain: Ints) -> int:
         return _PATCHES_ALIVE * math.prod(self.cut(domain)) * self.batch

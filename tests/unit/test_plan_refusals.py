@@ -137,7 +137,7 @@ def test_a_plan_on_a_gpu_counts_host_and_device_apart() -> None:
     assert needs.host_bytes(domain) < needs.worker_bytes(domain)
     assert needs.host_bytes(domain) + needs.device_bytes(domain) > needs.worker_bytes(domain)
     twice = needs.device_bytes((256, 160, 320)) - needs.device_bytes(domain)
-    assert twice == (needs.device_bytes_per_voxel + needs.patch.bytes_per_voxel) * 256 * 160 * 160  # type: ignore[union-attr]
+    assert twice == (needs.device_bytes_per_voxel + needs.patch.device_bytes_per_voxel) * 256 * 160 * 160  # type: ignore[union-attr]
 
 
 def test_less_memory_makes_smaller_tiles() -> None:
