@@ -35,6 +35,9 @@ plan is above what tensors take on a pretended GPU, by a few per cent at the lea
 _ACTIVATIONS = 6
 """Floats per voxel and channel of the first level in a pass without gradients; deeper levels add a third."""
 
+_DEVICE_ACTIVATIONS = 9
+"""The same on a GPU, where images are stacked to be seen together (measured on a pretended GPU: 8)."""
+
 _PATCH = {2: (1, 128, 128), 3: (24, 64, 64)}
 """Default training patch; larger where the PSF is."""
 
@@ -88,7 +91,11 @@ def patch_needs(config: RunConfig, psf_radius: Ints) -> PatchNeeds:
     enough = (max(p, 3 * r + _PATCH_MARGIN) for p, r in zip(_PATCH[dimensions], psf_radius, strict=True))
     asked = per_axis(config.training.patch, tuple(enough), dimensions, 1)
     shape = tuple(-(-p // s) * s for p, s in zip(asked, _stride(config), strict=True))
-    return PatchNeeds(shape, config.training.batch, config.network.width * _ACTIVATIONS * _FLOAT)
+    return PatchNeeds(
+        shape,
+        config.training.batch,
+        *(config.network.width * each * _FLOAT for each in (_ACTIVATIONS, _DEVICE_ACTIVATIONS)),
+    )
 
 
 def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:

@@ -16,6 +16,13 @@ DEVICE_PROCESS_BYTES = 600 * 2**20
 """What a process takes of a GPU before its first tensor: its context and the libraries' kernels; 0.3 to 0.6 GiB by
 their makers, not measured here."""
 
+VOXELS_AT_ONCE = 2**22
+"""Most voxels of several images that f sees at once on a GPU. With the default network their features take 1.7 GB at
+most (104 float32 a pixel); in larger images launches are few beside the arithmetic."""
+
+_ORIENTATIONS = {2: 8, 3: 16}
+"""Symmetries of a PSF at most, in which f sees an image, by the number of axes."""
+
 _PATCHES_ALIVE = 4
 """Activations of training relative to one evaluation, in patches of a batch: backward keeps those of forward."""
 
@@ -32,12 +39,13 @@ class WorkerMemory:
 class PatchNeeds:
     """A training patch (z y x, in multiples of the stride), the patches of a batch, and activations.
 
-    ``bytes_per_voxel``: activations alive in one pass without gradients.
+    ``bytes_per_voxel``: activations alive in one pass without gradients; ``device_bytes_per_voxel``: on a GPU.
     """
 
     shape: Ints
     batch: int
     bytes_per_voxel: int
+    device_bytes_per_voxel: int = 0
 
     def cut(self, domain: Ints) -> Ints:
         """Return the shape of a patch inside a domain (z y x)."""
@@ -45,7 +53,16 @@ class PatchNeeds:
 
     def bytes(self, domain: Ints) -> int:
         """Return the larger of the activations of a training step and of the evaluation of a domain."""
-        return self.bytes_per_voxel * max(math.prod(domain), _PATCHES_ALIVE * math.prod(self.cut(domain)) * self.batch)
+        return self.bytes_per_voxel * max(math.prod(domain), self._alive(domain))
+
+    def device_bytes(self, domain: Ints) -> int:
+        """Return the same on a GPU, where small domains are evaluated in several orientations at once."""
+        voxels = math.prod(domain)
+        at_once = max(1, min(_ORIENTATIONS[2 if domain[0] == 1 else 3], VOXELS_AT_ONCE // voxels))
+        return self.device_bytes_per_voxel * max(at_once * voxels, self._alive(domain))
+
+    def _alive(self, domain: Ints) -> int:
+        return _PATCHES_ALIVE * math.prod(self.cut(domain)) * self.batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +104,8 @@ class TileNeeds:
 
     def worker_bytes(self, domain: Ints) -> int:
         """Estimate the peak resident bytes of a worker that solves one tile with this domain (z y x) on its CPU."""
-        return PROCESS_BYTES + self.bytes_per_voxel * math.prod(domain) + self._activations(domain)
+        activations = 0 if self.patch is None else self.patch.bytes(domain)
+        return PROCESS_BYTES + self.bytes_per_voxel * math.prod(domain) + activations
 
     def host_bytes(self, domain: Ints) -> int:
         """Estimate the peak resident bytes of a worker whose GPU solves one tile with this domain."""
@@ -95,7 +113,8 @@ class TileNeeds:
 
     def device_bytes(self, domain: Ints) -> int:
         """Estimate the peak bytes of a worker on its GPU."""
-        return DEVICE_PROCESS_BYTES + self.device_bytes_per_voxel * math.prod(domain) + self._activations(domain)
+        activations = 0 if self.patch is None else self.patch.device_bytes(domain)
+        return DEVICE_PROCESS_BYTES + self.device_bytes_per_voxel * math.prod(domain) + activations
 
     def fits(self, domain: Ints, memory: WorkerMemory, share: float = 1.0) -> bool:
         """Return whether a tile with this domain needs no more than a share of a worker's memory."""
@@ -103,9 +122,6 @@ class TileNeeds:
             return self.worker_bytes(domain) <= share * memory.host
         on_host = self.host_bytes(domain) <= share * memory.host
         return on_host and self.device_bytes(domain) <= share * memory.device
-
-    def _activations(self, domain: Ints) -> int:
-        return 0 if self.patch is None else self.patch.bytes(domain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Nothing here computes on a GPU; tests/gpu does, where there is one.
 from __future__ import annotations
 
 import contextlib
-import importlib
+import dataclasses
 import json
 import os
 import signal
@@ -31,7 +31,7 @@ from ssi_pipeline.run import failure_budget
 from ssi_pipeline.run.planning import describe_plan
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
-from ssi_pipeline.tasks import RunSpec
+from ssi_pipeline.tasks import RunSpec, attempt
 
 TILES: dict[str, Any] = {"tiling": {"core": {"y": 32, "x": 48}}}
 SEEN = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
@@ -41,9 +41,6 @@ SEEN = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*SEEN, "GPU_DEVICE_ORDINAL", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
         monkeypatch.delenv(name, raising=False)
-
-
-execute: Any = importlib.import_module("ssi_pipeline.tasks.execute")  # the module, not the function of its name
 
 
 def seen_by_workers(executor: Any) -> list[str | None]:
@@ -282,17 +279,17 @@ def test_a_tile_that_always_kills_the_context_of_its_gpu_is_set_aside_by_calls_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call ends with the process that can compute no more, and the next one begins with the same tile."""
-    config, solve = make_run(tmp_path, ramp((2, 32, 32))), execute.solve_tile
+    config, steps = make_run(tmp_path, ramp((2, 32, 32))), attempt.STEPS["solve"]
 
-    def cursed(context: Any, job: Any) -> Any:
+    def cursed(context: Any, job: Any, data: Any) -> Any:
         if job.index == 0:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return solve(context, job)
+        return steps.compute(context, job, data)
 
     with monkeypatch.context() as patched:
         patched.setattr(failure_budget, "WORKER_LOSSES", 2)
-        patched.setattr(execute, "solve_tile", cursed)
-        patched.setattr(execute, "process_is_lost", lambda: True)
+        patched.setitem(attempt.STEPS, "solve", dataclasses.replace(steps, compute=cursed))
+        patched.setattr(attempt, "process_is_lost", lambda: True)
         for _ in range(3):
             with pytest.raises(StoppedError, match="cannot use its GPU any more"):
                 go(config)

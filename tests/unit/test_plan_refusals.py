@@ -133,11 +133,11 @@ def test_the_memory_of_a_gpu_makes_the_tiles_where_it_is_known() -> None:
 
 def test_a_plan_on_a_gpu_counts_host_and_device_apart() -> None:
     needs = tile_needs(config(**CUBES), (2, 2, 2))
-    domain = (192, 96, 96)
+    domain = (256, 160, 160)
     assert needs.host_bytes(domain) < needs.worker_bytes(domain)
     assert needs.host_bytes(domain) + needs.device_bytes(domain) > needs.worker_bytes(domain)
-    twice = needs.device_bytes((192, 96, 192)) - needs.device_bytes(domain)
-    assert twice == (needs.device_bytes_per_voxel + needs.patch.bytes_per_voxel) * 2 * 96**3  # type: ignore[union-attr]
+    twice = needs.device_bytes((256, 160, 320)) - needs.device_bytes(domain)
+    assert twice == (needs.device_bytes_per_voxel + needs.patch.device_bytes_per_voxel) * 256 * 160 * 160  # type: ignore[union-attr]
 
 
 def test_less_memory_makes_smaller_tiles() -> None:

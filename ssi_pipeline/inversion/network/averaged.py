@@ -9,15 +9,12 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ssi_pipeline.geometry.request import VOXELS_AT_ONCE
 from ssi_pipeline.inversion.bounded import with_light_of
 from ssi_pipeline.inversion.linear.positive import project
 from ssi_pipeline.inversion.network.inverse import Inverse, compose
 from ssi_pipeline.inversion.network.pieces import evaluate
 from ssi_pipeline.inversion.problem import Problem, apply
-
-_BATCH_PIXELS = 2**22
-"""Most pixels of several images that f sees at once on a GPU. With the default network their features take 1.7 GB at
-most (104 float32 a pixel); in larger images launches are few beside the arithmetic."""
 
 
 def averaged(problem: Problem, channels: Tensor, observed: Tensor, inverse: Inverse) -> Tensor:
@@ -31,7 +28,7 @@ def averaged(problem: Problem, channels: Tensor, observed: Tensor, inverse: Inve
         return apply(inverse, channels).clamp(min=problem.objective.low)
     flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
     every = [chosen for n in range(len(flips) + 1) for chosen in itertools.combinations(flips, n)]
-    at_once = 1 if problem.device == "cpu" else max(1, _BATCH_PIXELS // total.numel())
+    at_once = 1 if problem.device == "cpu" else max(1, VOXELS_AT_ONCE // total.numel())
     estimates = _estimates(inverse, (compose(chosen, channels) for chosen in every), at_once)
     for chosen, estimate in zip(every, estimates, strict=True):
         total += compose(chosen[::-1], estimate)
