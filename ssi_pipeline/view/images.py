@@ -12,7 +12,8 @@ from typing import Any, Literal
 from ssi_pipeline.config import InputConfig
 from ssi_pipeline.errors import InputError, SsiError
 from ssi_pipeline.geometry import Volume
-from ssi_pipeline.storage.inputs.source import Source, open_source, spec_of
+from ssi_pipeline.storage.inputs.source import open_source, spec_of
+from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.outputs.zarr_metadata import read_attributes
 from ssi_pipeline.view.frame import Frame

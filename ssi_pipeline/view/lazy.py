@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.geometry import Box
-from ssi_pipeline.storage.inputs.source import Source
+from ssi_pipeline.storage.inputs.source_protocol import Source
 
 Read = Callable[[tuple[slice, ...]], NDArray[Any]]
 """Returns the values on slices of step 1 inside the image, one for each axis."""
