@@ -340,7 +340,7 @@ class Untold(Quiet):
             self.wfile.write(page)
 
 
-@pytest.mark.parametrize("handler", [Quiet, Untold])
+@pytest.mark.parametrize("handler", [Quiet, pytest.param(Untold, marks=pytest.mark.long)])
 def test_an_input_on_a_web_server(tmp_path: Path, handler: type[Quiet]) -> None:
     """A server without ranges and lists, as python -m http.server."""
     folder = ome_zarr(tmp_path / "web" / "in.zarr", 2)
