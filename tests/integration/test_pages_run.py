@@ -32,7 +32,7 @@ WIDEFIELD = {"kind": "widefield", "numerical_aperture": 1.4, "wavelength_um": 0.
 PROVOKED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "unknown key": ("plan run.yaml", {"solvr": "wiener"}),
     "input not found": ("plan run.yaml", {"input": {"path": "nope.zarr"}}),
-    "a URL": ("plan run.yaml", {"input": {"path": "https://example.org/image.zarr"}}),
+    "an output by URL": ("plan run.yaml", {"output": {"path": "s3://bucket/output.zarr"}}),
     "output and input overlap": ("run run.yaml", {"output": {"path": "in.zarr"}}),
     "the output was not written by ssi": ("run run.yaml", {"output": {"path": "foreign"}}),
     "the voxel size is missing": ("plan run.yaml", {"psf": WIDEFIELD}),
@@ -139,14 +139,10 @@ def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_loops_over_a_plate_can_be_followed(folder: Path) -> None:
+def test_the_loop_over_a_plate_can_be_followed(folder: Path) -> None:
     for field in ("A/1/0", "B/2/0"):
         image = np.random.default_rng(0).poisson(100, (48, 48)).astype("uint16")
         zarr.create_array(f"plate.zarr/{field}", data=image, chunks=(48, 48), dimension_names=("y", "x"))
-    configure({})
-    execute(next(text for text in scripts("my-data.md") if "plate.zarr" in text), folder)
-    assert not (folder / "failed.txt").exists()
-    assert len(list((folder / "deconvolved").glob("*.zarr/zarr.json"))) == 2
     (source,) = re.findall(r"```python\n(.*?)```", (DOCS / "my-data.md").read_text(), re.DOTALL)
     (folder / "loop.py").write_text(source.replace("deconvolved/", "again/"))
     subprocess.run([sys.executable, "loop.py"], cwd=folder, check=True)

@@ -81,6 +81,9 @@ def test_shell_blocks_parse_and_their_commands_are_known(script: str) -> None:
             for change in map(parse_change, getattr(options, "set", [])):
                 for value in change.parsed():
                     document = copy.deepcopy(BASE)
+                    if arguments[:2] == ["psf", "make"]:
+                        optics = {"numerical_aperture": options.na, "wavelength_um": options.wavelength_um}
+                        document["psf"] = {"kind": options.kind, **optics}
                     put(document, change.key, value)
                     parse_config(document)
 
