@@ -270,7 +270,7 @@ def test_the_address_of_a_store_is_refused_without_showing_its_password(
     config = make_run(tmp_path, None, input={"path": f"s3://key:{SECRET}@bucket/in.zarr"})
     assert main(["run", str(config)]) == 2
     said = capsys.readouterr().err
-    assert "a URL: expected the path of a file or folder" in said
+    assert "a URL with credentials or a query: expected the plain URL" in said
     assert SECRET not in said
 
 
