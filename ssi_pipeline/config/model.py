@@ -105,6 +105,10 @@ class RunConfig(Section):
         copy = self.model_copy(update={"input": section, "on_end": OnEndConfig()})
         return copy.with_output(output, state)
 
+    def without_sharing(self) -> RunConfig:
+        """Return the configuration of many images of which each has a calibration and network of its own."""
+        return self.model_copy(update={"input": self.input.model_copy(update={"share": "nothing"})})
+
     def with_shared(self, what: str, state: Path) -> RunConfig:
         """Return the configuration with the calibration, or also the network, of another run's state folder."""
         if what == "nothing":

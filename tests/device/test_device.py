@@ -115,7 +115,7 @@ def test_orientations_are_evaluated_together(shape: tuple[int, int], launches: i
     channels = torch.rand((2, *shape), generator=generator(1))
     for at_once in (2**22, 0):
         with PretendedGpu() as gpu, pytest.MonkeyPatch.context() as patched:
-            patched.setattr(averaged, "_BATCH_PIXELS", at_once)
+            patched.setattr(averaged, "VOXELS_AT_ONCE", at_once)
             patched.setattr(averaged, "_bounded", lambda problem, estimate, observed: estimate)
             patched.setattr(averaged, "with_light", lambda problem, image, observed, estimate: estimate)
             inverse = build_inverse(given.problem(NAME), generator(5))

@@ -32,7 +32,7 @@ def test_the_degradation_is_that_of_the_protocol() -> None:
 def test_the_data_alone_are_written_in_a_second(tmp_path: Path) -> None:
     assert main(["demo", "--data-only", "--output", str(tmp_path)]) == 0
     assert not (tmp_path / "output.zarr").exists()
-    assert open_source(spec_of(config_of(tmp_path / "run.yaml").input)).shape[2:] == (4, 384, 384)
+    assert open_source(spec_of(config_of(tmp_path / "run.yaml").input)).volume.shape[2:] == (4, 384, 384)
 
 
 @pytest.mark.slow

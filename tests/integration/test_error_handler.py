@@ -18,7 +18,7 @@ from builders import SERIAL, complete, config_of, hashes, make_run, ramp
 
 from ssi_pipeline import __version__
 from ssi_pipeline.cli import main
-from ssi_pipeline.commands import run as commands
+from ssi_pipeline.commands import many as commands
 from ssi_pipeline.error_handler import visible
 
 SSI = [sys.executable, "-m", "ssi_pipeline.cli"]

@@ -90,9 +90,7 @@ def plan_images(collection: Collection) -> ImagesPlan:
 
 def _alone(collection: Collection) -> Collection:
     """Return the collection with images that share nothing: what they will share need not have been found yet."""
-    config = collection.config
-    section = config.input.model_copy(update={"share": "nothing"})
-    return Collection(config.model_copy(update={"input": section}), collection.images, collection.plate)
+    return Collection(collection.config.without_sharing(), collection.images, collection.plate)
 
 
 def _refuse_different(
