@@ -71,6 +71,7 @@ def confocal(
 ) -> ConfocalPsf:
     """Return a confocal PSF, its pinhole in Airy units; ``options``: of ``psf.kind: confocal``.
 
+    >>> import ssi_pipeline as ssi
     >>> ssi.psf.confocal(1.3, 0.52, 0.488, pinhole_au=0.8).pinhole_au
     0.8
     """

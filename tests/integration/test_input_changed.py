@@ -18,7 +18,7 @@ import zarr
 from builders import TINY, beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
 from numpy.typing import NDArray
 
-import ssi_pipeline.run.workers as workers
+import ssi_pipeline.run.session as session
 import ssi_pipeline.storage.inputs.zarr_source as zarr_source
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import RunChangedError, StoppedError
@@ -65,7 +65,7 @@ class After(SerialExecutor):
 
 
 def after(monkeypatch: pytest.MonkeyPatch, tiles: int, then: Callable[[], None]) -> None:
-    monkeypatch.setattr(workers, "open_executor", lambda _, spec, say, client: After(spec, tiles, then))
+    monkeypatch.setattr(session, "open_executor", lambda _, spec, say, client: After(spec, tiles, then))
 
 
 def interrupted_after(monkeypatch: pytest.MonkeyPatch, config: Path, tiles: int) -> None:
@@ -164,7 +164,7 @@ def test_a_change_that_was_undone_is_found_by_the_tile_made_in_between(
             return found
 
     then = partial(change, tmp_path / "in.zarr", [(204, 78)])
-    monkeypatch.setattr(workers, "open_executor", lambda _, spec, say, client: Between(spec, 25, then))
+    monkeypatch.setattr(session, "open_executor", lambda _, spec, say, client: Between(spec, 25, then))
     with pytest.raises(StoppedError, match="1 of 64 solved tiles were computed from other pixels") as stopped:
         go(config)
     assert changed_tiles(str(stopped.value)) == ["tile 25"]

@@ -11,7 +11,7 @@ import pytest
 import zarr
 from builders import TINY, beads, complete, config_of, go, hashes, image_files, make_run, ramp, records
 
-import ssi_pipeline.run.workers as workers
+import ssi_pipeline.run.session as session
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import OutputError, RunChangedError
 from ssi_pipeline.executors.serial import SerialExecutor
@@ -151,7 +151,7 @@ class Recorder(SerialExecutor):
 
 def test_a_batch_is_of_one_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Recorder.batches = []
-    monkeypatch.setattr(workers, "open_executor", lambda _, spec, say, client: Recorder(spec))
+    monkeypatch.setattr(session, "open_executor", lambda _, spec, say, client: Recorder(spec))
     config = make_run(tmp_path, ramp((6, 64, 300)), tiling={"core": {"y": 64, "x": 50}, "blend": 8})
     complete(config)
     assert all(len({job.kind for job in batch}) == 1 for batch in Recorder.batches)

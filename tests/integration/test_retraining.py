@@ -193,7 +193,7 @@ def test_whatever_happens_to_the_second_training_the_first_is_kept(
     np.testing.assert_array_equal(level(complete(config)), before)
     last = [r for r in records(config, "solve") if r.index == BAD and r.status == "done"][-1]
     assert last.quality["retrained"] == 1
-    assert "second training failed: OutOfMemoryError" in last.quality["note"]
+    assert "second training failed: DeviceMemoryError" in last.quality["note"]
 
 
 def test_a_finish_that_was_killed_while_it_trained_again_goes_on_by_itself(

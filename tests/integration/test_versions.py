@@ -12,7 +12,7 @@ import zarr
 from builders import complete, config_of, go, make_run, ramp, records
 
 import ssi_pipeline
-import ssi_pipeline.run.workers as workers
+import ssi_pipeline.run.session as session
 from ssi_pipeline.executors import Completed
 from ssi_pipeline.executors.serial import SerialExecutor
 from ssi_pipeline.report import write_report
@@ -46,7 +46,7 @@ class Killed(SerialExecutor):
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = make_run(folder, ramp((1, 64, 320)))
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "open_executor", lambda _, spec, say, client: Killed(spec))
+        patch.setattr(session, "open_executor", lambda _, spec, say, client: Killed(spec))
         assert go(config).interrupted
     return config
 
