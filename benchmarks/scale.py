@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import dask
+import distributed  # noqa: F401 its settings are loaded now: set for a while before, all of them would be removed after
 import numpy as np
 import psutil
 import yaml
