@@ -29,6 +29,12 @@ Fault = Callable[[str, str, int], int | float | None]
 """From method, path and the number of the request to an HTTP status, a delay in seconds, or nothing."""
 
 
+class PatientServer(ThreadingHTTPServer):
+    """Python's own queue holds 5 connections: each further one would wait a second for its next try."""
+
+    request_queue_size = 128
+
+
 def free_port() -> int:
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
@@ -43,7 +49,7 @@ class S3:
     process: subprocess.Popen[bytes]
     fault: Fault = lambda method, path, n: None
     requests: list[tuple[str, str]] = field(default_factory=list)
-    gate: ThreadingHTTPServer | None = None
+    gate: PatientServer | None = None
 
     @property
     def endpoint(self) -> str:
@@ -127,7 +133,7 @@ def s3_server() -> Iterator[S3]:
     before = dict(os.environ)
     server = S3(port, start_moto(port))
     gate = type("Gate", (_Gate,), {"s3": server})
-    server.gate = ThreadingHTTPServer(("127.0.0.1", 0), gate)
+    server.gate = PatientServer(("127.0.0.1", 0), gate)
     Thread(target=server.gate.serve_forever, daemon=True).start()
     os.environ.update(KEYS)
     try:

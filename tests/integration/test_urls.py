@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import zarr
 from builders import beads, complete, config_of, go, hashes, make_run, records
-from s3_server import KEYS, S3, needs_s3, s3_server, start_moto
+from s3_server import KEYS, S3, PatientServer, needs_s3, s3_server, start_moto
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config.url import parse_url
@@ -345,7 +345,7 @@ def test_an_input_on_a_web_server(tmp_path: Path, handler: type[Quiet]) -> None:
     """A server without ranges and lists, as python -m http.server."""
     folder = ome_zarr(tmp_path / "web" / "in.zarr", 2)
     there = complete(make_run(tmp_path / "there", None, input={"path": str(folder)}, tiling=TILES))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(tmp_path / "web")))
+    server = PatientServer(("127.0.0.1", 0), functools.partial(handler, directory=str(tmp_path / "web")))
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/in.zarr"
