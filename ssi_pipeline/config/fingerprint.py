@@ -11,7 +11,12 @@ from typing import Any
 def digest(document: Any) -> str:
     """Return 16 hexadecimal digits that identify a JSON document; the order of keys does not matter."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_digest(text.encode())
+
+
+def short_digest(data: bytes) -> str:
+    """Return the first 16 hexadecimal digits of SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def flatten(document: Any, prefix: str = "") -> dict[str, Any]:

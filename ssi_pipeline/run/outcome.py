@@ -35,13 +35,18 @@ class Outcome:
         return not (self.interrupted or self.blocks_missing or failed)
 
     @property
+    def failures(self) -> int:
+        """Number of tiles that failed."""
+        return self.tiles_failed
+
+    @property
     def exit_status(self) -> ExitStatus:
         """Exit status of ``ssi run``."""
         if self.interrupted:
             return ExitStatus.INTERRUPTED
         if self.complete:
             return ExitStatus.COMPLETE
-        return ExitStatus.FAILED if self.tiles_failed else ExitStatus.UNFINISHED
+        return ExitStatus.FAILED if self.failures else ExitStatus.UNFINISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +66,9 @@ class ImagesOutcome(Outcome):
         return not self.interrupted and self.images_complete == self.images
 
     @property
-    def exit_status(self) -> ExitStatus:
-        """Exit status of ``ssi run``."""
-        if self.interrupted:
-            return ExitStatus.INTERRUPTED
-        if self.complete:
-            return ExitStatus.COMPLETE
-        return ExitStatus.FAILED if self.images_failed else ExitStatus.UNFINISHED
+    def failures(self) -> int:
+        """Number of images that failed, or were refused."""
+        return self.images_failed
 
 
 def _describe_images(outcome: ImagesOutcome) -> str:

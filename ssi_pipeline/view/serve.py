@@ -108,6 +108,13 @@ def _part(text: str | None, size: int) -> tuple[int, int] | None:
     return (start, stop) if start < stop else None
 
 
+class _Server(ThreadingHTTPServer):
+    """A viewer asks for many chunks at once; Python's own queue holds 5, and each further one waits a second."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 def folder_server(folder: Path, origin: str, port: int = 0) -> tuple[ThreadingHTTPServer, str]:
     """Return a server of a folder and the folder's address; ``serve_forever`` starts it.
 
@@ -127,6 +134,5 @@ def folder_server(folder: Path, origin: str, port: int = 0) -> tuple[ThreadingHT
     """
     token = secrets.token_urlsafe(16)
     handler = partial(_Handler, folder=folder.resolve(), token=token, origin=origin)
-    server = ThreadingHTTPServer((HOST, port), handler)
-    server.daemon_threads = True
+    server = _Server((HOST, port), handler)
     return server, f"http://{HOST}:{server.server_address[1]}/{token}"

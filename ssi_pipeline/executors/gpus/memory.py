@@ -9,8 +9,8 @@ import subprocess
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.executors.gpus.sharing import known_device, own_cards
+from ssi_pipeline.executors.gpus.visible import ask
 
-_ASK_SECONDS = 60
 _FREE = ("--query-gpu=index,uuid,memory.free", "--format=csv,noheader,nounits")
 _MIB = 2**20
 
@@ -44,7 +44,7 @@ def free_bytes(path: str) -> dict[str, int]:
     if program is None:
         return {}
     try:
-        done = subprocess.run([program, *_FREE], capture_output=True, text=True, timeout=_ASK_SECONDS, check=False)
+        done = ask([program, *_FREE])
     except (OSError, subprocess.SubprocessError):
         return {}
     return parsed(done.stdout) if done.returncode == 0 else {}

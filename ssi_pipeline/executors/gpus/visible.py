@@ -104,7 +104,7 @@ def _present(path: str) -> tuple[tuple[str, ...], str]:
     failure = ""
     if program is not None:
         try:
-            done = _ask([program, "-L"])
+            done = ask([program, "-L"])
         except (OSError, subprocess.SubprocessError) as error:
             failure = f"nvidia-smi: {error}"
         else:
@@ -114,14 +114,15 @@ def _present(path: str) -> tuple[tuple[str, ...], str]:
     if not any(Path(node).exists() for node in _DRIVER):
         return (), failure or "no GPU is visible here"
     try:  # a container without nvidia-smi, or a card of another vendor: query torch, in a process of its own
-        done = _ask([sys.executable, "-c", _COUNT])
+        done = ask([sys.executable, "-c", _COUNT])
         count = int(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return (), failure or f"torch cannot count the GPUs here: {error}"
     return tuple(str(n) for n in range(count)), "" if count else failure or "torch sees no GPU here"
 
 
-def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:
+def ask(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program that tells about GPUs."""
     return subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS, check=False)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
+
+from ssi_pipeline.config.fingerprint import short_digest
 
 _ENDS = 64 * 1024
 
@@ -17,8 +18,3 @@ def file_stamp(path: Path) -> dict[str, Any]:
         file.seek(max(0, size - _ENDS))
         ends += file.read(_ENDS)
     return {"bytes": size, "metadata": {path.name: short_digest(ends)}}
-
-
-def short_digest(data: bytes) -> str:
-    """Return the first 16 hexadecimal digits of SHA-256."""
-    return hashlib.sha256(data).hexdigest()[:16]

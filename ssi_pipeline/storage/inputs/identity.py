@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
+from ssi_pipeline.config.fingerprint import short_digest
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.inputs.source import open_source
@@ -79,4 +79,4 @@ def _digest(source: Source, t: int, c: int, box: Box) -> str:
     except CorruptDataError:
         return UNREADABLE
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    return hashlib.sha256(little.tobytes()).hexdigest()[:16]
+    return short_digest(little.tobytes())

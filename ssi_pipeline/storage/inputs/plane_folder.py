@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.config.fingerprint import short_digest
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.geometry.volume import AXES
-from ssi_pipeline.storage.inputs.file_stamp import short_digest
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 
@@ -75,6 +75,7 @@ def _matches(pattern: Path, letters: str) -> Iterable[tuple[Path, Key]]:
     seen: set[str] = set()
 
     def group(place: re.Match[str]) -> str:
+        """Return the expression of a placeholder; a letter that comes again has to have the same value."""
         letter = place.group(1)
         if letter in seen:
             return f"(?P={letter})"

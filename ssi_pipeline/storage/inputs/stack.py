@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import digest
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
+from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 
 
@@ -32,7 +33,7 @@ class StackedSource:
         They differ in shape, axes, dtype or voxel size.
     """
 
-    def __init__(self, paths: Sequence[str], opener: Callable[[str], Any]) -> None:
+    def __init__(self, paths: Sequence[str], opener: Callable[[str], Source]) -> None:
         self._paths, self._opener = paths, opener
         volumes = [self._image(i).volume for i in range(len(paths))]
         first = volumes[0]
@@ -43,14 +44,13 @@ class StackedSource:
         self._times = first.shape[0]
         self.volume = replace(first, axes=axes, shape=shape)
 
-    def _image(self, i: int) -> Any:
+    def _image(self, i: int) -> Source:
         return self._opener(self._paths[i])
 
     @cached_property
     def metadata(self) -> ImageMetadata:
         """Those of the first image."""
-        metadata: ImageMetadata = self._image(0).metadata
-        return metadata
+        return self._image(0).metadata
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -59,15 +59,14 @@ class StackedSource:
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x) of time point ``t`` of the stack; see ``Source.read``."""
-        pixels: NDArray[Any] = self._image(t // self._times).read(t % self._times, c, box)
-        return pixels
+        return self._image(t // self._times).read(t % self._times, c, box)
 
     def stamp(self) -> dict[str, Any]:
         """Return a digest of the metadata of all images."""
         stamps = [self._image(i).stamp() for i in range(len(self._paths))]
         return {"metadata": {"images": digest(stamps)}}
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the files of pixels of all images."""
         return [file for i in range(len(self._paths)) for file in self._image(i).files()]
 

@@ -14,10 +14,11 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from ssi_pipeline.config.fingerprint import short_digest
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.storage.inputs.axes import native_dtype, resolve_axes
-from ssi_pipeline.storage.inputs.file_stamp import file_stamp, short_digest
+from ssi_pipeline.storage.inputs.file_stamp import file_stamp
 from ssi_pipeline.storage.inputs.tiff_metadata import read_tiff_metadata
 from ssi_pipeline.storage.inputs.tiff_planes import decode_plane, file_of, is_in_one_piece
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import stat
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.config.fingerprint import short_digest
 from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import CorruptDataError, StoreError
 from ssi_pipeline.geometry import Box, Volume
@@ -193,4 +193,4 @@ def _digest(content: bytes) -> str:
     document = json.loads(content)
     document.pop("consolidated_metadata", None)
     data = json.dumps(document, sort_keys=True).encode()
-    return hashlib.sha256(data).hexdigest()[:16]
+    return short_digest(data)

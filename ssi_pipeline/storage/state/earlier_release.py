@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from ssi_pipeline.config.fingerprint import short_digest
 from ssi_pipeline.config.url import Place, Url
 
 
@@ -24,6 +24,6 @@ def in_words_of(earlier: dict[str, Any], now: dict[str, Any], root: Place) -> di
 
 def _of_bytes(file: Path) -> str | None:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        return short_digest(file.read_bytes())
     except OSError:
         return None

@@ -15,6 +15,7 @@ from czifile import CziFile
 from numpy.typing import NDArray
 
 from ssi_pipeline.errors import InputError
+from ssi_pipeline.physics.lengths import positive
 from ssi_pipeline.storage.inputs.box_source import BoxImage, read_planes
 from ssi_pipeline.storage.inputs.microscope.czi_pixels import decode, refuse_compression
 from ssi_pipeline.storage.inputs.microscope.opening import choose_scene, micrometres, omero_of, refuse_axes
@@ -91,6 +92,7 @@ def _open(file: CziFile, path: Path, scene: int | None) -> BoxImage:
     dtype = np.dtype(entries[0].dtype)
 
     def read(index: tuple[int, ...]) -> NDArray[Any]:
+        """Return one plane, put together from its tiles."""
         at = dict(zip(loops, index, strict=False))
         out = np.empty((height, width), dtype)
         for piece in planes[tuple(at.get(i, 0) for i in range(len(_LOOPS)))]:
@@ -153,10 +155,10 @@ def _edges(plane: list[Piece], axis: int) -> list[int]:
 def _metadata(document: ElementTree.Element, channels: int) -> ImageMetadata:
     scale, units = {}, {}
     for distance in document.iterfind(".//Scaling/Items/Distance"):
-        axis, value = str(distance.get("Id")).lower(), _positive(distance.findtext("Value"))
+        axis, value = str(distance.get("Id")).lower(), positive(distance.findtext("Value"))
         if axis in tuple("zyx") and value:
             scale[axis], units[axis] = micrometres(value), "micrometer"
-    step = _positive(document.findtext(".//Image/Dimensions/T/Positions/Interval/Increment"))
+    step = positive(document.findtext(".//Image/Dimensions/T/Positions/Interval/Increment"))
     if step:
         scale["t"], units["t"] = step, "second"
     names = [channel.get("Name") for channel in document.iterfind(".//Image/Dimensions/Channels/Channel")]
@@ -164,19 +166,11 @@ def _metadata(document: ElementTree.Element, channels: int) -> ImageMetadata:
 
 
 def _optics(document: ElementTree.Element) -> Mapping[str, float]:
-    waves = {_positive(element.text) for element in document.iterfind(".//Image//Channel/EmissionWavelength")}
+    waves = {positive(element.text) for element in document.iterfind(".//Image//Channel/EmissionWavelength")}
     wave = waves.pop() if len(waves) == 1 else None
     found = {
-        "na": _positive(document.findtext(".//Instrument/Objectives/Objective/LensNA")),
+        "na": positive(document.findtext(".//Instrument/Objectives/Objective/LensNA")),
         "wavelength_um": wave / 1000 if wave else None,
-        "immersion": _positive(document.findtext(".//Image/ObjectiveSettings/RefractiveIndex")),
+        "immersion": positive(document.findtext(".//Image/ObjectiveSettings/RefractiveIndex")),
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _positive(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 < value < float("inf") else None
