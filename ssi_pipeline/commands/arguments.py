@@ -6,7 +6,7 @@ import argparse
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -65,6 +65,15 @@ def count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 9999999, found {text[:40]!r}")
     return int(text)
+
+
+Add = Callable[[str, str], Parser]
+"""Adds a command with its name and help; returns the parser of its options."""
+
+
+def add_json(parser: Parser) -> None:
+    """Add the option that prints a result for programs."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document (docs/command-line.md)")
 
 
 def interval(text: str) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from ssi_pipeline import __version__
-from ssi_pipeline.commands.arguments import IMMERSIONS, Parser, count, immersion, interval, place, positive
+from ssi_pipeline.commands.arguments import Add, Parser, add_json, count, interval
 from ssi_pipeline.commands.psf_parser import add_psf
+from ssi_pipeline.commands.start_parser import add_start
 from ssi_pipeline.exit_status import describe_statuses
 
 COMMANDS = {
@@ -35,9 +35,6 @@ COMMANDS = {
     "bench": "other:bench",
 }
 """Module of this package and function of every command, in the order of ``ssi --help``."""
-
-Add = Callable[[str, str], Parser]
-"""Adds a command with its name and help; returns the parser of its options."""
 
 _FIRST_STEPS = """\
 first steps:
@@ -67,7 +64,7 @@ def make_parser() -> Parser:
         _add_common(sub)
         return sub
 
-    _add_start(add)
+    add_start(add)
     _add_run(add)
     _add_results(add)
     _add_tools(add)
@@ -88,62 +85,17 @@ def _add_common(parser: Parser) -> None:
     parser.add_argument("--traceback", action="store_true", help="print the traceback of an error (also: SSI_DEBUG=1)")
 
 
-def _add_start(add: Add) -> None:
-    init = add("init", "write a commented configuration file, with what an image says of itself")
-    init.add_argument("config", type=Path, help="file to write, for instance run.yaml")
-    init.add_argument(
-        "--input", type=place, metavar="FILE", help="image: OME-Zarr, TIFF, .npy, .nd2, .czi, .lif; path or URL"
-    )
-    _add_scene(init)
-    init.add_argument(
-        "--psf",
-        metavar="KIND",
-        help="gaussian, widefield, gibson_lanni, confocal, light_sheet, two_photon, identity, or a measured PSF's file",
-    )
-    init.add_argument("--na", type=positive, metavar="NA", help="numerical aperture, for a computed PSF")
-    init.add_argument("--wavelength-um", type=positive, metavar="UM", help="emission wavelength in micrometres")
-    init.add_argument(
-        "--immersion", type=immersion, metavar="MEDIUM", help=f"{', '.join(IMMERSIONS)}, or a refractive index"
-    )
-    init.add_argument(
-        "--from",
-        dest="source",
-        metavar="WORKFLOW",
-        help="start from a workflow of the package, e.g. widefield-stack; an unknown name lists all",
-    )
-    init.add_argument("--full", action="store_true", help="include all options (default: those that matter first)")
-    info = add("info", "show what is in an image, and what a run of it would need")
-    info.add_argument(
-        "image",
-        type=place,
-        help="OME-Zarr, zarr array, TIFF, .npy, .nd2, .czi, .lif; path, pattern (scan_T{t}_Z{z}.tif) or URL",
-    )
-    _add_scene(info)
-    copy = add("import", "copy an image into OME-Zarr, and read it back; the same command resumes")
-    copy.add_argument("image", type=place, help="image, as for `ssi info`; pays for compressed .czi and many files")
-    copy.add_argument("output", type=Path, help="OME-Zarr image to write, for instance stack.zarr")
-    _add_scene(copy)
-    for sub in (info, copy):
-        sub.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
-        sub.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
-    _add_json(info)
-    images = add("images", "list the images in a plate, a collection or a folder")
-    images.add_argument("path", type=Path, help="plate, bioformats2raw collection, zarr group or folder")
-    images.add_argument("--match", default="*", metavar="PATTERN", help="only names that match, as input.images")
-    _add_json(images)
-
-
 def _add_run(add: Add) -> None:
     plan = add("plan", "show the tiling, cost and checks of a run without starting it")
     plan.add_argument(
         "--pilot", type=count, metavar="N", help="solve N tiles to measure the time; results are discarded"
     )
-    _add_json(plan)
+    add_json(plan)
     preview = add("preview", "solve a few representative tiles and show them; results are discarded")
     preview.add_argument("--tiles", type=int, default=6, metavar="N", help="number of tiles (default: 6)")
     preview.add_argument("--psf", type=Path, nargs="+", default=[], metavar="FILE", help="PSF files to compare")
     preview.add_argument("--output", type=Path, default=Path("preview-output"), help="output folder")
-    _add_json(preview)
+    add_json(preview)
     run = add("run", "start a run, or resume it with the same command")
     run.add_argument("--new", action="store_true", help="start over; an earlier run is moved to a backup")
     run.add_argument("--retry-failed", action="store_true", help="also retry tiles that failed before")
@@ -158,7 +110,7 @@ def _add_run(add: Add) -> None:
     status = add("status", "show how many tiles are done, running, failed and pending")
     status.add_argument("--watch", action="store_true", help="update until the run is complete")
     status.add_argument("--every", type=interval, default=2.0, metavar="SECONDS", help="for --watch (default: 2)")
-    _add_json(status)
+    add_json(status)
     for sub in (plan, run, status):
         _add_config(sub)
         _add_image(sub)
@@ -171,7 +123,7 @@ def _add_results(add: Add) -> None:
     verify.add_argument(
         "--input", action="store_true", help="also check that the input has not changed since the tiles were solved"
     )
-    _add_json(verify)
+    add_json(verify)
     report = add("report", "write a self-contained HTML report of the run")
     report.add_argument("--output", type=Path, help="file to write (default: report.html in the state folder)")
     report.add_argument("--figures", type=Path, metavar="DIR", help="also write the figures here, as PNG and SVG")
@@ -231,18 +183,8 @@ def _add_examples(add: Add) -> None:
     _add_set(benchmark, "KEY=VALUE", "set an option of the solvers, as in a configuration")
     bench = add("bench", "measure how fast this machine solves a tile, by phases, beside what it could do")
     bench.add_argument("--size", type=count, default=512, metavar="N", help="tile of N x N pixels (default: 512)")
-    _add_json(bench)
+    add_json(bench)
     _add_set(bench, "KEY=VALUE", "set an option, as in a configuration")
-
-
-def _add_scene(parser: Parser) -> None:
-    parser.add_argument(
-        "--scene", type=int, metavar="N", help="image of a .nd2, .czi or .lif with several, counted from 0"
-    )
-
-
-def _add_json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document (docs/command-line.md)")
 
 
 def _add_image(parser: Parser) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ssi_pipeline.commands.arguments import IMMERSIONS, Parser, immersion, lengths, positive
+from ssi_pipeline.commands.arguments import IMMERSIONS, Add, Parser, add_json, immersion, lengths, positive
 
 _KINDS = ("gaussian", "widefield", "gibson_lanni", "confocal", "light_sheet", "two_photon")
 
 
-def add_psf(add: Callable[[str, str], Parser], add_common: Callable[[Parser], None]) -> None:
+def add_psf(add: Add, add_common: Callable[[Parser], None]) -> None:
     """Add the command with its three actions."""
     psf = add("psf", "make, look at and measure point spread functions")
     group = psf.add_subparsers(required=True, metavar="ACTION", parser_class=Parser)
@@ -28,7 +28,7 @@ def add_psf(add: Callable[[str, str], Parser], add_common: Callable[[Parser], No
         _add_beads(action("beads", "measure the PSF in an image of beads")),
     )
     for sub in actions:
-        sub.add_argument("--json", action="store_true", help="print one JSON document (docs/command-line.md)")
+        add_json(sub)
         psf.options += sorted({*sub.options} - {*psf.options})
 
 

@@ -13,6 +13,7 @@ from ssi_pipeline.config import InputConfig
 from ssi_pipeline.config.patterns import existing_place, has_placeholders
 from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.inputs.microscope.opening import ENDINGS, open_microscope_file
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.storage.store import store_of
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from ssi_pipeline.storage.inputs.box_source import BoxImage
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk")
-_MICROSCOPES = (".nd2", ".czi", ".lif")
 _OWN_KINDS = {".npy": "numpy", ".nd2": "ND2", ".czi": "CZI", ".lif": "LIF"}
-_FILES = (*_TIFF, *_MICROSCOPES, ".npy")
+_FILES = (*_TIFF, *ENDINGS, ".npy")
 _EXPECTED = "OME-Zarr, a zarr array, TIFF (.tif), .npy, or a file of a microscope (.nd2, .czi, .lif)"
 _COMPANION = ".companion.ome"
 STACK = ".images.json"
@@ -106,7 +106,7 @@ def _open_path(spec: SourceSpec) -> Source:
 
         return ZarrSource(path, spec.level, spec.axes, spec.voxel_size_um, spec.booleans)
     suffix = path.suffix.lower()
-    if suffix in (".npy", *_MICROSCOPES):
+    if suffix in (".npy", *ENDINGS):
         from ssi_pipeline.storage.inputs.box_source import BoxSource
 
         return BoxSource(path, _open_image(path, spec), spec.axes, spec.voxel_size_um, spec.booleans)
@@ -134,15 +134,13 @@ def _open_image(path: Path, spec: SourceSpec) -> BoxImage:
         from ssi_pipeline.storage.inputs.npy_image import open_npy
 
         return open_npy(path)
-    from ssi_pipeline.storage.inputs.microscope.opening import open_microscope_file
-
     return open_microscope_file(path, spec.scene)
 
 
 def _refuse_scene(spec: SourceSpec, path: Path) -> None:
-    if spec.scene is not None and path.suffix.lower() not in _MICROSCOPES:
+    if spec.scene is not None and path.suffix.lower() not in ENDINGS:
         raise InputError(
-            f"input.scene chooses an image of a file with several ({', '.join(_MICROSCOPES)}), and the input is "
+            f"input.scene chooses an image of a file with several ({', '.join(ENDINGS)}), and the input is "
             f"{path}: remove it"
         )
 
