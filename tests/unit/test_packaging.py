@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +27,18 @@ def project() -> dict[str, Any]:
 def test_installed_versions_are_within_the_ranges(text: str) -> None:
     wanted = Requirement(text)
     assert wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
+
+
+def test_every_pin_is_for_the_oldest_python_that_is_promised() -> None:
+    """Debian 12 has 3.11.2, which a pin for 3.11.5 would leave without tests and demo."""
+    oldest = project()["requires-python"].removeprefix(">=") + ".0"
+    pins = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    asked = {}
+    for pin in pins:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # of another platform or extra
+            asked[pin.name] = metadata.metadata(pin.name).get("Requires-Python")
+    assert len(asked) > len(pins) / 2
+    assert [name for name, python in asked.items() if python and oldest not in SpecifierSet(python)] == []
 
 
 def test_packages_whose_private_names_are_used_have_an_upper_bound() -> None:
