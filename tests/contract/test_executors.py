@@ -343,6 +343,7 @@ def test_a_program_of_others_gets_workers_that_start_afresh(
         assert set(executor._client.run(os.getppid).values()) == {os.getpid()}
 
 
+@pytest.mark.long
 def test_files_in_the_working_directory_are_not_taken_for_libraries(tmp_path: Path) -> None:
     config = make_run(tmp_path, ramp((1, 32, 32)), executor={**SERIAL, "kind": "dask", "workers": 1, "memory_gib": 2})
     for name in ("torch", "distributed"):

@@ -50,6 +50,7 @@ def command(tmp_path: Path, *more: str, methods: str = "blurry,input,lr5") -> li
     return ["benchmark", "--images", str(images), "--output", output, "--methods", methods, *more]
 
 
+@pytest.mark.long
 def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     methods = "blurry,input,lr5,ssi,ssi_published"
     assert main(command(tmp_path, "--seeds", "0,1", *STEPS, methods=methods)) == 0
@@ -76,6 +77,7 @@ def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert (out / "figures" / name).stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_what_is_there_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path)) == 0
     rows = tmp_path / "out" / "rows"
@@ -139,6 +141,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     assert stamps(tmp_path) == kept
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_by_the_user(tmp_path: Path, number: signal.Signals) -> None:
@@ -157,6 +160,7 @@ def test_stopped_by_the_user(tmp_path: Path, number: signal.Signals) -> None:
         assert stamps(tmp_path) == kept
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_worker_that_dies_costs_its_row_alone(tmp_path: Path) -> None:
     with under_way(tmp_path) as (process, workers):
@@ -247,6 +251,7 @@ def test_images_that_are_none_are_refused(tmp_path: Path, capsys: pytest.Capture
         assert says in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_psf_of_ones_own_changes_the_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "psf.npy", np.outer([1, 2, 1], [1, 2, 1]) / 16)
     assert main(command(tmp_path, "--psf", str(tmp_path / "psf.npy"), methods="blurry")) == 0

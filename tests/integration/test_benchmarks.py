@@ -33,6 +33,7 @@ def rows(folder: Path) -> dict[str, dict[str, object]]:
     return {path.stem: json.loads(path.read_text()) for path in (folder / "rows").iterdir()}
 
 
+@pytest.mark.long
 def test_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--short", "--output", str(tmp_path)]
     calibration.main(arguments)
@@ -50,6 +51,7 @@ def test_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.count(": there") == 4
 
 
+@pytest.mark.long
 def test_time_to_quality(tmp_path: Path) -> None:
     time_to_quality.main(["--short", "--output", str(tmp_path)])
     found = rows(tmp_path)
@@ -81,6 +83,7 @@ def test_denoise(tmp_path: Path, noise: str) -> None:
     assert f"{noise} noise" in (tmp_path / "summary.md").read_text()
 
 
+@pytest.mark.long
 def test_widefield(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("tv_chambolle_pock", "tv_conjugate_gradient"):
         monkeypatch.setattr(f"ssi_pipeline.inversion.classical.{module}.TV_ITERATIONS", 20)
@@ -117,6 +120,7 @@ def test_volume(tmp_path: Path) -> None:
     assert "4 of 4" in (tmp_path / "summary.md").read_text()
 
 
+@pytest.mark.long
 def test_score(tmp_path: Path) -> None:
     score.main(["--short", "--output", str(tmp_path)])
     (row,) = rows(tmp_path).values()
@@ -131,6 +135,7 @@ def test_score(tmp_path: Path) -> None:
     assert "Spearman" in (tmp_path / "summary.md").read_text()
 
 
+@pytest.mark.long
 def test_uncertainty(tmp_path: Path) -> None:
     uncertainty.main(["--short", "--output", str(tmp_path)])
     (row,) = rows(tmp_path).values()
@@ -152,6 +157,7 @@ def test_the_short_forms_of_what_is_measured_of_alarms(
     assert "|" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_two_clients_at_one_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert two_clients.run(["--short"]) == 0, capsys.readouterr().out
     assert "4 starts of two clients, 0 things wrong" in capsys.readouterr().out

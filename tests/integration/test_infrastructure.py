@@ -67,6 +67,7 @@ def test_a_tile_that_kills_its_workers_is_set_aside_last_and_alone(tmp_path: Pat
     assert records[-1] is failed[0]  # the others did not wait for it
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_workers_that_die_at_random_change_nothing(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     """distributed.chaos: each worker ends after a few seconds, whatever it does; tried again while none happens to."""

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 from _netfs import MooseFs, Served, Sshfs, served, why_not
-from _netfs_faults import FAULTS, Bench, Case, meet, parts, two_states_stale, worker_without_mount, write_template
+from _netfs_faults import FAULTS, Bench, Case, meet, two_states_stale, write_template
 
 KINDS: tuple[type[Served], ...] = (MooseFs, Sshfs)
-SHORT = {(MooseFs, worker_without_mount), (Sshfs, parts), (Sshfs, two_states_stale)}
-"""Effects that a local disk does not show, a few seconds each."""
+SHORT = {(Sshfs, two_states_stale)}
+"""An effect that a local disk does not show."""
+ALL = "set SSI_NETFS=1 for all faults (ten minutes)"
 
 pytestmark = [pytest.mark.netfs, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -26,6 +27,8 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     kind: type[Served] = request.param
     if (reason := why_not(kind)) is not None:
         pytest.skip(f"{kind.name}: {reason}")
+    if kind not in {short for short, _ in SHORT} and "SSI_NETFS" not in os.environ:
+        pytest.skip(ALL)
     folder = tmp_path_factory.mktemp("netfs")
     expected = write_template(folder / "template", 4)
     with served(kind, folder) as system:
@@ -36,7 +39,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_fault(bench: Bench, fault: object, request: pytest.FixtureRequest) -> None:
     kind = type(bench.system)
     if (kind, fault) not in SHORT and "SSI_NETFS" not in os.environ:
-        pytest.skip("set SSI_NETFS=1 for all faults (ten minutes)")
+        pytest.skip(ALL)
     case: Case = meet(bench, fault)  # type: ignore[arg-type]
     assert case.wrong == [], case.ends
 

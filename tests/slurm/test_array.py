@@ -64,6 +64,7 @@ def ended(slurm: _slurm.Slurm, job: str) -> set[tuple[str, str]]:
     return set(zip(re.findall(r"JobState=(\w+)", shown), re.findall(r"ExitCode=(\S+)", shown), strict=True))
 
 
+@pytest.mark.long
 def test_an_array_then_the_finish(tmp_path: Path, slurm: _slurm.Slurm) -> None:
     expected = hashes(complete(case(tmp_path / "whole")))
     config = case(tmp_path / "parts")

@@ -150,6 +150,7 @@ def test_preempted_and_requeued_jobs_cost_their_tiles_and_nothing_else(
     assert not slurm.jobs()
 
 
+@pytest.mark.long
 def test_a_walltime_shorter_than_the_run(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_walltime_shorter_than_the_run(
     assert "lost (1 of" not in words
 
 
+@pytest.mark.long
 def test_a_killed_client_is_simply_started_again(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
 ) -> None:
@@ -179,6 +181,7 @@ def test_a_killed_client_is_simply_started_again(
     assert not (tmp_path / "out.zarr.run" / "tls").exists()
 
 
+@pytest.mark.long
 def test_a_controller_that_does_not_answer_stops_nothing(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]
 ) -> None:
@@ -245,6 +248,7 @@ def seen(folder: Path) -> Counter[tuple[str, str]]:
     return Counter((t["SLURMD_NODENAME"], t["CUDA_VISIBLE_DEVICES"]) for t in told)
 
 
+@pytest.mark.long
 def test_a_site_that_leaves_the_variable_unset_has_its_gpus_shared_out_all_the_same(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm
 ) -> None:
@@ -255,6 +259,7 @@ def test_a_site_that_leaves_the_variable_unset_has_its_gpus_shared_out_all_the_s
     assert set(seen(tmp_path)) == {(node, gpu) for node in ("n1", "n2") for gpu in ("0", "1")}
 
 
+@pytest.mark.long
 def test_nodes_whose_torch_has_no_gpu_are_named_and_end_a_run_that_asks_for_one(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm
 ) -> None:
@@ -292,6 +297,7 @@ def test_the_script_is_printed_as_it_is_submitted(
     assert yaml.safe_load(config.read_text())["executor"]["kind"] == "slurm"
 
 
+@pytest.mark.long
 def test_the_run_itself_as_a_job(tmp_path: Path, image: Any, slurm: _slurm.Slurm, serial: dict[str, str]) -> None:
     """cluster/driver.sbatch: one job drives, others work."""
     config = case(tmp_path, image, executor())
@@ -356,6 +362,7 @@ def check(slurm: _slurm.Slurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     return run
 
 
+@pytest.mark.long
 def test_a_node_with_another_version_is_named(tmp_path: Path, image: Any, check: Check) -> None:
     """The metadata of another tifffile, on n2 only."""
     other = tmp_path / "other" / "tifffile-0.0.1.dist-info"
@@ -369,6 +376,7 @@ def test_a_node_with_another_version_is_named(tmp_path: Path, image: Any, check:
     assert f"FAILED  versions differ: tifffile {here} here and on n1, 0.0.1 on n2\n" in words
 
 
+@pytest.mark.long
 def test_a_node_that_does_not_answer_is_named_where_it_is_asked(tmp_path: Path, image: Any, check: Check) -> None:
     line = 'if [ "$SLURMD_NODENAME" = n2 ]; then echo no such module; exit 3; fi'
     # SLURM gives the job that solves the first node, which is the good one
