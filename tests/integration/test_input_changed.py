@@ -96,7 +96,7 @@ def changed_tiles(text: str) -> list[str]:
     return [line.strip().split(":")[0] for line in text.splitlines() if line.startswith("  tile ")]
 
 
-@pytest.mark.parametrize(("blend", "solver"), [(0, "wiener"), (8, "identity")])
+@pytest.mark.parametrize(("blend", "solver"), [pytest.param(0, "wiener", marks=pytest.mark.long), (8, "identity")])
 def test_two_patches_change_after_30_of_64_tiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blend: int, solver: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

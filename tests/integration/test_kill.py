@@ -51,6 +51,7 @@ def test_killed_clients(case: tuple[Path, dict[str, str], float]) -> None:
     assert run.again == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_workers(case: tuple[Path, dict[str, str], float]) -> None:
     config, expected, _ = case
@@ -61,13 +62,11 @@ def test_killed_workers(case: tuple[Path, dict[str, str], float]) -> None:
     assert run.again == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "signals",
-    [
-        ["SIGINT to all", "SIGTERM to the client"],
-        pytest.param(["SIGTERM to all", "SIGHUP to all"], marks=pytest.mark.long),
-    ],
+    [["SIGINT to all", "SIGTERM to the client"], ["SIGTERM to all", "SIGHUP to all"]],
 )
 def test_stopped_in_order(case: tuple[Path, dict[str, str], float], signals: list[str]) -> None:
     """Ctrl-C goes to all processes of a job, workers included; so does the SIGTERM of a batch system.

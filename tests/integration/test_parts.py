@@ -160,6 +160,7 @@ def test_three_at_once_then_finish(
     assert finish(config).complete
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_machines_whose_clocks_differ_by_two_hours(tmp_path: Path) -> None:
     """Clients that take themselves for two machines, an hour ahead and an hour behind; a third finishes."""
@@ -225,6 +226,7 @@ def test_a_plain_run_goes_on_where_parts_ended(tmp_path: Path, whole: tuple[int,
     assert hashes(tmp_path / "out.zarr") == expected
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_parts_share_one_training(tmp_path: Path) -> None:
     tiny: dict[str, Any] = {**TINY, "training": {**TINY["training"], "scope": "shared"}, "solver": "ssi"}
