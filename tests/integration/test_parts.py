@@ -41,7 +41,7 @@ def case(folder: Path, blend: int = 8, **sections: Any) -> Path:
     )
 
 
-@pytest.fixture(scope="module", params=[8, 0])
+@pytest.fixture(scope="module", params=[8, pytest.param(0, marks=pytest.mark.long)])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, str]]:
     """A blend, and what one run makes with it."""
     folder = tmp_path_factory.mktemp("whole")

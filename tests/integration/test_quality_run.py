@@ -218,6 +218,7 @@ def test_each_sabotage_raises_its_alarm_and_hardly_any_elsewhere(sabotaged: Path
     assert len(far) <= 0.02 * TILES**2, found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_tile_with_too_few_steps_is_flagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     solved = solve.solve
@@ -289,6 +290,7 @@ def test_blank_tiles_are_not_trained_on_and_do_not_make_others_stand_out(
     assert alarms(output) == {}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_psf_that_is_too_wide_is_told(tmp_path: Path, undisturbed: Path) -> None:
     wide = make_run(tmp_path, scene(), "yx", **{**_SETTINGS, "psf": psf_of(1.5 * WIDTH)})

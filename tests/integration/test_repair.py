@@ -52,7 +52,7 @@ def document_of(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize("version", ["0.5", pytest.param("0.4", marks=pytest.mark.long)])
 def test_metadata_of_the_output_are_made_again(
     finished: Path, tmp_path: Path, version: str, harm: Callable[[Path], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,7 +137,10 @@ def test_a_folder_with_other_things_is_never_taken_for_a_damaged_output(
 # the ledger
 
 
-@pytest.mark.parametrize(("blend", "harm"), [(0, with_zeros), (8, with_zeros), (8, with_garbage)])
+@pytest.mark.parametrize(
+    ("blend", "harm"),
+    [(8, with_garbage), *(pytest.param(blend, with_zeros, marks=pytest.mark.long) for blend in (0, 8))],
+)
 def test_a_damaged_line_costs_its_task_and_no_other(
     tmp_path: Path, blend: int, harm: Callable[[Path, int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

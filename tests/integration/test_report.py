@@ -160,6 +160,7 @@ def test_complete_run_in_2d(tmp_path: Path) -> None:
     assert not list(path.parent.glob("*.partial"))
 
 
+@pytest.mark.long
 def test_a_run_without_training_says_nothing_of_training(tmp_path: Path) -> None:
     write_image(tmp_path / "in.zarr", (40, 64), "yx")
     config = configure(tmp_path, solver="tv", classical={"weight": 0.05})
@@ -190,9 +191,15 @@ def test_trained_run_shows_curves_and_every_metric(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "axes", "dtype", "changes"),
     [
-        ((6, 40, 40), "zyx", "float32", {"tiling": {"dimensions": 3, "core": 20}}),
+        pytest.param((6, 40, 40), "zyx", "float32", {"tiling": {"dimensions": 3, "core": 20}}, marks=pytest.mark.long),
         ((3, 1, 33, 40), "tcyx", "uint8", {"solver": "identity", "psf": [{"kind": "identity"}]}),
-        ((5, 40, 40), "tyx", "int16", {"tiling": {"core": 40}, "output": {"dtype": "float32"}}),
+        pytest.param(
+            (5, 40, 40),
+            "tyx",
+            "int16",
+            {"tiling": {"core": 40}, "output": {"dtype": "float32"}},
+            marks=pytest.mark.long,
+        ),
         ((1, 1, 1, 20, 64), "tczyx", "uint32", {"output": {"ome_zarr": "0.4"}}),
     ],
 )
@@ -250,6 +257,7 @@ def test_failure_has_cause_place_and_remedy(tmp_path: Path, monkeypatch: pytest.
     assert "incomplete: 4 of 16 tiles failed" in path.read_text()
 
 
+@pytest.mark.long
 def test_retried_failures_are_forgotten(tmp_path: Path) -> None:
     config, chunk = damage_one_tile(tmp_path)
     run(config)

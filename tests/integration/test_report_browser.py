@@ -62,7 +62,10 @@ def test_the_address_selects_metric_and_plane(page: Path, tmp_path: Path) -> Non
     assert rows.count("#metric=flux_ratio") == 5
 
 
-@pytest.mark.parametrize("strange", ["#metric=nothing&z=99&c=-1", "#maps", "#z=x"])
+@pytest.mark.parametrize(
+    "strange",
+    ["#metric=nothing&z=99&c=-1", *(pytest.param(strange, marks=pytest.mark.long) for strange in ("#maps", "#z=x"))],
+)
 def test_an_address_that_means_nothing_is_no_error(page: Path, tmp_path: Path, strange: str) -> None:
     text = dom(page, strange, tmp_path)
     assert of_map(text, "data-metric")

@@ -20,7 +20,7 @@ from ssi_pipeline.run import verify
 from ssi_pipeline.storage.state.records import Job
 
 
-@pytest.mark.parametrize("blend", [0, 8])
+@pytest.mark.parametrize("blend", [8, pytest.param(0, marks=pytest.mark.long)])
 def test_killed_between_any_two_lines(tmp_path: Path, blend: int) -> None:
     config = make_run(tmp_path / "whole", ramp((1, 64, 300)), tiling={"core": {"y": 64, "x": 100}, "blend": blend})
     good = hashes(complete(config))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +77,36 @@ def blended(blend: int) -> dict[str, Any]:
     return {**SETTINGS, "tiling": {"core": 32, "blend": blend}}
 
 
+class OnDemand(dict[int, Any]):
+    """What is made for a blend when it is first asked for."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, blend: int) -> Any:
+        return self.setdefault(blend, self._make(blend))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, _one_goes_wrong: None) -> dict[int, Path]:
     """Configurations of complete runs that nobody disturbed, by their blending; to be read, or copied."""
-    configs = {blend: make_run(tmp_path_factory.mktemp("good"), image(), **blended(blend)) for blend in (0, 8)}
-    for config in configs.values():
+
+    def made(blend: int) -> Path:
+        config = make_run(tmp_path_factory.mktemp("good"), image(), **blended(blend))
         complete(config)
-    return configs
+        return config
+
+    return OnDemand(made)
 
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory: pytest.TempPathFactory, _one_goes_wrong: None) -> dict[int, np.ndarray]:
     """The images of runs without a second training, by their blending."""
-    folders = {blend: tmp_path_factory.mktemp("plain") for blend in (0, 8)}
     once = {"training": TINY["training"]}
-    return {b: level(complete(make_run(folder, image(), **{**blended(b), **once}))) for b, folder in folders.items()}
+    return OnDemand(
+        lambda blend: level(complete(make_run(tmp_path_factory.mktemp("plain"), image(), **{**blended(blend), **once})))
+    )
 
 
 def made(config: Path) -> dict[str, str]:
@@ -112,7 +127,7 @@ def test_a_lost_list_is_made_as_it_was(tmp_path: Path, finished: dict[int, Path]
     assert chosen.read_bytes() == before
 
 
-@pytest.mark.parametrize("blend", [0, 8])
+@pytest.mark.parametrize("blend", [8, pytest.param(0, marks=pytest.mark.long)])
 def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(
     finished: dict[int, Path], trained_once: dict[int, np.ndarray], blend: int
 ) -> None:
@@ -140,11 +155,8 @@ def test_the_tile_that_went_wrong_is_trained_again_and_the_others_stay(
 @pytest.mark.parametrize(
     ("blend", "after"),
     [
-        (0, 1),
         (8, 0),
-        (8, 3),
-        pytest.param(0, 0, marks=pytest.mark.long),
-        pytest.param(8, 1, marks=pytest.mark.long),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in ((0, 0), (0, 1), (8, 1), (8, 3))),
     ],
 )
 def test_a_kill_between_the_choice_and_the_second_training_changes_nothing(

@@ -195,8 +195,8 @@ def test_blocks_of_zeros_are_written_as_well(tmp_path: Path, version: str) -> No
     assert len(records(config, "solve")) == before
 
 
-@pytest.mark.parametrize("times", [8, pytest.param(20, marks=pytest.mark.long)])
-@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize("times", [5, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("version", ["0.5", pytest.param("0.4", marks=pytest.mark.long)])
 def test_a_flipped_byte_is_always_found_and_mended(tmp_path: Path, version: str, times: int) -> None:
     output = {"ome_zarr": version, "chunk": {"y": 16, "x": 16}}
     tiling = {"core": {"y": 32, "x": 96}, "blend": {"y": 8, "x": 8}}
@@ -479,6 +479,7 @@ def test_new_keeps_the_old_output(tmp_path: Path, keep: str) -> None:
     assert go(config, new=True).complete  # within the same second
 
 
+@pytest.mark.long
 def test_a_new_run_with_another_plan_is_not_given_the_old_one(tmp_path: Path) -> None:
     """In one process: equal configurations may be cut otherwise where the workers have other memory."""
     image = ramp((1, 700, 700))

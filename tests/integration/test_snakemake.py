@@ -87,6 +87,7 @@ class Workflow:
         raise AssertionError(f"no {count} blocks within two minutes: {process.communicate(timeout=60)[0]}")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_job_that_is_killed_goes_on(tmp_path: Path) -> None:
     undisturbed = make_run(tmp_path / "undisturbed", beads((1, 64, 160)), **OPTIONS)
