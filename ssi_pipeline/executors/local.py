@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import dask
@@ -48,43 +49,38 @@ def open_local(
     ExecutorError
         They cannot be started.
     """
-    settings = {
-        **scheduler_settings(section.dashboard),
-        **worker_settings(section.threads),
-        **starting_settings(section.device),
-    }
-    with dask.config.set(settings), signals_for_the_client_alone():
-        return _start_local(spec, section, workers, memory, log)
-
-
-def _start_local(
-    spec: RunSpec, section: ExecutorConfig, workers: int, memory: int, log: Callable[[str], None]
-) -> DaskExecutor:
+    starting = starting_settings(section.device)
+    settings = {**scheduler_settings(section.dashboard), **worker_settings(section.threads), **starting}
     cluster = None
     try:
-        cluster = start_card_cluster(
-            workers,
-            _environments(section, workers),
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            # dask's protocol executes code: without certificates any user of this machine could run code as this user
-            security=Security.temporary(),
-            dashboard_address=dashboard_address(section.dashboard),
-            memory_limit=memory,
-            preload=[*dask.config.get("distributed.worker.preload", default=[]), WARM],
-            silence_logs=logging.CRITICAL,
-        )
-        client = connect(cluster, _START_TIMEOUT)
+        with dask.config.set(settings), signals_for_the_client_alone():
+            cluster = _start(section, workers, memory)
+            client = connect(cluster, _START_TIMEOUT)
         fleet, limit = LocalFleet(cluster, workers, log), TimeLimit(section.tile_limit_s)
-        later = {"distributed.deploy.lost-worker-timeout": _PATIENCE, **starting_settings(section.device)}
-        patient = dask.config.set(later)
+        # of workers that are replaced: set after those above, whose end takes back what was set meanwhile
+        patient = dask.config.set({"distributed.deploy.lost-worker-timeout": _PATIENCE, **starting})
         closing = partial(patient.__exit__, None, None, None)
         return DaskExecutor(spec, client, cluster, fleet=fleet, limit=limit, closing=closing, log=log)
     except (OSError, RuntimeError, TimeoutError) as error:
         if cluster is not None:
             cluster.close(timeout=10)
         raise ExecutorError(f"cannot start the {workers} local workers: {error}") from error
+
+
+def _start(section: ExecutorConfig, workers: int, memory: int) -> Any:
+    return start_card_cluster(
+        workers,
+        _environments(section, workers),
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        # dask's protocol executes code: without certificates any user of this machine could run code as this user
+        security=Security.temporary(),
+        dashboard_address=dashboard_address(section.dashboard),
+        memory_limit=memory,
+        preload=[*dask.config.get("distributed.worker.preload", default=[]), WARM],
+        silence_logs=logging.CRITICAL,
+    )
 
 
 def _environments(section: ExecutorConfig, workers: int) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
@@ -23,6 +24,7 @@ import psutil
 import pytest
 import yaml
 from builders import SERIAL, complete, config_of, image_files, level, make_run, ramp
+from distributed.deploy.cluster import Cluster
 from kill import worker_processes
 from numcodecs import Zstd
 
@@ -207,6 +209,11 @@ def workers() -> list[psutil.Process]:
     return worker_processes(os.getpid())
 
 
+def process_of(executor: DaskExecutor) -> Any:
+    """Return the worker process of an executor with one worker; None while there is none."""
+    return next(iter(executor._client.run(os.getpid, on_error="ignore").values()), None)
+
+
 @contextlib.contextmanager
 def meanwhile(action: Callable[[threading.Event], None]) -> Iterator[None]:
     over = threading.Event()
@@ -321,16 +328,44 @@ def test_workers_are_copies_of_one_process_and_have_the_variables_of_their_clien
         return os.environ.get("SSI_TEST_GOES"), os.environ.get("SSI_TEST_COMES"), os.getppid()
 
     monkeypatch.setenv("SSI_TEST_GOES", "first")
+    method = dask.config.get("distributed.worker.multiprocessing-method")
     found = []
     for _ in range(2):
         with contextlib.closing(open_executor(section("dask-1"), spec)) as executor:
             assert isinstance(executor, DaskExecutor)
             found += executor._client.run(look).values()
+            if len(found) == 1:
+                os.kill(pid := process_of(executor), signal.SIGKILL)
+                until = time.monotonic() + 60
+                while process_of(executor) in (None, pid):
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
+                found += executor._client.run(look).values()
+        assert dask.config.get("distributed.worker.multiprocessing-method") == method
         monkeypatch.delenv("SSI_TEST_GOES", raising=False)
         monkeypatch.setenv("SSI_TEST_COMES", "second")
-    assert found[0][:2] == ("first", None)
-    assert found[1][:2] == (None, "second")
-    assert found[0][2] == found[1][2] != os.getpid()
+    first, in_its_place, second = found
+    assert first == in_its_place
+    assert first[:2] == ("first", None)
+    assert second[:2] == (None, "second")
+    assert first[2] == second[2] != os.getpid()
+
+
+def test_no_process_is_left_where_dask_gives_up(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a worker that starts, 10 s at most; the exit would then wait for that worker without end."""
+    executor = open_executor(section("dask-1"), spec)
+    assert isinstance(executor, DaskExecutor)
+    process = psutil.Process(process_of(executor))
+
+    def give_up(self: Cluster, timeout: float | None = None) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cluster, "close", give_up)
+        executor.close()
+    process.wait(30)
+    executor._cluster.close(timeout=10)
+    assert process.pid not in {p.pid for p in workers()}
 
 
 def test_a_program_of_others_gets_workers_that_start_afresh(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +22,19 @@ class CardCluster(LocalCluster):
         self._environments = environments
         start: Any = super().__init__
         start(n_workers=0, **options)
+
+    def close(self, timeout: float | None = None) -> Any:
+        """Close in order, and kill the worker processes that are left after that time.
+
+        On a busy machine dask gives up while a worker starts, and leaves its process. The signals that end a process
+        are blocked in workers, so that the exit of this one would wait for it without end.
+        """
+        nannies: list[Any] = list(self.workers.values())
+        try:
+            return super().close(timeout)
+        finally:
+            for nanny in nannies if not self.asynchronous else ():
+                _kill(nanny)
 
     def new_worker_spec(self) -> dict[Any, Any]:
         """Return the number and the start options of the next worker."""
@@ -38,3 +54,11 @@ def start_card_cluster(workers: int, environments: Sequence[Mapping[str, str]], 
         cluster.close(timeout=10)
         raise
     return cluster
+
+
+def _kill(nanny: Any) -> None:
+    """Kill the process of a nanny, if there is one, so that no other is started in its place."""
+    if (pid := nanny.pid) is not None:
+        nanny.close_gracefully(reason="killed at the end")
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
