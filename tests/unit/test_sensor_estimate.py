@@ -184,7 +184,7 @@ def test_constant_and_missing_data_have_no_noise() -> None:
     assert estimate_sensor([nothing], 0.0, 1.0, SensorConfig()).sigma == 0
 
 
-@pytest.mark.parametrize("share", [0.01, 0.05])
+@pytest.mark.parametrize("share", [0.05, pytest.param(0.01, marks=pytest.mark.long)])
 def test_the_share_of_impulses_counts_those_that_the_test_misses(share: float) -> None:
     y, rng = np.clip(measured(scene(), 0.001, 0.1), 0, 1), np.random.default_rng(5)
     y = np.where(rng.random(y.shape) < share, rng.random(y.shape), y)
