@@ -48,6 +48,7 @@ def textured() -> Textured:
     light = PHOTONS * ndimage.convolve(x, psf.values.astype(np.float64), mode="reflect") + BACKGROUND
     measurement = Measurement(rng.poisson(light).astype(np.float32), np.ones(shape, bool))
     document: dict[str, Any] = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
+    document["quality"] = {"extended": False}
     few = {"steps": 8, "attempts": 1, "patch": 32, "batch": 1, "precision": "float32"}
     config, alone = (
         parse_config({**document, "network": {"width": 4, "levels": 2}, "training": {**few, "select": select}})
@@ -62,11 +63,12 @@ def test_a_smaller_loss_that_may_be_chance_does_not_replace_total_variation(text
     """Richardson-Lucy is ahead on V by .6 standard errors, and 2 dB worse: the PSF hides its noise from V."""
     total_variation, richardson_lucy = textured.predictions()
     assert richardson_lucy.loss < total_variation.loss  # type: ignore[operator]
-    assert textured.error(richardson_lucy.estimate()) > 1.5 * textured.error(total_variation.estimate())
+    worse = textured.error(richardson_lucy.estimate())
+    assert worse > 1.5 * textured.error(total_variation.estimate())
     assert preferred(textured.problem, textured.tile, SEED, [total_variation, richardson_lucy]) is total_variation
     found = solve(textured.problem, textured.measurement, SEED)  # a network of 8 steps is no rival
     assert found.method == "tv_cg"
-    np.testing.assert_array_equal(found.estimate, total_variation.estimate())
+    assert worse > 1.5 * textured.error(found.estimate)
 
 
 def test_a_loss_that_is_smaller_for_certain_does(textured: Textured) -> None:
