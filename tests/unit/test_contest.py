@@ -1,4 +1,4 @@
-"""Which of several estimates a tile takes: the trusted one, unless another predicts hidden pixels better for certain."""
+"""Which of several estimates a tile takes: the trusted one, unless another surely predicts hidden pixels better."""
 
 from __future__ import annotations
 
