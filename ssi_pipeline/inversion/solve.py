@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.assess.blind_metrics import EXCESS, blind_metrics_of
-from ssi_pipeline.inversion.assess.contest import worse_by
+from ssi_pipeline.inversion.assess.contest import preferred, worse_by
 from ssi_pipeline.inversion.assess.signal_test import tile_is_noise_only
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
 from ssi_pipeline.inversion.classical.registry import solvers_to_tune
@@ -134,7 +134,7 @@ def _run_solver(problem: Problem, tile: TileTensors, seed: int, method: SolverRo
         with phase("estimate"):
             return solver(problem, tile, own_seed, options)
     with phase("rival"):
-        baseline = _best_baseline(problem, tile)
+        baseline = _best_baseline(problem, tile, seed)
     rival = None if baseline is None else baseline.errors
     found = solver(problem, tile, own_seed, dataclasses.replace(options, rival=rival))
     return found if baseline is None else _better(problem, tile, seed, found, baseline)
@@ -181,12 +181,10 @@ def _normal(problem: Problem, estimate: NDArray[np.float32]) -> Tensor:
     return to_tensor(problem.calibration.normalised(estimate), problem.axes, problem.device)
 
 
-def _best_baseline(problem: Problem, tile: TileTensors) -> Prediction | None:
-    """Return the classical baseline that predicts the held-out pixels best; None without any."""
+def _best_baseline(problem: Problem, tile: TileTensors, seed: int) -> Prediction | None:
+    """Return the first classical baseline, or one that predicts the held-out pixels better; None without any."""
     names = [name for name in solvers_to_tune(problem.config) if name in problem.calibration.weights]
-    found = [predict(problem, tile, name) for name in names]
-    known = [baseline for baseline in found if baseline.errors is not None]
-    return min(known or found, key=lambda baseline: baseline.loss or 0.0, default=None)
+    return preferred(problem, tile, seed, [predict(problem, tile, name) for name in names])
 
 
 def _better(problem: Problem, tile: TileTensors, seed: int, found: Solution, baseline: Prediction) -> Solution:

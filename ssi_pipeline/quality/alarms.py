@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Values = NDArray[np.float32]
 
@@ -24,11 +25,6 @@ _FEWEST = 8
 
 _WORSE_NEIGHBOUR = 0.75
 """A seam belongs to two tiles: a tile is not flagged where its value is below this share of a neighbour's."""
-
-
-_ONE_FUNCTION = 1e-5
-"""Median seam of tiles of one function, a share of the channel's range: rounding. A larger seam is then that of two
-methods, of which ``training.select`` took the better one on either side, and no sign of a wrong tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,11 @@ ALARMS = (
 """All alarms. The position is the bit in a tile's flag: append new alarms at the end."""
 
 
-def flags(metrics: Mapping[str, Values], blank: NDArray[np.bool_] | None = None) -> Values:
+def flags(
+    metrics: Mapping[str, Values],
+    blank: NDArray[np.bool_] | None = None,
+    overlaps: Sequence[bool] = (True, True, True),
+) -> Values:
     """Return the flag of each tile: the sum of 2^i over its alarms i.
 
     Parameters
@@ -88,6 +88,8 @@ def flags(metrics: Mapping[str, Values], blank: NDArray[np.bool_] | None = None)
     blank
         True at tiles of noise alone (t c z y x), which are compared with one another, and all others without them:
         in a mostly empty volume every tile with structure would be an outlier. None: there are none.
+    overlaps
+        Whether neighbouring tiles overlap along z, y, x.
 
     Returns
     -------
@@ -100,7 +102,8 @@ def flags(metrics: Mapping[str, Values], blank: NDArray[np.bool_] | None = None)
     kinds = [np.ones(done.shape, bool)] if blank is None else [blank, ~blank]
     for i, alarm in enumerate(ALARMS):
         if alarm.metric in values:
-            total[done & _raised(alarm, values[alarm.metric], kinds)] += 2**i
+            groups = kinds if alarm.metric != "seam" else _by_methods(kinds, metrics.get("method"), overlaps)
+            total[done & _raised(alarm, values[alarm.metric], groups)] += 2**i
     return total
 
 
@@ -142,22 +145,31 @@ def _light(metrics: Mapping[str, Values]) -> Values:
     return light if np.isfinite(light).any() else metrics.get("flux_ratio", nothing)
 
 
+def _by_methods(
+    kinds: Sequence[NDArray[np.bool_]], method: Values | None, overlaps: Sequence[bool]
+) -> list[NDArray[np.bool_]]:
+    """Return the kinds of tiles, divided by the methods that meet at their seams: one, or several.
+
+    Networks of two tiles differ by a hundred times as much as total variation of the same two, and a shared network by
+    rounding: a seam of one kind is no outlier among those of another.
+    """
+    if method is None:
+        return list(kinds)
+    own = np.nan_to_num(method, nan=-1.0)
+    around = (1, 1, *(3 if along else 1 for along in overlaps))
+    several = ndimage.maximum_filter(own, around) != ndimage.minimum_filter(own, around)
+    meeting = [several, *(~several & (own == code) for code in np.unique(own))]
+    return [kind & seams for kind in kinds for seams in meeting]
+
+
 def _raised(alarm: Alarm, values: Values, kinds: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     """Return True where an alarm is raised, by z-scores within each channel and kind of tile."""
     raised = np.zeros(values.shape, bool)
     for c in range(values.shape[1]):
-        if alarm.metric == "seam" and _mostly_below(values[:, c], _ONE_FUNCTION):
-            continue
         for kind in kinds:
             z = _robust_z(np.where(kind[:, c], values[:, c], np.nan), alarm)
             raised[:, c] |= {"high": z, "low": -z, "both": np.abs(z)}[alarm.bad] > _Z
     return raised & _no_neighbour_far_worse(values) if alarm.metric == "seam" else raised
-
-
-def _mostly_below(values: Values, limit: float) -> bool:
-    """Return whether more than half of the known values are below a limit."""
-    known = values[np.isfinite(values)]
-    return bool(known.size and np.median(known) < limit)
 
 
 def _robust_z(values: Values, alarm: Alarm) -> NDArray[np.float64]:

@@ -129,7 +129,8 @@ class TileMetrics:
         for c, scale in enumerate(scales):
             grid["seam"][:, c] /= scale or 1.0
         grid["seam"][grid["method"] == METHODS[UNMEASURED]] = np.nan  # nothing was solved there
-        grid["flag"] = flags(grid, grid["method"] == METHODS["blank"])
+        overlaps = [margin > 0 for margin in self._plan.blend]
+        grid["flag"] = flags(grid, grid["method"] == METHODS["blank"], overlaps)
         return grid
 
 

@@ -54,15 +54,43 @@ def test_the_light_alarm_reads_the_ratio_without_impulses_where_there_is_one() -
     assert "flux" not in names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
 
 
-def test_a_seam_between_a_shared_network_and_another_solver_is_no_alarm() -> None:
-    """Seams of a shared network are rounding, so that any other one would stand out."""
+def test_seams_are_compared_with_those_of_the_same_methods() -> None:
+    """Networks of neighbouring tiles differ far more than total variation of the two, a shared network by rounding."""
+    network, tv_cg = METHODS["network"], METHODS["tv_cg"]
     metrics = usual(3)
-    before = names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
-    metrics["seam"][0, 0, 0, 7, 9] = 1.0
-    assert "seam" in names_of(float(flags(metrics)[0, 0, 0, 7, 9]))
-    metrics["seam"][:] = 1e-7
-    metrics["seam"][0, 0, 0, 7, 9] = 0.02
-    assert names_of(float(flags(metrics)[0, 0, 0, 7, 9])) == before
+    metrics["method"] = np.full(GRID, tv_cg, np.float32)
+    metrics["seam"] *= 0.01
+    metrics["method"][:, 0, :, 5:11, 5:11] = network
+    metrics["seam"][:, 0, :, 4:12, 4:12] *= 100  # also where only corners overlap
+    other = {**metrics, "method": np.full(GRID, tv_cg, np.float32)}
+    assert count_alarms(flags(other))["seam"] > 10  # what happened before methods were told apart
+    assert count_alarms(flags(metrics)).get("seam", 0) <= 1
+    for place in ((0, 0, 0, 7, 6), (0, 0, 0, 4, 6), (0, 0, 0, 15, 15)):  # among networks, where both meet, elsewhere
+        worse = {**metrics, "seam": metrics["seam"].copy()}
+        worse["seam"][place] *= 200
+        assert "seam" in names_of(float(flags(worse)[place]))
+
+
+def test_a_seam_between_two_tiles_of_a_shared_network_is_an_alarm_and_one_to_another_solver_is_none() -> None:
+    metrics, place = usual(3), (0, 0, 0, 7, 9)
+    metrics["method"] = np.full(GRID, METHODS["network"], np.float32)
+    metrics["seam"][:] = 1e-7  # rounding
+    metrics["seam"][0, 0, 0, 6:9, 8:11] = [[0.003, 0.01, 0.003], [0.01, 0.02, 0.01], [0.003, 0.01, 0.003]]
+    assert "seam" in names_of(float(flags(metrics)[place]))
+    metrics["method"][place] = METHODS["tv_cg"]
+    assert "seam" not in count_alarms(flags(metrics))
+
+
+def test_tiles_that_do_not_overlap_have_no_common_seam() -> None:
+    """Planes of the demo: two tiles by a network, six by total variation, the neighbours in z without overlap."""
+    seam = np.repeat([3.4e-5, 2.4e-4, 7.1e-3, 1.0e-3], 2).reshape(1, 1, 4, 1, 2)
+    network, tv_cg = METHODS["network"], METHODS["tv_cg"]
+    method = np.repeat([tv_cg, tv_cg, network, tv_cg], 2).reshape(seam.shape)
+    metrics = {"status": np.ones(seam.shape), "seam": seam, "method": method}
+    demo = {name: np.tile(values, (4, 1, 1, 1, 1)).astype(np.float32) for name, values in metrics.items()}
+    assert count_alarms(flags(demo, overlaps=(False, True, True))) == {}
+    demo["seam"][3, 0, 2] = 0.1
+    assert count_alarms(flags(demo, overlaps=(False, True, True))) == {"seam": 2}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Compare two inverses of a tile by the pixels that were hidden from both: paired errors, on more masks where V is few.
+"""Compare inverses of a tile by the pixels that were hidden from each: paired errors, on more masks where V is few.
 
 V of a tile of 256 x 256 has 3,300 pixels, mostly noise: estimates that differ by 2 dB can tie on it
 (docs/experiments.md). Other masks are then hidden as well. The network has seen their pixels in training, though only
@@ -7,7 +7,7 @@ as targets of predictions without them: V alone decides where it can.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import torch
@@ -21,6 +21,32 @@ from ssi_pipeline.inversion.problem import Problem, TileTensors
 from ssi_pipeline.inversion.solution import Solution
 
 _Invert = Callable[[Tensor, Tensor], Tensor]
+
+
+def preferred(problem: Problem, tile: TileTensors, seed: int, candidates: Sequence[Prediction]) -> Prediction | None:
+    """Return the first of the candidates, unless a later one predicts hidden pixels better for certain; None of none.
+
+    Hidden pixels do not see what the PSF hides, and there the later candidates are the less regular ones: where losses
+    tie, an estimate may be 1.5 dB worse and have the smaller loss (docs/experiments.md).
+
+    Parameters
+    ----------
+    problem, tile, seed
+        As for ``worse_by``.
+    candidates
+        In order of trust. Those without finite errors are taken only where no other is left.
+    """
+    known = [candidate for candidate in candidates if candidate.errors is not None] or candidates[:1]
+    best = next(iter(known), None)
+    for other in known[1:]:
+        if best is not None and _is_ahead(other, best) and worse_by(problem, tile, seed, other, best) < -SIGNIFICANT:
+            best = other
+    return best
+
+
+def _is_ahead(one: Prediction, other: Prediction) -> bool:
+    """Return whether one has the smaller loss on V: without that, further masks are not worth their time."""
+    return one.loss is not None and other.loss is not None and one.loss < other.loss
 
 
 @torch.no_grad()

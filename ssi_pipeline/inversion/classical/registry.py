@@ -13,8 +13,9 @@ from ssi_pipeline.methods import SOLVERS
 CLASSICAL: dict[str, Classical] = {name: row.loaded() for name, row in SOLVERS.items() if row.tunes}
 
 BASELINES: Final = ("tv_cg", "richardson_lucy")
-"""Classical solvers that the network is compared with on each tile. Total variation is the best on most data tried;
-Richardson-Lucy on textured cells, and where a bead is brighter than the rest by orders of magnitude."""
+"""Classical solvers that the network is compared with on each tile, in order of trust: ties go to the first. Total
+variation is the best on most data tried; Richardson-Lucy on thin walls in bright light, on textured cells, and where a
+bead is brighter than the rest by orders of magnitude."""
 
 
 def solvers_to_tune(config: RunConfig) -> tuple[str, ...]:
