@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,10 +115,10 @@ def stack(content: str, optics: str, seed: int, shape: Shape = SHAPE) -> Stack:
     return Stack(image, photons[inner] + DARK, psf)
 
 
-def stacks(seeds: list[int]) -> Iterator[tuple[str, Stack]]:
-    """Yield name and stack: all contents under all optics."""
+def stacks(seeds: Sequence[int], contents: Sequence[str] | None) -> Iterator[tuple[str, Stack]]:
+    """Yield name and stack: contents (None: all) under all optics."""
     for seed in seeds:
-        for content in CONTENTS:
+        for content in contents or CONTENTS:
             for optics in OPTICS:
                 yield f"{content}, {optics}, seed {seed}", stack(content, optics, seed)
 

@@ -14,11 +14,11 @@ from skimage.restoration import richardson_lucy
 from ssi_pipeline.inversion.classical.richardson_lucy import dark_level, iterates, solve_richardson_lucy
 
 
-@pytest.mark.parametrize(("axes", "count"), [(2, 2), (3, 1)])
-def test_it_agrees_with_scikit_image_in_the_interior(axes: int, count: int) -> None:
-    """In 3D the first iteration, before there is momentum."""
+@pytest.mark.parametrize("axes", [2, 3])
+def test_it_agrees_with_scikit_image_in_the_interior(axes: int) -> None:
     psf = gaussian_psf(axes, skew=0.5)
     y = measured(blobs((60, 64) if axes == 2 else (24, 48, 40)), psf).clip(0.01)
+    count = 2
     problem, given = problem_for("richardson_lucy", psf, y)
     found = solve_richardson_lucy(problem, given, count).numpy()
     kernel = psf.values if axes == 3 else psf.values[0]
@@ -29,12 +29,14 @@ def test_it_agrees_with_scikit_image_in_the_interior(axes: int, count: int) -> N
     np.testing.assert_allclose(found[inner], expected[inner], rtol=1e-4, atol=1e-5)
 
 
-def test_momentum_in_3d_saves_more_than_half_of_the_iterations() -> None:
-    psf, truth = gaussian_psf(3, sigma=2.0), blobs((12, 28, 28)) + 0.1
+@pytest.mark.parametrize("axes", [2, 3])
+def test_momentum_after_twenty_iterations_saves_half_of_the_others(axes: int) -> None:
+    psf, truth = gaussian_psf(axes, sigma=2.0), blobs((40, 44) if axes == 2 else (14, 30, 30)) + 0.1
     y = blur(truth, psf).astype(np.float32)
-    found = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y), 20).numpy()
-    plain = richardson_lucy(y.astype(np.float64), psf.values.astype(np.float64), num_iter=50, clip=False)
-    inner = (slice(4, -4), slice(8, -8), slice(8, -8))  # scikit-image takes zeros beyond the border
+    found = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y), 60).numpy()
+    kernel = (psf.values if axes == 3 else psf.values[0]).astype(np.float64)
+    plain = richardson_lucy(y.astype(np.float64), kernel, num_iter=100, clip=False)
+    inner = tuple(slice(3 * r, -3 * r) for r in ((4, 4) if axes == 2 else (1, 3, 3)))  # it takes zeros beyond the border
     errors = [float(np.square(x - truth)[inner].mean()) for x in (found, plain)]
     assert errors[0] < errors[1]
 

@@ -7,9 +7,9 @@ identity and this is the plain algorithm. Fixed points predict the measurement: 
 and g*(k), the detected share of a pixel's light, takes the place of padding (Bertero and Boccacci 2005). The tuned
 parameter is the number of iterations.
 
-In 3D each iteration starts from x + (n - 1) / (n + 2) (x - x_before) instead of x, n its number: momentum (Nesterov
-1983; of Richardson-Lucy: Biggs and Andrews 1997, Wang and Miller 2014). A widefield PSF takes hundreds of plain
-iterations. In 2D these are few, and are what regularises: they stay plain.
+After 20 plain iterations each starts from x + (n - 1) / (n + 2) (x - x_before) instead of x, n = 1, 2, ...: momentum
+(Nesterov 1983; of Richardson-Lucy: Biggs and Andrews 1997, Wang and Miller 2014). Clean data with a wide PSF take
+hundreds of plain iterations. Noisy data take few, which are what regularises, and of which each counts.
 
 Intensities are those above a reference. Without read noise it is the dark level; read noise of variance sigma^2 adds
 sigma^2 / alpha to both y and g x (Snyder et al. 1993), so that few reports are below the reference. Those that are
@@ -32,8 +32,9 @@ from ssi_pipeline.inversion.problem import Problem
 _MOST_ITERATIONS = 200
 """Largest number of iterations: for data clean enough to need more, other solvers are better."""
 
-_ACCELERATED = 3
-"""Number of spatial axes with momentum."""
+_PLAIN = 20
+"""Iterations before there is momentum. With momentum from the first, noisy stacks that are best after 18 iterations were
+best after 8, and worse by 0.3 dB."""
 
 _START = 0.5
 """Initial estimate, normalised, the same in all tiles. Without clipping the first iterate does not depend on it."""
@@ -83,9 +84,8 @@ def iterates_from(problem: Problem, observation: Observation, x: Tensor) -> Iter
     share = forward.adjoint(known)
     inside = share > _LEAST_SHARE
     x = before = x - zero
-    for number in count(1):
-        momentum = (number - 1) / (number + 2) if problem.axes == _ACCELERATED else 0.0
-        start = (x + momentum * (x - before)).clamp(min=least) if momentum else x
+    for number in count(1 - _PLAIN):
+        start = x if number <= 1 else (x + (number - 1) / (number + 2) * (x - before)).clamp(min=least)
         predicted = (forward(start + zero) - zero).clamp(min=_SMALL)
         update = forward.adjoint(seen / predicted).clamp(min=0) / share
         before, x = x, (start * torch.where(inside, update, torch.ones_like(update))).clamp(min=least)
