@@ -33,8 +33,8 @@ _MOST_ITERATIONS = 200
 """Largest number of iterations: for data clean enough to need more, other solvers are better."""
 
 _PLAIN = 20
-"""Iterations before there is momentum. With momentum from the first, noisy stacks that are best after 18 iterations were
-best after 8, and worse by 0.3 dB."""
+"""Iterations before there is momentum. With momentum from the first, a noisy stack for which 18 iterations were chosen
+was given 8, and was worse by 0.3 dB."""
 
 _START = 0.5
 """Initial estimate, normalised, the same in all tiles. Without clipping the first iterate does not depend on it."""
