@@ -15,7 +15,8 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.observation import Observation, observe
-from ssi_pipeline.inversion.classical.tv import data_term, slopes_of
+from ssi_pipeline.inversion.classical.slopes import slopes_of
+from ssi_pipeline.inversion.classical.tv import data_term
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.physics.psf import Psf
@@ -93,5 +94,5 @@ def objective(
     problem: Problem, observation: Observation, x: Tensor, weight: float, lengths: Callable[[Tensor], Tensor]
 ) -> float:
     """Return E(x); ``lengths`` maps D x to h(|D x|)."""
-    variation = float(lengths(slopes_of(observation, problem.forward.radius)(x).double()).sum())
+    variation = float(lengths(slopes_of(problem, observation)(x).double()).sum())
     return data_term(problem, observation).value(problem.forward.level(x)) + weight * variation

@@ -54,6 +54,8 @@ class Problem:
         Torch device.
     footprint
         Offsets (z) y x of pixels with correlated noise, which are hidden together, on the CPU; None: white noise.
+    scales
+        Smallest side of a voxel over its side along each axis, (z) y x; 1 where voxel sizes are unknown.
     """
 
     config: RunConfig
@@ -63,6 +65,7 @@ class Problem:
     linear: LinearInverse
     objective: Objective
     device: str
+    scales: tuple[float, ...]
     footprint: Tensor | None = None
 
     @property
@@ -163,8 +166,14 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
         linear=LinearInverse(impulses, clipping_bias, filters(calibration.wiener_weight), border),
         objective=Objective(config, calibration),
         device=device,
+        scales=_scales(psf, values.ndim),
         footprint=_footprint(calibration, values.ndim),
     )
+
+
+def _scales(psf: Psf | None, axes: int) -> tuple[float, ...]:
+    sides = (1.0,) * axes if psf is None or psf.voxel_size_um is None else psf.voxel_size_um[-axes:]
+    return tuple(min(sides) / side for side in sides)
 
 
 def _footprint(calibration: ChannelCalibration, axes: int) -> Tensor | None:

@@ -7,6 +7,10 @@ identity and this is the plain algorithm. Fixed points predict the measurement: 
 and g*(k), the detected share of a pixel's light, takes the place of padding (Bertero and Boccacci 2005). The tuned
 parameter is the number of iterations.
 
+After 20 plain iterations each starts from x + (n - 1) / (n + 2) (x - x_before) instead of x, n = 1, 2, ...: momentum
+(Nesterov 1983; of Richardson-Lucy: Biggs and Andrews 1997, Wang and Miller 2014). Clean data with a wide PSF take
+hundreds of plain iterations. Noisy data take few, which are what regularises, and of which each counts.
+
 Intensities are those above a reference. Without read noise it is the dark level; read noise of variance sigma^2 adds
 sigma^2 / alpha to both y and g x (Snyder et al. 1993), so that few reports are below the reference. Those that are
 count as negative, since clipping them would add light. Estimates are held at the dark level or above.
@@ -15,7 +19,7 @@ count as negative, since clipping them would add light. Estimates are held at th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 
 import torch
 from torch import Tensor
@@ -27,6 +31,11 @@ from ssi_pipeline.inversion.problem import Problem
 
 _MOST_ITERATIONS = 200
 """Largest number of iterations: for data clean enough to need more, other solvers are better."""
+
+_PLAIN = 20
+"""Iterations before there is momentum. From the first, it took a stack of filaments to the bound, which a product cannot
+leave: the loss stayed at 2.9, where 150 plain iterations and 48 of these reach 0.90. A noisy stack for which 18 are
+chosen was given 8, and was worse by 0.3 dB."""
 
 _START = 0.5
 """Initial estimate, normalised, the same in all tiles. Without clipping the first iterate does not depend on it."""
@@ -75,11 +84,12 @@ def iterates_from(problem: Problem, observation: Observation, x: Tensor) -> Iter
     seen = known * forward.crop(observation.repaired - zero)
     share = forward.adjoint(known)
     inside = share > _LEAST_SHARE
-    x = x - zero
-    while True:
-        predicted = (forward(x + zero) - zero).clamp(min=_SMALL)
+    x = before = x - zero
+    for number in count(1 - _PLAIN):
+        start = x if number <= 1 else (x + (number - 1) / (number + 2) * (x - before)).clamp(min=least)
+        predicted = (forward(start + zero) - zero).clamp(min=_SMALL)
         update = forward.adjoint(seen / predicted).clamp(min=0) / share
-        x = (x * torch.where(inside, update, torch.ones_like(update))).clamp(min=least)
+        before, x = x, (start * torch.where(inside, update, torch.ones_like(update))).clamp(min=least)
         yield x + zero
 
 
@@ -109,8 +119,8 @@ def solve_richardson_lucy(problem: Problem, observation: Observation, iterations
 
 def richardson_lucy_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (number of iterations, estimate) for 1, 2, 3, ... in one pass."""
-    for count, estimate in enumerate(islice(iterates(problem, observation), _MOST_ITERATIONS), start=1):
-        yield float(count), estimate
+    for number, estimate in enumerate(islice(iterates(problem, observation), _MOST_ITERATIONS), start=1):
+        yield float(number), estimate
 
 
 RICHARDSON_LUCY = Classical(solve_richardson_lucy, richardson_lucy_path, patience=8)

@@ -19,7 +19,7 @@ and c joins the preconditioner and q' the sum. It acts only where iterations wit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from scipy.fft import next_fast_len
@@ -29,16 +29,15 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
+from ssi_pipeline.inversion.classical.slopes import slopes_of
 from ssi_pipeline.inversion.classical.tv import (
     TV_ITERATIONS,
     corner,
     data_term,
     linear_start,
     path_iterations,
-    slopes_of,
     weights,
 )
-from ssi_pipeline.inversion.differences import differences_adjoint
 from ssi_pipeline.inversion.problem import Problem
 
 _DATA_STEP = 0.1
@@ -77,7 +76,7 @@ def iterate(
 
     With a ``floor``, x converges to the minimum over x >= floor; before, it may be below by the error of convergence.
     """
-    term, differences = data_term(problem, observation), slopes_of(observation, problem.forward.radius)
+    term, slopes = data_term(problem, observation), slopes_of(problem, observation)
     x, p, u = start
     slope_step = weight / _EDGE
     size = tuple(int(next_fast_len(n, real=True)) for n in x.shape)
@@ -88,9 +87,9 @@ def iterate(
     while True:
         p = p + _DATA_STEP * (level - level_change)
         p = p - _DATA_STEP * term.proximal(p / _DATA_STEP, _DATA_STEP)  # Moreau's identity
-        u = (u + slope_step * differences(x - change)) / (1 + slope_step * corner / weight)
+        u = (u + slope_step * slopes(x - change)) / (1 + slope_step * corner / weight)
         u = u / (torch.linalg.vector_norm(u, dim=0) / weight).clamp(min=1)
-        force = differences_adjoint(u)
+        force = slopes.adjoint(u)
         if bound_step:
             q = (q + bound_step * (x - change - floor)).clamp(max=0)
             force = force + q
@@ -121,16 +120,16 @@ def tv_path(problem: Problem, observation: Observation) -> Iterator[tuple[float,
 def _response(problem: Problem, size: Ints, slope_step: float, bound_step: float) -> Tensor:
     """Return the spectrum of (a P + b C*C + c)^-1 on a grid of ``size``, float32."""
     bound = problem.forward.power_bound(size)
-    squared = _squared_differences(size).to(bound.device)
+    squared = _squared_differences(size, problem.scales).to(bound.device)
     return (1 / (_DATA_STEP * bound + slope_step * squared + bound_step)).float()
 
 
-def _squared_differences(size: Ints) -> Tensor:
+def _squared_differences(size: Ints, scales: Sequence[float]) -> Tensor:
     """Return the spectrum of C*C, in the order of ``rfftn``, for circular differences C along every axis."""
     total = torch.zeros((), dtype=torch.float64)
-    for axis, n in enumerate(size):
+    for axis, (n, scale) in enumerate(zip(size, scales, strict=True)):
         frequency = torch.fft.rfftfreq if axis == len(size) - 1 else torch.fft.fftfreq
-        along = 2 - 2 * torch.cos(2 * math.pi * frequency(n, dtype=torch.float64))
+        along = scale**2 * (2 - 2 * torch.cos(2 * math.pi * frequency(n, dtype=torch.float64)))
         total = total + along.reshape([-1 if i == axis else 1 for i in range(len(size))])
     return total
 

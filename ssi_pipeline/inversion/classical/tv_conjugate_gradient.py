@@ -21,9 +21,9 @@ from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
-from ssi_pipeline.inversion.classical.tv import data_term, linear_start, slopes_of, weights
+from ssi_pipeline.inversion.classical.slopes import slopes_of
+from ssi_pipeline.inversion.classical.tv import data_term, linear_start, weights
 from ssi_pipeline.inversion.classical.variation import Line, preconditioner
-from ssi_pipeline.inversion.differences import differences_adjoint
 from ssi_pipeline.inversion.problem import Problem
 
 SMOOTHING = 0.01
@@ -49,8 +49,8 @@ _TINY = 1e-30
 def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
     forward, term, floor = problem.forward, data_term(problem, observation), problem.calibration.least
-    differences, directions = slopes_of(observation, forward.radius), BoundedDirections(floor, reach=_TINY)
-    inverse_at = preconditioner(forward, weight, tuple(x.shape), x.device)
+    slopes_at, directions = slopes_of(problem, observation), BoundedDirections(floor, reach=_TINY)
+    inverse_at = preconditioner(problem, weight, tuple(x.shape))
 
     def line_search(level_change: Tensor, line: Line, longest: float = math.inf) -> Tensor:
         """Return the length of the step from the current estimate, at most ``longest``."""
@@ -64,17 +64,17 @@ def descend(problem: Problem, observation: Observation, weight: float, x: Tensor
     x = x.clamp(min=floor)
     level = forward.level(x)
     while True:
-        slopes = differences(x)
+        slopes = slopes_at(x)
         squares = _squares(slopes)
-        pull = differences_adjoint(slopes * squares.rsqrt())
+        pull = slopes_at.adjoint(slopes * squares.rsqrt())
         gradient = forward.adjoint(term.slope(level)) + weight * pull
         change = directions.after(x, gradient, inverse_at(squares))
         level_change = forward.level(change)
-        step = line_search(level_change, Line(squares, slopes, differences(change)))
+        step = line_search(level_change, Line(squares, slopes, slopes_at(change)))
         kept = directions.projected(x, gradient, change, step)
         if kept is not None:
             change, level_change = kept, forward.level(kept)
-            step = line_search(level_change, Line(squares, slopes, differences(kept)), longest=1.0)
+            step = line_search(level_change, Line(squares, slopes, slopes_at(kept)), longest=1.0)
         x = (x + step * change).clamp(min=floor)  # rounding errors only
         level = level + step * level_change
         yield x
@@ -97,7 +97,7 @@ def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Te
 
 
 def _objective(problem: Problem, observation: Observation, weight: float, x: Tensor) -> float:
-    lengths = _squares(slopes_of(observation, problem.forward.radius)(x)).sqrt()
+    lengths = _squares(slopes_of(problem, observation)(x)).sqrt()
     return data_term(problem, observation).value(problem.forward.level(x)) + weight * float(lengths.sum())
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.bounded import dot
 from ssi_pipeline.inversion.linear.wiener import laplacian
-from ssi_pipeline.physics.forward import ForwardModel
+from ssi_pipeline.inversion.problem import Problem
 
 _LEAST = 1e-14
 """Least squared length: a sum that cancels in float32 could be negative."""
@@ -38,16 +38,16 @@ class Line:
         return dot(steeper, inverse), dot(self._change, inverse)
 
 
-def preconditioner(
-    forward: ForwardModel, weight: float, shape: Ints, device: torch.device
-) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
+def preconditioner(problem: Problem, weight: float, shape: Ints) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
     """Return a function of |D x|^2 + s^2 which returns the approximate inverse of the Hessian there.
 
-    It is that of P + weight c L, P the bound of B*B and L the negative Laplacian, both circular, and c the mean of the
-    inverse lengths; an FFT inverts it.
+    It is that of P + weight c L, P the bound of B*B and L the negative Laplacian D*D, both circular, and c the mean of
+    the inverse lengths; an FFT inverts it.
     """
+    forward = problem.forward
     size = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(shape, forward.radius, strict=True))
-    bound, negative = forward.power_bound(size).float(), torch.from_numpy(laplacian(size)).to(device).float()
+    bound = forward.power_bound(size).float()
+    negative = torch.from_numpy(laplacian(size, problem.scales)).to(bound.device).float()
     inside = tuple(slice(0, n) for n in shape)
 
     def at(squares: Tensor) -> Callable[[Tensor], Tensor]:

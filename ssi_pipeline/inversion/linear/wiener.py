@@ -5,6 +5,7 @@ With a finite kernel the tiled result equals that on the whole volume, and the h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -102,12 +103,15 @@ def _centred(psf: NDArray[np.floating], shape: Ints) -> NDArray[np.float64]:
     return np.roll(grid, [-(n // 2) for n in psf.shape], axis=tuple(range(psf.ndim)))
 
 
-def laplacian(shape: Ints) -> NDArray[np.float64]:
-    """Return the transfer function of the negative discrete Laplacian L on a grid, in the order of ``rfftn``."""
+def laplacian(shape: Ints, scales: Sequence[float] | None = None) -> NDArray[np.float64]:
+    """Return the transfer function of the negative discrete Laplacian L on a grid, in the order of ``rfftn``.
+
+    ``scales``: factors of the differences along the axes; None: 1.
+    """
     total: NDArray[np.float64] = np.zeros((1,) * len(shape))
-    for axis, n in enumerate(shape):
+    for axis, (n, scale) in enumerate(zip(shape, scales or (1.0,) * len(shape), strict=True)):
         frequency = fft.rfftfreq(n) if axis == len(shape) - 1 else fft.fftfreq(n)
-        along = 2 - 2 * np.cos(2 * np.pi * frequency)
+        along = scale**2 * (2 - 2 * np.cos(2 * np.pi * frequency))
         total = total + along.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     return total
 

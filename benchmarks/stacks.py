@@ -1,0 +1,121 @@
+"""Classical solvers in 3D: on small stacks with truth whose voxels are no cubes, or on one stack with its PSF.
+
+Without ``--image`` the stacks are simulated (`_stack_scenes.py`) and their noise is known; with it a run's calibration
+estimates the noise. The weight, or the number of iterations, is chosen as by a run, without the truth. "cubes": the
+voxel size is withheld from the solver. dB: PSNR after the gain and offset that are best. chi2 and whiteness: of the
+residual, 1 and 0 for noise alone. CPU seconds include the choice.
+
+    python benchmarks/stacks.py --seeds 0,1
+    python benchmarks/stacks.py --image data.tif --psf kernel.tif --truth actual.tif --solvers richardson_lucy
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from _stack_scenes import DARK, READ_NOISE, stacks
+from numpy.typing import NDArray
+
+from ssi_pipeline.benchmark.methods import configuration, measurement
+from ssi_pipeline.inversion.calibrate import calibrate
+from ssi_pipeline.inversion.channel import ChannelCalibration
+from ssi_pipeline.inversion.classical.observation import observe
+from ssi_pipeline.inversion.classical.registry import CLASSICAL
+from ssi_pipeline.inversion.classical.tuning import tune
+from ssi_pipeline.inversion.measurement import Measurement, to_tensor
+from ssi_pipeline.inversion.problem import Problem, build_problem
+from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.psf_loader import load_psf
+from ssi_pipeline.quality.residual import chi_squared, whiteness
+
+Volume = NDArray[np.floating[Any]]
+
+IN_3D: dict[str, Any] = {
+    "input": {"path": "a", "axes": "zyx"},
+    "output": {"path": "b"},
+    "psf": {"kind": "identity"},
+    "tiling": {"dimensions": 3},
+}
+
+HEADINGS = ["stack", "solver", "weight or iterations", "dB", "chi2", "whiteness", "CPU s"]
+
+
+def decibel(found: Volume, truth: Volume) -> float:
+    """Return the PSNR after the gain and offset that are best."""
+    gain, offset = np.polyfit(found.ravel(), truth.ravel(), 1)
+    return float(10 * np.log10(np.ptp(truth) ** 2 / np.mean((gain * found + offset - truth) ** 2)))
+
+
+def known_noise(image: Volume) -> ChannelCalibration:
+    """Return the calibration of a simulated stack."""
+    low, high = np.percentile(image, [1, 99.8])
+    noise = {"noise_sigma": READ_NOISE, "noise_alpha": 1.0, "impulse_share": 0.0, "wiener_weight": 0.01}
+    return ChannelCalibration(float(low), float(high - low), minimum=float(image.min()), dark=DARK, floor=DARK, **noise)
+
+
+def solved(name: str, problem: Problem, posed: Measurement, inside: tuple[Any, ...]) -> tuple[Volume, list[str]]:
+    """Choose the parameter of a solver and solve; return the estimate, raw units, and the cells of its row."""
+    started = time.process_time()
+    chosen = problem.calibration.weights.get(name) or tune(problem, name, [posed]).weight
+    image, observed = (to_tensor(a, 3) for a in (problem.calibration.normalised(posed.y), posed.observed))
+    given = observe(problem, image, observed)
+    x = CLASSICAL[name].solve(problem, given, chosen)
+    spent = time.process_time() - started
+    forward = problem.forward
+    level, known = forward(x), forward.crop(given.known).numpy()
+    residual = ((forward.crop(given.repaired) - level) / forward.sensor.variance(level).sqrt()).numpy()
+    estimate = x.numpy()[inside] * problem.calibration.scale + problem.calibration.offset
+    scores = chi_squared(residual, known), whiteness(residual, known)
+    return estimate, [f"{chosen:.3g}", *(f"{score:.2f}" for score in scores), f"{spent:.1f}"]
+
+
+def rows_of(title: str, image: Volume, truth: Volume | None, psf: Psf, asked: argparse.Namespace) -> list[list[str]]:
+    """Return the rows of a stack, one for each solver."""
+    posed, inside = measurement(image, psf.radius, 1)
+    rows = []
+    for name in asked.solvers.split(","):
+        solver, _, cubes = name.partition(":")
+        used = dataclasses.replace(psf, voxel_size_um=None) if cubes else psf
+        config = configuration(solver, base=IN_3D)
+        calibration = calibrate([posed], used, config) if asked.image else known_noise(image)
+        estimate, cells = solved(solver, build_problem(used, calibration, config, "cpu"), posed, inside)
+        cells.insert(1, "" if truth is None else f"{decibel(estimate, truth):.2f}")
+        rows.append([title, name, *cells])
+        print("| " + " | ".join(rows[-1]) + " |", flush=True)
+        if asked.output:
+            asked.output.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(asked.output / f"{title}-{name}.tif".replace(", ", "-"), estimate.astype(np.float32))
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> list[list[str]]:
+    """Print the table, and return its rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0", help="of simulated stacks, separated by commas")
+    parser.add_argument("--contents", help="of simulated stacks, separated by commas; by default all")
+    parser.add_argument("--solvers", default="tv_cg:cubes,tv_cg,richardson_lucy")
+    parser.add_argument("--image", type=Path, help="TIFF, z y x")
+    parser.add_argument("--truth", type=Path)
+    parser.add_argument("--psf", type=Path, help="of the image, TIFF of the same voxels, its peak in the middle")
+    parser.add_argument("--output", type=Path, help="folder for the estimates")
+    asked = parser.parse_args(arguments)
+    print("| " + " | ".join(HEADINGS) + " |\n|" + "---|" * len(HEADINGS))
+    if asked.image:
+        document = {**IN_3D, "psf": {"kind": "file", "path": str(asked.psf), "center": "peak"}}
+        psf = load_psf(configuration("tv_cg", base=document).psf[0], None, 3)
+        assert psf is not None
+        truth = None if asked.truth is None else np.asarray(tifffile.imread(asked.truth), np.float64)
+        return rows_of(asked.image.stem, np.asarray(tifffile.imread(asked.image), np.float32), truth, psf, asked)
+    seeds, contents = [int(s) for s in asked.seeds.split(",")], asked.contents and asked.contents.split(",")
+    return [row for title, s in stacks(seeds, contents) for row in rows_of(title, s.image, s.truth, s.psf, asked)]
+
+
+if __name__ == "__main__":
+    main()
