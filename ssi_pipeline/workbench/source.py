@@ -16,7 +16,7 @@ from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.psf import Psf, VoxelSize
 from ssi_pipeline.physics.psf_file import read_psf_file
-from ssi_pipeline.physics.psf_loader import cropped, finished, load_whole
+from ssi_pipeline.physics.psf_whole import cropped, finished, load_whole
 from ssi_pipeline.workbench.facts import PsfFacts
 
 _FILES = (".tif", ".tiff", ".npy", ".zarr")

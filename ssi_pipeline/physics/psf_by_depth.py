@@ -1,0 +1,143 @@
+"""Compute the PSFs of a stack whose emitters are deeper in the sample from plane to plane.
+
+Every PSF is centred on its best focus: objects stay where the stack shows them, along the stage's travel. Where an
+index mismatch makes the focus move less or more than the stage, the depth per micrometre of z says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssi_pipeline.config import DepthByZ, GibsonLanniPsf, PsfConfig
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.physics.gibson_lanni import focus_um, gibson_lanni_intensity
+from ssi_pipeline.physics.psf import Psf, VoxelSize
+from ssi_pipeline.physics.psf_centre import centre_note
+from ssi_pipeline.physics.psf_grid import on_grid
+from ssi_pipeline.physics.psf_set import PsfSet
+from ssi_pipeline.physics.psf_whole import Whole, finished
+
+_LINEAR = 0.04
+"""Largest relative distance of a PSF from the mean of its neighbours before more are computed between them. That PSF is
+a node itself: the error of the interpolation is a quarter of it."""
+
+_DEEPEST_UM = 1000.0
+"""Objectives have a working distance of less than a millimetre of sample, at the apertures where depth matters."""
+
+
+def depth_of(section: PsfConfig) -> tuple[GibsonLanniPsf, DepthByZ] | None:
+    """Return a section with its depth by z; None where no depth changes."""
+    if isinstance(section, GibsonLanniPsf) and isinstance(section.depth_um, DepthByZ):
+        return section, section.depth_um
+    return None
+
+
+def by_depth(
+    section: GibsonLanniPsf, depth: DepthByZ, voxel_um: VoxelSize | None, dimensions: int, image_shape: Ints | None
+) -> Psf:
+    """Return the PSFs of a stack at so many depths that linear interpolation between them is exact within 1 %.
+
+    Parameters
+    ----------
+    section, depth
+        Optics, and the depth of each plane.
+    voxel_um, dimensions, image_shape
+        As of ``load_psf``; both must be known.
+
+    Raises
+    ------
+    InputError
+        Voxel size or planes are unknown, or a plane would be outside the sample.
+    """
+    if voxel_um is None or image_shape is None:
+        lacking = "the voxel size along z, set input.voxel_size_um" if voxel_um is None else "the planes of an image"
+        raise InputError(f"psf.depth_um changes along z and needs {lacking}; or give a number")
+    planes = image_shape[0]
+    for plane in (0, planes - 1):
+        _refuse_outside(depth, plane, voxel_um)
+    ends = (0.5, planes - 0.5)
+    sections = [section.model_copy(update={"depth_um": depth_at(depth, end, voxel_um)}) for end in ends]
+    spread = max(focus_um(each)[1] for each in sections)  # one support for all: planes of a PSF hold the same light
+    wholes = [refocused(each, depth, voxel_um, dimensions, planes, spread) for each in sections]
+    psfs = [finished(each, whole, image_shape) for each, whole in zip(sections, wholes, strict=True)]
+    if planes == 1:
+        return psfs[0]
+    radius = tuple(max(psf.radius[axis] for psf in psfs) for axis in range(3))
+    nodes = {end: _cut(values, radius) for end, (values, *_) in zip(ends, wholes, strict=True)}
+
+    def at(position: float) -> NDArray[np.float32]:
+        """Return the PSF at a position along z, pixels."""
+        if position not in nodes:
+            fixed = section.model_copy(update={"depth_um": depth_at(depth, position, voxel_um)})
+            nodes[position] = _cut(refocused(fixed, depth, voxel_um, dimensions, planes, spread)[0], radius)
+        return nodes[position]
+
+    _refine(at, *ends)
+    notes = tuple(dict.fromkeys(note for psf in psfs for note in psf.notes))
+    along = sorted(nodes)
+    return PsfSet.of([Psf(nodes[position], voxel_um, notes) for position in along], [along, [0.0], [0.0]])
+
+
+def _refine(at: Callable[[float], NDArray[np.float32]], low: float, high: float) -> None:
+    """Call ``at`` at so many positions that it is linear between them."""
+    spans = [(low, high)]
+    while spans:
+        low, high = spans.pop()
+        if high - low <= 1:
+            continue
+        middle = (low + high) / 2
+        wrong = np.linalg.norm((at(low) + at(high)) / 2 - at(middle)) / np.linalg.norm(at(middle))
+        if wrong > _LINEAR:
+            spans += [(low, middle), (middle, high)]
+
+
+def _cut(values: NDArray[np.float64], radius: Sequence[int]) -> NDArray[np.float32]:
+    """Return the middle of a PSF with a radius, as far as it reaches, normalised."""
+    middle = tuple(n // 2 for n in values.shape)
+    kept = values[tuple(slice(max(0, m - r), m + r + 1) for m, r in zip(middle, radius, strict=True))]
+    return (kept / kept.sum()).astype(np.float32)
+
+
+def depth_at(depth: DepthByZ, position: float, voxel_um: VoxelSize) -> float:
+    """Return the depth of emitters at a position along z in pixels, micrometres; the first plane is at 0.5."""
+    return depth.at_z0 + depth.per_um * (position - 0.5) * voxel_um[0]
+
+
+def refocused(
+    section: GibsonLanniPsf,
+    depth: DepthByZ,
+    voxel_um: VoxelSize,
+    dimensions: int,
+    planes: int | None,
+    spread_um: float,
+) -> Whole:
+    """Return the whole PSF of emitters at one depth, z y x, its best focus in the central voxel.
+
+    Where the depth rises along z the stage moves into the sample and the immersion gets thinner, else thicker: this
+    decides on which side of the focus the rings are. ``spread_um``: how far rays focus from it, at the most.
+    """
+    focus, _ = focus_um(section)
+    direction = -1 if depth.per_um > 0 else 1
+    values = on_grid(
+        section,
+        lambda radius, z: gibson_lanni_intensity(section, radius, focus + direction * z),
+        voxel_um,
+        dimensions,
+        planes,
+        spread_um,
+    )
+    note = centre_note(values) if section.defocus_um else ""  # an aberrated focus is not symmetric
+    return values, voxel_um, tuple(filter(None, [note]))
+
+
+def _refuse_outside(depth: DepthByZ, plane: int, voxel_um: VoxelSize) -> None:
+    found = depth_at(depth, plane + 0.5, voxel_um)
+    if not 0 <= found <= _DEEPEST_UM:
+        raise InputError(
+            f"psf.depth_um is {found:g} µm in plane {plane} (at_z0 {depth.at_z0:g}, per_um {depth.per_um:g}, planes of "
+            f"{voxel_um[0]:g} µm): expected 0, at the cover glass, to {_DEEPEST_UM:g}; check at_z0 and the sign of per_um"
+        )
