@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from ssi_pipeline.config import DepthByZ, GibsonLanniPsf, PsfConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.geometry.volume import SpatialAxis
 from ssi_pipeline.physics.gibson_lanni import focus_um, gibson_lanni_intensity
 from ssi_pipeline.physics.psf import Psf, VoxelSize
 from ssi_pipeline.physics.psf_centre import centre_note
 from ssi_pipeline.physics.psf_grid import on_grid
 from ssi_pipeline.physics.psf_set import PsfSet
+from ssi_pipeline.physics.psf_support import Intensity, support_um
 from ssi_pipeline.physics.psf_whole import Whole, finished
 
 _LINEAR = 0.04
@@ -60,26 +62,47 @@ def by_depth(
     for plane in (0, planes - 1):
         _refuse_outside(depth, plane, voxel_um)
     ends = (0.5, planes - 0.5)
-    sections = [section.model_copy(update={"depth_um": depth_at(depth, end, voxel_um)}) for end in ends]
-    spread = max(focus_um(each)[1] for each in sections)  # one support for all: planes of a PSF hold the same light
-    wholes = [refocused(each, depth, voxel_um, dimensions, planes, spread) for each in sections]
-    psfs = [finished(each, whole, image_shape) for each, whole in zip(sections, wholes, strict=True)]
+    section = section.model_copy(update={"support_um": _support(section, depth, ends, voxel_um, dimensions)})
+    psfs = [
+        finished(*_node(section, depth, position, voxel_um, dimensions, planes), image_shape)
+        for position in ends[: planes]
+    ]
     if planes == 1:
         return psfs[0]
     radius = tuple(max(psf.radius[axis] for psf in psfs) for axis in range(3))
-    nodes = {end: _cut(values, radius) for end, (values, *_) in zip(ends, wholes, strict=True)}
+    nodes: dict[float, NDArray[np.float32]] = {}
 
     def at(position: float) -> NDArray[np.float32]:
         """Return the PSF at a position along z, pixels."""
         if position not in nodes:
-            fixed = section.model_copy(update={"depth_um": depth_at(depth, position, voxel_um)})
-            nodes[position] = _cut(refocused(fixed, depth, voxel_um, dimensions, planes, spread)[0], radius)
+            nodes[position] = _cut(_node(section, depth, position, voxel_um, dimensions, planes)[1][0], radius)
         return nodes[position]
 
     _refine(at, *ends)
     notes = tuple(dict.fromkeys(note for psf in psfs for note in psf.notes))
     along = sorted(nodes)
     return PsfSet.of([Psf(nodes[position], voxel_um, notes) for position in along], [along, [0.0], [0.0]])
+
+
+def _node(
+    section: GibsonLanniPsf, depth: DepthByZ, position: float, voxel_um: VoxelSize, dimensions: int, planes: int
+) -> tuple[GibsonLanniPsf, Whole]:
+    """Return the section of the depth at a position along z, and its whole PSF."""
+    fixed = section.model_copy(update={"depth_um": depth_at(depth, position, voxel_um)})
+    return fixed, refocused(fixed, depth, voxel_um, dimensions, planes)
+
+
+def _support(
+    section: GibsonLanniPsf, depth: DepthByZ, ends: Sequence[float], voxel_um: VoxelSize, dimensions: int
+) -> dict[SpatialAxis, float]:
+    """Return one reach for all depths, as configured or the largest: every plane of a PSF holds the same light."""
+    stack = (ends[1] - ends[0]) * voxel_um[0]
+    reaches = []
+    for end in ends:
+        fixed = section.model_copy(update={"depth_um": depth_at(depth, end, voxel_um)})
+        reaches.append(support_um(fixed, _intensity(fixed, depth), dimensions, stack, focus_um(fixed)[1]))
+    axial, lateral = (max(each) for each in zip(*reaches, strict=True))
+    return {"z": max(axial, voxel_um[0]), "y": lateral, "x": lateral, **(section.support_um or {})}
 
 
 def _refine(at: Callable[[float], NDArray[np.float32]], low: float, high: float) -> None:
@@ -108,30 +131,22 @@ def depth_at(depth: DepthByZ, position: float, voxel_um: VoxelSize) -> float:
 
 
 def refocused(
-    section: GibsonLanniPsf,
-    depth: DepthByZ,
-    voxel_um: VoxelSize,
-    dimensions: int,
-    planes: int | None,
-    spread_um: float,
+    section: GibsonLanniPsf, depth: DepthByZ, voxel_um: VoxelSize, dimensions: int, planes: int | None
 ) -> Whole:
-    """Return the whole PSF of emitters at one depth, z y x, its best focus in the central voxel.
+    """Return the whole PSF of emitters at one depth, z y x, its best focus in the central voxel."""
+    values = on_grid(section, _intensity(section, depth), voxel_um, dimensions, planes)
+    note = centre_note(values) if section.defocus_um else ""  # the focus of aberrated rays is not symmetric
+    return values, voxel_um, tuple(filter(None, [note]))
+
+
+def _intensity(section: GibsonLanniPsf, depth: DepthByZ) -> Intensity:
+    """Return the intensity at distances from the axis and heights above the best focus, along z of the image.
 
     Where the depth rises along z the stage moves into the sample and the immersion gets thinner, else thicker: this
-    decides on which side of the focus the rings are. ``spread_um``: how far rays focus from it, at the most.
+    decides on which side of the focus the rings are.
     """
-    focus, _ = focus_um(section)
-    direction = -1 if depth.per_um > 0 else 1
-    values = on_grid(
-        section,
-        lambda radius, z: gibson_lanni_intensity(section, radius, focus + direction * z),
-        voxel_um,
-        dimensions,
-        planes,
-        spread_um,
-    )
-    note = centre_note(values) if section.defocus_um else ""  # an aberrated focus is not symmetric
-    return values, voxel_um, tuple(filter(None, [note]))
+    focus, direction = focus_um(section)[0], -1 if depth.per_um > 0 else 1
+    return lambda radius, z: gibson_lanni_intensity(section, radius, focus + direction * z)
 
 
 def _refuse_outside(depth: DepthByZ, plane: int, voxel_um: VoxelSize) -> None:

@@ -30,7 +30,6 @@ def on_grid(
     voxel_size_um: VoxelSize | None,
     dimensions: int,
     image_planes: int | None = None,
-    spread_um: float = 0.0,
 ) -> NDArray[np.float64]:
     """Sample an intensity on the image's grid: z y x, odd sizes, integrated over voxels.
 
@@ -46,8 +45,6 @@ def on_grid(
         Number of spatial axes of a tile; the PSF for 2 has length 1 along z, and is that of the central plane.
     image_planes
         Planes of the image, None if unknown.
-    spread_um
-        Distance along the axis over which aberrated rays focus.
 
     Raises
     ------
@@ -60,7 +57,7 @@ def on_grid(
         )
     refuse_implausible_optics(section, voxel_size_um, dimensions)
     depth = None if image_planes is None else (image_planes - 1) * voxel_size_um[0]
-    axial, lateral = support_um(section, intensity, dimensions, depth, spread_um)
+    axial, lateral = support_um(section, intensity, dimensions, depth)
     reach = {"z": axial, "y": lateral, "x": lateral} | (section.support_um or {})
     radius = [
         max(1, math.ceil(round(reach[axis] / size, 6))) if axis in SPATIAL[3 - dimensions :] else 0
