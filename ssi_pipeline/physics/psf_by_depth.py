@@ -105,6 +105,24 @@ def _support(
     return {"z": max(axial, voxel_um[0]), "y": lateral, "x": lateral, **(section.support_um or {})}
 
 
+def whole_in_plane(
+    section: PsfConfig, plane: int, voxel_um: VoxelSize | None, dimensions: int, image_shape: Ints
+) -> tuple[GibsonLanniPsf, Whole]:
+    """Return the section of the depth of a plane, and its whole PSF; see ``by_depth``.
+
+    Raises
+    ------
+    ValueError
+        No depth changes along z, or the voxel size is unknown.
+    """
+    found = depth_of(section)
+    if found is None or voxel_um is None:
+        raise ValueError("expected a section with a depth by z, and a voxel size")
+    ends = (0.5, image_shape[0] - 0.5)
+    placed = found[0].model_copy(update={"support_um": _support(*found, ends, voxel_um, dimensions)})
+    return _node(placed, found[1], plane + 0.5, voxel_um, dimensions, image_shape[0])
+
+
 def _refine(at: Callable[[float], NDArray[np.float32]], low: float, high: float) -> None:
     """Call ``at`` at so many positions that it is linear between them."""
     spans = [(low, high)]
