@@ -43,7 +43,9 @@ class VaryingPsf(Section):
         for index, axis in enumerate(_AXES):
             stated = {part.ranges[index] is not None for part in self.by}
             if len(stated) > 1:
-                raise ValueError(f"by: some parts have a range of {axis}, others none: expected one in each, or in none")
+                raise ValueError(
+                    f"by: some parts have a range of {axis}, others none: expected one in each, or in none"
+                )
             _refuse_gaps(axis, self.edges(index))
         _refuse_other_than_grid(self)
         if any(varies(part.psf) for part in self.by):

@@ -65,7 +65,7 @@ def by_depth(
     section = section.model_copy(update={"support_um": _support(section, depth, ends, voxel_um, dimensions)})
     psfs = [
         finished(*_node(section, depth, position, voxel_um, dimensions, planes), image_shape)
-        for position in ends[: planes]
+        for position in ends[:planes]
     ]
     if planes == 1:
         return psfs[0]

@@ -185,9 +185,7 @@ def _load_psfs(config: RunConfig, volume: Volume, given: Sequence[Psf | NDArray[
     return tuple(loaded[c if len(loaded) > 1 else 0] for c in range(channels))
 
 
-def _refused_or_noted(
-    config: RunConfig, volume: Volume, psfs: Sequence[Psf | None], plan: TilePlan
-) -> tuple[str, ...]:
+def _refused_or_noted(config: RunConfig, volume: Volume, psfs: Sequence[Psf | None], plan: TilePlan) -> tuple[str, ...]:
     """Return how far PSFs change within tiles, and refuse tiles in which they change too much."""
     if not config.method.computes:
         return ()

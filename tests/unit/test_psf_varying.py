@@ -115,7 +115,9 @@ def test_measured_psfs_have_one_shape(tmp_path: Path) -> None:
         spot[n // 2 - 1 : n // 2 + 2, n // 2 - 1 : n // 2 + 2] = [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
         np.save(path, spot)
     parts = [{"z": [i, i + 1], "psf": {"kind": "file", "path": str(path)}} for i, path in enumerate(paths)]
-    with pytest.raises(InputError, match=r"the PSF of z \[1, 2\] has the shape \(11, 11\), that of z \[0, 1\] \(9, 9\)"):
+    with pytest.raises(
+        InputError, match=r"the PSF of z \[1, 2\] has the shape \(11, 11\), that of z \[0, 1\] \(9, 9\)"
+    ):
         load_psf(config({"kind": "varying", "by": parts}).psf[0], None, 2, (2, 64, 64))
 
 
@@ -252,7 +254,9 @@ def test_tiles_in_which_the_psf_changes_too_much_are_refused(tmp_path: Path) -> 
     (note,) = prepare(load_config(path)).document.notes
     assert "the PSF changes within a tile by up to 1" in note and "(y " in note
     path = make_run(tmp_path, None, "yx", psf=parts(6.0), solver="wiener", tiling={"core": 64})
-    with pytest.raises(GeometryError, match=r"Use smaller tiles: set tiling.core to \{y: \d+\} or less \(now 64 along y\)"):
+    with pytest.raises(
+        GeometryError, match=r"Use smaller tiles: set tiling.core to \{y: \d+\} or less \(now 64 along y\)"
+    ):
         prepare(load_config(path))
 
 
