@@ -200,7 +200,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
     _refuse_context(config)
     _refuse_sharing(config)
     if config.method.network and any(map(varies, config.psf)):
-        refuse_shared_network(config.training, config.input.share)
+        refuse_shared_network(config.training)
     if config.training.retrain and (not config.method.network or config.training.scope == "shared"):
         raise ValueError(
             f"training.retrain: with solver: {config.solver} and training.scope: {config.training.scope} no tile is "

@@ -150,12 +150,6 @@ class DepthByZ(Section):
     at_z0: Thickness = 0.0
     per_um: Annotated[RawFloat, up_to(100, 1e-3)] = 1.0
 
-    @model_validator(mode="after")
-    def _check(self) -> DepthByZ:
-        if self.per_um == 0:
-            raise ValueError("per_um is 0, the depth does not change: expected another number, or depth_um: a number")
-        return self
-
 
 class GibsonLanniPsf(PsfSection):
     """A widefield PSF with spherical aberration from mismatched sample, cover glass or immersion.
@@ -188,6 +182,8 @@ class GibsonLanniPsf(PsfSection):
                 f"numerical_aperture is {self.numerical_aperture:g}, its design immersion index {design:g}: "
                 "expected a smaller aperture"
             )
+        if isinstance(self.depth_um, DepthByZ) and self.depth_um.per_um == 0:
+            raise ValueError("depth_um.per_um is 0, the depth does not change: expected depth_um: a number")
         return self
 
     @property

@@ -33,7 +33,7 @@ class PsfPart(Section):
 
 
 class VaryingPsf(Section):
-    """PSFs measured or computed in parts of the image that divide it like a grid; interpolated between their middles."""
+    """PSFs of parts that divide the image like a grid; interpolated between the middles of the parts."""
 
     kind: Literal["varying"]
     by: Annotated[tuple[PsfPart, ...], Field(min_length=2)]
@@ -56,6 +56,10 @@ class VaryingPsf(Section):
         """Return the distinct ranges along an axis (0 z, 1 y, 2 x), in their order; nothing where it does not vary."""
         return sorted({found for part in self.by if (found := part.ranges[index]) is not None})
 
+    def edges_or_all(self, index: int) -> Sequence[Range | None]:
+        """Return the ranges along an axis, None in their place where it does not vary."""
+        return self.edges(index) or [None]
+
 
 PsfConfig = Annotated[Blurring | VaryingPsf | IdentityPsf, Field(discriminator="kind")]
 
@@ -71,8 +75,8 @@ def varies(section: PsfConfig) -> bool:
     return by_depth or isinstance(section, VaryingPsf)
 
 
-def refuse_shared_network(training: TrainingConfig, share: str) -> None:
-    """Refuse a network that several tiles use with a PSF that varies; ``share``: ``input.share``.
+def refuse_shared_network(training: TrainingConfig) -> None:
+    """Refuse a network that several tiles use with a PSF that varies.
 
     Raises
     ------
@@ -82,7 +86,6 @@ def refuse_shared_network(training: TrainingConfig, share: str) -> None:
     shared = [
         *([f"training.scope is {training.scope}"] if training.scope != "per_tile" else []),
         *(["training.start_from gives a network"] if training.start_from is not None else []),
-        *(["input.share is network"] if share == "network" else []),
     ]
     if shared:
         raise ValueError(
@@ -107,14 +110,14 @@ def _refuse_gaps(axis: str, edges: Sequence[Range]) -> None:
         if before[1] != after[0]:
             what = "leave a gap" if before[1] < after[0] else "overlap"
             raise ValueError(
-                f"by: the ranges of {axis} {[*before]} and {[*after]} {what}: expected each to begin where the other ends"
+                f"by: the ranges of {axis} {[*before]} and {[*after]} {what}: expected one to begin where another ends"
             )
 
 
 def _refuse_other_than_grid(section: VaryingPsf) -> None:
     """Refuse parts that are missing or given twice."""
     found = [part.ranges for part in section.by]
-    known, grid = set(found), product(*(section.edges(index) or [None] for index in range(3)))
+    known, grid = set(found), product(*(section.edges_or_all(index) for index in range(3)))
     twice = next((ranges for ranges in found if found.count(ranges) > 1), None)
     if twice is not None:
         where = words(twice) or "the whole image"

@@ -140,7 +140,8 @@ def _cut(values: NDArray[np.float64], radius: Sequence[int]) -> NDArray[np.float
     """Return the middle of a PSF with a radius, as far as it reaches, normalised."""
     middle = tuple(n // 2 for n in values.shape)
     kept = values[tuple(slice(max(0, m - r), m + r + 1) for m, r in zip(middle, radius, strict=True))]
-    return (kept / kept.sum()).astype(np.float32)
+    result: NDArray[np.float32] = (kept / kept.sum()).astype(np.float32)
+    return result
 
 
 def depth_at(depth: DepthByZ, position: float, voxel_um: VoxelSize) -> float:
@@ -171,6 +172,6 @@ def _refuse_outside(depth: DepthByZ, plane: int, voxel_um: VoxelSize) -> None:
     found = depth_at(depth, plane + 0.5, voxel_um)
     if not 0 <= found <= _DEEPEST_UM:
         raise InputError(
-            f"psf.depth_um is {found:g} µm in plane {plane} (at_z0 {depth.at_z0:g}, per_um {depth.per_um:g}, planes of "
-            f"{voxel_um[0]:g} µm): expected 0, at the cover glass, to {_DEEPEST_UM:g}; check at_z0 and the sign of per_um"
+            f"psf.depth_um is {found:g} µm in plane {plane} (at_z0 {depth.at_z0:g}, per_um {depth.per_um:g}, planes "
+            f"of {voxel_um[0]:g} µm): expected 0, at the cover glass, to {_DEEPEST_UM:g}; check at_z0 and per_um"
         )

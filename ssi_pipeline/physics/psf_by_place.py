@@ -35,12 +35,11 @@ def by_place(
     """
     if image_shape is not None:
         _refuse_other_extent(section, image_shape)
-    edges = [section.edges(axis) for axis in range(3)]
     by_ranges = {part.ranges: part for part in section.by}
-    parts = [by_ranges[ranges] for ranges in product(*(along or [None] for along in edges))]
+    parts = [by_ranges[ranges] for ranges in product(*(section.edges_or_all(axis) for axis in range(3)))]
     _refuse_other_shapes(parts)
     psfs = [_one(part, voxel_um, dimensions, image_shape) for part in parts]
-    return PsfSet.of(psfs, [[(a + b) / 2 for a, b in along] or [0.0] for along in edges])
+    return PsfSet.of(psfs, [[(a + b) / 2 for a, b in section.edges(axis)] or [0.0] for axis in range(3)])
 
 
 def _one(part: PsfPart, voxel_um: VoxelSize | None, dimensions: int, image_shape: Ints | None) -> Psf:
@@ -59,8 +58,8 @@ def _refuse_other_extent(section: VaryingPsf, image_shape: Ints) -> None:
         if edges and edges[-1][1] != size:
             what = "do not cover" if edges[-1][1] < size else "exceed"
             raise InputError(
-                f"psf.by: the ranges of {axis} end at {edges[-1][1]} and {what} the image, which has {size} pixels along "
-                f"{axis}: expected {size} (input.roi does not move them)"
+                f"psf.by: the ranges of {axis} end at {edges[-1][1]} and {what} the image, which has {size} pixels "
+                f"along {axis}: expected {size} (input.roi does not move them)"
             )
 
 
@@ -72,6 +71,6 @@ def _refuse_other_shapes(parts: list[PsfPart]) -> None:
         first, expected = shapes[0]
         if shape != expected:
             raise InputError(
-                f"psf.by: the PSF of {words(part.ranges)} has the shape {shape}, that of {words(first.ranges)} {expected}: "
-                "expected one shape, as of beads from one camera; cut or pad the files to the same size"
+                f"psf.by: the PSF of {words(part.ranges)} has the shape {shape}, that of {words(first.ranges)} "
+                f"{expected}: expected one shape, as of beads from one camera; cut or pad the files to the same size"
             )

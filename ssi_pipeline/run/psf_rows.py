@@ -47,7 +47,8 @@ def _describe_set(psf: PsfSet, dimensions: int) -> str:
     size = " x ".join(str(n) for n in psf.values.shape)
     along = ", ".join(SPATIAL[axis] for axis in psf.varying)
     width = " x ".join(f"{low:.3g} to {high:.3g}" for low, high in ranges)
-    return f"varies along {along}: {len(each)} of {size} (z y x), FWHM {width} pixels ({' '.join(SPATIAL[3 - dimensions :])})"
+    axes = " ".join(SPATIAL[3 - dimensions :])
+    return f"varies along {along}: {len(each)} of {size} (z y x), FWHM {width} pixels ({axes})"
 
 
 def _sampling(section: PsfConfig, voxel_um: VoxelSize | None, dimensions: int) -> str:

@@ -109,7 +109,7 @@ def describe(
     ConfigError, InputError
         It is no blur, or cannot be meant.
     """
-    if isinstance(section, IdentityPsf | VaryingPsf) or varies(section):
+    if isinstance(section, IdentityPsf) or isinstance(section, VaryingPsf) or varies(section):  # noqa: SIM101
         raise ConfigError(f"{name}: expected a PSF of one place, found kind {section.kind}, none or several")
     whole = load_whole(section, voxel_um, dimensions, image_shape, array)
     values, size, notes = whole

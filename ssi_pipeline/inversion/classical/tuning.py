@@ -234,7 +234,7 @@ def _drawn(parts: Sequence[_Part], count: int) -> list[_Part]:
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[_Part]:
-    """Yield the sample with equal parts of it, of which enough can be predicted: y, observed, gaps, normalised, (z) y x.
+    """Yield the sample with equal parts of which enough can be predicted: y, observed, gaps, normalised, (z) y x.
 
     The padding around the observed pixels is cut off, unless less than half of the remaining pixels along an axis
     could then be predicted.

@@ -21,7 +21,7 @@ _OF_SET = 4
 
 
 def psf_section(facts: RunFacts) -> Section:
-    """Draw central planes and list size and widths of each distinct PSF with its channels, and places where it varies."""
+    """Draw central planes and list size and widths of each distinct PSF with its channels; of sets, some places."""
     users: dict[str, list[int]] = {}
     psfs: dict[str, Psf] = {}
     without = []
