@@ -234,7 +234,7 @@ def test_a_run_says_what_varies_and_resumes_with_the_same_psfs_only(tmp_path: Pa
     assert prepared.document.notes == ()  # a plane has one PSF
     outcome = go(path)
     assert outcome.complete
-    text = psf_section(read_facts(load_config(path))).html
+    text = psf_section(read_facts(prepared.context, "")).html
     assert all(f"at z {z} (one of 2 that vary along z)" in text for z in (1, 3))
     changed = two()
     changed["by"][1]["psf"] = gaussian(3.5)
