@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.cost import OutputSizes
@@ -45,12 +47,22 @@ _PATCH_MARGIN = 8
 """Pixels beyond three PSF radii in a default patch: a third of it, and these, carry loss."""
 
 
-def tiling_request(config: RunConfig, psf_radius: Ints) -> TilingRequest:
-    """Return the tiling request of a configuration; ``psf_radius``: pixels (z y x), the largest of all channels."""
+def tiling_request(config: RunConfig, psf_radius: Ints, psf_bytes: int = 0) -> TilingRequest:
+    """Return the tiling request of a configuration.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    psf_radius
+        Pixels (z y x), the largest of all channels.
+    psf_bytes
+        Of all PSFs that vary: a worker holds all of a set.
+    """
     tiling, output = config.tiling, config.output
     return TilingRequest(
         dimensions=tiling.dimensions,
-        needs=tile_needs(config, psf_radius),
+        needs=replace(tile_needs(config, psf_radius), fixed_bytes=psf_bytes),
         roi=config.input.roi,
         core=tiling.core,
         blend=tiling.blend,

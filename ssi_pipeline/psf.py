@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from ssi_pipeline.config import (
     ConfocalPsf,
@@ -24,9 +25,11 @@ from ssi_pipeline.config import (
     PsfConfig,
     RunConfig,
     TwoPhotonPsf,
+    VaryingPsf,
     WidefieldPsf,
     parse_config,
 )
+from ssi_pipeline.errors import ConfigError
 
 Lengths = float | Sequence[float] | Mapping[str, float]
 """One length for y and x, several in the order (z) y x, or by axis."""
@@ -98,6 +101,25 @@ def two_photon(numerical_aperture: float, excitation_wavelength_um: float, **opt
     """Return a two-photon PSF, the square of the excitation; ``options``: of ``psf.kind: two_photon``."""
     given = {"numerical_aperture": numerical_aperture, "excitation_wavelength_um": excitation_wavelength_um}
     return cast(TwoPhotonPsf, _made("two_photon", given | options))
+
+
+def varying(by: Sequence[Mapping[str, Any]]) -> VaryingPsf:
+    """Return PSFs of ranges of z, y and x, interpolated between their middles: ``[{"z": (0, 40), "psf": ...}, ...]``.
+
+    A PSF is a section, as the functions here return; measured ones are files.
+
+    >>> import ssi_pipeline as ssi
+    >>> near, far = ssi.psf.gaussian(fwhm_px=2), ssi.psf.gaussian(fwhm_px=3)
+    >>> len(ssi.psf.varying([{"z": (0, 40), "psf": near}, {"z": (40, 80), "psf": far}]).by)
+    2
+    """
+    if any(isinstance(part.get("psf"), MeasuredPsf) for part in by):
+        raise ConfigError("ssi.psf.varying: a part has a PSF in memory: expected a file, ssi.psf.measured(path)")
+    parts = [
+        {key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for key, value in part.items()}
+        for part in by
+    ]
+    return cast(VaryingPsf, _made("varying", {"by": parts}))
 
 
 def measured(

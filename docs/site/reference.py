@@ -98,6 +98,8 @@ def kind_of(schema: dict[str, Any]) -> str:
     if "anyOf" in schema or "oneOf" in schema:
         parts = [kind_of(part) for part in schema.get("anyOf") or schema["oneOf"] if part.get("type") != "null"]
         return " or ".join(dict.fromkeys(part for part in parts if part))
+    if "$ref" in schema:
+        return "section"
     if "enum" in schema or "const" in schema:
         return " or ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type", "")

@@ -54,6 +54,8 @@ def _has_depth(section: Mapping[str, Any], values: Any, voxel_size_known: bool) 
         return len(shape) == 3 and section.get("plane") is None
     if kind == "gaussian":
         return "z" in (section.get("fwhm_um") or section.get("fwhm_px") or {})
+    if kind == "varying":
+        return all(_has_depth(part["psf"], None, voxel_size_known) for part in section["by"])
     return kind in COMPUTED_KINDS and voxel_size_known
 
 

@@ -55,7 +55,10 @@ def _of_channel(options: argparse.Namespace, psfs: list[PsfFacts]) -> PsfFacts:
         if options.channel is not None and facts.name in (f"channel {options.channel}", "all channels"):
             return facts
     names = ", ".join(facts.name for facts in psfs)
-    raise ConfigError(f"{options.config} has PSFs of {names}: expected one of them, by its number in --channel")
+    raise ConfigError(
+        f"{options.config} has PSFs of {names}: expected one of them, by its number in --channel; "
+        "where a PSF varies, a configuration with that of one place"
+    )
 
 
 def _optics(options: argparse.Namespace) -> dict[str, float]:

@@ -7,17 +7,19 @@ from ssi_pipeline.config.model import RunConfig
 from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf import (
     COMPUTED_KINDS,
+    Blurring,
     ComputedPsf,
     ConfocalPsf,
+    DepthByZ,
     FilePsf,
     GaussianPsf,
     GibsonLanniPsf,
     IdentityPsf,
     LightSheetPsf,
-    PsfConfig,
     TwoPhotonPsf,
     WidefieldPsf,
 )
+from ssi_pipeline.config.psf_varying import PsfConfig, VaryingPsf, parts_of, varies
 from ssi_pipeline.config.sections import (
     BoundsConfig,
     ClassicalConfig,
@@ -35,10 +37,12 @@ from ssi_pipeline.config.slurm import SlurmConfig
 
 __all__ = [
     "COMPUTED_KINDS",
+    "Blurring",
     "BoundsConfig",
     "ClassicalConfig",
     "ComputedPsf",
     "ConfocalPsf",
+    "DepthByZ",
     "ExecutorConfig",
     "FilePsf",
     "GaussianPsf",
@@ -59,10 +63,13 @@ __all__ = [
     "TilingConfig",
     "TrainingConfig",
     "TwoPhotonPsf",
+    "VaryingPsf",
     "WidefieldPsf",
     "differences",
     "digest",
     "flatten",
     "load_config",
     "parse_config",
+    "parts_of",
+    "varies",
 ]

@@ -139,9 +139,17 @@ def _resolve_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def _resolve_psf(part: Any, base: Path) -> Any:
-    if isinstance(part, dict) and isinstance(part.get("path"), str):
-        return {**part, "path": _absolute(part["path"], base, "psf.path")}
-    return part
+    if not isinstance(part, dict):
+        return part
+    found = dict(part)
+    if isinstance(part.get("path"), str):
+        found["path"] = _absolute(part["path"], base, "psf.path")
+    if isinstance(part.get("by"), list):
+        found["by"] = [
+            {**each, "psf": _resolve_psf(each["psf"], base)} if isinstance(each, dict) and "psf" in each else each
+            for each in part["by"]
+        ]
+    return found
 
 
 def _from_url(value: str, where: str) -> Place:

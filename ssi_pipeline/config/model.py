@@ -18,7 +18,7 @@ from pydantic import (
 
 from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.on_end import OnEndConfig
-from ssi_pipeline.config.psf import PsfConfig
+from ssi_pipeline.config.psf_varying import PsfConfig, refuse_shared_network, varies
 from ssi_pipeline.config.section import (
     NonNegativeInt,
     Section,
@@ -199,6 +199,8 @@ def _refuse_contradictions(config: RunConfig) -> None:
         )
     _refuse_context(config)
     _refuse_sharing(config)
+    if config.method.network and any(map(varies, config.psf)):
+        refuse_shared_network(config.training)
     if config.training.retrain and (not config.method.network or config.training.scope == "shared"):
         raise ValueError(
             f"training.retrain: with solver: {config.solver} and training.scope: {config.training.scope} no tile is "

@@ -144,11 +144,18 @@ class TwoPhotonPsf(OpticsPsf):
         return self.excitation_wavelength_um
 
 
+class DepthByZ(Section):
+    """Depth of the emitters that changes along z: ``at_z0`` in the image's first plane, ``per_um`` for each um of z."""
+
+    at_z0: Thickness = 0.0
+    per_um: Annotated[RawFloat, up_to(100, 1e-3)] = 1.0
+
+
 class GibsonLanniPsf(PsfSection):
     """A widefield PSF with spherical aberration from mismatched sample, cover glass or immersion.
 
     ``design_*``: design values of the objective, by default the actual values. ``depth_um``: depth of the emitter
-    below the cover glass. ``magnification``: of objective and tube lens; null: high.
+    below the cover glass, the same everywhere or by z. ``magnification``: of objective and tube lens; null: high.
     """
 
     kind: Literal["gibson_lanni"]
@@ -164,7 +171,7 @@ class GibsonLanniPsf(PsfSection):
     cover_um: Thickness = 170.0
     design_cover_um: Thickness | None = None
     working_distance_um: Length = 150.0
-    depth_um: Thickness = 0.0
+    depth_um: Thickness | DepthByZ = 0.0
     defocus_um: Annotated[RawFloat, up_to(100_000)] = 0.0
 
     @model_validator(mode="after")
@@ -175,7 +182,22 @@ class GibsonLanniPsf(PsfSection):
                 f"numerical_aperture is {self.numerical_aperture:g}, its design immersion index {design:g}: "
                 "expected a smaller aperture"
             )
+        if isinstance(self.depth_um, DepthByZ) and self.depth_um.per_um == 0:
+            raise ValueError("depth_um.per_um is 0, the depth does not change: expected depth_um: a number")
         return self
+
+    @property
+    def depth(self) -> float:
+        """Depth of the emitters where it is the same everywhere.
+
+        Raises
+        ------
+        ValueError
+            It changes along z.
+        """
+        if isinstance(self.depth_um, DepthByZ):
+            raise ValueError("the depth changes along z: expected a section with the depth of one place")
+        return self.depth_um
 
 
 class IdentityPsf(Section):
@@ -189,4 +211,5 @@ ComputedPsf = WidefieldPsf | GibsonLanniPsf | ConfocalPsf | LightSheetPsf | TwoP
 
 COMPUTED_KINDS = ("widefield", "gibson_lanni", "confocal", "light_sheet", "two_photon")
 
-PsfConfig = Annotated[FilePsf | GaussianPsf | ComputedPsf | IdentityPsf, Field(discriminator="kind")]
+Blurring = FilePsf | GaussianPsf | ComputedPsf
+"""Kinds of one PSF that blurs."""

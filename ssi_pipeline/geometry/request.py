@@ -89,6 +89,8 @@ class TileNeeds:
         Training patches; None without training on patches.
     neighbours
         Axis (z or t) and distance of further planes and frames that are read with each tile.
+    fixed_bytes
+        What a worker holds besides, whatever its tiles: PSFs that vary over the image.
     """
 
     halo: Ints
@@ -101,15 +103,16 @@ class TileNeeds:
     device_bytes_per_voxel: int = 0
     patch: PatchNeeds | None = None
     neighbours: tuple[tuple[str, int], ...] = ()
+    fixed_bytes: int = 0
 
     def worker_bytes(self, domain: Ints) -> int:
         """Estimate the peak resident bytes of a worker that solves one tile with this domain (z y x) on its CPU."""
         activations = 0 if self.patch is None else self.patch.bytes(domain)
-        return PROCESS_BYTES + self.bytes_per_voxel * math.prod(domain) + activations
+        return PROCESS_BYTES + self.fixed_bytes + self.bytes_per_voxel * math.prod(domain) + activations
 
     def host_bytes(self, domain: Ints) -> int:
         """Estimate the peak resident bytes of a worker whose GPU solves one tile with this domain."""
-        return PROCESS_BYTES + self.host_bytes_per_voxel * math.prod(domain)
+        return PROCESS_BYTES + self.fixed_bytes + self.host_bytes_per_voxel * math.prod(domain)
 
     def device_bytes(self, domain: Ints) -> int:
         """Estimate the peak bytes of a worker on its GPU."""

@@ -47,7 +47,8 @@ def calibrate(
     samples
         Parts of the channel, raw units. Parts smaller than the PSF count for the percentiles only.
     psf
-        None for no blur.
+        None for no blur. Where it varies, samples have a place; what asks which detail the image can have uses the
+        sharpest PSF.
     config
         Overrides estimates of the sensor and names the solver whose weight is tuned.
     pairs
@@ -61,9 +62,9 @@ def calibrate(
     offset, scale, minimum = _statistics(samples)
     if scale == 0:
         return ChannelCalibration(offset, 0.0, 0.0, 0.0, 0.0, 1.0, minimum, empty=True)
-    normal = [Measurement(((s.y - offset) / scale).astype(np.float32), s.observed) for s in samples]
+    normal = [dataclasses.replace(s, y=((s.y - offset) / scale).astype(np.float32)) for s in samples]
     found = estimate_sensor(samples, offset, scale, config.sensor)
-    values = psf_values(psf, config.tiling.dimensions)
+    values = psf_values(psf and psf.sharpest, config.tiling.dimensions)
     reach = config.sensor.reach(config.tiling.dimensions)
     noise = find_correlation(samples, offset, scale, found, values, reach)
     correlation = None if noise is None else noise.correlation
@@ -87,7 +88,8 @@ def calibrate(
     )
     draft = dataclasses.replace(draft, between=_between(pairs, draft, config, values))
     impulses = ImpulseTest(draft.noise, config.impulse_sigma, point_source_kappa(values))
-    weight = channel_weight(normal, values, impulses, correlation)
+    there = (psf_values(psf and psf.at(s.place), config.tiling.dimensions) for s in normal)
+    weight = channel_weight(zip(normal, there, strict=True), impulses, correlation)
     share = impulse_share(normal, impulses, draft.sensor)
     known = dataclasses.replace(
         draft,
@@ -100,7 +102,7 @@ def calibrate(
     if config.method.network:
         known = dataclasses.replace(known, wiener_weight=_start_weight(problem, samples))
     # the check takes the noise for white: it would find detail where neighbours share their noise
-    fit = check_width(problem, samples) if config.method.computes and correlation is None else None
+    fit = check_width(problem, samples, psf=values) if config.method.computes and correlation is None else None
     first = next(iter(tuned.values()), None)
     return dataclasses.replace(
         known,

@@ -26,6 +26,8 @@ class Measurement:
     neighbours
         Measurements y of neighbouring planes and frames on the same domain, as ``y``, in the order of
         ``NetworkConfig.neighbours``; None where there is none. Empty without any.
+    place
+        Middle of what is estimated from it, in the input image, for a PSF that varies; None: not known.
 
     Raises
     ------
@@ -36,6 +38,7 @@ class Measurement:
     y: NDArray[np.float32]
     observed: NDArray[np.bool_]
     neighbours: tuple[NDArray[np.float32] | None, ...] = ()
+    place: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.y.ndim != 3 or self.y.shape != self.observed.shape:

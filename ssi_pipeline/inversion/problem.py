@@ -29,7 +29,7 @@ from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, point_source_kap
 from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.physics.build_forward import build_forward_model
 from ssi_pipeline.physics.forward import ForwardModel
-from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.psf import Place, Psf
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,9 @@ class Problem:
         Training loss.
     device
         Torch device.
+    psf
+        PSF of the channel, None for no blur. Where it varies, ``forward`` is that of its mean, and what is computed
+        begins with ``at``.
     footprint
         Offsets (z) y x of pixels with correlated noise, which are hidden together, on the CPU; None: white noise.
     scales
@@ -66,7 +69,19 @@ class Problem:
     objective: Objective
     device: str
     scales: tuple[float, ...]
+    psf: Psf | None = None
     footprint: Tensor | None = None
+
+    def at(self, place: Place | None) -> Problem:
+        """Return the problem with the PSF of a place: itself, unless the PSF varies.
+
+        Raises
+        ------
+        ValueError
+            The PSF varies, and there is no place.
+        """
+        there = None if self.psf is None else self.psf.at(place)
+        return self if there is self.psf else build_problem(there, self.calibration, self.config, self.device)
 
     @property
     def axes(self) -> int:
@@ -167,6 +182,7 @@ def build_problem(psf: Psf | None, calibration: ChannelCalibration, config: RunC
         objective=Objective(config, calibration),
         device=device,
         scales=_scales(psf, values.ndim),
+        psf=psf,
         footprint=_footprint(calibration, values.ndim),
     )
 

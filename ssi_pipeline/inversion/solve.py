@@ -50,7 +50,7 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
     problem
         Inverse problem of the tile's channel, from ``build_problem``.
     measurement
-        Raw units, z y x.
+        Raw units, z y x; with its place where the PSF varies.
     seed
         Seed of all random numbers of the tile.
     options
@@ -62,7 +62,7 @@ def solve(problem: Problem, measurement: Measurement, seed: int, options: SolveO
         ``options.start`` does not fit the configuration, or is missing where the scope needs it.
     """
     with float32_means_float32(problem.device):
-        return _solve(problem, measurement, seed, options)
+        return _solve(problem.at(measurement.place), measurement, seed, options)
 
 
 def _solve(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:

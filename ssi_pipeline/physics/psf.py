@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 VoxelSize = tuple[float, float, float]
+
+Place = tuple[float, float, float]
+"""Position z y x in pixels of the input image: its first pixel reaches from 0 to 1."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,18 +45,18 @@ class Psf:
         little = np.ascontiguousarray(self.values, dtype="<f4")
         return hashlib.sha256(repr(little.shape).encode() + little.tobytes()).hexdigest()[:16]
 
-    def save(self, stream: BinaryIO) -> None:
-        """Write the values in the npy format, for ``load``."""
-        np.save(stream, self.values)
+    @property
+    def sharpest(self) -> Psf:
+        """The PSF that passes most detail anywhere in the image: itself."""
+        return self
 
-    @classmethod
-    def load(cls, path: Path, voxel_size_um: VoxelSize | None) -> Psf | None:
-        """Read a PSF written by ``save``; None if the file is damaged."""
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, TypeError, MemoryError):  # what numpy raises for a damaged header or a short file
-            return None
-        return cls(values, voxel_size_um) if isinstance(values, np.ndarray) and values.dtype == np.float32 else None
+    def at(self, place: Place | None) -> Psf:  # noqa: ARG002
+        """Return the PSF at a place: itself, it is the same everywhere."""
+        return self
+
+    def save(self, stream: BinaryIO) -> None:
+        """Write the values in the npy format, for ``read_saved``."""
+        np.save(stream, self.values)
 
 
 def psf_values(psf: Psf | None, dimensions: int) -> NDArray[np.float32]:

@@ -84,12 +84,13 @@ def _sampled(
     count = len(_NODES)
     rows, columns = (n // count for n in distance.shape)
     weights = _WEIGHTS if heights.size > 1 else np.ones(1)
+    distinct, where = np.unique(distance, return_inverse=True)  # a tenth of all
     planes = []
     for group in heights.reshape(-1, weights.size):
         level = np.zeros(table.size)
         for z, weight in zip(group, weights, strict=True):
             level += weight * intensity(table, float(z))
-        fine = CubicSpline(table, level)(distance).reshape(rows, count, columns, count)
+        fine = CubicSpline(table, level)(distinct)[where].reshape(rows, count, columns, count)
         planes.append(np.einsum("yixj,i,j", fine, _WEIGHTS, _WEIGHTS))
     # a spline may fall below 0 between zeros of the intensity
     return np.asarray(np.maximum(np.stack(planes), 0.0))

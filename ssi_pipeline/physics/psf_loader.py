@@ -1,29 +1,17 @@
-"""Load the point spread function from a file or a model: checked, centred, cropped and normalised."""
+"""Load the point spread function of a section of the configuration: none, one, or several that vary over the image."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import ComputedPsf, FilePsf, GaussianPsf, IdentityPsf, PsfConfig
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.config import IdentityPsf, PsfConfig, VaryingPsf
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.physics.computed import intensity_of
-from ssi_pipeline.physics.gaussian import gaussian_psf
 from ssi_pipeline.physics.psf import Psf, VoxelSize
-from ssi_pipeline.physics.psf_centre import centre_note
-from ssi_pipeline.physics.psf_checks import refuse_implausible
-from ssi_pipeline.physics.psf_from_file import psf_from_file
-from ssi_pipeline.physics.psf_grid import on_grid
-
-Blurring = FilePsf | GaussianPsf | ComputedPsf
-"""Sections of all kinds but ``identity``."""
-
-Whole = tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]
-"""Values z y x, their voxel size, and what is doubtful about them."""
+from ssi_pipeline.physics.psf_by_depth import by_depth, depth_of
+from ssi_pipeline.physics.psf_by_place import by_place
+from ssi_pipeline.physics.psf_whole import finished, load_whole
 
 
 def load_psf(
@@ -52,57 +40,13 @@ def load_psf(
     ------
     InputError
         The file is missing or not a PSF, its voxel size differs from the image's by more than 1 %, the section needs a
-        voxel size that is unknown, or the PSF cannot be meant.
+        voxel size that is unknown, the PSF cannot be meant, or its parts do not cover the image.
     """
     if isinstance(section, IdentityPsf):
         return None
+    if isinstance(section, VaryingPsf):
+        return by_place(section, voxel_size_um, dimensions, image_shape)
+    depth = depth_of(section)
+    if depth is not None:
+        return by_depth(*depth, voxel_size_um, dimensions, image_shape)
     return finished(section, load_whole(section, voxel_size_um, dimensions, image_shape, array), image_shape)
-
-
-def finished(section: Blurring, whole: Whole, image_shape: Ints | None) -> Psf:
-    """Return a PSF cropped and normalised, and refuse one that cannot be meant; see ``load_psf``."""
-    values, size, notes = whole
-    psf = Psf(cropped(values, section.energy), size, notes)
-    where = f"PSF {section.path}" if isinstance(section, FilePsf) else f"the PSF (psf.kind {section.kind})"
-    refuse_implausible(psf, where, image_shape)
-    return psf
-
-
-def load_whole(
-    section: Blurring,
-    voxel_um: VoxelSize | None,
-    dimensions: int,
-    image_shape: Ints | None = None,
-    array: NDArray[Any] | None = None,
-) -> Whole:
-    """Return the whole PSF, as computed or read, before it is cropped; see ``load_psf``."""
-    planes = image_shape[0] if image_shape else None
-    if isinstance(section, FilePsf):
-        return psf_from_file(section, voxel_um, dimensions, array)
-    if isinstance(section, GaussianPsf):
-        return gaussian_psf(section, voxel_um, dimensions), voxel_um, ()
-    values = on_grid(section, intensity_of(section), voxel_um, dimensions, planes)
-    return values, voxel_um, tuple(filter(None, [centre_note(values)]))
-
-
-def cropped(values: NDArray[np.floating], energy: float) -> NDArray[np.float32]:
-    """Crop a PSF symmetrically as long as a share ``energy`` of its sum remains, then normalise the sum to 1."""
-    total = float(values.sum())
-    if not 0 < total < math.inf:
-        raise InputError(f"the PSF sums to {total:g}: expected light somewhere; check its section, psf")
-    spare = (1 - energy) * total
-    while True:
-        faces = [(_faces(values, axis), -n, axis) for axis, n in enumerate(values.shape) if n > 1]
-        loss, _, axis = min(faces, default=(math.inf, 0, 0))
-        if loss > spare:
-            break
-        spare -= loss
-        values = values[(slice(None),) * axis + (slice(1, -1),)]
-    result: NDArray[np.float32] = (values / values.sum()).astype(np.float32)
-    result.flags.writeable = False
-    return result
-
-
-def _faces(values: NDArray[np.floating], axis: int) -> float:
-    first, last = np.take(values, 0, axis).sum(), np.take(values, -1, axis).sum()
-    return float(first + last)

@@ -45,7 +45,7 @@ Intensity = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
 
 
 def support_um(
-    section: ComputedPsf, intensity: Intensity, dimensions: int, depth_um: float | None
+    section: ComputedPsf, intensity: Intensity, dimensions: int, depth_um: float | None, spread_um: float = 0.0
 ) -> tuple[float, float]:
     """Return the axial and lateral reach of a computed PSF from its central voxel, micrometres.
 
@@ -59,13 +59,15 @@ def support_um(
         Number of spatial axes of a tile: for 2 only the central plane counts.
     depth_um
         Distance between the first and the last plane of the image, None if unknown.
+    spread_um
+        Distance along the axis over which aberrated rays focus.
     """
     aperture, wavelength, index = section.numerical_aperture, section.wavelength_um, _index(section)
     lateral = wavelength / (math.pi**2 * aperture * _OUTSIDE)
     axial = wavelength * index / (math.pi * aperture**2 * math.sqrt(_LEVEL))
     if isinstance(section, LightSheetPsf):
         axial = min(axial, _SHEETS * section.sheet_fwhm_um)
-    shift = abs(brightest_um(section, intensity, axial))
+    shift = abs(brightest_um(section, intensity, axial)) + spread_um
     if dimensions == 2:
         sine = min(aperture / index, _STEEPEST)
         return 0.0, lateral + shift * sine / math.sqrt(1 - sine**2)
@@ -78,7 +80,7 @@ def brightest_um(section: ComputedPsf, intensity: Intensity, reach_um: float) ->
     if isinstance(section, GibsonLanniPsf):
         cover = section.cover_um - (section.cover_um if section.design_cover_um is None else section.design_cover_um)
         other = (section.design_immersion_index or section.immersion_index) - section.immersion_index
-        farthest += section.depth_um + abs(cover) + section.working_distance_um * abs(other)
+        farthest += section.depth + abs(cover) + section.working_distance_um * abs(other)
         farthest += section.cover_um * abs((section.design_cover_index or section.cover_index) - section.cover_index)
     if not farthest:
         return 0.0

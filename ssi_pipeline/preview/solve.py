@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.errors import SsiError
 from ssi_pipeline.geometry import Tile
-from ssi_pipeline.inversion.measurement import to_tensor, to_volume
+from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solve import SolveOptions, solve
 from ssi_pipeline.preview.choose import Chosen
@@ -82,11 +82,11 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
     if record.error is not None:
         raise SsiError(f"preview: tile {chosen.index} failed: {record.error}")
     tile = context.plan.tile(chosen.index)
-    measurement = read_pixels(context, tile.t, tile.c, tile.domain).measurement(tile.domain)
+    measurement = _measurement(context, tile)
     estimate = _estimate(context, tile)
     iterations, rival = _richardson_lucy(context, tile)
     valid = measurement.y[tile.valid.relative_to(tile.domain.start).slices]
-    residual = _residual(valid, context.problem(tile.c), estimate)
+    residual = _residual(valid, context.problem(tile.c).at(measurement.place), estimate)
     core = tile.core.relative_to(tile.valid.start).slices
     middle = (tile.core.stop[0] - tile.core.start[0]) // 2
 
@@ -109,6 +109,11 @@ def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Sol
     )
 
 
+def _measurement(context: Context, tile: Tile) -> Measurement:
+    measurement = read_pixels(context, tile.t, tile.c, tile.domain).measurement(tile.domain)
+    return replace(measurement, place=context.place(tile.core))
+
+
 def _estimate(context: Context, tile: Tile) -> NDArray[np.float32]:
     """Read the estimate on the tile's valid box (z y x)."""
     if context.plan.direct:
@@ -128,7 +133,7 @@ def _residual(y: NDArray[np.float32], problem: Problem, x: NDArray[np.float32]) 
 def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.float32]]:
     """Return the best number of iterations and its estimate on the tile's domain."""
     problem, seed = context.problem(tile.c), seed_for(context.document.config.seed, "solve", tile.index)
-    measurement = read_pixels(context, tile.t, tile.c, tile.domain).measurement(tile.domain)
+    measurement = _measurement(context, tile)
     best: tuple[float, int, NDArray[np.float32]] | None = None
     for count in _ITERATIONS:
         found = solve(problem, measurement, seed, SolveOptions("richardson_lucy", weight=count))

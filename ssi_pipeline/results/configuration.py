@@ -49,8 +49,8 @@ def _from_state(output: Path) -> RunConfig | None:
 
 def _from_provenance(output: Path, provenance: dict[str, Any]) -> RunConfig:
     document = provenance["basis"]["config"]
-    files = [section["kind"] == "file" for section in document["psf"]]
-    if any(files):
+    parts = [one for section in document["psf"] for one in (section, *(part["psf"] for part in section.get("by", ())))]
+    if any(one["kind"] == "file" for one in parts):
         raise InputError(
             f"{output} records of its PSF file only a digest, and its state folder {output.name}.run is not beside it: "
             "put the folder there"

@@ -13,11 +13,13 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.executors.gpus.memory import free_for_worker, on_gpu
 from ssi_pipeline.executors.machine import worker_count, worker_memory
-from ssi_pipeline.geometry import Cost, Volume, estimate_cost, make_plan
+from ssi_pipeline.geometry import Cost, TilePlan, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.needs import output_sizes, tiling_request
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
+from ssi_pipeline.physics.psf_set import PsfSet
+from ssi_pipeline.physics.psf_variation import refuse_large_variation, variation_within
 from ssi_pipeline.run.checks.given_calibration import given_calibration
 from ssi_pipeline.run.checks.input_checks import (
     refuse_context_without_axis,
@@ -116,8 +118,9 @@ def prepare_source(
 
         check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
-    request = tiling_request(config, radius)
+    request = tiling_request(config, radius, sum(psf.nodes.nbytes for psf in psfs if isinstance(psf, PsfSet)))
     plan = make_plan(source.volume, request, worker_memory(config.executor), free_for_worker(config, workers))
+    notes += _refused_or_noted(config, source.volume, psfs, plan)
     basis = basis_of(
         config,
         identity(),
@@ -180,6 +183,18 @@ def _load_psfs(config: RunConfig, volume: Volume, given: Sequence[Psf | NDArray[
         for section, known in zip(config.psf, given or [None] * len(config.psf), strict=True)
     ]
     return tuple(loaded[c if len(loaded) > 1 else 0] for c in range(channels))
+
+
+def _refused_or_noted(config: RunConfig, volume: Volume, psfs: Sequence[Psf | None], plan: TilePlan) -> tuple[str, ...]:
+    """Return how far PSFs change within tiles, and refuse tiles in which they change too much."""
+    if not config.method.computes:
+        return ()
+    origin = tuple(start for start, _ in region_of_interest(volume, config.input.roi)[2:])
+    sets = dict.fromkeys(psf for psf in psfs if isinstance(psf, PsfSet))
+    found = [variation for psf in sets if (variation := variation_within(psf, plan, origin)) is not None]
+    for variation in found:
+        refuse_large_variation(variation, plan.core)
+    return tuple(f"{variation}; it is solved with the one in its middle" for variation in found)
 
 
 def _metadata(source: Source, config: RunConfig) -> dict[str, Any]:

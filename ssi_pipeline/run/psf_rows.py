@@ -9,6 +9,7 @@ from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.optics_checks import nyquist_um
 from ssi_pipeline.physics.psf import Psf, VoxelSize
 from ssi_pipeline.physics.psf_checks import widths
+from ssi_pipeline.physics.psf_set import PsfSet
 
 COARSE = 1.25
 """Voxel in units of the Nyquist sampling that is said to be coarse; 20 % of rounding and of doubt about the optics."""
@@ -30,12 +31,24 @@ def psf_rows(config: RunConfig, psfs: tuple[Psf | None, ...], voxel_um: VoxelSiz
 def _describe(psf: Psf | None, voxel_um: VoxelSize | None, dimensions: int) -> str:
     if psf is None:
         return "identity (denoising)"
+    if isinstance(psf, PsfSet):
+        return _describe_set(psf, dimensions)
     found = list(zip(SPATIAL, widths(psf), voxel_um or (0.0, 0.0, 0.0), strict=True))[3 - dimensions :]
     size = " x ".join(str(n) for n in psf.values.shape)
     text = f"{size} (z y x), FWHM {_times(w for _, w, _ in found)} pixels"
     if voxel_um is not None:
         text += f", {_times(w * size for _, w, size in found)} µm"
     return f"{text} ({' '.join(axis for axis, _, _ in found)})"
+
+
+def _describe_set(psf: PsfSet, dimensions: int) -> str:
+    each = [widths(psf.node(index)) for index in psf.node_indices]
+    ranges = [(min(along), max(along)) for along in zip(*each, strict=True)][3 - dimensions :]
+    size = " x ".join(str(n) for n in psf.values.shape)
+    along = ", ".join(SPATIAL[axis] for axis in psf.varying)
+    width = " x ".join(f"{low:.3g} to {high:.3g}" for low, high in ranges)
+    axes = " ".join(SPATIAL[3 - dimensions :])
+    return f"varies along {along}: {len(each)} of {size} (z y x), FWHM {width} pixels ({axes})"
 
 
 def _sampling(section: PsfConfig, voxel_um: VoxelSize | None, dimensions: int) -> str:

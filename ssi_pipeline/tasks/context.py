@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config.patterns import existing_place
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, RunChangedError
-from ssi_pipeline.geometry import TilePlan
+from ssi_pipeline.geometry import Box, TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
-from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.psf import Place, Psf
+from ssi_pipeline.physics.psf_set import read_saved
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.mask import Mask, open_mask
 from ssi_pipeline.storage.inputs.source import open_source, spec_of
@@ -69,6 +70,11 @@ class Context:
     def origin(self) -> tuple[int, ...]:
         """First position (t c z y x) of the region of interest in the input."""
         return tuple(start for start, _ in region_of_interest(self.document.volume, self.document.config.input.roi))
+
+    def place(self, box: Box) -> Place:
+        """Return the middle of a box (z y x, in the output) in the input image, for a PSF that varies."""
+        z, y, x = (o + (a + b) / 2 for o, a, b in zip(self.origin[2:], box.start, box.stop, strict=True))
+        return z, y, x
 
     @cached_property
     def source(self) -> Source:
@@ -170,7 +176,7 @@ class Context:
             path = self.paths.psf(c)
             if not path.exists():
                 raise MissingStateError(f"{path} is not visible on this machine; the next start writes it")
-            psf = Psf.load(path, self.document.volume.voxel_size_um)
+            psf = read_saved(path, self.document.volume.voxel_size_um)
             if psf is None or psf.digest != expected:
                 raise DamagedStateError(f"{path} is not the PSF of the run; the next start writes it")
             self._psfs[c] = psf

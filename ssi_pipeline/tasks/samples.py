@@ -86,7 +86,8 @@ def sample_channel(context: Context, c: int) -> Samples:
     if not any(map(_seen, used)):
         raise InputError(_nothing_observed(context, c, fill, len(further), cells))
     pairs = read_pairs(context, c, [(box.t, box.around) for box in used], fill)
-    return Samples([box.around.measurement(box.box) for box in used], fill, pairs)
+    placed = [dataclasses.replace(box.around.measurement(box.box), place=context.place(box.box)) for box in used]
+    return Samples(placed, fill, pairs)
 
 
 def sampled_boxes(context: Context, c: int, most: int) -> list[tuple[int, Box]]:

@@ -64,7 +64,8 @@ def read_tile(context: Context, job: Job) -> TileData:
         pixels = read_pixels(context, tile.t, tile.c, tile.domain)
         if pixels.on(tile.valid).unmeasured.all():
             return TileData(pixels, None)
-        return TileData(pixels, with_neighbours(context, tile.t, tile.c, tile.domain, pixels.measurement(tile.domain)))
+        measurement = dataclasses.replace(pixels.measurement(tile.domain), place=context.place(tile.core))
+        return TileData(pixels, with_neighbours(context, tile.t, tile.c, tile.domain, measurement))
 
 
 def solve_tile(context: Context, job: Job, data: TileData) -> SolvedTile:

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.config import IdentityPsf, PsfConfig, RunConfig, load_config, parse_config
+from ssi_pipeline.config import IdentityPsf, PsfConfig, RunConfig, VaryingPsf, load_config, parse_config, varies
 from ssi_pipeline.config.changes import with_changes
+from ssi_pipeline.config.psf_varying import words
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.psf import Psf, VoxelSize
+from ssi_pipeline.physics.psf_by_depth import whole_in_plane
 from ssi_pipeline.physics.psf_file import read_psf_file
-from ssi_pipeline.physics.psf_loader import cropped, finished, load_whole
+from ssi_pipeline.physics.psf_loader import load_psf
+from ssi_pipeline.physics.psf_whole import cropped, finished, load_whole
 from ssi_pipeline.workbench.facts import PsfFacts
 
 _FILES = (".tif", ".tiff", ".npy", ".zarr")
@@ -63,8 +66,11 @@ def of_config(config: RunConfig) -> list[PsfFacts]:
     found = []
     for index, section in enumerate(config.psf):
         name = f"channel {index}" if len(config.psf) > 1 else "all channels"
-        if not isinstance(section, IdentityPsf):
-            found.append(describe(name, section, volume.voxel_size_um, config.tiling.dimensions, volume.shape[2:]))
+        place = (volume.voxel_size_um, config.tiling.dimensions, volume.shape[2:])
+        if varies(section):
+            found += describe_varying(name, section, *place)
+        elif not isinstance(section, IdentityPsf):
+            found.append(describe(name, section, *place))
     if not found:
         raise ConfigError("psf.kind is identity: there is no PSF to show")
     return found
@@ -103,11 +109,36 @@ def describe(
     ConfigError, InputError
         It is no blur, or cannot be meant.
     """
-    if isinstance(section, IdentityPsf):
-        raise ConfigError(f"{name}: psf.kind is identity, there is no PSF")
+    if isinstance(section, IdentityPsf) or isinstance(section, VaryingPsf) or varies(section):  # noqa: SIM101
+        raise ConfigError(f"{name}: expected a PSF of one place, found kind {section.kind}, none or several")
     whole = load_whole(section, voxel_um, dimensions, image_shape, array)
     values, size, notes = whole
     return PsfFacts.of(name, section, Psf(cropped(values, 1.0), size, notes), finished(section, whole, image_shape))
+
+
+def describe_varying(
+    name: str, section: PsfConfig, voxel_um: VoxelSize | None, dimensions: int, image_shape: Ints
+) -> list[PsfFacts]:
+    """Return the facts of the PSFs of a section that varies: of each part, or of three depths.
+
+    Raises
+    ------
+    ConfigError, InputError
+        One cannot be meant, or together they do not fit the image.
+    """
+    load_psf(section, voxel_um, dimensions, image_shape)  # refuses what cannot be meant
+    if isinstance(section, VaryingPsf):
+        return [
+            describe(f"{name}, {words(part.ranges)}", part.psf, voxel_um, dimensions, image_shape)
+            for part in section.by
+        ]
+    found = []
+    for plane in sorted({0, image_shape[0] // 2, image_shape[0] - 1}):
+        fixed, whole = whole_in_plane(section, plane, voxel_um, dimensions, image_shape)
+        used = finished(fixed, whole, image_shape)
+        label = f"{name}, plane {plane} at a depth of {fixed.depth:g} µm"
+        found.append(PsfFacts.of(label, fixed, Psf(cropped(whole[0], 1.0), *whole[1:]), used))
+    return found
 
 
 def _of_file(path: Path, changes: Sequence[str], voxel_um: tuple[float, ...] | None) -> PsfFacts:

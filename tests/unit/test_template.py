@@ -21,6 +21,7 @@ from ssi_pipeline.config import (
     LightSheetPsf,
     RunConfig,
     TwoPhotonPsf,
+    VaryingPsf,
     WidefieldPsf,
     flatten,
     load_config,
@@ -126,6 +127,7 @@ def test_the_template_knows_no_option_that_is_gone() -> None:
         ConfocalPsf,
         LightSheetPsf,
         TwoPhotonPsf,
+        VaryingPsf,
         IdentityPsf,
     ],
 )

@@ -27,7 +27,12 @@ _AT_LIMIT = 1e-3
 """Distance from the upper limit, normalised units, within which a pixel is saturated."""
 
 
-def check_width(problem: Problem, samples: Sequence[Measurement], noise: Spectrum | None = None) -> WidthFit | None:
+def check_width(
+    problem: Problem,
+    samples: Sequence[Measurement],
+    noise: Spectrum | None = None,
+    psf: NDArray[np.float32] | None = None,
+) -> WidthFit | None:
     """Find the largest width of the PSF that fits the samples of a channel.
 
     Parameters
@@ -38,13 +43,15 @@ def check_width(problem: Problem, samples: Sequence[Measurement], noise: Spectru
         Parts of the channel, raw units.
     noise
         Power spectrum of correlated noise; None: it is white.
+    psf
+        PSF (z) y x that passes most detail, where it varies; None: that of the problem.
 
     Returns
     -------
     fit
         None where there is no blur, or no window without saturated and unobserved pixels.
     """
-    psf = problem.forward.approximate_psf
+    psf = problem.forward.approximate_psf if psf is None else psf
     if psf.size == 1:
         return None
     side = min(_SIDE, *(min(s.y.shape[1:]) for s in samples))

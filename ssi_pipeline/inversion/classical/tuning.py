@@ -55,8 +55,8 @@ _SPLIT = 1000
 _LOCAL = 2.0
 """Standard deviation in pixels of the local mean at which the noise is drawn."""
 
-_Part = tuple[Tensor, Tensor, Tensor | None]
-"""Part of a sample: image, observed pixels, gaps."""
+_Part = tuple[Measurement, Tensor, Tensor, Tensor | None]
+"""Sample, and a part of it: image, observed pixels, gaps."""
 
 
 _OUTLIER = 5.0
@@ -93,8 +93,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One mask on one part of a sample."""
+    """One mask on one part of a sample, with the PSF of its place."""
 
+    problem: Problem
     observation: Observation
     y: Tensor
     scored: Tensor
@@ -129,9 +130,9 @@ def _choose(problem: Problem, name: str, trials: Sequence[_Trial]) -> Choice:
     solver = CLASSICAL[name]
     candidates: list[float] = []
     losses: list[float] = []
-    for step in zip(*(solver.path(problem, trial.observation) for trial in trials), strict=False):
+    for step in zip(*(solver.path(trial.problem, trial.observation) for trial in trials), strict=False):
         candidates.append(step[0][0])
-        errors = _errors(problem, trials, [estimate for _, estimate in step])
+        errors = _errors(trials, [estimate for _, estimate in step])
         if not losses:
             most = max(_OUTLIER * _dark_deviation(problem), _OUTLIER * float(errors.abs().median()))
         losses.append(float(errors.clamp(-most, most).square().mean()))
@@ -143,11 +144,11 @@ def _choose(problem: Problem, name: str, trials: Sequence[_Trial]) -> Choice:
     return Choice(weight, tuple(candidates), tuple(losses))
 
 
-def _errors(problem: Problem, trials: Sequence[_Trial], estimates: Sequence[Tensor]) -> Tensor:
+def _errors(trials: Sequence[_Trial], estimates: Sequence[Tensor]) -> Tensor:
     """Return the errors at the hidden pixels of all trials, relative to the noise: flat, float64."""
     return torch.cat(
         [
-            ((problem.forward(estimate) - trial.y)[trial.scored] * trial.precision).double()
+            ((trial.problem.forward(estimate) - trial.y)[trial.scored] * trial.precision).double()
             for trial, estimate in zip(trials, estimates, strict=True)
         ]
     )
@@ -179,18 +180,19 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
     trials = min(math.ceil(_TRIALS * _HIDDEN / share), _MOST_TRIALS)
     parts = _drawn(parts, trials)
     each = -(-trials // len(parts))
-    for number, (y, observed, gaps) in enumerate(parts):
-        usable = observe(problem, y, observed).known
+    for number, (sample, y, observed, gaps) in enumerate(parts):
+        here = problem.at(sample.place)
+        usable = observe(here, y, observed).known
         draw = torch.rand(y.shape, generator=generator(number, Stream.TUNING))
         for index in range(each):
             mask = (draw >= index * share) & (draw < (index + 1) * share)
             # index 0 is the stream of the masks: values drawn from it would depend on the mask
-            image = problem.hide(y, mask, generator(number, Stream.TUNING, 1 + index), gaps)
-            scored = problem.forward.crop(mask & usable)
+            image = here.hide(y, mask, generator(number, Stream.TUNING, 1 + index), gaps)
+            scored = here.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
                 shown = observed & ~cover(mask, problem.footprint)
-                given = observe(problem, image, shown)
-                yield _Trial(given, problem.forward.crop(y), scored, _precision(problem, given)[scored])
+                given = observe(here, image, shown)
+                yield _Trial(here, given, here.forward.crop(y), scored, _precision(here, given)[scored])
 
 
 def _recorrupted(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial]:
@@ -202,14 +204,15 @@ def _recorrupted(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_
     """
     sensor = problem.forward.sensor
     parts = [part for sample in samples for part in _cut(problem, sample)]
-    for number, (y, observed, gaps) in enumerate(_drawn(parts, _TRIALS)):
+    for number, (sample, y, observed, gaps) in enumerate(_drawn(parts, _TRIALS)):
+        here = problem.at(sample.place)
         level = ndimage.gaussian_filter(y.numpy(), (0,) * (y.ndim - 2) + (_LOCAL, _LOCAL))
         drawn = problem.noise(tuple(y.shape), generator(number, Stream.TUNING, _SPLIT))
         noise = drawn * sensor.variance(torch.from_numpy(level)).sqrt()
-        usable = problem.forward.crop(observe(problem, y, observed).known)
+        usable = here.forward.crop(observe(here, y, observed).known)
         if int(usable.sum()) >= _LEAST_HIDDEN:
-            given = observe(problem, mirror_outside(y + _TAU * noise, gaps), observed)
-            yield _Trial(given, problem.forward.crop(y - noise / _TAU), usable, _precision(problem, given)[usable])
+            given = observe(here, mirror_outside(y + _TAU * noise, gaps), observed)
+            yield _Trial(here, given, here.forward.crop(y - noise / _TAU), usable, _precision(here, given)[usable])
 
 
 def _precision(problem: Problem, given: Observation) -> Tensor:
@@ -231,7 +234,7 @@ def _drawn(parts: Sequence[_Part], count: int) -> list[_Part]:
 
 
 def _cut(problem: Problem, sample: Measurement) -> Iterator[_Part]:
-    """Yield equal parts of a sample, of which enough can be predicted: (y, observed, gaps), normalised, (z) y x.
+    """Yield the sample with equal parts of which enough can be predicted: y, observed, gaps, normalised, (z) y x.
 
     The padding around the observed pixels is cut off, unless less than half of the remaining pixels along an axis
     could then be predicted.
@@ -246,7 +249,7 @@ def _cut(problem: Problem, sample: Measurement) -> Iterator[_Part]:
     for window in product(*spans):
         part = y[window]
         if all(n > 2 * r for n, r in zip(part.shape, radius, strict=True)):
-            yield part, observed[window], None if gaps is None else gaps[window]
+            yield sample, part, observed[window], None if gaps is None else gaps[window]
 
 
 def _spans(n: int, most: int, radius: int) -> list[slice]:

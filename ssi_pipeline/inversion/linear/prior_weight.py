@@ -16,8 +16,7 @@ from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
 
 
 def channel_weight(
-    samples: Iterable[Measurement],
-    psf: NDArray[np.float32],
+    samples: Iterable[tuple[Measurement, NDArray[np.float32]]],
     impulses: ImpulseTest,
     correlation: NoiseCorrelation | None = None,
 ) -> float:
@@ -26,16 +25,14 @@ def channel_weight(
     Parameters
     ----------
     samples
-        Parts of the channel, normalised.
-    psf
-        PSF with a tile's spatial axes, (z) y x.
+        Parts of the channel, normalised, each with its PSF on a tile's spatial axes, (z) y x.
     impulses
         Impulse test of the channel.
     correlation
         Correlation of the noise between pixels; None where it is white.
     """
     likelihood = np.zeros(len(WEIGHTS))
-    for sample in samples:
+    for sample, psf in samples:
         likelihood += _log_likelihood(sample, psf, impulses, correlation)
     return maximum_likelihood_weight(likelihood)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.colors import PowerNorm
 
+from ssi_pipeline.geometry.volume import SPATIAL
 from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.psf_set import PsfSet
 from ssi_pipeline.physics.widths import fwhm, profile_through_peak
 from ssi_pipeline.report.drawing import new_figure, picture
 from ssi_pipeline.report.facts import RunFacts
@@ -13,10 +16,12 @@ from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import sizes
 
 _MOST = 8
+_OF_SET = 4
+"""PSFs shown of those that one varies between."""
 
 
 def psf_section(facts: RunFacts) -> Section:
-    """Draw central planes and list size and widths of each distinct PSF with its channels."""
+    """Draw central planes and list size and widths of each distinct PSF with its channels; of sets, some places."""
     users: dict[str, list[int]] = {}
     psfs: dict[str, Psf] = {}
     without = []
@@ -27,9 +32,20 @@ def psf_section(facts: RunFacts) -> Section:
             continue
         users.setdefault(psf.digest, []).append(c)
         psfs[psf.digest] = psf
-    entries = [(_names(facts, users[d]), _rows(psf), _picture(psf, users[d])) for d, psf in list(psfs.items())[:_MOST]]
-    html = render("psfs", entries=entries, without=_names(facts, without), left=max(0, len(psfs) - _MOST))
+    shown = [(users[d], where, psf) for d, whole in psfs.items() for where, psf in _places(whole)]
+    entries = [(_names(facts, c) + where, _rows(psf), _picture(psf, c)) for c, where, psf in shown[:_MOST]]
+    html = render("psfs", entries=entries, without=_names(facts, without), left=max(0, len(shown) - _MOST))
     return Section("psf", "Point spread function", html)
+
+
+def _places(psf: Psf) -> list[tuple[str, Psf]]:
+    """Return a PSF, or some of those that it varies between, each with its place in words."""
+    if not isinstance(psf, PsfSet):
+        return [("", psf)]
+    indices = psf.node_indices
+    chosen = np.unique(np.linspace(0, len(indices) - 1, min(_OF_SET, len(indices))).round().astype(int))
+    words = f" of {len(indices)} that vary along {', '.join(SPATIAL[axis] for axis in psf.varying)}"
+    return [(f", at {psf.where(indices[i])} (one{words})", psf.node(indices[i])) for i in chosen]
 
 
 def _names(facts: RunFacts, channels: list[int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssi_pipeline.config import ComputedPsf, GaussianPsf, RunConfig
+from ssi_pipeline.config import ComputedPsf, GaussianPsf, RunConfig, parts_of
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.geometry.volume import SPATIAL
@@ -38,7 +38,7 @@ def refuse_partial_voxel_size(source: Source, config: RunConfig) -> None:
         One side is known and another, which is needed, is not.
     """
     volume, metadata = source.volume, source.metadata
-    if volume.voxel_size_um is not None or not any(_needs_size(psf) for psf in config.psf):
+    if volume.voxel_size_um is not None or not any(_needs_size(one) for psf in config.psf for one in parts_of(psf)):
         return
     in_um = [a for a in SPATIAL if a in metadata.scale and metadata.axes_units.get(a) == "micrometer"]
     lacking = [a for a in SPATIAL if a in volume.axes and a not in in_um]

@@ -224,7 +224,8 @@ def options_of(config: RunConfig) -> dict[str, Any]:
     }
     kept = config.model_dump(mode="json", exclude=outside)
     for section in kept["psf"]:
-        section.pop("path", None)
+        for one in (section, *(part["psf"] for part in section.get("by", ()))):
+            one.pop("path", None)
     return kept
 
 

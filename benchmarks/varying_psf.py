@@ -1,0 +1,172 @@
+"""Stacks whose PSF changes with depth: the PSF of each tile's depth beside the best single one.
+
+    python benchmarks/varying_psf.py                         # the table of docs/psf.md: seeds 0-2 and 10-12
+    python benchmarks/varying_psf.py --dimensions 3 --seeds 0 --core 6 9 12 18
+
+An air objective (NA 0.7) looks into water, planes 1 um apart: spherical aberration grows from plane to plane. Every
+plane of the scene is blurred by the exact PSF of its own depth, which no solver gets: the product interpolates between
+few. Single PSFs are those of the first, the middle and the last plane; the best of them is taken by the truth, which nobody has.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, signal
+
+import ssi_pipeline as ssi
+from ssi_pipeline.config import DepthByZ, GibsonLanniPsf
+from ssi_pipeline.physics.psf_by_depth import depth_at, refocused
+from ssi_pipeline.physics.psf_whole import cropped
+
+VOXEL_UM = (1.0, 0.25, 0.25)
+SHAPE = (36, 64, 64)
+AROUND = 16
+"""Pixels of the scene around the image along y and x: its light reaches the image."""
+
+BORDER = 8
+"""Pixels along y and x that do not count, as they depend on what is outside."""
+
+PHOTONS, BACKGROUND = 200.0, 5.0
+OPTICS: dict[str, Any] = {
+    "kind": "gibson_lanni",
+    "numerical_aperture": 0.7,
+    "wavelength_um": 0.52,
+    "sample_index": 1.33,
+    "immersion_index": 1.0,
+}
+DEPTH = DepthByZ(at_z0=5.0, per_um=1.5)
+SINGLE = (0.0, 0.5, 1.0)
+"""Depths of the single PSFs, as shares of the stack."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scale-invariant dB of the two, with the depth (share of the stack) of the best single PSF, and the seam."""
+
+    seed: int
+    core: int
+    varying: float
+    single: float
+    depth: float
+    seam: float
+    seam_single: float
+
+
+@lru_cache(maxsize=200)
+def exact(plane: float, dimensions: int) -> NDArray[np.float32]:
+    """Return the PSF of a plane's depth, z y x, computed for it alone."""
+    section = GibsonLanniPsf(**OPTICS, depth_um=depth_at(DEPTH, plane + 0.5, VOXEL_UM))
+    return cropped(refocused(section, DEPTH, VOXEL_UM, dimensions, SHAPE[0])[0], 0.999)
+
+
+def scene(seed: int) -> Floats:
+    """Return points, filaments and soft bodies, z y x, larger than the image along y and x."""
+    rng = np.random.default_rng(seed)
+    shape = (SHAPE[0], *(n + 2 * AROUND for n in SHAPE[1:]))
+    points = np.zeros(shape)
+    for _ in range(shape[0] * 4):
+        points[tuple(rng.integers(0, n) for n in shape)] += rng.uniform(2, 6)
+    for _ in range(40):
+        steps = np.cumsum(ndimage.gaussian_filter1d(rng.standard_normal((3, 200)), 12, axis=1) * (0.8, 3, 3)[0], axis=1)
+        start = [rng.uniform(0, n) for n in shape]
+        path = np.rint(steps + np.array(start)[:, None]).astype(int)
+        inside = np.all((path >= 0) & (path < np.array(shape)[:, None]), axis=0)
+        np.add.at(points, tuple(path[:, inside]), 0.4)
+    bodies = ndimage.gaussian_filter(rng.standard_normal(shape), (2, 5, 5))
+    bodies = np.clip(bodies / bodies.std() - 1, 0, None)
+    return ndimage.gaussian_filter(points, (0.4, 0.6, 0.6)) + 0.3 * bodies
+
+
+def recorded(truth: Floats, seed: int, dimensions: int) -> NDArray[np.uint16]:
+    """Return the image of a scene: every plane spread by the PSF of its depth, photon noise on a background."""
+    level = np.zeros(truth.shape)
+    for z, plane in enumerate(truth):
+        psf = exact(z, dimensions)
+        spread = signal.fftconvolve(plane[None], psf, axes=(1, 2))
+        r = psf.shape[0] // 2
+        margins = [(n - m) // 2 for n, m in zip(spread.shape[1:], truth.shape[1:], strict=True)]
+        spread = spread[:, margins[0] : margins[0] + truth.shape[1], margins[1] : margins[1] + truth.shape[2]]
+        low, high = max(0, z - r), min(len(truth), z + r + 1)
+        level[low:high] += spread[low - z + r : high - z + r]
+    image = level[:, AROUND:-AROUND, AROUND:-AROUND]
+    rng = np.random.default_rng(1000 + seed)
+    photons = PHOTONS * image / np.percentile(image, 99.8) + BACKGROUND
+    return rng.poisson(np.maximum(photons, 0)).astype(np.uint16)
+
+
+def decibel(found: NDArray[Any], truth: Floats) -> float:
+    """Return the PSNR in the inner region after the best gain and offset."""
+    inside = (slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
+    x, y = (np.asarray(a, np.float64)[inside].ravel() for a in (found, truth))
+    gain, offset = np.polyfit(x, y, 1)
+    error = float(np.square(gain * x + offset - y).mean())
+    return float(10 * np.log10(np.square(np.percentile(y, 99.8) - y.min()) / error))
+
+
+def solved(image: NDArray[Any], psf: Any, solver: str, dimensions: int, core: int) -> tuple[NDArray[Any], float]:
+    """Return the estimate, and the largest seam between tiles."""
+    tiles = {"core": {"z": core, "y": 64, "x": 64}} if dimensions == 3 else {}
+    found = ssi.deconvolve(
+        image,
+        psf,
+        axes="zyx",
+        voxel_size_um=VOXEL_UM,
+        dimensions=dimensions,
+        solver=solver,
+        metrics=True,
+        tiling=tiles,
+        output={"dtype": "float32"},
+        quality={"extended": False},
+    )
+    return found.image, float(np.nanmax(found.metrics["seam"]))
+
+
+def compare(seed: int, solver: str, dimensions: int, cores: list[int]) -> list[Row]:
+    """Return a row for each length of tiles along z."""
+    whole = scene(seed)
+    truth = whole[:, AROUND:-AROUND, AROUND:-AROUND]
+    image = recorded(whole, seed, dimensions)
+    single = {}
+    for share in SINGLE:
+        psf = ssi.psf.measured(exact(share * (SHAPE[0] - 1), dimensions), center="middle", background=0)
+        single[share] = solved(image, psf, solver, dimensions, cores[0])
+    best = max(single, key=lambda share: decibel(single[share][0], truth))
+    rows = []
+    for core in cores:
+        psf = ssi.psf.gibson_lanni(**{k: v for k, v in OPTICS.items() if k != "kind"}, depth_um=DEPTH.model_dump())
+        estimate, seam = solved(image, psf, solver, dimensions, core)
+        rows.append(
+            Row(seed, core, decibel(estimate, truth), decibel(single[best][0], truth), best, seam, single[best][1])
+        )
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 10, 11, 12])
+    parser.add_argument("--solver", default="wiener")
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--core", type=int, nargs="+", default=[6], help="planes of a tile in 3D")
+    options = parser.parse_args()
+    for dimensions in options.dimensions:
+        print(f"{dimensions}D, {options.solver}: varying, best single (its depth), gain; largest seam, of the single")
+        for seed in options.seeds:
+            for row in compare(seed, options.solver, dimensions, options.core if dimensions == 3 else [1]):
+                print(
+                    f"  seed {row.seed:2} tiles of {row.core:2}: {row.varying:.2f} {row.single:.2f} ({row.depth:.0%}) "
+                    f"{row.varying - row.single:+.2f} dB; {row.seam:.4f} {row.seam_single:.4f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
