@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.storage.inputs.mask import Mask
 
 
 def refuse_unfollowable(config: RunConfig) -> None:
@@ -32,4 +33,18 @@ def refuse_unfollowable(config: RunConfig) -> None:
         raise ConfigError(
             "training.retrain compares each tile with those of all time points, which have not come yet: expected "
             "false with --follow"
+        )
+
+
+def refuse_mask_in_time(mask: Mask | None) -> None:
+    """Refuse a mask with time points of its own: it cannot grow with the input.
+
+    Raises
+    ------
+    ConfigError
+        It has several.
+    """
+    if mask is not None and mask.source.volume.shape[0] > 1:
+        raise ConfigError(
+            f"input.mask has {mask.source.volume.shape[0]} time points: expected one for all, as the input grows"
         )

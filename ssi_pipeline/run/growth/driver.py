@@ -10,7 +10,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.driver import complete, is_finished, run, tiles_and_levels
-from ssi_pipeline.run.growth.checks import refuse_unfollowable
+from ssi_pipeline.run.growth.checks import refuse_mask_in_time, refuse_unfollowable
 from ssi_pipeline.run.growth.drift import Drift
 from ssi_pipeline.run.growth.grow import grow
 from ssi_pipeline.run.growth.watch import FrameWatch, News
@@ -67,13 +67,15 @@ def follow(
 
 
 def _prepare(frames: int, config: RunConfig, new: bool) -> Prepared:
-    return prepare(config, new, frames)
+    prepared = prepare(config, new, frames)
+    refuse_mask_in_time(prepared.context.mask)
+    return prepared
 
 
 def _wait_for_first(watch: FrameWatch, config: RunConfig, log: Callable[[str], None]) -> None:
     """Wait for the time points that the channels are calibrated on."""
-    wanted, said = config.follow.frames, ""
-    while (news := watch.look(0)).complete < wanted:
+    wanted, said, news = config.follow.frames, "", News(0)
+    while (news := watch.look(news.complete)).complete < wanted:
         if news.ended:
             why = watch.problem or news.left_out
             raise InputError(

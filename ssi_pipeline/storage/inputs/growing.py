@@ -143,7 +143,7 @@ class GrowingZarr:
             )
         self._refuse_other_shape(source.volume, first)
         length, step = source.volume.shape[0], source.frames_per_file
-        frames = []
+        frames: list[Frame] = []
         for t in range(first, min(length, first + AHEAD)):
             if t % step == 0 or not frames:
                 files = [Path(str(file)) for file in source.files_at(t)]
