@@ -1,4 +1,4 @@
-"""`ssi run --follow`: real files that grow, calls that end in the middle, and the bytes of a run on the finished data."""
+"""`ssi run --follow`: real files that grow, calls that end in the middle, the bytes of a run on the finished data."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ from builders import beads, complete, config_of, contents, hashes, level, make_r
 from numpy.typing import NDArray
 
 from ssi_pipeline.cli import main
-from ssi_pipeline.errors import ConfigError, InputError, RunChangedError
+from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, StoppedError
+from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import follow, run, verify
 from ssi_pipeline.run.growth.checks import refuse_unfollowable
+from ssi_pipeline.run.session import Caller
 
 FRAMES = 4
 SIDE = 40
+
+
+class Killed(BaseException):
+    """Ends a call in the middle; nothing handles it."""
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +69,29 @@ def reference(folder: Path, image: NDArray[Any], followed: Path) -> dict[str, st
 
 
 def test_a_folder_that_fills(tmp_path: Path, image: NDArray[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """Each call sees more of the acquisition than the one before; the image grows after it was complete, too."""
+    """The first call sees three time points, one by one, and is killed; the second one sees the others."""
     config = case(tmp_path, "raw/s_T{t}_Z{z}.tif")
-    (tmp_path / "stop").touch()
     write_planes(tmp_path / "raw", image, range(2))
-    assert follow(config_of(config)).complete
-    assert level(tmp_path / "out.zarr").shape == (2, 2, SIDE, SIDE)
-    # the call that adds the third time point is killed between the arrays and the run's document
-    for name in ("0",):
-        zarr.open_array(tmp_path / "out.zarr" / name, mode="r+").resize((3, 2, SIDE, SIDE))
-    write_planes(tmp_path / "raw", image, range(2, FRAMES))
+
+    def third_then_killed(seen: Snapshot) -> None:
+        """Write the third time point while the run waits for it; end the call while it waits for the fourth."""
+        if seen.stage == "waiting for time point 2":
+            write_planes(tmp_path / "raw", image, [2])
+        elif seen.stage == "waiting for time point 3":
+            raise Killed
+
+    with pytest.raises(Killed):
+        follow(config_of(config), caller=Caller(progress=third_then_killed))
+    assert level(tmp_path / "out.zarr").shape == (3, 2, SIDE, SIDE)
+    assert dict(describe_status(read_status(config_of(config))))["time points"].endswith("`ssi run --follow` goes on")
+    # as if it was killed between the arrays and the run's document
+    zarr.open_array(tmp_path / "out.zarr" / "0", mode="r+").resize(image.shape)
+    write_planes(tmp_path / "raw", image, range(3, FRAMES))
     tifffile.imwrite(tmp_path / "raw" / f"s_T{FRAMES:03}_Z0.tif", image[0, 0])  # the writer ended within this one
+    (tmp_path / "stop").touch()
     outcome = follow(config_of(config))
     assert outcome.complete
-    assert outcome.computed_tiles == outcome.tiles // 2
+    assert outcome.computed_tiles == outcome.tiles // FRAMES
     assert hashes(tmp_path / "out.zarr") == reference(tmp_path / "finished", image, config)
     assert verify(config_of(config)).good
     status = read_status(config_of(config))
@@ -99,11 +114,22 @@ def test_a_folder_that_fills(tmp_path: Path, image: NDArray[Any], capsys: pytest
     # an ordinary run would not be the same one
     with pytest.raises(RunChangedError, match="was started with --follow"):
         run(config_of(config))
-    # a time point that changed after it was processed is told, and nothing is mixed
-    write_planes(tmp_path / "raw", image[::-1], [1])
-    with pytest.raises(RunChangedError, match=r"(?s)has changed since .*tile \d+: t 1, c 0"):
-        follow(config_of(config))
-    assert contents(tmp_path / "out.zarr") == before
+
+
+def test_a_time_point_that_changes_after_it_was_processed(tmp_path: Path, image: NDArray[Any]) -> None:
+    config = case(tmp_path, "raw/s_T{t}_Z{z}.tif", solver="identity")
+    write_planes(tmp_path / "raw", image, range(2))
+
+    def change_the_first(seen: Snapshot) -> None:
+        """Change a time point that was taken too early, and add one."""
+        if seen.stage == "waiting for time point 2":
+            write_planes(tmp_path / "raw", image[::-1], [1])
+            write_planes(tmp_path / "raw", image, [2])
+
+    for error, caller in ((StoppedError, Caller(progress=change_the_first)), (RunChangedError, Caller())):
+        with pytest.raises(error, match=r"(?s)has changed since .*tile \d+: t 1, c 0"):
+            follow(config_of(config), caller=caller)
+        assert level(tmp_path / "out.zarr").shape == (2, 2, SIDE, SIDE)
 
 
 def test_a_zarr_whose_length_grows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""When a time point of growing data is complete, and when the acquisition has ended: real files, a clock of the test's own."""
+"""When a time point of growing data is complete, and when the acquisition has ended: real files, an own clock."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_new_channel_is_refused(tmp_path: Path) -> None:
     planes(tmp_path, 1, 0)
     watch.look(1)
     planes(tmp_path, 1, 1)
-    with pytest.raises(RunChangedError, match="s_T001_Z1.tif has a place that the first time point lacks"):
+    with pytest.raises(RunChangedError, match=r"s_T001_Z1\.tif has a place that the first time point lacks"):
         watch.look(1)
 
 
