@@ -34,6 +34,7 @@ from ssi_pipeline.tasks.opening import open_context
 
 FRAMES = 3
 SIDE = 40
+SCORED = {"solver": "ssi", "quality": {"extended": True}}
 RULE = {"frames": 1, "complete": "settled", "settle_s": 0.02, "idle_s": 60, "stop_file": "stop"}
 
 
@@ -192,7 +193,7 @@ def test_too_few_time_points(tmp_path: Path, image: NDArray[Any], capsys: pytest
         ({"input": {"path": "in.zarr", "roi": {"t": [0, 2]}}}, "remove input.roi.t"),
         ({"solver": "ssi", "training": {"scope": "shared"}}, "scope: shared trains on tiles of all time points"),
         ({"solver": "ssi", "training": {"scope": "fine_tune"}}, "scope: fine_tune trains"),
-        ({"solver": "ssi", "training": {"retrain": True}}, "training.retrain compares"),
+        ({"training": {"retrain": True}, **SCORED}, "training.retrain compares"),
         ({"solver": "ssi", "network": {"context": {"t": 1}}}, "network.context.t looks at the time point after"),
     ],
 )
