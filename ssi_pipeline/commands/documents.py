@@ -13,6 +13,7 @@ from ssi_pipeline.config.url import Url
 from ssi_pipeline.executors.gpus.memory import free_for_worker
 from ssi_pipeline.executors.machine import worker_memory
 from ssi_pipeline.results.collection import STATES
+from ssi_pipeline.results.following import following_document
 from ssi_pipeline.run.settle import describe_compute
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def plan_document(prepared: Prepared, time: TimeEstimate | None) -> dict[str, An
 
 def status_document(status: RunStatus) -> dict[str, Any]:
     """Return the document of ``ssi status``."""
-    live = status.live
+    live, seen = status.live, status.following
     return plain(
         {
             "format": FORMAT,
@@ -114,6 +115,7 @@ def status_document(status: RunStatus) -> dict[str, Any]:
             "channel_alarms": status.channels,
             "causes": [{"text": cause.text, "tasks": cause.count, "first": cause.first} for cause in status.causes],
             "damaged": status.unreadable,
+            "following": None if seen is None else following_document(seen, status.frames_written),
         }
     )
 

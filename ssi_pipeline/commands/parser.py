@@ -107,6 +107,9 @@ def _add_run(add: Add) -> None:
     )
     run.add_argument("--part", metavar="K/N", help="run only part K of N, for job arrays")
     run.add_argument("--finish", action="store_true", help="complete the output after all parts are done")
+    run.add_argument(
+        "--follow", action="store_true", help="process data that are still being written, until the acquisition ends"
+    )
     status = add("status", "show how many tiles are done, running, failed and pending")
     status.add_argument("--watch", action="store_true", help="update until the run is complete")
     status.add_argument("--every", type=interval, default=2.0, metavar="SECONDS", help="for --watch (default: 2)")

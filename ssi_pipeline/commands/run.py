@@ -39,7 +39,8 @@ def plan(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Start or resume a run, or a part of it."""
-    from ssi_pipeline.run import finish_parts, run, run_part
+    from ssi_pipeline.run import finish_parts, follow, run, run_part
+    from ssi_pipeline.run.growth.checks import refuse_unfollowable
     from ssi_pipeline.run.outcome import describe_outcome
     from ssi_pipeline.run.session import Caller
     from ssi_pipeline.storage.state.parts import parse_part
@@ -48,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     caller = Caller(verbosity=options.verbosity, command=options.command_line)
     part = None if options.part is None else parse_part(options.part)
     config, screen = load_config(options.config, options.set), Screen(options)
+    if options.follow:
+        refuse_unfollowable(config)
     if config.input.images is not None:
         return many.run(options, config)
     many.choose(options)
@@ -56,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.finish:
         outcome = finish_parts(config, named(options), caller=caller)
     else:
-        outcome = run(
+        outcome = (follow if options.follow else run)(
             config,
             new=options.new,
             retry_failed=options.retry_failed,
@@ -89,6 +92,8 @@ def _refuse_exclusive(options: argparse.Namespace) -> None:
         raise ConfigError("--new excludes --part and --finish: move the earlier output and state away instead")
     if in_parts and options.recreate_output:
         raise ConfigError("--recreate-output excludes --part and --finish: other parts may be writing to the output")
+    if in_parts and options.follow:
+        raise ConfigError("--follow excludes --part and --finish: it is one run, with the workers of `executor`")
     if options.finish and options.retry_failed:
         raise ConfigError("--retry-failed excludes --finish, which solves no tiles: use it with --part")
 

@@ -29,6 +29,7 @@ _PATHS = (
     ("sensor", "calibration"),
     ("training", "start_from"),
     ("executor", "profile"),
+    ("follow", "stop_file"),
 )
 _IMAGES = (".tif", ".tiff", ".zarr")
 _BY_URL = ("input.path", "input.mask")
@@ -131,11 +132,18 @@ def _resolve_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
         part = resolved.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str):
             part[key] = _absolute(part[key], base, f"{section}.{key}")
+    _resolve_marker(resolved.get("follow"), base)
     if isinstance(resolved.get("psf"), list):
         resolved["psf"] = [_resolve_psf(part, base) for part in resolved["psf"]]
     elif "psf" in resolved:
         resolved["psf"] = _resolve_psf(resolved["psf"], base)
     return resolved
+
+
+def _resolve_marker(part: Any, base: Path) -> None:
+    """Make the name of a marker absolute; the other rules are words."""
+    if isinstance(part, dict) and isinstance(part.get("complete"), str) and "{" in part["complete"]:
+        part["complete"] = _absolute(part["complete"], base, "follow.complete")
 
 
 def _resolve_psf(part: Any, base: Path) -> Any:

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from ssi_pipeline.config.executor import ExecutorConfig
+from ssi_pipeline.config.follow import FollowConfig
 from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf_varying import PsfConfig, refuse_shared_network, varies
 from ssi_pipeline.config.section import (
@@ -71,6 +72,7 @@ class RunConfig(Section):
     quality: QualityConfig = QualityConfig()
     executor: ExecutorConfig = ExecutorConfig()
     storage: StorageConfig = StorageConfig()
+    follow: FollowConfig = FollowConfig()
     on_end: OnEndConfig = Field(default=OnEndConfig(), exclude=True, repr=False)
     seed: Annotated[NonNegativeInt, up_to(2**63 - 1)] = 0
     _file: Path | None = PrivateAttr(default=None)

@@ -11,11 +11,14 @@ from ssi_pipeline.quality.alarms import count_alarms
 from ssi_pipeline.results.alarms import channel_alarms, describe_alarms
 from ssi_pipeline.results.channel_facts import channel_psfs, plain_calibration
 from ssi_pipeline.results.failures import Cause
+from ssi_pipeline.results.following import following_rows, written_frames
 from ssi_pipeline.results.ledger_summary import Tally, WorkerTally
 from ssi_pipeline.results.signs import SIGN_METRICS
 from ssi_pipeline.results.snapshot import Snapshot, read_snapshot
 from ssi_pipeline.storage.outputs.output import read_status as read_output_status
 from ssi_pipeline.storage.outputs.quality_arrays import read_quality
+from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.following import Following, read_following
 from ssi_pipeline.storage.state.ledger import DONE, FAILED
 from ssi_pipeline.storage.state.lock import look_at_lock
 from ssi_pipeline.storage.state.parts import ledger_paths, working_parts
@@ -36,7 +39,8 @@ class RunStatus:
     them by cause. ``rate``: tiles per second in the last minutes, from the ledger. ``workers``: by host:process, all
     that ever finished a task. ``clients``: running clients. ``image_complete``: every block of every level is written.
     ``alarms``: number of tiles with each alarm, and ``flagged``: with any alarm, from the arrays of the last finish.
-    ``channels``: what is wrong with a channel by absolute limits, from the same.
+    ``channels``: what is wrong with a channel by absolute limits, from the same. ``following``: what a run on growing
+    data last saw; ``frames_written``: its time points, from the first on, of which every block is written.
     ``finished``: the output is marked as complete. ``unreadable``: ledgers with unreadable lines. ``lost``: blocks are
     recorded, and the output is missing.
     """
@@ -63,6 +67,8 @@ class RunStatus:
     unreadable: tuple[str, ...] = ()
     lost: bool = False
     channels: tuple[str, ...] = ()
+    following: Following | None = None
+    frames_written: int = 0
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -100,6 +106,7 @@ class StatusReader:
         self._open()
 
     def _open(self) -> None:
+        self._document = _stamp(StatePaths(self._config.state_path).document)
         self._context = open_context(self._config)
         self._tails: dict[Path, LedgerTail] = {}
         self._tally = Tally(task_counts(self._context))
@@ -108,7 +115,8 @@ class StatusReader:
         """Return the current status; a run that was started over is read from its start."""
         ledgers = ledger_paths(self._context.paths)
         # a part's ledger that is missing was merged into the run's own
-        if any(tail.replaced() or path not in ledgers for path, tail in self._tails.items()):
+        replaced = any(tail.replaced() or path not in ledgers for path, tail in self._tails.items())
+        if replaced or self._document != _stamp(self._context.paths.document):  # followed data have grown
             self._open()
         paths, plan, tally = self._context.paths, self._context.plan, self._tally
         # before the ledger: otherwise the last records of a client that ends in between would be missed
@@ -139,6 +147,8 @@ class StatusReader:
             unreadable=tuple(str(tail.unreadable) for tail in self._tails.values() if tail.unreadable.count),
             lost=state.count("stitch", DONE) > 0 and not self._config.output.path.exists(),
             channels=() if flag is None else self._channel_alarms(),
+            following=read_following(paths.following) if self._context.document.frames else None,
+            frames_written=written_frames(state, plan.shape[0]),
             clients=(str(client),) if client is not None else tuple(str(held) for _, held in parts),
         )
 
@@ -151,12 +161,22 @@ class StatusReader:
         return tuple(channel_alarms(metrics, plain_calibration(self._context), channel_psfs(self._context)))
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
 def describe_status(status: RunStatus, config: str = "CONFIG") -> list[tuple[str, str]]:
     """Return the rows of `ssi status`; ``config``: the configuration as in a command (file, ``--set``)."""
     rows = [
         ("tiles", describe_tiles(status)),
         ("blocks", f"{status.blocks_done} of {status.blocks} written"),
     ]
+    if status.following is not None:
+        rows.extend(following_rows(status.following, status.frames_written, status.running))
     if status.methods:
         rows.append(("solved by", ", ".join(f"{name} {count}" for name, count in sorted(status.methods.items()))))
     if status.mean_tile_seconds is not None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ssi_pipeline.results.following import following_rows
 from ssi_pipeline.results.status import RunStatus, describe_client, describe_tiles, retry_command
 from ssi_pipeline.words import duration, per_time
 
@@ -30,6 +31,7 @@ class Host:
 def view_rows(status: RunStatus, config: str, now: float) -> list[tuple[str, str]]:
     """Return the rows of one update, name and text; ``now``: seconds since 1970."""
     rows = [
+        *_time_points(status),
         ("tiles", f"{describe_tiles(status)}, of {status.tiles}"),
         ("blocks", f"{status.blocks_done} of {status.blocks} written"),
         ("rate", describe_rate(status)),
@@ -53,11 +55,17 @@ def plain_line(status: RunStatus, now: float) -> str:
     parts = [
         f"tiles: {describe_tiles(status)}",
         f"blocks: {status.blocks_done} of {status.blocks}",
+        *(f"{name}: {text}" for name, text in _time_points(status)[:1]),
         describe_rate(status),
         f"{sum(host.workers for host in hosts)} worker(s) active",
         f"client {_client(status)}",
     ]
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))} {'; '.join(parts)}"
+
+
+def _time_points(status: RunStatus) -> list[tuple[str, str]]:
+    seen = status.following
+    return [] if seen is None else following_rows(seen, status.frames_written, status.running)
 
 
 def describe_rate(status: RunStatus) -> str:

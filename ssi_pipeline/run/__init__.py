@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from ssi_pipeline.run.array.task import run_part
     from ssi_pipeline.run.checks.verify import Verification, verify
     from ssi_pipeline.run.driver import run
+    from ssi_pipeline.run.growth.driver import follow
     from ssi_pipeline.run.outcome import Outcome
 
-__all__ = ["Outcome", "Verification", "finish_parts", "run", "run_part", "verify"]
+__all__ = ["Outcome", "Verification", "finish_parts", "follow", "run", "run_part", "verify"]
 
 _MODULES = {
     "Outcome": "outcome",
     "Verification": "checks.verify",
     "finish_parts": "array.finish",
+    "follow": "growth.driver",
     "run": "driver",
     "run_part": "array.task",
     "verify": "checks.verify",

@@ -150,6 +150,7 @@ def _repair(context: Context, prepared: Prepared) -> None:
 
 def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
     earlier = RunDocument.load(paths.document)
+    _refuse_other_way(earlier, prepared.document)
     now = as_far_as_readable(earlier.basis, prepared.document.basis)
     changed = differences(earlier.basis, {**now, **demanded(earlier.compute, prepared.document.config)})
     if changed:
@@ -171,6 +172,17 @@ def _same_run(prepared: Prepared, paths: StatePaths) -> RunDocument:
         earlier.versions,
         prepared.document.notes,
         earlier.later_versions + tuple(v for v in [prepared.document.versions] if v not in earlier.version_sets),
+    )
+
+
+def _refuse_other_way(earlier: RunDocument, now: RunDocument) -> None:
+    """Refuse to continue a followed run as one on finished data, and the reverse: their calibrations differ."""
+    if (earlier.first_frames is None) == (now.first_frames is None):
+        return
+    how = "without --follow" if earlier.first_frames is None else "with --follow"
+    raise RunChangedError(
+        f"{now.config.output.path} was started {how}: add or remove --follow to resume it, or start over with "
+        "`ssi run --new` (the old output is kept as a backup)"
     )
 
 

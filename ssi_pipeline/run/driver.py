@@ -37,6 +37,12 @@ from ssi_pipeline.storage.state.ledger import DONE, LedgerState
 from ssi_pipeline.storage.state.records import TaskRecord
 from ssi_pipeline.tasks import Context
 
+Prepare = Callable[[RunConfig, bool], Prepared]
+"""Prepares a run; True: without regard to an earlier one."""
+
+Work = Callable[[RunSession], bool]
+"""Runs the pending tasks and completes the output; returns False when asked to stop."""
+
 Verify = Callable[[Context, LedgerState], Sequence[TaskRecord]]
 """Reads all written blocks back; returns records that invalidate bad ones."""
 
@@ -50,6 +56,8 @@ def run(
     name: str = "CONFIG",
     recreate_output: bool = False,
     caller: Caller = PLAIN,
+    preparing: Prepare = prepare,
+    working: Work | None = None,
 ) -> Outcome:
     """Start or resume a run.
 
@@ -69,13 +77,15 @@ def run(
         Create a missing output again; move one that belongs to another run to a backup.
     caller
         What the caller brings along: client, progress, how much is on the screen.
+    preparing, working
+        How the run is prepared and worked on, where its data are not finished.
 
     Raises
     ------
     SsiError
         The run cannot start or continue; finished tasks stay recorded.
     """
-    prepared = prepare(config, new)
+    prepared = preparing(config, new)
     paths = StatePaths(config.state_path)
     if new or not paths.document.exists():
         refuse_missing_gpu(config)
@@ -84,16 +94,21 @@ def run(
         # again under the lock: another client may have changed it meanwhile
         check_output(prepared, new, ignore_disk=True, recreate=recreate_output)
         if new and (paths.document.exists() or config.output.path.exists()):
-            prepared, leases = _start_over(prepared, leases, ignore_disk, log, stack)
+            prepared, leases = _start_over(preparing, prepared, leases, ignore_disk, log, stack)
         recreate = recreate_output and not new
         with session_on(prepared, leases, ending, name, retry_failed, recreate, caller) as session:
-            session.finished = work(session)
+            session.finished = (working or work)(session)
     assert ending.outcome is not None
     return ending.outcome
 
 
 def _start_over(
-    prepared: Prepared, leases: Leases, ignore_disk: bool, log: Callable[[str], None], stack: ExitStack
+    preparing: Prepare,
+    prepared: Prepared,
+    leases: Leases,
+    ignore_disk: bool,
+    log: Callable[[str], None],
+    stack: ExitStack,
 ) -> tuple[Prepared, Leases]:
     """Move an earlier run to a backup; ``stack`` holds the lock of the new state folder."""
     config = prepared.document.config
@@ -102,7 +117,7 @@ def _start_over(
     # the lock was moved with the state folder: the new folder needs its own; the lease on the output is kept
     lock = StatePaths(config.state_path).lock
     lease = stack.enter_context(hold_state(config, lock, "a run", log, until_refused()))
-    prepared = prepare(config)  # with a plan of its own, not that of the earlier run
+    prepared = preparing(config, False)  # with a plan of its own, not that of the earlier run
     check_output(prepared, new=False, ignore_disk=ignore_disk)
     return prepared, Leases(lease, leases.output)
 
@@ -162,20 +177,21 @@ def work(session: RunSession, verify: Verify = lambda *_: []) -> bool:
 
     ``verify`` is called before the output is marked as complete.
     """
-    if _is_finished(session.context, session.state):
+    if is_finished(session.context, session.state):
         return True
     set_status(session.context.document.config.output.path, "incomplete")
     ready = is_chosen(session.context) and session.context.paths.calibration.exists()
     if not (session.state.nothing_to_do and ready):
         with workers(session) as loop:
-            finished = ready_channels(session, loop) and _tiles_and_levels(session, loop)
+            finished = ready_channels(session, loop) and tiles_and_levels(session, loop)
         if not finished:
             return False
-    _complete(session, verify)
+    complete(session, verify)
     return True
 
 
-def _tiles_and_levels(session: RunSession, loop: Scheduler) -> bool:
+def tiles_and_levels(session: RunSession, loop: Scheduler) -> bool:
+    """Run the pending tiles, blocks and coarser levels; returns False when asked to stop."""
     context, state = session.context, session.state
     if not loop.drive(TileStage(context, state, session.scope.tiles), "solve", "tiles"):
         return False
@@ -190,7 +206,7 @@ def _tiles_and_levels(session: RunSession, loop: Scheduler) -> bool:
         session.display.line(f"flagged tiles to retrain: {count or 'none'}")
         for record in invalidate_flagged(context, state):
             session.invalidate(record)
-        return _tiles_and_levels(session, loop)
+        return tiles_and_levels(session, loop)
     for level in range(1, context.pyramid.n_levels):
         todo = pending(state, "pyramid", context.pyramid.indices(level))
         if todo and not loop.drive(ListStage("pyramid", todo), "pyramid", f"pyramid level {level}"):
@@ -198,7 +214,7 @@ def _tiles_and_levels(session: RunSession, loop: Scheduler) -> bool:
     return True
 
 
-def _complete(session: RunSession, verify: Verify) -> None:
+def complete(session: RunSession, verify: Verify = lambda *_: []) -> None:
     """Write metrics and provenance, and mark the output as complete if every block is written."""
     context, state, display = session.context, session.state, session.display
     session.ledger.sync()  # raises where the lock was lost
@@ -219,7 +235,7 @@ def _complete(session: RunSession, verify: Verify) -> None:
         set_status(context.document.config.output.path, "complete")
 
 
-def _is_finished(context: Context, state: LedgerState) -> bool:
+def is_finished(context: Context, state: LedgerState) -> bool:
     """Return whether an earlier call completed the output: it may have been killed just before the end."""
     if not state.nothing_to_do or read_status(context.document.config.output.path) != "complete":
         return False

@@ -59,8 +59,10 @@ class Prepared:
         return Context(self.document, StatePaths(self.document.config.state_path))
 
 
-def prepare(config: RunConfig, new: bool = False) -> Prepared:
-    """Open the input, load the PSFs, plan the tiling; write nothing. ``new``: ignore an earlier run.
+def prepare(config: RunConfig, new: bool = False, frames: int | None = None) -> Prepared:
+    """Open the input, load the PSFs, plan the tiling; write nothing.
+
+    ``new``: ignore an earlier run. ``frames``: the first time points of an input that is still being written.
 
     Raises
     ------
@@ -74,8 +76,13 @@ def prepare(config: RunConfig, new: bool = False) -> Prepared:
         )
     refuse_overlap(config)
     refuse_foreign_folder(config.state_path)
-    source = open_source(spec_of(config.input))
-    return prepare_source(config, source, lambda: input_identity(config.input, source.volume), earlier=not new)
+    source = open_source(spec_of(config.input, frames))
+
+    def identity() -> dict[str, Any]:
+        """Return the identity of the input, or of its first time points."""
+        return input_identity(config.input, source.volume, frames)
+
+    return prepare_source(config, source, identity, earlier=not new, frames=frames)
 
 
 def prepare_source(
@@ -84,6 +91,7 @@ def prepare_source(
     identity: Callable[[], dict[str, Any]],
     earlier: bool,
     given: Sequence[Psf | NDArray[Any] | None] = (),
+    frames: int | None = None,
 ) -> Prepared:
     """Check an opened input, load the PSFs, plan the tiling; see ``prepare``.
 
@@ -99,6 +107,8 @@ def prepare_source(
         Keep the plan of an earlier run on the same output.
     given
         For each section of ``psf`` its values or PSF where these are in memory; None, or empty: it is loaded.
+    frames
+        The source is the first time points of an input that is still being written.
     """
     refuse_large_chunks(source, config)  # first, before any chunk is read
     # before the shape is used: reading digits checks that the pixels exist
@@ -127,6 +137,7 @@ def prepare_source(
         [psf.digest if psf else IDENTITY for psf in psfs],
         [str(file_digest(file)) for file in models],
         given_calibration(config, source.volume, [psf.digest if psf else IDENTITY for psf in psfs]),
+        frames,
     )
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions(), notes)
     if earlier:

@@ -79,7 +79,7 @@ class Context:
     @cached_property
     def source(self) -> Source:
         """The opened input."""
-        return open_source(spec_of(self.document.config.input))
+        return open_source(spec_of(self.document.config.input, self.document.frames))
 
     @cached_property
     def mask(self) -> Mask | None:

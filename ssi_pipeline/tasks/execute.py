@@ -11,7 +11,7 @@ from ssi_pipeline.storage.state.records import Failure, Job, TaskRecord
 from ssi_pipeline.tasks.ability import place_of_worker
 from ssi_pipeline.tasks.attempt import Attempt, explained
 from ssi_pipeline.tasks.device import use_threads
-from ssi_pipeline.tasks.opening import RunSpec, load_context
+from ssi_pipeline.tasks.opening import RunSpec, load_context, refuse_later_jobs
 from ssi_pipeline.tasks.read_ahead import run_in_turn
 from ssi_pipeline.tasks.versions import refuse_other_versions
 
@@ -34,6 +34,7 @@ def execute(spec: RunSpec, jobs: Sequence[Job]) -> list[TaskRecord]:
     try:
         context = load_context(spec)
         refuse_other_versions(context.document, spec)
+        refuse_later_jobs(context, jobs)
     except (OSError, ExecutorError) as problem:  # a failure of the shared storage: recorded with the host
         return [_slowly(_failed(jobs[0], problem, started))]
     _use_threads(context.document.config.executor.threads, jobs)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import InputError, RunChangedError
+from ssi_pipeline.errors import InputError, MissingStateError, RunChangedError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
-from ssi_pipeline.storage.state.records import Kind
+from ssi_pipeline.storage.state.records import Job, Kind
 from ssi_pipeline.tasks.context import Context
 
 
@@ -59,6 +60,19 @@ def task_counts(context: Context) -> dict[Kind, int]:
         "stitch": context.plan.n_blocks,
         "pyramid": context.pyramid.total_blocks,
     }
+
+
+def refuse_later_jobs(context: Context, jobs: Sequence[Job]) -> None:
+    """Refuse jobs beyond the plan: a network file system may show a document from before the image grew.
+
+    Raises
+    ------
+    MissingStateError
+        There is one; the pause before the next try is enough for the file system.
+    """
+    counts = task_counts(context)
+    if any(job.index >= counts[job.kind] for job in jobs):
+        raise MissingStateError(f"{context.paths.document} is an earlier one on this machine, without the new tiles")
 
 
 def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int, Box]:

@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ssi_pipeline.config import InputConfig
 from ssi_pipeline.errors import InputError, SsiError
 from ssi_pipeline.geometry import Volume
-from ssi_pipeline.storage.inputs.source import open_source, spec_of
-from ssi_pipeline.storage.inputs.source_protocol import Source
+from ssi_pipeline.storage.inputs.source import open_source
+from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.outputs.zarr_metadata import read_attributes
 from ssi_pipeline.view.frame import Frame
@@ -119,7 +118,7 @@ def uncertainty_layers(output: OutputImage, windows: Sequence[Window]) -> list[L
 
 
 def input_layers(
-    section: InputConfig, output: OutputImage, windows: Sequence[Window], first_channel: int
+    spec: SourceSpec, output: OutputImage, windows: Sequence[Window], first_channel: int
 ) -> list[LayerData]:
     """Return a layer for each channel of the output that shows its input, whole, with the levels that its file has.
 
@@ -130,7 +129,7 @@ def input_layers(
     InputError
         It was moved.
     """
-    sources = _levels(section)
+    sources = _levels(spec)
     first, n = sources[0], output.n_channels
     metadata = {name: getattr(first.metadata, name) for name in ("scale", "translation", "axes_units")}
     frame, layers = Frame.of(first.volume.axes, metadata), []
@@ -141,9 +140,8 @@ def input_layers(
     return layers
 
 
-def _levels(section: InputConfig) -> list[Source]:
+def _levels(spec: SourceSpec) -> list[Source]:
     """Return the configured level of an input, and the coarser ones of its file."""
-    spec = spec_of(section)
     found = [open_source(spec)]
     with suppress(SsiError):  # there is no such level, or one that is of no use here
         while len(found) < _MOST_LEVELS:

@@ -15,6 +15,7 @@ from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.report.drawing import limits
 from ssi_pipeline.report.facts import RunFacts, read_facts
 from ssi_pipeline.report.views import View, choose_view, measured, read_input, read_output
+from ssi_pipeline.storage.inputs.source import spec_of
 from ssi_pipeline.storage.outputs.output import is_ours, read_status
 from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS, read_quality
 from ssi_pipeline.storage.state.document import StatePaths
@@ -136,7 +137,8 @@ def run_maps(facts: RunFacts, output: OutputImage, maps: tuple[str, ...]) -> lis
 def _inputs(context: Context, output: OutputImage, windows: list[Window]) -> tuple[list[LayerData], list[str]]:
     """Return the layers of the input, or none and the reason."""
     try:
-        return input_layers(context.document.config.input, output, windows, context.origin[1]), []
+        spec = spec_of(context.document.config.input, context.document.frames)
+        return input_layers(spec, output, windows, context.origin[1]), []
     except InputError as error:
         return [], [f"the input is not shown: {error}"]
 

@@ -48,6 +48,7 @@ PROVOKED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "a tile needs more memory": ("plan run.yaml", {"executor": {"kind": "serial", "memory_gib": 0.2}}),
     "SLURM needs workers and memory": ("plan run.yaml", {"executor": {"kind": "slurm"}}),
     "started with other settings": ("run run.yaml", {"classical": {"weight": 0.1}}),
+    "a single file cannot be followed": ("run --follow run.yaml", {"input": {"path": "in.tif"}}),
     "no run": ("status run.yaml", {"output": {"path": "other.zarr"}}),
     "a crate of an unfinished output": ("crate in.zarr", {}),
 }

@@ -23,7 +23,7 @@ from ssi_pipeline.config.changes import parse_change, put
 ROOT = Path(__file__).parents[2]
 NAMES = """
     README tutorial my-data is-it-good faq configuration concepts compared installation command-line python report
-    cluster cluster-array gpu operations inputs data-model psf quality context classical real-data
+    cluster cluster-array gpu operations follow inputs data-model psf quality context classical real-data
 """
 PAGES = [
     ROOT / "README.md",

@@ -65,7 +65,8 @@ def compare_input(context: Context, on_progress: OnProgress) -> Comparison:
     """Read the input of every solved tile and prepared channel again, and compare it with the recorded digests."""
     found = Comparison(gaps=np.dtype(context.document.volume.dtype).kind == "f")
     earlier = {"input": context.document.basis["input"]}
-    asked = input_identity(context.document.config.input, context.document.volume).items()
+    document = context.document
+    asked = input_identity(document.config.input, document.volume, document.first_frames).items()
     now = {"input": {key: value for key, value in asked if key in earlier["input"]}}
     now = in_words_of(earlier, now, context.document.config.input.path)
     found.changed += differences(earlier, as_far_as_readable(earlier, now))

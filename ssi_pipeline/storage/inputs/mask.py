@@ -66,9 +66,9 @@ def open_mask(section: InputConfig, volume: Volume) -> Mask | None:
     raise InputError(f"input.mask: {problem}") from problem
 
 
-def input_identity(section: InputConfig, volume: Volume) -> dict[str, Any]:
-    """Return the identity of an input with that of its mask."""
-    found, mask = identity(spec_of(section)), open_mask(section, volume)
+def input_identity(section: InputConfig, volume: Volume, frames: int | None = None) -> dict[str, Any]:
+    """Return the identity of an input, or of its first time points alone, with that of its mask."""
+    found, mask = identity(spec_of(section, frames)), open_mask(section, volume)
     if mask is None:
         return found
     of_mask = identity(mask.spec)

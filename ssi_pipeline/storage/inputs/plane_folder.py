@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config.fingerprint import short_digest
-from ssi_pipeline.errors import CorruptDataError, InputError
+from ssi_pipeline.errors import CorruptDataError, InputError, RunChangedError
 from ssi_pipeline.geometry import Box, Volume
 from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 
-_PLACE = re.compile(r"\{([^{}]*)\}")
+PLACE = re.compile(r"\{([^{}]*)\}")
+"""A placeholder in a pattern; its group is the letter."""
+
 _LETTERS = "tcz"
 _MOST_OPENED = 1000
 """Files whose shape is compared before a run; of more, these many, evenly spread."""
@@ -42,16 +44,16 @@ class Found:
     members: dict[Key, Path]
 
 
-def find_members(pattern: Path) -> Found:
-    """Return the files that match a pattern, as a complete grid.
+def list_members(pattern: Path) -> tuple[str, dict[Key, Path]]:
+    """Return the letters of a pattern, and the files that match it by their values.
 
     Raises
     ------
     InputError
-        A placeholder is unknown, nothing matches, files are missing, or two have the same place.
+        A placeholder is unknown, or two files have the same place.
     """
     where = f"input {pattern}"
-    places = _PLACE.findall(str(pattern))
+    places = PLACE.findall(str(pattern))
     unknown = [place for place in places if place not in tuple(_LETTERS)]
     if unknown:
         raise InputError(f"{where}: found {{{unknown[0]}}}, expected {{t}}, {{c}} or {{z}} in the name of the file")
@@ -60,6 +62,29 @@ def find_members(pattern: Path) -> Found:
     for path, key in _matches(pattern, letters):
         if members.setdefault(key, path) != path:
             raise InputError(f"{where}: {members[key].name} and {path.name} have the same place; remove one of them")
+    return letters, members
+
+
+def times_of(letters: str, key: Key) -> tuple[int, Key]:
+    """Return the number of a file's time point, and its other values."""
+    at = letters.index("t")
+    return int(key[at]), key[:at] + key[at + 1 :]
+
+
+def find_members(pattern: Path, frames: int | None = None) -> Found:
+    """Return the files that match a pattern, as a complete grid.
+
+    ``frames``: of the first time points alone; None: of all.
+
+    Raises
+    ------
+    InputError
+        A placeholder is unknown, nothing matches, files are missing, or two have the same place.
+    """
+    where, (letters, members) = f"input {pattern}", list_members(pattern)
+    if frames is not None:
+        first = sorted({times_of(letters, key)[0] for key in members})[:frames]
+        members = {key: path for key, path in members.items() if times_of(letters, key)[0] in first}
     if not members:
         raise InputError(f"{where}: no file matches{_example(pattern)}")
     values = {letter: _sorted({key[i] for key in members}) for i, letter in enumerate(letters)}
@@ -70,7 +95,7 @@ def find_members(pattern: Path) -> Found:
 def _matches(pattern: Path, letters: str) -> Iterable[tuple[Path, Key]]:
     """Yield the files of a pattern with their values; equal numbers of different width are the same value."""
     parts = pattern.parts
-    first = next(i for i, part in enumerate(parts) if _PLACE.search(part))
+    first = next(i for i, part in enumerate(parts) if PLACE.search(part))
     root, tail = Path(*parts[:first]), "/".join(parts[first:])
     seen: set[str] = set()
 
@@ -83,8 +108,8 @@ def _matches(pattern: Path, letters: str) -> Iterable[tuple[Path, Key]]:
         return f"(?P<{letter}>{'[^/_.]+?' if letter == 'c' else '[0-9]+'})"
 
     pieces = re.split(r"(\{[^{}]*\})", tail)
-    expression = re.compile("".join(_PLACE.sub(group, p) if _PLACE.fullmatch(p) else re.escape(p) for p in pieces))
-    glob = "".join("*" if _PLACE.fullmatch(p) else re.sub(r"([\[\]*?])", r"[\1]", p) for p in pieces)
+    expression = re.compile("".join(PLACE.sub(group, p) if PLACE.fullmatch(p) else re.escape(p) for p in pieces))
+    glob = "".join("*" if PLACE.fullmatch(p) else re.sub(r"([\[\]*?])", r"[\1]", p) for p in pieces)
     for path in sorted(root.glob(glob)):
         match = expression.fullmatch(path.relative_to(root).as_posix())
         if match:
@@ -139,14 +164,20 @@ class FolderSource:
     def __init__(self, spec: SourceSpec, open_file: Callable[[SourceSpec], Source]) -> None:
         self._spec, self._pattern = spec, Path(str(spec.path))
         self._open = functools.lru_cache(maxsize=_MOST_OPEN)(open_file)
-        self._found = find_members(self._pattern)
+        self._found = find_members(self._pattern, spec.frames)
+        if spec.frames is not None and (there := len(self._found.values["t"])) < spec.frames:
+            raise RunChangedError(
+                f"input {self._pattern} has {there} time points: expected the {spec.frames} that it had. Restore the "
+                "files, or start over with `ssi run --new`"
+            )
         first = self._member(next(iter(self._found.members)))
         self._one = first.volume
         self.volume, self.metadata = self._describe(first)
 
     def _member(self, key: Key) -> Source:
         # the z of the user's voxel size is of the whole image
-        return self._open(replace(self._spec, path=str(self._found.members[key]), voxel_size_um=None))
+        spec = replace(self._spec, path=str(self._found.members[key]), voxel_size_um=None, frames=None)
+        return self._open(spec)
 
     def _describe(self, first: Source) -> tuple[Volume, ImageMetadata]:
         letters, where = self._found.letters, f"input {self._pattern}"

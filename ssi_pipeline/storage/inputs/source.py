@@ -35,11 +35,11 @@ _STAMPED = ("", "zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
 _open_lock = threading.RLock()
 
 
-def spec_of(section: InputConfig) -> SourceSpec:
-    """Return the source of the section ``input``."""
+def spec_of(section: InputConfig, frames: int | None = None) -> SourceSpec:
+    """Return the source of the section ``input``; ``frames``: its first time points alone."""
     given = section.voxel_size_um
     size = (given.get("z", 0.0), given.get("y", 0.0), given.get("x", 0.0)) if given else None
-    return SourceSpec(as_given(section.path), section.level, section.axes, size, scene=section.scene)
+    return SourceSpec(as_given(section.path), section.level, section.axes, size, scene=section.scene, frames=frames)
 
 
 def as_given(place: Place) -> str | Url:
@@ -70,9 +70,14 @@ def open_source(spec: SourceSpec) -> Source:
             raise InputError(f"input {path} cannot be read: {error}") from error
 
 
+def has_image_ending(path: Path) -> bool:
+    """Return whether a name is that of an image in a file, or of the companion file of a set of TIFFs."""
+    return path.suffix.lower() in _FILES or path.name.lower().endswith(_COMPANION)
+
+
 def is_image_file(path: Path) -> bool:
-    """Return whether a file's name is that of an image, or of the companion file of a set of TIFFs."""
-    return path.is_file() and (path.suffix.lower() in _FILES or path.name.lower().endswith(_COMPANION))
+    """Return whether a file exists and its name is that of an image."""
+    return path.is_file() and has_image_ending(path)
 
 
 def clear_sources() -> None:
@@ -85,7 +90,12 @@ def clear_sources() -> None:
 def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source:
     path = Path(str(spec.path))
     if not has_placeholders(path):
-        return _open_path(spec)
+        source = _open_path(spec)
+        if spec.frames is None:
+            return source
+        from ssi_pipeline.storage.inputs.first_frames import first_frames
+
+        return first_frames(source, spec.frames, path)
     from ssi_pipeline.storage.inputs.plane_folder import FolderSource
 
     return FolderSource(spec, _open_path)

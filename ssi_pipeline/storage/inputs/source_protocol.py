@@ -18,7 +18,8 @@ class SourceSpec:
     """Location of the input and the user's metadata; sent to workers.
 
     ``path``: may have placeholders, ``scan_T{t}_Z{z}.tif``. ``voxel_size_um``: z y x in micrometres; 0: from the
-    file's metadata. ``booleans``: pixels may be booleans. ``scene``: which image of a file with several.
+    file's metadata. ``booleans``: pixels may be booleans. ``scene``: which image of a file with several. ``frames``:
+    the first time points alone, as the others are still being written; None: all.
     """
 
     path: str | Url
@@ -27,6 +28,7 @@ class SourceSpec:
     voxel_size_um: tuple[float, float, float] | None = None
     booleans: bool = False
     scene: int | None = None
+    frames: int | None = None
 
 
 class Source(Protocol):

@@ -126,6 +126,19 @@ class ZarrSource:
             return [self._folder]
         return [self._files.file(cell) for cell in itertools.product(*map(range, self._files.grid))]
 
+    @property
+    def frames_per_file(self) -> int:
+        """Number of time points that lie in the same files."""
+        step = self._array.shards or self._array.chunks
+        return step[self._axes.names.index("t")] if "t" in self._axes.names else 1
+
+    def files_at(self, t: int) -> list[Place]:
+        """Return the files that hold a time point, whether they exist or not."""
+        ranges = [range(n) for n in self._files.grid]
+        cell = t // self.frames_per_file
+        ranges[self._axes.names.index("t")] = range(cell, cell + 1)
+        return [self._files.file(cell) for cell in itertools.product(*ranges)]
+
     def _refuse_bad_files(self, wanted: Box) -> None:
         """Refuse what zarr would read as the fill value: empty files, folders and dangling links."""
         for cell in _cells(wanted, self._array.shards or self._array.chunks):

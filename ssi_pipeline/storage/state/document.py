@@ -55,6 +55,11 @@ class StatePaths:
         return self.root / "input.json"
 
     @property
+    def following(self) -> Path:
+        """What a client that follows growing data last saw."""
+        return self.root / "following.json"
+
+    @property
     def retrained(self) -> Path:
         """Tiles selected for retraining."""
         return self.root / "retrained.json"
@@ -136,6 +141,25 @@ class RunDocument:
         return digest({key: value for key, value in self.basis.items() if key != "compute"})
 
     @property
+    def first_frames(self) -> int | None:
+        """Number of time points that a followed run was calibrated on; None of a run on finished data."""
+        found: int | None = self.basis.get("follow", {}).get("frames")
+        return found
+
+    @property
+    def frames(self) -> int | None:
+        """Number of time points of a growing input that the run knows; None of a run on finished data."""
+        return None if self.first_frames is None else self.plan.shape[0]
+
+    def with_frames(self, frames: int) -> RunDocument:
+        """Return the document of an input that has grown along t."""
+        return replace(
+            self,
+            plan=replace(self.plan, shape=(frames, *self.plan.shape[1:])),
+            volume=replace(self.volume, shape=(frames, *self.volume.shape[1:])),
+        )
+
+    @property
     def compute(self) -> Compute | None:
         """Device and precision of the run; None before its first start."""
         return compute_of(self.basis)
@@ -203,12 +227,17 @@ def basis_of(
     psf_digests: list[str],
     model_digests: list[str],
     calibration_digest: str | None = None,
+    frames: int | None = None,
 ) -> dict[str, Any]:
-    """Return everything that can change a result, without executor options, kept files and paths."""
+    """Return everything that can change a result, without executor options, kept files and paths.
+
+    ``frames``: first time points that a followed run is calibrated on.
+    """
     content = {key: value for key, value in identity.items() if key != "path"}
     options, given = options_of(config), {} if calibration_digest is None else {"calibration": calibration_digest}
     basis = {"config": options, "input": content, "psf": psf_digests, "start_from": model_digests}
-    return {"algorithm": ALGORITHM, **basis, **given}
+    followed = {} if frames is None else {"follow": {"frames": frames}}
+    return {"algorithm": ALGORITHM, **basis, **given, **followed}
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:
@@ -216,6 +245,7 @@ def options_of(config: RunConfig) -> dict[str, Any]:
     outside: Any = {
         "executor": True,
         "storage": True,
+        "follow": True,
         "quality": True,
         "input": {"path", "mask", "images", "share", "scene"},  # the scene is in the identity
         "sensor": {"calibration"},
