@@ -31,7 +31,7 @@ _PATHS = (
     ("executor", "profile"),
 )
 _IMAGES = (".tif", ".tiff", ".zarr")
-_BY_URL = ("input.path", "input.mask")
+_BY_URL = ("input.path", "input.mask", "output.path")
 """Options that may be a URL."""
 
 

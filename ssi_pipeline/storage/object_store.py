@@ -56,7 +56,7 @@ class ObjectStore:
                 found = self.client.head((self.place / key).key)
         except FileNotFoundError:
             return None
-        return Entry(key, found["size"], _tag(found))
+        return _entry(key, found)
 
     def exists(self, key: str) -> bool:
         """Tell whether there is such an object."""
@@ -68,12 +68,46 @@ class ObjectStore:
         with translated(self.place / below):
             for part in self.client.list((self.place / below).key or None):
                 for found in part:
-                    yield Entry(found["path"].removeprefix(start), found["size"], _tag(found))
+                    yield _entry(found["path"].removeprefix(start), found)
+
+    def names(self) -> frozenset[str]:
+        """Return the names of objects and folders: one request for each thousand."""
+        start = f"{self.place.key}/" if self.place.parts else ""
+        with translated(self.place):
+            found = self.client.list_with_delimiter(self.place.key or None)
+        keys = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
+        return frozenset(key.removeprefix(start).rstrip("/") for key in keys)
 
     def write(self, key: str, content: bytes) -> None:
         """Write an object: one request, which replaces it or does not."""
         with translated(self.place / key):
             self.client.put((self.place / key).key, content, use_multipart=False)
+
+    def read_tagged(self, key: str) -> tuple[bytes, str]:
+        """Return an object's content and its ETag: one request."""
+        with translated(self.place / key):
+            found = self.client.get((self.place / key).key)
+            return bytes(found.bytes()), found.meta["e_tag"] or ""
+
+    def replace(self, key: str, content: bytes, etag: str) -> bool:
+        """Write an object on the condition that its ETag is still this one (``If-Match``); tell whether it was.
+
+        A repeated request may find what its first try has written: so the contents are compared, and must be new ones.
+        """
+        from obstore.exceptions import PreconditionError
+
+        try:
+            with translated(self.place / key):
+                self.client.put((self.place / key).key, content, mode={"e_tag": etag}, use_multipart=False)
+        except PreconditionError:
+            return self._is(key, content)
+        return True
+
+    def _is(self, key: str, content: bytes) -> bool:
+        try:
+            return self.read(key) == content
+        except FileNotFoundError:
+            return False
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object on the condition that there is none (``If-None-Match: *``).
@@ -86,7 +120,7 @@ class ObjectStore:
             with translated(self.place / key):
                 self.client.put((self.place / key).key, content, mode="create", use_multipart=False)
         except AlreadyExistsError:
-            return self.read(key) == content
+            return self._is(key, content)
         return True
 
     def delete(self, key: str) -> None:
@@ -107,13 +141,10 @@ class ObjectStore:
         return StorePath(ObjectZarr(self.client, folder, read_only=not writable), folder.key)
 
 
-def _tag(found: Any) -> str:
-    """Return ETag and time of the last change; empty where a web server tells neither.
-
-    The ETag alone would be that of before where an object was lost and restored.
-    """
+def _entry(key: str, found: Any) -> Entry:
+    """Return what a store tells of an object; web servers may tell neither ETag nor time."""
     changed = found["last_modified"].timestamp()
-    return f"{found.get('e_tag') or ''} {changed or ''}".strip()
+    return Entry(key, found["size"], found.get("e_tag") or "", str(changed or ""))
 
 
 def open_object_store(place: Url) -> ObjectStore:

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config.patterns import existing_place
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, RunChangedError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
@@ -113,7 +114,7 @@ class Context:
         paths = [output.path, output.path / UNCERTAINTY][: self.layers]
         return tuple(Sink(path, axes, self.plan.shard, writable) for path in paths)
 
-    def _refuse_other_output(self, output: Path) -> None:
+    def _refuse_other_output(self, output: Place) -> None:
         if (tokens := other_tokens(output, self.paths.root)) is not None:
             found, expected = tokens
             raise RunChangedError(

@@ -9,9 +9,10 @@ from ssi_pipeline.errors import ConfigError, InputError, OutputError, SsiError
 from ssi_pipeline.geometry import Volume
 from ssi_pipeline.run.images.checks import check_collection
 from ssi_pipeline.run.planning import describe_plan
-from ssi_pipeline.run.prepare import Prepared, existing_parent, prepare
+from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.storage.inputs.source import open_source, spec_of
 from ssi_pipeline.storage.inputs.stack import refuse_other_volume
+from ssi_pipeline.storage.mount import existing_parent
 from ssi_pipeline.storage.state.collection import Collection
 from ssi_pipeline.words import size_of
 

@@ -6,6 +6,7 @@ machine at most the last second, whose tasks are recomputed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import Counter, defaultdict
@@ -112,12 +113,22 @@ def read_heads(path: Path) -> Iterator[RecordHead]:
     return LedgerTail(path).heads()
 
 
+def mark_of(etag: str, layer: int) -> int:
+    """Return a number of 64 bits that stands for the ETag of a block's object in one of its images."""
+    return int.from_bytes(hashlib.blake2b(f"{layer} {etag}".encode(), digest_size=8).digest())
+
+
+def _sum_of_marks(etags: Sequence[str]) -> int:
+    return sum(mark_of(etag, layer) for layer, etag in enumerate(etags)) % 2**64
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerState:
     """State of all tasks in arrays of a few bytes per task, independent of the number of records.
 
     ``status``: TODO, DONE or FAILED by kind and index; the last record of a task counts.
-    ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index.
+    ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index; ``marks``: sum of
+    ``mark_of`` its ETags modulo 2 ** 64, 0 on a file system.
     ``unreadable``: ledgers with unreadable lines.
     ``lost_processes``: processes that a pending task has left unable to compute, by the task's key.
     """
@@ -126,6 +137,7 @@ class LedgerState:
     stored_bytes: dict[Kind, NDArray[np.int64]]
     unreadable: list[UnreadableLines] = field(default_factory=list)
     lost_processes: Counter[str] = field(default_factory=Counter)
+    marks: dict[Kind, NDArray[np.uint64]] = field(default_factory=dict)
 
     @staticmethod
     def empty(sizes: dict[Kind, int]) -> LedgerState:
@@ -133,6 +145,7 @@ class LedgerState:
         return LedgerState(
             status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
             stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in WRITTEN},
+            marks={kind: np.zeros(sizes[kind], np.uint64) for kind in WRITTEN},
         )
 
     def note(self, record: TaskRecord | RecordHead) -> None:
@@ -143,6 +156,8 @@ class LedgerState:
         status[record.index] = _CODES[record.status]
         if record.kind in self.stored_bytes:
             self.stored_bytes[record.kind][record.index] = record.stored_bytes
+            if record.etags or self.marks[record.kind][record.index]:
+                self.marks[record.kind][record.index] = _sum_of_marks(record.etags)
         if record.status == "invalid" and record.failure is not None and record.failure.process:
             self.lost_processes[record.key] += 1
         elif self.lost_processes:
