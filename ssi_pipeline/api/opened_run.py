@@ -197,7 +197,8 @@ def config_of_folder(folder: Path) -> RunConfig:
         if StatePaths(state).document.exists():
             config = RunDocument.load(StatePaths(state).document).config
             beside = state.with_name(state.name.removesuffix(_STATE))
-            output = beside if beside != state and beside.is_dir() else config.output.path
+            moved = isinstance(config.output.path, Path) and beside != state and beside.is_dir()
+            output = beside if moved else config.output.path
             return config.with_output(output, state)
     raise InputError(
         f"no run found at {folder}: give its configuration, its output with the state folder {folder.name}{_STATE} "

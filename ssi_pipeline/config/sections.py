@@ -86,6 +86,12 @@ class OutputConfig(Section):
     state: Path | None = None
     keep_scratch: bool = False
 
+    @property
+    def folder(self) -> Path:
+        """The output of a run that was refused by URL before: several images, the example, a measurement."""
+        assert isinstance(self.path, Path)
+        return self.path
+
     @field_validator("path")
     @classmethod
     def _named(cls, path: Place) -> Place:

@@ -114,7 +114,7 @@ def check_disk(plan: ImagesPlan) -> None:
     OutputError
         The output may need more than is free.
     """
-    parent = existing_parent(plan.collection.config.output.path)
+    parent = existing_parent(plan.collection.config.output.folder)
     free = shutil.disk_usage(parent).free
     if plan.bytes_written > free:
         raise OutputError(
@@ -130,7 +130,7 @@ def describe_images_plan(plan: ImagesPlan) -> list[tuple[str, str]]:
     images = plan.collection.images
     rows = [
         ("images", f"{len(images)} of {config.input.path}: {images[0].name} to {images[-1].name}"),
-        ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {_kind(plan.collection)}"),
+        ("output", f"{config.output.folder}: OME-Zarr {config.output.ome_zarr}, {_kind(plan.collection)}"),
         (
             "shared",
             {"calibration": "calibration", "network": "calibration and network"}.get(config.input.share, "nothing"),

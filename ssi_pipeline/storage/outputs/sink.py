@@ -163,7 +163,7 @@ def _encoded(array: zarr.Array[Any], index: tuple[int | slice, ...], values: NDA
     from zarr.storage import MemoryStore, StorePath
 
     made: dict[str, Buffer] = {}
-    memory = zarr.AsyncArray(metadata=array.metadata, store_path=StorePath(MemoryStore(made)), config=array.config)
+    memory: Any = zarr.AsyncArray(metadata=array.metadata, store_path=StorePath(MemoryStore(made)), config=array.config)
     zarr.Array(memory)[index] = values
     ((key, content),) = made.items()
     return key, content
