@@ -124,7 +124,9 @@ def immersion(text: str) -> float:
 def folder(text: str) -> Path:
     """Return the path of an output, which must be on a file system."""
     if "://" in text:
-        raise argparse.ArgumentTypeError("expected the path of an output, found a URL: copy the output, or mount the store")
+        raise argparse.ArgumentTypeError(
+            "expected the path of an output, found a URL: copy the output, or mount the store"
+        )
     return Path(text)
 
 

@@ -18,8 +18,9 @@ from ssi_pipeline.config.storage import StorageConfig
 from ssi_pipeline.config.url import Url, parse_url
 from ssi_pipeline.errors import CorruptDataError
 from ssi_pipeline.storage.object_store import ObjectStore
-from ssi_pipeline.storage.state.lease_file import FileLease, Holder, LeasePlace
+from ssi_pipeline.storage.state.lease_file import Holder
 from ssi_pipeline.storage.state.lease_object import ObjectLease
+from ssi_pipeline.storage.state.lease_place import FileLease, LeasePlace
 from ssi_pipeline.storage.state.process import this_process
 from ssi_pipeline.storage.store import FileStore, Store, store_of
 

@@ -1,4 +1,4 @@
-"""Outputs by URL: the same objects as files on a disk, whole or absent, one run at a time, and faults that end in order."""
+"""Outputs by URL: objects as the files on a disk, whole or absent; one run at a time; faults that end in order."""
 
 from __future__ import annotations
 
@@ -196,14 +196,16 @@ def test_refused_before_any_work(tmp_path: Path, s3: S3) -> None:
             config_of(by_url(tmp_path, s3, output=output))
     with pytest.raises(ConfigError, match=r"input.images selects several images, whose output is a folder"):
         config_of(by_url(tmp_path, s3, input={"images": "*"}))
-    assert config_of(by_url(tmp_path, s3, output={"path": "file:///data/out.zarr"})).output.path == Path("/data/out.zarr")
+    assert config_of(by_url(tmp_path, s3, output={"path": "file:///data/out.zarr"})).output.path == Path(
+        "/data/out.zarr"
+    )
 
     config = by_url(tmp_path, s3)
     store = store_at(config)
     store.write("notes.txt", b"of somebody")
     with pytest.raises(OutputError, match="was not written by ssi"):
         go(config)
-    with pytest.raises(StoreError, match="no such bucket|does not answer as expected"):
+    with pytest.raises(StoreError, match=r"no such bucket|does not answer as expected"):
         go(by_url(tmp_path, s3, output={"path": "s3://no-such-bucket/out.zarr"}))
     inside = by_url(tmp_path, s3, None, input={"path": f"{store.place}/in.zarr"}, output={"path": str(store.place)})
     with pytest.raises(OutputError, match=r"output.path .* and input.path .* overlap"):

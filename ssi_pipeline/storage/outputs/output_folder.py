@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ssi_pipeline.storage.atomic import sweep_zarr, sync, sync_tree, write_bytes
 from ssi_pipeline.storage.mount import Mount, existing_parent
-from ssi_pipeline.storage.state.lease_file import FileLease
+from ssi_pipeline.storage.state.lease_place import FileLease
 from ssi_pipeline.storage.system_errors import writing
 
 _LEASE = re.compile(r"\..+\.([0-9a-f]{16})\.lease")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.storage.outputs.output_folder import OutputFolder
-from ssi_pipeline.storage.state.lease_file import LeasePlace
+from ssi_pipeline.storage.state.lease_place import LeasePlace
 
 
 class Presence(Protocol):

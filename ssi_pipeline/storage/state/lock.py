@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from ssi_pipeline.errors import LockedError, LockLostError
-from ssi_pipeline.storage.state.lease_file import FileLease, Holder, LeasePlace
+from ssi_pipeline.storage.state.lease_file import Holder
+from ssi_pipeline.storage.state.lease_place import FileLease, LeasePlace
 from ssi_pipeline.storage.state.process import clock, state_of, this_process
 from ssi_pipeline.storage.system_errors import described, writing
 
