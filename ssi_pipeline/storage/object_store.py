@@ -73,8 +73,11 @@ class ObjectStore:
     def names(self) -> frozenset[str]:
         """Return the names of objects and folders: one request for each thousand."""
         start = f"{self.place.key}/" if self.place.parts else ""
-        with translated(self.place):
-            found = self.client.list_with_delimiter(self.place.key or None)
+        try:
+            with translated(self.place):
+                found = self.client.list_with_delimiter(self.place.key or None)
+        except FileNotFoundError:  # there is no such bucket
+            return frozenset()
         keys = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
         return frozenset(key.removeprefix(start).rstrip("/") for key in keys)
 
@@ -99,7 +102,7 @@ class ObjectStore:
         try:
             with translated(self.place / key):
                 self.client.put((self.place / key).key, content, mode={"e_tag": etag}, use_multipart=False)
-        except PreconditionError:
+        except (PreconditionError, FileNotFoundError):
             return self._is(key, content)
         return True
 

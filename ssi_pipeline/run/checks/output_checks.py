@@ -56,7 +56,7 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
     for disk in (store.disk(), existing_parent(paths.root)):
         if disk is not None and not os.access(disk, os.W_OK):
             raise OutputError(f"no permission to write to {disk}: choose another output.path")
-    if new and place != "absent":
+    if (new or (recreate and not known)) and place != "absent":
         store.refuse_to_move()
     if (new or not known or (recreate and place == "absent")) and not ignore_disk:
         _refuse_full_disk(prepared)

@@ -23,7 +23,7 @@ def listed_blocks(context: Context, kind: Kind) -> tuple[NDArray[np.int64], NDAr
                     continue
                 index = first + int(np.ravel_multi_index(cell, grid))
                 sizes[index] += entry.size
-                marks[index] += np.uint64(mark_of(entry.etag, layer))
+                marks[index] ^= np.uint64(mark_of(entry.etag, layer))
                 found[index] += 1
     sizes[found < len(sinks)] = 0
     return sizes, marks

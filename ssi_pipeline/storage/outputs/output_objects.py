@@ -24,22 +24,27 @@ _THREADS = 16
 _GATE, _LEASE = "gate", ".lease"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ObjectPresence:
     """The metadata of an output: an object store that lost its data, or a bucket made anew, takes writes as before."""
 
     store: ObjectStore
+    name: str = GROUP_FILES[0]
 
     def check(self) -> None:
-        """Check that they are there: one request.
+        """Check that they are there: one request, once it is known which of two files has them.
 
         Raises
         ------
         StoreError
             They are not, or the store does not answer.
         """
-        if not any(self.store.exists(name) for name in GROUP_FILES):
+        if self.store.exists(self.name):
+            return
+        found = next(filter(self.store.exists, GROUP_FILES), None)
+        if found is None:
             raise lost(self.store.place)
+        self.name = found
 
 
 @dataclass(frozen=True, slots=True)

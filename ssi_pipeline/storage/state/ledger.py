@@ -12,6 +12,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import xor
 from pathlib import Path
 from types import TracebackType
 
@@ -118,8 +120,8 @@ def mark_of(etag: str, layer: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{layer} {etag}".encode(), digest_size=8).digest())
 
 
-def _sum_of_marks(etags: Sequence[str]) -> int:
-    return sum(mark_of(etag, layer) for layer, etag in enumerate(etags)) % 2**64
+def _mark_of_all(etags: Sequence[str]) -> int:
+    return reduce(xor, (mark_of(etag, layer) for layer, etag in enumerate(etags)), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,8 @@ class LedgerState:
     """State of all tasks in arrays of a few bytes per task, independent of the number of records.
 
     ``status``: TODO, DONE or FAILED by kind and index; the last record of a task counts.
-    ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index; ``marks``: sum of
-    ``mark_of`` its ETags modulo 2 ** 64, 0 on a file system.
+    ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index; ``marks``: the
+    exclusive or of ``mark_of`` its ETags, 0 on a file system.
     ``unreadable``: ledgers with unreadable lines.
     ``lost_processes``: processes that a pending task has left unable to compute, by the task's key.
     """
@@ -157,7 +159,7 @@ class LedgerState:
         if record.kind in self.stored_bytes:
             self.stored_bytes[record.kind][record.index] = record.stored_bytes
             if record.etags or self.marks[record.kind][record.index]:
-                self.marks[record.kind][record.index] = _sum_of_marks(record.etags)
+                self.marks[record.kind][record.index] = _mark_of_all(record.etags)
         if record.status == "invalid" and record.failure is not None and record.failure.process:
             self.lost_processes[record.key] += 1
         elif self.lost_processes:
