@@ -71,7 +71,7 @@ class S3:
 
 class _Gate(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    lock = Lock()
+    lock, one_at_a_time = Lock(), Lock()
     s3: S3
 
     def _pass(self) -> None:
@@ -85,6 +85,12 @@ class _Gate(BaseHTTPRequestHandler):
         elif fault is not None:
             self._answer(fault, [], b"<Error><Code>Injected</Code></Error>")
             return
+        # moto looks and then writes; S3 does both in one step
+        conditional = self.command == "PUT" and ("If-Match" in self.headers or "If-None-Match" in self.headers)
+        with self.one_at_a_time if conditional else contextlib.nullcontext():
+            self._forward(body)
+
+    def _forward(self, body: bytes) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.s3.port, timeout=60)
         try:
             connection.request(self.command, self.path, body, dict(self.headers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class OutputFolder:
         try:
             self.place.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)  # left by a killed call of this run
-            _write_all(temporary, files)
+            _write_all(temporary, files, write_bytes)
             temporary.rename(self.place)
             sync(self.place.parent)
         except OSError:
@@ -63,7 +63,7 @@ class OutputFolder:
             for stale in self.place.glob(f".{name}.*.partial"):
                 shutil.rmtree(stale)
             temporary = self.place / f".{name}.{os.getpid()}.partial"
-            _write_all(temporary, files)
+            _write_all(temporary, files, Path.write_bytes)
             sync_tree(temporary)
             shutil.rmtree(self.place / name, ignore_errors=True)
             temporary.rename(self.place / name)
@@ -112,7 +112,7 @@ class OutputFolder:
         return self.place.resolve()
 
 
-def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_all(folder: Path, files: Mapping[str, bytes], write: Callable[[Path, bytes], object]) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / name, content)
+        write(folder / name, content)
