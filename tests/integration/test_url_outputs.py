@@ -121,7 +121,6 @@ def test_an_output_in_s3_is_that_on_a_disk(
         assert [name for name, content in {**found, **state}.items() if secret.encode() in content] == []
 
     assert main(["verify", str(config)]) == 0
-    assert main(["report", str(config)]) == 0
     capsys.readouterr()
     assert main(["status", str(config)]) == 0
     assert "all blocks are written" in capsys.readouterr().out
@@ -133,13 +132,25 @@ def test_an_output_in_s3_is_that_on_a_disk(
     assert np.array_equal(opened.image().compute(), image)
     assert opened.complete
     assert opened_config(tmp_path / "out.run").output.path == config_of(config).output.path
-    assert [options["name"] for _, options, kind in open_run(config_of(config)).layers if kind == "image"] == [
-        "input",
-        "output",
-    ]
     left = store_of(store_at(config).place.parent).list()
     assert {entry.key.split("/")[0] for entry in left} == {"out.zarr", ".out.zarr.locks"}
     assert [e.key for e in store_of(store_at(config).place.with_name(".out.zarr.locks")).list()] == ["gate"]
+
+
+@pytest.mark.long
+def test_report_table_and_layers(tmp_path: Path, s3: S3, capsys: pytest.CaptureFixture[str]) -> None:
+    config = by_url(tmp_path, s3)
+    complete(config)
+    assert main(["report", str(config)]) == 0
+    assert main(["export", str(config), "--output", str(tmp_path / "table.csv")]) == 0
+    opened = open_run(config_of(config))
+    assert [options["name"] for _, options, _ in opened.layers][:2] == ["input", "output"]
+    assert opened.notes == []
+    with pytest.raises(SystemExit, match="2"):
+        main(["config", str(store_at(config).place)])
+    assert "expected the path of an output, found a URL" in capsys.readouterr().err
+    assert main(["view", "--neuroglancer", str(config)]) == 2
+    assert "is a URL, but the link serves a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("blended", [False, pytest.param(True, marks=pytest.mark.long)])
