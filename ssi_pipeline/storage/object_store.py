@@ -32,6 +32,10 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 """Where obstore looks for the URL of another server: one of http:// says that requests may be unencrypted."""
 
 
+Version = dict[str, str | None]
+"""ETag of an object (S3, Azure) and number of its generation (Google), as conditions of a write name them."""
+
+
 @dataclass(frozen=True)
 class ObjectStore:
     """A folder in an object store; ``client``: obstore's store of its bucket or host."""
@@ -86,14 +90,14 @@ class ObjectStore:
         with translated(self.place / key):
             self.client.put((self.place / key).key, content, use_multipart=False)
 
-    def read_tagged(self, key: str) -> tuple[bytes, str]:
-        """Return an object's content and its ETag: one request."""
+    def read_versioned(self, key: str) -> tuple[bytes, Version]:
+        """Return an object's content and its version: one request."""
         with translated(self.place / key):
             found = self.client.get((self.place / key).key)
-            return bytes(found.bytes()), found.meta["e_tag"] or ""
+            return bytes(found.bytes()), {name: found.meta.get(name) for name in ("e_tag", "version")}
 
-    def replace(self, key: str, content: bytes, etag: str) -> bool:
-        """Write an object on the condition that its ETag is still this one (``If-Match``); tell whether it was.
+    def replace(self, key: str, content: bytes, version: Version) -> bool:
+        """Write an object on the condition that its version is still this one (``If-Match``); tell whether it was.
 
         A repeated request may find what its first try has written: so the contents are compared, and must be new ones.
         """
@@ -101,7 +105,7 @@ class ObjectStore:
 
         try:
             with translated(self.place / key):
-                self.client.put((self.place / key).key, content, mode={"e_tag": etag}, use_multipart=False)
+                self.client.put((self.place / key).key, content, mode=version, use_multipart=False)
         except (PreconditionError, FileNotFoundError):
             return self._is(key, content)
         return True

@@ -135,13 +135,13 @@ def test_one_of_many_changes_an_object(store: Store) -> None:
     store.write("a", b"first")
     with ThreadPoolExecutor(8) as threads:
         for race in range(5):
-            _, etag = store.read_tagged("a")
+            _, seen = store.read_versioned("a")
             contents = [f"writer {i} of race {race}".encode() for i in range(8)]
-            won = list(threads.map(lambda content, etag=etag: store.replace("a", content, etag), contents))
+            won = list(threads.map(lambda content, seen=seen: store.replace("a", content, seen), contents))
             assert sum(won) == 1
             assert store.read("a") == contents[won.index(True)]
-            assert not store.replace("a", b"late", etag)
-    assert not store.replace("none", b"x", etag)
+            assert not store.replace("a", b"late", seen)
+    assert not store.replace("none", b"x", seen)
     assert not store.exists("none")
 
 

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from ssi_pipeline.config.url import Url
 from ssi_pipeline.errors import OutputError, StoreError
 from ssi_pipeline.storage.object_errors import lost
-from ssi_pipeline.storage.object_store import ObjectStore, open_object_store
+from ssi_pipeline.storage.object_store import ObjectStore, Version, open_object_store
 from ssi_pipeline.storage.outputs.zarr_metadata import GROUP_FILES
 from ssi_pipeline.storage.state.lease_object import ObjectLease
 
 _THREADS = 16
 """Small objects written at a time: a request costs time and hardly any data."""
+
+_NONE: Version = {"e_tag": '"0"', "version": "0"}
+"""That of no object."""
 
 _GATE, _LEASE = "gate", ".lease"
 
@@ -123,7 +126,7 @@ class OutputObjects:
         store, key = self._locks, f"probe-{secrets.token_hex(8)}"
         with _explained(self.place):
             try:
-                heeds = store.create(key, b"1") and not store.create(key, b"2") and not store.replace(key, b"3", '"0"')
+                heeds = store.create(key, b"1") and not store.create(key, b"2") and not store.replace(key, b"3", _NONE)
             finally:
                 store.delete(key)
         if not heeds:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssi_pipeline.errors import StoreError
-from ssi_pipeline.storage.object_store import ObjectStore
+from ssi_pipeline.storage.object_store import ObjectStore, Version
 from ssi_pipeline.storage.state.lease_file import Holder, parse_holder
 
 
@@ -49,10 +49,10 @@ class ObjectLease:
         FileNotFoundError
             There is no object.
         """
-        content, etag = self.store.read_tagged(self.name)
+        content, version = self.store.read_versioned(self.name)
         if parse_holder(content).token != holder.token:
             return False
-        return self.store.replace(self.name, holder.to_bytes(), etag)
+        return self.store.replace(self.name, holder.to_bytes(), version)
 
     def is_held(self, holder: Holder, settle: float) -> bool:  # noqa: ARG002 nothing is ever moved here
         """Tell whether a holder still has the lease."""
@@ -84,9 +84,9 @@ class ObjectLease:
             return None
         return None if new is None or old is None else float(new.changed) - float(old.changed)
 
-    def _read(self) -> tuple[bytes, str] | None:
+    def _read(self) -> tuple[bytes, Version] | None:
         try:
-            return self.store.read_tagged(self.name)
+            return self.store.read_versioned(self.name)
         except FileNotFoundError:
             return None
 
