@@ -63,6 +63,7 @@ def by_url(folder: Path, s3: S3, image: Any = IMAGE, **sections: Any) -> Path:
     output = {"path": f"s3://outputs/run-{next(_numbers)}/out.zarr", "state": "out.run", **sections.pop("output", {})}
     storage = {"endpoint": s3.endpoint, "retries": 3, **sections.pop("storage", {})}
     plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES}
+    image = None if (folder / "in.zarr").exists() else image
     return make_run(folder, image, output=output, storage=storage, **{**plain, **sections})
 
 
