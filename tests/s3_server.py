@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import http.client
 import importlib.util
 import os
@@ -69,7 +71,7 @@ class S3:
 
 class _Gate(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    lock = Lock()
+    lock, one_at_a_time = Lock(), Lock()
     s3: S3
 
     def _pass(self) -> None:
@@ -83,6 +85,12 @@ class _Gate(BaseHTTPRequestHandler):
         elif fault is not None:
             self._answer(fault, [], b"<Error><Code>Injected</Code></Error>")
             return
+        # moto looks and then writes; S3 does both in one step
+        conditional = self.command == "PUT" and ("If-Match" in self.headers or "If-None-Match" in self.headers)
+        with self.one_at_a_time if conditional else contextlib.nullcontext():
+            self._forward(body)
+
+    def _forward(self, body: bytes) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.s3.port, timeout=60)
         try:
             connection.request(self.command, self.path, body, dict(self.headers))
@@ -126,22 +134,27 @@ def start_moto(port: int) -> subprocess.Popen[bytes]:
     raise AssertionError("moto does not answer")
 
 
-@contextlib.contextmanager
-def s3_server() -> Iterator[S3]:
-    """Run a server and its gate; the environment has its credentials."""
+@functools.cache
+def _running() -> S3:
+    """Start server and gate, once in a process of tests: the server takes seconds to import."""
     port = free_port()
-    before = dict(os.environ)
     server = S3(port, start_moto(port))
     gate = type("Gate", (_Gate,), {"s3": server})
     server.gate = PatientServer(("127.0.0.1", 0), gate)
     Thread(target=server.gate.serve_forever, daemon=True).start()
+    atexit.register(lambda: server.process.send_signal(signal.SIGKILL))
+    return server
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[S3]:
+    """Yield the server of this process; the environment has its credentials."""
+    before = dict(os.environ)
+    server = _running()
     os.environ.update(KEYS)
+    server.forget()
     try:
         yield server
     finally:
         os.environ.clear()
         os.environ.update(before)
-        server.gate.shutdown()
-        server.gate.server_close()
-        server.process.send_signal(signal.SIGKILL)
-        server.process.wait()

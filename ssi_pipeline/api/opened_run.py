@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.api.arguments import nested
 from ssi_pipeline.api.display import rows_html
 from ssi_pipeline.config import RunConfig, load_config, parse_config
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.volume import AXES
@@ -23,6 +24,7 @@ from ssi_pipeline.results.quality_group import metric_attributes
 from ssi_pipeline.results.status import RunStatus, describe_status, read_status
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.store import open_array
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
 
@@ -195,7 +197,8 @@ def config_of_folder(folder: Path) -> RunConfig:
         if StatePaths(state).document.exists():
             config = RunDocument.load(StatePaths(state).document).config
             beside = state.with_name(state.name.removesuffix(_STATE))
-            output = beside if beside != state and beside.is_dir() else config.output.path
+            moved = isinstance(config.output.path, Path) and beside != state and beside.is_dir()
+            output = beside if moved else config.output.path
             return config.with_output(output, state)
     raise InputError(
         f"no run found at {folder}: give its configuration, its output with the state folder {folder.name}{_STATE} "
@@ -203,10 +206,10 @@ def config_of_folder(folder: Path) -> RunConfig:
     )
 
 
-def _lazy(path: Path) -> Any:
+def _lazy(place: Place) -> Any:
     import dask.array
 
-    return dask.array.from_zarr(path)
+    return dask.array.from_zarr(open_array(place))
 
 
 def _path(path: str | PathLike[str] | None) -> Path | None:

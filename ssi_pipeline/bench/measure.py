@@ -112,7 +112,7 @@ def measure(size: int, changes: Sequence[str], say: Callable[[str], None]) -> Sp
         problem = context.problem(0)
         domain = context.plan.tile(0).domain.shape[-problem.axes :]
         bounds = floors(problem, domain, steps, at_best)
-        stored = sum(file.stat().st_size for file in config.output.path.rglob("*") if file.is_file())
+        stored = sum(file.stat().st_size for file in config.output.folder.rglob("*") if file.is_file())
         return Speed(
             machine=machine(tile.device),
             rates=at_best,

@@ -72,8 +72,8 @@ def _partition(config: RunConfig) -> Finding:
 
 
 def _make_folder(config: RunConfig) -> Path:
-    """Create a folder beside the output, with a volume of four tiles."""
-    folder = config.output.path.parent / f".ssi-check-{time.strftime('%Y%m%d-%H%M%S')}"
+    """Create a folder beside the state folder, with a volume of four tiles."""
+    folder = config.state_path.parent / f".ssi-check-{time.strftime('%Y%m%d-%H%M%S')}"
     folder.mkdir(parents=True)
     (folder / TOKEN).write_text(folder.name)
     image = np.random.default_rng(0).poisson(100, (1, 2 * _SIDE, 2 * _SIDE)).astype(np.uint16)
@@ -159,4 +159,4 @@ def _compared(config: RunConfig, folder: Path, tiles: RunConfig, seconds: float)
 
 
 def _level(config: RunConfig) -> Any:
-    return zarr.open_array(config.output.path / "0", mode="r")[...]
+    return zarr.open_array(config.output.folder / "0", mode="r")[...]

@@ -121,6 +121,15 @@ def immersion(text: str) -> float:
     return index
 
 
+def folder(text: str) -> Path:
+    """Return the path of an output, which must be on a file system."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            "expected the path of an output, found a URL: copy the output, or mount the store"
+        )
+    return Path(text)
+
+
 def place(text: str) -> Path | Url:
     """Return the path or URL of an image."""
     if "://" not in text:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.volume import AXES
 
 if TYPE_CHECKING:
+    from ssi_pipeline.config import RunConfig
     from ssi_pipeline.run.planning import TimeEstimate
     from ssi_pipeline.run.prepare import Prepared
 
@@ -47,7 +49,7 @@ def first_try(prepared: Prepared, time: TimeEstimate | None, name: str) -> list[
         "solver": "wiener",
         "input.roi": _middle(prepared),
         "output.path": str(output.with_name(f"{output.stem}-first-try.zarr")),
-        **({} if config.output.state is None else {"output.state": "null"}),
+        **({} if config.output.state is None else {"output.state": _state(config)}),
     }
     words = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in changes.items())
     lines = [f"first, a million voxels with the fastest solver, in a minute: ssi run {name} {words}"]
@@ -58,6 +60,12 @@ def first_try(prepared: Prepared, time: TimeEstimate | None, name: str) -> list[
             "(docs/experiments.md): --set training.scope=shared"
         )
     return lines
+
+
+def _state(config: RunConfig) -> str:
+    """Return the state folder: that of an output by URL has to be given."""
+    path = config.state_path
+    return "null" if isinstance(config.output.path, Path) else str(path.with_name(f"{path.name}-first-try"))
 
 
 def _middle(prepared: Prepared) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ssi_pipeline import __version__
-from ssi_pipeline.commands.arguments import Add, Parser, add_json, count, interval
+from ssi_pipeline.commands.arguments import Add, Parser, add_json, count, folder, interval
 from ssi_pipeline.commands.psf_parser import add_psf
 from ssi_pipeline.commands.start_parser import add_start
 from ssi_pipeline.exit_status import describe_statuses
@@ -148,9 +148,11 @@ def _add_results(add: Add) -> None:
 
 def _add_tools(add: Add) -> None:
     config = add("config", "print the configuration that an output was made with, as YAML that runs")
-    config.add_argument("output", type=Path, metavar="OUTPUT", help="output of a run, for instance output.zarr")
+    config.add_argument("output", type=folder, metavar="OUTPUT", help="output of a run, for instance output.zarr")
     crate = add("crate", "describe an output and its making as an RO-Crate, in a file inside it")
-    crate.add_argument("output", type=Path, metavar="OUTPUT", help="finished output of a run, for instance output.zarr")
+    crate.add_argument(
+        "output", type=folder, metavar="OUTPUT", help="finished output of a run, for instance output.zarr"
+    )
     add("schema", "print the JSON schema of the configuration, for editors and validation")
     completion = add("completion", "print the completion of commands and options for a shell")
     completion.add_argument("shell", choices=["bash", "zsh"], help='load it with: eval "$(ssi completion bash)"')

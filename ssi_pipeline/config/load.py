@@ -32,7 +32,7 @@ _PATHS = (
     ("follow", "stop_file"),
 )
 _IMAGES = (".tif", ".tiff", ".zarr")
-_BY_URL = ("input.path", "input.mask")
+_BY_URL = ("input.path", "input.mask", "output.path")
 """Options that may be a URL."""
 
 

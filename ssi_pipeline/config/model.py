@@ -97,7 +97,7 @@ class RunConfig(Section):
         """Return the configuration with other paths of input and mask."""
         return self.model_copy(update={"input": self.input.model_copy(update={"path": path, "mask": mask})})
 
-    def with_output(self, path: Path, state: Path | None = None) -> RunConfig:
+    def with_output(self, path: Place, state: Path | None = None) -> RunConfig:
         """Return the configuration with another output and state path."""
         return self.model_copy(update={"output": self.output.model_copy(update={"path": path, "state": state})})
 
@@ -150,9 +150,11 @@ class RunConfig(Section):
     def _reached_through_storage(cls, value: Any, handler: ModelWrapValidatorHandler[RunConfig]) -> RunConfig:
         """Let every URL know how its store is reached."""
         config = handler(value)
-        path, mask = (_through(place, config.storage) for place in (config.input.path, config.input.mask))
+        here = (config.input.path, config.input.mask, config.output.path)
+        path, mask, output = there = tuple(_through(place, config.storage) for place in here)
         assert path is not None
-        return config if (path, mask) == (config.input.path, config.input.mask) else config.with_input(path, mask)
+        assert output is not None
+        return config if there == here else config.with_input(path, mask).with_output(output, config.output.state)
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
@@ -167,7 +169,10 @@ class RunConfig(Section):
     @property
     def state_path(self) -> Path:
         """State folder (ledger, scratch, models, logs): ``output.state``, or the output's name + '.run'."""
-        return self.output.state or self.output.path.with_name(self.output.path.name + ".run")
+        if self.output.state is not None:
+            return self.output.state
+        assert isinstance(self.output.path, Path)  # a URL demands output.state
+        return self.output.path.with_name(self.output.path.name + ".run")
 
     def psf_of(self, channel: int) -> PsfConfig:
         """Return the PSF section of a channel by its index in the output; a single section is used for all."""
@@ -191,6 +196,11 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ValueError(
             f"output.state is {config.state_path} and contains {' and '.join(strange)}, which SLURM interprets in "
             "names of log files: expected another name (output.state, or output.path if output.state is not set)"
+        )
+    if config.input.images is not None and isinstance(config.output.path, Url):
+        raise ValueError(
+            f"output.path is {config.output.path}, but input.images selects several images, whose output is a folder: "
+            "expected a path, or one image"
         )
     if config.output.uncertainty == 1:
         raise ValueError("output.uncertainty is 1, but a spread needs 2 predictions: expected 0 (no map) or 2 to 256")

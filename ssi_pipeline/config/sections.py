@@ -31,7 +31,7 @@ from ssi_pipeline.config.section import (
     VoxelSize,
     up_to,
 )
-from ssi_pipeline.config.url import PlaceField, Url
+from ssi_pipeline.config.url import Place, PlaceField, Url
 
 
 class InputConfig(Section):
@@ -76,7 +76,7 @@ class InputConfig(Section):
 class OutputConfig(Section):
     """Output: the deconvolved image x as OME-Zarr."""
 
-    path: Path
+    path: PlaceField
     ome_zarr: Literal["0.4", "0.5"] = "0.5"
     dtype: Literal["input", "float32"] = "input"
     shard: dict[SpatialAxis, Pixels] | None = None
@@ -86,12 +86,31 @@ class OutputConfig(Section):
     state: Path | None = None
     keep_scratch: bool = False
 
+    @property
+    def folder(self) -> Path:
+        """The output of a run that was refused by URL before: several images, the example, a measurement."""
+        assert isinstance(self.path, Path)
+        return self.path
+
     @field_validator("path")
     @classmethod
-    def _named(cls, path: Path) -> Path:
+    def _named(cls, path: Place) -> Place:
         if not path.name:
             raise ValueError(f"{path} is not a valid output: expected the name of a folder, for instance output.zarr")
+        if isinstance(path, Url) and path.scheme.startswith("http"):
+            raise ValueError(
+                f"{path} is on a web server, which cannot be written: expected s3://, gs://, az://, or a path"
+            )
         return path
+
+    @model_validator(mode="after")
+    def _has_a_state_folder(self) -> OutputConfig:
+        if isinstance(self.path, Url) and self.state is None:
+            raise ValueError(
+                f"path is {self.path}, but ledger, locks and calibration need a file system: expected output.state, "
+                f"a folder that all workers see, for instance {self.path.name}.run"
+            )
+        return self
 
     @field_validator("ome_zarr", mode="before")
     @classmethod

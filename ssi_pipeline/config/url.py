@@ -60,6 +60,20 @@ class Url:
         return self.parts[-1] if self.parts else ""
 
     @property
+    def stem(self) -> str:
+        """The last name without its ending."""
+        return Path(self.name).stem
+
+    @property
+    def parent(self) -> Url:
+        """The folder above; of a bucket or host itself."""
+        return Url(self.root, self.parts[:-1], self.storage)
+
+    def with_name(self, name: str) -> Url:
+        """Return the place of another name in the same folder."""
+        return self.parent / name
+
+    @property
     def parents(self) -> tuple[Url, ...]:
         """The folders above, nearest first, up to the bucket or host."""
         return tuple(Url(self.root, self.parts[:n], self.storage) for n in reversed(range(len(self.parts))))

@@ -77,7 +77,7 @@ def prepare_demo(folder: Path) -> Path:
     configuration = folder / "run.yaml"
     configuration.write_text(resources.files("ssi_pipeline.demo").joinpath("run.yaml").read_text())
     config = load_config(configuration)
-    for path in (config.output.path, config.state_path):
+    for path in (config.output.folder, config.state_path):
         shutil.rmtree(path, ignore_errors=True)
     return configuration
 
@@ -97,7 +97,7 @@ def solve_demo(folder: Path) -> Comparison | ExitStatus:
     rows = (
         rate("input", clean, measured),
         best_richardson_lucy(clean, measured, psf),
-        rate("ours", clean, _planes(config.output.path / "0")),
+        rate("ours", clean, _planes(config.output.folder / "0")),
     )
     return Comparison(clean, rows, seconds)
 

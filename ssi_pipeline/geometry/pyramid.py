@@ -43,7 +43,7 @@ class PyramidPlan:
 
     def n_blocks(self, level: int) -> int:
         """Number of blocks of one level."""
-        return math.prod(self._grid(level))
+        return math.prod(self.grid(level))
 
     @property
     def total_blocks(self) -> int:
@@ -60,7 +60,7 @@ class PyramidPlan:
         level = next(k for k in range(1, self.n_levels) if index in self.indices(k))
         rest = index - self.indices(level).start
         position = []
-        for n in reversed(self._grid(level)):
+        for n in reversed(self.grid(level)):
             rest, p = divmod(rest, n)
             position.append(p)
         x, y, z, c, t = position
@@ -83,12 +83,13 @@ class PyramidPlan:
         for level in range(1, self.n_levels):
             cell = (a // (f * s) for a, f, s in zip(start, self.factors[level], self.shard, strict=True))
             index = 0
-            for p, n in zip((t, c, *cell), self._grid(level), strict=True):
+            for p, n in zip((t, c, *cell), self.grid(level), strict=True):
                 index = index * n + p
             indices.append(self.indices(level).start + index)
         return indices
 
-    def _grid(self, level: int) -> Ints:
+    def grid(self, level: int) -> Ints:
+        """Return the number of blocks of one level along t c z y x."""
         return (*self.planes, *(-(-n // s) for n, s in zip(self.shapes[level], self.shard, strict=True)))
 
 

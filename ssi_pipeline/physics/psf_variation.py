@@ -83,8 +83,8 @@ def _along(psf: PsfSet, plan: TilePlan, origin: Ints, axis: int) -> list[Variati
         positions = (first + (start + stop) / 2, low + 0.5, high - 0.5)
         for place in product(*others):
             middle, *edges = (
-                psf.at((*place[:axis], position, *place[axis + 1 :])).values
-                for position in positions  # type: ignore[arg-type]
+                psf.at((*place[:axis], position, *place[axis + 1 :])).values  # type: ignore[arg-type]
+                for position in positions
             )
             distance = max(float(np.linalg.norm(edge - middle)) for edge in edges) / float(np.linalg.norm(middle))
             found.append(Variation(distance, axis, low, high))

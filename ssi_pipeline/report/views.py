@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.report.facts import RunFacts
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.state.ledger import DONE
 
 MOST_PIXELS = 512
@@ -103,7 +104,7 @@ def read_uncertainty(facts: RunFacts, view: View, c: int) -> NDArray[np.float32]
 def _read_written(facts: RunFacts, view: View, c: int, image: int) -> NDArray[np.float32] | None:
     context, plan = facts.context, facts.context.plan
     sink = context.open_sinks(writable=False)[image]
-    if not sink.path.exists():
+    if not output_store(sink.path).exists():
         return None
     values = _read(partial(sink.read, 0, view.t, c), view.box)
     written = facts.state.status["stitch"].reshape(plan.block_grid)[view.t, c] == DONE

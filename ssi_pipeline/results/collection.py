@@ -151,7 +151,7 @@ def _state(status: RunStatus) -> State:
 
 def _stamp(collection: Collection, image: Image) -> list[Any] | None:
     """Return sizes and times of the image's ledger, document and output's metadata; None if it was not started."""
-    paths, output = StatePaths(collection.paths.state(image.name)), collection.config.output.path / image.name
+    paths, output = StatePaths(collection.paths.state(image.name)), collection.config.output.folder / image.name
     files = (paths.document, paths.ledger, *(output / name for name in GROUP_FILES))
     found = [_file_stamp(path) for path in files]
     return None if found[0] is None else found

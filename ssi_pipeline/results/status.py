@@ -16,6 +16,7 @@ from ssi_pipeline.results.ledger_summary import Tally, WorkerTally
 from ssi_pipeline.results.signs import SIGN_METRICS
 from ssi_pipeline.results.snapshot import Snapshot, read_snapshot
 from ssi_pipeline.storage.outputs.output import read_status as read_output_status
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.quality_arrays import read_quality
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.following import Following, read_following
@@ -145,7 +146,7 @@ class StatusReader:
             flagged=0 if flag is None else int((flag > 0).sum()),
             finished=read_output_status(self._config.output.path) == "complete",
             unreadable=tuple(str(tail.unreadable) for tail in self._tails.values() if tail.unreadable.count),
-            lost=state.count("stitch", DONE) > 0 and not self._config.output.path.exists(),
+            lost=state.count("stitch", DONE) > 0 and not output_store(self._config.output.path).exists(),
             channels=() if flag is None else self._channel_alarms(),
             following=read_following(paths.following) if self._context.document.frames else None,
             frames_written=written_frames(state, plan.shape[0]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,8 @@ from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
 from ssi_pipeline.config import RunConfig, differences
-from ssi_pipeline.errors import OutputError, RunChangedError
+from ssi_pipeline.config.url import Place
+from ssi_pipeline.errors import OutputError, RunChangedError, StoreError
 from ssi_pipeline.redact import redact
 from ssi_pipeline.run.checks.output_checks import refuse_other_output
 from ssi_pipeline.run.prepare import Prepared
@@ -22,26 +22,30 @@ from ssi_pipeline.run.repair.recreate import make_room
 from ssi_pipeline.run.repair.state_repair import save_psf, state_flaws
 from ssi_pipeline.run.repair_log import log_repair
 from ssi_pipeline.run.settle import demanded
-from ssi_pipeline.storage.atomic import sweep_own, sweep_zarr, sync, write_bytes
+from ssi_pipeline.storage.atomic import sweep_own, sweep_zarr
 from ssi_pipeline.storage.inputs.identity import as_far_as_readable
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY, create_output, read_token, set_token
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.scratch import create_scratch
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.marker import claim_state_folder, read_marker
 from ssi_pipeline.tasks import Context
 
 
-def move_to_backup(config: RunConfig) -> list[Path]:
+def move_to_backup(config: RunConfig) -> list[Place]:
     """Rename the output and state of an earlier run so that a new one can start; nothing is deleted."""
-    paths = [path for path in (config.output.path, config.state_path) if path.exists()]
+    output, state = output_store(config.output.path), config.state_path
+    there, known = output.exists(), state.exists()
     stamp = time.strftime("old-%Y%m%d-%H%M%S")
     tails = itertools.chain([stamp], (f"{stamp}-{n}" for n in itertools.count(2)))
-    tail = next(t for t in tails if not any(p.with_name(f"{p.name}.{t}").exists() for p in paths))
-    moved = [path.rename(path.with_name(f"{path.name}.{tail}")) for path in paths]
-    for before, after in zip(paths, moved, strict=True):
-        if before == config.state_path:
-            StatePaths(after).lock.unlink(missing_ok=True)  # no run is active there
-            sweep_own((after,))  # partial files of clients that waited for the lock
+    beside = [path for path in (config.output.path, state) if isinstance(path, Path)]
+    tail = next(t for t in tails if not any(p.with_name(f"{p.name}.{t}").exists() for p in beside))
+    moved: list[Place] = [output.move_to_backup(tail)] if there else []
+    if known:
+        after = state.rename(state.with_name(f"{state.name}.{tail}"))
+        StatePaths(after).lock.unlink(missing_ok=True)  # no run is active there
+        sweep_own((after,))  # partial files of clients that waited for the lock
+        moved.append(after)
     return moved
 
 
@@ -75,7 +79,7 @@ def start_or_resume(prepared: Prepared, sweep: bool = True, recreate: bool = Fal
             make_room(context, output_metadata(context), False, partial(log_repair, paths))
     try:
         create_stores(context)
-    except OutputError:
+    except (OutputError, StoreError):
         if not resumed:
             _forget_inputs(context)  # nothing has run yet: leave no files behind
         raise
@@ -136,7 +140,7 @@ def _sweep(context: Context) -> None:
     if not context.plan.direct:
         sweep_zarr(context.scratch_path, ())
     levels = (str(level) for level in range(context.pyramid.n_levels))
-    sweep_zarr(context.document.config.output.path, (*levels, UNCERTAINTY, "quality"))
+    output_store(context.document.config.output.path).sweep((*levels, UNCERTAINTY, "quality"))
 
 
 def _repair(context: Context, prepared: Prepared) -> None:
@@ -187,7 +191,7 @@ def _refuse_other_way(earlier: RunDocument, now: RunDocument) -> None:
 
 
 def _create_output(context: Context) -> None:
-    """Create the arrays under a temporary name, then rename: the output exists completely or not at all.
+    """Create the arrays: the output exists completely or not at all.
 
     Raises
     ------
@@ -195,19 +199,14 @@ def _create_output(context: Context) -> None:
         They cannot be created.
     """
     output = context.document.config.output.path
-    if output.exists():
+    store = output_store(output)
+    if store.exists():
         return
-    temporary = output.with_name(f".{output.name}.{read_marker(context.paths.root)}.partial")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed call of this run
-        for name, content in output_metadata(context).items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(temporary / name, content)
-        temporary.rename(output)
-        sync(output.parent)
+        store.create(output_metadata(context), read_marker(context.paths.root) or "")
+    except StoreError:
+        raise
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(f"cannot create the output {output}: {error}; choose another output.path") from error
 
 

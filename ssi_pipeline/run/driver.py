@@ -31,6 +31,7 @@ from ssi_pipeline.run.workers import workers
 from ssi_pipeline.run.writer import hold_state, sole_writer, until_refused
 from ssi_pipeline.storage.outputs.output import read_status, set_status
 from ssi_pipeline.storage.outputs.output_lock import Held, Leases
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.scratch import remove_scratch
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import DONE, LedgerState
@@ -93,7 +94,7 @@ def run(
     with end_hook(config) as ending, sole_writer(config, "a run", log) as leases, ExitStack() as stack:
         # again under the lock: another client may have changed it meanwhile
         check_output(prepared, new, ignore_disk=True, recreate=recreate_output)
-        if new and (paths.document.exists() or config.output.path.exists()):
+        if new and (paths.document.exists() or output_store(config.output.path).exists()):
             prepared, leases = _start_over(preparing, prepared, leases, ignore_disk, log, stack)
         recreate = recreate_output and not new
         with session_on(prepared, leases, ending, name, retry_failed, recreate, caller) as session:

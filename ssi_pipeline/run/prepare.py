@@ -216,8 +216,3 @@ def _metadata(source: Source, config: RunConfig) -> dict[str, Any]:
     if isinstance(omero.get("channels"), list):
         metadata["omero"] = {**omero, "channels": omero["channels"][start:stop]}
     return metadata
-
-
-def existing_parent(path: Path) -> Path:
-    """Return the nearest folder at or above a path that exists."""
-    return next(parent for parent in (path, *path.parents) if parent.exists())

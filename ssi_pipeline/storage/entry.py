@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file: its key, its size in bytes, and a tag that changes with its content.
+    """A file: its key, its size in bytes, and what changes with its content.
 
-    On a file system the tag is made of the times of the file; in an object store it is the ETag
-    with the time of the last change. Empty: unknown.
+    ``etag``: what an object store says of the content alone; empty on a file system. ``changed``: times of the file, or
+    time of the object's last change. Empty: unknown.
     """
 
     key: str
     size: int
     etag: str
+    changed: str
+
+    @property
+    def tag(self) -> str:
+        """Changes with the content, also where an object was lost and restored; empty: unknown."""
+        return f"{self.etag} {self.changed}".strip()

@@ -57,6 +57,11 @@ def _device(place: Path) -> int:
         ) from error
 
 
+def existing_parent(path: Path) -> Path:
+    """Return the nearest folder at or above a path that exists."""
+    return next(parent for parent in (path, *path.parents) if parent.exists())
+
+
 def make_folders(folder: Path, root: Path) -> None:
     """Create a folder below ``root`` with its parents, but never ``root`` itself.
 

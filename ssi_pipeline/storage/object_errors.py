@@ -19,18 +19,24 @@ class StoreDenied(StoreError, PermissionError):
 
 @contextmanager
 def translated(place: Url) -> Iterator[None]:
-    """Translate errors of requests; missing objects, and ``AlreadyExistsError``, stay what they are.
+    """Translate errors of requests; missing objects, and conditions that are not met, stay what they are.
 
     Raises
     ------
     StoreDenied, StoreError
         The request was refused; or not answered, also when repeated.
     """
-    from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+    from obstore.exceptions import (
+        AlreadyExistsError,
+        BaseError,
+        PermissionDeniedError,
+        PreconditionError,
+        UnauthenticatedError,
+    )
 
     try:
         yield
-    except AlreadyExistsError:
+    except (AlreadyExistsError, PreconditionError):
         raise
     except (PermissionDeniedError, UnauthenticatedError) as error:
         raise _denied(place, error) from error

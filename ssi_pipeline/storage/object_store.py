@@ -32,6 +32,10 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 """Where obstore looks for the URL of another server: one of http:// says that requests may be unencrypted."""
 
 
+Version = dict[str, str | None]
+"""ETag of an object (S3, Azure) and number of its generation (Google), as conditions of a write name them."""
+
+
 @dataclass(frozen=True)
 class ObjectStore:
     """A folder in an object store; ``client``: obstore's store of its bucket or host."""
@@ -56,7 +60,7 @@ class ObjectStore:
                 found = self.client.head((self.place / key).key)
         except FileNotFoundError:
             return None
-        return Entry(key, found["size"], _tag(found))
+        return _entry(key, found)
 
     def exists(self, key: str) -> bool:
         """Tell whether there is such an object."""
@@ -68,12 +72,49 @@ class ObjectStore:
         with translated(self.place / below):
             for part in self.client.list((self.place / below).key or None):
                 for found in part:
-                    yield Entry(found["path"].removeprefix(start), found["size"], _tag(found))
+                    yield _entry(found["path"].removeprefix(start), found)
+
+    def names(self) -> frozenset[str]:
+        """Return the names of objects and folders: one request for each thousand."""
+        start = f"{self.place.key}/" if self.place.parts else ""
+        try:
+            with translated(self.place):
+                found = self.client.list_with_delimiter(self.place.key or None)
+        except FileNotFoundError:  # there is no such bucket
+            return frozenset()
+        keys = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
+        return frozenset(key.removeprefix(start).rstrip("/") for key in keys)
 
     def write(self, key: str, content: bytes) -> None:
         """Write an object: one request, which replaces it or does not."""
         with translated(self.place / key):
             self.client.put((self.place / key).key, content, use_multipart=False)
+
+    def read_versioned(self, key: str) -> tuple[bytes, Version]:
+        """Return an object's content and its version: one request."""
+        with translated(self.place / key):
+            found = self.client.get((self.place / key).key)
+            return bytes(found.bytes()), {name: found.meta.get(name) for name in ("e_tag", "version")}
+
+    def replace(self, key: str, content: bytes, version: Version) -> bool:
+        """Write an object on the condition that its version is still this one (``If-Match``); tell whether it was.
+
+        A repeated request may find what its first try has written: so the contents are compared, and must be new ones.
+        """
+        from obstore.exceptions import PreconditionError
+
+        try:
+            with translated(self.place / key):
+                self.client.put((self.place / key).key, content, mode=version, use_multipart=False)
+        except (PreconditionError, FileNotFoundError):
+            return self._is(key, content)
+        return True
+
+    def _is(self, key: str, content: bytes) -> bool:
+        try:
+            return self.read(key) == content
+        except FileNotFoundError:
+            return False
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object on the condition that there is none (``If-None-Match: *``).
@@ -86,7 +127,7 @@ class ObjectStore:
             with translated(self.place / key):
                 self.client.put((self.place / key).key, content, mode="create", use_multipart=False)
         except AlreadyExistsError:
-            return self.read(key) == content
+            return self._is(key, content)
         return True
 
     def delete(self, key: str) -> None:
@@ -107,13 +148,10 @@ class ObjectStore:
         return StorePath(ObjectZarr(self.client, folder, read_only=not writable), folder.key)
 
 
-def _tag(found: Any) -> str:
-    """Return ETag and time of the last change; empty where a web server tells neither.
-
-    The ETag alone would be that of before where an object was lost and restored.
-    """
+def _entry(key: str, found: Any) -> Entry:
+    """Return what a store tells of an object; web servers may tell neither ETag nor time."""
     changed = found["last_modified"].timestamp()
-    return f"{found.get('e_tag') or ''} {changed or ''}".strip()
+    return Entry(key, found["size"], found.get("e_tag") or "", str(changed or ""))
 
 
 def open_object_store(place: Url) -> ObjectStore:

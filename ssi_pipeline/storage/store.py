@@ -6,18 +6,21 @@ implementation passes. Names ("keys") are relative to the folder, joined with ``
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.storage.atomic import create_whole, write_bytes
 from ssi_pipeline.storage.entry import Entry
-from ssi_pipeline.storage.small_files import read_small
+from ssi_pipeline.storage.small_files import read_json, read_small
 
 if TYPE_CHECKING:
+    import zarr
     from zarr.storage import StoreLike
 
 
@@ -50,6 +53,9 @@ class Store(Protocol):
 
     def exists(self, key: str) -> bool:
         """Tell whether there is such a file."""
+
+    def names(self) -> frozenset[str]:
+        """Return the names of files and folders in this folder; none where there is no such folder."""
 
     def list(self, below: str = "") -> Iterator[Entry]:
         """Yield the files below a folder, as they are found, in any order; none where there is no such folder."""
@@ -84,23 +90,26 @@ class FileStore:
 
     def look(self, key: str) -> Entry | None:
         """Return size and tag of a regular file."""
-        path = self.place / key
         try:
-            found = path.stat()
+            found = (self.place / key).stat()  # a single call: each is slow over a network
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Entry(key, found.st_size, _tag(found)) if path.is_file() else None
+        return _entry(key, found) if stat.S_ISREG(found.st_mode) else None
 
     def exists(self, key: str) -> bool:
         """Tell whether there is such a regular file."""
         return (self.place / key).is_file()
+
+    def names(self) -> frozenset[str]:
+        """Return the names of files and folders in this folder."""
+        return frozenset(os.listdir(self.place)) if self.place.is_dir() else frozenset()
 
     def list(self, below: str = "") -> Iterator[Entry]:
         """Yield the files below a folder."""
         for folder, _, names in os.walk(self.place / below):
             for name in names:
                 path = Path(folder, name)
-                yield Entry(path.relative_to(self.place).as_posix(), (found := path.stat()).st_size, _tag(found))
+                yield _entry(path.relative_to(self.place).as_posix(), path.stat())
 
     def write(self, key: str, content: bytes) -> None:
         """Write a file under another name and rename it; missing folders are created."""
@@ -123,8 +132,8 @@ class FileStore:
         return mounted(self.place / below, writable)
 
 
-def _tag(found: os.stat_result) -> str:
-    return f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}"
+def _entry(key: str, found: os.stat_result) -> Entry:
+    return Entry(key, found.st_size, "", f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}")
 
 
 def path_in(folder: Place, place: Place) -> str:
@@ -146,3 +155,23 @@ def store_of(place: Place) -> Store:
 
         return open_object_store(place)
     return FileStore(place)
+
+
+def read_json_of(file: Place) -> Any:
+    """Parse a JSON file of a run or an output. Raises as ``Store.read`` does, and ValueError where it is no JSON."""
+    return json.loads(store_of(file.parent).read(file.name)) if isinstance(file, Url) else read_json(file)
+
+
+def write_file(file: Place, content: bytes) -> None:
+    """Write a file, as ``Store.write`` does, in a folder that exists."""
+    if isinstance(file, Url):
+        store_of(file.parent).write(file.name, content)
+    else:
+        write_bytes(file, content)
+
+
+def open_array(place: Place) -> zarr.Array[Any]:
+    """Open a zarr array for reading."""
+    import zarr
+
+    return zarr.open_array(store_of(place).zarr(), mode="r")

@@ -9,7 +9,6 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from ssi_pipeline.errors import CorruptDataError, OutputError, SsiError
 from ssi_pipeline.exit_status import ExitStatus
@@ -64,7 +63,7 @@ def _errno(problem: BaseException) -> int | None:
     return problem.errno if isinstance(problem, OSError) and not isinstance(problem, CorruptDataError) else None
 
 
-def described(problem: OSError, path: Path | None = None) -> OSError:
+def described(problem: OSError, path: object = None) -> OSError:
     """Return a system error with explanation and action; other errors are returned unchanged.
 
     ``path``: the file, if the error names none.
@@ -82,7 +81,7 @@ def described(problem: OSError, path: Path | None = None) -> OSError:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: object) -> Iterator[None]:
     """Translate system errors by ``described``.
 
     Raises

@@ -9,11 +9,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config.patterns import existing_place
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, RunChangedError
 from ssi_pipeline.geometry import Box, TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
-from ssi_pipeline.physics.psf import Place, Psf
+from ssi_pipeline.physics.psf import Place as PsfPlace
+from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_set import read_saved
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.mask import Mask, open_mask
@@ -71,7 +73,7 @@ class Context:
         """First position (t c z y x) of the region of interest in the input."""
         return tuple(start for start, _ in region_of_interest(self.document.volume, self.document.config.input.roi))
 
-    def place(self, box: Box) -> Place:
+    def place(self, box: Box) -> PsfPlace:
         """Return the middle of a box (z y x, in the output) in the input image, for a PSF that varies."""
         z, y, x = (o + (a + b) / 2 for o, a, b in zip(self.origin[2:], box.start, box.stop, strict=True))
         return z, y, x
@@ -119,7 +121,7 @@ class Context:
         paths = [output.path, output.path / UNCERTAINTY][: self.layers]
         return tuple(Sink(path, axes, self.plan.shard, writable) for path in paths)
 
-    def _refuse_other_output(self, output: Path) -> None:
+    def _refuse_other_output(self, output: Place) -> None:
         if (tokens := other_tokens(output, self.paths.root)) is not None:
             found, expected = tokens
             raise RunChangedError(

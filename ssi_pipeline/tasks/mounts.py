@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import MissingStateError
 from ssi_pipeline.storage.mount import Mount
+from ssi_pipeline.storage.outputs.output_store import Presence, output_store
 from ssi_pipeline.storage.state.records import Kind
 
 _READ_INPUT: tuple[Kind, ...] = ("calibrate", "train", "solve")
@@ -18,15 +20,19 @@ _WRITE_OUTPUT: tuple[Kind, ...] = ("stitch", "pyramid")
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """Mounts of state folder, output and inputs when a worker opened the run; None for a missing one."""
+    """Mounts of state folder, output and inputs when a worker opened the run; None for a missing one.
+
+    Of an output in an object store, its metadata.
+    """
 
     state: Mount
-    output: Mount | None
+    output: Presence | None
     inputs: tuple[Mount | None, ...]
+    place: Place
     paths: tuple[Path, ...]
 
     @staticmethod
-    def of(state: Path, output: Path, *sources: Path) -> Mounts:
+    def of(state: Path, output: Place, *sources: Path) -> Mounts:
         """Record all mounts; ``sources``: the input and its mask, if on a file system.
 
         Raises
@@ -34,7 +40,11 @@ class Mounts:
         MissingStateError
             The state folder is missing.
         """
-        return Mounts(Mount.of(state), _seen(output), tuple(map(_seen, sources)), (output, *sources))
+        try:
+            there = output_store(output).presence()
+        except MissingStateError:
+            there = None
+        return Mounts(Mount.of(state), there, tuple(map(_seen, sources)), output, sources)
 
     def check(self, kind: Kind) -> None:
         """Check after a task that its mounts are present.
@@ -47,11 +57,10 @@ class Mounts:
             A file system does not answer.
         """
         self.state.check()
-        output, *sources = self.paths
         if kind in _WRITE_OUTPUT or self.output is not None:  # a preview has none
-            (self.output or Mount.of(output)).check()
+            (self.output or output_store(self.place).presence()).check()
         if kind in _READ_INPUT:
-            for mount, source in zip(self.inputs, sources, strict=True):
+            for mount, source in zip(self.inputs, self.paths, strict=True):
                 (mount or Mount.of(source)).check()
 
 

@@ -13,7 +13,7 @@ from ssi_pipeline.geometry import Block, Tile
 from ssi_pipeline.geometry.pyramid import PyramidBlock
 from ssi_pipeline.phases import phase
 from ssi_pipeline.stitch import blend_block
-from ssi_pipeline.storage.outputs.sink import stored_together, to_dtype
+from ssi_pipeline.storage.outputs.sink import Written, to_dtype
 from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks.context import Context
 
@@ -27,11 +27,16 @@ def block_digest(layers: Sequence[NDArray[Any]]) -> str:
 
 
 def write_block(context: Context, block: Block, layers: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    """Write the estimate (and its uncertainty), in the dtypes of the output; returns digest and size, to verify it."""
-    for sink, values in zip(context.sinks, layers, strict=True):
-        sink.write(0, block.t, block.c, block.write, values)
-    stored = stored_together(context.sinks, 0, block.t, block.c, block.write)
-    return {"digest": block_digest(layers), "stored_bytes": stored}
+    """Write the estimate (and its uncertainty), in the dtypes of the output; returns what proves it (``_proof``)."""
+    parts = zip(context.sinks, layers, strict=True)
+    return _proof(layers, [sink.write(0, block.t, block.c, block.write, values) for sink, values in parts])
+
+
+def _proof(layers: Sequence[NDArray[Any]], written: Sequence[Written]) -> dict[str, Any]:
+    """Return digest and size of a block, and the ETags of its objects, in the order of its images."""
+    etags = [part.etag for part in written]
+    found = {"digest": block_digest(layers), "stored_bytes": sum(part.size for part in written)}
+    return {**found, "etags": etags} if all(etags) else found
 
 
 def layer_dtypes(context: Context) -> tuple[str, ...]:
@@ -67,7 +72,7 @@ def stitch_block(context: Context, job: Job, parts: Sequence[Part]) -> Stitched:
 
 
 def write_stitched(context: Context, job: Job, stitched: Stitched) -> tuple[dict[str, Any], list[TaskRecord]]:
-    """Write a blended block; returns digest and size, to verify it, and its seams. No other record follows from it."""
+    """Write a blended block; returns what proves it, and its seams. No other record follows from it."""
     layers, seams = stitched
     with phase("write"):
         return write_block(context, context.plan.block(job.index), layers) | seams, []
@@ -100,11 +105,9 @@ def average_block(context: Context, job: Job, finer: NDArray[Any]) -> NDArray[An
 
 
 def write_pyramid_block(context: Context, job: Job, coarse: NDArray[Any]) -> tuple[dict[str, Any], list[TaskRecord]]:
-    """Write a block of a pyramid level; returns digest and size, to verify it. No other record follows from it."""
+    """Write a block of a pyramid level; returns what proves it. No other record follows from it."""
     block = context.pyramid.block(job.index)
-    context.sink.write(block.level, block.t, block.c, block.write, coarse)
-    stored = context.sink.stored_bytes(block.level, block.t, block.c, block.write)
-    return {"digest": block_digest([coarse]), "stored_bytes": stored}, []
+    return _proof([coarse], [context.sink.write(block.level, block.t, block.c, block.write, coarse)]), []
 
 
 def downsample(finer: NDArray[Any], block: PyramidBlock) -> NDArray[np.float64]:

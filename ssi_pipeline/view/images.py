@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import InputError, SsiError
 from ssi_pipeline.geometry import Volume
 from ssi_pipeline.storage.inputs.source import open_source
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.zarr_metadata import read_attributes
+from ssi_pipeline.storage.store import open_array
 from ssi_pipeline.view.frame import Frame
 from ssi_pipeline.view.lazy import LazyImage, channel_of_array, channel_of_source
 
@@ -30,7 +32,7 @@ _MOST_LEVELS = 12
 class OutputImage:
     """An output by its OME-Zarr metadata."""
 
-    path: Path
+    path: Place
 
     @cached_property
     def _ome(self) -> dict[str, Any]:
@@ -52,9 +54,7 @@ class OutputImage:
     @cached_property
     def levels(self) -> list[Any]:
         """The arrays of the pyramid, the largest first."""
-        import zarr
-
-        return [zarr.open_array(self.path / dataset["path"], mode="r") for dataset in self._multiscales["datasets"]]
+        return [open_array(self.path / dataset["path"]) for dataset in self._multiscales["datasets"]]
 
     @property
     def frame(self) -> Frame:
@@ -106,7 +106,7 @@ def output_layers(output: OutputImage, windows: Sequence[Window]) -> list[LayerD
 
 def uncertainty_layers(output: OutputImage, windows: Sequence[Window]) -> list[LayerData]:
     """Return a hidden layer for each channel, where the output has an uncertainty."""
-    if not (output.path / UNCERTAINTY).is_dir():
+    if not output_store(output.path / UNCERTAINTY).exists():
         return []
     beside = OutputImage(output.path / UNCERTAINTY)
     layers = []

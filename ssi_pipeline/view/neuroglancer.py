@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import OutputError
+from ssi_pipeline.errors import InputError, OutputError
 from ssi_pipeline.view.images import OutputImage
-from ssi_pipeline.view.opened import open_run
+from ssi_pipeline.view.opened import Opened, open_run
 from ssi_pipeline.view.serve import folder_server
 
 CLIENT = "https://neuroglancer-demo.appspot.com"
@@ -59,6 +59,12 @@ def _layer(name: str, source: str, options: dict[str, Any], c: int, output: Outp
     return layer | ({"localPosition": [c]} if "c" in output.axes else {})
 
 
+def _folder(opened: Opened) -> Path:
+    if isinstance(opened.path, Path):
+        return opened.path
+    raise InputError(f"{opened.path} is a URL, but the link serves a folder: open the URL in neuroglancer itself")
+
+
 def serve(run: RunConfig | Path, port: int, say: Callable[[str], None], client: str = CLIENT) -> None:
     """Print the link and serve the output until Control-C.
 
@@ -69,7 +75,7 @@ def serve(run: RunConfig | Path, port: int, say: Callable[[str], None], client: 
     """
     opened = open_run(run, ())
     try:
-        server, address = folder_server(opened.path, client, port)
+        server, address = folder_server(_folder(opened), client, port)
     except OSError as error:
         raise OutputError(
             f"--port {port}: {error.strerror}; choose another, or leave it out for any free one"

@@ -10,6 +10,7 @@ import numpy as np
 
 from ssi_pipeline.api.opened_run import config_of_folder
 from ssi_pipeline.config import RunConfig, load_config
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.report.drawing import limits
@@ -17,6 +18,7 @@ from ssi_pipeline.report.facts import RunFacts, read_facts
 from ssi_pipeline.report.views import View, choose_view, measured, read_input, read_output
 from ssi_pipeline.storage.inputs.source import spec_of
 from ssi_pipeline.storage.outputs.output import is_ours, read_status
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS, read_quality
 from ssi_pipeline.storage.state.document import StatePaths
 from ssi_pipeline.storage.state.ledger import DONE
@@ -50,7 +52,7 @@ class Opened:
         What cannot be shown, and why.
     """
 
-    path: Path
+    path: Place
     layers: list[LayerData]
     middle: dict[str, float]
     running: bool = False
@@ -105,7 +107,7 @@ def _open_config(config: RunConfig, maps: tuple[str, ...]) -> Opened:
     context = open_context(config)
     facts = read_facts(context, "")
     path = context.document.config.output.path
-    if not path.is_dir():
+    if not output_store(path).exists():
         raise InputError(f"{path} does not exist: the run has no output yet, or it was moved; `ssi status` says more")
     output = OutputImage(path)
     view = choose_view(facts)

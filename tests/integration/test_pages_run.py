@@ -32,7 +32,7 @@ WIDEFIELD = {"kind": "widefield", "numerical_aperture": 1.4, "wavelength_um": 0.
 PROVOKED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "unknown key": ("plan run.yaml", {"solvr": "wiener"}),
     "input not found": ("plan run.yaml", {"input": {"path": "nope.zarr"}}),
-    "an output by URL": ("plan run.yaml", {"output": {"path": "s3://bucket/output.zarr"}}),
+    "an output by URL": ("plan run.yaml", {"output": {"path": "s3://bucket/output.zarr", "state": None}}),
     "output and input overlap": ("run run.yaml", {"output": {"path": "in.zarr"}}),
     "the output was not written by ssi": ("run run.yaml", {"output": {"path": "foreign"}}),
     "the voxel size is missing": ("plan run.yaml", {"psf": WIDEFIELD}),

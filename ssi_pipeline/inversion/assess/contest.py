@@ -50,7 +50,9 @@ def _is_ahead(one: Prediction, other: Prediction) -> bool:
 
 
 @torch.no_grad()
-def worse_by(problem: Problem, tile: TileTensors, seed: int, one: Solution, other: Solution | Prediction) -> float:
+def worse_by(
+    problem: Problem, tile: TileTensors, seed: int, one: Solution | Prediction, other: Solution | Prediction
+) -> float:
     """Return by how many standard errors ``one`` predicts hidden pixels worse than ``other``, negative if better.
 
     Parameters

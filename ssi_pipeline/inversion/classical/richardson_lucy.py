@@ -33,9 +33,9 @@ _MOST_ITERATIONS = 200
 """Largest number of iterations: for data clean enough to need more, other solvers are better."""
 
 _PLAIN = 20
-"""Iterations before there is momentum. From the first, it took a stack of filaments to the bound, which a product cannot
-leave: the loss stayed at 2.9, where 150 plain iterations and 48 of these reach 0.90. A noisy stack for which 18 are
-chosen was given 8, and was worse by 0.3 dB."""
+"""Iterations before there is momentum. From the first, it took a stack of filaments to the bound, which a product
+cannot leave: the loss stayed at 2.9, where 150 plain iterations and 48 of these reach 0.90. A noisy stack for which 18
+are chosen was given 8, and was worse by 0.3 dB."""
 
 _START = 0.5
 """Initial estimate, normalised, the same in all tiles. Without clipping the first iterate does not depend on it."""

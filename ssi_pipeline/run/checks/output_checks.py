@@ -6,11 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import OutputError
-from ssi_pipeline.run.prepare import Prepared, existing_parent
+from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.run.repair.output_repair import look_at_output
+from ssi_pipeline.storage.mount import existing_parent
 from ssi_pipeline.storage.outputs.output import read_fingerprint, refuse_missing_arrays
 from ssi_pipeline.storage.outputs.output_lock import holder_of
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.ledger import read_heads
 from ssi_pipeline.storage.state.marker import other_tokens, refuse_foreign_folder
@@ -33,13 +36,13 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
     output, paths = config.output.path, StatePaths(config.state_path)
     refuse_foreign_folder(paths.root)
     known = paths.document.exists()
-    place = look_at_output(output, prepared.context.arrays)
+    store, place = output_store(output), look_at_output(output, prepared.context.arrays)
     if place == "foreign" or (place == "damaged" and not known):
         raise OutputError(f"{output} exists and was not written by ssi: choose another output.path, or move it away")
     if not (new or recreate):
         refuse_other_token(output, paths)
     # checked again: another part may have started the run meanwhile, and the document is written before the output
-    if output.exists() and not known and not (new or recreate) and not paths.document.exists():
+    if place != "absent" and not known and not (new or recreate) and not paths.document.exists():
         at_work = holder_of(output)
         by = f" used by another run ({at_work})" if at_work is not None else ""
         raise OutputError(
@@ -47,12 +50,14 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
             "unknown: set output.state if the folder is elsewhere, or start over with `ssi run --new` (the old output "
             "is kept as a backup)"
         )
-    if known and not new and not output.parent.is_dir():
+    if known and not new and not store.above_exists():
         # before anything is written: the output's lease is there, and a mount point must stay empty
         raise OutputError(f"{output} and its folder {output.parent} are missing (is its disk mounted?)")
-    for path in (output, paths.root):
-        if not os.access(existing_parent(path), os.W_OK):
-            raise OutputError(f"no permission to write to {existing_parent(path)}: choose another output.path")
+    for disk in (store.disk(), existing_parent(paths.root)):
+        if disk is not None and not os.access(disk, os.W_OK):
+            raise OutputError(f"no permission to write to {disk}: choose another output.path")
+    if (new or (recreate and not known)) and place != "absent":
+        store.refuse_to_move()
     if (new or not known or (recreate and place == "absent")) and not ignore_disk:
         _refuse_full_disk(prepared)
 
@@ -66,7 +71,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
         It is missing, belongs to another run, or cannot be opened.
     """
     output = document.config.output.path
-    if output.exists():
+    if output_store(output).exists():
         refuse_other_token(output, paths)
         found = read_fingerprint(output)
         if found != document.fingerprint:
@@ -82,7 +87,7 @@ def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:
         )
 
 
-def refuse_other_token(output: Path, paths: StatePaths) -> None:
+def refuse_other_token(output: Place, paths: StatePaths) -> None:
     """Refuse an output whose token is not that of the state folder.
 
     Raises
@@ -102,11 +107,12 @@ def _refuse_full_disk(prepared: Prepared) -> None:
     cost = prepared.cost
     config = prepared.document.config
     needs: dict[int, tuple[Path, int]] = {}
-    for path, size in (
-        (config.output.path, cost.bytes_written + cost.bytes_pyramid),
-        (config.state_path, cost.bytes_scratch_peak),
+    for parent, size in (
+        (output_store(config.output.path).disk(), cost.bytes_written + cost.bytes_pyramid),
+        (existing_parent(config.state_path), cost.bytes_scratch_peak),
     ):
-        parent = existing_parent(path)
+        if parent is None:
+            continue
         device = parent.stat().st_dev
         needs[device] = (parent, needs.get(device, (parent, 0))[1] + size)
     for parent, size in needs.values():

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import OutputError
 
 
@@ -28,16 +29,16 @@ def refuse_overlap(config: RunConfig) -> None:
         for what, source in sources(config):
             if _overlap(path, source):
                 raise OutputError(
-                    f"{name} {path.resolve()} and {what} {source.resolve()} overlap: move the output somewhere else"
+                    f"{name} {_resolved(path)} and {what} {_resolved(source)} overlap: move the output somewhere else"
                 )
     if _overlap(config.output.path, config.state_path):
         raise OutputError(
-            f"{_state_name(config)} {config.state_path.resolve()} and output.path {config.output.path.resolve()} "
+            f"{_state_name(config)} {_resolved(config.state_path)} and output.path {_resolved(config.output.path)} "
             "overlap: put them side by side"
         )
 
 
-def sources(config: RunConfig) -> Iterator[tuple[str, Path]]:
+def sources(config: RunConfig) -> Iterator[tuple[str, Place]]:
     """Yield name and path of everything that a run reads: input, PSFs, networks, profile, the configuration."""
     if config.file is not None:
         yield "the configuration", config.file
@@ -46,9 +47,9 @@ def sources(config: RunConfig) -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def _paths(value: Any, name: str) -> Iterator[tuple[str, Path]]:
+def _paths(value: Any, name: str) -> Iterator[tuple[str, Place]]:
     """Yield all paths of a section, so that new keys are covered."""
-    if isinstance(value, Path):
+    if isinstance(value, Path | Url):
         yield name, value
     elif isinstance(value, BaseModel):
         for key in type(value).model_fields:
@@ -62,8 +63,16 @@ def _state_name(config: RunConfig) -> str:
     return "output.state" if config.output.state is not None else "the state folder"
 
 
-def _overlap(a: Path, b: Path) -> bool:
-    """Return whether two paths are equal, or one contains the other."""
+def _resolved(place: Place) -> Place:
+    return place.resolve() if isinstance(place, Path) else place
+
+
+def _overlap(a: Place, b: Place) -> bool:
+    """Return whether two places are equal, or one contains the other."""
+    if isinstance(a, Url) and isinstance(b, Url):
+        return a == b or a in b.parents or b in a.parents
+    if not (isinstance(a, Path) and isinstance(b, Path)):
+        return False
     a, b = a.resolve(), b.resolve()
     return _holds(a, b) or _holds(b, a)
 

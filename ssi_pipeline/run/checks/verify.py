@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +132,6 @@ def _record(context: Context, records: list[TaskRecord]) -> bool:
         ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))
         for record in records:
             ledger.append(record)
-        path: Path = context.document.config.output.path
+        path = context.document.config.output.path
         set_status(path, "incomplete")
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssi_pipeline.config import RunConfig
+from ssi_pipeline.config.url import Url
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.storage.inputs.mask import Mask
 
@@ -18,6 +19,8 @@ def refuse_unfollowable(config: RunConfig) -> None:
     training, network = config.training, config.method.network
     if config.input.images is not None:
         raise ConfigError("--follow works on one image: remove input.images, and follow each image by a run of its own")
+    if isinstance(config.output.path, Url):
+        raise ConfigError("--follow extends an output in a folder: expected a path in output.path, found a URL")
     if "t" in config.input.roi:
         raise ConfigError("--follow processes all time points as they come: remove input.roi.t")
     if network and training.scope != "per_tile" and training.start_from is None:

@@ -75,7 +75,7 @@ class ImagesCall:
         if not todo:
             return True
         layout = replace(layout_of(self.collection, self.found), images=self.collection.images, status="incomplete")
-        write_collection(self.collection.config.output.path, layout)
+        write_collection(self.collection.config.output.folder, layout)
         if shared is not None:
             self.display.line(f"finding what the images share: {self.collection.config.input.share}")
             if not ready_shared(self.collection, shared, self.leases, self.inner):
@@ -90,7 +90,7 @@ class ImagesCall:
         return not self.stop.requested
 
     def _is_pending(self, status: ImageStatus) -> bool:
-        missing = self.request.recreate_output and not (self.collection.config.output.path / status.name).exists()
+        missing = self.request.recreate_output and not (self.collection.config.output.folder / status.name).exists()
         return status.state != "complete" or missing
 
     def _drive(self, todo: Iterator[Image]) -> None:
@@ -181,7 +181,7 @@ class ImagesCall:
         """List the images that are there, and whether these are all of them."""
         layout = layout_of(self.collection, self.found)
         if layout.images:
-            write_collection(self.collection.config.output.path, layout)
+            write_collection(self.collection.config.output.folder, layout)
 
 
 def _is_of_image(problem: BaseException) -> bool:

@@ -29,7 +29,7 @@ def check_collection(collection: Collection, new: bool) -> None:
         The options differ from those that the earlier images were started with.
     """
     config = collection.config
-    output, paths = config.output.path, StatePaths(config.state_path)
+    output, paths = config.output.folder, StatePaths(config.state_path)
     refuse_overlap(config)
     refuse_foreign_folder(paths.root)
     if output.exists() and not is_ours(output):
@@ -71,11 +71,11 @@ def sole_run(config: RunConfig, log: Say) -> Iterator[Leases]:
         Another client uses them.
     """
     paths, purpose = StatePaths(config.state_path), "a run of many images"
-    folder = claim_state_folder(paths.root, config.output.path)
+    folder = claim_state_folder(paths.root, config.output.folder)
     try:
         with (
             run_lock(paths.lock, purpose, log) as lease,
-            output_lease(config.output.path, paths.root, lease, purpose, log) as output,
+            output_lease(config.output.folder, paths.root, lease, purpose, log) as output,
         ):
             yield Leases(lease, output)
     except BaseException:

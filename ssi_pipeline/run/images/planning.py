@@ -9,9 +9,10 @@ from ssi_pipeline.errors import ConfigError, InputError, OutputError, SsiError
 from ssi_pipeline.geometry import Volume
 from ssi_pipeline.run.images.checks import check_collection
 from ssi_pipeline.run.planning import describe_plan
-from ssi_pipeline.run.prepare import Prepared, existing_parent, prepare
+from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.storage.inputs.source import open_source, spec_of
 from ssi_pipeline.storage.inputs.stack import refuse_other_volume
+from ssi_pipeline.storage.mount import existing_parent
 from ssi_pipeline.storage.state.collection import Collection
 from ssi_pipeline.words import size_of
 
@@ -113,7 +114,7 @@ def check_disk(plan: ImagesPlan) -> None:
     OutputError
         The output may need more than is free.
     """
-    parent = existing_parent(plan.collection.config.output.path)
+    parent = existing_parent(plan.collection.config.output.folder)
     free = shutil.disk_usage(parent).free
     if plan.bytes_written > free:
         raise OutputError(
@@ -129,7 +130,7 @@ def describe_images_plan(plan: ImagesPlan) -> list[tuple[str, str]]:
     images = plan.collection.images
     rows = [
         ("images", f"{len(images)} of {config.input.path}: {images[0].name} to {images[-1].name}"),
-        ("output", f"{config.output.path}: OME-Zarr {config.output.ome_zarr}, {_kind(plan.collection)}"),
+        ("output", f"{config.output.folder}: OME-Zarr {config.output.ome_zarr}, {_kind(plan.collection)}"),
         (
             "shared",
             {"calibration": "calibration", "network": "calibration and network"}.get(config.input.share, "nothing"),

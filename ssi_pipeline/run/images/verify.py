@@ -57,7 +57,7 @@ def verify_images(collection: Collection, inputs: bool = False) -> ImagesVerific
     if not collection.paths.document.exists():
         raise InputError(f"no run found at {collection.paths.root}: start one with `ssi run`")
     # before the images: a bad one changes what the output has to say
-    damage = damaged_groups(collection.config.output.path, layout_of(collection, {}))
+    damage = damaged_groups(collection.config.output.folder, layout_of(collection, {}))
     found: dict[str, Verification] = {}
     errors: dict[str, str] = {}
     sources: dict[str, tuple[str, ...]] = {}
@@ -86,7 +86,7 @@ def verify_images(collection: Collection, inputs: bool = False) -> ImagesVerific
 
 def _mark(collection: Collection) -> None:
     """Mark the output as incomplete, unless a run is active, which does so itself."""
-    output = collection.config.output.path
+    output = collection.config.output.folder
     with suppress(LockedError, OutputError), sole_run(collection.config, lambda _: None):
         if is_collection(output):
             set_status(output, "incomplete")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.run.checks.verify import check_all
+from ssi_pipeline.run.repair.listed import listed_blocks
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.sink import stored_together
 from ssi_pipeline.storage.state.ledger import DONE, WRITTEN, LedgerState
 from ssi_pipeline.storage.state.records import Kind, TaskRecord
@@ -31,8 +36,33 @@ _AT_ONCE = 4 * _THREADS * _IN_TURN
 
 
 def forget_missing(context: Context, state: LedgerState) -> list[TaskRecord]:
-    """Invalidate blocks whose file is missing or has another size than recorded; changes ``state``."""
-    records = []
+    """Invalidate blocks whose file is missing or not the recorded one; changes ``state``.
+
+    A file is known by its size. An object is known by its ETag, too: where only that differs, as in a bucket that was
+    copied, the block is read back and compared with its digest.
+    """
+    by_list = output_store(context.document.config.output.path).lists_fast
+    records = list(_of_listed(context, state) if by_list else _of_looked_at(context, state))
+    for record in records:
+        state.note(record)
+    return records
+
+
+def _of_listed(context: Context, state: LedgerState) -> Iterator[TaskRecord]:
+    doubtful: dict[Kind, NDArray[np.uint8]] = {}
+    for kind in WRITTEN:
+        done, (sizes, marks) = state.status[kind] == DONE, listed_blocks(context, kind)
+        wrong = done & ((sizes == 0) | (sizes != state.stored_bytes[kind]))
+        yield from (_missing(kind, int(index), int(sizes[index])) for index in wrong.nonzero()[0])
+        known = state.marks[kind]
+        doubtful[kind] = np.where(done & ~wrong & (known != 0) & (known != marks), DONE, 0).astype(np.uint8)
+    if any(found.any() for found in doubtful.values()):
+        for kind, index, problem in check_all(context, replace(state, status={**state.status, **doubtful})):
+            if problem:
+                yield TaskRecord(kind, index, "invalid", error=problem)
+
+
+def _of_looked_at(context: Context, state: LedgerState) -> Iterator[TaskRecord]:
     with ThreadPoolExecutor(_THREADS) as threads:
         for kind in WRITTEN:
             done = (state.status[kind] == DONE).nonzero()[0]
@@ -41,10 +71,11 @@ def forget_missing(context: Context, state: LedgerState) -> list[TaskRecord]:
                 sizes = _stored_sizes(context, kind, chosen, threads)
                 wrong = (sizes == 0) | (sizes != state.stored_bytes[kind][chosen])
                 for index, size in zip(chosen[wrong], sizes[wrong], strict=True):
-                    records.append(TaskRecord(kind, int(index), "invalid", error=f"file of {size} bytes"))
-    for record in records:
-        state.note(record)
-    return records
+                    yield _missing(kind, int(index), int(size))
+
+
+def _missing(kind: Kind, index: int, size: int) -> TaskRecord:
+    return TaskRecord(kind, index, "invalid", error=f"file of {size} bytes")
 
 
 def _stored_sizes(

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import CorruptDataError, OutputError
-from ssi_pipeline.storage.atomic import write_bytes
+from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.outputs.output import OWNER, UNCERTAINTY, has_multiscales, read_fingerprint
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.sink import Sink
 from ssi_pipeline.storage.outputs.zarr_metadata import (
     GROUP_FILES,
@@ -27,6 +31,7 @@ from ssi_pipeline.storage.outputs.zarr_metadata import (
 )
 from ssi_pipeline.storage.state.ledger import DONE, read_states, records_of
 from ssi_pipeline.storage.state.parts import ledger_paths
+from ssi_pipeline.storage.store import store_of
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import block_place, task_counts
 from ssi_pipeline.tasks.write_block import block_digest
@@ -38,34 +43,37 @@ _SAMPLE_BLOCKS = 16
 """Blocks read to identify the run of an output, spread over the image, as blocks of background prove little."""
 
 
-def look_at_output(output: Path, arrays: tuple[str, ...]) -> Literal["absent", "ours", "damaged", "foreign"]:
+def look_at_output(output: Place, arrays: tuple[str, ...]) -> Literal["absent", "ours", "damaged", "foreign"]:
     """Classify what exists at an output's path; a damaged output may turn out to belong to another run."""
-    if not output.exists():
+    store = output_store(output)
+    if not store.exists():
         return "absent"
-    if not output.is_dir():
+    if not store.is_folder():
         return "foreign"
     if isinstance((read_attributes(output) or {}).get(OWNER), dict):
         return "ours"
+    found = store_of(output).names()
     root = read_document(output / "zarr.json") or {}
-    if "node_type" in root or (output / ".zarray").exists() or read_document(output / ".zattrs"):
+    if "node_type" in root or ".zarray" in found or read_document(output / ".zattrs"):
         return "foreign"
-    levels = {Path(name).parts[0] for name in arrays}
-    names = {entry.name for entry in output.iterdir() if not entry.name.startswith(".")}
+    levels = {name.partition("/")[0] for name in arrays}
+    names = {name for name in found if not name.startswith(".")}
     return "damaged" if names & levels and names <= levels | {"quality", "zarr.json"} else "foreign"
 
 
-def damaged_metadata(output: Path, metadata: Metadata) -> dict[str, str]:
+def damaged_metadata(output: Place, metadata: Metadata) -> dict[str, str]:
     """Return the damaged metadata files of an output, each with its problem."""
     found = ((name, _problem(output / name, json.loads(content))) for name, content in metadata.items())
     return {name: problem for name, problem in found if problem is not None}
 
 
-def _problem(file: Path, expected: dict[str, Any]) -> str | None:
+def _problem(file: Place, expected: dict[str, Any]) -> str | None:
     document = read_document(file)
     if document is None:
-        if not file.exists():
+        found = store_of(file.parent).look(file.name)
+        if found is None:
             return "missing" if expected else None
-        return f"unreadable ({file.stat().st_size} bytes)"
+        return f"unreadable ({found.size} bytes)"
     if is_array(expected):
         return difference(document, expected)
     if document.get("node_type") != expected.get("node_type"):
@@ -95,15 +103,15 @@ def repair_output(context: Context, metadata: Metadata, log: Callable[[str], Non
         _verify_owner(context, metadata)
     # the group last: until then readers see an incomplete output
     for name in sorted(damage, key=lambda name: name in GROUP_FILES):
-        (output / name).parent.mkdir(exist_ok=True)
-        _write(output / name, metadata[name])
+        _write(output, name, metadata[name])
         log(f"{output / name} was {damage[name]}: rewritten")
 
 
-def _write(file: Path, content: bytes) -> None:
+def _write(output: Place, name: str, content: bytes) -> None:
+    file = output / name
     found, expected = read_document(file), json.loads(content)
     if found is None:
-        write_bytes(file, content)
+        store_of(output).write(name, content)
     elif is_array(expected):
         kept = {"attributes": found["attributes"]} if isinstance(found.get("attributes"), dict) else {}
         write_document(file, {**expected, **kept})
@@ -149,18 +157,27 @@ def _compare(context: Context, place: Path, blocks: set[int]) -> Iterator[bool]:
     real = context.open_sinks(writable=False)
     copies = tuple(Sink(path, real[0].axes, real[0].shard, False) for path in (place, place / UNCERTAINTY)[: len(real)])
     for index in sorted(digests):
-        level, t, c, box = block_place(context, "stitch", index)
-        layers = []
-        for sink, copy in zip(real, copies, strict=True):
-            link = copy.file_of(level, t, c, box)
-            target = sink.path / link.relative_to(copy.path)
-            if not target.is_file():
-                break
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target.resolve())
-            try:
-                layers.append(copy.read(level, t, c, box))
-            except CorruptDataError:
-                break
+        layers = _layers(real, copies, block_place(context, "stitch", index))
         if len(layers) == len(copies):
             yield block_digest(layers) == digests[index]
+
+
+def _layers(real: Sequence[Sink], copies: Sequence[Sink], place: tuple[int, int, int, Box]) -> list[NDArray[Any]]:
+    """Return the layers of a block by the expected metadata, up to one that is missing or unreadable."""
+    layers = []
+    for sink, copy in zip(real, copies, strict=True):
+        file = copy.file_of(*place)
+        assert isinstance(file, Path)
+        name = file.relative_to(str(copy.path)).as_posix()
+        store = store_of(sink.path)
+        if not store.exists(name):
+            break
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(store.read(name))
+        try:
+            layers.append(copy.read(*place))
+        except CorruptDataError:
+            break
+        finally:
+            file.unlink()
+    return layers

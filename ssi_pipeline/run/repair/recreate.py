@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.run.repair.output_repair import Metadata, look_at_output, repair_output
 from ssi_pipeline.storage.outputs.output import read_fingerprint
+from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.state.marker import other_tokens
 from ssi_pipeline.tasks import Context
 
@@ -25,7 +26,7 @@ def make_room(context: Context, metadata: Metadata, resumed: bool, log: Callable
     output = context.document.config.output.path
     place = look_at_output(output, context.arrays)
     if place == "absent":
-        if resumed and not output.parent.is_dir():
+        if resumed and not output_store(output).above_exists():
             raise OutputError(f"{output} and its folder {output.parent} are missing (is its disk mounted?)")
         if resumed:
             log(f"{output} is missing: created again; its blocks are pending again")
@@ -42,7 +43,8 @@ def _is_this_runs(context: Context, metadata: Metadata, log: Callable[[str], Non
     return other_tokens(output, context.paths.root) is None and read_fingerprint(output) == context.document.fingerprint
 
 
-def _move_to_backup(output: Path) -> Path:
-    stamp = time.strftime(f"{output.name}.old-%Y%m%d-%H%M%S")
-    names = itertools.chain([stamp], (f"{stamp}-{n}" for n in itertools.count(2)))
-    return output.rename(next(path for path in map(output.with_name, names) if not path.exists()))
+def _move_to_backup(output: Place) -> Place:
+    stamp = time.strftime("old-%Y%m%d-%H%M%S")
+    tails = itertools.chain([stamp], (f"{stamp}-{n}" for n in itertools.count(2)))
+    free = (tail for tail in tails if not output_store(output.with_name(f"{output.name}.{tail}")).exists())
+    return output_store(output).move_to_backup(next(free))

@@ -75,9 +75,9 @@ def _tags(urls: list[Url]) -> str | None:
     digest = hashlib.blake2b(digest_size=16)
     with ThreadPoolExecutor(_THREADS) as threads:
         for number, found in enumerate(threads.map(_entries, urls)):
-            if not all(entry.etag for entry in found):
+            if not all(entry.tag for entry in found):
                 return None
-            lines = (f"{entry.key}\0{entry.size}\0{entry.etag}\n" for entry in found)
+            lines = (f"{entry.key}\0{entry.size}\0{entry.tag}\n" for entry in found)
             digest.update("".join([f"{number}\n", *sorted(lines)]).encode())
     return digest.hexdigest()
 

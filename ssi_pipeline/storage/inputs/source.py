@@ -180,7 +180,7 @@ def _etags(url: Url) -> tuple[str, ...]:
     """Return tags of the metadata as a cache key."""
     store = store_of(url)
     found = (store.look(name) for name in _STAMPED if name)
-    return tuple(entry.etag for entry in found if entry is not None)
+    return tuple(entry.tag for entry in found if entry is not None)
 
 
 def _stamps(path: Path) -> tuple[tuple[int, int, int], ...]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.storage.inputs.foreign import read_json
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode, read_node
 from ssi_pipeline.storage.store import path_in, store_of
+
+if TYPE_CHECKING:
+    from zarr.storage import StoreLike
 
 _FILE = ".zmetadata"
 _consolidating = threading.Lock()
@@ -36,15 +39,17 @@ def describe_stale_copies(group: ZarrNode, array: ZarrNode) -> str | None:
     )
 
 
-def renew_copies(group: Path) -> None:
+def renew_copies(group: Place) -> None:
     """Consolidate an output again if it was consolidated: its status changes and arrays are added."""
     node = read_node(group, str(group))
-    if node is None or not ("consolidated_metadata" in node.document or (group / _FILE).is_file()):
+    if node is None or not ("consolidated_metadata" in node.document or store_of(group).exists(_FILE)):
         return
-    consolidate(group, node.zarr_format)  # format 3 does not specify them, but they exist already
+    consolidate(
+        store_of(group).zarr(writable=True), node.zarr_format
+    )  # format 3 does not specify them, but they exist already
 
 
-def consolidate(group: Path, zarr_format: Literal[2, 3]) -> None:
+def consolidate(group: StoreLike, zarr_format: Literal[2, 3]) -> None:
     """Consolidate the metadata of a group without zarr's warning; thread-safe, as warnings are of the whole process."""
     import zarr
     from zarr.errors import ZarrUserWarning

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.storage.outputs.zarr_metadata import edit_attributes, read_attributes
 
 _WHITE = "FFFFFF"
@@ -86,7 +86,7 @@ def omero_block(
     return {**kept, "channels": completed} | ({"rdefs": rdefs} if rdefs else {})
 
 
-def set_omero(path: Path, block: Mapping[str, Any]) -> None:
+def set_omero(path: Place, block: Mapping[str, Any]) -> None:
     """Replace the block of an output that has one. Only the client calls this."""
     found = read_attributes(path) or {}
     inner = found.get("ome")

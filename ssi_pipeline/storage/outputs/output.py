@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config import OutputConfig
-from ssi_pipeline.errors import OutputError
+from ssi_pipeline.config.url import Place
+from ssi_pipeline.errors import OutputError, StoreError
 from ssi_pipeline.geometry import TilePlan, Volume
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.pyramid import PyramidPlan
@@ -16,6 +17,7 @@ from ssi_pipeline.storage.outputs.checksums import compressors
 from ssi_pipeline.storage.outputs.multiscales import multiscales
 from ssi_pipeline.storage.outputs.omero import omero_block
 from ssi_pipeline.storage.outputs.zarr_metadata import Document, edit_attributes, read_attributes
+from ssi_pipeline.storage.store import open_array
 
 if TYPE_CHECKING:
     import zarr
@@ -98,39 +100,39 @@ def _create_level(
         )
 
 
-def is_ours(path: Path) -> bool:
+def is_ours(path: Place) -> bool:
     """Tell whether a path is an output of this package."""
     return bool(_ours(path))
 
 
-def read_status(path: Path) -> str:
+def read_status(path: Place) -> str:
     """Return the recorded status."""
     return str(_ours(path).get("status"))
 
 
-def read_fingerprint(path: Path) -> str:
+def read_fingerprint(path: Place) -> str:
     """Return the fingerprint of an output's run, or 'unknown'."""
     return str(read_provenance(path).get("fingerprint", "unknown"))
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Place) -> dict[str, Any]:
     """Return the provenance of an output; empty for folders of others."""
     found = _ours(path).get("provenance", {})
     return dict(found) if isinstance(found, dict) else {}
 
 
-def read_token(path: Path) -> str | None:
+def read_token(path: Place) -> str | None:
     """Return the token of an output's run; None if it has none (earlier releases) or is unreadable."""
     token = _ours(path).get("token")
     return None if token is None else str(token)
 
 
-def set_token(path: Path, token: str) -> None:
+def set_token(path: Place, token: str) -> None:
     """Record the run's token in an output of an earlier release."""
     _edit_ours(path, lambda ours: {**ours, "token": token})
 
 
-def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
+def refuse_missing_arrays(path: Place, names: Iterable[str]) -> None:
     """Refuse an output whose arrays (pyramid levels, uncertainty) or OME-Zarr metadata cannot be opened.
 
     Raises
@@ -138,8 +140,6 @@ def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
     OutputError
         Metadata are missing or damaged.
     """
-    import zarr
-
     for name in names:
         image = (path / name).parent
         if not _has_multiscales(image):
@@ -148,14 +148,16 @@ def refuse_missing_arrays(path: Path, names: Iterable[str]) -> None:
                 "with `ssi run --new`"
             )
         try:
-            zarr.open_array(path / name, mode="r")
+            open_array(path / name)
+        except StoreError:
+            raise
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise OutputError(
                 f"array {name} of {path} cannot be opened ({error}): restore it, or start over with `ssi run --new`"
             ) from error
 
 
-def _has_multiscales(path: Path) -> bool:
+def _has_multiscales(path: Place) -> bool:
     return has_multiscales(read_attributes(path) or {})
 
 
@@ -165,30 +167,49 @@ def has_multiscales(attributes: Mapping[str, Any]) -> bool:
     return isinstance(inner, Mapping) and bool(inner.get("multiscales"))
 
 
-def _ours(path: Path) -> dict[str, Any]:
+def _ours(path: Place) -> dict[str, Any]:
     ours = (read_attributes(path) or {}).get(OWNER, {})
     return dict(ours) if isinstance(ours, dict) else {}
 
 
-def note_compute(path: Path, compute: Mapping[str, str]) -> None:
+def note_compute(path: Place, compute: Mapping[str, str]) -> None:
     """Record device and precision in the output's provenance, if not recorded yet."""
-    provenance = _ours(path)["provenance"]
+    provenance = _ours(path).get("provenance")
+    if provenance is None:
+        raise _lost(path)
     basis = {**provenance["basis"], "compute": dict(compute)}
     if basis != provenance["basis"]:
         _edit_ours(path, lambda ours: {**ours, "provenance": {**provenance, "basis": basis}})
 
 
-def set_status(path: Path, status: str) -> None:
+def set_status(path: Place, status: str) -> None:
     """Record the status of the output, ``incomplete`` or ``complete``."""
     _edit_ours(path, lambda ours: {**ours, "status": status})
     renew_copies(path)
 
 
-def add_provenance(path: Path, facts: Mapping[str, Any]) -> None:
+def add_provenance(path: Place, facts: Mapping[str, Any]) -> None:
     """Record more facts in the provenance; those of the same names are replaced."""
     _edit_ours(path, lambda ours: {**ours, "provenance": {**ours.get("provenance", {}), **facts}})
 
 
-def _edit_ours(path: Path, edit: Callable[[Document], Document]) -> None:
-    """Edit our attribute of the output; synced before the rename, unlike zarr's own writer."""
-    edit_attributes(path, lambda found: {**found, OWNER: edit(found[OWNER])})
+def _edit_ours(path: Place, edit: Callable[[Document], Document]) -> None:
+    """Edit our attribute of the output; synced before the rename, unlike zarr's own writer.
+
+    Raises
+    ------
+    OutputError
+        The output has lost it.
+    """
+
+    def edited(found: Document) -> Document:
+        """Return the attributes with ours edited."""
+        if OWNER not in found:
+            raise _lost(path)
+        return {**found, OWNER: edit(found[OWNER])}
+
+    edit_attributes(path, edited)
+
+
+def _lost(path: Place) -> OutputError:
+    return OutputError(f"{path} has lost its metadata: restore it (is its disk mounted?), then run again")

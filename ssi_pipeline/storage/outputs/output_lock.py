@@ -7,6 +7,8 @@ or link:
     .out.zarr.lock          held while the leases are checked and a new one is added
     .out.zarr.HEX.lease     one per working client: a run, a finish, each part
 
+In an object store these are objects, in ``.out.zarr.locks/``.
+
 A lease contains name and token of its holder's lock in the state folder. A client that finds this lock in its own
 state folder recognises a part of the same run, which may work concurrently; any other live client is a foreign writer.
 Paths are not compared: they differ between mounts, and a state folder may be a copy.
@@ -22,12 +24,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from ssi_pipeline.errors import LockedError, OutputError
+from ssi_pipeline.config.url import Place
+from ssi_pipeline.errors import LockedError, OutputError, StoreError
+from ssi_pipeline.storage.outputs.output_store import OutputStore, output_store
 from ssi_pipeline.storage.state.lease_file import Holder, read_holder
 from ssi_pipeline.storage.state.lock import Held as HeldLock
 from ssi_pipeline.storage.state.lock import Lease, Say, clear_stale, look_at_lock, run_lock
 
-_LEASE = re.compile(r"\..+\.([0-9a-f]{16})\.lease")
 _GUARD = re.compile(r"(lock(?:-part-[0-9]+-of-[0-9]+)?) ([0-9a-f]+)")
 
 
@@ -57,7 +60,7 @@ class Leases:
 
 
 @contextmanager
-def output_lease(output: Path, state: Path, guard: Lease, purpose: str, say: Say | None = None) -> Iterator[Lease]:
+def output_lease(output: Place, state: Path, guard: Lease, purpose: str, say: Say | None = None) -> Iterator[Lease]:
     """Hold the lease of an output; ``guard`` is the lock of the run, or of the part, in the state folder ``state``.
 
     Raises
@@ -67,24 +70,22 @@ def output_lease(output: Path, state: Path, guard: Lease, purpose: str, say: Say
     OutputError
         The folder of the output cannot be created or written to.
     """
-    place = output.resolve()
+    place = output_store(output)
     with ExitStack() as stack:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            gate = run_lock(place.with_name(f".{place.name}.lock"), f"the start of {purpose}", say, lambda _: True)
-            with gate:
+            place.prepare_locks()
+            with run_lock(place.gate(), f"the start of {purpose}", say, lambda _: True):
                 _refuse_foreign(place, state, say)
-                name = f".{place.name}.{secrets.token_hex(8)}.lease"
                 text = f"{purpose}, state in {state}"
-                lease = stack.enter_context(run_lock(place.with_name(name), text, say, guard=guard.guard))
-        except (LockedError, OutputError):
+                lease = stack.enter_context(run_lock(place.lease(secrets.token_hex(8)), text, say, guard=guard.guard))
+        except (LockedError, OutputError, StoreError):
             raise
         except OSError as error:
             raise OutputError(f"cannot lock {output}: {error}; choose an output.path in a writable folder") from error
         yield lease
 
 
-def _refuse_foreign(output: Path, state: Path, say: Say | None) -> None:
+def _refuse_foreign(output: OutputStore, state: Path, say: Say | None) -> None:
     """Remove the leases of killed clients; refuse foreign ones.
 
     Raises
@@ -92,38 +93,26 @@ def _refuse_foreign(output: Path, state: Path, say: Say | None) -> None:
     LockedError
         A client of another state folder is alive.
     """
-    foreign = [path for path in _leases(output) if not _has_its_lock_in(state, read_holder(path))]
+    foreign = [lease for lease in output.leases() if not _has_its_lock_in(state, lease.read())]
     if not foreign:
         return
     # in parallel: each lease of another machine is watched for a minute
     with ThreadPoolExecutor(len(foreign)) as threads:
-        holders = list(threads.map(lambda path: clear_stale(path, say), foreign))
-    for path, holder in zip(foreign, holders, strict=True):
-        if holder is not None and not _has_its_lock_in(state, read_holder(path)):
+        holders = list(threads.map(lambda lease: clear_stale(lease, say), foreign))
+    for lease, holder in zip(foreign, holders, strict=True):
+        if holder is not None and not _has_its_lock_in(state, lease.read()):
             raise LockedError(
                 f"another run works on this output ({holder}): wait for it, or end it; then run the same command again"
             )
 
 
-def holder_of(output: Path) -> HeldLock | None:
+def holder_of(output: Place) -> HeldLock | None:
     """Return the likely holder of an output without waiting; None if there is none or it is unknown."""
     try:
-        found = [held for path in _leases(output.resolve()) if (held := look_at_lock(path)) is not None]
+        found = [held for lease in output_store(output).leases() if (held := look_at_lock(lease)) is not None]
     except OSError:
         return None
     return found[0] if found else None
-
-
-def _leases(output: Path) -> list[Path]:
-    """Return the leases of an output, ignoring case."""
-    found = []
-    for entry in output.parent.iterdir():
-        match = _LEASE.fullmatch(entry.name)
-        own = output.with_name(f".{output.name}.{match[1]}.lease") if match else entry
-        # on a case-insensitive file system both names are the same file
-        if match and (own.name == entry.name or own.exists()):
-            found.append(own)
-    return found
 
 
 def _has_its_lock_in(state: Path, holder: Holder | None) -> bool:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.storage.atomic import sync, sync_tree
+from ssi_pipeline.config.url import Place
+from ssi_pipeline.errors import StoreError
 from ssi_pipeline.storage.inputs.zarr_consolidated import consolidate
 from ssi_pipeline.storage.outputs.checksums import compressors, with_checksums
-from ssi_pipeline.storage.system_errors import writing
+from ssi_pipeline.storage.outputs.output_store import output_store
+from ssi_pipeline.storage.outputs.zarr_metadata import read_document
+from ssi_pipeline.storage.store import open_array, store_of
 
 if TYPE_CHECKING:
     import zarr
+    from zarr.abc.buffer import Buffer
 
 QUALITY = "quality"
 """Name of the group in the output."""
@@ -42,61 +43,54 @@ class QualityArray:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_quality(path: Path, name: str) -> NDArray[np.float32] | None:
+def read_quality(path: Place, name: str) -> NDArray[np.float32] | None:
     """Return one metric on the tile grid (t c z y x), or None if not written."""
-    import zarr
-
     try:
-        return np.asarray(zarr.open_array(path / QUALITY / name, mode="r")[...], np.float32)
+        return np.asarray(open_array(path / QUALITY / name)[...], np.float32)
+    except StoreError:
+        raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return None
 
 
-def has_all_chunks(path: Path, name: str) -> bool:
+def has_all_chunks(path: Place, name: str) -> bool:
     """Tell whether all chunk files of a metric exist and are not empty: missing ones silently read as NaN."""
-    import zarr
-
-    folder = path / QUALITY / name
-    array = zarr.open_array(folder, mode="r")
+    array, store = open_array(path / QUALITY / name), store_of(path / QUALITY / name)
     grid = itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)))
-    files = (folder / array.metadata.encode_chunk_key(cell) for cell in grid)
-    return all(file.is_file() and file.stat().st_size > 0 for file in files)
+    files = (store.look(array.metadata.encode_chunk_key(cell)) for cell in grid)
+    return all(file is not None and file.size > 0 for file in files)
 
 
 def write_quality(
-    path: Path, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
+    path: Place, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
 ) -> None:
     """Rewrite the group. Only the client calls this.
 
-    The group is created under a temporary name and renamed, so it is complete or absent. Its metadata are consolidated
-    for fast opening over a network. (Those of the whole output are not: a second copy of its status could become
-    stale.)
+    It is complete or absent: in a folder by a rename, in an object store as its metadata are written last; one that is
+    rewritten there has new values array by array. Its metadata are consolidated for fast opening over a network. (Those
+    of the whole output are not: a second copy of its status could become stale.)
     """
-    with writing(path / QUALITY):
-        _write_group(path, metrics, coordinates, attributes)
+    output_store(path).replace(QUALITY, _group_files(path, metrics, coordinates, attributes))
 
 
-def _write_group(
-    path: Path, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
-) -> None:
+def _group_files(
+    path: Place, metrics: Sequence[QualityArray], coordinates: Sequence[QualityArray], attributes: Mapping[str, Any]
+) -> dict[str, bytes]:
     import zarr
+    from zarr.storage import MemoryStore
 
-    for stale in path.glob(f".{QUALITY}.*.partial"):
-        shutil.rmtree(stale)
-    zarr_format = zarr.open_group(path, mode="r", use_consolidated=False).metadata.zarr_format
-    temporary = path / f".{QUALITY}.{os.getpid()}.partial"
+    made: dict[str, Buffer] = {}
+    memory = MemoryStore(made)
+    zarr_format: Literal[2, 3] = 2 if read_document(path / "zarr.json") is None else 3
     # CF attribute for non-dimension coordinates
     others = " ".join(a.name for a in coordinates if a.dimensions != (a.name,))
     group = zarr.create_group(
-        temporary, zarr_format=zarr_format, attributes={**attributes, **({"coordinates": others} if others else {})}
+        memory, zarr_format=zarr_format, attributes={**attributes, **({"coordinates": others} if others else {})}
     )
     for array in (*coordinates, *metrics):
         _write(group, array)
-    consolidate(temporary, zarr_format)
-    sync_tree(temporary)
-    shutil.rmtree(path / QUALITY, ignore_errors=True)
-    temporary.rename(path / QUALITY)
-    sync(path)
+    consolidate(memory, zarr_format)
+    return {name: content.to_bytes() for name, content in made.items()}
 
 
 def _write(group: zarr.Group, array: QualityArray) -> None:

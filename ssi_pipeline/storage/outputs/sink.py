@@ -7,31 +7,41 @@ assignment: two writers of one shard would silently lose data.
 from __future__ import annotations
 
 import math
-import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, OutputError
+from ssi_pipeline.config.url import Place
+from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStateError, OutputError, StoreError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.storage.entry import Entry
 from ssi_pipeline.storage.outputs.checksums import with_checksums
+from ssi_pipeline.storage.store import store_of
 from ssi_pipeline.storage.system_errors import writing
 
 if TYPE_CHECKING:
     import zarr
+    from zarr.abc.buffer import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: its size in bytes, and its ETag, which files do not have."""
+
+    size: int
+    etag: str
 
 
 @dataclass(frozen=True)
 class Sink:
     """An opened output. ``axes`` are those on disk; positions are given as t, c and a box z y x."""
 
-    path: Path
+    path: Place
     axes: str
     shard: Ints
     writable: bool
@@ -41,9 +51,7 @@ class Sink:
         """The OME-Zarr group."""
         import zarr
 
-        from ssi_pipeline.storage.mounted_store import mounted
-
-        return zarr.open_group(mounted(self.path, self.writable), mode="r+" if self.writable else "r")
+        return zarr.open_group(store_of(self.path).zarr(writable=self.writable), mode="r+" if self.writable else "r")
 
     def level(self, level: int) -> zarr.Array[Any]:
         """Return the array of one pyramid level."""
@@ -58,16 +66,13 @@ class Sink:
     def _open(self, level: int) -> zarr.Array[Any]:
         import zarr
 
-        from ssi_pipeline.storage.mounted_store import mounted
-
         mode: Literal["r", "r+"] = "r+" if self.writable else "r"
         folder = self.path / str(level)
+        place = store_of(folder).zarr(writable=self.writable)
         try:
             # blocks of zeros are written too: a missing file is a lost one. `open_array` ignores
             # `config`
-            return with_checksums(zarr.open_array(mounted(folder, self.writable), mode=mode)).with_config(
-                {"write_empty_chunks": True}
-            )
+            return with_checksums(zarr.open_array(place, mode=mode)).with_config({"write_empty_chunks": True})
         except FileNotFoundError as error:
             raise MissingStateError(f"{folder} cannot be opened: its metadata are not accessible") from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -75,8 +80,8 @@ class Sink:
                 f"{folder} cannot be opened ({error}): the next start writes its metadata"
             ) from error
 
-    def write(self, level: int, t: int, c: int, box: Box, values: NDArray[Any]) -> None:
-        """Write one whole shard (or the part of it that is inside the array).
+    def write(self, level: int, t: int, c: int, box: Box, values: NDArray[Any]) -> Written:
+        """Write one whole shard (or the part of it that is inside the array): one file, or one object by one request.
 
         Raises
         ------
@@ -94,15 +99,10 @@ class Sink:
             raise OutputError(
                 f"expected {array.dtype} values of shape {box.shape}, got {values.dtype} of shape {values.shape}"
             )
-        index, squeezed = self._index(t, c, box), values.reshape(self._squeezed(box))
-        file = self.file_of(level, t, c, box)
-        with writing(file):
-            try:
-                array[index] = squeezed
-            except (ValueError, RuntimeError, LookupError):
-                # zarr reads a shard before replacing it and fails on a damaged one: delete it and retry once
-                file.unlink(missing_ok=True)
-                array[index] = squeezed
+        with writing(self.file_of(level, t, c, box)):
+            key, content = _encoded(array, self._index(t, c, box), values.reshape(self._squeezed(box)))
+            place: Any = array.store_path
+            return Written(len(content), place.store.put(f"{place.path}/{key}".lstrip("/"), content))
 
     def read(self, level: int, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the values on a box (z y x).
@@ -114,25 +114,36 @@ class Sink:
         """
         try:
             values = np.asarray(self.level(level)[self._index(t, c, box)])
+        except StoreError:
+            raise
         except (ValueError, OSError, RuntimeError) as error:
             raise CorruptDataError(f"level {level}, t {t}, c {c}, {box} of {self.path}: {error}") from error
         return values.reshape(box.shape)
 
     def stored_bytes(self, level: int, t: int, c: int, box: Box) -> int:
         """Return the size of the shard's file, 0 where it is missing."""
-        try:
-            found = self.file_of(level, t, c, box).stat()  # a single stat call: each is slow over a network
-        except (FileNotFoundError, NotADirectoryError):
-            return 0
-        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+        found = store_of(self.path).look(self._key(level, t, c, box))
+        return 0 if found is None else found.size
 
-    def file_of(self, level: int, t: int, c: int, box: Box) -> Path:
+    def listed(self, level: int) -> Iterator[tuple[tuple[int, ...], Entry]]:
+        """Yield the place (t c z y x, in shards) and what is known of each shard of a level, by listing them."""
+        prefix = f"{level}/c/" if self.level(level).metadata.zarr_format == 3 else f"{level}/"
+        for entry in store_of(self.path).list(str(level)):
+            numbers = entry.key.removeprefix(prefix).split("/")
+            if len(numbers) == len(self.axes) and all(map(str.isdecimal, numbers)):
+                cell = dict(zip(self.axes, map(int, numbers), strict=True))
+                yield tuple(cell.get(axis, 0) for axis in "tczyx"), entry
+
+    def file_of(self, level: int, t: int, c: int, box: Box) -> Place:
         """Return the file of one shard."""
+        return self.path / self._key(level, t, c, box)
+
+    def _key(self, level: int, t: int, c: int, box: Box) -> str:
         cell = dict(zip("zyx", (a // s for a, s in zip(box.start, self.shard, strict=True)), strict=True))
         cell |= {"t": t, "c": c}
         key = "/".join(str(cell[axis]) for axis in self.axes)
         prefix = "c/" if self.level(level).metadata.zarr_format == 3 else ""
-        return self.path / str(level) / f"{prefix}{key}"
+        return f"{level}/{prefix}{key}"
 
     def _index(self, t: int, c: int, box: Box) -> tuple[int | slice, ...]:
         by_axis: dict[str, int | slice] = {"t": t, "c": c, **dict(zip("zyx", box.slices, strict=True))}
@@ -144,6 +155,18 @@ class Sink:
     def _extent(self, array: zarr.Array[Any]) -> Ints:
         sizes = dict(zip(self.axes, array.shape, strict=True))
         return tuple(sizes.get(axis, 1) for axis in "zyx")
+
+
+def _encoded(array: zarr.Array[Any], index: tuple[int | slice, ...], values: NDArray[Any]) -> tuple[str, Buffer]:
+    """Return key and content of the one chunk that ``index`` covers; nothing is read: all of it is written."""
+    import zarr
+    from zarr.storage import MemoryStore, StorePath
+
+    made: dict[str, Buffer] = {}
+    memory: Any = zarr.AsyncArray(metadata=array.metadata, store_path=StorePath(MemoryStore(made)), config=array.config)
+    zarr.Array(memory)[index] = values
+    ((key, content),) = made.items()
+    return key, content
 
 
 def stored_together(sinks: Sequence[Sink], level: int, t: int, c: int, box: Box) -> int:

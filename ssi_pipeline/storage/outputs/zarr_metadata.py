@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from ssi_pipeline.storage.atomic import write_text
-from ssi_pipeline.storage.small_files import read_json
+from ssi_pipeline.config.url import Place
+from ssi_pipeline.storage.store import read_json_of, write_file
 from ssi_pipeline.storage.system_errors import described
 
 Document = dict[str, Any]
@@ -20,7 +19,7 @@ GROUP_FILES = ("zarr.json", ".zattrs")
 """Where the attributes of a group are: format 3, format 2."""
 
 
-def read_document(path: Path) -> Document | None:
+def read_document(path: Place) -> Document | None:
     """Return a JSON object, or None if the file is missing or contains anything else.
 
     Raises
@@ -29,7 +28,7 @@ def read_document(path: Path) -> Document | None:
         The file exists but cannot be read.
     """
     try:
-        found = read_json(path)
+        found = read_json_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError):
@@ -39,7 +38,7 @@ def read_document(path: Path) -> Document | None:
     return found if isinstance(found, dict) else None
 
 
-def read_attributes(folder: Path) -> Document | None:
+def read_attributes(folder: Place) -> Document | None:
     """Return the attributes of a zarr group, or None if missing or unreadable."""
     document = read_document(folder / "zarr.json")
     if document is not None:
@@ -48,7 +47,7 @@ def read_attributes(folder: Path) -> Document | None:
     return read_document(folder / ".zattrs")
 
 
-def edit_attributes(folder: Path, edit: Callable[[Document], Document]) -> None:
+def edit_attributes(folder: Place, edit: Callable[[Document], Document]) -> None:
     """Edit the attributes of a readable zarr group."""
     path = folder / "zarr.json"
     document = read_document(path)
@@ -59,9 +58,9 @@ def edit_attributes(folder: Path, edit: Callable[[Document], Document]) -> None:
         write_document(path, edit(read_document(path) or {}))
 
 
-def write_document(path: Path, document: Mapping[str, Any]) -> None:
+def write_document(path: Place, document: Mapping[str, Any]) -> None:
     """Write a JSON object in zarr's format, atomically and synced."""
-    write_text(path, json.dumps(document, indent=2))
+    write_file(path, json.dumps(document, indent=2).encode(errors="backslashreplace"))
 
 
 def is_array(document: Mapping[str, Any]) -> bool:

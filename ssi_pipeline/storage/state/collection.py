@@ -71,7 +71,7 @@ class Collection:
 
     def config_of(self, image: Image) -> RunConfig:
         """Return the configuration of one image, as that of any run."""
-        found = self.config.of_image(image.path, self.config.output.path / image.name, self.paths.state(image.name))
+        found = self.config.of_image(image.path, self.config.output.folder / image.name, self.paths.state(image.name))
         return found.with_shared(self.config.input.share, self.paths.shared)
 
     def matching(self, pattern: str) -> tuple[Image, ...]:

@@ -50,12 +50,13 @@ class Holder:
 def read_holder(path: Path) -> Holder | None:
     """Return the holder of a lock, or None without a file."""
     try:
-        return _parse(read_small(path))
+        return parse_holder(read_small(path))
     except FileNotFoundError:
         return None
 
 
-def _parse(content: bytes) -> Holder:
+def parse_holder(content: bytes) -> Holder:
+    """Return the holder in a file's content, one without a token if it is none."""
     try:
         document = json.loads(content)
         process = Process(**document["process"])
@@ -123,7 +124,7 @@ def renew(path: Path, holder: Holder) -> bool:
         It is missing or being restored; ``is_held`` distinguishes the two.
     """
     with path.open("r+b", buffering=0) as stream:
-        if _parse(stream.read()).token != holder.token:
+        if parse_holder(stream.read()).token != holder.token:
             return False
         os.pwrite(stream.fileno(), holder.to_bytes(), 0)
         os.fsync(stream.fileno())

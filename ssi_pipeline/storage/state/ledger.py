@@ -6,11 +6,14 @@ machine at most the last second, whose tasks are recomputed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import xor
 from pathlib import Path
 from types import TracebackType
 
@@ -112,12 +115,26 @@ def read_heads(path: Path) -> Iterator[RecordHead]:
     return LedgerTail(path).heads()
 
 
+def mark_of(etag: str, layer: int) -> int:
+    """Return a number of 64 bits that stands for the ETag of a block's object in one of its images.
+
+    Quotes do not count: lists of some stores have none.
+    """
+    text = f"{layer} " + etag.strip('"')
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def _mark_of_all(etags: Sequence[str]) -> int:
+    return reduce(xor, (mark_of(etag, layer) for layer, etag in enumerate(etags)), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerState:
     """State of all tasks in arrays of a few bytes per task, independent of the number of records.
 
     ``status``: TODO, DONE or FAILED by kind and index; the last record of a task counts.
-    ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index.
+    ``stored_bytes``: size of a written block's file, by kind (``stitch``, ``pyramid``) and index; ``marks``: the
+    exclusive or of ``mark_of`` its ETags, 0 on a file system.
     ``unreadable``: ledgers with unreadable lines.
     ``lost_processes``: processes that a pending task has left unable to compute, by the task's key.
     """
@@ -126,6 +143,7 @@ class LedgerState:
     stored_bytes: dict[Kind, NDArray[np.int64]]
     unreadable: list[UnreadableLines] = field(default_factory=list)
     lost_processes: Counter[str] = field(default_factory=Counter)
+    marks: dict[Kind, NDArray[np.uint64]] = field(default_factory=dict)
 
     @staticmethod
     def empty(sizes: dict[Kind, int]) -> LedgerState:
@@ -133,6 +151,7 @@ class LedgerState:
         return LedgerState(
             status={kind: np.zeros(size, np.uint8) for kind, size in sizes.items()},
             stored_bytes={kind: np.zeros(sizes[kind], np.int64) for kind in WRITTEN},
+            marks={kind: np.zeros(sizes[kind], np.uint64) for kind in WRITTEN},
         )
 
     def note(self, record: TaskRecord | RecordHead) -> None:
@@ -143,6 +162,8 @@ class LedgerState:
         status[record.index] = _CODES[record.status]
         if record.kind in self.stored_bytes:
             self.stored_bytes[record.kind][record.index] = record.stored_bytes
+            if record.etags or self.marks[record.kind][record.index]:
+                self.marks[record.kind][record.index] = _mark_of_all(record.etags)
         if record.status == "invalid" and record.failure is not None and record.failure.process:
             self.lost_processes[record.key] += 1
         elif self.lost_processes:

@@ -18,16 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from ssi_pipeline.errors import LockedError, LockLostError
-from ssi_pipeline.storage.state.lease_file import (
-    Holder,
-    age_seconds,
-    create,
-    is_being_moved,
-    is_held,
-    read_holder,
-    remove,
-    renew,
-)
+from ssi_pipeline.storage.state.lease_file import Holder
+from ssi_pipeline.storage.state.lease_place import FileLease, LeasePlace
 from ssi_pipeline.storage.state.process import clock, state_of, this_process
 from ssi_pipeline.storage.system_errors import described, writing
 
@@ -60,7 +52,7 @@ _unreleased: set[str] = set()
 class Lease:
     """A held lock, renewed by a background thread."""
 
-    def __init__(self, path: Path, holder: Holder, timing: Timing) -> None:
+    def __init__(self, path: LeasePlace, holder: Holder, timing: Timing) -> None:
         self._path, self._holder, self._timing = path, holder, timing
         self._seen = clock()
         self._lost = False
@@ -87,7 +79,7 @@ class Lease:
             return
         now = clock()
         try:
-            self._lost = self._lost or not is_held(self._path, self._holder, self._timing.settle)
+            self._lost = self._lost or not self._path.is_held(self._holder, self._timing.settle)
         except OSError as problem:
             if now - self._seen > self._timing.stale / 2:
                 raise described(problem, self._path) from problem
@@ -95,7 +87,7 @@ class Lease:
         if self._lost:
             raise LockLostError(
                 f"this process did not renew its lock {self._path} in time (suspended, or file system not "
-                f"accessible), and another took over ({read_holder(self._path) or 'it has ended'}): "
+                f"accessible), and another took over ({self._path.read() or 'it has ended'}): "
                 "wait until it ends, then run the same command again"
             )
         self._seen = now
@@ -105,7 +97,7 @@ class Lease:
         while not self._end.wait(self._timing.renew):
             now, count = clock(), count + 1
             try:
-                held = renew(self._path, replace(self._holder, counter=count))
+                held = self._path.renew(replace(self._holder, counter=count))
             except OSError:
                 continue  # retried; ``check`` decides when the lock is lost
             if not held:
@@ -122,7 +114,7 @@ class Lease:
         self._end.set()
         self._thread.join()
         try:
-            remove(self._path, self._holder.token)
+            self._path.remove(self._holder.token)
         except OSError as problem:
             _unreleased.add(self._holder.token)
             return (
@@ -134,7 +126,7 @@ class Lease:
 
 @contextmanager
 def run_lock(
-    path: Path,
+    path: Path | LeasePlace,
     purpose: str = "a run",
     say: Say | None = None,
     wait_for: Callable[[Holder], bool] | None = None,
@@ -160,9 +152,10 @@ def run_lock(
     """
     timing = TIMING
     holder = Holder(secrets.token_hex(16), purpose, this_process(), guard=guard)
-    with writing(path):
-        _acquire(path, holder, timing, _once(say), wait_for or (lambda _: False))
-    lease = Lease(path, holder, timing)
+    place = _place(path)
+    with writing(place):
+        _acquire(place, holder, timing, _once(say), wait_for or (lambda _: False))
+    lease = Lease(place, holder, timing)
     try:
         yield lease
     finally:
@@ -181,15 +174,15 @@ def _once(say: Say | None) -> Say:
     return cache(say) if say is not None else lambda _: None
 
 
-def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Callable[[Holder], bool]) -> None:
+def _acquire(path: LeasePlace, holder: Holder, timing: Timing, say: Say, wait_for: Callable[[Holder], bool]) -> None:
     contested = False
     while True:
-        if create(path, holder):
-            if contested or is_being_moved(path):
+        if path.create(holder):
+            if contested or path.is_being_moved():
                 time.sleep(timing.settle)  # a file moved by mistake is restored by then
-            if is_held(path, holder, timing.settle):
+            if path.is_held(holder, timing.settle):
                 return
-        found = read_holder(path)
+        found = path.read()
         if found is None:
             # free now, or hidden by a stale name cache
             time.sleep(_AGAIN_S)
@@ -197,7 +190,7 @@ def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Cal
         contested = True
         verdict = _judge(path, found, timing, say)
         if verdict == "stale":
-            remove(path, found.token)
+            path.remove(found.token)
         if verdict == "alive":
             if not wait_for(found):
                 raise LockedError(
@@ -207,7 +200,7 @@ def _acquire(path: Path, holder: Holder, timing: Timing, say: Say, wait_for: Cal
             time.sleep(timing.poll)
 
 
-def _judge(path: Path, found: Holder, timing: Timing, say: Say) -> Literal["alive", "stale", "changed"]:
+def _judge(path: LeasePlace, found: Holder, timing: Timing, say: Say) -> Literal["alive", "stale", "changed"]:
     """Judge whether a holder is alive; watch its lease only if nothing else decides."""
     if found.token in _unreleased:
         return "stale"
@@ -224,14 +217,14 @@ def _judge(path: Path, found: Holder, timing: Timing, say: Say) -> Literal["aliv
     return _watch(path, found, limit, timing.poll)
 
 
-def _watch(path: Path, found: Holder, limit: float, poll: float) -> Literal["alive", "stale", "changed"]:
+def _watch(path: LeasePlace, found: Holder, limit: float, poll: float) -> Literal["alive", "stale", "changed"]:
     watched, before = 0.0, clock()
     while watched < limit:
         time.sleep(poll)
         # if this process or the whole machine was suspended, so may the holder have been
         now = clock()
         watched, before = watched + min(now - before, 2 * poll), now
-        seen = read_holder(path)
+        seen = path.read()
         if seen is None or seen.token != found.token:
             return "changed"
         if seen.counter != found.counter:
@@ -241,15 +234,15 @@ def _watch(path: Path, found: Holder, limit: float, poll: float) -> Literal["ali
     return "stale"
 
 
-def clear_stale(path: Path, say: Say | None = None) -> Holder | None:
+def clear_stale(path: Path | LeasePlace, say: Say | None = None) -> Holder | None:
     """Return the live holder of a lock; a stale lease is removed."""
-    timing = TIMING
-    while (found := read_holder(path)) is not None:
-        verdict = _judge(path, found, timing, _once(say))
+    place, timing = _place(path), TIMING
+    while (found := place.read()) is not None:
+        verdict = _judge(place, found, timing, _once(say))
         if verdict == "alive":
             return found
         if verdict == "stale":
-            remove(path, found.token)
+            place.remove(found.token)
     return None
 
 
@@ -265,20 +258,25 @@ class Held:
         return f"{self.holder}" if self.certain else f"{self.holder}; judged by the age of its lock"
 
 
-def look_at_lock(path: Path) -> Held | None:
+def _place(path: Path | LeasePlace) -> LeasePlace:
+    return FileLease(path) if isinstance(path, Path) else path
+
+
+def look_at_lock(path: Path | LeasePlace) -> Held | None:
     """Return the likely holder of a lock without waiting; None if it is free or stale.
 
     A process of another machine is judged by the time since its last renewal, by the file server's clock.
     """
+    place = _place(path)
     try:
-        found = read_holder(path)
+        found = place.read()
     except OSError:
         return None
     if found is None or not found.token:
         return None
     state = state_of(found.process)
     if state == "elsewhere":
-        age = age_seconds(path)
+        age = place.age_seconds()
         return Held(found, certain=False) if age is None or age < TIMING.stale else None
     return None if state == "gone" else Held(found, certain=True)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import LockedError, OutputError
 from ssi_pipeline.storage.atomic import create_whole, write_json
 from ssi_pipeline.storage.mount import make_folder
@@ -79,7 +80,7 @@ def read_marker(root: Path) -> str | None:
     return token if _TOKEN.fullmatch(token) else None
 
 
-def other_tokens(output: Path, root: Path) -> tuple[str, str] | None:
+def other_tokens(output: Place, root: Path) -> tuple[str, str] | None:
     """Return the tokens of an output and a state folder if they belong to different runs, else None.
 
     Fingerprints do not distinguish two runs of equal configurations. An output or folder without a token, from an
@@ -110,7 +111,7 @@ def refuse_foreign_folder(root: Path) -> None:
         )
 
 
-def claim_state_folder(root: Path, output: Path | None = None) -> StateFolder:
+def claim_state_folder(root: Path, output: Place | None = None) -> StateFolder:
     """Create a state folder, or open an existing one; concurrent callers get the same token.
 
     Parameters
@@ -148,7 +149,7 @@ def _make_folder(root: Path) -> bool:
     return make_folder(root)
 
 
-def _earlier_token(root: Path, output: Path | None) -> str | None:
+def _earlier_token(root: Path, output: Place | None) -> str | None:
     """Return the output's token for a state folder without marker."""
     token = read_token(output) if output is not None and _is_document(root / "run.json") else None
     return token if token is not None and _TOKEN.fullmatch(token) else None

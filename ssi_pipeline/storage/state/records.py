@@ -90,6 +90,11 @@ class TaskRecord:
         return int(self.quality.get("stored_bytes", 0))
 
     @property
+    def etags(self) -> list[str]:
+        """ETags of a written block's objects; none on a file system."""
+        return list(self.quality.get("etags", ()))
+
+    @property
     def fault(self) -> Fault | None:
         """Cause of a failure outside the task; None: the task itself, or no failure."""
         return None if self.failure is None else self.failure.fault
@@ -153,6 +158,7 @@ class HeadQuality(msgspec.Struct, frozen=True, gc=False):
 
     method: str = "?"
     stored_bytes: int = 0
+    etags: list[str] = []
 
 
 class RecordHead(msgspec.Struct, frozen=True, gc=False):
@@ -188,6 +194,11 @@ class RecordHead(msgspec.Struct, frozen=True, gc=False):
         return self.quality.stored_bytes
 
     @property
+    def etags(self) -> list[str]:
+        """ETags of a written block's objects; none on a file system."""
+        return self.quality.etags
+
+    @property
     def method(self) -> str:
         """Solver of a tile's result."""
         return self.quality.method
@@ -212,7 +223,7 @@ def head_of(record: TaskRecord) -> RecordHead:
         peak_bytes=record.peak_bytes,
         host=record.host,
         finished=record.finished,
-        quality=HeadQuality(record.method, record.stored_bytes),
+        quality=HeadQuality(record.method, record.stored_bytes, record.etags),
         error=record.error,
         device=record.device,
         source=record.source,
