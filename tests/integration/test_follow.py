@@ -190,6 +190,7 @@ def test_too_few_time_points(tmp_path: Path, image: NDArray[Any], capsys: pytest
     ("sections", "message"),
     [
         ({"input": {"path": "plate.zarr", "images": "*"}}, "remove input.images"),
+        ({"output": {"path": "s3://bucket/out.zarr", "state": "state"}}, "extends an output in a folder"),
         ({"input": {"path": "in.zarr", "roi": {"t": [0, 2]}}}, "remove input.roi.t"),
         ({"solver": "ssi", "training": {"scope": "shared"}}, "scope: shared trains on tiles of all time points"),
         ({"solver": "ssi", "training": {"scope": "fine_tune"}}, "scope: fine_tune trains"),
