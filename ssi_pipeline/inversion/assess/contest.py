@@ -50,7 +50,9 @@ def _is_ahead(one: Prediction, other: Prediction) -> bool:
 
 
 @torch.no_grad()
-def worse_by(problem: Problem, tile: TileTensors, seed: int, one: Solution, other: Solution | Prediction) -> float:
+def worse_by(
+    problem: Problem, tile: TileTensors, seed: int, one: Solution | Prediction, other: Solution | Prediction
+) -> float:
     """Return by how many standard errors ``one`` predicts hidden pixels worse than ``other``, negative if better.
 
     Parameters
@@ -60,7 +62,7 @@ def worse_by(problem: Problem, tile: TileTensors, seed: int, one: Solution, othe
     seed
         Seed of the tile, which drew V.
     one, other
-        Solutions with their squared errors on V.
+        Solutions or predictions with their squared errors on V.
     """
     if one.errors is None or other.errors is None:
         raise ValueError("expected solutions with squared errors on V")
