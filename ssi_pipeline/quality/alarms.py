@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy  # loads ndimage at its first use: ssi status needs none
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Values = NDArray[np.float32]
 
@@ -157,7 +157,7 @@ def _by_methods(
         return list(kinds)
     own = np.nan_to_num(method, nan=-1.0)
     around = (1, 1, *(3 if along else 1 for along in overlaps))
-    several = ndimage.maximum_filter(own, around) != ndimage.minimum_filter(own, around)
+    several = scipy.ndimage.maximum_filter(own, around) != scipy.ndimage.minimum_filter(own, around)
     meeting = [several, *(~several & (own == code) for code in np.unique(own))]
     return [kind & seams for kind in kinds for seams in meeting]
 

@@ -62,7 +62,7 @@ def worse_by(
     seed
         Seed of the tile, which drew V.
     one, other
-        Solutions with their squared errors on V.
+        Solutions or predictions with their squared errors on V.
     """
     if one.errors is None or other.errors is None:
         raise ValueError("expected solutions with squared errors on V")
