@@ -34,8 +34,8 @@ _MOST_ITERATIONS = 200
 """Largest number of iterations: for data clean enough to need more, other solvers are better."""
 
 _PLAIN = {2: math.inf, 3: 20}
-"""Iterations before there is momentum, by number of spatial axes. With momentum from the first, a stack of filaments was
-taken to the bound, which a product cannot leave: the loss stayed at 2.9, where 150 plain iterations and 48 of these
+"""Iterations before there is momentum, by number of spatial axes. With momentum from the first, a stack of filaments
+was taken to the bound, which a product cannot leave: the loss stayed at 2.9, where 150 plain iterations and 48 of these
 reach 0.90; and a noisy stack for which 18 are chosen was given 8, and was worse by 0.3 dB. In 2D, where the loss often
 chooses too many, momentum gave 0.04 to -0.44 dB: there the most iterations that are tried regularise as well."""
 
