@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import scale
 import score
+import stacks
 import structure
 import tifffile
 import time_to_quality
@@ -232,3 +233,11 @@ def test_damaged_configurations(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(tally.ends.values()) == 100
     assert min(tally.ends["planned"], tally.ends["refused"]) >= 5
     assert "seed 7: 100 configurations" in capsys.readouterr().out
+
+
+def test_stacks() -> None:
+    """Beads in 3D, as the truth knows them: above what they are measured as (32 dB), and the residual is noise."""
+    for row in stacks.main(["--short"]):
+        values = dict(zip(stacks.HEADINGS, row, strict=True))
+        assert float(values["dB"]) > 33
+        assert 0.7 < float(values["chi2"]) < 1.1

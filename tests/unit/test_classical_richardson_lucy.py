@@ -29,14 +29,12 @@ def test_it_agrees_with_scikit_image_in_the_interior(axes: int) -> None:
     np.testing.assert_allclose(found[inner], expected[inner], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("axes", [2, 3])
-def test_momentum_after_twenty_iterations_saves_half_of_the_others(axes: int) -> None:
-    psf, truth = gaussian_psf(axes, sigma=2.0), blobs((40, 44) if axes == 2 else (14, 30, 30)) + 0.1
+def test_momentum_in_3d_after_twenty_iterations_saves_half_of_the_others() -> None:
+    psf, truth = gaussian_psf(3, sigma=2.0), blobs((14, 30, 30)) + 0.1
     y = blur(truth, psf).astype(np.float32)
     found = solve_richardson_lucy(*problem_for("richardson_lucy", psf, y), 60).numpy()
-    kernel = (psf.values if axes == 3 else psf.values[0]).astype(np.float64)
-    plain = richardson_lucy(y.astype(np.float64), kernel, num_iter=100, clip=False)
-    inner = tuple(slice(r, -r) for r in (3, 9, 9)[-axes:])  # it takes zeros beyond the border
+    plain = richardson_lucy(y.astype(np.float64), psf.values.astype(np.float64), num_iter=100, clip=False)
+    inner = tuple(slice(r, -r) for r in (3, 9, 9))  # it takes zeros beyond the border
     errors = [float(np.square(x - truth)[inner].mean()) for x in (found, plain)]
     assert errors[0] < errors[1]
 
