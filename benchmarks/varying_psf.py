@@ -126,7 +126,7 @@ def solved(image: NDArray[Any], psf: Any, solver: str, dimensions: int, core: in
         output={"dtype": "float32"},
         quality={"extended": False},
     )
-    return found.image, float(np.nanmax(found.metrics["seam"]))
+    return found.image, float(np.nanmax(np.append(found.metrics["seam"], 0)))
 
 
 def compare(seed: int, solver: str, dimensions: int, cores: list[int]) -> list[Row]:

@@ -18,7 +18,9 @@ MINIMAL: dict[str, Any] = {
     "psf": {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}},
 }
 
-KINDS = "'file', 'gaussian', 'widefield', 'gibson_lanni', 'confocal', 'light_sheet', 'two_photon' or 'identity'"
+KINDS = (
+    "'file', 'gaussian', 'widefield', 'gibson_lanni', 'confocal', 'light_sheet', 'two_photon', 'varying' or 'identity'"
+)
 
 JARGON = (
     "Input",
@@ -114,7 +116,7 @@ def test_every_mistake_is_reported_at_once() -> None:
         (
             {"psf__kind": 7},
             "psf.kind: unknown value '7'; expected one of "
-            "file, gaussian, widefield, gibson_lanni, confocal, light_sheet, two_photon, identity",
+            "file, gaussian, widefield, gibson_lanni, confocal, light_sheet, two_photon, varying, identity",
         ),
         (
             {"training__select": "bets"},
