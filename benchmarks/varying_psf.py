@@ -5,7 +5,7 @@
 
 An air objective (NA 0.7) looks into water, planes 1 um apart: spherical aberration grows from plane to plane. Every
 plane of the scene is blurred by the exact PSF of its own depth, which no solver gets: the product interpolates between
-few. Single PSFs are those of the first, the middle and the last plane; the best is taken by the truth, which nobody has.
+few. Single PSFs are those of the first, the middle and the last plane; the best is taken by the truth.
 """
 
 from __future__ import annotations
