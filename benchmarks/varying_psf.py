@@ -49,7 +49,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Row:
-    """Scale-invariant dB of the two, with the depth (share of the stack) of the best single PSF, and the largest seam."""
+    """Scale-invariant dB of both, the depth of the best single PSF as a share of the stack, the largest seam."""
 
     seed: int
     core: int
@@ -136,7 +136,8 @@ def compare(seed: int, solver: str, dimensions: int, cores: list[int]) -> list[R
     image = recorded(whole, seed, dimensions)
     single = {}
     for share in SINGLE:
-        psf = ssi.psf.measured(exact(share * (SHAPE[0] - 1), dimensions), center="middle", background=0)
+        kernel = exact(share * (SHAPE[0] - 1), dimensions)
+        psf = ssi.psf.measured(kernel[0] if dimensions == 2 else kernel, center="middle", background=0)
         single[share] = solved(image, psf, solver, dimensions, SHAPE[0])[0]  # one tile
     best = max(single, key=lambda share: decibel(single[share], truth))
     rows = []
