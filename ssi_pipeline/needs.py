@@ -47,7 +47,9 @@ _PATCH_MARGIN = 8
 """Pixels beyond three PSF radii in a default patch: a third of it, and these, carry loss."""
 
 
-def tiling_request(config: RunConfig, psf_radius: Ints, psf_bytes: int = 0) -> TilingRequest:
+def tiling_request(
+    config: RunConfig, psf_radius: Ints, psf_bytes: int = 0, psf_varies: tuple[bool, ...] = (False, False, False)
+) -> TilingRequest:
     """Return the tiling request of a configuration.
 
     Parameters
@@ -58,11 +60,14 @@ def tiling_request(config: RunConfig, psf_radius: Ints, psf_bytes: int = 0) -> T
         Pixels (z y x), the largest of all channels.
     psf_bytes
         Of all PSFs that vary: a worker holds all of a set.
+    psf_varies
+        Whether a PSF varies along z y x: tiles with different PSFs are blended, whatever the solver.
     """
-    tiling, output = config.tiling, config.output
+    tiling, output, needs = config.tiling, config.output, tile_needs(config, psf_radius)
+    differ = config.method.computes and any(a and b for a, b in zip(psf_varies, _spatial(config), strict=True))
     return TilingRequest(
         dimensions=tiling.dimensions,
-        needs=replace(tile_needs(config, psf_radius), fixed_bytes=psf_bytes),
+        needs=replace(needs, fixed_bytes=psf_bytes, blended=needs.blended or differ),
         roi=config.input.roi,
         core=tiling.core,
         blend=tiling.blend,

@@ -46,6 +46,11 @@ class Psf:
         return hashlib.sha256(repr(little.shape).encode() + little.tobytes()).hexdigest()[:16]
 
     @property
+    def varying(self) -> list[int]:
+        """Axes (0 z, 1 y, 2 x) along which it varies over the image: none."""
+        return []
+
+    @property
     def sharpest(self) -> Psf:
         """The PSF that passes most detail anywhere in the image: itself."""
         return self

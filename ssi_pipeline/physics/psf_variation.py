@@ -11,6 +11,7 @@ from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.volume import SPATIAL
+from ssi_pipeline.physics.psf import Place
 from ssi_pipeline.physics.psf_set import PsfSet
 
 MOST = 0.35
@@ -82,10 +83,13 @@ def _along(psf: PsfSet, plan: TilePlan, origin: Ints, axis: int) -> list[Variati
         low, high = first + max(0, start - blend), first + min(extent, stop + blend)
         positions = (first + (start + stop) / 2, low + 0.5, high - 0.5)
         for place in product(*others):
-            middle, *edges = (
-                psf.at((*place[:axis], position, *place[axis + 1 :])).values  # type: ignore[arg-type]
-                for position in positions
-            )
+            middle, *edges = (psf.at(_moved(place, axis, position)).values for position in positions)
             distance = max(float(np.linalg.norm(edge - middle)) for edge in edges) / float(np.linalg.norm(middle))
             found.append(Variation(distance, axis, low, high))
     return found
+
+
+def _moved(place: tuple[float, ...], axis: int, position: float) -> Place:
+    """Return a place with another position along an axis."""
+    z, y, x = (position if i == axis else each for i, each in enumerate(place))
+    return z, y, x

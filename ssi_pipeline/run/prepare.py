@@ -128,7 +128,9 @@ def prepare_source(
 
         check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
-    request = tiling_request(config, radius, sum(psf.nodes.nbytes for psf in psfs if isinstance(psf, PsfSet)))
+    sets = [psf for psf in psfs if isinstance(psf, PsfSet)]
+    varies = tuple(any(axis in psf.varying for psf in sets) for axis in range(3))
+    request = tiling_request(config, radius, sum(psf.nodes.nbytes for psf in sets), varies)
     plan = make_plan(source.volume, request, worker_memory(config.executor), free_for_worker(config, workers))
     notes += _refused_or_noted(config, source.volume, psfs, plan)
     basis = basis_of(

@@ -253,6 +253,8 @@ def test_tiles_in_which_the_psf_changes_too_much_are_refused(tmp_path: Path) -> 
     image, small = beads((64, 64)), {"core": {"y": 32, "x": 64}, "blend": 4}
     path = make_run(tmp_path, image, "yx", psf=parts(2.3), solver="wiener", tiling=small)
     (note,) = prepare(load_config(path)).document.notes
+    bare = make_run(tmp_path, None, "yx", psf=parts(2.3), solver="wiener", tiling={"core": {"y": 32, "x": 64}})
+    assert prepare(load_config(bare)).document.plan.blend == (0, 5, 0)  # with one PSF tiles of wiener need none
     assert "the PSF changes within a tile by up to" in note
     path = make_run(tmp_path, None, "yx", psf=parts(6.0), solver="wiener", tiling={"core": 64})
     with pytest.raises(GeometryError, match=r"set tiling.core to \{y: \d+\} or less \(now 64 along y\)"):
