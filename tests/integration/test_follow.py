@@ -227,19 +227,23 @@ for t, frame in enumerate(image):
             time.sleep(0.05)
             stream.seek(0)
             np.save(stream, plane)
-    time.sleep(0.3)
+    time.sleep(2)
 """
+
+
+BEGUN, KILLS = 2, 2
+"""The writer is killed within this time point; kills of the follower."""
 
 
 @pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_writer_and_follower_are_killed(tmp_path: Path) -> None:
     """The writer is killed within a time point and started again; the follower is killed again and again."""
-    image = beads((12, 2, 64, 64))
+    image = beads((10, 2, SIDE, SIDE))
     np.save(tmp_path / "image.npy", image)
     rule = {"frames": 1, "settle_s": 3.0, "idle_s": 600, "stop_file": "stop"}
-    config = case(tmp_path, "raw/s_T{t}_Z{z}.npy", follow=rule, executor={"kind": "dask", "workers": 2})
+    config = case(tmp_path, "raw/s_T{t}_Z{z}.npy", follow=rule, executor={"kind": "dask", "workers": 1})
     chance = random.Random(0)
 
     def start(*words: str) -> subprocess.Popen[bytes]:
@@ -252,23 +256,19 @@ def test_writer_and_follower_are_killed(tmp_path: Path) -> None:
     def follower() -> subprocess.Popen[bytes]:
         return start("-m", "ssi_pipeline", "run", "--follow", str(config))
 
-    writing, following, kills = writer(), follower(), 0
-    time.sleep(1.0)
+    writing, following = writer(), follower()
+    while not (tmp_path / "raw").exists() or len(list((tmp_path / "raw").iterdir())) < 2 * BEGUN - 1:
+        time.sleep(0.01)
     writing.kill()
     writing.wait()
-    begun = len(list((tmp_path / "raw").iterdir()))
-    assert 0 < begun < image.shape[0] * image.shape[1]
+    assert len(list((tmp_path / "raw").iterdir())) < image.shape[0] * image.shape[1]
     writing = writer()
-    until = time.monotonic() + 600
-    while kills < 4 and time.monotonic() < until:
-        wanted = len(solved(config)) + chance.randrange(3, 12)
-        while len(solved(config)) < wanted and following.poll() is None and time.monotonic() < until:
+    for _ in range(KILLS):
+        wanted = len(solved(config)) + chance.randrange(1, 8)  # far fewer than there are before the end
+        while len(solved(config)) < wanted and following.poll() is None:
             time.sleep(0.1)
-            if len(solved(config)) >= image.shape[0] * 9 * 2 - 30:
-                break
         os.killpg(following.pid, signal.SIGKILL)
         following.wait()
-        kills += 1
         following = follower()
     assert writing.wait(300) == 0
     (tmp_path / "stop").touch()
