@@ -32,7 +32,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 """Where obstore looks for the URL of another server: one of http:// says that requests may be unencrypted."""
 
 
-Version = dict[str, str | None]
+Version = dict[str, str]
 """ETag of an object (S3, Azure) and number of its generation (Google), as conditions of a write name them."""
 
 
@@ -94,7 +94,8 @@ class ObjectStore:
         """Return an object's content and its version: one request."""
         with translated(self.place / key):
             found = self.client.get((self.place / key).key)
-            return bytes(found.bytes()), {name: found.meta.get(name) for name in ("e_tag", "version")}
+            known = {name: found.meta.get(name) for name in ("e_tag", "version")}
+            return bytes(found.bytes()), {name: value for name, value in known.items() if value}
 
     def replace(self, key: str, content: bytes, version: Version) -> bool:
         """Write an object on the condition that its version is still this one (``If-Match``); tell whether it was.
