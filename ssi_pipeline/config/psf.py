@@ -186,6 +186,18 @@ class GibsonLanniPsf(PsfSection):
             raise ValueError("depth_um.per_um is 0, the depth does not change: expected depth_um: a number")
         return self
 
+    def at_depth(self, depth_um: float) -> GibsonLanniPsf:
+        """Return the section with another depth of the emitters."""
+        return self.model_copy(update={"depth_um": depth_um})
+
+    def within(self, support_um: dict[SpatialAxis, float]) -> GibsonLanniPsf:
+        """Return the section with another support."""
+        return self.model_copy(update={"support_um": support_um})
+
+    def in_focus(self) -> GibsonLanniPsf:
+        """Return the section without defocus."""
+        return self.model_copy(update={"defocus_um": 0.0})
+
     @property
     def depth(self) -> float:
         """Depth of the emitters where it is the same everywhere.

@@ -95,7 +95,7 @@ def focus_um(section: GibsonLanniPsf) -> tuple[float, float]:
     smoothly with the depth, unlike the brightest point, which jumps between maxima. The second length is the largest
     distance to the focus of a ring of the pupil, micrometres: 0 without aberration.
     """
-    focused = section.model_copy(update={"defocus_um": 0.0})
+    focused = section.in_focus()
     rho, weight = _quadrature(_open_pupil(section), _FOCUS_PANELS)
     here, further = _path_um(focused, rho, 0.0), _path_um(focused, rho, 1.0)
     per_um, share = further - here, rho * weight / (rho * weight).sum()

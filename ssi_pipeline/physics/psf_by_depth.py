@@ -62,7 +62,7 @@ def by_depth(
     for plane in (0, planes - 1):
         _refuse_outside(depth, plane, voxel_um)
     ends = (0.5, planes - 0.5)
-    section = section.model_copy(update={"support_um": _support(section, depth, ends, voxel_um, dimensions)})
+    section = section.within(_support(section, depth, ends, voxel_um, dimensions))
     psfs = [
         finished(*_node(section, depth, position, voxel_um, dimensions, planes), image_shape)
         for position in ends[:planes]
@@ -88,7 +88,7 @@ def _node(
     section: GibsonLanniPsf, depth: DepthByZ, position: float, voxel_um: VoxelSize, dimensions: int, planes: int
 ) -> tuple[GibsonLanniPsf, Whole]:
     """Return the section of the depth at a position along z, and its whole PSF."""
-    fixed = section.model_copy(update={"depth_um": depth_at(depth, position, voxel_um)})
+    fixed = section.at_depth(depth_at(depth, position, voxel_um))
     return fixed, refocused(fixed, depth, voxel_um, dimensions, planes)
 
 
@@ -99,7 +99,7 @@ def _support(
     stack = (ends[1] - ends[0]) * voxel_um[0]
     reaches = []
     for end in ends:
-        fixed = section.model_copy(update={"depth_um": depth_at(depth, end, voxel_um)})
+        fixed = section.at_depth(depth_at(depth, end, voxel_um))
         reaches.append(support_um(fixed, _intensity(fixed, depth), dimensions, stack, focus_um(fixed)[1]))
     axial, lateral = (max(each) for each in zip(*reaches, strict=True))
     return {"z": max(axial, voxel_um[0]), "y": lateral, "x": lateral, **(section.support_um or {})}
@@ -119,7 +119,7 @@ def whole_in_plane(
     if found is None or voxel_um is None:
         raise ValueError("expected a section with a depth by z, and a voxel size")
     ends = (0.5, image_shape[0] - 0.5)
-    placed = found[0].model_copy(update={"support_um": _support(*found, ends, voxel_um, dimensions)})
+    placed = found[0].within(_support(*found, ends, voxel_um, dimensions))
     return _node(placed, found[1], plane + 0.5, voxel_um, dimensions, image_shape[0])
 
 
