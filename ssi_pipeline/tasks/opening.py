@@ -63,7 +63,7 @@ def task_counts(context: Context) -> dict[Kind, int]:
 
 
 def refuse_later_jobs(context: Context, jobs: Sequence[Job]) -> None:
-    """Refuse jobs beyond the plan of growing data: a network file system may show a document from before the image grew.
+    """Refuse jobs beyond the plan of growing data: a network file system may show a document from before they grew.
 
     Raises
     ------
