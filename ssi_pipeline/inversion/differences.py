@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -14,13 +16,16 @@ def differences(x: Tensor) -> Tensor:
     return out
 
 
-def differences_adjoint(p: Tensor) -> Tensor:
-    """Return D* p, (z) y x: <D x, p> = <x, D* p>. The far end of each component along its axis is ignored."""
+def differences_adjoint(p: Tensor, scales: Sequence[float] | None = None) -> Tensor:
+    """Return D* p, (z) y x: <D x, p> = <x, D* p>. The far end of each component along its axis is ignored.
+
+    ``scales``: factors of the components; None: 1.
+    """
     out = torch.zeros_like(p[0])
-    for axis, n in enumerate(out.shape):
+    for axis, (n, scale) in enumerate(zip(out.shape, scales or (1.0,) * out.ndim, strict=True)):
         inner = p[axis].narrow(axis, 0, n - 1)
-        out.narrow(axis, 0, n - 1).sub_(inner)
-        out.narrow(axis, 1, n - 1).add_(inner)
+        out.narrow(axis, 0, n - 1).sub_(inner, alpha=scale)
+        out.narrow(axis, 1, n - 1).add_(inner, alpha=scale)
     return out
 
 

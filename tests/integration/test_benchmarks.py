@@ -236,8 +236,7 @@ def test_damaged_configurations(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_stacks() -> None:
-    """Beads in 3D, as the truth knows them: above what they are measured as (32 dB), and the residual is noise."""
-    for row in stacks.main(["--short"]):
-        values = dict(zip(stacks.HEADINGS, row, strict=True))
-        assert float(values["dB"]) > 33
-        assert 0.7 < float(values["chi2"]) < 1.1
+    """Beads in 3D: the residual is noise; under the light sheet they are found (34.9 dB), of 100 photons hardly."""
+    rows = [dict(zip(stacks.HEADINGS, row, strict=True)) for row in stacks.main(["--short"])]
+    assert all(0.8 < float(row["chi2"]) < 1.1 for row in rows)
+    assert float(rows[1]["dB"]) > max(34, float(rows[0]["dB"]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.classical.observation import Observation
@@ -33,21 +32,17 @@ class Slopes:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return D x: one component per axis first, then (z) y x."""
-        return self._cut(differences(x))
+        slopes = differences(x)
+        for axis, index in self.ends:
+            slopes[axis].narrow(axis, index, 1).zero_()
+        for axis, scale in enumerate(self.scales):
+            if scale != 1:
+                slopes[axis].mul_(scale)
+        return slopes
 
     def adjoint(self, p: Tensor) -> Tensor:
         """Return D* p, (z) y x: <D x, p> = <x, D* p> for every p that is 0 across the border, as D x is."""
-        return differences_adjoint(self._scaled(p))
-
-    def _cut(self, slopes: Tensor) -> Tensor:
-        for axis, index in self.ends:
-            slopes[axis].narrow(axis, index, 1).zero_()
-        return self._scaled(slopes)
-
-    def _scaled(self, slopes: Tensor) -> Tensor:
-        if all(scale == 1 for scale in self.scales):
-            return slopes
-        return slopes * torch.tensor(self.scales, device=slopes.device).reshape(-1, *[1] * (slopes.ndim - 1))
+        return differences_adjoint(p, self.scales)
 
 
 def slopes_of(problem: Problem, observation: Observation) -> Slopes:
