@@ -1,6 +1,6 @@
 """Stacks whose PSF changes with depth: the PSF of each tile's depth beside the best single one.
 
-    python benchmarks/varying_psf.py                         # the table of docs/psf.md: seeds 0-2 and 10-12
+    python benchmarks/varying_psf.py                         # 2D and 3D, seeds 0-2 and 10-12
     python benchmarks/varying_psf.py --dimensions 3 --seeds 0 --core 6 9 12 18
 
 An air objective (NA 0.7) looks into water, planes 1 um apart: spherical aberration grows from plane to plane. Every
