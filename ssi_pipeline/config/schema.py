@@ -26,6 +26,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "InputConfig.axes": {"pattern": r"^(?=.*y)(?=.*x)(?!.*(.).*\1)[tczyx]+$"},
     "ExecutorConfig.dashboard": {"pattern": r"^[^:\s]+:\d{1,5}$"},
     "OnEndConfig.command": {"pattern": r"\S"},
+    "FollowConfig.complete": {"pattern": r"^(?:next|settled|.*\{t\}[^/]*)$"},
     "StorageConfig.endpoint": {"pattern": r"^https?://[^/?#@\s]+(?:/[^?#@\s]*)?$"},
 }
 """Patterns that validators require of text fields."""
