@@ -26,7 +26,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "InputConfig.axes": {"pattern": r"^(?=.*y)(?=.*x)(?!.*(.).*\1)[tczyx]+$"},
     "ExecutorConfig.dashboard": {"pattern": r"^[^:\s]+:\d{1,5}$"},
     "OnEndConfig.command": {"pattern": r"\S"},
-    "FollowConfig.complete": {"pattern": r"^(?:next|settled|.*\{t\}[^/]*)$"},
+    "FollowConfig.complete": {"pattern": r"^.*\{t\}[^/]*$"},
     "StorageConfig.endpoint": {"pattern": r"^https?://[^/?#@\s]+(?:/[^?#@\s]*)?$"},
 }
 """Patterns that validators require of text fields."""
@@ -98,7 +98,7 @@ def _lenient(node: Any, demanded: dict[str, Any]) -> Any:
     inner = {key: value if key == "default" else _lenient(value, demanded) for key, value in node.items()}
     kind = inner.get("type")
     if kind == "string" and "const" not in inner and "enum" not in inner:
-        return {**inner, **demanded, **({"pattern": r"\S"} if inner.get("format") == "path" else {})}
+        return {**inner, **({"pattern": r"\S"} if inner.get("format") == "path" else {}), **demanded}
     if kind == "boolean":
         return _or_else(inner, {"enum": [0, 1]}, {"type": "string", "pattern": _TRUTH})
     if kind in ("integer", "number") and "const" not in inner and "enum" not in inner:
