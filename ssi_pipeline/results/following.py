@@ -24,7 +24,7 @@ def following_rows(following: Following, written: int, running: bool) -> list[tu
     if following.ended:
         state = f"ended: {following.ended}"
     else:
-        state = "following" if running else "not running; `ssi run --follow` goes on"
+        state = "following" if running else "not followed now"
     ago = duration(_since(following))
     rows = [("time points", f"{following.frames} complete, {written} written; the last came {ago} ago; {state}")]
     if following.left_out:
