@@ -21,10 +21,8 @@ def following_rows(following: Following, written: int, running: bool) -> list[tu
 
     ``written``: number of time points that are. ``running``: a client is at work.
     """
-    if following.ended:
-        state = f"ended: {following.ended}"
-    else:
-        state = "following" if running else "not running; `ssi run --follow` goes on"
+    at_work = "following" if running else "not followed now"
+    state = f"ended: {following.ended}" if following.ended else at_work
     ago = duration(_since(following))
     rows = [("time points", f"{following.frames} complete, {written} written; the last came {ago} ago; {state}")]
     if following.left_out:

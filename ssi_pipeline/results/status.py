@@ -235,7 +235,8 @@ def describe_client(status: RunStatus) -> str:
             "not running; the output is missing: restore it (is its disk mounted?), or, if it was deleted, recreate it "
             "with `ssi run --recreate-output`"
         )
+    command = "`ssi run`" if status.following is None else "`ssi run --follow`"
     if status.blocks_done == status.blocks:
-        return "not running; all blocks are written" + ("" if status.finished else "; `ssi run` completes the output")
+        return "not running; all blocks are written" + ("" if status.finished else f"; {command} completes the output")
     since = "" if status.seconds_since_last is None else f" since {duration(status.seconds_since_last)}"
-    return f"not running{since}; `ssi run` resumes"
+    return f"not running{since}; {command} resumes"

@@ -90,7 +90,7 @@ def test_a_folder_that_fills(tmp_path: Path, image: NDArray[Any]) -> None:
     with pytest.raises(Killed):
         follow(config_of(config), caller=Caller(progress=second_then_killed))
     assert level(tmp_path / "out.zarr").shape == (2, 2, SIDE, SIDE)
-    assert dict(describe_status(read_status(config_of(config))))["time points"].endswith("`ssi run --follow` goes on")
+    assert dict(describe_status(read_status(config_of(config))))["time points"].endswith("not followed now")
     # as if it was killed between the arrays and the run's document
     zarr.open_array(tmp_path / "out.zarr" / "0", mode="r+").resize(image.shape)
     write_planes(tmp_path / "raw", image, [2])

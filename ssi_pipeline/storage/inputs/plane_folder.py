@@ -215,6 +215,8 @@ class FolderSource:
         for key in keys[::step]:
             self._same(key, InputError)
         rest = f"; {len(keys[::step])} of {len(keys)} files were opened before the run" if step > 1 else ""
+        if self._spec.frames is not None:  # there will be more
+            return self._member(keys[0]).notes
         return (*self._member(keys[0]).notes, f"{len(keys)} files of {self._pattern.name} are read as one image{rest}")
 
     def _same(self, key: Key, kind: type[InputError] | type[CorruptDataError]) -> Source:
