@@ -27,7 +27,6 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "ExecutorConfig.dashboard": {"pattern": r"^[^:\s]+:\d{1,5}$"},
     "FollowConfig.complete": {"pattern": r"\{t\}[^/]*$"},
     "OnEndConfig.command": {"pattern": r"\S"},
-    "FollowConfig.complete": {"pattern": r"^.*\{t\}[^/]*$"},
     "StorageConfig.endpoint": {"pattern": r"^https?://[^/?#@\s]+(?:/[^?#@\s]*)?$"},
 }
 """Patterns that validators require of text fields."""
