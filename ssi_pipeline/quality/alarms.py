@@ -150,8 +150,8 @@ def _by_methods(
 ) -> list[NDArray[np.bool_]]:
     """Return the kinds of tiles, divided by the methods that meet at their seams: one, or several.
 
-    Networks of two tiles differ by a hundred times as much as total variation of the same two, and a shared network by
-    rounding: a seam of one kind is no outlier among those of another.
+    Networks of two tiles differ far more than total variation of the same two, and a shared network by rounding: a seam
+    of one kind is no outlier among those of another.
     """
     if method is None:
         return list(kinds)

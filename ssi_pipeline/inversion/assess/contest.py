@@ -26,8 +26,8 @@ _Invert = Callable[[Tensor, Tensor], Tensor]
 def preferred(problem: Problem, tile: TileTensors, seed: int, candidates: Sequence[Prediction]) -> Prediction | None:
     """Return the first of the candidates, unless a later one predicts hidden pixels better for certain; None of none.
 
-    Hidden pixels do not see what the PSF hides, and there the later candidates are the less regular ones: where losses
-    tie, an estimate may be 1.5 dB worse and have the smaller loss (docs/experiments.md).
+    Where losses tie, the estimate with the smaller one may be 2 dB worse (docs/experiments.md): hidden pixels hardly
+    see what the PSF hides, and there the first candidate is the more regular one.
 
     Parameters
     ----------
