@@ -250,11 +250,18 @@ def test_what_needs_a_rename_is_refused_and_nothing_is_lost(tmp_path: Path, s3: 
     assert shards(objects(config)) == shards(before)
 
 
-def test_metadata_that_were_lost_are_repaired(tmp_path: Path, s3: S3) -> None:
+@pytest.mark.parametrize(
+    "losses",
+    [
+        ("zarr.json", "quality/flag/c/0/0/0/0/0"),
+        pytest.param(("0/zarr.json", "quality/status/zarr.json"), marks=pytest.mark.long),
+    ],
+)
+def test_metadata_that_were_lost_are_repaired(tmp_path: Path, s3: S3, losses: tuple[str, ...]) -> None:
     config = by_url(tmp_path, s3, beads((1, 32, 32)))
     complete(config)
     before, store = objects(config), store_at(config)
-    for lost in ("0/zarr.json", "zarr.json", "quality/status/zarr.json", "quality/flag/c/0/0/0/0/0"):
+    for lost in losses:
         store.delete(lost)
         assert main(["verify", str(config)]) == 1
         assert go(config).computed_tiles == 0
