@@ -84,6 +84,11 @@ class Problem:
         return self if there is self.psf else build_problem(there, self.calibration, self.config, self.device)
 
     @property
+    def varies(self) -> bool:
+        """Whether the PSF differs from place to place."""
+        return self.psf is not None and self.psf.varying
+
+    @property
     def axes(self) -> int:
         """Number of spatial axes."""
         return self.forward.axes

@@ -98,7 +98,7 @@ def train_shared(problem: Problem, measurements: Sequence[Measurement], seed: in
 
 
 def _train_shared(problem: Problem, measurements: Sequence[Measurement], seed: int, start: Model | None) -> Model:
-    if problem.psf is not None and problem.psf.varying:
+    if problem.varies:
         raise ConfigError("the PSF varies over the image: expected a network for each tile, or one PSF")
     seen = [m for m in measurements if not m.is_constant]
     if problem.calibration.empty or not seen:
