@@ -86,7 +86,7 @@ class Problem:
     @property
     def varies(self) -> bool:
         """Whether the PSF differs from place to place."""
-        return self.psf is not None and self.psf.varying
+        return self.psf is not None and bool(self.psf.varying)
 
     @property
     def axes(self) -> int:
