@@ -15,7 +15,7 @@ from ssi_pipeline.config import COMPUTED_KINDS, PsfConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_file import read_psf_file
-from ssi_pipeline.psf import MeasuredPsf, by_axis
+from ssi_pipeline.psf import MeasuredPsf, by_axis, varying
 
 OnePsf = NDArray[Any] | str | os.PathLike[str] | float | tuple[float, ...] | Mapping[str, Any] | PsfConfig | MeasuredPsf
 PsfArgument = OnePsf | list[Any]
@@ -67,7 +67,8 @@ def _one(psf: Any, in_um: bool) -> tuple[dict[str, Any], NDArray[Any] | Psf | No
     if isinstance(psf, BaseModel):
         return psf.model_dump(mode="json"), None
     if isinstance(psf, Mapping):
-        return dict(psf), None
+        parts = varying(psf.get("by") or ()).model_dump(mode="json") if psf.get("kind") == "varying" else psf
+        return dict(parts), None
     if isinstance(psf, str | os.PathLike):
         return {"kind": "file", "path": os.fspath(psf)}, None
     if isinstance(psf, bool) or psf is None:

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssi_pipeline.config.psf_varying import varies
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.volume import AXES
 
@@ -53,7 +54,8 @@ def first_try(prepared: Prepared, time: TimeEstimate | None, name: str) -> list[
     }
     words = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in changes.items())
     lines = [f"first, a million voxels with the fastest solver, in a minute: ssi run {name} {words}"]
-    if config.method.network and config.training.scope == "per_tile" and plan.n_tiles // plan.shape[1] >= _MANY_TILES:
+    many = config.method.network and plan.n_tiles // plan.shape[1] >= _MANY_TILES
+    if many and config.training.scope == "per_tile" and not any(map(varies, config.psf)):
         lines.append(
             f"{plan.n_tiles} networks will be trained, one for each tile; one for all is tens of times faster and, on "
             "tiles like those it is trained on, at least as good; others take a classical solver "

@@ -78,6 +78,8 @@ def by_depth(
             nodes[position] = _cut(_node(section, depth, position, voxel_um, dimensions, planes)[1][0], radius)
         return nodes[position]
 
+    for end in ends:
+        at(end)
     _refine(at, *ends)
     notes = tuple(dict.fromkeys(note for psf in psfs for note in psf.notes))
     along = sorted(nodes)

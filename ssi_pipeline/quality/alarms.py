@@ -14,6 +14,8 @@ import numpy as np
 import scipy  # loads ndimage at its first use: ssi status needs none
 from numpy.typing import NDArray
 
+from ssi_pipeline.methods import RESULTS, UNMEASURED
+
 Values = NDArray[np.float32]
 
 _Z = 6.0
@@ -151,13 +153,15 @@ def _by_methods(
     """Return the kinds of tiles, divided by the methods that meet at their seams: one, or several.
 
     Networks of two tiles differ far more than total variation of the same two, and a shared network by rounding: a seam
-    of one kind is no outlier among those of another.
+    of one kind is no outlier among those of another. A tile without a method, or without a measurement, has no seam.
     """
     if method is None:
         return list(kinds)
     own = np.nan_to_num(method, nan=-1.0)
     around = (1, 1, *(3 if along else 1 for along in overlaps))
-    several = scipy.ndimage.maximum_filter(own, around) != scipy.ndimage.minimum_filter(own, around)
+    absent = (own < 0) | (own == RESULTS[UNMEASURED].code)
+    highest = scipy.ndimage.maximum_filter(np.where(absent, -np.inf, own), around)
+    several = highest > scipy.ndimage.minimum_filter(np.where(absent, np.inf, own), around)
     meeting = [several, *(~several & (own == code) for code in np.unique(own))]
     return [kind & seams for kind in kinds for seams in meeting]
 

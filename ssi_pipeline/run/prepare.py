@@ -132,7 +132,6 @@ def prepare_source(
     varies = tuple(any(axis in psf.varying for psf in sets) for axis in range(3))
     request = tiling_request(config, radius, sum(psf.nodes.nbytes for psf in sets), varies)
     plan = make_plan(source.volume, request, worker_memory(config.executor), free_for_worker(config, workers))
-    notes += _refused_or_noted(config, source.volume, psfs, plan)
     basis = basis_of(
         config,
         identity(),
@@ -144,6 +143,7 @@ def prepare_source(
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions(), notes)
     if earlier:
         document = _with_earlier_plan(document)
+    document = replace(document, notes=notes + _refused_or_noted(config, source.volume, psfs, document.plan))
     written, window = output_sizes(config, source.volume), WINDOW_PER_SLOT * workers
     cost = estimate_cost(document.plan, source.volume, written, request.needs, window, on_gpu(config))
     return Prepared(document, psfs, cost, workers)
@@ -195,7 +195,9 @@ def _load_psfs(config: RunConfig, volume: Volume, given: Sequence[Psf | NDArray[
         else load_psf(section, volume.voxel_size_um, dimensions, volume.shape[2:], known)
         for section, known in zip(config.psf, given or [None] * len(config.psf), strict=True)
     ]
-    return tuple(loaded[c if len(loaded) > 1 else 0] for c in range(channels))
+    # those of the image, as workers read them back: a file's own are rounded, or known along some axes only
+    found = [None if psf is None else replace(psf, voxel_size_um=volume.voxel_size_um) for psf in loaded]
+    return tuple(found[c if len(found) > 1 else 0] for c in range(channels))
 
 
 def _refused_or_noted(config: RunConfig, volume: Volume, psfs: Sequence[Psf | None], plan: TilePlan) -> tuple[str, ...]:

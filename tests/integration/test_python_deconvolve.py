@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import ssi_pipeline as ssi
 from ssi_pipeline.errors import ConfigError, InputError
+from ssi_pipeline.physics.psf import Psf
 
 IMAGE = beads((2, 70, 80))
 FWHM = ssi.psf.gaussian(fwhm_px=2)
@@ -114,6 +115,18 @@ def test_a_stack_in_3d_in_another_order_of_axes(tmp_path: Path) -> None:
     swapped = da.from_array(image.transpose(0, 2, 1), chunks=(5, 20, 20))
     lazy = ssi.deconvolve(swapped, psf, axes="zxy", voxel_size_um=sizes, **options)
     assert np.array_equal(lazy.compute(scheduler="synchronous"), output.transpose(0, 2, 1))
+
+
+def test_voxel_sizes_are_those_of_the_image_whatever_the_psf_says() -> None:
+    """They weight total variation along z, also in a run, whose workers read the PSF back."""
+    image, side = beads((6, 20, 20)), np.arange(-2, 3)
+    values = np.exp(-(side[:, None, None] ** 2 + side[:, None] ** 2 + side**2) / 2.0).astype(np.float32)
+    options: dict[str, Any] = {"solver": "tv_cg", "classical": {"weight": 0.01}, "dimensions": 3, **PLAIN}
+    plain = ssi.deconvolve(image, values / values.sum(), **options)
+    sized = ssi.deconvolve(image, Psf(values / values.sum(), (0.4, 0.1, 0.1)), **options)
+    assert np.array_equal(plain, sized)
+    known = ssi.deconvolve(image, Psf(values / values.sum()), voxel_size_um=(0.4, 0.1, 0.1), **options)
+    assert not np.array_equal(plain, known)
 
 
 def test_a_psf_as_an_array_a_file_and_a_model(tmp_path: Path) -> None:

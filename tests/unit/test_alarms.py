@@ -71,6 +71,17 @@ def test_seams_are_compared_with_those_of_the_same_methods() -> None:
         assert "seam" in names_of(float(flags(worse)[place]))
 
 
+def test_a_tile_beside_fill_is_not_one_where_methods_meet() -> None:
+    """Its seams are those of its method, among which real borders between methods would be outliers."""
+    metrics = usual(3)
+    metrics["method"] = np.full(GRID, METHODS["tv_cg"], np.float32)
+    metrics["seam"] *= 0.001
+    metrics["method"][:, 0, :, ::3], metrics["seam"][:, 0, :, ::3] = METHODS["unmeasured"], np.nan
+    metrics["method"][0, 0, 0, 7, 7] = METHODS["network"]
+    metrics["seam"][0, 0, 0, 7:9, 6:9] *= 1000
+    assert "seam" not in count_alarms(flags(metrics))
+
+
 def test_a_seam_between_two_tiles_of_a_shared_network_is_an_alarm_and_one_to_another_solver_is_none() -> None:
     metrics, place = usual(3), (0, 0, 0, 7, 9)
     metrics["method"] = np.full(GRID, METHODS["network"], np.float32)

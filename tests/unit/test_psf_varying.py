@@ -199,6 +199,12 @@ def test_psfs_between_nodes_are_exact_within_a_percent_and_the_stage_decides_the
     np.testing.assert_allclose(first, last[::-1], atol=1e-6)
 
 
+def test_two_planes_have_a_psf_each() -> None:
+    found = load_psf(config(deep(at_z0=5, per_um=1)).psf[0], VOXEL, 2, (2, 64, 64))
+    assert isinstance(found, PsfSet)
+    assert found.places[0] == (0.5, 1.5)
+
+
 def test_a_depth_outside_of_the_sample_is_refused() -> None:
     with pytest.raises(InputError, match=r"psf.depth_um is -3 µm in plane 3 .* check at_z0 and per_um"):
         load_psf(config(deep(at_z0=0, per_um=-1)).psf[0], VOXEL, 2, (4, 64, 64))
@@ -223,6 +229,9 @@ def test_every_plane_is_solved_with_its_own_psf(tmp_path: Path) -> None:
     alone = [ssi.deconvolve(image, psf, axes="zyx", dimensions=2, **options) for psf in singles]
     varying = ssi.psf.varying([{"z": (i, i + 1), "psf": psf} for i, psf in enumerate(singles)])
     found = ssi.deconvolve(image, varying, axes="zyx", dimensions=2, **options)
+    parts = [{"z": (i, i + 1), "psf": ssi.psf.measured(psf["path"], energy=1.0)} for i, psf in enumerate(singles)]
+    by_mapping = ssi.deconvolve(image, {"kind": "varying", "by": parts}, axes="zyx", dimensions=2, **options)
+    assert np.array_equal(found, by_mapping)
     assert np.abs(alone[0] - alone[1]).max() > 100
     for plane in (0, 1):
         np.testing.assert_allclose(found[plane], alone[plane][plane], atol=0.02)

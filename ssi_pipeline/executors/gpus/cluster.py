@@ -29,11 +29,11 @@ class CardCluster(LocalCluster):
         On a busy machine dask gives up while a worker starts, and leaves its process. The signals that end a process
         are blocked in workers, so that the exit of this one would wait for it without end.
         """
-        nannies: list[Any] = list(self.workers.values())
+        nannies: set[Any] = {*self.workers.values(), *self._created}  # a worker that starts is in the second alone
         try:
             return super().close(timeout)
         finally:
-            for nanny in nannies if not self.asynchronous else ():
+            for nanny in {*nannies, *self._created} if not self.asynchronous else ():
                 _kill(nanny)
 
     def new_worker_spec(self) -> dict[Any, Any]:

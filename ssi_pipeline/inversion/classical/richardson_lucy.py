@@ -39,6 +39,9 @@ was taken to the bound, which a product cannot leave: the loss stayed at 2.9, wh
 reach 0.90; and a noisy stack for which 18 are chosen was given 8, and was worse by 0.3 dB. In 2D, where the loss often
 chooses too many, momentum gave 0.04 to -0.44 dB: there the most iterations that are tried regularise as well."""
 
+_LEAST_START = 0.1
+"""Smallest start of an iteration over the estimate: a product cannot leave 0, to which momentum would take it."""
+
 _START = 0.5
 """Initial estimate, normalised, the same in all tiles. Without clipping the first iterate does not depend on it."""
 
@@ -89,7 +92,8 @@ def iterates_from(problem: Problem, observation: Observation, x: Tensor) -> Iter
     x = before = x - zero
     for number in count(1):
         n = number - _PLAIN[problem.axes]
-        start = x if n <= 1 else (x + (n - 1) / (n + 2) * (x - before)).clamp(min=least)
+        ahead = x if n <= 1 else torch.maximum(x + (n - 1) / (n + 2) * (x - before), _LEAST_START * x)
+        start = ahead.clamp(min=least)
         predicted = (forward(start + zero) - zero).clamp(min=_SMALL)
         update = forward.adjoint(seen / predicted).clamp(min=0) / share
         before, x = x, (start * torch.where(inside, update, torch.ones_like(update))).clamp(min=least)

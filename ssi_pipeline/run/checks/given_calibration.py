@@ -9,7 +9,7 @@ from ssi_pipeline.config import RunConfig, differences
 from ssi_pipeline.errors import ConfigError, CorruptDataError
 from ssi_pipeline.geometry import Volume
 from ssi_pipeline.storage.atomic import file_digest
-from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.document import ALGORITHM, RunDocument, StatePaths
 
 _SECTIONS = ("solver", "sensor", "classical", "masking", "network", "published", "seed")
 """Sections that decide how a channel is calibrated."""
@@ -34,15 +34,19 @@ def given_calibration(config: RunConfig, volume: Volume, psfs: Sequence[str]) ->
         other = RunDocument.load(paths.document)
     except CorruptDataError as error:
         raise ConfigError(f"{where}: {error}") from error
-    changed = differences(_of(other.config, other.volume, other.basis["psf"]), _of(config, volume, psfs))
+    changed = differences(
+        _of(other.config, other.volume, other.basis["psf"], other.basis["algorithm"]),
+        _of(config, volume, psfs, ALGORITHM),
+    )
     if changed:
         lines = "".join(f"\n  {line}" for line in changed)
         raise ConfigError(f"{where} is of a run with other settings: expected the same{lines}")
     return found
 
 
-def _of(config: RunConfig, volume: Volume, psfs: Sequence[str]) -> dict[str, Any]:
+def _of(config: RunConfig, volume: Volume, psfs: Sequence[str], algorithm: int) -> dict[str, Any]:
     kept = config.model_dump(mode="json", include=set(_SECTIONS), exclude={"sensor": {"calibration"}})
     size = None if volume.voxel_size_um is None else list(volume.voxel_size_um)
     image = {"dtype": volume.dtype, "voxel_size_um": size, "fill": config.input.fill}
-    return {**kept, "dimensions": config.tiling.dimensions, "psf": list(psfs), "input": image}
+    whole = {"dimensions": config.tiling.dimensions, "psf": list(psfs), "input": image, "algorithm": algorithm}
+    return {**kept, **whole}
