@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from builders import complete, config_of, go, make_run, ramp, records
 
 import ssi_pipeline
 import ssi_pipeline.run.session as session
+from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.executors import Completed
 from ssi_pipeline.executors.serial import SerialExecutor
 from ssi_pipeline.report import write_report
@@ -116,3 +118,17 @@ def test_builds_of_one_version_may_work_together() -> None:
     assert not other_computing_versions({"torch": "2.6.0+cpu"}, {"torch": "2.6.0+cu126"})
     assert other_computing_versions({"torch": "2.6.0"}, {"torch": "2.7.0"}) == ["torch"]
     assert other_computing_versions({}, {"numpy": "2.0"}) == ["numpy"]
+
+
+def test_a_calibration_made_by_another_algorithm_is_refused(tmp_path: Path) -> None:
+    """Weights and numbers of iterations mean other things to it."""
+    (tmp_path / "first").mkdir()
+    first = make_run(tmp_path / "first", ramp((1, 32, 32)), solver="wiener")
+    complete(first)
+    state = config_of(first).state_path
+    config = make_run(tmp_path, ramp((1, 32, 32)), solver="wiener", sensor={"calibration": str(state)})
+    complete(config)
+    document = RunDocument.load(StatePaths(state).document)
+    replace(document, basis={**document.basis, "algorithm": 1}).save(StatePaths(state).document)
+    with pytest.raises(ConfigError, match="algorithm: 1 -> "):
+        go(config, new=True)
