@@ -25,6 +25,7 @@ from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, Stoppe
 from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import follow, run, verify
+from ssi_pipeline.run.checks.verify_input import verify_input
 from ssi_pipeline.run.growth.checks import refuse_unfollowable
 from ssi_pipeline.run.growth.drift import Drift
 from ssi_pipeline.run.session import Caller
@@ -109,6 +110,10 @@ def test_a_folder_that_fills(tmp_path: Path, image: NDArray[Any]) -> None:
     assert rows["time points"].startswith(f"{FRAMES} complete, {FRAMES} written; the last came")
     assert "stop exists" in rows["time points"]
     assert rows["left out"].startswith(f"time point {FRAMES}: 1 files are missing")
+
+    # the places of the calibration are those of before: a file that was only touched is no change
+    os.utime(tmp_path / "raw" / "s_T000_Z0.tif")
+    assert verify_input(config_of(config)).changed == []
 
     # nothing new: nothing is written
     before = contents(tmp_path / "out.zarr")
