@@ -134,7 +134,7 @@ class Follower:
     def _more(self) -> bool:
         """Wait until the run has grown; False at the end of the acquisition, or when asked to stop."""
         session, display = self._session, self._session.display
-        waiting = False
+        waiting, said = False, ""
         while not session.stop.requested:
             news = self._watch.look(self._frames)
             if news.complete > self._frames:
@@ -153,6 +153,8 @@ class Follower:
                 display.log(f"waiting for time point {self._frames}")
                 display.start(f"waiting for time point {self._frames}", 0, 1)
                 display.note(0, 0, 0)
+            if self._watch.problem != said and (said := self._watch.problem):
+                display.line(f"waiting: {said}")
             session.ledger.sync_if_due()  # raises where the lock was lost
             time.sleep(self._watch.pause)
         display.finish_stage()

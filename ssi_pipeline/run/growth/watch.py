@@ -64,17 +64,21 @@ class FrameWatch:
         ------
         RunChangedError
             The input has changed along another axis than t.
+        InputError
+            It cannot be read, and has not changed for ``idle_s``: whether all of it came is not known.
         """
         now = self.clock()
+        stopped = self._stopped()  # before the files are listed: what was written before it is then seen
         try:
             frames = self.growing.look(known)
             self.problem = ""
         except (InputError, CorruptDataError, OSError) as error:  # not there yet, or its metadata are being written
-            self.problem, frames = str(error), []
+            self._look_seconds = self.clock() - now
+            return self._unreadable(error, known, now, stopped)
         self._note(frames, known, now)
         self._look_seconds = self.clock() - now
         many = self._complete(frames, now)
-        if many or not (why := self._why_ended(now)):
+        if many or not (why := stopped or self._idle(now)):
             return self._news(known + many, frames[:many])
         return self._at_end(frames, known, why, now)
 
@@ -116,9 +120,21 @@ class FrameWatch:
     def _settled(self, frame: Frame, now: float) -> bool:
         return now - self._since[frame.number][1] >= self.rule.settle_s
 
-    def _why_ended(self, now: float) -> str:
-        if self.rule.stop_file is not None and self.rule.stop_file.exists():
-            return f"{self.rule.stop_file} exists"
+    def _unreadable(self, error: Exception, known: int, now: float, stopped: str) -> News:
+        """Return no news of an input that cannot be read now; it is no end, as time points may be there."""
+        self.problem = str(error)
+        if self._news_at < 0:
+            self._news_at = now
+        idle = self._idle(now)
+        if known and idle:
+            raise InputError(f"{self.problem}; {idle}: restore it, and run again to resume") from error
+        return News(known, "" if known else stopped or idle)  # without a time point an end is an error
+
+    def _stopped(self) -> str:
+        file = self.rule.stop_file
+        return f"{file} exists" if file is not None and file.exists() else ""
+
+    def _idle(self, now: float) -> str:
         idle = now - self._news_at
         return f"no news for {duration(idle)}" if idle >= self.rule.idle_s else ""
 
