@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,18 @@ from builders import beads, complete, config_of, contents, hashes, level, make_r
 from numpy.typing import NDArray
 
 from ssi_pipeline.cli import main
-from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, StoppedError
+from ssi_pipeline.errors import ConfigError, InputError, MissingStateError, RunChangedError, StoppedError
 from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import follow, run, verify
 from ssi_pipeline.run.checks.verify_input import verify_input
 from ssi_pipeline.run.growth.checks import refuse_unfollowable
 from ssi_pipeline.run.growth.drift import Drift
+from ssi_pipeline.run.growth.grow import grow
 from ssi_pipeline.run.session import Caller
 from ssi_pipeline.storage.state.ledger import Ledger
-from ssi_pipeline.storage.state.records import TaskRecord
-from ssi_pipeline.tasks.opening import open_context
+from ssi_pipeline.storage.state.records import Job, TaskRecord
+from ssi_pipeline.tasks.opening import open_context, refuse_later_jobs
 
 FRAMES = 3
 SIDE = 40
@@ -165,6 +167,13 @@ def test_a_zarr_whose_length_grows(tmp_path: Path) -> None:
         "channel 0: at time point 2 the noise is ",
         "drift: channel 0: chi2 is 0.70 at time p",
     ]
+    refuse_later_jobs(open_context(config_of(config)), [Job("pyramid", 0, frames=4), Job("solve", 0)])
+    with pytest.raises(MissingStateError):  # of a larger plan, in which it is another block
+        refuse_later_jobs(open_context(config_of(config)), [Job("pyramid", 0, frames=5)])
+    session: Any = SimpleNamespace(context=open_context(config_of(config)))
+    array.resize((4, *image.shape[1:3], 18))
+    with pytest.raises(RunChangedError, match=r"260, 18\) of uint16: expected \(4, 1, 1, 260, 16\) of uint16"):
+        grow(session, 4)
     array.resize((1, *image.shape[1:]))
     with pytest.raises(RunChangedError, match="has 1 time points: expected the 4"):
         follow(config_of(config))
