@@ -22,7 +22,7 @@ from builders import beads, complete, config_of, contents, hashes, level, make_r
 from numpy.typing import NDArray
 
 from ssi_pipeline.cli import main
-from ssi_pipeline.errors import ConfigError, InputError, MissingStateError, RunChangedError, StoppedError
+from ssi_pipeline.errors import ConfigError, InputError, MissingStateError, OutputError, RunChangedError, StoppedError
 from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import follow, run, verify
@@ -216,6 +216,22 @@ def test_options_that_need_all_time_points(tmp_path: Path, sections: dict[str, A
     config = case(tmp_path, "in.zarr", **sections)
     with pytest.raises(ConfigError, match=message):
         refuse_unfollowable(config_of(config))
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"input": {"path": "in.zarr", "mask": "no.tif"}}, r"input\.mask: .*no\.tif not found"),
+        ({"psf": {"kind": "file", "path": "no.tif"}}, r"psf\.path: .*no\.tif not found"),
+        ({"output": {"path": "mine"}}, "mine exists and was not written by ssi"),
+        ({"output": {"path": "in.zarr/out.zarr"}}, "overlap"),
+    ],
+)
+def test_what_is_known_to_fail_is_not_waited_for(tmp_path: Path, sections: dict[str, Any], message: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises((InputError, OutputError), match=message):
+        follow(config_of(case(tmp_path, "in.zarr", **sections)))
 
 
 def test_follow_excludes_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
