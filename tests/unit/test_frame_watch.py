@@ -125,7 +125,7 @@ def test_an_input_that_cannot_be_read_has_not_ended(tmp_path: Path) -> None:
     assert watch.look(1) == News(1)
     assert watch.problem
     clock.now = 100
-    with pytest.raises(InputError, match="no news for .*run again to resume"):
+    with pytest.raises(InputError, match=r"no news for .*run again to resume"):
         watch.look(1)
     (tmp_path / "away").rename(tmp_path / "raw")
     assert watch.look(1).complete == 2

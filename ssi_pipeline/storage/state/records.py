@@ -36,8 +36,8 @@ class Failure:
 class Job:
     """Task for a worker, without arrays or handles. ``index``: of the tile, block or channel.
 
-    ``retrain``: retrain a flagged tile with other settings and keep the better result. ``frames``: number of time points
-    of growing data at which ``index`` counts, of a block whose index depends on it.
+    ``retrain``: retrain a flagged tile with other settings and keep the better result. ``frames``: number of time
+    points of growing data at which ``index`` counts, of a block whose index depends on it.
     """
 
     kind: Kind
