@@ -210,7 +210,8 @@ def tiles_and_levels(session: RunSession, loop: Scheduler) -> bool:
         return tiles_and_levels(session, loop)
     for level in range(1, context.pyramid.n_levels):
         todo = pending(state, "pyramid", context.pyramid.indices(level))
-        if todo and not loop.drive(ListStage("pyramid", todo), "pyramid", f"pyramid level {level}"):
+        stage = ListStage("pyramid", todo, context.document.frames)
+        if todo and not loop.drive(stage, "pyramid", f"pyramid level {level}"):
             return False
     return True
 

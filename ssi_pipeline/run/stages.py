@@ -33,15 +33,15 @@ class Stage(Protocol):
 
 
 class ListStage:
-    """Independent jobs of one kind."""
+    """Independent jobs of one kind; ``frames``: see ``Job``."""
 
-    def __init__(self, kind: Kind, indices: Iterable[int]) -> None:
-        self._kind = kind
+    def __init__(self, kind: Kind, indices: Iterable[int], frames: int | None = None) -> None:
+        self._kind, self._frames = kind, frames
         self._todo = deque(indices)
 
     def next_job(self) -> Job | None:
         """Return the next of the list."""
-        return Job(self._kind, self._todo.popleft()) if self._todo else None
+        return Job(self._kind, self._todo.popleft(), frames=self._frames) if self._todo else None
 
     def note(self, record: TaskRecord) -> list[TaskRecord]:  # noqa: ARG002 no job depends on another
         """Return nothing: no job depends on another."""

@@ -63,7 +63,10 @@ def task_counts(context: Context) -> dict[Kind, int]:
 
 
 def refuse_later_jobs(context: Context, jobs: Sequence[Job]) -> None:
-    """Refuse jobs beyond the plan of growing data: a network file system may show a document from before they grew.
+    """Refuse jobs of a larger plan of growing data: a network file system may show a document from before they grew.
+
+    It may show an earlier input too. Tiles and blocks keep their index as data grow; of coarser levels an index counts
+    at one number of time points.
 
     Raises
     ------
@@ -73,8 +76,15 @@ def refuse_later_jobs(context: Context, jobs: Sequence[Job]) -> None:
     if context.document.frames is None:  # a plan that does not grow
         return
     counts = task_counts(context)
-    if any(job.index >= counts[job.kind] for job in jobs):
+    frames = context.document.frames
+    if any(job.index >= counts[job.kind] or job.frames not in (None, frames) for job in jobs):
         raise MissingStateError(f"{context.paths.document} is an earlier one on this machine, without the new tiles")
+    if jobs[0].kind in ("stitch", "pyramid"):  # these do not read the input
+        return
+    try:
+        _ = context.source
+    except (InputError, RunChangedError) as problem:  # the client has seen these time points
+        raise MissingStateError(f"the input is an earlier one on this machine: {problem}") from problem
 
 
 def block_place(context: Context, kind: Kind, index: int) -> tuple[int, int, int, Box]:

@@ -167,7 +167,8 @@ def sample_places(context: Context, c: int, count: int) -> tuple[list[tuple[int,
     side = tuple(min(s, n) for s, n in zip(wanted, plan.extent, strict=True))
     margin = tuple(r if s < min(w, 4 * r) else 0 for s, w, r in zip(side, wanted, plan.pad, strict=True))
     count = max(1, count * math.prod(usual) // math.prod(wanted))
-    grid = (plan.shape[0], *(-(-n // s) for n, s in zip(plan.extent, side, strict=True)))
+    frames = context.document.first_frames or plan.shape[0]  # growing data: the same places however many have come
+    grid = (frames, *(-(-n // s) for n, s in zip(plan.extent, side, strict=True)))
     cells = math.prod(grid)
     rng = np.random.default_rng(seed_for(context.document.config.seed, "sample", c))
 

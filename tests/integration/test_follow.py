@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,18 @@ from builders import beads, complete, config_of, contents, hashes, level, make_r
 from numpy.typing import NDArray
 
 from ssi_pipeline.cli import main
-from ssi_pipeline.errors import ConfigError, InputError, RunChangedError, StoppedError
+from ssi_pipeline.errors import ConfigError, InputError, MissingStateError, OutputError, RunChangedError, StoppedError
 from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.results.status import describe_status, read_status
 from ssi_pipeline.run import follow, run, verify
+from ssi_pipeline.run.checks.verify_input import verify_input
 from ssi_pipeline.run.growth.checks import refuse_unfollowable
 from ssi_pipeline.run.growth.drift import Drift
+from ssi_pipeline.run.growth.grow import grow
 from ssi_pipeline.run.session import Caller
 from ssi_pipeline.storage.state.ledger import Ledger
-from ssi_pipeline.storage.state.records import TaskRecord
-from ssi_pipeline.tasks.opening import open_context
+from ssi_pipeline.storage.state.records import Job, TaskRecord
+from ssi_pipeline.tasks.opening import open_context, refuse_later_jobs
 
 FRAMES = 3
 SIDE = 40
@@ -110,6 +113,10 @@ def test_a_folder_that_fills(tmp_path: Path, image: NDArray[Any]) -> None:
     assert "stop exists" in rows["time points"]
     assert rows["left out"].startswith(f"time point {FRAMES}: 1 files are missing")
 
+    # the places of the calibration are those of before: a file that was only touched is no change
+    os.utime(tmp_path / "raw" / "s_T000_Z0.tif")
+    assert verify_input(config_of(config)).changed == []
+
     # nothing new: nothing is written
     before = contents(tmp_path / "out.zarr")
     assert follow(config_of(config)).computed_tiles == 0
@@ -160,6 +167,16 @@ def test_a_zarr_whose_length_grows(tmp_path: Path) -> None:
         "channel 0: at time point 2 the noise is ",
         "drift: channel 0: chi2 is 0.70 at time p",
     ]
+    refuse_later_jobs(open_context(config_of(config)), [Job("pyramid", 0, frames=4), Job("solve", 0)])
+    with pytest.raises(MissingStateError):  # of a larger plan, in which it is another block
+        refuse_later_jobs(open_context(config_of(config)), [Job("pyramid", 0, frames=5)])
+    session: Any = SimpleNamespace(context=open_context(config_of(config)))
+    array.resize((3, *image.shape[1:]))  # as a worker on another machine may still see it
+    with pytest.raises(MissingStateError, match=r"an earlier one on this machine: .* has 3 time points"):
+        refuse_later_jobs(open_context(config_of(config)), [Job("solve", 0)])
+    array.resize((4, *image.shape[1:3], 18))
+    with pytest.raises(RunChangedError, match=r"260, 18\) of uint16: expected \(4, 1, 1, 260, 16\) of uint16"):
+        grow(session, 4)
     array.resize((1, *image.shape[1:]))
     with pytest.raises(RunChangedError, match="has 1 time points: expected the 4"):
         follow(config_of(config))
@@ -202,6 +219,22 @@ def test_options_that_need_all_time_points(tmp_path: Path, sections: dict[str, A
     config = case(tmp_path, "in.zarr", **sections)
     with pytest.raises(ConfigError, match=message):
         refuse_unfollowable(config_of(config))
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"input": {"path": "in.zarr", "mask": "no.tif"}}, r"input\.mask: .*no\.tif not found"),
+        ({"psf": {"kind": "file", "path": "no.tif"}}, r"psf\.path: .*no\.tif not found"),
+        ({"output": {"path": "mine"}}, "mine exists and was not written by ssi"),
+        ({"output": {"path": "in.zarr/out.zarr"}}, "overlap"),
+    ],
+)
+def test_what_is_known_to_fail_is_not_waited_for(tmp_path: Path, sections: dict[str, Any], message: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises((InputError, OutputError), match=message):
+        follow(config_of(case(tmp_path, "in.zarr", **sections)))
 
 
 def test_follow_excludes_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,8 @@ import zarr
 from ssi_pipeline.config import InputConfig
 from ssi_pipeline.config.follow import FollowConfig
 from ssi_pipeline.errors import InputError, RunChangedError
-from ssi_pipeline.run.growth.watch import FrameWatch
-from ssi_pipeline.storage.inputs.growing import growing_input
+from ssi_pipeline.run.growth.watch import FrameWatch, News
+from ssi_pipeline.storage.inputs.growing import Frame, growing_input
 
 PLANE = np.zeros((8, 8), np.uint16)
 
@@ -110,9 +110,49 @@ def test_no_news_is_an_end(tmp_path: Path) -> None:
     assert not watch.look(1).ended
     clock.now = 100
     assert watch.look(1).complete == 2
-    assert not watch.look(2).ended  # that it was taken is news
-    clock.now = 200
-    assert "no news for" in watch.look(2).ended
+    assert "no news for" in watch.look(2).ended  # that it was taken is no news
+
+
+def test_an_input_that_cannot_be_read_has_not_ended(tmp_path: Path) -> None:
+    watch, clock = watch_of(tmp_path / "raw" / "s_T{t}_Z{z}.tif", stop_file=tmp_path / "stop")
+    (tmp_path / "raw").mkdir()
+    planes(tmp_path / "raw", 0, 0)
+    planes(tmp_path / "raw", 1, 0)
+    assert watch.look(0).complete == 1
+    (tmp_path / "raw").rename(tmp_path / "away")
+    (tmp_path / "stop").touch()
+    clock.now = 99
+    assert watch.look(1) == News(1)
+    assert watch.problem
+    clock.now = 100
+    with pytest.raises(InputError, match=r"no news for .*run again to resume"):
+        watch.look(1)
+    (tmp_path / "away").rename(tmp_path / "raw")
+    assert watch.look(1).complete == 2
+    assert not watch.problem
+
+
+def test_the_stop_file_comes_while_the_files_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, clock = watch_of(tmp_path / "s_T{t}_Z{z}.tif", stop_file=tmp_path / "stop")
+    planes(tmp_path, 0, 0)
+    watch.look(0)
+    listed = watch.growing.look
+
+    def late(first: int) -> list[Frame]:
+        """List the files; then the writer adds its last ones and the stop file."""
+        found = listed(first)
+        if not (tmp_path / "stop").exists():
+            planes(tmp_path, 1, 0)
+            (tmp_path / "stop").touch()
+        return found
+
+    monkeypatch.setattr(watch.growing, "look", late)
+    clock.now = 10
+    assert not watch.look(1).ended
+    clock.now = 20
+    assert not watch.look(1).ended  # the one that came has to settle
+    clock.now = 30
+    assert watch.look(1).complete == 2
 
 
 def growing_array(path: Path, frames: int, **options: Any) -> zarr.Array[Any]:
@@ -132,8 +172,10 @@ def test_zarr_grows_or_is_filled(tmp_path: Path) -> None:
     assert watch.look(0).complete == 0
     array[1, :4] = 1
     assert watch.look(0).complete == 1
-    array[2] = 1  # nothing but the fill value was left out of 1
-    news = watch.look(1)
+    array[2] = 1
+    assert watch.look(1).complete == 1  # its chunks may still be written
+    clock.now = 10
+    news = watch.look(1)  # nothing but the fill value was left out of 1
     assert news.complete == 2
     assert "time point 1: 2 chunk files are missing" in news.absent[0]
     array.resize((12, 8, 8))

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import OutputError
 from ssi_pipeline.run.prepare import Prepared
@@ -38,7 +39,7 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
     known = paths.document.exists()
     store, place = output_store(output), look_at_output(output, prepared.context.arrays)
     if place == "foreign" or (place == "damaged" and not known):
-        raise OutputError(f"{output} exists and was not written by ssi: choose another output.path, or move it away")
+        raise _not_ours(output)
     if not (new or recreate):
         refuse_other_token(output, paths)
     # checked again: another part may have started the run meanwhile, and the document is written before the output
@@ -60,6 +61,23 @@ def check_output(prepared: Prepared, new: bool, ignore_disk: bool, recreate: boo
         store.refuse_to_move()
     if (new or not known or (recreate and place == "absent")) and not ignore_disk:
         _refuse_full_disk(prepared)
+
+
+def refuse_unknown_output(config: RunConfig) -> None:
+    """Refuse an output that was not written by ssi, before the input is known; ``check_output`` looks at the rest.
+
+    Raises
+    ------
+    OutputError
+        It exists, and there is no run.
+    """
+    known, output = StatePaths(config.state_path).document.exists(), config.output.path
+    if not known and look_at_output(output, ()) in ("foreign", "damaged"):
+        raise _not_ours(output)
+
+
+def _not_ours(output: Place) -> OutputError:
+    return OutputError(f"{output} exists and was not written by ssi: choose another output.path, or move it away")
 
 
 def refuse_other_output(document: RunDocument, paths: StatePaths) -> None:

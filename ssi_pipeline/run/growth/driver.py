@@ -10,7 +10,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.driver import complete, is_finished, run, tiles_and_levels
-from ssi_pipeline.run.growth.checks import refuse_mask_in_time, refuse_unfollowable
+from ssi_pipeline.run.growth.checks import refuse_mask_in_time, refuse_unfollowable, refuse_unstartable
 from ssi_pipeline.run.growth.drift import Drift
 from ssi_pipeline.run.growth.grow import grow
 from ssi_pipeline.run.growth.watch import FrameWatch, News
@@ -51,6 +51,7 @@ def follow(
     growing = growing_input(config.input, None if earlier is None else earlier.volume)
     watch = FrameWatch(growing, config.follow)
     if earlier is None:
+        refuse_unstartable(config)
         _wait_for_first(watch, config, log if caller.verbosity >= 0 else lambda _: None)
     return run(
         config,
@@ -134,7 +135,7 @@ class Follower:
     def _more(self) -> bool:
         """Wait until the run has grown; False at the end of the acquisition, or when asked to stop."""
         session, display = self._session, self._session.display
-        waiting = False
+        waiting, said = False, ""
         while not session.stop.requested:
             news = self._watch.look(self._frames)
             if news.complete > self._frames:
@@ -153,6 +154,8 @@ class Follower:
                 display.log(f"waiting for time point {self._frames}")
                 display.start(f"waiting for time point {self._frames}", 0, 1)
                 display.note(0, 0, 0)
+            if self._watch.problem != said and (said := self._watch.problem):
+                display.line(f"waiting: {said}")
             session.ledger.sync_if_due()  # raises where the lock was lost
             time.sleep(self._watch.pause)
         display.finish_stage()

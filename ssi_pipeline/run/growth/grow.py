@@ -7,6 +7,7 @@ longer than the document says; the next one cuts them to it, and grows them agai
 
 from __future__ import annotations
 
+from ssi_pipeline.errors import RunChangedError
 from ssi_pipeline.results.ledger_summary import read_tally
 from ssi_pipeline.run.checks.input_check import refuse_changed_input
 from ssi_pipeline.run.create import output_metadata
@@ -32,6 +33,7 @@ def grow(session: RunSession, frames: int) -> None:
     """
     before = session.context
     larger = Context(before.document.with_frames(frames), before.paths)
+    _refuse_other_shape(larger)
     sources = [larger.source, *([] if larger.mask is None else [larger.mask.source])]
     stamp = input_stamp(*sources)  # before the comparison: a change after it is seen by the next one
     refuse_changed_input(before, session.display, session.is_asked_to_stop)
@@ -47,6 +49,16 @@ def grow(session: RunSession, frames: int) -> None:
         save_stamp(larger.paths.input_stamp, stamp)
     session.context, session.scope = larger, whole_run(larger)
     session.tally = read_tally([larger.paths.ledger], task_counts(larger))
+
+
+def _refuse_other_shape(larger: Context) -> None:
+    """Refuse an input that is not the known one with more time points, before anything is written."""
+    found, expected = larger.source.volume, larger.document.volume
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        raise RunChangedError(
+            f"input {larger.document.config.input.path} has t c z y x {found.shape} of {found.dtype}: expected "
+            f"{expected.shape} of {expected.dtype}. Restore it, or start over with `ssi run --new`"
+        )
 
 
 def _revoke_levels(session: RunSession) -> None:

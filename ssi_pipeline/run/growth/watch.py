@@ -48,7 +48,6 @@ class FrameWatch:
     clock: Callable[[], float] = time.monotonic
     problem: str = ""
     _since: dict[int, tuple[Mark, float]] = field(default_factory=dict)
-    _seen: object = None
     _news_at: float = field(default=-1.0)
     _look_seconds: float = 0.0
 
@@ -64,30 +63,34 @@ class FrameWatch:
         ------
         RunChangedError
             The input has changed along another axis than t.
+        InputError
+            It cannot be read, and has not changed for ``idle_s``: whether all of it came is not known.
         """
         now = self.clock()
+        stopped = self._stopped()  # before the files are listed: what was written before it is then seen
         try:
             frames = self.growing.look(known)
             self.problem = ""
         except (InputError, CorruptDataError, OSError) as error:  # not there yet, or its metadata are being written
-            self.problem, frames = str(error), []
-        self._note(frames, known, now)
+            self._look_seconds = self.clock() - now
+            return self._unreadable(error, known, now, stopped)
+        self._note(frames, now)
         self._look_seconds = self.clock() - now
         many = self._complete(frames, now)
-        if many or not (why := self._why_ended(now)):
+        if many or not (why := stopped or self._idle(now)):
             return self._news(known + many, frames[:many])
         return self._at_end(frames, known, why, now)
 
-    def _note(self, frames: Sequence[Frame], known: int, now: float) -> None:
+    def _note(self, frames: Sequence[Frame], now: float) -> None:
         """Remember since when the files of each time point are as they are."""
         before = self._since
         self._since = {}
+        # a frame that is gone from the list was taken, which is no news of the writer
+        if self._news_at < 0 or any(frame.mark != before.get(frame.number, ((), 0.0))[0] for frame in frames):
+            self._news_at = now
         for frame in frames:
             mark, since = before.get(frame.number, (None, now))
             self._since[frame.number] = (frame.mark, since if mark == frame.mark else now)
-        seen = (known, tuple(frame.mark for frame in frames))
-        if seen != self._seen:
-            self._seen, self._news_at = seen, now
 
     def _complete(self, frames: Sequence[Frame], now: float) -> int:
         """Return the number of time points, from the first of ``frames`` on, that are complete by the rule."""
@@ -100,7 +103,8 @@ class FrameWatch:
             if isinstance(self.rule.complete, Path):
                 done = frame.number in marked
             elif self.rule.complete == "next":
-                done = frame.group < last_begun
+                # zarr leaves out chunks of the fill value; a writer may also write these after the next has begun
+                done = frame.group < last_begun and (not frame.lacking or self._settled(frame, now))
             else:
                 absent_only = frame.group < last_begun  # zarr leaves out chunks of the fill value
                 done = frame.whole and (not frame.lacking or absent_only) and self._settled(frame, now)
@@ -116,9 +120,21 @@ class FrameWatch:
     def _settled(self, frame: Frame, now: float) -> bool:
         return now - self._since[frame.number][1] >= self.rule.settle_s
 
-    def _why_ended(self, now: float) -> str:
-        if self.rule.stop_file is not None and self.rule.stop_file.exists():
-            return f"{self.rule.stop_file} exists"
+    def _unreadable(self, error: Exception, known: int, now: float, stopped: str) -> News:
+        """Return no news of an input that cannot be read now; it is no end, as time points may be there."""
+        self.problem = str(error)
+        if self._news_at < 0:
+            self._news_at = now
+        idle = self._idle(now)
+        if known and idle:
+            raise InputError(f"{self.problem}; {idle}: restore it, and run again to resume") from error
+        return News(known, "" if known else stopped or idle)  # without a time point an end is an error
+
+    def _stopped(self) -> str:
+        file = self.rule.stop_file
+        return f"{file} exists" if file is not None and file.exists() else ""
+
+    def _idle(self, now: float) -> str:
         idle = now - self._news_at
         return f"no news for {duration(idle)}" if idle >= self.rule.idle_s else ""
 

@@ -36,13 +36,15 @@ class Failure:
 class Job:
     """Task for a worker, without arrays or handles. ``index``: of the tile, block or channel.
 
-    ``retrain``: retrain a flagged tile with other settings and keep the better result.
+    ``retrain``: retrain a flagged tile with other settings and keep the better result. ``frames``: number of time
+    points of growing data at which ``index`` counts, of a block whose index depends on it.
     """
 
     kind: Kind
     index: int
     attempt: int = 1
     retrain: bool = False
+    frames: int | None = None
 
     @property
     def key(self) -> str:
