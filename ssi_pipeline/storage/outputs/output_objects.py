@@ -26,6 +26,9 @@ _NONE: Version = {"e_tag": '"0"', "version": "0"}
 
 _GATE, _LEASE = "gate", ".lease"
 
+_LOCK_PATIENCE_S = 10
+"""For requests about locks: the last repetition is over well before a minute, after which another takes a lock over."""
+
 
 @dataclass(slots=True)
 class ObjectPresence:
@@ -153,7 +156,7 @@ class OutputObjects:
 
     @property
     def _locks(self) -> ObjectStore:
-        return open_object_store(self.place.with_name(f".{self.place.name}.locks"))
+        return open_object_store(self.place.with_name(f".{self.place.name}.locks"), _LOCK_PATIENCE_S)
 
 
 @contextmanager
