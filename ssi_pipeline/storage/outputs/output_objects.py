@@ -168,9 +168,11 @@ def _explained(place: Url) -> Iterator[None]:
 
 
 def _write(store: ObjectStore, files: Mapping[str, bytes]) -> None:
-    """Write small objects, those at the top last: without them, there is no group."""
-    inner = {name: content for name, content in files.items() if "/" in name}
+    """Write small objects, level 0 first, so that what is left of it is known; the group, which makes it one, last."""
+    inner, top = sorted(name for name in files if "/" in name), sorted(name for name in files if "/" not in name)
+    for name in inner[:1]:
+        store.write(name, files[name])
     with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(store.write, inner.keys(), inner.values()))
-    for name in sorted(files.keys() - inner.keys(), key=lambda name: name in GROUP_FILES):
+        list(threads.map(lambda name: store.write(name, files[name]), inner[1:]))
+    for name in sorted(top, key=lambda name: name in GROUP_FILES):
         store.write(name, files[name])
