@@ -80,7 +80,7 @@ def start_or_resume(prepared: Prepared, sweep: bool = True, recreate: bool = Fal
     try:
         create_stores(context)
     except (OutputError, StoreError):
-        if not resumed:
+        if not resumed and isinstance(config.output.path, Path):  # of a URL some objects may be there: it is resumed
             _forget_inputs(context)  # nothing has run yet: leave no files behind
         raise
     _mark_output(context)

@@ -133,7 +133,7 @@ class RunSession:
         self.record(record)
 
     def invalidate_missing(self) -> None:
-        """Invalidate blocks whose files are missing."""
+        """Invalidate blocks whose files are missing; record new ETags of those that a copy has."""
         for record in filter(self.scope.owns, forget_missing(self.context, self.state)):
             self.record(record)
 

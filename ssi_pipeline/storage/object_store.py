@@ -23,7 +23,7 @@ from ssi_pipeline.storage.object_errors import translated
 if TYPE_CHECKING:
     from zarr.storage import StoreLike
 
-_RETRY_S, _TIMEOUT_S = 120, 120
+_PATIENCE_S = 120
 """Seconds after which a request is not repeated any more, and after which one without an answer is given up. Below the
 five minutes after which signatures expire."""
 
@@ -155,19 +155,21 @@ def _entry(key: str, found: Any) -> Entry:
     return Entry(key, found["size"], found.get("e_tag") or "", str(changed or ""))
 
 
-def open_object_store(place: Url) -> ObjectStore:
+def open_object_store(place: Url, patience: int = _PATIENCE_S) -> ObjectStore:
     """Return the store of a folder; the client of a bucket is shared by the process.
+
+    ``patience``: seconds after which a request is not repeated, and after which one without an answer is given up.
 
     Raises
     ------
     MissingPackageError
         obstore is not installed.
     """
-    return ObjectStore(place, _client(place.root, place.storage))
+    return ObjectStore(place, _client(place.root, place.storage, patience))
 
 
 @lru_cache(maxsize=64)
-def _client(root: str, storage: StorageConfig) -> Any:
+def _client(root: str, storage: StorageConfig, patience: int) -> Any:
     try:
         from obstore import store
     except ImportError as error:
@@ -178,8 +180,8 @@ def _client(root: str, storage: StorageConfig) -> Any:
     endpoint = storage.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "") if scheme == "s3" else ""
     plain = scheme == "http" or endpoint.startswith("http://")
     common: dict[str, Any] = {
-        "client_options": {"timeout": f"{_TIMEOUT_S}s", **({"allow_http": True} if plain else {})},
-        "retry_config": {"max_retries": storage.retries, "retry_timeout": timedelta(seconds=_RETRY_S)},
+        "client_options": {"timeout": f"{patience}s", **({"allow_http": True} if plain else {})},
+        "retry_config": {"max_retries": storage.retries, "retry_timeout": timedelta(seconds=patience)},
     }
     with translated(Url(root, (), storage)):
         if scheme in ("http", "https"):

@@ -27,6 +27,7 @@ import ssi_pipeline
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, LockedError, OutputError, RunChangedError, StoreError
 from ssi_pipeline.storage.object_store import ObjectStore
+from ssi_pipeline.storage.outputs import output_objects
 from ssi_pipeline.storage.outputs.output_lock import output_lease
 from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.state.lease_file import Holder
@@ -284,6 +285,17 @@ def test_a_second_run_is_refused_and_told_whose_it_is(tmp_path: Path, s3: S3) ->
     assert go(config).complete
     locks = store_of(place.with_name(f".{place.name}.locks"))
     assert [entry.key for entry in locks.list()] == ["gate"]
+
+
+def test_a_lock_that_does_not_answer_is_given_up_early(tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Well before it is stale for others, whatever a shard may take."""
+    monkeypatch.setattr(output_objects, "_LOCK_PATIENCE_S", 1)
+    store = output_store(config_of(by_url(tmp_path, s3, None, storage={"retries": 9})).output.path)
+    s3.fault = lambda method, path, n: 5.0 if ".locks/" in path else None
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="does not answer"):
+        store.gate().read()
+    assert time.monotonic() - started < 5
 
 
 def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:

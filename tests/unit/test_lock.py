@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 
 import ssi_pipeline.storage.state.lock as lock
-from ssi_pipeline.errors import LockedError, LockLostError
+from ssi_pipeline.errors import LockedError, LockLostError, OutputError
 from ssi_pipeline.storage.state.lease_file import Holder, create, is_being_moved, is_held, read_holder, remove, renew
-from ssi_pipeline.storage.state.lock import Timing, clear_stale, is_locked, look_at_lock, run_lock
+from ssi_pipeline.storage.state.lease_place import FileLease
+from ssi_pipeline.storage.state.lock import Lease, Timing, clear_stale, is_locked, look_at_lock, run_lock
 from ssi_pipeline.storage.state.process import Process, state_of, this_process
 
 SHORT = Timing(renew=0.1, stale=2.0, settle=0.2, poll=0.02, trust=0.02)
@@ -351,3 +353,32 @@ def test_a_lost_folder_is_a_lost_lock(tmp_path: Path) -> None:
         time.sleep(2 * SHORT.trust)
         with pytest.raises(LockLostError):
             lease.check()
+
+
+class LateAnswers(FileLease):
+    """A lease whose first answer comes late; meanwhile another client takes it over, or the place is out of reach."""
+
+    late: list[float]
+    broken: bool
+
+    def is_held(self, holder: Holder, settle: float) -> bool:
+        found = super().is_held(holder, settle)
+        if self.late:
+            self.remove(holder.token)
+            self.create(replace(holder, token="heir"))
+            time.sleep(self.late.pop())
+        if self.broken:
+            raise OSError(errno.ETIMEDOUT, "no answer")
+        return found
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_late_answer_is_not_believed(tmp_path: Path, broken: bool) -> None:
+    kind = type("Late", (LateAnswers,), {"late": [0.1], "broken": broken})
+    holder = Holder("ours", "a run", this_process())
+    place = kind(tmp_path / "lock")
+    assert place.create(holder)
+    lease = Lease(place, holder, Timing(renew=60, stale=0.1, settle=0, trust=0))
+    with pytest.raises(OutputError, match="does not respond") if broken else pytest.raises(LockLostError):
+        lease.check()
+    lease.release()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import CorruptDataError, LockedError, OutputError
+from ssi_pipeline.errors import CorruptDataError, LockedError, OutputError, StoreError
 from ssi_pipeline.run.checks.output_checks import refuse_other_output
 from ssi_pipeline.run.repair.damage import ledger_metrics, metadata_damage, other_damage
 from ssi_pipeline.run.writer import sole_writer
@@ -127,7 +127,7 @@ def _record(context: Context, records: list[TaskRecord]) -> bool:
         try:
             # merges the ledgers of parts first, so that their records count as earlier
             lease = stack.enter_context(sole_writer(context.document.config, "a verification"))
-        except (LockedError, OutputError):  # the run is active, or on a read-only disk
+        except (LockedError, OutputError, StoreError):  # the run is active, or may only be read
             return False
         ledger = stack.enter_context(Ledger(context.paths.ledger, lease.check))
         for record in records:

@@ -1,11 +1,12 @@
-"""Find recorded blocks whose file is missing or has another size, at each start."""
+"""Find recorded blocks whose file is missing, or is not the recorded one, at each start."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from ssi_pipeline.run.checks.verify import check_all
 from ssi_pipeline.run.repair.listed import listed_blocks
 from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.sink import stored_together
-from ssi_pipeline.storage.state.ledger import DONE, WRITTEN, LedgerState
+from ssi_pipeline.storage.state.ledger import DONE, WRITTEN, LedgerState, records_of
+from ssi_pipeline.storage.state.parts import ledger_paths
 from ssi_pipeline.storage.state.records import Kind, TaskRecord
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import block_place
@@ -39,7 +41,8 @@ def forget_missing(context: Context, state: LedgerState) -> list[TaskRecord]:
     """Invalidate blocks whose file is missing or not the recorded one; changes ``state``.
 
     A file is known by its size. An object is known by its ETag, too: where only that differs, as in a bucket that was
-    copied, the block is read back and compared with its digest.
+    copied, the block is read back and compared with its digest. A good one gets a record with its new ETags, so that
+    the next start does not read it.
     """
     by_list = output_store(context.document.config.output.path).lists_fast
     records = list(_of_listed(context, state) if by_list else _of_looked_at(context, state))
@@ -57,9 +60,33 @@ def _of_listed(context: Context, state: LedgerState) -> Iterator[TaskRecord]:
         known = state.marks[kind]
         doubtful[kind] = np.where(done & ~wrong & (known != 0) & (known != marks), DONE, 0).astype(np.uint8)
     if any(found.any() for found in doubtful.values()):
+        good: dict[Kind, list[int]] = {kind: [] for kind in WRITTEN}
         for kind, index, problem in check_all(context, replace(state, status={**state.status, **doubtful})):
             if problem:
                 yield TaskRecord(kind, index, "invalid", error=problem)
+            else:
+                good[kind].append(index)
+        for kind in WRITTEN:
+            yield from _known_again(context, kind, good[kind])
+
+
+def _known_again(context: Context, kind: Kind, blocks: Sequence[int]) -> Iterator[TaskRecord]:
+    """Yield the records of blocks with the ETags that their objects have now."""
+    if not blocks:
+        return
+    sinks, wanted = context.sinks_of(kind), frozenset(blocks)
+    lines = chain.from_iterable(records_of(path, kind) for path in ledger_paths(context.paths))
+    latest = {record.index: record for record in lines if record.index in wanted}
+
+    def etags(index: int) -> list[str]:
+        """Return the ETags of a block's objects, empty where there is none any more."""
+        found = [sink.look(*block_place(context, kind, index)) for sink in sinks]
+        return ["" if entry is None else entry.etag for entry in found]
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for index, tags in zip(blocks, threads.map(etags, blocks), strict=True):
+            if all(tags):  # its work took no further time
+                yield replace(latest[index], seconds=0.0, quality={**latest[index].quality, "etags": tags})
 
 
 def _of_looked_at(context: Context, state: LedgerState) -> Iterator[TaskRecord]:

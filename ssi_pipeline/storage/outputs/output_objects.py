@@ -26,6 +26,9 @@ _NONE: Version = {"e_tag": '"0"', "version": "0"}
 
 _GATE, _LEASE = "gate", ".lease"
 
+_LOCK_PATIENCE_S = 10
+"""For requests about locks: the last repetition is over well before a minute, after which another takes a lock over."""
+
 
 @dataclass(slots=True)
 class ObjectPresence:
@@ -153,7 +156,7 @@ class OutputObjects:
 
     @property
     def _locks(self) -> ObjectStore:
-        return open_object_store(self.place.with_name(f".{self.place.name}.locks"))
+        return open_object_store(self.place.with_name(f".{self.place.name}.locks"), _LOCK_PATIENCE_S)
 
 
 @contextmanager
@@ -165,9 +168,11 @@ def _explained(place: Url) -> Iterator[None]:
 
 
 def _write(store: ObjectStore, files: Mapping[str, bytes]) -> None:
-    """Write small objects, those at the top last: without them, there is no group."""
-    inner = {name: content for name, content in files.items() if "/" in name}
+    """Write small objects, level 0 first, so that what is left of it is known; the group, which makes it one, last."""
+    inner, top = sorted(name for name in files if "/" in name), sorted(name for name in files if "/" not in name)
+    for name in inner[:1]:
+        store.write(name, files[name])
     with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(store.write, inner.keys(), inner.values()))
-    for name in sorted(files.keys() - inner.keys(), key=lambda name: name in GROUP_FILES):
+        list(threads.map(lambda name: store.write(name, files[name]), inner[1:]))
+    for name in sorted(top, key=lambda name: name in GROUP_FILES):
         store.write(name, files[name])

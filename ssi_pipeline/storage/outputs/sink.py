@@ -122,8 +122,12 @@ class Sink:
 
     def stored_bytes(self, level: int, t: int, c: int, box: Box) -> int:
         """Return the size of the shard's file, 0 where it is missing."""
-        found = store_of(self.path).look(self._key(level, t, c, box))
+        found = self.look(level, t, c, box)
         return 0 if found is None else found.size
+
+    def look(self, level: int, t: int, c: int, box: Box) -> Entry | None:
+        """Return size and ETag of the shard's file; None where it is missing."""
+        return store_of(self.path).look(self._key(level, t, c, box))
 
     def listed(self, level: int) -> Iterator[tuple[tuple[int, ...], Entry]]:
         """Yield the place (t c z y x, in shards) and what is known of each shard of a level, by listing them."""

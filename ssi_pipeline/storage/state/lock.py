@@ -77,11 +77,10 @@ class Lease:
         """
         if not self._lost and clock() - self._seen < self._timing.trust:
             return
-        now = clock()
         try:
-            self._lost = self._lost or not self._path.is_held(self._holder, self._timing.settle)
+            asked = self._ask()
         except OSError as problem:
-            if now - self._seen > self._timing.stale / 2:
+            if clock() - self._seen > self._timing.stale / 2:
                 raise described(problem, self._path) from problem
             return  # a pausing file server; no takeover is possible so soon
         if self._lost:
@@ -90,7 +89,15 @@ class Lease:
                 f"accessible), and another took over ({self._path.read() or 'it has ended'}): "
                 "wait until it ends, then run the same command again"
             )
-        self._seen = now
+        self._seen = asked
+
+    def _ask(self) -> float:
+        """Ask whether the lock is ours, again where the answer comes too late to say so of now; return when."""
+        while True:
+            asked = clock()
+            self._lost = self._lost or not self._path.is_held(self._holder, self._timing.settle)
+            if self._lost or clock() - asked < self._timing.stale / 2:
+                return asked
 
     def _keep(self) -> None:
         count = 0
