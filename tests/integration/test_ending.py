@@ -211,6 +211,7 @@ def test_nothing_that_it_does_changes_how_the_run_ended(tmp_path: Path, command:
     assert "on_end: exit status " in log_of(config)
 
 
+@pytest.mark.long
 def test_it_may_start_the_next_command_on_the_same_output(tmp_path: Path) -> None:
     """The lock is given back before: a run started by it is not refused, also not one that starts over."""
     follow = make_run(tmp_path, ramp((2, 64, 96))).rename(tmp_path / "next.yaml")

@@ -483,6 +483,7 @@ def array(first: int, last: int, count: int, task: int) -> dict[str, str]:
     return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in numbers.items()}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_batch_scripts(tmp_path: Path) -> None:
     config = case(tmp_path)

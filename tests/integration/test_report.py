@@ -294,6 +294,7 @@ def test_run_that_has_just_started(tmp_path: Path) -> None:
     assert "output cannot be read" in page.sections["pictures"]
 
 
+@pytest.mark.long
 def test_partial_run_with_input_moved_away(tmp_path: Path) -> None:
     write_image(tmp_path / "in.zarr", (128, 128), "yx")
     config = configure(tmp_path)

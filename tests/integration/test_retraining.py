@@ -179,6 +179,7 @@ def test_a_kill_between_the_choice_and_the_second_training_changes_nothing(
     assert verify(config_of(config)).good
 
 
+@pytest.mark.long
 def test_a_block_that_is_lost_later_comes_back_with_the_same_bytes(tmp_path: Path, finished: dict[int, Path]) -> None:
     config = copied(finished[8].parent, tmp_path)
     good = made(config)
@@ -189,6 +190,7 @@ def test_a_block_that_is_lost_later_comes_back_with_the_same_bytes(tmp_path: Pat
     assert last.quality["retrained"] == 2
 
 
+@pytest.mark.long
 def test_whatever_happens_to_the_second_training_the_first_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained_once: dict[int, np.ndarray]
 ) -> None:
@@ -208,6 +210,7 @@ def test_whatever_happens_to_the_second_training_the_first_is_kept(
     assert "second training failed: DeviceMemoryError" in last.quality["note"]
 
 
+@pytest.mark.long
 def test_a_finish_that_was_killed_while_it_trained_again_goes_on_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: dict[int, Path]
 ) -> None:

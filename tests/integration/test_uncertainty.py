@@ -45,9 +45,8 @@ def map_of(output: Path) -> NDArray[np.float32]:
     ("solver", "blend"),
     [
         ("wiener", 8),
-        ("ssi", 8),
         *(pytest.param(solver, 0, marks=pytest.mark.long) for solver in ("wiener", "tv_cg", "ssi")),
-        pytest.param("tv_cg", 8, marks=pytest.mark.long),
+        *(pytest.param(solver, 8, marks=pytest.mark.long) for solver in ("tv_cg", "ssi")),
     ],
 )
 def test_the_map_lies_beside_the_image_and_changes_none_of_it(tmp_path: Path, solver: str, blend: int) -> None:
