@@ -155,7 +155,8 @@ def test_report_table_and_layers(tmp_path: Path, s3: S3, capsys: pytest.CaptureF
     assert "is a URL, but the link serves a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("blended", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("blended", [False, True])
 def test_format_0_4_and_an_uncertainty(tmp_path: Path, s3: S3, blended: bool) -> None:
     """Two images, each block of which is two objects; with scratch in the state folder, where tiles are blended."""
     image, more = beads((1, 64, 32)), {"tiling": {**TILES, "blend": 4}} if blended else {}
