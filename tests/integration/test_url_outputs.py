@@ -169,7 +169,9 @@ def test_format_0_4_and_an_uncertainty(tmp_path: Path, s3: S3, blended: bool) ->
     assert go(config).computed_tiles > 0
 
 
-def test_what_was_lost_or_replaced_is_written_again(tmp_path: Path, s3: S3, there: dict[str, bytes]) -> None:
+def test_what_was_lost_or_replaced_is_written_again(
+    tmp_path: Path, s3: S3, there: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
     config = by_url(tmp_path, s3)
     complete(config)
     store = store_at(config)
@@ -178,6 +180,13 @@ def test_what_was_lost_or_replaced_is_written_again(tmp_path: Path, s3: S3, ther
     store.write("0/c/0/1/0", second[:-20])
     store.write("0/c/0/0/0", first[:100] + bytes([first[100] ^ 1]) + first[101:])  # of the same size
     store.write("0/c/0/3/0", store.read("0/c/0/3/0"))  # as a bucket that was copied: the same ETag
+    s3.fault = lambda method, path, n: 403 if method in ("PUT", "DELETE") else None  # credentials that may only read
+    capsys.readouterr()
+    assert main(["verify", str(config)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("is missing or empty") == 1
+    assert "not recorded" in said
+    s3.forget()
     assert main(["verify", str(config)]) == 1
     assert go(config).complete
     assert shards(objects(config)) == shards(there)
@@ -186,13 +195,22 @@ def test_what_was_lost_or_replaced_is_written_again(tmp_path: Path, s3: S3, ther
 
 
 def test_another_etag_of_the_same_voxels_is_no_loss(tmp_path: Path, s3: S3) -> None:
-    """A copy may have other ETags, of parts: then the voxels are read back."""
+    """A copy may have other ETags, of parts: then the voxels are read back, once."""
     config = by_url(tmp_path, s3, beads((1, 32, 32)), output={"pyramid": False})
     complete(config)
     ledger = tmp_path / "out.run" / "ledger.jsonl"
     ledger.write_text(ledger.read_text().replace('"etags":["\\"', '"etags":["\\"0'))
+    first = records(config, "stitch")[-1]
+    s3.forget()
     assert go(config).computed_tiles == 0
+    assert any(method == "GET" and path.endswith("/0/c/0/0/0") for method, path in s3.requests)
+    again = records(config, "stitch")[-1]
     store = store_at(config)
+    assert again.etags == [entry.etag for entry in store.list() if entry.key == "0/c/0/0/0"] != first.etags
+    assert again == replace(first, seconds=0.0, quality={**first.quality, "etags": again.etags})
+    s3.forget()
+    assert go(config).computed_tiles == 0
+    assert not any(method == "GET" and path.endswith("/0/c/0/0/0") for method, path in s3.requests)
     content = store.read("0/c/0/0/0")
     store.write("0/c/0/0/0", content[:50] + bytes([content[50] ^ 1]) + content[51:])
     assert go(config).computed_tiles == 1
@@ -323,6 +341,18 @@ def test_503s_change_nothing_and_expired_credentials_stop_the_run(
     assert main(["run", str(config)]) == 0
     s3.forget()
     assert shards(objects(config)) == shards(there)
+
+
+def test_a_first_start_that_fails_while_it_creates_the_output_is_resumed(tmp_path: Path, s3: S3) -> None:
+    """Before the first object, after some, and before the last."""
+    config = by_url(tmp_path, s3, beads((1, 32, 32)))
+    for refused, left in (("/0/zarr.json", False), ("/quality/", True), ("/out.zarr/zarr.json", True)):
+        s3.fault = lambda method, path, n, end=refused: 403 if method == "PUT" and end in path else None
+        assert main(["run", str(config)]) == 3
+        s3.forget()
+        assert bool(objects(config)) == left
+    assert go(config).complete
+    assert main(["verify", str(config)]) == 0
 
 
 def solved(folder: Path) -> bool:
