@@ -39,14 +39,14 @@ settings.register_profile("wide", max_examples=2000, deadline=None)  # pytest --
 settings.load_profile("bounded")
 
 
-_ORDER = (("slurm", "netfs"), ("contract", "integration", "validators"))
-"""Folders whose modules run first, then second: the first wait for SLURM and for file systems more than they compute,
-the second take minutes each. Last, one of them would run alone, and a processor would be idle."""
+_ORDER = (("slurm", "netfs"), ("contract", "integration", "validators"), ("test_solve", "test_sensor_estimate"))
+"""Folders and modules in their order: the first wait for SLURM and for file systems more than they compute,
+the others take minutes each. Last, one of them would run alone, and a processor would be idle."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest modules first; skip the long form, which repeats a mechanism, unless SSI_LONG is set."""
-    items.sort(key=lambda item: [item.path.parent.name not in folders for folders in _ORDER])
+    items.sort(key=lambda item: [not {item.path.parent.name, item.path.stem} & set(first) for first in _ORDER])
     if os.environ.get("SSI_LONG"):
         return
     for item in items:
