@@ -143,8 +143,8 @@ def test_preempted_and_requeued_jobs_cost_their_tiles_and_nothing_else(
     assert client.hosts == {"n1", "n2"}
     words = client.words.read_text()
     lost = words.count("preempted, will be retried: its worker's job is")
-    # the tiles under way, two workers twice, and what the second worker of a job was given as the first had just died
-    assert 1 <= lost <= 6, words
+    # of two jobs with two workers each: the task under way, and two that a worker was given before its loss was noticed
+    assert 1 <= lost <= 12, words
     assert "lost (1 of" not in words  # none was put on a tile's own account
     assert max(client.solved.values()) == 1
     assert not slurm.jobs()
