@@ -15,6 +15,7 @@ from ssi_pipeline.executors.gpus.memory import free_for_worker, on_gpu
 from ssi_pipeline.executors.machine import worker_count, worker_memory
 from ssi_pipeline.geometry import Cost, TilePlan, Volume, estimate_cost, make_plan
 from ssi_pipeline.geometry.plan import region_of_interest
+from ssi_pipeline.geometry.request import TilingRequest
 from ssi_pipeline.needs import output_sizes, tiling_request
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
@@ -122,15 +123,12 @@ def prepare_source(
         notes += tuple(f"mask: {note}" for note in mask.source.notes)
     psfs = _load_psfs(config, source.volume, given)
     notes += tuple(f"PSF: {note}" for note in dict.fromkeys(note for psf in psfs if psf for note in psf.notes))
-    radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
     if models := start_models(config, len(psfs)):
         from ssi_pipeline.run.start_models import check_given_models  # imports torch: only with training.start_from
 
         check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
-    sets = [psf for psf in psfs if isinstance(psf, PsfSet)]
-    varies = tuple(any(axis in psf.varying for psf in sets) for axis in range(3))
-    request = tiling_request(config, radius, sum(psf.nodes.nbytes for psf in sets), varies)
+    request = _tiling_request(config, psfs)
     plan = make_plan(source.volume, request, worker_memory(config.executor), free_for_worker(config, workers))
     basis = basis_of(
         config,
@@ -198,6 +196,14 @@ def _load_psfs(config: RunConfig, volume: Volume, given: Sequence[Psf | NDArray[
     # those of the image, as workers read them back: a file's own are rounded, or known along some axes only
     found = [None if psf is None else replace(psf, voxel_size_um=volume.voxel_size_um) for psf in loaded]
     return tuple(found[c if len(found) > 1 else 0] for c in range(channels))
+
+
+def _tiling_request(config: RunConfig, psfs: Sequence[Psf | None]) -> TilingRequest:
+    """Return what tiles need: the widest PSF counts, and the memory of all where they vary."""
+    radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
+    sets = [psf for psf in psfs if isinstance(psf, PsfSet)]
+    varies = tuple(any(axis in psf.varying for psf in sets) for axis in range(3))
+    return tiling_request(config, radius, sum(psf.nodes.nbytes for psf in sets), varies)
 
 
 def _refused_or_noted(config: RunConfig, volume: Volume, psfs: Sequence[Psf | None], plan: TilePlan) -> tuple[str, ...]:
