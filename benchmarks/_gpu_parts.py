@@ -22,8 +22,9 @@ from ssi_pipeline.inversion.network import training
 from ssi_pipeline.inversion.network.averaged import averaged
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.precision import float32_means_float32
-from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem, apply
 from ssi_pipeline.inversion.sensor.impulses import window_quartiles
+from ssi_pipeline.inversion.tile import TileTensors, make_tile_tensors
 from ssi_pipeline.phases import measured
 from ssi_pipeline.tasks.gpu_errors import is_broken_gpu
 from ssi_pipeline.tasks.memory import with_smaller_batch

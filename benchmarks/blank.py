@@ -25,8 +25,9 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.inversion.assess.signal_test import is_noise_only, lone_impulses, tile_is_noise_only
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest, NoiseModel, point_source_kappa
+from ssi_pipeline.inversion.tile import make_tile_tensors
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.physics.psf import psf_values
 

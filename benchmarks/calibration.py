@@ -34,8 +34,9 @@ from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.classical.tv import PATH_ITERATIONS, corner, linear_start
 from ssi_pipeline.inversion.classical.tv_conjugate_gradient import descend
-from ssi_pipeline.inversion.problem import Problem, build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.solution import raw_estimate
+from ssi_pipeline.inversion.tile import make_tile_tensors
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
 

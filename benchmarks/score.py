@@ -33,8 +33,9 @@ from ssi_pipeline.inversion.classical.observation import observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.measurement import to_tensor
 from ssi_pipeline.inversion.network.solver import solve_by_network
-from ssi_pipeline.inversion.problem import Problem, TileTensors, build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.solution import raw_estimate
+from ssi_pipeline.inversion.tile import TileTensors, make_tile_tensors
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.decorrelation import decorrelation_resolution
 from ssi_pipeline.quality.ranks import SCORED, rank_sum

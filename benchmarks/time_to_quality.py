@@ -28,9 +28,10 @@ from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.kobayashi2020.solve import solve_published
 from ssi_pipeline.inversion.network.solver import solve_by_network
-from ssi_pipeline.inversion.problem import Problem, TileTensors, build_problem
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.solution import Solution
 from ssi_pipeline.inversion.solve import SolveOptions, Solver, solve, solver_of
+from ssi_pipeline.inversion.tile import TileTensors
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
 

@@ -29,8 +29,9 @@ from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import to_tensor, to_volume
-from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import SolveOptions, solve
+from ssi_pipeline.inversion.tile import make_tile_tensors
 from ssi_pipeline.physics import Psf
 from ssi_pipeline.quality.reference import psnr
 

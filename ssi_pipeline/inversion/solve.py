@@ -20,9 +20,10 @@ from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
 from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.solver import enough_heldout, train_shared
-from ssi_pipeline.inversion.problem import Problem, TileTensors, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, SolveOptions, Solver
+from ssi_pipeline.inversion.tile import TileTensors, make_tile_tensors
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.methods import Solver as SolverRow
 from ssi_pipeline.phases import phase

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.inversion.network.checkpoint import Model
-from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution
+from ssi_pipeline.inversion.tile import TileTensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 VoxelSize = tuple[float, float, float]
 
-Place = tuple[float, float, float]
+Position = tuple[float, float, float]
 """Position z y x in pixels of the input image: its first pixel reaches from 0 to 1."""
 
 
@@ -55,7 +55,7 @@ class Psf:
         """The PSF that passes most detail anywhere in the image: itself."""
         return self
 
-    def at(self, place: Place | None) -> Psf:  # noqa: ARG002
+    def at(self, place: Position | None) -> Psf:  # noqa: ARG002
         """Return the PSF at a place: itself, it is the same everywhere."""
         return self
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.geometry.volume import SPATIAL
-from ssi_pipeline.physics.psf import Place, Psf, VoxelSize
+from ssi_pipeline.physics.psf import Position, Psf, VoxelSize
 
 Node = tuple[int, int, int]
 
@@ -82,7 +82,7 @@ class PsfSet(Psf):
         """Return the place of a node in words, for instance ``z 20``."""
         return ", ".join(f"{SPATIAL[axis]} {self.places[axis][index[axis]]:g}" for axis in self.varying)
 
-    def at(self, place: Place | None) -> Psf:
+    def at(self, place: Position | None) -> Psf:
         """Return the PSF at a place: linear between nodes along each axis, the nearest beyond the outermost.
 
         Raises

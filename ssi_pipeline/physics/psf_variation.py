@@ -11,7 +11,7 @@ from ssi_pipeline.errors import GeometryError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.geometry.volume import SPATIAL
-from ssi_pipeline.physics.psf import Place
+from ssi_pipeline.physics.psf import Position
 from ssi_pipeline.physics.psf_set import PsfSet
 
 MOST = 0.25
@@ -89,7 +89,7 @@ def _along(psf: PsfSet, plan: TilePlan, origin: Ints, axis: int) -> list[Variati
     return found
 
 
-def _moved(place: tuple[float, ...], axis: int, position: float) -> Place:
+def _moved(place: tuple[float, ...], axis: int, position: float) -> Position:
     """Return a place with another position along an axis."""
     z, y, x = (position if i == axis else each for i, each in enumerate(place))
     return z, y, x

@@ -14,8 +14,7 @@ from ssi_pipeline.errors import CorruptDataError, DamagedStateError, MissingStat
 from ssi_pipeline.geometry import Box, TilePlan
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.geometry.pyramid import PyramidPlan, plan_pyramid
-from ssi_pipeline.physics.psf import Place as PsfPlace
-from ssi_pipeline.physics.psf import Psf
+from ssi_pipeline.physics.psf import Position, Psf
 from ssi_pipeline.physics.psf_set import read_saved
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.mask import Mask, open_mask
@@ -73,7 +72,7 @@ class Context:
         """First position (t c z y x) of the region of interest in the input."""
         return tuple(start for start, _ in region_of_interest(self.document.volume, self.document.config.input.roi))
 
-    def place(self, box: Box) -> PsfPlace:
+    def place(self, box: Box) -> Position:
         """Return the middle of a box (z y x, in the output) in the input image, for a PSF that varies."""
         z, y, x = (o + (a + b) / 2 for o, a, b in zip(self.origin[2:], box.start, box.stop, strict=True))
         return z, y, x

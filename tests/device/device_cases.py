@@ -26,7 +26,8 @@ from ssi_pipeline.inversion.network import solver as network_solver
 from ssi_pipeline.inversion.network import training
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.training import train
-from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import build_problem
+from ssi_pipeline.inversion.tile import make_tile_tensors
 from ssi_pipeline.physics.psf import Psf
 
 WEIGHTS = {"tv": 0.005, "tv_cg": 0.005, "richardson_lucy": 4.0}

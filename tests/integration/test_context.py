@@ -22,9 +22,10 @@ from ssi_pipeline.inversion.channel import MOST_BETWEEN, ChannelCalibration
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.inverse import Inverse
-from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem, apply, build_problem
 from ssi_pipeline.inversion.sensor.between import noise_between
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
+from ssi_pipeline.inversion.tile import TileTensors, make_tile_tensors
 from ssi_pipeline.physics.gaussian import gaussian_psf
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.run.checks.verify_input import verify_input

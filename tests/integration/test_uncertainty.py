@@ -21,8 +21,9 @@ from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.assess.uncertainty import uncertainty
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor, to_volume
-from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.inversion.tile import make_tile_tensors
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.run import verify
 from ssi_pipeline.storage.outputs.quality_arrays import read_quality

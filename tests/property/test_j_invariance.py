@@ -15,7 +15,8 @@ from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.masking import Stream, draw_heldout, draw_mask, generator, hide
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.inverse import Inverse
-from ssi_pipeline.inversion.problem import TileTensors, apply, build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import apply, build_problem
+from ssi_pipeline.inversion.tile import TileTensors, make_tile_tensors
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.tasks.pixels import fill_unseen
 

@@ -15,8 +15,9 @@ from ssi_pipeline.inversion.assess.contest import preferred
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical.solver import Prediction, predict
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import Problem, TileTensors, build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.inversion.tile import TileTensors, make_tile_tensors
 
 PHOTONS, BACKGROUND, SEED = 600.0, 10.0, 0
 WEIGHTS = {"tv_cg": 1.5e-3, "richardson_lucy": 40.0}

@@ -28,9 +28,10 @@ from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.checkpoint import pack
-from ssi_pipeline.inversion.problem import Problem, TileTensors, build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.solve import solve, solver_of
 from ssi_pipeline.inversion.solver import AS_CONFIGURED
+from ssi_pipeline.inversion.tile import TileTensors, make_tile_tensors
 from ssi_pipeline.methods import SOLVERS
 from ssi_pipeline.physics.psf import Psf
 

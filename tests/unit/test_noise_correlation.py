@@ -23,10 +23,11 @@ from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.solver import without_heldout
 from ssi_pipeline.inversion.masking import cover, draw_mask, generator, heldout_share
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation, correlation_words
 from ssi_pipeline.inversion.sensor.estimate import estimate_sensor, find_correlation
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
+from ssi_pipeline.inversion.tile import make_tile_tensors
 from ssi_pipeline.physics.gaussian import gaussian_psf
 from ssi_pipeline.physics.psf import Psf, psf_values
 from ssi_pipeline.physics.psf_loader import load_psf

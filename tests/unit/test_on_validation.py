@@ -10,7 +10,8 @@ from test_solve import config_for, gaussian_psf, scene
 
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.network.solver import solve_by_network
-from ssi_pipeline.inversion.problem import build_problem, make_tile_tensors
+from ssi_pipeline.inversion.problem import build_problem
+from ssi_pipeline.inversion.tile import make_tile_tensors
 
 
 def test_the_callback_changes_nothing_and_receives_the_estimates() -> None:

@@ -30,15 +30,9 @@ from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
 from ssi_pipeline.inversion.network.inverse import compose
 from ssi_pipeline.inversion.network.loss import Objective, normalised_bounds
 from ssi_pipeline.inversion.network.training import BestState, build_inverse, is_beaten, train
-from ssi_pipeline.inversion.problem import (
-    TileTensors,
-    apply,
-    build_problem,
-    heldout_errors,
-    heldout_loss,
-    make_tile_tensors,
-)
+from ssi_pipeline.inversion.problem import apply, build_problem
 from ssi_pipeline.inversion.solve import Solution, SolveOptions, solve, train_shared, without_network
+from ssi_pipeline.inversion.tile import TileTensors, heldout_errors, heldout_loss, make_tile_tensors
 from ssi_pipeline.needs import required_halo
 from ssi_pipeline.physics import shift_invariant
 from ssi_pipeline.physics.psf import Psf

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, cover, generator, heldout_share
-from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.surroundings import mirror_outside
+from ssi_pipeline.inversion.tile import TileTensors
 from ssi_pipeline.quality.background import background_structure
 from ssi_pipeline.quality.residual import chi_squared, white_noise_level, whiteness
 

@@ -17,8 +17,9 @@ from ssi_pipeline.inversion.assess.blind_metrics import disjoint_masks
 from ssi_pipeline.inversion.classical.solver import Prediction
 from ssi_pipeline.inversion.masking import Stream, cover, generator, heldout_share
 from ssi_pipeline.inversion.network.training import SIGNIFICANT, deviations
-from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution
+from ssi_pipeline.inversion.tile import TileTensors
 
 _Invert = Callable[[Tensor, Tensor], Tensor]
 

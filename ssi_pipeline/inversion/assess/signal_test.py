@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, special  # scipy.stats takes half a second to import, in every worker
 
-from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.impulses import NoiseModel
 from ssi_pipeline.inversion.sensor.stencil import Stencil
+from ssi_pipeline.inversion.tile import TileTensors
 
 Array = NDArray[np.float32]
 

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.assess.blind_metrics import Invert, heldout_excess, noise_of
 from ssi_pipeline.inversion.masking import Stream, generator
-from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.surroundings import mirror_outside
+from ssi_pipeline.inversion.tile import TileTensors
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA, fwhm, profile_through_peak
 
 _GREATEST_SCALE = 2.0

@@ -14,9 +14,10 @@ from torch import Tensor
 from ssi_pipeline.inversion.classical.observation import Observation, observation_of, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL, weight_of
 from ssi_pipeline.inversion.masking import cover
-from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_errors
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import SolveOptions, Solver
+from ssi_pipeline.inversion.tile import TileTensors, heldout_errors
 from ssi_pipeline.methods import SOLVERS
 
 

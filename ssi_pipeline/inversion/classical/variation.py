@@ -51,6 +51,7 @@ def preconditioner(problem: Problem, weight: float, shape: Ints) -> Callable[[Te
     inside = tuple(slice(0, n) for n in shape)
 
     def at(squares: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the preconditioner at slopes of these squared lengths, (z) y x."""
         response = bound + (weight * squares.rsqrt().mean()) * negative
 
         def inverse(gradient: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.inversion.linear.marginal_likelihood import WEIGHTS, marginal_likelihood_of, maximum_likelihood_weight
 from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
-from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_loss, with_weight
+from ssi_pipeline.inversion.problem import Problem, with_weight
 from ssi_pipeline.inversion.sensor.correlation import NoiseCorrelation
 from ssi_pipeline.inversion.sensor.impulses import ImpulseTest
+from ssi_pipeline.inversion.tile import TileTensors, heldout_loss
 
 
 def channel_weight(

@@ -13,7 +13,8 @@ from ssi_pipeline.config import TrainingConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.masking import draw_mask
 from ssi_pipeline.inversion.network.inverse import compose
-from ssi_pipeline.inversion.problem import Problem, TileTensors
+from ssi_pipeline.inversion.problem import Problem
+from ssi_pipeline.inversion.tile import TileTensors
 from ssi_pipeline.needs import patch_needs
 from ssi_pipeline.physics.forward import ForwardModel
 

@@ -21,9 +21,10 @@ from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.training import OnState, State, Trained, build_inverse, train
-from ssi_pipeline.inversion.problem import Problem, TileTensors, heldout_errors, heldout_loss, make_tile_tensors
+from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, OnValidation, SolveOptions
+from ssi_pipeline.inversion.tile import TileTensors, heldout_errors, heldout_loss, make_tile_tensors
 from ssi_pipeline.phases import phase
 
 _FEWEST_HELDOUT = 16

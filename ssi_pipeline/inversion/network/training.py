@@ -16,7 +16,8 @@ from ssi_pipeline.inversion.network.backward import send_back
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
 from ssi_pipeline.inversion.network.inverse import Inverse
-from ssi_pipeline.inversion.problem import Problem, TileTensors, apply, autocast, heldout_errors
+from ssi_pipeline.inversion.problem import Problem, apply, autocast
+from ssi_pipeline.inversion.tile import TileTensors, heldout_errors
 
 _WARM_UP = 0.05
 """Share of the steps over which the learning rate rises linearly; then it falls along half a cosine."""
