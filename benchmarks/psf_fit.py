@@ -4,9 +4,9 @@
     python benchmarks/psf_fit.py --images FOLDER --only camera,cell  # published protocol: 3.045 um out of focus
     python benchmarks/psf_fit.py --short
 
-Each configuration has a wrong value. A row has the value found with its interval, or "cannot tell"; for the defocus also
-the scale-invariant PSNR of the Wiener filter with the wrong, the fitted and the true PSF. A wrong answer is a value that
-is told and more than 10 % off, or whose interval excludes the truth.
+Each configuration has a wrong value. A row has the value found with its interval, or "cannot tell"; for the defocus
+also the scale-invariant PSNR of the Wiener filter with the wrong, the fitted and the true PSF. A wrong answer is a
+value that is told and more than 10 % off, or whose interval excludes the truth.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def decibel(case: Case, value: Any) -> float:
         case.image[middle], psf, axes="yx", dimensions=2, solver="wiener", classical={"weight": "likelihood"}
     )
     inner = (slice(EDGE, -EDGE),) * 2
-    x, y = found.image[inner].astype(float).ravel(), case.truth[middle][inner].astype(float).ravel()
+    x, y = found[inner].astype(float).ravel(), case.truth[middle][inner].astype(float).ravel()
     error = np.square(np.polyval(np.polyfit(x, y, 1), x) - y).mean()
     return float(10 * np.log10((np.percentile(y, 99.8) - y.min()) ** 2 / error))
 
@@ -197,7 +197,7 @@ def sheet(rows: Sequence[Row]) -> Sheet:
         lines.append([row["name"], row["option"], f"{row['given']:g}", f"{row['truth']:g}", answer, decibels])
     told, wrong = sum(row["told"] for row in rows), sum(map(is_wrong, rows))
     outside = sum(not row["interval"][0] <= row["truth"] <= row["interval"][1] for row in rows if not row["told"])
-    title = f"{len(rows)} fits: {told} told, {wrong} of them wrong; truth outside of what is as good in {outside} of the rest"
+    title = f"{len(rows)} fits: {told} told, {wrong} of them wrong; of the rest {outside} with the truth outside"
     return Sheet(
         title, ["image", "option", "configured", "true", "found", "dB wrong / fitted / true"], lines, frozenset()
     )
@@ -229,9 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             setup = {"psf": case.psf, "wrong": case.wrong, "shape": case.image.shape}
             key = f"{case.name}.{case.option}".replace(", ", ".").replace(" ", "")
             row = study.row(key, setup, lambda case=case: make_row(case))  # type: ignore[misc]
-            say(
-                f"{row['name']} {row['option']}: {row['best']:.4g} {row['interval']} {row['reason']} {row.get('decibel')}"
-            )
+            say(f"{row['name']}: {row['best']:.4g} {row['interval']} {row.get('decibel')} {row['reason']}")
             rows.append(row)
         study.finish("PSFs from the data", [sheet(rows)])
 

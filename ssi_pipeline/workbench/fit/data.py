@@ -133,7 +133,7 @@ def _spectra(context: Context, channel: int, samples: Sequence[Measurement]) -> 
     noise = np.array([calibration.noise.variance(float(image[box].mean())) for image, box in boxes])
     return FitData(
         rings,
-        _by_contrast(rings, power, noise),
+        by_contrast(rings, power, noise),
         voxel,
         dimensions,
         volume.shape[2:],
@@ -158,7 +158,7 @@ def _images(
     return found
 
 
-def _by_contrast(rings: Rings, power: Floats, noise: Floats) -> list[Sample]:
+def by_contrast(rings: Rings, power: Floats, noise: Floats) -> list[Sample]:
     """Gather windows of about the same contrast."""
     order = np.argsort(-(power - noise[:, None]) @ (rings.modes * rings.used), kind="stable")
     groups = min(_GROUPS, max(1, len(order) // _LEAST_GROUP))

@@ -16,8 +16,8 @@ from ssi_pipeline.workbench.fit.spectrum import Floats
 from ssi_pipeline.workbench.fit.verdict import Profile, Verdict, profile_of, verdicts_of
 
 CORRELATED = (
-    "the noise is correlated between pixels, and its spectrum falls as that of a blur: expected the image as the camera "
-    "wrote it; sensor.correlation: none, if it is known to be independent"
+    "the noise is correlated between pixels, so its spectrum falls as that of a blur: expected the image as the camera "
+    "wrote it; set sensor.correlation: none if its noise is known to be independent"
 )
 
 

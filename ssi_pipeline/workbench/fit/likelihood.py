@@ -5,9 +5,8 @@ The spectrum of the measurement is S(k) |H(k)|^2 + N (Whittle's likelihood, 1953
     log S(k) = power law + spline - c k^2,    c >= 0
 
 Spectra of edges, fibres and points fall as powers of the frequency (Field 1987); a spline allows for a gentle bend in
-them; c, which is free, for a scene that is as smooth as one likes. So the fall of |H|^2 alone tells nothing but that the
-PSF is not wider than this, as for any criterion on pixels that are compared after the PSF. What identifies a PSF is what
-no smooth scene has: zeros and rings of its transfer function, and in 3D its missing cone.
+them; c, which is free, for a scene that is as smooth as one likes. So the fall of |H|^2 tells only that the PSF is not
+wider. What identifies it is what no scene has: zeros and rings of its transfer function, and in 3D its missing cone.
 """
 
 from __future__ import annotations

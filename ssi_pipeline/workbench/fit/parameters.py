@@ -111,7 +111,7 @@ def parameters_of(
             )
         if option == "defocus_um" and dimensions == 3:
             raise ConfigError(
-                "--free defocus: in 3D a defocus moves the PSF along z, and no image tells where its object was: expected "
+                "--free defocus: in 3D a defocus moves the PSF along z, which an image does not tell: expected "
                 f"{', '.join(n for n in _short(known) if n != 'defocus')}"
             )
         found.append(_parameter(known[option], name, option, ranges.get(name)))
@@ -175,7 +175,8 @@ def _parameter(section: Section, name: str, option: str, asked: Range | None) ->
         raise ConfigError(f"--range {name}={low:g}:{high:g}: expected low < high")
     if option == "defocus_um" and low < 0 < high:
         raise ConfigError(
-            f"--range {name}={low:g}:{high:g}: one plane hardly tells the sign of a defocus: expected a range on one side of 0"
+            f"--range {name}={low:g}:{high:g}: one plane hardly tells the sign of a defocus: expected a range on "
+            "one side of 0"
         )
     for end in (low, high):
         changed(section, {option: end})

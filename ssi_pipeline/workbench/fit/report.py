@@ -74,7 +74,7 @@ def document_of(fit: PsfFit) -> dict[str, Any]:
                 "best": verdict.best,
                 "interval": [verdict.low, verdict.high],
                 "reason": fit.doubt or verdict.reason,
-                "profile": {"value": values, "deviance": excess, "error": error},
+                "profile": {"value": values.tolist(), "deviance": excess.tolist(), "error": error.tolist()},
             }
         )
     return {

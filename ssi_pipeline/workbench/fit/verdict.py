@@ -128,7 +128,7 @@ def _reason(search: Search, profile: Profile, axis: int, verdict: Verdict) -> st
     if _without_effect(search, axis):
         return "it has no effect on this PSF (of one plane, where tiles are 2D)"
     if at_low and at_high:
-        return "all values explain the image as well: too little detail above the noise, or no zero of the PSF's transfer function"
+        return f"all values explain the image as well: {_ALL}"
     trade = abs(profile.correlation) > _TRADE and len(search.parameters) > 1
     if at_low or at_high:
         told = f"up to {high:.3g}" if at_low else f"from {low:.3g}"
@@ -139,6 +139,8 @@ def _reason(search: Search, profile: Profile, axis: int, verdict: Verdict) -> st
         return f"values from {low:.3g} to {high:.3g} explain the image as well: {cause}"
     return ""
 
+
+_ALL = "too little detail above the noise, or no zero of the PSF's transfer function in it"
 
 _ONE_SIDED = "a smoother scene with a sharper PSF looks the same"
 

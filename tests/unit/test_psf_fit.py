@@ -1,0 +1,159 @@
+"""Optical parameters from the spectrum of an image: told where it can tell them, and not where it cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+
+from ssi_pipeline.cli import main
+from ssi_pipeline.config import load_config, parse_config
+from ssi_pipeline.errors import ConfigError
+from ssi_pipeline.physics.psf_loader import load_psf
+from ssi_pipeline.workbench.fit.data import FitData, by_contrast
+from ssi_pipeline.workbench.fit.fit import PsfFit, fit_data
+from ssi_pipeline.workbench.fit.parameters import parameters_of
+from ssi_pipeline.workbench.fit.spectrum import Rings, boxes_of, window_shape
+
+VOXEL = (1.0, 0.2, 0.2)
+WATER = {"kind": "widefield", "numerical_aperture": 0.8, "wavelength_um": 0.52, "refractive_index": 1.33}
+GAUSSIAN = {"kind": "gaussian", "fwhm_px": {"y": 4.0, "x": 4.0}}
+SIGMA = 4.0
+
+
+def section(psf: dict[str, Any]) -> Any:
+    return parse_config({"input": {"path": "in"}, "output": {"path": "out"}, "psf": psf}).psf[0]
+
+
+def measured(psf: dict[str, Any], side: int = 160, seed: int = 0) -> NDArray[np.float64]:
+    """Squares of all sizes and points, blurred, on noise of one variance."""
+    rng = np.random.default_rng(seed)
+    scene = np.zeros((side + 64, side + 64))
+    for _ in range(side):
+        (y, x), (h, w) = rng.integers(0, side + 60, 2), rng.integers(1, 40, 2)
+        scene[y : y + h, x : x + w] += rng.uniform(-60, 120)
+    kernel = load_psf(section({**psf, "energy": 0.999}), VOXEL, 2)
+    assert kernel is not None
+    blurred = fftconvolve(scene, kernel.values[0], mode="same")[32:-32, 32:-32]
+    return np.asarray(500 + blurred + SIGMA * rng.standard_normal(blurred.shape))
+
+
+def spectra(image: NDArray[np.float64]) -> FitData:
+    volume = image[None]
+    shape = window_shape([volume.shape])
+    rings = Rings(shape, 1.0)
+    power = np.array([rings.power(volume[box]) for box in boxes_of(volume.shape, shape)])
+    samples = by_contrast(rings, power, np.full(len(power), SIGMA**2))
+    return FitData(rings, samples, VOXEL, 2, (1, *image.shape), lambda _: False)
+
+
+def fitted(image: NDArray[np.float64], psf: dict[str, Any], free: Sequence[str], **ranges: Any) -> PsfFit:
+    parameters = parameters_of(section(psf), free, ranges, 2)
+    return fit_data(section(psf), spectra(image), parameters, 0, lambda _: None)
+
+
+def test_white_noise_has_its_variance_in_every_cell_and_leakage_keeps_power() -> None:
+    rings = Rings((1, 32, 32), 1.0)
+    rng = np.random.default_rng(0)
+    power = np.mean([rings.power(3 * rng.standard_normal((1, 32, 32))) for _ in range(200)], axis=0)
+    assert power[rings.used] == pytest.approx(np.full(rings.used.sum(), 9.0), rel=0.25)  # 5 modes x 200: 3 %, 8 s
+    assert rings.leakage.sum(1) == pytest.approx(np.ones(len(rings.leakage)))
+    assert float(rings.modes.sum()) == pytest.approx(32 * 32 / 2)
+
+
+@pytest.mark.long
+def test_the_defocus_is_told_within_10_percent_from_a_wrong_one() -> None:
+    found = fitted(measured({**WATER, "defocus_um": 2.5}), {**WATER, "defocus_um": 1.5}, ["defocus"])
+    (verdict,) = found.verdicts
+    assert verdict.told, verdict.reason
+    assert verdict.best == pytest.approx(2.5, rel=0.1)
+    assert verdict.low <= 2.5 <= verdict.high
+    assert found.values == {"defocus_um": verdict.best}
+
+
+def test_a_width_is_not_told_from_below_but_not_taken_for_wider() -> None:
+    """A smoother scene with a sharper PSF has the same spectrum: no value, and nothing much wider is as good."""
+    (verdict,) = fitted(measured(GAUSSIAN), GAUSSIAN, ["fwhm"]).verdicts
+    assert not verdict.told
+    assert "smoother scene" in verdict.reason
+    assert 3.8 < verdict.high < 5.5
+
+
+def test_noise_alone_tells_nothing() -> None:
+    image = 500 + SIGMA * np.random.default_rng(0).standard_normal((160, 160))
+    found = fitted(image, GAUSSIAN, ["fwhm"])
+    assert not found.told
+    assert found.values == {}
+
+
+def test_a_parameter_without_effect_is_said_to_have_none() -> None:
+    sheet = {**WATER, "kind": "light_sheet", "sheet_fwhm_um": 2.0}
+    (verdict,) = fitted(measured(WATER, 128), sheet, ["sheet"]).verdicts
+    assert "no effect" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("psf", "free", "ranges", "dimensions", "message"),
+    [
+        ({"kind": "identity"}, ["na"], {}, 2, "no PSF, without optical parameters"),
+        ({"kind": "file", "path": "psf.tif"}, ["na"], {}, 2, "a measured PSF, without"),
+        (GAUSSIAN, ["na"], {}, 2, "has no such parameter: expected fwhm"),
+        (WATER, ["depth"], {}, 2, "has no such parameter: expected defocus, na"),
+        (WATER, ["defocus"], {}, 3, "in 3D a defocus moves the PSF along z"),
+        (WATER, ["na"], {"na": (0.5, 1.4)}, 2, "expected a smaller aperture"),
+        (WATER, ["na"], {"na": (0.9, 0.5)}, 2, "expected low < high"),
+        (WATER, ["na"], {"defocus": (0, 1)}, 2, "--range defocus: expected one of --free na"),
+        (WATER, ["defocus"], {"defocus": (-1, 1)}, 2, "on one side of 0"),
+        (WATER, ["na", "na"], {}, 2, "expected one or 2 different"),
+        (WATER, ["na", "numerical_aperture"], {}, 2, "the same parameter twice"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(
+    psf: dict[str, Any], free: list[str], ranges: dict[str, Any], dimensions: int, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parameters_of(section(psf), free, ranges, dimensions)
+
+
+def test_ranges_are_derived_and_widths_keep_their_ratio() -> None:
+    (defocus,) = parameters_of(section({**WATER, "defocus_um": -3.0}), ["defocus"], {}, 2)
+    assert (defocus.low, defocus.high) == (-6.0, 0.0)
+    (na,) = parameters_of(section({**WATER, "numerical_aperture": 1.2}), ["na"], {}, 3)
+    assert na.high < 1.33
+    (width,) = parameters_of(section({"kind": "gaussian", "fwhm_um": {"y": 0.3, "x": 0.2}}), ["fwhm"], {}, 2)
+    assert (width.option, width.given) == ("fwhm_um", 0.2)
+
+
+def test_the_command_writes_a_configuration_beside_the_given_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "image.tif", measured({**WATER, "defocus_um": 2.5}).astype(np.uint16))
+    document = {
+        "input": {"path": "image.tif", "voxel_size_um": {"y": 0.2, "x": 0.2}},
+        "output": {"path": "out.zarr"},
+        "psf": {**WATER, "defocus_um": 1.5},
+        "tiling": {"dimensions": 2},
+    }
+    config, out, png = tmp_path / "run.yaml", tmp_path / "fitted.yaml", tmp_path / "fit.png"
+    config.write_text(yaml.safe_dump(document))
+    before = config.read_bytes()
+    command = ["psf", "fit", str(config), "--free", "defocus", "--range", "defocus=1:4", "--json"]
+    assert main([*command, "--out", str(out), "--png", str(png), "--html", str(tmp_path / "fit.html")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["told"]
+    assert found["parameters"][0]["range"] == [1, 4]
+    assert load_config(out).psf[0].defocus_um == pytest.approx(2.5, rel=0.1)  # type: ignore[union-attr]
+    assert config.read_bytes() == before
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "defocus_um" in (tmp_path / "fit.html").read_text()
+    assert main([*command, "--out", str(config)]) == 2
+    assert main([*command, "--free", "depth"]) == 2
+    assert main([*command, "--range", "defocus=3"]) == 2
