@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,8 @@ def test_the_command_writes_a_configuration_beside_the_given_one(
     assert main([*command, "--out", str(out), "--png", str(png), "--html", str(tmp_path / "fit.html")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["told"]
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text().partition("### psf fit\n")[2]
+    assert set(found) == set(re.findall(r"^\| `([^`]+)` \|", page.partition("\n### ")[0], re.MULTILINE))
     assert found["parameters"][0]["range"] == [1, 4]
     assert load_config(out).psf[0].defocus_um == pytest.approx(2.5, rel=0.1)  # type: ignore[union-attr]
     assert config.read_bytes() == before

@@ -151,7 +151,7 @@ def _taper(shape: Ints) -> Floats:
     for axis, n in enumerate(shape):
         if n >= _NARROWEST:
             taper = taper * np.hanning(n + 2)[1:-1].reshape([-1 if i == axis else 1 for i in range(3)])
-    return taper / np.sqrt(np.square(taper).sum())
+    return np.asarray(taper / np.sqrt(np.square(taper).sum()))
 
 
 def _leaked(power: Floats, shape: Ints) -> Floats:
