@@ -11,6 +11,7 @@ value that is told and more than 10 % off, or whose interval excludes the truth.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ import ssi_pipeline as ssi
 from ssi_pipeline.benchmark.protocol import PIXEL_UM, benchmark_psf, degrade
 from ssi_pipeline.benchmark.tables import Sheet
 from ssi_pipeline.config import parse_config
+from ssi_pipeline.errors import InputError
 from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.workbench.fit.fit import PsfFit, fit_psf
 
@@ -159,14 +161,15 @@ def decibel(case: Case, value: Any) -> float:
 
 def make_row(case: Case) -> Row:
     """Fit, and restore with the wrong, the fitted and the true PSF."""
-    found = fitted(case)
+    known = {"name": case.name, "option": case.option, "given": _scalar(case.wrong), "truth": case.value}
+    try:
+        found = fitted(case)
+    except InputError as error:
+        return {**known, "told": False, "best": math.nan, "interval": [-math.inf, math.inf], "reason": str(error)}
     (verdict,) = found.verdicts
     told = found.told
     row: Row = {
-        "name": case.name,
-        "option": case.option,
-        "given": _scalar(case.wrong),
-        "truth": case.value,
+        **known,
         "told": told,
         "best": verdict.best,
         "interval": [verdict.low, verdict.high],
@@ -191,7 +194,9 @@ def sheet(rows: Sequence[Row]) -> Sheet:
     for row in rows:
         low, high = row["interval"]
         answer = f"{row['best']:.3g} ({low:.3g} to {high:.3g})"
-        if not row["told"]:
+        if not math.isfinite(low):
+            answer = "refused"
+        elif not row["told"]:
             answer = f"cannot tell ({low:.3g} to {high:.3g})"
         decibels = " / ".join(f"{value:.2f}" for value in row.get("decibel", ()))
         lines.append([row["name"], row["option"], f"{row['given']:g}", f"{row['truth']:g}", answer, decibels])
