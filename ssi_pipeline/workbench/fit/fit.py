@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.physics.psf import Psf
-from ssi_pipeline.physics.psf_loader import load_psf
+from ssi_pipeline.physics.psf_whole import cropped, load_whole
 from ssi_pipeline.workbench.fit.data import FitData, configured, read_data
 from ssi_pipeline.workbench.fit.parameters import Parameter, Range, Section, changed, parameters_of
 from ssi_pipeline.workbench.fit.search import Search, Values, search
@@ -121,9 +121,9 @@ def fit_data(
     def psf(values: Values) -> Psf:
         """Return the PSF of values."""
         options = {p.option: value for p, value in zip(parameters, values, strict=True)}
-        found = load_psf(changed(section, options), data.voxel_um, data.dimensions, data.image_shape)
-        assert found is not None
-        return found
+        tried = changed(section, options)
+        whole, size, notes = load_whole(tried, data.voxel_um, data.dimensions, data.image_shape)
+        return Psf(cropped(whole, tried.energy), size, notes)  # an end of the range may be no PSF for a run
 
     def values_of(values: Values) -> Floats:
         """Return the values of a PSF, z y x."""

@@ -11,9 +11,10 @@ from ssi_pipeline.workbench.fit.parameters import Parameter
 from ssi_pipeline.workbench.fit.search import Search, Values
 from ssi_pipeline.workbench.fit.spectrum import Floats
 
-_ERRORS = 2.0
-"""Values count as possible whose deviance is within so many standard errors of the best. Were windows as the model
-says, one would be 95 %; scenes are not, and the best is the best of many."""
+_SHARE = 0.977
+"""Values count as possible whose deviance is within so many standard errors of the best as this share of Student's
+distribution is below: two for many windows. Were windows as the model says, one would be 95 %; scenes are not, and the
+best is the best of many."""
 
 _LEAST = 3.84
 """Deviance that chance exceeds in 5 % of cases."""
@@ -87,13 +88,16 @@ class Profile:
 
 def profile_of(search: Search) -> Profile:
     """Compare all values with the best, window by window."""
+    from scipy.special import stdtrit
+
     values = sorted(search.fits)
     best = search.windows(search.best)
     least = search.total(search.best)
     excess = np.array([search.total(each) - least for each in values])
     spread = [float(np.std(search.windows(each) - best, ddof=1)) * np.sqrt(best.size) for each in values]
     error = np.array(spread)
-    return Profile(values, excess, error, excess <= np.maximum(_ERRORS * error, _LEAST))
+    errors = float(stdtrit(best.size - 1, _SHARE))
+    return Profile(values, excess, error, excess <= np.maximum(errors * error, _LEAST))
 
 
 def verdicts_of(search: Search, profile: Profile) -> list[Verdict]:
