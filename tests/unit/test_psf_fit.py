@@ -19,6 +19,7 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.config import load_config, parse_config
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.physics.psf_loader import load_psf
+from ssi_pipeline.workbench.fit import search
 from ssi_pipeline.workbench.fit.data import FitData, by_contrast
 from ssi_pipeline.workbench.fit.fit import PsfFit, fit_data
 from ssi_pipeline.workbench.fit.parameters import parameters_of
@@ -134,8 +135,9 @@ def test_ranges_are_derived_and_widths_keep_their_ratio() -> None:
 
 
 def test_the_command_writes_a_configuration_beside_the_given_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(search._POINTS, (2, 1), (9,))  # a coarse grid, for the sake of time
     tifffile.imwrite(tmp_path / "image.tif", measured({**WATER, "defocus_um": 2.5}).astype(np.uint16))
     document = {
         "input": {"path": "image.tif", "voxel_size_um": {"y": 0.2, "x": 0.2}},
@@ -146,13 +148,13 @@ def test_the_command_writes_a_configuration_beside_the_given_one(
     config, out, png = tmp_path / "run.yaml", tmp_path / "fitted.yaml", tmp_path / "fit.png"
     config.write_text(yaml.safe_dump(document))
     before = config.read_bytes()
-    command = ["psf", "fit", str(config), "--free", "defocus", "--range", "defocus=1:4", "--json"]
+    command = ["psf", "fit", str(config), "--free", "defocus", "--range", "defocus=2:3", "--json"]
     assert main([*command, "--out", str(out), "--png", str(png), "--html", str(tmp_path / "fit.html")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["told"]
     page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text().partition("### psf fit\n")[2]
     assert set(found) == set(re.findall(r"^\| `([^`]+)` \|", page.partition("\n### ")[0], re.MULTILINE))
-    assert found["parameters"][0]["range"] == [1, 4]
+    assert found["parameters"][0]["range"] == [2, 3]
     assert load_config(out).psf[0].defocus_um == pytest.approx(2.5, rel=0.1)  # type: ignore[union-attr]
     assert config.read_bytes() == before
     assert png.read_bytes().startswith(b"\x89PNG")
@@ -160,3 +162,37 @@ def test_the_command_writes_a_configuration_beside_the_given_one(
     assert main([*command, "--out", str(config)]) == 2
     assert main([*command, "--free", "depth"]) == 2
     assert main([*command, "--range", "defocus=3"]) == 2
+
+
+@pytest.mark.long
+def test_the_aperture_is_told_in_3d_where_the_missing_cone_shows_it() -> None:
+    rng = np.random.default_rng(0)
+    optics = {**WATER, "support_um": {"z": 3.0, "y": 1.7, "x": 1.7}}
+    voxel, scene = (0.3, 0.13, 0.13), np.full((40, 128, 128), 20.0)
+    for _ in range(400):
+        start, size = rng.integers(0, np.array(scene.shape)), rng.integers(1, (8, 20, 20))
+        scene[tuple(slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))] += rng.uniform(0, 200)
+    kernel = load_psf(section({**optics, "numerical_aperture": 1.0}), voxel, 3)
+    assert kernel is not None
+    blurred = fftconvolve(scene, kernel.values, mode="same")[8:-8, 16:-16, 16:-16]
+    image = rng.poisson(np.maximum(blurred, 0)).astype(float)
+    shape = window_shape([image.shape])
+    rings, boxes = Rings(shape, voxel[2] / voxel[0]), list(boxes_of(image.shape, shape))
+    samples = by_contrast(
+        rings, np.array([rings.power(image[b]) for b in boxes]), np.array([image[b].mean() for b in boxes])
+    )
+    data = FitData(rings, samples, voxel, 3, image.shape, lambda _: False)
+    given = section({**optics, "numerical_aperture": 0.85})
+    (verdict,) = fit_data(given, data, parameters_of(given, ["na"], {}, 3), 0, lambda _: None).verdicts
+    assert verdict.best == pytest.approx(1.0, rel=0.1)
+    assert verdict.low <= 1.0 <= verdict.high
+
+
+@pytest.mark.long
+def test_two_parameters_are_searched_together() -> None:
+    found = fitted(
+        measured({**WATER, "defocus_um": 2.5}), {**WATER, "defocus_um": 1.5}, ["defocus", "na"], na=(0.7, 0.9)
+    )
+    assert -1 <= found.profile.correlation <= 1
+    for verdict, truth in zip(found.verdicts, (2.5, 0.8), strict=True):
+        assert not verdict.told or verdict.low <= truth <= verdict.high
