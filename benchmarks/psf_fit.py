@@ -23,7 +23,6 @@ import tifffile
 import yaml
 from _common import Row, begin, parser, pictures, say
 from _real_cases import Floats, camera, digitised, inside, light
-from _stack_scenes import filaments, nuclei
 from scipy.signal import fftconvolve
 
 import ssi_pipeline as ssi
@@ -51,10 +50,8 @@ WIDEFIELD: dict[str, Any] = {
     "wavelength_um": 0.52,
     "refractive_index": 1.33,
 }
-DEEP: dict[str, Any] = {**WIDEFIELD, "numerical_aperture": 1.2, "refractive_index": 1.515}
 
-SIDE, STACK = 256, (24, 96, 96)
-PIXEL, VOXEL = (1.0, 0.2, 0.2), (0.3, 0.1, 0.1)
+SIDE, PIXEL = 256, (1.0, 0.2, 0.2)
 PEAK = {"dim": 90.0, "bright": 600.0}
 EDGE = 16
 """Pixels at the border that do not count for the PSNR."""
@@ -114,16 +111,6 @@ def planes(seed: int, level: str) -> Iterator[Case]:
         blurred = fftconvolve(scene, kernel(section, PIXEL, 2)[0], mode="same")
         image = digitised(inside(camera(np.maximum(blurred, 0), seed)))
         yield Case(f"scene {seed}, {level}", image, inside(scene), PIXEL, section, free, option, wrong)
-
-
-def stack(seed: int) -> Case:
-    """Return a widefield stack of nuclei and filaments."""
-    rng, shape = np.random.default_rng((seed, 31)), tuple(n + 2 * m for n, m in zip(STACK, (8, 16, 16), strict=True))
-    scene = 300 * (nuclei(rng, shape) + filaments(rng, shape)) + 5
-    blurred = fftconvolve(scene, kernel(DEEP, VOXEL, 3), mode="same")[8:-8, 16:-16, 16:-16]
-    truth = scene[8:-8, 16:-16, 16:-16]
-    image = digitised(camera(np.maximum(blurred, 0), seed))
-    return Case(f"stack {seed}", image, truth, VOXEL, DEEP, "na", "numerical_aperture", 1.0)
 
 
 def fitted(case: Case) -> PsfFit:
@@ -217,8 +204,6 @@ def cases(options: Any) -> Iterator[Case]:
     for seed in map(int, options.seeds.split(",")):
         for level in options.levels.split(","):
             yield from planes(seed, level)
-        if options.stacks:
-            yield stack(seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -226,7 +211,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser(__doc__)
     asked.add_argument("--seeds", default="0,1,2", help="of own scenes, separated by commas")
     asked.add_argument("--levels", default="dim,bright", help="of light, separated by commas")
-    asked.add_argument("--stacks", action="store_true", help="also a stack of each seed")
     options = asked.parse_args(arguments)
     with begin("psf_fit", options, {"seeds": "0", "levels": "bright"}) as study:
         rows = []

@@ -77,7 +77,7 @@ def _add_beads(beads: Parser) -> Parser:
 def _add_fit(fit: Parser) -> Parser:
     fit.add_argument("config", type=Path, metavar="run.yaml", help="configuration: its image and PSF")
     fit.add_argument(
-        "--free", required=True, metavar="NAMES", help="one or two of defocus, na, depth, index, fwhm, pinhole, sheet"
+        "--free", required=True, metavar="NAME", help="one of defocus, na, depth, index, fwhm, pinhole, sheet"
     )
     fit.add_argument(
         "--range", action="append", default=[], metavar="NAME=LOW:HIGH", help="values to search, e.g. defocus=0:6"

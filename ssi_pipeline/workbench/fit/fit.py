@@ -129,7 +129,7 @@ def fit_data(
         """Return the values of a PSF, z y x."""
         return psf(values).values.astype(float)
 
-    found = search(data.rings, data.samples, parameters, values_of, data.dimensions, say)
+    found = search(data.rings, data.samples, parameters, values_of, say)
     profile = profile_of(found)
     doubt = "" if not data.correlated(psf(found.best)) else CORRELATED
     return PsfFit(section, data, found, profile, tuple(verdicts_of(found, profile)), doubt, channel)

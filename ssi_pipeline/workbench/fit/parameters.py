@@ -25,9 +25,6 @@ OPTIONS = {
 }
 """Short names, and the options of ``psf`` that they stand for; ``fwhm_um`` where the section has that."""
 
-MOST = 2
-"""Parameters at a time: a grid of three takes an hour, and they trade against each other."""
-
 _DEPTHS = 4.0
 """Range of the defocus in depths of focus, n wavelength / NA^2, at least."""
 
@@ -100,8 +97,13 @@ def parameters_of(
     known = _fittable(section)
     if unknown := [name for name in ranges if name not in names]:
         raise ConfigError(f"--range {', '.join(unknown)}: expected one of --free {','.join(names)}")
-    if not 1 <= len(set(names)) == len(names) <= MOST:
-        raise ConfigError(f"--free {','.join(names)}: expected one or {MOST} different parameters")
+    if len(names) != 1:
+        raise ConfigError(f"--free {','.join(names)}: expected one parameter: two trade against each other")
+    if dimensions == 3:
+        raise ConfigError(
+            "tiling.dimensions is 3: expected a plane (tiling.dimensions: 2): a scene that differs along z is taken "
+            "for another PSF, measured wrong by 16 % on a stack of boxes"
+        )
     found = []
     for name in names:
         option = "fwhm_um" if name == "fwhm" and "fwhm_um" in known else OPTIONS.get(name, name)
@@ -109,14 +111,7 @@ def parameters_of(
             raise ConfigError(
                 f"--free {name}: psf.kind {section.kind} has no such parameter: expected {', '.join(_short(known))}"
             )
-        if option == "defocus_um" and dimensions == 3:
-            raise ConfigError(
-                "--free defocus: in 3D a defocus moves the PSF along z, which an image does not tell: expected "
-                f"{', '.join(n for n in _short(known) if n != 'defocus')}"
-            )
         found.append(_parameter(known[option], name, option, ranges.get(name)))
-    if len({each.option for each in found}) < len(found):
-        raise ConfigError(f"--free {','.join(names)}: the same parameter twice")
     return found
 
 

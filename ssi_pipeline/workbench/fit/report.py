@@ -22,9 +22,6 @@ from ssi_pipeline.workbench.page import write_page, write_picture
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_STRONG = 0.7
-"""Correlation of two parameters that is reported."""
-
 
 def rows_of(fit: PsfFit) -> list[tuple[str, str]]:
     """Return name and value of each row of the table."""
@@ -35,9 +32,6 @@ def rows_of(fit: PsfFit) -> list[tuple[str, str]]:
         rows.append((verdict.parameter.option, _words(verdict, fit.doubt)))
         if verdict.parameter.signed and verdict.told and not fit.doubt:
             rows.append(("sign", "that of the configuration: one plane does not tell it"))
-    correlation = fit.profile.correlation
-    if abs(correlation) > _STRONG:
-        rows.append(("correlation", f"{correlation:+.2f}: the parameters trade against each other"))
     rows.append(("gain", f"deviance {_gain(fit):.1f} below that of the configured values"))
     return [*rows, *([("doubt", fit.doubt)] if fit.doubt else [])]
 
@@ -83,7 +77,6 @@ def document_of(fit: PsfFit) -> dict[str, Any]:
         "windows": fit.data.windows,
         "told": fit.told,
         "gain": _gain(fit),
-        "correlation": fit.profile.correlation,
         "parameters": parameters,
     }
 

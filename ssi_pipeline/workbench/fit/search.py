@@ -12,9 +12,8 @@ from ssi_pipeline.workbench.fit.likelihood import Fit, Sample, SpectrumModel
 from ssi_pipeline.workbench.fit.parameters import Parameter
 from ssi_pipeline.workbench.fit.spectrum import Floats, Rings
 
-_POINTS = {(2, 1): (49,), (2, 2): (25, 13), (3, 1): (25,), (3, 2): (11, 9)}
-"""Values of each parameter on the grid, by dimensions and number of parameters: a trough is as narrow as the rings of
-the transfer function are sharp, so the first has more."""
+_POINTS = 49
+"""Values of each parameter on the grid: a trough is as narrow as the rings of the transfer function are sharp."""
 
 _ROUNDS, _MINIMA = 3, 3
 """Times that the steps are halved; minima of the grid around which they are: the deepest trough may lie between its
@@ -41,10 +40,9 @@ class Search:
     samples: Sequence[Sample]
     fits: dict[Values, list[Fit]] = field(default_factory=dict)
 
-    def run(self, dimensions: int, say: Callable[[str], None]) -> None:
+    def run(self, say: Callable[[str], None]) -> None:
         """Try the grid, then steps around the best values."""
-        counts = _POINTS[dimensions, len(self.parameters)]
-        along = [np.linspace(p.low, p.high, n) for p, n in zip(self.parameters, counts, strict=True)]
+        along = [np.linspace(p.low, p.high, _POINTS) for p in self.parameters]
         grid = list(product(*[[float(v) for v in values] for values in along]))
         say(f"{len(grid)} PSFs and {sum(len(s.power) for s in self.samples)} windows")
         for values in grid:
@@ -112,7 +110,6 @@ def search(
     samples: Sequence[Sample],
     parameters: Sequence[Parameter],
     psf_values: Callable[[Values], Floats],
-    dimensions: int,
     say: Callable[[str], None],
 ) -> Search:
     """Return a finished search.
@@ -125,8 +122,6 @@ def search(
         What is free.
     psf_values
         Returns a PSF, z y x, of values.
-    dimensions
-        Number of spatial axes of a tile.
     say
         Called with what is done.
     """
@@ -139,5 +134,5 @@ def search(
         return known[values]
 
     found = Search(parameters, transfer, SpectrumModel(rings), samples)
-    found.run(dimensions, say)
+    found.run(say)
     return found

@@ -28,9 +28,6 @@ _END = 0.02
 _SAME = 1e-6
 """Largest difference of |H|^2 over a range that has no effect on the PSF."""
 
-_TRADE = 0.7
-"""Correlation of two parameters above which it is said that they trade against each other."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -77,14 +74,6 @@ class Profile:
         least = [row[int(np.argmin(self.excess[row]))] for row in rows]
         return distinct, self.excess[least], self.error[least]
 
-    @property
-    def correlation(self) -> float:
-        """Correlation of the first two parameters over the possible values; 0 where few are."""
-        points = np.array(self.values)[self.possible]
-        if points.shape[1] < 2 or len(points) < 5 or (np.ptp(points, axis=0) == 0).any():
-            return 0.0
-        return float(np.corrcoef(points[:, 0], points[:, 1])[0, 1])
-
 
 def profile_of(search: Search) -> Profile:
     """Compare all values with the best, window by window."""
@@ -110,7 +99,7 @@ def _verdict(search: Search, profile: Profile, axis: int, best: float) -> Verdic
     parameter = search.parameters[axis]
     low, high = _interval(profile, axis)
     verdict = Verdict(parameter, best, low, high)
-    reason = _reason(search, profile, axis, verdict)
+    reason = _reason(search, axis, verdict)
     return Verdict(parameter, best, low, high, reason)
 
 
@@ -125,7 +114,7 @@ def _interval(profile: Profile, axis: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _reason(search: Search, profile: Profile, axis: int, verdict: Verdict) -> str:
+def _reason(search: Search, axis: int, verdict: Verdict) -> str:
     parameter, low, high = verdict.parameter, verdict.low, verdict.high
     span = parameter.high - parameter.low
     at_low, at_high = low <= parameter.low + _END * span, high >= parameter.high - _END * span
@@ -133,14 +122,11 @@ def _reason(search: Search, profile: Profile, axis: int, verdict: Verdict) -> st
         return "it has no effect on this PSF (of one plane, where tiles are 2D)"
     if at_low and at_high:
         return f"all values explain the image as well: {_ALL}"
-    trade = abs(profile.correlation) > _TRADE and len(search.parameters) > 1
     if at_low or at_high:
         told = f"up to {high:.3g}" if at_low else f"from {low:.3g}"
-        cause = "two parameters do the same; free one" if trade else _ONE_SIDED
-        return f"values {told} explain the image as well: {cause}, or the end of the range"
+        return f"values {told} explain the image as well: {_ONE_SIDED}, or the end of the range"
     if (high - low) / 2 > _PRECISE * abs(verdict.best):
-        cause = "two parameters do the same; free one" if trade else "too little detail above the noise"
-        return f"values from {low:.3g} to {high:.3g} explain the image as well: {cause}"
+        return f"values from {low:.3g} to {high:.3g} explain the image as well: too little detail above the noise"
     return ""
 
 
