@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import InputError, how_to_install
 from ssi_pipeline.storage.inputs.box_source import BoxImage
 
 Open = Callable[[Path, int | None], BoxImage]
@@ -36,7 +36,7 @@ def open_microscope_file(path: Path, scene: int | None) -> BoxImage:
     except ImportError as error:
         raise InputError(
             f"input {path} is a {kind} file, and its reader is not installed ({error}): "
-            f"pip install 'ssi-pipeline[formats]', or convert the file to OME-Zarr, for instance with bioformats2raw"
+            f"{how_to_install(library, 'formats')}, or convert the file to OME-Zarr, for instance with bioformats2raw"
         ) from error
     opened: Open = importlib.import_module(f"ssi_pipeline.storage.inputs.microscope.{module}").open_image
     try:
