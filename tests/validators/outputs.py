@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,9 @@ class Kind:
     known: str = ""
     sections: dict[str, Any] = field(default_factory=dict)
 
+
+LONG = bool(os.environ.get("SSI_LONG"))
+"""The long form has every dtype; the short form int8 and uint64 beside the dtypes of the other kinds."""
 
 DYES = ("DAPI", "GFP")
 NAMES = {"channels": [{"label": name} for name in DYES]}
@@ -102,7 +106,9 @@ KINDS = (
         sections={"solver": "wiener", "output": {"uncertainty": 2, "dtype": "float32"}, "tiling": {"core": 70}},
     ),
     Kind("ome-tiff", "czyx", (2, 3, 40, 50), tiff=True, channels=DYES, known="yx"),
-    *(Kind(dtype, "yx", (40, 50), dtype) for dtype in ("int8", "uint32", "int32", "uint64", "int64", "float16")),
+    Kind("int8", "yx", (40, 50), "int8"),
+    Kind("uint64", "yx", (40, 50), "uint64"),
+    *(Kind(dtype, "yx", (40, 50), dtype) for dtype in ("uint32", "int32", "int64", "float16") if LONG),
 )
 
 

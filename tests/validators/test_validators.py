@@ -21,7 +21,7 @@ INSTALLED = pytest.mark.skipif(
     not (PYTHON.parents[1] / ".installed").exists(),
     reason="the libraries that read our outputs are not installed: make validators",
 )
-# 34 runs, a second each where nothing else goes on
+# 26 runs, a second each where nothing else goes on
 pytestmark = [INSTALLED, pytest.mark.slow, pytest.mark.timeout(900)]
 
 Rows = list[dict[str, Any]]
