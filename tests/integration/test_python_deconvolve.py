@@ -201,3 +201,12 @@ def test_images_and_psfs_that_are_none() -> None:
     with pytest.raises(InputError, match="has only NaN or infinite pixels") as caught:
         ssi.deconvolve(np.full((40, 40), np.nan, np.float32), FWHM, **LIGHT, **PLAIN)
     assert "array" not in str(caught.value)
+
+
+def test_first_mistakes_are_told() -> None:
+    for image, said in (
+        ("stack.tif", "the image is 'stack.tif': expected an array; ssi.run works with files"),
+        (np.ones((64, 64, 3), np.float32), r"3 pixels along x.*Of colours: np.moveaxis"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            ssi.deconvolve(image, 2.5, solver="wiener")
