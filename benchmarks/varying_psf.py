@@ -1,16 +1,23 @@
 """Stacks whose PSF changes with depth: the PSF of each tile's depth beside the best single one.
 
     python benchmarks/varying_psf.py                         # 2D and 3D, seeds 0-2 and 10-12
-    python benchmarks/varying_psf.py --dimensions 3 --seeds 0 --core 6 9 12 18
+    python benchmarks/varying_psf.py --dimensions 3 --seeds 0 --core 2 3 6 9 12 18 36
 
 An air objective (NA 0.7) looks into water, planes 1 um apart: spherical aberration grows from plane to plane. Every
 plane of the scene is blurred by the exact PSF of its own depth, which no solver gets: the product interpolates between
 few. Single PSFs are those of the first, the middle and the last plane; the best is taken by the truth.
+
+In 3D also: how far the PSF changes within a tile at most (a run refuses more than `psf_variation.MOST`, which is
+lifted here), and what is seen of the borders of tiles; in brackets with the best single PSF in the same tiles.
+Seam: differences of neighbours in their overlap over the intensity scale, the largest. Step: the error's change from
+plane to plane, RMS, where tiles meet over elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,7 +29,9 @@ from scipy import ndimage, signal
 import ssi_pipeline as ssi
 from ssi_pipeline.config import DepthByZ, GibsonLanniPsf
 from ssi_pipeline.physics.psf_by_depth import depth_at, refocused
+from ssi_pipeline.physics.psf_variation import Variation
 from ssi_pipeline.physics.psf_whole import cropped
+from ssi_pipeline.run import prepare
 
 VOXEL_UM = (1.0, 0.25, 0.25)
 SHAPE = (36, 64, 64)
@@ -48,15 +57,25 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Scale-invariant dB, the largest seam, the step at borders of tiles, the largest change of the PSF in a tile."""
+
+    decibel: float
+    seam: float
+    step: float
+    change: float
+
+
+@dataclass(frozen=True)
 class Row:
-    """Scale-invariant dB of both, the depth of the best single PSF as a share of the stack, the largest seam."""
+    """The PSFs by depth and the best single one in the same tiles; its depth as a share of the stack, its dB in one."""
 
     seed: int
     core: int
-    varying: float
-    single: float
+    varying: Estimate
+    single: Estimate
     depth: float
-    seam: float
+    whole: float
 
 
 @lru_cache(maxsize=200)
@@ -110,61 +129,101 @@ def decibel(found: NDArray[Any], truth: Floats) -> float:
     return float(10 * np.log10(np.square(np.percentile(y, 99.8) - y.min()) / error))
 
 
-def solved(image: NDArray[Any], psf: Any, solver: str, dimensions: int, core: int) -> tuple[NDArray[Any], float]:
-    """Return the estimate, and the largest seam between tiles."""
+def step(found: NDArray[np.float64], truth: Floats, core: int) -> float:
+    """Return how much the error changes from plane to plane where tiles meet, over how much elsewhere; NaN in one."""
+    inside = (slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
+    gain, offset = np.polyfit(found[inside].ravel(), truth[inside].ravel(), 1)
+    jumps = np.square(np.diff(gain * found[inside] + offset - truth[inside], axis=0)).mean((1, 2))
+    meets = np.arange(1, len(found)) % core == 0
+    return float(np.sqrt(jumps[meets].mean() / jumps[~meets].mean())) if meets.any() and not meets.all() else np.nan
+
+
+@contextmanager
+def any_change() -> Iterator[list[float]]:
+    """Let tiles have PSFs that change by any amount, and yield the list that it is noted in."""
+    refuse, seen = prepare.refuse_large_variation, [0.0]
+
+    def note(found: Variation, _: object) -> None:
+        seen.append(found.distance)
+
+    prepare.refuse_large_variation = note
+    try:
+        yield seen
+    finally:
+        prepare.refuse_large_variation = refuse
+
+
+def solved(image: NDArray[Any], truth: Floats, psf: Any, solver: str, dimensions: int, core: int) -> Estimate:
+    """Return what the estimate is worth."""
     tiles = {"core": {"z": core, "y": 64, "x": 64}} if dimensions == 3 else {}
-    found = ssi.deconvolve(
-        image,
-        psf,
-        axes="zyx",
-        voxel_size_um=VOXEL_UM,
-        dimensions=dimensions,
-        solver=solver,
-        metrics=True,
-        tiling=tiles,
-        output={"dtype": "float32"},
-        classical={"weight": "likelihood"} if solver == "wiener" else {},
-        quality={"extended": False},
-    )
-    return found.image, float(np.nanmax(np.append(found.metrics["seam"], 0)))
+    with any_change() as change:
+        found = ssi.deconvolve(
+            image,
+            psf,
+            axes="zyx",
+            voxel_size_um=VOXEL_UM,
+            dimensions=dimensions,
+            solver=solver,
+            metrics=True,
+            tiling=tiles,
+            output={"dtype": "float32"},
+            classical={"weight": "likelihood"} if solver == "wiener" else {},
+            quality={"extended": False},
+        )
+    seam = float(np.nanmax(np.append(found.metrics["seam"], 0)))
+    x = np.asarray(found.image, np.float64)
+    return Estimate(decibel(x, truth), seam, step(x, truth, core), max(change))
 
 
-def compare(seed: int, solver: str, dimensions: int, cores: list[int]) -> list[Row]:
-    """Return a row for each length of tiles along z."""
+def compare(seed: int, solver: str, dimensions: int, cores: Sequence[int]) -> Iterator[Row]:
+    """Yield a row for each length of tiles along z."""
     whole = scene(seed)
     truth = whole[:, AROUND:-AROUND, AROUND:-AROUND]
     image = recorded(whole, seed, dimensions)
-    single = {}
+    psfs, single = {}, {}
     for share in SINGLE:
         kernel = exact(share * (SHAPE[0] - 1), dimensions)
-        psf = ssi.psf.measured(kernel[0] if dimensions == 2 else kernel, center="middle", background=0)
-        single[share] = solved(image, psf, solver, dimensions, SHAPE[0])[0]  # one tile
-    best = max(single, key=lambda share: decibel(single[share], truth))
-    rows = []
+        psfs[share] = ssi.psf.measured(kernel[0] if dimensions == 2 else kernel, center="middle", background=0)
+        single[share] = solved(image, truth, psfs[share], solver, dimensions, SHAPE[0])  # one tile
+    best = max(single, key=lambda share: single[share].decibel)
+    varying = ssi.psf.gibson_lanni(**{k: v for k, v in OPTICS.items() if k != "kind"}, depth_um=DEPTH.model_dump())
     for core in cores:
-        psf = ssi.psf.gibson_lanni(**{k: v for k, v in OPTICS.items() if k != "kind"}, depth_um=DEPTH.model_dump())
-        estimate, seam = solved(image, psf, solver, dimensions, core)
-        rows.append(Row(seed, core, decibel(estimate, truth), decibel(single[best], truth), best, seam))
-    return rows
+        found, same = (solved(image, truth, psf, solver, dimensions, core) for psf in (varying, psfs[best]))
+        yield Row(seed, core, found, same, best, single[best].decibel)
 
 
-def main() -> None:
-    """Print the table."""
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    """Print the table, and return its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 10, 11, 12])
     parser.add_argument("--solver", default="wiener")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--core", type=int, nargs="+", default=[6], help="planes of a tile in 3D")
-    options = parser.parse_args()
-    for dimensions in options.dimensions:
-        print(f"{dimensions}D, {options.solver}: varying, best single (its depth), gain; largest seam")
-        for seed in options.seeds:
-            for row in compare(seed, options.solver, dimensions, options.core if dimensions == 3 else [1]):
-                print(
-                    f"  seed {row.seed:2} tiles of {row.core:2}: {row.varying:.2f} {row.single:.2f} ({row.depth:.0%}) "
-                    f"{row.varying - row.single:+.2f} dB; {row.seam:.4f}",
-                    flush=True,
-                )
+    parser.add_argument("--short", action="store_true", help="one seed in 2D")
+    asked = parser.parse_args(arguments)
+    if asked.short:
+        asked.seeds, asked.dimensions = [0], [2]
+    print("| | solver | seed | planes of a tile | change in a tile | dB | best single | gain | seam | step |")
+    print("|" + "---|" * 10)
+    rows = []
+    for dimensions in asked.dimensions:
+        for seed in asked.seeds:
+            for row in compare(seed, asked.solver, dimensions, asked.core if dimensions == 3 else [1]):
+                rows.append(row)
+                print(f"| {dimensions}D | {asked.solver} | {line(row)} |", flush=True)
+    return rows
+
+
+def line(row: Row) -> str:
+    """Return the cells of a row; seam and step also with the single PSF."""
+    varying, single = row.varying, row.single
+    return " | ".join(
+        [
+            f"{row.seed} | {row.core} | {varying.change:.1%} | {varying.decibel:.2f}",
+            f"{row.whole:.2f} (at {row.depth:.0%}) | {varying.decibel - row.whole:+.2f}",
+            f"{varying.seam:.4f} ({single.seam:.4f}) | {varying.step:.2f} ({single.step:.2f})",
+        ]
+    )
 
 
 if __name__ == "__main__":
