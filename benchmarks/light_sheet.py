@@ -39,12 +39,15 @@ PEAK = 700.0
 """Range of the truth for the PSNR, photons: nuclei have 100 to 250, filaments and beads up to a few times as many."""
 
 _PARTS = 8
-"""Ranges of depth with a PSF each, and tiles along z."""
+"""Ranges of depth with a PSF each."""
+
+_TILES = 4
+"""Tiles along z: left to itself a run takes as many planes as fit, and may be refused as the PSF changes too much."""
 
 
 def shape_of(megabytes: float) -> tuple[Shape, Shape]:
     """Return shape and block of a volume of uint16: planes up to 512, and as large as the size asks for."""
-    planes = int(np.clip(64 * round(megabytes / 4 / 64), 64, 512)) if megabytes >= 100 else 24
+    planes = int(np.clip(64 * round(megabytes / 4 / 64), 64, 512)) if megabytes >= 8 else 24
     side = 16 * round(np.sqrt(megabytes * 1e6 / 2 / planes) / 16)
     return (planes, side, side), (min(planes, 64), min(side, 256), min(side, 256))
 
@@ -63,7 +66,7 @@ def document(made: Made, folder: Path, asked: argparse.Namespace) -> dict[str, A
         "output": {"path": str(folder / "out.zarr"), "pyramid": False, "dtype": "float32"},
         "psf": parts[0]["psf"] if asked.single else {"kind": "varying", "by": parts},
         "solver": asked.solver,
-        "tiling": {"dimensions": 3, "core": {"z": max(8, planes // _PARTS)}},
+        "tiling": {"dimensions": 3, "core": {"z": max(8, planes // _TILES)}},
         "quality": {"extended": False},
         "executor": {"kind": "dask", "workers": 2, "memory_gib": asked.gigabytes * GIGABYTE / 2**30, "device": "cpu"},
     }
