@@ -6,7 +6,7 @@
 An air objective (NA 0.7) looks into water, planes 1 um apart: spherical aberration grows from plane to plane. Every
 plane of the scene is blurred by the exact PSF of its own depth, which no solver gets: the product interpolates between
 few. Single PSFs are those of the first, the middle and the last plane, made as the others are (a depth that rises by
-nearly nothing), in one tile; the best is taken by the truth. All PSFs reach equally far.
+nearly nothing), in one tile; the best is taken by the truth. In 3D all PSFs reach equally far.
 
 In 3D also: how far the PSF changes within a tile at most (a run refuses more than `psf_variation.MOST`, which is
 lifted here), and what is seen of the borders of tiles. Seam: differences of neighbours in their overlap over the
@@ -51,8 +51,10 @@ OPTICS: dict[str, Any] = {
     "wavelength_um": 0.52,
     "sample_index": 1.33,
     "immersion_index": 1.0,
-    "support_um": {"z": 10.0, "y": 4.0, "x": 4.0},
 }
+SUPPORT_UM: dict[int, dict[str, float]] = {2: {}, 3: {"z": 10.0, "y": 4.0, "x": 4.0}}
+"""By dimensions. In a plane a PSF ends by itself; along z there is the same light in every plane, without end."""
+
 DEPTH = DepthByZ(at_z0=5.0, per_um=1.5)
 SINGLE = (0.0, 0.5, 1.0)
 """Depths of the single PSFs, as shares of the stack."""
@@ -85,7 +87,8 @@ class Row:
 @lru_cache(maxsize=200)
 def exact(plane: float, dimensions: int) -> NDArray[np.float32]:
     """Return the PSF of a plane's depth, z y x, computed for it alone."""
-    section = GibsonLanniPsf(**OPTICS, depth_um=depth_at(DEPTH, plane + 0.5, VOXEL_UM))
+    depth = depth_at(DEPTH, plane + 0.5, VOXEL_UM)
+    section = GibsonLanniPsf(**OPTICS, support_um=SUPPORT_UM[dimensions], depth_um=depth)
     return cropped(refocused(section, DEPTH, VOXEL_UM, dimensions, SHAPE[0])[0], 0.999)
 
 
@@ -176,9 +179,10 @@ def solved(image: NDArray[Any], truth: Floats, psf: Any, solver: str, dimensions
     return Estimate(left, float(db), float(np.nanmax(np.append(found.metrics["seam"], 0))), max(change))
 
 
-def by_depth(depth: DepthByZ) -> Any:
+def by_depth(depth: DepthByZ, dimensions: int) -> Any:
     """Return the PSF of the optics at depths."""
-    return ssi.psf.gibson_lanni(**{k: v for k, v in OPTICS.items() if k != "kind"}, depth_um=depth.model_dump())
+    optics = {k: v for k, v in OPTICS.items() if k != "kind"}
+    return ssi.psf.gibson_lanni(**optics, support_um=SUPPORT_UM[dimensions], depth_um=depth.model_dump())
 
 
 def compare(seed: int, solver: str, dimensions: int, cores: Sequence[int]) -> Iterator[Row]:
@@ -189,11 +193,11 @@ def compare(seed: int, solver: str, dimensions: int, cores: Sequence[int]) -> It
     single = {}
     for share in SINGLE:
         depth = depth_at(DEPTH, share * (SHAPE[0] - 1) + 0.5, VOXEL_UM)
-        psf = by_depth(DepthByZ(at_z0=depth - 0.0005 * SHAPE[0], per_um=0.001))
+        psf = by_depth(DepthByZ(at_z0=depth - 0.0005 * SHAPE[0], per_um=0.001), dimensions)
         single[share] = solved(image, truth, psf, solver, dimensions, SHAPE[0])
     best = max(single, key=lambda share: single[share].decibel)
     for core in cores:
-        found = solved(image, truth, by_depth(DEPTH), solver, dimensions, core)
+        found = solved(image, truth, by_depth(DEPTH, dimensions), solver, dimensions, core)
         yield Row(seed, core, found, single[best].decibel, best, step(single[best].error, core))
 
 
