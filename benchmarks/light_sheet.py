@@ -116,15 +116,16 @@ class Score:
 
 
 def scored(made: Made, found: Any) -> dict[str, list[float]]:
-    """Return dB of the image and of the estimate: whole volume, first planes, last planes."""
+    """Return dB of image and estimate: of the whole volume and, where it has several, of first and last blocks in z."""
     first, last = made.blocks()[0][0], made.blocks()[-1][0]
-    scores = {name: [Score(), Score()] for name in ("whole", "first planes", "last planes")}
+    names = ("whole", "first planes", "last planes") if first != last else ("whole",)
+    scores = {name: [Score(), Score()] for name in names}
     for box in made.blocks():
         truth = made.truth[box]
         where = ["whole", *(["first planes"] * (box[0] == first)), *(["last planes"] * (box[0] == last))]
         for which, array in enumerate((made.image, found)):
             block = array[box]
-            for name in where:
+            for name in set(where) & scores.keys():
                 scores[name][which].add(block, truth)
     return {name: [round(score.decibel, 2) for score in pair] for name, pair in scores.items()}
 
