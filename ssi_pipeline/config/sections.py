@@ -37,8 +37,8 @@ from ssi_pipeline.config.url import Place, PlaceField, Url
 class InputConfig(Section):
     """Input: the measured image y, or several of them.
 
-    ``images``: pattern of the names of images inside ``path``. ``share``: what is found once for all of them: nothing,
-    the calibration of each channel, or also its network.
+    ``images``: pattern of the names of images inside ``path``. ``scene``: number of an image of a file with several.
+    ``share``: what is found once for all of them: nothing, the calibration of each channel, or also its network.
     """
 
     path: PlaceField
