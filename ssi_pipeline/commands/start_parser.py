@@ -43,6 +43,9 @@ def add_start(add: Add) -> None:
     copy.add_argument("image", type=place, help="image, as for `ssi info`; pays for compressed .czi and many files")
     copy.add_argument("output", type=Path, help="OME-Zarr image to write, for instance stack.zarr")
     _add_scene(copy)
+    copy.add_argument(
+        "--carry", nargs="+", choices=("labels", "tables"), default=[], help="also copy these of an OME-Zarr image"
+    )
     for sub in (info, copy):
         sub.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
         sub.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")

@@ -121,6 +121,10 @@ class RunConfig(Section):
             given["training"] = self.training.model_copy(update={"start_from": state / "models"})
         return self.model_copy(update=given)
 
+    def without_carrying(self) -> RunConfig:
+        """Return the configuration without what is carried along from the input."""
+        return self.model_copy(update={"output": self.output.model_copy(update={"carry": ()})})
+
     def with_core(self, core: dict[SpatialAxis, int]) -> RunConfig:
         """Return the configuration with another tile core."""
         return self.model_copy(update={"tiling": self.tiling.model_copy(update={"core": core})})

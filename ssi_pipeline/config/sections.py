@@ -85,6 +85,7 @@ class OutputConfig(Section):
     uncertainty: Annotated[Int, Field(ge=0, le=256)] = 0
     state: Path | None = None
     keep_scratch: bool = False
+    carry: tuple[Literal["labels", "tables"], ...] = ()
 
     @property
     def folder(self) -> Path:

@@ -33,7 +33,7 @@ def prepare_shared(collection: Collection) -> Prepared | None:
     config, paths = collection.config, collection.paths
     if config.input.share == "nothing":
         return None
-    pooled = config.of_image(paths.pooled, paths.pool, None)
+    pooled = config.of_image(paths.pooled, paths.pool, None).without_carrying()
     if not paths.pooled.exists():
         count = len(collection.images)
         chosen = [collection.images[i * count // min(count, _SAMPLED)] for i in range(min(count, _SAMPLED))]

@@ -1,0 +1,110 @@
+"""Carry labels and tables of an OME-Zarr image along into the output (``output.carry``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import ConfigError, InputError
+from ssi_pipeline.geometry import Volume
+from ssi_pipeline.geometry.plan import region_of_interest
+from ssi_pipeline.storage.inputs.labels import Carried, find_group, names_in, open_labels
+from ssi_pipeline.storage.inputs.zarr_node import ZarrNode
+from ssi_pipeline.storage.outputs.carried import Frame, label_files, problem, recorded, table_files, write_carried
+from ssi_pipeline.storage.store import store_of
+from ssi_pipeline.tasks import Context
+from ssi_pipeline.words import size_of
+
+
+def describe_carried(config: RunConfig, volume: Volume) -> tuple[str, ...]:
+    """Refuse what cannot be carried along; return notes on what the input lacks.
+
+    Raises
+    ------
+    ConfigError, InputError
+        Labels have another resolution, or options change what labels and tables refer to.
+    """
+    if not config.output.carry:
+        return ()
+    if config.input.axes is not None:
+        raise ConfigError("output.carry: labels have the axes of the file: expected no input.axes, or no output.carry")
+    notes = []
+    for kind in config.output.carry:
+        group = find_group(config.input.path, kind)
+        if group is None:
+            notes.append(f"output.carry: input {config.input.path} has no {kind}")
+        elif kind == "labels":
+            list(open_labels(group, volume))
+        else:
+            _refuse_tables(config, group)
+    return tuple(notes)
+
+
+def _refuse_tables(config: RunConfig, group: ZarrNode) -> None:
+    """Refuse tables whose content would no longer be true, or that no reader would open.
+
+    Raises
+    ------
+    ConfigError, InputError
+        The output has another region, voxel size or format than the tables.
+    """
+    names_in(group, "tables")
+    if config.input.roi or config.input.voxel_size_um:
+        raise ConfigError(
+            "output.carry: tables hold positions in the whole image, by its own voxel size: expected no input.roi and "
+            "no input.voxel_size_um, or no tables in output.carry"
+        )
+    fitting = "0.5" if group.zarr_format == 3 else "0.4"
+    if config.output.ome_zarr != fitting:
+        raise ConfigError(
+            f"output.carry: the tables of {config.input.path} are in zarr format {group.zarr_format} and copied "
+            f'as they are: expected output.ome_zarr: "{fitting}", or no tables in output.carry'
+        )
+    if not store_of(group.folder).lists:
+        raise InputError(f"output.carry: the files of {group.folder} cannot be listed: download the image")
+
+
+def carry_along(context: Context) -> list[str]:
+    """Copy what was asked for and is not there yet; returns a line for each copy. Only the client calls this.
+
+    Raises
+    ------
+    CorruptDataError, OSError
+        It cannot be read or written.
+    """
+    said = []
+    output = context.document.config.output.path
+    for kind in carried_problems(context, read=True, unwritten=True):
+        made = write_carried(output, kind, _files(context, kind))
+        if made["files"]:
+            said.append(f"{kind} carried along: {made['files']} files, {size_of(made['bytes'])}")
+    return said
+
+
+def _files(context: Context, kind: Carried) -> Iterator[tuple[str, bytes]]:
+    document, plan = context.document, context.plan
+    group = find_group(document.config.input.path, kind)
+    if group is None:
+        return iter(())
+    if kind == "tables":
+        return table_files(group)
+    region = region_of_interest(document.volume, document.config.input.roi)
+    frame = Frame(region, document.image_metadata, plan.chunk, context.pyramid.shard)
+    return label_files(open_labels(group, document.volume), document.config.output, frame)
+
+
+def carried_problems(context: Context, read: bool = False, unwritten: bool = False) -> dict[Carried, str]:
+    """Return what is wrong with the copies, by kind.
+
+    ``read``: compare every byte, not only numbers and sizes of files. ``unwritten``: those that were never made count.
+    """
+    section = context.document.config.output
+    made = recorded(section.path)
+    found: dict[Carried, str] = {}
+    for kind in section.carry:
+        wrong = problem(section.path, kind, read) if kind in made else None
+        if wrong is not None:
+            found[kind] = wrong
+        elif kind not in made and unwritten:
+            found[kind] = f"{section.path / kind} is not written yet"
+    return found
