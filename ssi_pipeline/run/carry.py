@@ -1,16 +1,19 @@
-"""Carry labels and tables of an OME-Zarr image along into the output (``output.carry``)."""
+"""Carry along into the output: labels and tables of an OME-Zarr image (``output.carry``), and OME-XML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry import Volume
 from ssi_pipeline.geometry.plan import region_of_interest
 from ssi_pipeline.storage.inputs.labels import Carried, find_group, names_in, open_labels
+from ssi_pipeline.storage.inputs.ome_xml import FILE, FOLDER, read_ome_xml
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode
 from ssi_pipeline.storage.outputs.carried import Frame, label_files, problem, recorded, table_files, write_carried
+from ssi_pipeline.storage.outputs.collection import is_collection
 from ssi_pipeline.storage.store import store_of
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.words import size_of
@@ -74,11 +77,37 @@ def carry_along(context: Context) -> list[str]:
     """
     said = []
     output = context.document.config.output.path
-    for kind in carried_problems(context, read=True, unwritten=True):
+    if note := _keep_ome_xml(context):
+        said.append(note)
+    wanted = carried_problems(context, read=True, unwritten=True)
+    for kind in (kind for kind in context.document.config.output.carry if kind in wanted):
         made = write_carried(output, kind, _files(context, kind))
         if made["files"]:
             said.append(f"{kind} carried along: {made['files']} files, {size_of(made['bytes'])}")
     return said
+
+
+def _keep_ome_xml(context: Context) -> str:
+    """Write the OME-XML of the input into the output, unless the collection has it; return why it is not kept."""
+    section = context.document.config.output
+    made = recorded(section.path)
+    if FOLDER in made and problem(section.path, FOLDER, read=True) is None:
+        return ""
+    above = section.path.parent
+    if isinstance(above, Path) and is_collection(above) and (above / FOLDER / FILE).exists():
+        return ""
+    content, note = read_ome_xml(context.document.config.input.path)
+    if content is not None:
+        write_carried(section.path, FOLDER, [(FILE, content)])
+    return note
+
+
+def keep_collection_xml(config: RunConfig) -> None:
+    """Write the OME-XML of a collection, or of a file with several images, into the output of all of them."""
+    path, folder = config.input.path, config.output.folder / FOLDER
+    content = None if (folder / FILE).exists() else read_ome_xml(path)[0]
+    if content is not None:
+        store_of(folder).write(FILE, content)
 
 
 def _files(context: Context, kind: Carried) -> Iterator[tuple[str, bytes]]:
@@ -93,15 +122,15 @@ def _files(context: Context, kind: Carried) -> Iterator[tuple[str, bytes]]:
     return label_files(open_labels(group, document.volume), document.config.output, frame)
 
 
-def carried_problems(context: Context, read: bool = False, unwritten: bool = False) -> dict[Carried, str]:
+def carried_problems(context: Context, read: bool = False, unwritten: bool = False) -> dict[str, str]:
     """Return what is wrong with the copies, by kind.
 
     ``read``: compare every byte, not only numbers and sizes of files. ``unwritten``: those that were never made count.
     """
     section = context.document.config.output
     made = recorded(section.path)
-    found: dict[Carried, str] = {}
-    for kind in section.carry:
+    found: dict[str, str] = {}
+    for kind in (*section.carry, *(name for name in made if name not in section.carry)):
         wrong = problem(section.path, kind, read) if kind in made else None
         if wrong is not None:
             found[kind] = wrong

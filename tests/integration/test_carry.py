@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from builders import complete, config_of, contents, go, level, make_run
-from plates import write_labelled
+from builders import beads, complete, config_of, contents, go, level, make_run
+from plates import write_labelled, write_series
 
 from ssi_pipeline.cli import main
+from ssi_pipeline.config import load_config
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.run.checks.verify import verify
+from ssi_pipeline.run.images.call import ImagesRequest
+from ssi_pipeline.run.images.driver import run_images
+from ssi_pipeline.storage.inputs.ome_xml import read_ome_xml
 from ssi_pipeline.storage.inputs.source import clear_sources
 from ssi_pipeline.storage.outputs.output import read_status
 
@@ -99,6 +103,41 @@ def test_tables_are_copied_as_they_are_and_repaired_like_labels(
         contents(tmp_path / "in.zarr/tables"),
     )
     assert not list(output.glob(".*partial"))
+
+
+def test_ome_xml_is_kept(tmp_path: Path) -> None:
+    secret = "https://user:hunter22@omero.example.org/1"
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, beads((40, 48)), metadata={"axes": "YX", "Name": "embryo", "Description": secret})
+    file = carry(tmp_path, input={"path": "a.ome.tif"})
+    kept = complete(file) / "OME/METADATA.ome.xml"
+    with tifffile.TiffFile(path) as tif:
+        assert kept.read_text() == str(tif.ome_metadata).replace("user:hunter22", "***")
+    kept.write_bytes(kept.read_bytes().replace(b"embryo", b"cotton"))
+    assert str(kept.parent) in verify(config_of(file)).damage[0]
+    assert go(file).complete
+    assert b"embryo" in kept.read_bytes()
+
+
+def test_ome_xml_of_a_collection_is_kept_once(tmp_path: Path) -> None:
+    write_series(tmp_path / "in.zarr", 2)
+    (tmp_path / "in.zarr/OME/METADATA.ome.xml").write_text("<OME>\u00b5m</OME>")
+    file = carry(tmp_path, input={"images": "*"})
+    assert run_images(load_config(file), ImagesRequest(), log=lambda _: None).complete
+    assert (tmp_path / "out.zarr/OME/METADATA.ome.xml").read_text() == "<OME>\u00b5m</OME>"
+    assert not (tmp_path / "out.zarr/0/OME").exists()
+    one = complete(carry(tmp_path, input={"path": "in.zarr/1"}, output={"path": "one.zarr"}))
+    assert (one / "OME/METADATA.ome.xml").read_text() == "<OME>\u00b5m</OME>"
+
+
+@pytest.mark.parametrize("xml", ['<!DOCTYPE OME [<!ENTITY a SYSTEM "file:///etc/passwd">]><OME>&a;</OME>', "x" * 2**26])
+def test_ome_xml_that_is_none_is_left_out(tmp_path: Path, xml: str) -> None:
+    write_labelled(tmp_path / "in.zarr")
+    (tmp_path / "in.zarr/OME").mkdir()
+    (tmp_path / "in.zarr/OME/METADATA.ome.xml").write_text(xml)
+    content, why = read_ome_xml(tmp_path / "in.zarr")
+    assert content is None
+    assert "is not kept" in why
 
 
 def test_what_cannot_be_carried_is_refused(tmp_path: Path) -> None:
