@@ -9,7 +9,7 @@ from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry import Volume
 from ssi_pipeline.geometry.plan import region_of_interest
-from ssi_pipeline.storage.inputs.labels import Carried, find_group, names_in, open_labels
+from ssi_pipeline.storage.inputs.labels import KINDS, Carried, find_group, names_in, open_labels
 from ssi_pipeline.storage.inputs.ome_xml import FILE, FOLDER, read_ome_xml
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode
 from ssi_pipeline.storage.outputs.carried import Frame, label_files, problem, recorded, table_files, write_carried
@@ -33,7 +33,7 @@ def describe_carried(config: RunConfig, volume: Volume) -> tuple[str, ...]:
         raise ConfigError("output.carry: labels have the axes of the file: expected no input.axes, or no output.carry")
     notes = []
     for kind in config.output.carry:
-        group = find_group(config.input.path, kind)
+        group = _group(config, kind)
         if group is None:
             notes.append(f"output.carry: input {config.input.path} has no {kind}")
         elif kind == "labels":
@@ -41,6 +41,12 @@ def describe_carried(config: RunConfig, volume: Volume) -> tuple[str, ...]:
         else:
             _refuse_tables(config, group)
     return tuple(notes)
+
+
+def _group(config: RunConfig, kind: Carried) -> ZarrNode | None:
+    """Return a group of the input that lists anything; None without one."""
+    group = find_group(config.input.path, kind)
+    return group if group is not None and names_in(group, kind) else None
 
 
 def _refuse_tables(config: RunConfig, group: ZarrNode) -> None:
@@ -51,7 +57,6 @@ def _refuse_tables(config: RunConfig, group: ZarrNode) -> None:
     ConfigError, InputError
         The output has another region, voxel size or format than the tables.
     """
-    names_in(group, "tables")
     if config.input.roi or config.input.voxel_size_um:
         raise ConfigError(
             "output.carry: tables hold positions in the whole image, by its own voxel size: expected no input.roi and "
@@ -80,10 +85,11 @@ def carry_along(context: Context) -> list[str]:
     if note := _keep_ome_xml(context):
         said.append(note)
     wanted = carried_problems(context, read=True, unwritten=True)
-    for kind in (kind for kind in context.document.config.output.carry if kind in wanted):
+    for kind in KINDS:
+        if kind not in wanted:
+            continue
         made = write_carried(output, kind, _files(context, kind))
-        if made["files"]:
-            said.append(f"{kind} carried along: {made['files']} files, {size_of(made['bytes'])}")
+        said.append(f"{kind} carried along: {made['files']} files, {size_of(made['bytes'])}")
     return said
 
 
@@ -112,9 +118,12 @@ def keep_collection_xml(config: RunConfig) -> None:
 
 def _files(context: Context, kind: Carried) -> Iterator[tuple[str, bytes]]:
     document, plan = context.document, context.plan
-    group = find_group(document.config.input.path, kind)
+    group = _group(document.config, kind)
     if group is None:
-        return iter(())
+        raise InputError(
+            f"{document.config.output.path / kind} has to be copied again, but input {document.config.input.path} has "
+            f"no {kind} any more: put them back"
+        )
     if kind == "tables":
         return table_files(group)
     region = region_of_interest(document.volume, document.config.input.roi)
@@ -130,10 +139,11 @@ def carried_problems(context: Context, read: bool = False, unwritten: bool = Fal
     section = context.document.config.output
     made = recorded(section.path)
     found: dict[str, str] = {}
-    for kind in (*section.carry, *(name for name in made if name not in section.carry)):
-        wrong = problem(section.path, kind, read) if kind in made else None
+    for kind in made:
+        wrong = problem(section.path, kind, read)
         if wrong is not None:
             found[kind] = wrong
-        elif kind not in made and unwritten:
+    for kind in section.carry:
+        if kind not in made and unwritten and _group(context.document.config, kind) is not None:
             found[kind] = f"{section.path / kind} is not written yet"
     return found

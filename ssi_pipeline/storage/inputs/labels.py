@@ -16,6 +16,7 @@ from ssi_pipeline.storage.inputs.zarr_source import ZarrSource
 from ssi_pipeline.storage.outputs.ome import image_document
 
 Carried = Literal["labels", "tables"]
+KINDS: tuple[Carried, ...] = ("labels", "tables")
 
 _KEPT = ("colors", "properties", "source")
 """Parts of ``image-label`` that both versions of OME-Zarr have."""
@@ -99,7 +100,7 @@ def _open(
         )
     full, factors = levels[first].volume.shape, []
     for level in levels[first:]:
-        ratio = tuple(-(-n // m) for n, m in zip(full, level.volume.shape, strict=True))
+        ratio = _ratio(levels[first], level)
         # a level may be rounded up or down; others are left out, as the full resolution has all that they have
         if any(m not in (n // r, -(-n // r)) for n, m, r in zip(full, level.volume.shape, ratio, strict=True)):
             break
@@ -110,6 +111,13 @@ def _open(
         tuple(factors),
         {key: about[key] for key in _KEPT if key in about},
     )
+
+
+def _ratio(first: ZarrSource, level: ZarrSource) -> tuple[int, ...]:
+    """Return the downsampling of a level along t c z y x: by its scale, or else by its shape."""
+    steps = [level.metadata.scale.get(axis, 1.0) / first.metadata.scale.get(axis, 1.0) for axis in "tczyx"]
+    shapes = zip(first.volume.shape, level.volume.shape, strict=True)
+    return tuple(max(1, round(n / m if step == 1.0 else step)) for step, (n, m) in zip(steps, shapes, strict=True))
 
 
 def _fits(label: Volume, image: Volume) -> bool:

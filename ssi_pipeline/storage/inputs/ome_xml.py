@@ -26,29 +26,33 @@ def read_ome_xml(place: Place) -> tuple[bytes | None, str]:
     InputError, OSError
         The input cannot be read.
     """
-    text = _of_tiff(place) if isinstance(place, Path) and is_tiff(place) else _beside(place)
-    if text is None:
+    found = _of_tiff(place) if isinstance(place, Path) and is_tiff(place) else _beside(place)
+    if found is None:
         return None, ""
-    if len(text) > _LARGEST:
-        return None, f"the OME-XML of {place} is not kept: it has {size_of(len(text))}, more than {size_of(_LARGEST)}"
+    if len(found) > _LARGEST:
+        return None, f"the OME-XML of {place} is not kept: it has more than {size_of(_LARGEST)}"
+    try:
+        text = found.decode()
+    except UnicodeDecodeError:
+        return None, f"the OME-XML of {place} is not kept: it is not in UTF-8"
     if any(word in text for word in _DECLARATIONS):
         return None, f"the OME-XML of {place} is not kept: it declares entities, which may name other files"
     return redact(text).encode(), ""
 
 
-def _of_tiff(path: Path) -> str | None:
+def _of_tiff(path: Path) -> bytes | None:
     from ssi_pipeline.tiff.opening import open_tiff
 
     with open_tiff(path, f"input {path}", scene=0).tif as tif:
-        return tif.ome_metadata if tif.is_ome else None
+        return (tif.ome_metadata or "").encode(errors="replace") if tif.is_ome else None
 
 
-def _beside(place: Place) -> str | None:
+def _beside(place: Place) -> bytes | None:
     """Return the file in a collection, or in the one that an image is in; what is too large is not read whole."""
     if isinstance(place, Path) and not place.is_dir():
         return None
     for folder in (place, place.parent) if isinstance(place, Url) or place.name else (place,):
         store = store_of(folder / FOLDER)
         if (found := store.look(FILE)) is not None:
-            return "?" * (_LARGEST + 1) if found.size > _LARGEST else store.read(FILE).decode(errors="replace")
+            return b"?" * (_LARGEST + 1) if found.size > _LARGEST else store.read(FILE)
     return None

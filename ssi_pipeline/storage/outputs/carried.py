@@ -14,7 +14,7 @@ from ssi_pipeline.config.fingerprint import short_digest
 from ssi_pipeline.config.url import Place
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
-from ssi_pipeline.storage.inputs.labels import Label
+from ssi_pipeline.storage.inputs.labels import KINDS, Label
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode
 from ssi_pipeline.storage.outputs.checksums import with_checksums
 from ssi_pipeline.storage.outputs.multiscales import multiscales
@@ -89,6 +89,12 @@ def recorded(output: Place) -> dict[str, Any]:
     """Return the counts of what was carried along, by kind."""
     found = read_provenance(output).get(_KEY, {})
     return dict(found) if isinstance(found, dict) else {}
+
+
+def carried_kinds(provenance: Mapping[str, Any]) -> list[str]:
+    """Return what of ``output.carry`` an output with this provenance has."""
+    found = provenance.get(_KEY, {})
+    return [kind for kind in KINDS if kind in found]
 
 
 def problem(output: Place, kind: str, read: bool) -> str | None:
