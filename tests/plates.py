@@ -47,6 +47,14 @@ def write_labelled(
     return nuclei, nuclei[:, ::2, ::2]
 
 
+def write_plane(path: Path, shape: tuple[int, int]) -> None:
+    """Write an image (y x) that is large enough for a pyramid, with labels of one level."""
+    group = _write_levels(path, [beads(shape)], "yx", "0.5")
+    _mark(group.create_group("labels"), "0.5", {"labels": ["nuclei"]})
+    nuclei = np.random.default_rng(1).integers(0, 99, shape).astype(np.uint16)
+    _write_levels(path / "labels/nuclei", [nuclei], "yx", "0.5", {"image-label": {}})
+
+
 def _write_levels(
     path: Path, levels: list[np.ndarray[Any, Any]], axes: str, version: str, more: Any = None
 ) -> zarr.Group:

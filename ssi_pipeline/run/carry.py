@@ -127,7 +127,7 @@ def _files(context: Context, kind: Carried) -> Iterator[tuple[str, bytes]]:
     if kind == "tables":
         return table_files(group)
     region = region_of_interest(document.volume, document.config.input.roi)
-    frame = Frame(region, document.image_metadata, plan.chunk, context.pyramid.shard)
+    frame = Frame(region, document.image_metadata, context.pyramid, plan.chunk)
     return label_files(open_labels(group, document.volume), document.config.output, frame)
 
 

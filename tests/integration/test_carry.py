@@ -12,7 +12,7 @@ import tifffile
 import yaml
 import zarr
 from builders import beads, complete, config_of, contents, go, level, make_run
-from plates import write_labelled, write_series
+from plates import write_labelled, write_plane, write_series
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config import load_config
@@ -45,7 +45,7 @@ def places(multiscale: Any, number: int) -> list[Any]:
 
 @pytest.mark.parametrize(("inside", "outside"), [("0.4", "0.5"), pytest.param("0.5", "0.4", marks=pytest.mark.long)])
 def test_labels_are_cut_to_the_region_and_keep_their_place(tmp_path: Path, inside: str, outside: str) -> None:
-    nuclei, coarse = write_labelled(tmp_path / "in.zarr", version=inside)
+    nuclei, _ = write_labelled(tmp_path / "in.zarr", version=inside)
     roi = {"c": [1, 2], "y": [8, 32], "x": [4, 44]}
     unit = "shard" if outside == "0.5" else "chunk"
     small = {"tiling": {"core": 32}, "output": {"ome_zarr": outside, unit: {"y": 16, "x": 16}}}
@@ -53,7 +53,6 @@ def test_labels_are_cut_to_the_region_and_keep_their_place(tmp_path: Path, insid
     labels = output / "labels/nuclei"
     assert attributes(output / "labels")["labels"] == ["nuclei", "empty"]
     np.testing.assert_array_equal(level(labels, 0), nuclei[:, 8:32, 4:44])
-    np.testing.assert_array_equal(level(labels, 1), coarse[:, 4:16, 2:22])
     assert level(labels, 0).dtype == np.int32
     assert not level(output / "labels/empty").any()
     found = attributes(labels)
@@ -62,14 +61,18 @@ def test_labels_are_cut_to_the_region_and_keep_their_place(tmp_path: Path, insid
     scale, shift = places(own, 0)
     assert [scale, shift] == [values[1:] for values in places(image, 0)]
     assert shift == pytest.approx([0.0, 0.8, 0.4])
-    assert places(own, 1)[0] == [0.5, 0.2, 0.2]
 
 
-def test_levels_that_a_region_cuts_between_pixels_are_left_out(tmp_path: Path) -> None:
-    nuclei, _ = write_labelled(tmp_path / "in.zarr")
-    output = complete(carry(tmp_path, "labels", input={"roi": {"y": [7, 32]}}))
-    np.testing.assert_array_equal(level(output / "labels/nuclei"), nuclei[:, 7:32])
-    assert len(attributes(output / "labels/nuclei")["multiscales"][0]["datasets"]) == 1
+def test_labels_have_the_levels_of_the_output(tmp_path: Path) -> None:
+    """Every voxel of a coarser level is one of those in its place: labels have no means."""
+    write_plane(tmp_path / "in.zarr", (70, 300))
+    output = complete(carry(tmp_path, "labels", input={"roi": {"x": [3, 300]}}))
+    full, coarse = level(output / "labels/nuclei", 0), level(output / "labels/nuclei", 1)
+    image, own = (attributes(path)["multiscales"][0]["datasets"] for path in (output, output / "labels/nuclei"))
+    assert own == image
+    assert coarse.shape == level(output, 1).shape
+    assert len(own) == 2
+    np.testing.assert_array_equal(coarse, full[::2, ::2])
 
 
 def test_labels_fit_the_level_that_is_read(tmp_path: Path) -> None:

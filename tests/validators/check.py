@@ -220,7 +220,7 @@ def carried_ome_zarr_py(output: dict[str, Any]) -> None:
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
 
-    nodes = {Path(str(node.zarr)).name: node for node in Reader(parse_url(output["path"]))() if node.data}
+    nodes = {Path(str(node.zarr)).name.split(" ")[0]: node for node in Reader(parse_url(output["path"]))() if node.data}
     assert set(output["labels"]) <= set(nodes), sorted(nodes)
     for name, levels in output["labels"].items():
         for found, level in zip(nodes[name].data, levels, strict=True):

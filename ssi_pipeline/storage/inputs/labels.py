@@ -24,15 +24,10 @@ _KEPT = ("colors", "properties", "source")
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One label image.
-
-    ``levels``: from that of the resolution of the image on. ``factors``: their downsampling from it along t c z y x.
-    ``document``: its ``image-label``.
-    """
+    """One label image at the resolution of the image; ``document``: its ``image-label``."""
 
     name: str
-    levels: tuple[ZarrSource, ...]
-    factors: tuple[tuple[int, ...], ...]
+    source: ZarrSource
     document: Mapping[str, Any]
 
 
@@ -91,33 +86,14 @@ def _open(
     name: str, folder: Place, shapes: Sequence[tuple[int, ...]], volume: Volume, about: Mapping[str, Any]
 ) -> Label:
     levels = [ZarrSource(folder, i, None, None, booleans=True, labels=True) for i in range(len(shapes))]
-    first = next((i for i, level in enumerate(levels) if _fits(level.volume, volume)), None)
-    if first is None:
+    source = next((level for level in levels if _fits(level.volume, volume)), None)
+    if source is None:
         found = ", ".join(level.volume.describe() for level in levels) or "no level"
         raise InputError(
             f"output.carry: the label image {folder} has {found}, and the image {volume.describe()}: expected labels "
             "of its resolution. Resample them, choose another input.level, or remove labels from output.carry"
         )
-    full, factors = levels[first].volume.shape, []
-    for level in levels[first:]:
-        ratio = _ratio(levels[first], level)
-        # a level may be rounded up or down; others are left out, as the full resolution has all that they have
-        if any(m not in (n // r, -(-n // r)) for n, m, r in zip(full, level.volume.shape, ratio, strict=True)):
-            break
-        factors.append(ratio)
-    return Label(
-        name,
-        tuple(levels[first : first + len(factors)]),
-        tuple(factors),
-        {key: about[key] for key in _KEPT if key in about},
-    )
-
-
-def _ratio(first: ZarrSource, level: ZarrSource) -> tuple[int, ...]:
-    """Return the downsampling of a level along t c z y x: by its scale, or else by its shape."""
-    steps = [level.metadata.scale.get(axis, 1.0) / first.metadata.scale.get(axis, 1.0) for axis in "tczyx"]
-    shapes = zip(first.volume.shape, level.volume.shape, strict=True)
-    return tuple(max(1, round(n / m if step == 1.0 else step)) for step, (n, m) in zip(steps, shapes, strict=True))
+    return Label(name, source, {key: about[key] for key in _KEPT if key in about})
 
 
 def _fits(label: Volume, image: Volume) -> bool:

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssi_pipeline.config import OutputConfig
 from ssi_pipeline.config.fingerprint import short_digest
 from ssi_pipeline.config.url import Place
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.geometry.pyramid import PyramidPlan
 from ssi_pipeline.storage.inputs.labels import KINDS, Label
+from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode
 from ssi_pipeline.storage.outputs.checksums import with_checksums
 from ssi_pipeline.storage.outputs.multiscales import multiscales
@@ -29,17 +32,22 @@ if TYPE_CHECKING:
 _KEY = "carried"
 """Of what was carried along, in the provenance: number of files, bytes, and a digest of all of them."""
 
+_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
+_BAND = 1024
+"""Most rows that are read at a time for a coarser level."""
+
 Span = tuple[int, int]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The region of the output in its input (start and stop along t c z y x), its metadata, chunk and shard (z y x)."""
+    """Region of the output in its input (start, stop along t c z y x), its metadata, pyramid and chunk (z y x)."""
 
     region: tuple[Span, ...]
     metadata: Mapping[str, Any]
+    pyramid: PyramidPlan
     chunk: Ints
-    shard: Ints
 
 
 @dataclass
@@ -126,7 +134,10 @@ def table_files(group: ZarrNode) -> Iterator[tuple[str, bytes]]:
 
 
 def label_files(labels: Iterable[Label], section: OutputConfig, frame: Frame) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of the group ``labels``, one shard at a time, cut to the region of the output."""
+    """Yield the files of the group ``labels``, one shard at a time, cut to the region of the output.
+
+    They have the levels of the output, as readers expect: of a coarser one, every voxel is one of those in its place.
+    """
     import zarr
     from zarr.storage import MemoryStore
 
@@ -136,18 +147,17 @@ def label_files(labels: Iterable[Label], section: OutputConfig, frame: Frame) ->
     root, names = zarr.create_group(MemoryStore(made), zarr_format=zarr_format), []
     for label in labels:
         names.append(label.name)
-        kept = _kept(label, frame.region)
-        group = root.create_group(label.name)
-        group.attrs.update(_attributes(label, kept, version, frame))
-        for number, region in enumerate(kept):
-            shape = tuple(stop - start for start, stop in region)
-            source = label.levels[number]
-            volume = source.volume
-            create_level(group, number, volume.axes, shape, volume.dtype, frame.shard, frame.chunk, section)
+        group, volume = root.create_group(label.name), label.source.volume
+        region = tuple((0, 1) if n == 1 else span for n, span in zip(volume.shape, frame.region, strict=True))
+        group.attrs.update(_attributes(label, version, frame))
+        for number, (factor, sizes) in enumerate(zip(frame.pyramid.factors, frame.pyramid.shapes, strict=True)):
+            planes = tuple(stop - start for start, stop in region[:2])
+            shape = (*planes, *sizes)
+            create_level(group, number, volume.axes, shape, volume.dtype, frame.pyramid.shard, frame.chunk, section)
             array = with_checksums(zarr.open_array(MemoryStore(made), path=f"{label.name}/{number}"))
             array = array.with_config({"write_empty_chunks": True})
             for unit in _units(array):
-                array[unit] = _read(label, number, region, unit)
+                array[unit] = _read(label.source, region, (1, 1, *factor), unit)
                 yield from _taken(made, f"{label.name}/{number}/")
     root.attrs.update({"ome": {"version": version, "labels": names}} if version == "0.5" else {"labels": names})
     yield from ((name, content.to_bytes()) for name, content in made.items())
@@ -159,55 +169,14 @@ def _taken(made: dict[str, Buffer], prefix: str) -> Iterator[tuple[str, bytes]]:
         yield name, made.pop(name).to_bytes()
 
 
-_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
-
-
-def _kept(label: Label, region: tuple[Span, ...]) -> list[tuple[Span, ...]]:
-    """Return the region of each level that has it exactly; from the first on that does not, none is kept."""
-    kept: list[tuple[Span, ...]] = []
-    for source, factor in zip(label.levels, label.factors, strict=True):
-        shape, full = source.volume.shape, label.levels[0].volume.shape
-        spans = []
-        for (start, stop), n, whole, step in zip(region, shape, full, factor, strict=True):
-            a, b = (0, 1) if whole == 1 else (start, stop)  # an axis that the labels lack
-            if a % step or (b % step and b != whole):
-                return kept
-            spans.append((a // step, n if b == whole else b // step))
-        kept.append(tuple(spans))
-    return kept
-
-
-def _attributes(label: Label, kept: list[tuple[Span, ...]], version: str, frame: Frame) -> dict[str, Any]:
-    first = label.levels[0]
-    factors = tuple(factor[2:] for factor in label.factors[: len(kept)])
+def _attributes(label: Label, version: str, frame: Frame) -> dict[str, Any]:
     origin = dict(zip("tczyx", (start for start, _ in frame.region), strict=True))
-    document = multiscales(version, label.name, first.volume, frame.metadata, factors, origin)
-    del document["type"]  # how the levels were made is not known
-    for number, dataset in enumerate(document["datasets"]):
-        scale, shift = dataset["coordinateTransformations"]
-        _place(scale["scale"], shift["translation"], label, number, frame, origin)
-    about = {"image-label": dict(label.document)}
-    return (
-        {"ome": {"version": version, "multiscales": [document], **about}}
-        if version == "0.5"
-        else {
-            "multiscales": [document],
-            "image-label": {"version": version, **label.document},
-        }
-    )
-
-
-def _place(
-    scale: list[float], shift: list[float], label: Label, number: int, frame: Frame, origin: Mapping[str, int]
-) -> None:
-    """Set scale and translation of a level: in voxels of the image, it lies where it lay in the input."""
-    own, first = label.levels[number].metadata, label.levels[0].metadata
-    for i, axis in enumerate(label.levels[0].volume.axes):
-        size = float(frame.metadata.get("scale", {}).get(axis, 1.0))
-        begin = float(frame.metadata.get("translation", {}).get(axis, 0.0)) + size * origin.get(axis, 0)
-        voxels = (own.translation.get(axis, 0.0) - first.translation.get(axis, 0.0)) / first.scale.get(axis, 1.0)
-        scale[i] = size * label.factors[number]["tczyx".index(axis)]
-        shift[i] = begin + size * voxels
+    volume, factors = label.source.volume, frame.pyramid.factors
+    document = multiscales(version, label.name, volume, frame.metadata, factors, origin) | {"type": "nearest"}
+    about = dict(label.document)
+    if version == "0.5":
+        return {"ome": {"version": version, "multiscales": [document], "image-label": about}}
+    return {"multiscales": [document], "image-label": {"version": version, **about}}
 
 
 def _units(array: zarr.Array[Any]) -> Iterator[tuple[slice, ...]]:
@@ -217,15 +186,34 @@ def _units(array: zarr.Array[Any]) -> Iterator[tuple[slice, ...]]:
         yield tuple(slice(i * s, min((i + 1) * s, n)) for i, s, n in zip(cell, step, array.shape, strict=True))
 
 
-def _read(label: Label, number: int, region: tuple[Span, ...], unit: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-    """Return the values of a box of the new array, axes as it has them."""
-    source = label.levels[number]
-    axes = source.volume.axes
-    inside = dict(zip(axes, unit, strict=True))
-    spans = [
-        (start + inside[axis].start, start + inside[axis].stop) if axis in axes else (0, 1)
-        for axis, (start, _) in zip("tczyx", region, strict=True)
-    ]
-    box = Box(tuple(a for a, _ in spans[2:]), tuple(b for _, b in spans[2:]))
-    planes = [[source.read(t, c, box) for c in range(*spans[1])] for t in range(*spans[0])]
-    return np.asarray(planes).reshape([s.stop - s.start for s in unit])
+def _read(source: Source, region: tuple[Span, ...], factor: Ints, unit: tuple[slice, ...]) -> NDArray[Any]:
+    """Return the values of a box of a level, axes as it has them."""
+    inside = dict(zip(source.volume.axes, unit, strict=True))
+    t, c, z, y, x = (
+        np.minimum(start + np.arange(part.start, part.stop) * step + (step - 1) // 2, stop - 1)
+        for (start, stop), step, part in (
+            (span, step, inside.get(axis, slice(0, 1)))
+            for axis, span, step in zip("tczyx", region, factor, strict=True)
+        )
+    )
+    planes = [[_picked(source, int(i), int(k), z, y, x) for k in c] for i in t]
+    return np.asarray(planes).reshape([part.stop - part.start for part in unit])
+
+
+def _picked(source: Source, t: int, c: int, z: Indices, y: Indices, x: Indices) -> NDArray[Any]:
+    """Return chosen voxels of a plane or stack, of coarser levels in bands, which bound the memory."""
+    if all(len(axis) == axis[-1] - axis[0] + 1 for axis in (z, y, x)):
+        return source.read(t, c, _around(z, y, x))
+    bands = np.array_split(y, -(-int(y[-1] - y[0] + 1) // _BAND))
+    return np.stack(
+        [np.concatenate([_rows(source, t, c, z[i : i + 1], band, x) for band in bands]) for i in range(len(z))]
+    )
+
+
+def _rows(source: Source, t: int, c: int, z: Indices, y: Indices, x: Indices) -> NDArray[Any]:
+    plane: NDArray[Any] = source.read(t, c, _around(z, y, x))[0]
+    return plane[np.ix_(y - y[0], x - x[0])]
+
+
+def _around(z: Indices, y: Indices, x: Indices) -> Box:
+    return Box((int(z[0]), int(y[0]), int(x[0])), (int(z[-1]) + 1, int(y[-1]) + 1, int(x[-1]) + 1))
