@@ -179,7 +179,7 @@ def test_labels_tables_and_what_was_lost_of_them(tmp_path: Path, s3: S3) -> None
     found = objects(config)
     assert b"area" in found["tables/areas/table.csv"]
     assert {name for name in found if name.startswith("labels/nuclei/0/c")}
-    store_at(config).delete("labels/nuclei/1/zarr.json")
+    store_at(config).delete("labels/nuclei/0/zarr.json")
     assert verify(config_of(config)).damage
     complete(config)
     again = objects(config)
