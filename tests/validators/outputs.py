@@ -20,7 +20,7 @@ from ssi_pipeline.run.images.call import ImagesRequest
 from ssi_pipeline.run.images.driver import run_images
 from ssi_pipeline.storage.inputs.images import list_images
 from tests.builders import beads, complete, make_run, ramp
-from tests.plates import write_plate, write_series
+from tests.plates import write_labelled, write_plate, write_series
 
 VERSIONS = ("0.5", "0.4")
 
@@ -145,6 +145,24 @@ def _make(folder: Path, kind: Kind, version: str) -> dict[str, Any]:
     }
 
 
+def make_labelled(folder: Path) -> list[dict[str, Any]]:
+    """Run an image with labels and a table, which are carried along, in both versions."""
+    return [_labelled(folder / f"labels {version}", version) for version in VERSIONS]
+
+
+def _labelled(folder: Path, version: str) -> dict[str, Any]:
+    folder.mkdir(parents=True)
+    write_labelled(folder / "in.zarr", version)
+    carried = {"ome_zarr": version, "carry": ["labels", "tables"]}
+    output = complete(make_run(folder, None, input={"path": "in.zarr"}, output=carried))
+    names = ["nuclei", "empty"]
+    paths = [output, *(output / "labels" / name for name in names)]
+    images = [_image(path, axes) for path, axes in zip(paths, ("czyx", "zyx", "zyx"), strict=True)]
+    labels = {name: image["levels"] for name, image in zip(names, images[1:], strict=True)}
+    made = {"path": str(output), "images": images, "metrics": list(METRICS), "channels": [], "voxel_size": None}
+    return {"kind": "labels", "version": version, **made, "labels": labels, "tables": ["areas"]}
+
+
 def make_collections(folder: Path) -> list[dict[str, Any]]:
     """Run a plate with two images in each well, and a series, in both versions."""
     return [_collection(folder / f"{kind} {v}", kind, v) for kind in ("plate", "series") for v in VERSIONS]
@@ -180,12 +198,13 @@ def write_ome(path: Path, image: np.ndarray[Any, Any], axes: str, omero: Any) ->
 
 
 def _images(output: Path, axes: str) -> Iterator[dict[str, Any]]:
-    for image in [output, output / "uncertainty"]:
-        if not image.exists():
-            continue
-        levels = []
-        for level in sorted(p for p in image.glob("[0-9]*") if p.is_dir()):
-            values = np.asarray(zarr.open_array(level, mode="r")[...])
-            digest = hashlib.sha256(values.tobytes()).hexdigest()
-            levels.append({"shape": values.shape, "dtype": values.dtype.name, "sha256": digest})
-        yield {"path": str(image), "axes": axes, "levels": levels}
+    yield from (_image(path, axes) for path in (output, output / "uncertainty") if path.exists())
+
+
+def _image(path: Path, axes: str) -> dict[str, Any]:
+    levels = []
+    for level in sorted(p for p in path.glob("[0-9]*") if p.is_dir()):
+        values = np.asarray(zarr.open_array(level, mode="r")[...])
+        digest = hashlib.sha256(values.tobytes()).hexdigest()
+        levels.append({"shape": values.shape, "dtype": values.dtype.name, "sha256": digest})
+    return {"path": str(path), "axes": axes, "levels": levels}
