@@ -38,7 +38,7 @@ docs: $(STAMP)  ## build the site into build/site, strictly; runs the notebook
 
 bench: $(STAMP)  ## run every benchmark in its short form
 	@set -e; for benchmark in $(BENCHMARKS); do \
-	  echo "== $$benchmark"; $(BIN)/python $$benchmark --short; \
+	  echo "== $$benchmark"; PYTHONPATH=tests $(BIN)/python $$benchmark --short; \
 	done
 
 clean:  ## remove what the other targets made, .venv included

@@ -108,7 +108,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, default=Path("build/context"))
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--short", action="store_true", help="two steps of one case")
     options = parser.parse_args(arguments)
+    if options.short:
+        options.cases, options.seeds, options.steps, options.batch = ["stack"], [0], 2, 1
     print("| case | seed | PSNR off | PSNR on | gain | held-out x 1000 off, on | ghost off, on |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for name in options.cases:

@@ -177,9 +177,12 @@ def _copy(source: Path, target: Path) -> None:
 def main() -> None:
     """Print one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["lucy", "storage"])
+    parser.add_argument("what", choices=["lucy", "storage"], nargs="?", default="storage")
     parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--short", action="store_true", help="an image of 1024 x 1024")
     asked = parser.parse_args()
+    if asked.short:
+        asked.side = 1024
     torch.set_num_threads(1)
     if asked.what == "lucy":
         lucy()

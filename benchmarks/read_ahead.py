@@ -100,7 +100,10 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=16)
     parser.add_argument("--core", type=int, default=128)
     parser.add_argument("--solver", default="wiener")
+    parser.add_argument("--short", action="store_true", help="four small tiles without latency")
     asked = parser.parse_args()
+    if asked.short:
+        asked.latency_ms, asked.tiles, asked.core = [0], 4, 32
     print("| latency of a request (ms) | a tile, one by one (ms) | in a batch (ms) | ratio |\n|---|---|---|---|")
     for latency in asked.latency_ms:
         with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 Without ``--image`` the stacks are simulated (`_stack_scenes.py`) and their noise is known; with it a run's calibration
 estimates the noise. The weight, or the number of iterations, is chosen as by a run, without the truth. "cubes": the
 voxel size is withheld from the solver. dB: PSNR after the gain and offset that are best. chi2 and whiteness: of the
-residual, 1 and 0 for noise alone. CPU seconds include the choice.
+residual, 1 and 0 for noise alone. CPU seconds include the choice and the calibration.
 
     python benchmarks/stacks.py --seeds 0,1
     python benchmarks/stacks.py --image data.tif --psf kernel.tif --truth actual.tif --solvers richardson_lucy
@@ -62,19 +62,17 @@ def known_noise(image: Volume) -> ChannelCalibration:
 
 
 def solved(name: str, problem: Problem, posed: Measurement, inside: tuple[Any, ...]) -> tuple[Volume, list[str]]:
-    """Choose the parameter of a solver and solve; return the estimate, raw units, and the cells of its row."""
-    started = time.process_time()
+    """Choose the parameter of a solver, unless the calibration has it; return the estimate, raw units, and cells."""
     chosen = problem.calibration.weights.get(name) or tune(problem, name, [posed]).weight
     image, observed = (to_tensor(a, 3) for a in (problem.calibration.normalised(posed.y), posed.observed))
     given = observe(problem, image, observed)
     x = CLASSICAL[name].solve(problem, given, chosen)
-    spent = time.process_time() - started
     forward = problem.forward
     level, known = forward(x), forward.crop(given.known).numpy()
     residual = ((forward.crop(given.repaired) - level) / forward.sensor.variance(level).sqrt()).numpy()
     estimate = x.numpy()[inside] * problem.calibration.scale + problem.calibration.offset
     scores = chi_squared(residual, known), whiteness(residual, known)
-    return estimate, [f"{chosen:.3g}", *(f"{score:.2f}" for score in scores), f"{spent:.1f}"]
+    return estimate, [f"{chosen:.3g}", *(f"{score:.2f}" for score in scores)]
 
 
 def of_truth(image: Volume, truth: Volume, psf: Psf, calibration: ChannelCalibration) -> list[str]:
@@ -98,8 +96,10 @@ def rows_of(title: str, image: Volume, truth: Volume | None, psf: Psf, asked: ar
         solver, _, cubes = name.partition(":")
         used = dataclasses.replace(psf, voxel_size_um=None) if cubes else psf
         config = configuration(solver, base=IN_3D)
+        started = time.process_time()
         calibration = calibrate([posed], used, config) if asked.image else known_noise(image)
         estimate, cells = solved(solver, build_problem(used, calibration, config, "cpu"), posed, inside)
+        cells.append(f"{time.process_time() - started:.1f}")
         cells.insert(1, "" if truth is None else f"{decibel(estimate, truth):.2f}")
         if asked.image and truth is not None and not rows:
             rows.append(_line([title, "the truth, blurred", "", "", *of_truth(image, truth, psf, calibration), ""]))

@@ -1,16 +1,24 @@
 """Stacks whose PSF changes with depth: the PSF of each tile's depth beside the best single one.
 
     python benchmarks/varying_psf.py                         # 2D and 3D, seeds 0-2 and 10-12
-    python benchmarks/varying_psf.py --dimensions 3 --seeds 0 --core 6 9 12 18
+    python benchmarks/varying_psf.py --dimensions 3 --seeds 0 --core 2 3 6 9 12 18 36
 
 An air objective (NA 0.7) looks into water, planes 1 um apart: spherical aberration grows from plane to plane. Every
 plane of the scene is blurred by the exact PSF of its own depth, which no solver gets: the product interpolates between
-few. Single PSFs are those of the first, the middle and the last plane; the best is taken by the truth.
+few. Single PSFs are those of the first, the middle and the last plane, made as the others are (a depth that rises by
+nearly nothing), in one tile; the best is taken by the truth. In 3D all PSFs reach equally far.
+
+In 3D also: how far the PSF changes within a tile at most (a run refuses more than `psf_variation.MOST`, which is
+lifted here), and what is seen of the borders of tiles. Seam: differences of neighbours in their overlap over the
+intensity scale, the largest. Step: the error's change from plane to plane, RMS, where tiles meet over elsewhere; in
+brackets of the same planes with the best single PSF, which has no tiles.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,7 +30,9 @@ from scipy import ndimage, signal
 import ssi_pipeline as ssi
 from ssi_pipeline.config import DepthByZ, GibsonLanniPsf
 from ssi_pipeline.physics.psf_by_depth import depth_at, refocused
+from ssi_pipeline.physics.psf_variation import Variation
 from ssi_pipeline.physics.psf_whole import cropped
+from ssi_pipeline.run import prepare
 
 VOXEL_UM = (1.0, 0.25, 0.25)
 SHAPE = (36, 64, 64)
@@ -32,6 +42,8 @@ AROUND = 16
 BORDER = 8
 """Pixels along y and x that do not count, as they depend on what is outside."""
 
+INSIDE = (slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
+
 PHOTONS, BACKGROUND = 200.0, 5.0
 OPTICS: dict[str, Any] = {
     "kind": "gibson_lanni",
@@ -40,6 +52,9 @@ OPTICS: dict[str, Any] = {
     "sample_index": 1.33,
     "immersion_index": 1.0,
 }
+SUPPORT_UM: dict[int, dict[str, float]] = {2: {}, 3: {"z": 10.0, "y": 4.0, "x": 4.0}}
+"""By dimensions. In a plane a PSF ends by itself; along z there is the same light in every plane, without end."""
+
 DEPTH = DepthByZ(at_z0=5.0, per_um=1.5)
 SINGLE = (0.0, 0.5, 1.0)
 """Depths of the single PSFs, as shares of the stack."""
@@ -48,21 +63,32 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Error z y x after the best gain and offset, dB, the largest seam, the largest change of the PSF in a tile."""
+
+    error: Floats
+    decibel: float
+    seam: float
+    change: float
+
+
+@dataclass(frozen=True)
 class Row:
-    """Scale-invariant dB of both, the depth of the best single PSF as a share of the stack, the largest seam."""
+    """The PSFs by depth, and dB, depth as a share of the stack, and step in the same planes of the best single one."""
 
     seed: int
     core: int
-    varying: float
+    varying: Estimate
     single: float
     depth: float
-    seam: float
+    step: float
 
 
 @lru_cache(maxsize=200)
 def exact(plane: float, dimensions: int) -> NDArray[np.float32]:
     """Return the PSF of a plane's depth, z y x, computed for it alone."""
-    section = GibsonLanniPsf(**OPTICS, depth_um=depth_at(DEPTH, plane + 0.5, VOXEL_UM))
+    depth = depth_at(DEPTH, plane + 0.5, VOXEL_UM)
+    section = GibsonLanniPsf(**OPTICS, support_um=SUPPORT_UM[dimensions], depth_um=depth)
     return cropped(refocused(section, DEPTH, VOXEL_UM, dimensions, SHAPE[0])[0], 0.999)
 
 
@@ -101,70 +127,112 @@ def recorded(truth: Floats, seed: int, dimensions: int) -> NDArray[np.uint16]:
     return rng.poisson(np.maximum(photons, 0)).astype(np.uint16)
 
 
-def decibel(found: NDArray[Any], truth: Floats) -> float:
-    """Return the PSNR in the inner region after the best gain and offset."""
-    inside = (slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
-    x, y = (np.asarray(a, np.float64)[inside].ravel() for a in (found, truth))
-    gain, offset = np.polyfit(x, y, 1)
-    error = float(np.square(gain * x + offset - y).mean())
-    return float(10 * np.log10(np.square(np.percentile(y, 99.8) - y.min()) / error))
+def error(found: NDArray[Any], truth: Floats) -> Floats:
+    """Return the error in the inner region, z y x, after the best gain and offset."""
+    x, y = (np.asarray(a, np.float64)[INSIDE] for a in (found, truth))
+    gain, offset = np.polyfit(x.ravel(), y.ravel(), 1)
+    return np.asarray(gain * x + offset - y)
 
 
-def solved(image: NDArray[Any], psf: Any, solver: str, dimensions: int, core: int) -> tuple[NDArray[Any], float]:
-    """Return the estimate, and the largest seam between tiles."""
+def step(error: Floats, core: int) -> float:
+    """Return how much the error changes from plane to plane where tiles meet, over how much elsewhere; NaN in one."""
+    jumps = np.square(np.diff(error, axis=0)).mean((1, 2))
+    meets = np.arange(1, len(error)) % core == 0
+    return float(np.sqrt(jumps[meets].mean() / jumps[~meets].mean())) if meets.any() and not meets.all() else np.nan
+
+
+@contextmanager
+def any_change() -> Iterator[list[float]]:
+    """Let tiles have PSFs that change by any amount, and yield the list that it is noted in."""
+    refuse, seen = prepare.refuse_large_variation, [0.0]
+
+    def note(found: Variation, _: object) -> None:
+        seen.append(found.distance)
+
+    prepare.refuse_large_variation = note
+    try:
+        yield seen
+    finally:
+        prepare.refuse_large_variation = refuse
+
+
+def solved(image: NDArray[Any], truth: Floats, psf: Any, solver: str, dimensions: int, core: int) -> Estimate:
+    """Return what the estimate is worth."""
     tiles = {"core": {"z": core, "y": 64, "x": 64}} if dimensions == 3 else {}
-    found = ssi.deconvolve(
-        image,
-        psf,
-        axes="zyx",
-        voxel_size_um=VOXEL_UM,
-        dimensions=dimensions,
-        solver=solver,
-        metrics=True,
-        tiling=tiles,
-        output={"dtype": "float32"},
-        classical={"weight": "likelihood"} if solver == "wiener" else {},
-        quality={"extended": False},
-    )
-    return found.image, float(np.nanmax(np.append(found.metrics["seam"], 0)))
+    with any_change() as change:
+        found = ssi.deconvolve(
+            image,
+            psf,
+            axes="zyx",
+            voxel_size_um=VOXEL_UM,
+            dimensions=dimensions,
+            solver=solver,
+            metrics=True,
+            tiling=tiles,
+            output={"dtype": "float32"},
+            classical={"weight": "likelihood"} if solver == "wiener" else {},
+            quality={"extended": False},
+        )
+    left = error(found.image, truth)
+    peak = np.percentile(truth[INSIDE], 99.8) - truth[INSIDE].min()
+    db = 10 * np.log10(np.square(peak) / np.square(left).mean())
+    return Estimate(left, float(db), float(np.nanmax(np.append(found.metrics["seam"], 0))), max(change))
 
 
-def compare(seed: int, solver: str, dimensions: int, cores: list[int]) -> list[Row]:
-    """Return a row for each length of tiles along z."""
+def by_depth(depth: DepthByZ, dimensions: int) -> Any:
+    """Return the PSF of the optics at depths."""
+    optics = {k: v for k, v in OPTICS.items() if k != "kind"}
+    return ssi.psf.gibson_lanni(**optics, support_um=SUPPORT_UM[dimensions], depth_um=depth.model_dump())
+
+
+def compare(seed: int, solver: str, dimensions: int, cores: Sequence[int]) -> Iterator[Row]:
+    """Yield a row for each length of tiles along z."""
     whole = scene(seed)
     truth = whole[:, AROUND:-AROUND, AROUND:-AROUND]
     image = recorded(whole, seed, dimensions)
     single = {}
     for share in SINGLE:
-        kernel = exact(share * (SHAPE[0] - 1), dimensions)
-        psf = ssi.psf.measured(kernel[0] if dimensions == 2 else kernel, center="middle", background=0)
-        single[share] = solved(image, psf, solver, dimensions, SHAPE[0])[0]  # one tile
-    best = max(single, key=lambda share: decibel(single[share], truth))
-    rows = []
+        depth = depth_at(DEPTH, share * (SHAPE[0] - 1) + 0.5, VOXEL_UM)
+        psf = by_depth(DepthByZ(at_z0=depth - 0.0005 * SHAPE[0], per_um=0.001), dimensions)
+        single[share] = solved(image, truth, psf, solver, dimensions, SHAPE[0])
+    best = max(single, key=lambda share: single[share].decibel)
     for core in cores:
-        psf = ssi.psf.gibson_lanni(**{k: v for k, v in OPTICS.items() if k != "kind"}, depth_um=DEPTH.model_dump())
-        estimate, seam = solved(image, psf, solver, dimensions, core)
-        rows.append(Row(seed, core, decibel(estimate, truth), decibel(single[best], truth), best, seam))
-    return rows
+        found = solved(image, truth, by_depth(DEPTH, dimensions), solver, dimensions, core)
+        yield Row(seed, core, found, single[best].decibel, best, step(single[best].error, core))
 
 
-def main() -> None:
-    """Print the table."""
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    """Print the table, and return its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 10, 11, 12])
     parser.add_argument("--solver", default="wiener")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--core", type=int, nargs="+", default=[6], help="planes of a tile in 3D")
-    options = parser.parse_args()
-    for dimensions in options.dimensions:
-        print(f"{dimensions}D, {options.solver}: varying, best single (its depth), gain; largest seam")
-        for seed in options.seeds:
-            for row in compare(seed, options.solver, dimensions, options.core if dimensions == 3 else [1]):
-                print(
-                    f"  seed {row.seed:2} tiles of {row.core:2}: {row.varying:.2f} {row.single:.2f} ({row.depth:.0%}) "
-                    f"{row.varying - row.single:+.2f} dB; {row.seam:.4f}",
-                    flush=True,
-                )
+    parser.add_argument("--short", action="store_true", help="one seed in 2D")
+    asked = parser.parse_args(arguments)
+    if asked.short:
+        asked.seeds, asked.dimensions = [0], [2]
+    print("| | solver | seed | planes of a tile | change in a tile | dB | best single | gain | seam | step |")
+    print("|" + "---|" * 10)
+    rows = []
+    for dimensions in asked.dimensions:
+        for seed in asked.seeds:
+            for row in compare(seed, asked.solver, dimensions, asked.core if dimensions == 3 else [1]):
+                rows.append(row)
+                print(f"| {dimensions}D | {asked.solver} | {line(row)} |", flush=True)
+    return rows
+
+
+def line(row: Row) -> str:
+    """Return the cells of a row."""
+    found = row.varying
+    return " | ".join(
+        [
+            f"{row.seed} | {row.core} | {found.change:.1%} | {found.decibel:.2f}",
+            f"{row.single:.2f} (at {row.depth:.0%}) | {found.decibel - row.single:+.2f}",
+            f"{found.seam:.4f} | {step(found.error, row.core):.2f} ({row.step:.2f})",
+        ]
+    )
 
 
 if __name__ == "__main__":

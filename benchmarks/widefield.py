@@ -4,7 +4,8 @@ The stack is one tile, posed as workflows/widefield-stack.yaml says: a computed 
 drawn from the seed, the same for all solvers, that nobody sees: they count as not observed and have the mean of their
 neighbours, in the calibration too. (The held-out pixels V of a tile will not do: weights, the end of a training and
 falling back are decided by V.) The loss is the mean of (mu(g x) - y)^2 over them in normalised units squared,
-impulses left out; below it, what no estimate can predict, is the noise.
+impulses left out; below it, what no estimate can predict, is the noise. chi2 and whiteness are those of the residual
+that a run's report shows: 1 and 0 for noise alone.
 
     python benchmarks/widefield.py --stack dapi_widefield.tif --seeds 0,1,2 --output build/widefield
 """
@@ -103,7 +104,7 @@ def judged(stack: np.ndarray, judges: np.ndarray, inside: Any, estimate: np.ndar
 
 
 def make_row(stack: np.ndarray, config: RunConfig, seed: int) -> Row:
-    """Calibrate and solve; returns the losses, seconds, and light of the estimate over light of the stack."""
+    """Calibrate and solve; return the losses, scores of the residual, seconds, and the ratio of the light."""
     voxel = config.input.voxel_size_um
     psf = load_psf(config.psf_of(0), (voxel["z"], voxel["y"], voxel["x"]), 3)
     judges = draw_judges(stack.shape, seed)
@@ -115,6 +116,8 @@ def make_row(stack: np.ndarray, config: RunConfig, seed: int) -> Row:
     return {
         "loss": judged(stack, judges, inside, found.estimate, build_problem(psf, calibration, config, "cpu")),
         "heldout": found.heldout_after,
+        "chi2": found.scores.get("chi2"),
+        "whiteness": found.scores.get("whiteness"),
         "noise": calibration.noise.variance(float(np.mean((stack - calibration.offset) / calibration.scale))),
         "flux_ratio": float(found.estimate[inside].sum(dtype=np.float64) / stack.sum(dtype=np.float64)),
         "seconds": seconds,
@@ -139,9 +142,14 @@ def sheet(rows: Sequence[Row]) -> Sheet:
         means.append(float(np.mean([row["loss"] for row in own])))
         over = f"{np.mean(ratios):.4f} ({min(ratios):.4f} to {max(ratios):.4f})" if ratios else "-"
         flux, seconds = (float(np.mean([row[key] for row in own])) for key in ("flux_ratio", "seconds"))
+        residual = [
+            ", ".join(f"{row[key]:.2f}" for row in own if row[key] is not None) for key in ("chi2", "whiteness")
+        ]
         notes = "; ".join(dict.fromkeys(row["note"] for row in own if row["note"]))
-        lines.append([solver, f"{1e3 * means[-1]:.4f}", over, f"{flux:.4f}", f"{seconds:.1f}", notes or "-"])
-    headings = ["solver", "loss on unseen pixels x 1000", "over the best classical", "flux ratio", "CPU s", "note"]
+        cells = [f"{1e3 * means[-1]:.4f}", over, *residual, f"{flux:.4f}", f"{seconds:.1f}", notes or "-"]
+        lines.append([solver, *cells])
+    headings = ["loss on unseen pixels x 1000", "over the best classical", "chi2", "whiteness", "flux ratio", "CPU s"]
+    headings = ["solver", *headings, "note"]
     best = frozenset({(int(np.argmin(means)), 1)})
     seeds = len({row["seed"] for row in rows})
     noise = 1e3 * float(np.mean([row["noise"] for row in rows]))

@@ -94,6 +94,11 @@ class MissingPackageError(ExecutorError):
     exit_status = ExitStatus.REFUSED
 
 
+def how_to_install(packages: str, extra: str) -> str:
+    """Say how to install what an extra brings. The package itself is on no index: its name is nothing for pip."""
+    return f"pip install {packages}, or '.[{extra}]' in a clone of ssi_pipeline"
+
+
 class StoppedError(SsiError, RuntimeError):
     """A run stopped early; finished tasks stay recorded. ``cause``: the reason."""
 

@@ -17,10 +17,13 @@ from ssi_pipeline.run import Outcome, run
 from ssi_pipeline.storage.state.ledger import read_records
 from ssi_pipeline.storage.state.records import Kind, TaskRecord
 
+QUICK: dict[str, Any] = {"quality": {"extended": False}}
+"""For tests of anything but quality: the extended metrics are most of what a tiny tile costs."""
 TINY: dict[str, Any] = {
     "network": {"width": 4, "levels": 2},
     # a network of few steps is poor: without the baseline it is always selected
     "training": {"steps": 8, "patch": 32, "batch": 1, "attempts": 1, "select": "network"},
+    **QUICK,
 }
 SERIAL = {"kind": "serial", "device": "cpu"}
 GAUSSIAN = {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}}

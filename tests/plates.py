@@ -26,6 +26,53 @@ def write_image(folder: Path, image: np.ndarray[Any, Any], axes: str = "cyx", ve
     _mark(group, version, {"multiscales": [multiscale if version == "0.5" else {**multiscale, "version": version}]})
 
 
+def write_labelled(
+    path: Path, version: str = "0.5", labels: tuple[int, ...] = (2, 40, 48)
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Write an image (c z y x) of two levels with a label image, one without objects, and a table.
+
+    Returns both levels of the labels.
+    """
+    image = beads((2, 2, 40, 48))
+    nuclei = np.random.default_rng(1).integers(0, 9, labels).astype(np.int32)
+    group = _write_levels(path, [image, image[..., ::2, ::2]], "czyx", version)
+    beside = group.create_group("labels")
+    _mark(beside, version, {"labels": ["nuclei", "empty"]})
+    about = {"colors": [{"label-value": 1, "rgba": [255, 0, 0, 255]}], "source": {"image": "../../"}}
+    for name, pixels in (("nuclei", nuclei), ("empty", np.zeros((2, 40, 48), np.uint8))):
+        _write_levels(path / "labels" / name, [pixels, pixels[..., ::2, ::2]], "zyx", version, {"image-label": about})
+    tables = group.create_group("tables", attributes={"tables": ["areas"]})
+    tables.create_group("areas", attributes={"type": "generic_table", "backend": "csv"})
+    (path / "tables/areas/table.csv").write_text("label,area\n1,20.5\n")
+    return nuclei, nuclei[:, ::2, ::2]
+
+
+def write_plane(path: Path, shape: tuple[int, int]) -> None:
+    """Write an image (y x) that is large enough for a pyramid, with labels of one level."""
+    group = _write_levels(path, [beads(shape)], "yx", "0.5")
+    _mark(group.create_group("labels"), "0.5", {"labels": ["nuclei"]})
+    nuclei = np.random.default_rng(1).integers(0, 99, shape).astype(np.uint16)
+    _write_levels(path / "labels/nuclei", [nuclei], "yx", "0.5", {"image-label": {}})
+
+
+def _write_levels(
+    path: Path, levels: list[np.ndarray[Any, Any]], axes: str, version: str, more: Any = None
+) -> zarr.Group:
+    group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
+    datasets = []
+    for number, pixels in enumerate(levels):
+        keys: dict[str, Any] = {"dimension_names": tuple(axes)}
+        if version != "0.5":
+            keys = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+        group.create_array(str(number), data=pixels, chunks=(*(1 for _ in axes[:-2]), 16, 16), **keys)
+        scale = [{"z": 0.5, "c": 1.0}.get(axis, 0.1 * 2**number) for axis in axes]
+        datasets.append({"path": str(number), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+    named = [{"name": a, "type": KINDS.get(a, "space"), **({} if a == "c" else {"unit": "micrometer"})} for a in axes]
+    multiscale = {"axes": named, "datasets": datasets} | ({} if version == "0.5" else {"version": version})
+    _mark(group, version, {"multiscales": [multiscale], **(more or {})})
+    return group
+
+
 def write_plate(
     path: Path,
     rows: int,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from ssi_pipeline.api.psfs import PsfArgument, has_depth, psf_document
 from ssi_pipeline.config import RunConfig, parse_config
@@ -15,6 +16,9 @@ from ssi_pipeline.storage.inputs.array_source import NAME, ArraySource, array_so
 
 AXES = "tczyx"
 """Axes of an array by its number of dimensions: the last ones."""
+
+_COLOURS = (3, 4)
+"""Length of a last axis that holds red, green, blue, and perhaps opacity."""
 
 _OPTIONS = {
     "input": ("nonfinite", "fill", "mask"),
@@ -34,6 +38,13 @@ def axes_of(image: Any, axes: str | None) -> str:
     ConfigError
         It has too few or too many, or ``axes`` does not fit it.
     """
+    if image.ndim == 0 and image.dtype.kind in "UO":  # what numpy makes of a path
+        raise ConfigError(f"the image is {str(image)!r}: expected an array; ssi.run works with files")
+    if axes is None and image.ndim > 2 and image.shape[-1] in _COLOURS:
+        raise ConfigError(
+            f"the image has {image.shape[-1]} pixels along x, its last axis: expected (..., y, x). Of colours: "
+            "np.moveaxis(image, -1, 0), with axes='cyx'"
+        )
     if axes is None and not 2 <= image.ndim <= len(AXES):
         raise ConfigError(
             f"the image has {image.ndim} dimensions {image.shape}: expected 2 to 5, the last of t c z y x"
@@ -106,9 +117,11 @@ def merge(document: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return numpy's numbers and arrays as those of Python."""
+    """Return numpy's numbers and arrays, and sections such as ``ssi.psf.gaussian(...)``, as plain values."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.api.arguments import AXES, axes_of, make_config
+from ssi_pipeline.api.coordinates import voxel_size_of
 from ssi_pipeline.api.display import rows_html
 from ssi_pipeline.api.in_memory import Metrics, open_array, solve_array
 from ssi_pipeline.api.psfs import PsfArgument
@@ -200,7 +201,10 @@ def opened(
 ) -> tuple[Any, ArrayContext, Callable[[Any], Any]]:
     """Return the pixels (numpy or dask), their run, and what turns a result into the image's kind."""
     pixels, names, wrap = _unwrapped(image, axes)
-    config, source, given = make_config(pixels, axes_of(pixels, names), psf, voxel_size_um, named, options)
+    checked = axes_of(pixels, names)
+    if voxel_size_um is None and hasattr(image, "coords"):
+        voxel_size_um = voxel_size_of(image, checked)
+    config, source, given = make_config(pixels, checked, psf, voxel_size_um, named, options)
     return pixels, open_array(config, source, given, channels), wrap
 
 

@@ -23,12 +23,10 @@ from ssi_pipeline.results.finish import CODES, METRICS
 from ssi_pipeline.results.quality_group import metric_attributes
 from ssi_pipeline.results.status import RunStatus, describe_status, read_status
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
-from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+from ssi_pipeline.storage.state.found_run import config_of_folder
 from ssi_pipeline.storage.store import open_array
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
-
-_STATE = ".run"
 
 
 class RunMetrics(Mapping[str, NDArray[np.float32]]):
@@ -183,27 +181,6 @@ def open_run(run: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Run:
         return Run(parse_config(nested(run)))
     path = Path(run).absolute()
     return Run(config_of_folder(path) if path.is_dir() else load_config(path))
-
-
-def config_of_folder(folder: Path) -> RunConfig:
-    """Return the configuration of a run by its output or state folder, wherever they were moved to.
-
-    Raises
-    ------
-    InputError
-        There is no run.
-    """
-    for state in (folder, folder.with_name(folder.name + _STATE)):
-        if StatePaths(state).document.exists():
-            config = RunDocument.load(StatePaths(state).document).config
-            beside = state.with_name(state.name.removesuffix(_STATE))
-            moved = isinstance(config.output.path, Path) and beside != state and beside.is_dir()
-            output = beside if moved else config.output.path
-            return config.with_output(output, state)
-    raise InputError(
-        f"no run found at {folder}: give its configuration, its output with the state folder {folder.name}{_STATE} "
-        "beside it, or its state folder"
-    )
 
 
 def _lazy(place: Place) -> Any:

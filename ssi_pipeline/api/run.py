@@ -9,9 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from ssi_pipeline.api.arguments import nested
 from ssi_pipeline.api.display import rows_html
 from ssi_pipeline.api.opened_run import Run, named, open_run
+from ssi_pipeline.api.psfs import psf_document
 from ssi_pipeline.config import RunConfig, load_config, parse_config
 from ssi_pipeline.config.changes import Change
 from ssi_pipeline.errors import ConfigError
@@ -56,7 +59,28 @@ def as_config(config: Configuration) -> RunConfig:
     """
     if isinstance(config, RunConfig):
         return config
-    return parse_config(nested(config)) if isinstance(config, Mapping) else load_config(Path(config))
+    if not isinstance(config, Mapping):
+        return load_config(Path(config))
+    return parse_config(nested({**config, **_psf_sections(config.get("psf"))}))
+
+
+def _psf_sections(psf: Any) -> dict[str, Any]:
+    """Return the sections of PSFs that are given as models or files; nothing where they are plain sections.
+
+    Raises
+    ------
+    ConfigError
+        One is in memory, or a number.
+    """
+    if psf is None or isinstance(psf, Mapping):
+        return {}
+    items = psf if isinstance(psf, list) else [psf]
+    if not all(isinstance(item, Mapping | BaseModel | str | PathLike) for item in items):
+        raise ConfigError(
+            "psf is in memory, or a number: expected ssi.psf.gaussian(...) and the like, the path of a file, a section "
+            "of a configuration, or a list of these; np.save writes an array, and ssi.deconvolve takes one"
+        )
+    return {"psf": psf_document(items, in_um=False)[0]}
 
 
 def plan(config: Configuration, pilot: int | None = None) -> Plan:

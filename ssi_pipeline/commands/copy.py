@@ -76,7 +76,7 @@ def _document(options: argparse.Namespace, facts: Facts) -> dict[str, Any]:
             "fill": "none",
             "nonfinite": "fail",
         },
-        "output": {"path": str(options.output.resolve())},
+        "output": {"path": str(options.output.resolve()), "carry": options.carry},
         "psf": {"kind": "identity"},
         "solver": "identity",
         "quality": {"extended": False},

@@ -152,7 +152,17 @@ def verify_document(result: Verification, source: Comparison | None) -> dict[str
 
 def images_document(catalogue: Catalogue, chosen: Sequence[Image]) -> dict[str, Any]:
     """Return the document of ``ssi images``."""
-    images = [{"name": i.name, "path": i.path, "well": i.well or None, "acquisition": i.acquisition} for i in chosen]
+    images = [
+        {
+            "name": i.name,
+            "path": i.path,
+            "well": i.well or None,
+            "acquisition": i.acquisition,
+            "scene": i.scene,
+            "title": i.title or None,
+        }
+        for i in chosen
+    ]
     return plain({"format": FORMAT, "path": catalogue.path, "kind": catalogue.kind, "images": images})
 
 

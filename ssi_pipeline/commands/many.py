@@ -37,6 +37,32 @@ def images(options: argparse.Namespace) -> int:
     return ExitStatus.COMPLETE
 
 
+_OF_A_RUN = ("run", "status", "verify", "report", "export")
+"""Commands that find a run by its folders too; the others are for runs that are still to be made."""
+
+
+def load(options: argparse.Namespace, changes: Sequence[str] | None = None) -> RunConfig:
+    """Load the configuration of a command: a file, or the output or state folder of a run.
+
+    Raises
+    ------
+    ConfigError
+        It is not valid, or options of a run that has begun are to be changed.
+    InputError
+        The folder is none of a run.
+    """
+    changes = options.set if changes is None else changes
+    if options.command not in _OF_A_RUN or not options.config.is_dir():
+        return load_config(options.config, changes)
+    from ssi_pipeline.storage.state.found_run import config_of_folder
+
+    if changes:
+        raise ConfigError(
+            f"--set changes a configuration file, but {options.config} is a folder: its run has its configuration"
+        )
+    return config_of_folder(options.config.absolute())
+
+
 def choose(options: argparse.Namespace, changes: Sequence[str] | None = None) -> RunConfig | Collection:
     """Return the configuration of a command: of the run, of the image named by ``--image``, or the many images.
 
@@ -47,7 +73,7 @@ def choose(options: argparse.Namespace, changes: Sequence[str] | None = None) ->
     InputError
         It names none of them.
     """
-    config = load_config(options.config, options.set if changes is None else changes)
+    config = load(options, changes)
     if config.input.images is None:
         if options.image is not None:
             raise ConfigError(f"--image {options.image}: the configuration has one image (no input.images)")

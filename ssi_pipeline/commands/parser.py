@@ -115,7 +115,7 @@ def _add_run(add: Add) -> None:
     status.add_argument("--every", type=interval, default=2.0, metavar="SECONDS", help="for --watch (default: 2)")
     add_json(status)
     for sub in (plan, run, status):
-        _add_config(sub)
+        _add_config(sub, begun=sub is not plan)
         _add_image(sub)
     _add_image(preview)
     _add_config(preview, "KEY=VALUE[,VALUE]", "change an option; of several values each is solved, to compare them")
@@ -142,7 +142,7 @@ def _add_results(add: Add) -> None:
     )
     view.add_argument("--port", type=int, default=0, metavar="N", help="for --neuroglancer (default: a free one)")
     for sub in (verify, report, table, view):
-        _add_config(sub)
+        _add_config(sub, begun=True)
         _add_image(sub)
 
 
@@ -198,8 +198,12 @@ def _add_image(parser: Parser) -> None:
     )
 
 
-def _add_config(parser: Parser, form: str = "KEY=VALUE", text: str = "change an option of the file") -> None:
-    parser.add_argument("config", type=Path, help="configuration file, for instance run.yaml")
+def _add_config(
+    parser: Parser, form: str = "KEY=VALUE", text: str = "change an option of the file", begun: bool = False
+) -> None:
+    """Add the argument ``config`` and ``--set``; ``begun``: an output or state folder will do as well."""
+    or_folder = "; or a run that has begun, by its output or state folder" if begun else ""
+    parser.add_argument("config", type=Path, help=f"configuration file, for instance run.yaml{or_folder}")
     _add_set(parser, form, text)
 
 

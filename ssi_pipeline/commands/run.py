@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ssi_pipeline.commands import many
 from ssi_pipeline.commands.screen import Screen, named, note
-from ssi_pipeline.config import RunConfig, load_config
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.exit_status import ExitStatus
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     _refuse_exclusive(options)
     caller = Caller(verbosity=options.verbosity, command=options.command_line)
     part = None if options.part is None else parse_part(options.part)
-    config, screen = load_config(options.config, options.set), Screen(options)
+    config, screen = many.load(options), Screen(options)
     if options.follow:
         refuse_unfollowable(config)
     if config.input.images is not None:

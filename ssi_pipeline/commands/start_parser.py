@@ -43,17 +43,22 @@ def add_start(add: Add) -> None:
     copy.add_argument("image", type=place, help="image, as for `ssi info`; pays for compressed .czi and many files")
     copy.add_argument("output", type=Path, help="OME-Zarr image to write, for instance stack.zarr")
     _add_scene(copy)
+    copy.add_argument(
+        "--carry", nargs="+", choices=("labels", "tables"), default=[], help="also copy these of an OME-Zarr image"
+    )
     for sub in (info, copy):
         sub.add_argument("--level", type=int, default=0, metavar="N", help="resolution level (default: 0)")
         sub.add_argument("--axes", help="axes in the file's order, if it does not name them, for instance zyx")
     add_json(info)
-    images = add("images", "list the images in a plate, a collection or a folder")
-    images.add_argument("path", type=Path, help="plate, bioformats2raw collection, zarr group or folder")
+    images = add("images", "list the images in a plate, a collection, a folder or a file")
+    images.add_argument(
+        "path", type=Path, help="plate, bioformats2raw collection, zarr group, folder, or file with several"
+    )
     images.add_argument("--match", default="*", metavar="PATTERN", help="only names that match, as input.images")
     add_json(images)
 
 
 def _add_scene(parser: Parser) -> None:
     parser.add_argument(
-        "--scene", type=int, metavar="N", help="image of a .nd2, .czi or .lif with several, counted from 0"
+        "--scene", type=int, metavar="N", help="image of a TIFF, .nd2, .czi or .lif with several, counted from 0"
     )

@@ -51,7 +51,8 @@ def load_config(path: Path | str, changes: Sequence[str] = ()) -> RunConfig:
         found = "a folder" if path.is_dir() else "not a regular file"
         raise ConfigError(f"configuration {path} is {found}: expected a YAML file{_hint_for_image(path)}")
     if not path.is_file():
-        raise ConfigError(f"configuration {path} not found; `ssi init {path}` writes a template")
+        hint = _hint_for_image(path) or f"; `ssi init {path}` writes a template"
+        raise ConfigError(f"configuration {path} not found{hint}")
     if hint := _hint_for_image(path):
         raise ConfigError(f"{path} is no configuration{hint}")
     document, name = read_yaml(path), " ".join([str(path), *(f"--set {change}" for change in changes)])
@@ -61,7 +62,9 @@ def load_config(path: Path | str, changes: Sequence[str] = ()) -> RunConfig:
 
 
 def _hint_for_image(path: Path) -> str:
-    """Return how to write a configuration for an image; empty for other files."""
+    """Return where the configuration of an output or image comes from; empty for other files."""
+    if path.with_name(f"{path.name}.run").is_dir():
+        return f"; that of the run is printed by `ssi config {path}`"
     return f"; for an image: `ssi init run.yaml --input {path}`" if path.suffix.lower() in _IMAGES else ""
 
 

@@ -101,9 +101,10 @@ class RunConfig(Section):
         """Return the configuration with another output and state path."""
         return self.model_copy(update={"output": self.output.model_copy(update={"path": path, "state": state})})
 
-    def of_image(self, path: Path, output: Path, state: Path | None) -> RunConfig:
+    def of_image(self, path: Path, output: Path, state: Path | None, scene: int | None = None) -> RunConfig:
         """Return the configuration of one of many images: its input, output and state, and no command at the end."""
-        section = self.input.model_copy(update={"path": path, "images": None, "share": "nothing"})
+        own = {"path": path, "images": None, "share": "nothing", "scene": self.input.scene if scene is None else scene}
+        section = self.input.model_copy(update=own)
         copy = self.model_copy(update={"input": section, "on_end": OnEndConfig()})
         return copy.with_output(output, state)
 
@@ -119,6 +120,10 @@ class RunConfig(Section):
         if what == "network":
             given["training"] = self.training.model_copy(update={"start_from": state / "models"})
         return self.model_copy(update=given)
+
+    def without_carrying(self) -> RunConfig:
+        """Return the configuration without what is carried along from the input."""
+        return self.model_copy(update={"output": self.output.model_copy(update={"carry": ()})})
 
     def with_core(self, core: dict[SpatialAxis, int]) -> RunConfig:
         """Return the configuration with another tile core."""

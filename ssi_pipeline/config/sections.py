@@ -37,8 +37,8 @@ from ssi_pipeline.config.url import Place, PlaceField, Url
 class InputConfig(Section):
     """Input: the measured image y, or several of them.
 
-    ``images``: pattern of the names of images inside ``path``. ``share``: what is found once for all of them: nothing,
-    the calibration of each channel, or also its network.
+    ``images``: pattern of the names of images inside ``path``. ``scene``: number of an image of a file with several.
+    ``share``: what is found once for all of them: nothing, the calibration of each channel, or also its network.
     """
 
     path: PlaceField
@@ -85,6 +85,7 @@ class OutputConfig(Section):
     uncertainty: Annotated[Int, Field(ge=0, le=256)] = 0
     state: Path | None = None
     keep_scratch: bool = False
+    carry: tuple[Literal["labels", "tables"], ...] = ()
 
     @property
     def folder(self) -> Path:

@@ -6,7 +6,7 @@ Axes in shape comments: b batch; (z) y x the two or three spatial axes of a tile
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -66,9 +66,14 @@ class Problem:
     scales: tuple[float, ...]
     psf: Psf | None = None
     footprint: Tensor | None = None
+    _kept: dict[str, Problem] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def at(self, place: Position | None) -> Problem:
         """Return the problem with the PSF of a place: itself, unless the PSF varies.
+
+        The latest is kept, as tiles in a row often have the same PSF: its spectra are a third of the time of a Wiener
+        filter (docs/psf.md). One only, since they are as large as a few tiles. Thread-safe: concurrent calls may both
+        build a problem.
 
         Raises
         ------
@@ -76,7 +81,14 @@ class Problem:
             The PSF varies, and there is no place.
         """
         there = None if self.psf is None else self.psf.at(place)
-        return self if there is self.psf else build_problem(there, self.calibration, self.config, self.device)
+        if there is None or there is self.psf:
+            return self
+        found = self._kept.get(there.digest)
+        if found is None:
+            self._kept.clear()  # before another is built, so that there are never two
+            found = build_problem(there, self.calibration, self.config, self.device)
+            self._kept[there.digest] = found
+        return found
 
     @property
     def varies(self) -> bool:

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from ssi_pipeline.tiff.ome_images import ome_pixels
+
 MICROMETRES = {
     "angstrom": 1e-4,
     "Å": 1e-4,
@@ -38,22 +40,15 @@ _MAX_PIXEL_UM = 20.0
 """Larger pixel sizes are a default for printing (72 dpi is 353 µm, 1200 dpi is 21 µm)."""
 
 
-def tiff_voxel_um(tif: tifffile.TiffFile) -> dict[str, float]:
+def tiff_voxel_um(tif: tifffile.TiffFile, scene: int = 0) -> dict[str, float]:
     """Return the voxel size in micrometres by axis letter, at full resolution, of axes with a credible value."""
     if tif.is_ome:
-        pixels = ome_pixels(tif)
+        pixels = ome_pixels(tif, scene)
         return _from_ome(pixels) if pixels is not None else {}
+    page = tif.series[scene].keyframe if scene else tif.pages.first
     if tif.is_imagej:
-        return _from_imagej(tif, tif.imagej_metadata or {})
-    return _from_resolution(tif)
-
-
-def ome_pixels(tif: tifffile.TiffFile) -> ElementTree.Element | None:
-    """Return the ``Pixels`` element of the first image in the OME-XML, or None if it cannot be parsed."""
-    try:
-        return ElementTree.fromstring(tif.ome_metadata or "").find(".//{*}Pixels")
-    except ElementTree.ParseError:
-        return None
+        return _from_imagej(page, tif.imagej_metadata or {})
+    return _from_resolution(page)
 
 
 def positive(value: Any) -> float | None:
@@ -75,27 +70,27 @@ def _from_ome(pixels: ElementTree.Element) -> dict[str, float]:
     return sizes
 
 
-def _from_imagej(tif: tifffile.TiffFile, info: dict[str, Any]) -> dict[str, float]:
+def _from_imagej(page: Any, info: dict[str, Any]) -> dict[str, float]:
     unit = str(info.get("unit", "")).replace("\\u00B5", "µ").replace("\\u00b5", "µ")
     if unit not in MICROMETRES:
         return {}
-    sizes = {"z": positive(info.get("spacing")), "y": _pixel(tif, "YResolution"), "x": _pixel(tif, "XResolution")}
+    sizes = {"z": positive(info.get("spacing")), "y": _pixel(page, "YResolution"), "x": _pixel(page, "XResolution")}
     return {axis: size * MICROMETRES[unit] for axis, size in sizes.items() if size is not None}
 
 
-def _from_resolution(tif: tifffile.TiffFile) -> dict[str, float]:
-    tag = tif.pages.first.tags.get("ResolutionUnit")
+def _from_resolution(page: Any) -> dict[str, float]:
+    tag = page.tags.get("ResolutionUnit")
     unit = _RESOLUTION_UNITS.get(int(tag.value)) if tag is not None else None
-    y, x = _pixel(tif, "YResolution"), _pixel(tif, "XResolution")
+    y, x = _pixel(page, "YResolution"), _pixel(page, "XResolution")
     if unit is None or y is None or x is None:
         return {}
     sizes = {"y": y * MICROMETRES[unit], "x": x * MICROMETRES[unit]}
     return sizes if max(sizes.values()) <= _MAX_PIXEL_UM else {}
 
 
-def _pixel(tif: tifffile.TiffFile, name: str) -> float | None:
+def _pixel(page: Any, name: str) -> float | None:
     """Return the pixel size in the unit of the resolution; the tag holds pixels per unit as a fraction."""
-    tag = tif.pages.first.tags.get(name)
+    tag = page.tags.get(name)
     try:
         pixels, lengths = tag.value if tag is not None else (0, 1)
         return positive(lengths / pixels)

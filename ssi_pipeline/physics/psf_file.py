@@ -88,7 +88,7 @@ def _read_npy(path: Path) -> tuple[Any, dict[str, float]]:
 
 def _read_tiff(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
     where = f"PSF {path}"
-    opened = open_tiff(path, where)
+    opened = open_tiff(path, where, scene=0)  # further images are refused below
     with opened.tif as tif:
         series = tif.series[0]
         if any(axis in _NOT_SPACE for axis in series.axes):

@@ -9,6 +9,7 @@ import yaml
 
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.errors import CorruptDataError, InputError
+from ssi_pipeline.storage.outputs.carried import carried_kinds
 from ssi_pipeline.storage.outputs.output import read_fingerprint, read_provenance
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 
@@ -57,7 +58,11 @@ def _from_provenance(output: Path, provenance: dict[str, Any]) -> RunConfig:
         )
     document = {
         **document,
-        "input": {**document["input"], "path": provenance["input_path"]},
-        "output": {**document["output"], "path": str(output)},
+        "input": {
+            **document["input"],
+            "path": provenance["input_path"],
+            "scene": provenance["basis"]["input"].get("scene"),
+        },
+        "output": {**document["output"], "path": str(output), "carry": carried_kinds(provenance)},
     }
     return parse_config(document, name=f"the provenance of {output}")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import InputError, how_to_install
 from ssi_pipeline.storage.atomic import write_text
 from ssi_pipeline.storage.outputs.output import read_provenance, read_status
 
@@ -33,7 +33,7 @@ def write_crate(output: Path) -> Path:
     try:
         from rocrate.rocrate import ROCrate
     except ImportError as error:
-        raise InputError("`ssi crate` needs rocrate: pip install rocrate, or '.[crate]' in a clone") from error
+        raise InputError(f"`ssi crate` needs rocrate: {how_to_install('rocrate', 'crate')}") from error
     crate = ROCrate()
     _describe(crate, output, provenance)
     write_text(output / CRATE, json.dumps(crate.metadata.generate(), indent=2) + "\n")

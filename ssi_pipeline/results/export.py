@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import ConfigError, InputError, OutputError
+from ssi_pipeline.errors import ConfigError, InputError, OutputError, how_to_install
 from ssi_pipeline.quality.alarms import names_of
 from ssi_pipeline.results.finish import METHODS, METRICS, STATUSES, tile_metrics
 from ssi_pipeline.storage.atomic import replacing
@@ -192,7 +192,7 @@ def _write_parquet(path: Path, tables: Iterator[list[Column]]) -> None:
         from pyarrow import parquet
     except ImportError:
         raise ConfigError(
-            f"--output {path}: Parquet needs pyarrow, which is not installed: `pip install pyarrow`, or choose a .csv"
+            f"--output {path}: Parquet needs pyarrow: {how_to_install('pyarrow', 'parquet')}; or choose a .csv"
         ) from None
 
     def table(columns: list[Column]) -> Any:

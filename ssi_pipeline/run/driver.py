@@ -14,6 +14,7 @@ from ssi_pipeline.results.provenance import write_provenance
 from ssi_pipeline.results.quality_check import quality_problem
 from ssi_pipeline.results.unmeasured import describe_unmeasured
 from ssi_pipeline.results.versions import describe_other_versions
+from ssi_pipeline.run.carry import carried_problems, carry_along
 from ssi_pipeline.run.channels import ready_channels
 from ssi_pipeline.run.checks.input_check import refuse_changed_input
 from ssi_pipeline.run.checks.output_checks import check_output
@@ -225,6 +226,8 @@ def complete(session: RunSession, verify: Verify = lambda *_: []) -> None:
     for line in (*describe_unmeasured(metrics, context.plan), *said):
         display.line(line)
     write_provenance(context, session.tally, session.call)
+    for line in carry_along(context):
+        display.line(line)
     refuse_changed_input(context, display, session.is_asked_to_stop)
     # also with an incomplete pyramid: a bad block below it may be the cause
     whole = state.count("stitch", DONE) == context.plan.n_blocks
@@ -244,4 +247,4 @@ def is_finished(context: Context, state: LedgerState) -> bool:
     problem = quality_problem(context)
     if problem is not None:
         log_repair(context.paths, f"{problem}: repaired from the ledger")
-    return problem is None and context.paths.calibration.exists()
+    return problem is None and context.paths.calibration.exists() and not carried_problems(context, unwritten=True)

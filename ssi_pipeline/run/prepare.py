@@ -21,6 +21,7 @@ from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.physics.psf_set import PsfSet
 from ssi_pipeline.physics.psf_variation import refuse_large_variation, variation_within
+from ssi_pipeline.run.carry import describe_carried
 from ssi_pipeline.run.checks.given_calibration import given_calibration
 from ssi_pipeline.run.checks.input_checks import (
     refuse_context_without_axis,
@@ -54,6 +55,10 @@ class Prepared:
     cost: Cost
     workers: int
 
+    def noting(self, notes: tuple[str, ...]) -> Prepared:
+        """Return the same with more notes."""
+        return replace(self, document=replace(self.document, notes=self.document.notes + notes))
+
     @property
     def context(self) -> Context:
         """Context of the run, as the workers open it."""
@@ -83,7 +88,8 @@ def prepare(config: RunConfig, new: bool = False, frames: int | None = None) -> 
         """Return the identity of the input, or of its first time points."""
         return input_identity(config.input, source.volume, frames)
 
-    return prepare_source(config, source, identity, earlier=not new, frames=frames)
+    prepared = prepare_source(config, source, identity, earlier=not new, frames=frames)
+    return prepared.noting(describe_carried(config, source.volume))
 
 
 def prepare_source(

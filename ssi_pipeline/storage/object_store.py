@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from ssi_pipeline.config.storage import StorageConfig
 from ssi_pipeline.config.url import Url
-from ssi_pipeline.errors import MissingPackageError
+from ssi_pipeline.errors import MissingPackageError, how_to_install
 from ssi_pipeline.storage.entry import Entry
 from ssi_pipeline.storage.object_errors import translated
 
@@ -174,7 +174,7 @@ def _client(root: str, storage: StorageConfig, patience: int) -> Any:
         from obstore import store
     except ImportError as error:
         raise MissingPackageError(
-            f"{root}: reading URLs needs obstore: pip install obstore, or '.[cloud]' in a clone"
+            f"{root}: reading URLs needs obstore: {how_to_install('obstore', 'cloud')}"
         ) from error
     scheme, _, host = root.partition("://")
     endpoint = storage.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "") if scheme == "s3" else ""

@@ -107,12 +107,27 @@ def refuse_missing_planes(tif: tifffile.TiffFile, series: Any, directories: Dire
         return
     else:
         # ImageJ and tifffile metadata may state more planes than tifffile's series has
-        metadata = promised_planes(tif) if series.kind in ("imagej", "shaped") or tif.is_imagej else None
-        wanted = max(series_planes(series), metadata or 0)
-        virtual = series.dataoffset is not None and pages < wanted
-        there = _by_bytes(series.keyframe, directories) if virtual else pages
+        wanted = max(series_planes(series), _stated_planes(tif, series) or 0)
+        before = _pages_before(series)
+        virtual = series.dataoffset is not None and pages < wanted and not before
+        there = _by_bytes(series.keyframe, directories) if virtual else pages - before
     if there < wanted:
         raise InputError(f"{where}: expected {wanted} planes, found {there}: {_AGAIN}")
+
+
+def _stated_planes(tif: tifffile.TiffFile, series: Any) -> int | None:
+    """Return the number of planes of an image by the metadata of ImageJ or tifffile; None if unknown."""
+    if _pages_before(series):  # a further image: only tifffile describes each
+        with contextlib.suppress(Exception):
+            return _by_shape(series.keyframe) if series.kind == "shaped" else None
+        return None
+    return promised_planes(tif) if series.kind in ("imagej", "shaped") or tif.is_imagej else None
+
+
+def _pages_before(series: Any) -> int:
+    """Return the number of pages before the first one of an image."""
+    index = series.keyframe.index
+    return index if isinstance(index, int) else 0
 
 
 def refuse_other_layout(series: Any, directories: Directories, where: str) -> None:

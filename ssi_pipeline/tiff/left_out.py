@@ -18,22 +18,22 @@ _WHITE_IS_ZERO = 0
 _LARGEST = 2**26
 
 
-def describe_left_out(tif: tifffile.TiffFile, directories: Directories, path: Path) -> list[str]:
-    """Return notes on other images of the file, and on pages outside its metadata."""
+def describe_left_out(tif: tifffile.TiffFile, directories: Directories, path: Path, chosen: int | None) -> list[str]:
+    """Return notes on other images of the file, unless one was chosen, and on pages outside its metadata."""
     notes = []
     others = [(i, s) for i, s in enumerate(tif.series) if i and not s.keyframe.is_reduced]
-    if others:
+    if others and chosen is None:
         shown = "; ".join(f"series {i} ({describe_series(s)})" for i, s in others[:_SHOWN])
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         notes.append(
             f"the first image of {path.name} is read ({describe_series(tif.series[0])}); skipped: {shown}{more}. "
-            f"To read another, save it as a separate file: {extract_command(path, others[0][0])}"
+            f"To read another, set input.scene, for instance to {others[0][0]}"
         )
     unused = directories.pages - _used_pages(tif)
     if unused > 0:
         notes.append(
             f"{path.name} has {directories.pages} pages, of which {unused} belong to no image in its metadata "
-            f"and are skipped (an image of {describe_series(tif.series[0])} is read)"
+            f"and are skipped (an image of {describe_series(tif.series[chosen or 0])} is read)"
         )
     return notes
 

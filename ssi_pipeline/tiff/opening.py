@@ -17,16 +17,10 @@ from ssi_pipeline.tiff.completeness import (
 )
 from ssi_pipeline.tiff.directories import Directories, read_directories
 from ssi_pipeline.tiff.foreign import likely_kind, read_head, refuse_foreign
-from ssi_pipeline.tiff.left_out import (
-    describe_left_out,
-    describe_page,
-    describe_records,
-    describe_series,
-    describe_sparse,
-    extract_command,
-)
+from ssi_pipeline.tiff.left_out import describe_left_out, describe_page, describe_records, describe_sparse
 from ssi_pipeline.tiff.ome_set import COMPANION, find_members, member_error, read_companion, read_names
 from ssi_pipeline.tiff.records import means_missing, tifffile_records
+from ssi_pipeline.tiff.scenes import choose, refuse_several, refuse_unnumbered
 
 _FOREIGN_SERIES = ("generic", "uniform")
 """Series kinds that tifffile falls back to if it cannot use the OME-XML of a file."""
@@ -37,7 +31,7 @@ class OpenTiff:
     """A validated TIFF.
 
     ``tif``: open file, closed by the caller. ``members``: the other files of an OME-TIFF set.
-    ``directories``: of the open file. ``records``: log messages of tifffile.
+    ``directories``: of the open file. ``records``: log messages of tifffile. ``chosen``: the image that was asked for.
     """
 
     tif: tifffile.TiffFile
@@ -45,16 +39,17 @@ class OpenTiff:
     members: tuple[Path, ...]
     directories: Directories
     records: tuple[str, ...]
+    chosen: int | None = None
 
     @property
-    def first(self) -> tifffile.TiffPageSeries:
-        """First image, the one to read."""
-        return self.tif.series[0]
+    def scene(self) -> int:
+        """Number of the image to read."""
+        return self.chosen or 0
 
     @property
-    def file(self) -> Path:
-        """Open file; for a companion file, its first member."""
-        return Path(self.tif.filehandle.path)
+    def image(self) -> tifffile.TiffPageSeries:
+        """The image to read."""
+        return self.tif.series[self.scene]
 
     def notes(self) -> list[str]:
         """Return warnings about the readable file.
@@ -66,9 +61,9 @@ class OpenTiff:
         """
         try:
             return [
-                *describe_left_out(self.tif, self.directories, self.path),
+                *describe_left_out(self.tif, self.directories, self.path, self.chosen),
                 *describe_sparse(self.directories, self.path),
-                *describe_page(self.first.keyframe, self.path),
+                *describe_page(self.image.keyframe, self.path),
                 *describe_records(list(self.records), self.path),
             ]
         except InputError:
@@ -77,8 +72,8 @@ class OpenTiff:
             return [f"other pages of {self.path.name} cannot be read: {type(error).__name__}: {error}"]
 
 
-def open_tiff(path: Path, where: str) -> OpenTiff:
-    """Open a TIFF, or the TIFF files that a ``.companion.ome`` file names.
+def open_tiff(path: Path, where: str, scene: int | None = None) -> OpenTiff:
+    """Open an image of a TIFF, or of the TIFF files that a ``.companion.ome`` file names.
 
     Parameters
     ----------
@@ -86,15 +81,17 @@ def open_tiff(path: Path, where: str) -> OpenTiff:
         The file.
     where
         Description for messages: ``input /data/a.tif``.
+    scene
+        Which image of a file with several; None: its only one of full size.
 
     Raises
     ------
     InputError
-        It is not a TIFF, is truncated, lacks stated planes, contains several images of full size, or belongs to
-        a set of files without being its master.
+        It is not a TIFF, is truncated, lacks stated planes, contains several images of full size of which none was
+        chosen, or belongs to a set of files without being its master.
     """
     if path.name.lower().endswith(COMPANION):
-        return _open_companion(path, where)
+        return _open_companion(path, where, scene)
     refuse_foreign(path, where)
     directories = read_directories(path)
     with tifffile_records() as records:
@@ -104,18 +101,18 @@ def open_tiff(path: Path, where: str) -> OpenTiff:
             names = read_names(tif.ome_metadata, path.name, where) if tif.is_ome and tif.ome_metadata else None
             if names is None or names.metadata_file is None:
                 members = find_members(path.parent, names, where) if names is not None else []
-                return _checked(tif, path, members, directories, records, where)
+                return _checked(tif, path, members, directories, records, where, scene)
         except BaseException:
             tif.close()
             raise
         tif.close()
     companion = path.parent / names.metadata_file
     if names.metadata_file.lower().endswith(COMPANION) and companion.is_file():
-        return _open_companion(companion, f"{where} (of the set {companion.name})")
+        return _open_companion(companion, f"{where} (of the set {companion.name})", scene)
     raise member_error(names, path.parent, where)
 
 
-def _open_companion(path: Path, where: str) -> OpenTiff:
+def _open_companion(path: Path, where: str, scene: int | None) -> OpenTiff:
     kind = likely_kind(read_head(path, where))
     if kind is not None and not kind.startswith("OME-XML"):
         raise InputError(f"{where} is not OME-XML, but {kind}")
@@ -128,7 +125,7 @@ def _open_companion(path: Path, where: str) -> OpenTiff:
     with tifffile_records() as records:
         tif = _open(members[0], directories, where, xml)
         try:
-            return _checked(tif, path, members, directories, records, where)
+            return _checked(tif, path, members, directories, records, where, scene)
         except BaseException:
             tif.close()
             raise
@@ -156,46 +153,38 @@ def _checked(
     directories: Directories,
     records: list[str],
     where: str,
+    scene: int | None,
 ) -> OpenTiff:
     try:
-        _refuse_incomplete(tif, path, directories, records, where)
+        _refuse_incomplete(tif, directories, records, where, scene)
+        if scene is None:
+            refuse_several(tif.series, where)
     except InputError:
         raise
     except Exception as error:  # as above, for broken directories; a number may be a text or a list
         raise InputError(f"{where} is not a readable TIFF: {type(error).__name__}: {error}: copy it again") from error
-    return OpenTiff(tif, path, tuple(members), directories, tuple(records))
+    return OpenTiff(tif, path, tuple(members), directories, tuple(records), scene)
 
 
 def _refuse_incomplete(
-    tif: tifffile.TiffFile, path: Path, directories: Directories, records: list[str], where: str
+    tif: tifffile.TiffFile, directories: Directories, records: list[str], where: str, scene: int | None
 ) -> None:
-    series = tif.series
-    if not series or series[0].keyframe is None:
+    series = choose(tif.series, scene, where) if tif.series else None
+    if series is None or series.keyframe is None:
         raise InputError(f"{where} contains no image{_because(records)}")
-    for level in series[0].levels:
+    for level in series.levels:
         if not all(isinstance(n, int) and n >= 0 for n in level.get_shape(False)):
             raise InputError(f"{where} states the shape {level.get_shape(False)}: it is damaged; copy the file again")
-    if tif.is_ome and series[0].kind in _FOREIGN_SERIES:
+    if tif.is_ome and series.kind in _FOREIGN_SERIES:
         raise InputError(f"{where}: its OME-XML does not match its pages{_because(records)}: save it again as OME-TIFF")
-    refuse_short_page(series[0].keyframe, where)
-    refuse_missing_planes(tif, series[0], directories, where)
-    refuse_other_layout(series[0], directories, where)
+    refuse_unnumbered(tif, where)
+    refuse_short_page(series.keyframe, where)
+    refuse_missing_planes(tif, series, directories, where)
+    refuse_other_layout(series, directories, where)
     missing = [record for record in records if means_missing(record)]
     if missing:
         raise InputError(f"{where} is damaged: {'; '.join(dict.fromkeys(missing[:2]))}: copy the file again")
-    _refuse_several_images(series, path, where)
 
 
 def _because(records: Sequence[str]) -> str:
     return f" ({'; '.join(dict.fromkeys(records[:2]))})" if records else ""
-
-
-def _refuse_several_images(series: Sequence[tifffile.TiffPageSeries], path: Path, where: str) -> None:
-    first = series[0]
-    others = [(i, s) for i, s in enumerate(series) if i and s.size >= first.size]
-    if others:
-        shown = "; ".join(f"series {i}: {describe_series(s)}" for i, s in [(0, first), *others][:4])
-        raise InputError(
-            f"{where} contains {len(others) + 1} images of full size ({shown}); save each as a separate file: "
-            f"{extract_command(path, others[0][0])}"
-        )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ssi_pipeline.api.opened_run import config_of_folder
 from ssi_pipeline.config import RunConfig, load_config
 from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import ConfigError, InputError
@@ -21,6 +20,7 @@ from ssi_pipeline.storage.outputs.output import is_ours, read_status
 from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS, read_quality
 from ssi_pipeline.storage.state.document import StatePaths
+from ssi_pipeline.storage.state.found_run import config_of_folder
 from ssi_pipeline.storage.state.ledger import DONE
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.errors import MissingPackageError, OutputError
+from ssi_pipeline.errors import MissingPackageError, OutputError, how_to_install
 from ssi_pipeline.report.facts import RunFacts, read_facts
 from ssi_pipeline.tasks.opening import open_context
 from ssi_pipeline.view.images import LayerData, OutputImage
@@ -23,8 +23,6 @@ _EVERY_S = 5.0
 
 _ROOM = 3
 """Room of the contrast slider above the window, in widths of it: the brightest voxels are beyond the window."""
-
-INSTALL = "pip install 'ssi-pipeline[view]'"
 
 
 def require_napari() -> Any:
@@ -40,7 +38,8 @@ def require_napari() -> Any:
     try:
         import napari
     except ImportError as error:
-        raise MissingPackageError(f"ssi view needs napari ({error}): {INSTALL}") from None
+        install = how_to_install("napari PySide6-Essentials", "view")
+        raise MissingPackageError(f"ssi view needs napari ({error}): {install}") from None
     try:
         import qtpy
     except Exception as error:  # qtpy has errors of its own for no binding, and for a binding that cannot be loaded

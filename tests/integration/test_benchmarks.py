@@ -14,6 +14,7 @@ import false_alarms
 import fuzz_config
 import fuzz_files
 import gpu_check
+import light_sheet
 import numpy as np
 import pytest
 import scale
@@ -24,6 +25,7 @@ import tifffile
 import time_to_quality
 import two_clients
 import uncertainty
+import varying_psf
 import volume
 import widefield
 
@@ -240,3 +242,20 @@ def test_stacks() -> None:
     rows = [dict(zip(stacks.HEADINGS, row, strict=True)) for row in stacks.main(["--short"])]
     assert all(0.8 < float(row["chi2"]) < 1.1 for row in rows)
     assert float(rows[1]["dB"]) > max(34, float(rows[0]["dB"]))
+
+
+@pytest.mark.long
+def test_light_sheet() -> None:
+    """Two workers, each within what it may have; the estimate is nearer to the truth than the image."""
+    found = light_sheet.main(["--short"])
+    before, after = found["input_and_estimate_db"]["whole"]
+    assert after > before + 1
+    assert max(found["peak_mb_of_workers_and_their_origin"]) < 2000
+    assert found["tiles"] == 3
+
+
+@pytest.mark.long
+def test_varying_psf() -> None:
+    """Planes with the PSF of their depth are better than with the best single one, chosen by the truth."""
+    (row,) = varying_psf.main(["--short"])
+    assert row.varying.decibel > row.single

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import TINY, beads, config_of, contents, level, make_run, ramp, write_zarr
+from builders import QUICK, TINY, beads, complete, config_of, contents, level, make_run, ramp, write_zarr
 
 from ssi_pipeline.cli import main
 
@@ -106,3 +106,20 @@ for command in ("plan", "run", "status", "verify"):
     for text in texts:
         assert text.strip()
         assert not [c for c in text if ord(c) < 32 and c != "\n"]
+
+
+def test_a_run_is_found_by_its_output_and_by_its_state_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complete(make_run(tmp_path, ramp((1, 64, 96)), **QUICK))
+    (tmp_path / "run.yaml").unlink()
+    output, table = tmp_path / "out.zarr", str(tmp_path / "metrics.csv")
+    for folder in (output, tmp_path / "out.zarr.run"):
+        for command in (["status"], ["verify"], ["run"], ["export", "--output", table]):
+            assert main([*command, str(folder)]) == 0
+        assert main(["status", str(folder), "--set", "seed=1"]) == 2
+        assert "its run has its configuration" in capsys.readouterr().err
+    assert main(["plan", str(output)]) == 2
+    assert f"that of the run is printed by `ssi config {output}`" in capsys.readouterr().err
+    assert main(["status", str(tmp_path)]) == 2
+    assert "no run found at" in capsys.readouterr().err

@@ -242,6 +242,26 @@ def test_a_series_of_bioformats2raw(tmp_path: Path) -> None:
     assert [image.name for image in list_images(tmp_path / "out.zarr").images] == ["0", "1"]
 
 
+def test_the_series_of_a_tiff_are_images_that_share_a_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        for i in range(3):
+            tif.write(beads((24, 28), seed=i), metadata={"axes": "YX", "Name": f"well {i}"}, photometric="minisblack")
+    file = configure(tmp_path, "[01]", path="a.ome.tif", input={"share": "calibration"})
+    assert main(["images", str(tmp_path / "a.ome.tif")]) == 0
+    assert capsys.readouterr().out.split() == ["0", "1", "2"]
+    assert go(file).complete
+    assert [image.name for image in list_images(tmp_path / "out.zarr").images] == ["0", "1"]
+    assert verify_images(collection_of(file), inputs=True).good
+    assert go(configure(tmp_path, "*", path="a.ome.tif", input={"share": "calibration"})).computed_tiles == 1
+    assert not np.array_equal(level(tmp_path / "out.zarr/0"), level(tmp_path / "out.zarr/1"))
+    with pytest.raises(InputError, match=r"input\.scene is 1 and chooses one image"):
+        go(configure(tmp_path, "*", path="a.ome.tif", input={"scene": 1}, output={"path": "b.zarr"}))
+    assert main(["import", str(tmp_path / "a.ome.tif"), str(tmp_path / "one.zarr"), "--scene", "2"]) == 0
+    assert np.array_equal(level(tmp_path / "one.zarr"), beads((24, 28), seed=2))
+
+
 def test_refusals_say_what_is_there(plate: Path, tmp_path: Path) -> None:
     shutil.copytree(plate.parent / "plate.zarr", tmp_path / "plate.zarr")
     with pytest.raises(InputError, match=r"matches none of the 4 images .*A/1/0, A/2/0, B/1/0"):
@@ -270,7 +290,10 @@ def test_ssi_images_lists_names_for_other_programs(plate: Path, capsys: pytest.C
     assert main(["images", path, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["kind"] == "plate"
-    assert found["images"][3] == {"name": "B/2/0", "path": f"{path}/B/2/0", "well": "B/2", "acquisition": None}
+    assert found["images"][3] == {"name": "B/2/0", "path": f"{path}/B/2/0", "well": "B/2", "acquisition": None} | {
+        "scene": None,
+        "title": None,
+    }
 
 
 def kill_until_complete(file: Path, seed: int, kills: int, most_files: int) -> None:

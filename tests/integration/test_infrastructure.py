@@ -10,7 +10,7 @@ from typing import Any
 
 import _inject
 import pytest
-from builders import complete, make_run, ramp
+from builders import QUICK, complete, make_run, ramp
 from kill import hashes
 
 from ssi_pipeline.storage.state.ledger import read_records
@@ -22,7 +22,9 @@ WORKERS = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 
 def case(folder: Path, **executor: Any) -> Path:
     tiling = {"core": {"y": 32, "x": 48}, "blend": 4}
-    return make_run(folder, ramp((2, 96, 96)), solver="wiener", tiling=tiling, executor={**WORKERS, **executor})
+    return make_run(
+        folder, ramp((2, 96, 96)), solver="wiener", tiling=tiling, executor={**WORKERS, **executor}, **QUICK
+    )
 
 
 @pytest.fixture(scope="module")

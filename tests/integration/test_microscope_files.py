@@ -17,6 +17,7 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.storage.inputs.identity import identity
+from ssi_pipeline.storage.inputs.images import list_images
 from ssi_pipeline.storage.inputs.source import clear_sources, open_source
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 
@@ -25,6 +26,11 @@ pytest.importorskip("nd2", reason="the extra `formats` is not installed")
 FULL = np.random.default_rng(3).integers(0, 60000, (2, 3, 4, 40, 48), dtype=np.uint16)  # t c z y x
 BOX = Box((1, 5, 7), (3, 33, 40))
 NAMES = ["DAPI", "GFP", "far red"]
+SCENES = {
+    "nd2": ["well 0", "well 1"],
+    "lif": ["one (t 2 z 4 y 40 x 48)", "two (t 2 z 4 c 3 y 40 x 48)"],
+    "czi": ["scene 0", "scene 1"],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +104,9 @@ def test_one_of_several_scenes_is_chosen(tmp_path, kind, capsys):
     refused(path, "has 2 scenes", "input.scene", "1: ")
     refused(path, "has no scene 2", scene=2)
     agrees(opened(path, scene=1))
+    found = list_images(path)
+    assert [(i.name, i.scene) for i in found.images] == [("0", 0), ("1", 1)]
+    assert [i.title for i in found.images] == SCENES[kind]
     assert identity(SourceSpec(str(path), scene=0)) != identity(SourceSpec(str(path), scene=1))
     assert main(["info", str(path), "--scene", "1"]) == 0
     assert "tczyx 2 x 3 x 4 x 40 x 48 uint16" in capsys.readouterr().out
@@ -141,7 +150,8 @@ def test_without_the_readers_the_extra_is_named(tmp_path):
         [sys.executable, "-c", code, *(str(p) for p in sorted(tmp_path.iterdir()))], capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert done.stderr.count("pip install 'ssi-pipeline[formats]'") == 3
+    for name in ("nd2", "czifile", "liffile"):
+        assert f"pip install {name}, or '.[formats]' in a clone of ssi_pipeline" in done.stderr
 
 
 # --- .npy -------------------------------------------------------------------------------------------

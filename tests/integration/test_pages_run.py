@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 import subprocess
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
 import zarr
+from scipy.ndimage import gaussian_filter
 
 from ssi_pipeline.cli import main
 
@@ -161,3 +164,82 @@ def test_the_commands_that_judge_a_run_can_be_followed(folder: Path) -> None:
     for text in scripts("is-it-good.md"):
         execute(text, folder)
     assert (folder / "metrics.csv").exists()
+
+
+ELSEWHERE = re.compile(r"^(?:ssi view|ssi cluster|pip install|git clone|make |ssi run --follow).*\n", re.MULTILINE)
+"""What needs a window, a cluster, an index of packages or an acquisition, and has tests of its own."""
+
+
+def write_stack(folder: Path) -> None:
+    """Write stack.tif, an OME-TIFF with voxel size, and beads.tif and beads.zarr, of which channel 1 has the beads."""
+    rng = np.random.default_rng(0)
+    size = {"PhysicalSizeZ": 0.3, "PhysicalSizeY": 0.1, "PhysicalSizeX": 0.1}
+    stack = rng.poisson(gaussian_filter(rng.random((6, 64, 64)) ** 8, (1, 2, 2)) * 4000).astype("uint16")
+    tifffile.imwrite(folder / "stack.tif", stack, ome=True, metadata={"axes": "ZYX", **size})
+    points = np.zeros((31, 190, 190))
+    points[15, 30:180:40, 30:180:40] = 3e6
+    beads = rng.poisson(gaussian_filter(points, (3, 2.2, 2.2)) + 100).astype("uint16")
+    tifffile.imwrite(folder / "beads.tif", beads, ome=True, metadata={"axes": "ZYX", **size})
+    both = np.stack([np.full_like(beads, 100), beads])
+    scale = {"type": "scale", "scale": [1.0, 0.3, 0.1, 0.1]}
+    axes = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space", "unit": "micrometer"} for a in "zyx")]
+    multiscale = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
+    attributes = {"ome": {"version": "0.5", "multiscales": [multiscale]}}
+    group = zarr.create_group(folder / "beads.zarr", attributes=attributes)
+    group.create_array("0", data=both, dimension_names=tuple("czyx"))
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", ["../README.md", "my-data.md"])
+def test_the_commands_for_a_stack_can_be_followed(tmp_path: Path, page: str) -> None:
+    """With few steps of a small network: training in 3D takes a CPU minutes for each tile."""
+    write_stack(tmp_path)
+    (tmp_path / "small.yaml").write_text("training: {steps: 8}\nnetwork: {width: 2, levels: 2}\n")
+    script = "\n".join(ELSEWHERE.sub("", text) for text in scripts(page))
+    execute(
+        re.sub(r"^ssi init run.yaml .*$", r"\g<0>\ncat small.yaml >> run.yaml", script, flags=re.MULTILINE), tmp_path
+    )
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_both_examples_of_the_readme_can_be_followed(tmp_path: Path) -> None:
+    execute("ssi demo --data-only --output demo-output", tmp_path)
+    for language, name in (("yaml", "run.yaml"), ("python", "example.py")):
+        (source,) = re.findall(rf"```{language}\n(.*?)```", (DOCS.parent / "README.md").read_text(), re.DOTALL)
+        (tmp_path / name).write_text(source)
+    execute("ssi run run.yaml; rm -r deconvolved.zarr*", tmp_path)
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout == "True 4\nTrue\n(4, 384, 384) float32\n"
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_commands_for_psfs_can_be_followed(tmp_path: Path) -> None:
+    write_stack(tmp_path)
+    document = {**SETTINGS, "input": {"path": "stack.tif"}, "psf": WIDEFIELD}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(document))
+    execute("\n".join(ELSEWHERE.sub("", text) for text in scripts("psf.md")), tmp_path)
+    assert (tmp_path / "psf.png").exists()
+    assert (tmp_path / "beads.html").exists()
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_followed_run_is_the_ordinary_one(tmp_path: Path) -> None:
+    """The page says that both are equal, and compares them by ``diff``."""
+    rng, raw = np.random.default_rng(0), tmp_path / "raw"
+    raw.mkdir()
+    for t, z in itertools.product(range(4), range(2)):
+        tifffile.imwrite(raw / f"scan_T{t}_Z{z}.tif", rng.poisson(100, (520, 520)).astype("uint16"))
+    (raw / "acquisition.done").touch()
+    text = (DOCS / "follow.md").read_text()
+    (source,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "run.yaml").write_text(source)
+    (script,) = re.findall(r"<!-- not run: .* -->\n```bash\n(.*?)```", text, re.DOTALL)
+    execute(script, tmp_path)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import zarr
-from builders import TINY, beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
+from builders import QUICK, TINY, beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
 
 import ssi_pipeline.storage.state.lock as lock
 from ssi_pipeline.cli import main
@@ -37,7 +37,9 @@ def case(folder: Path, blend: int = 8, **sections: Any) -> Path:
     shard = {"z": 1, "y": 64, "x": 25}
     tiling = {"core": {"y": 64, "x": 50}, "blend": blend}
     return make_run(
-        folder, beads((2, 64, 300)), **{"solver": "wiener", "tiling": tiling, "output": {"shard": shard}, **sections}
+        folder,
+        beads((2, 64, 300)),
+        **{"solver": "wiener", "tiling": tiling, "output": {"shard": shard}, **QUICK, **sections},
     )
 
 
@@ -46,6 +48,12 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A blend, and what one run makes with it."""
     folder = tmp_path_factory.mktemp("whole")
     return request.param, hashes(complete(case(folder, request.param)))
+
+
+@pytest.fixture(scope="module")
+def by_one_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What one run makes of the case."""
+    return hashes(complete(case(tmp_path_factory.mktemp("by-one-run"))))
 
 
 def start(config: Path, *options: str) -> subprocess.Popen[str]:
@@ -162,10 +170,9 @@ def test_three_at_once_then_finish(
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_machines_whose_clocks_differ_by_two_hours(tmp_path: Path) -> None:
+def test_machines_whose_clocks_differ_by_two_hours(tmp_path: Path, by_one_run: dict[str, str]) -> None:
     """Clients that take themselves for two machines, an hour ahead and an hour behind; a third finishes."""
     config = case(tmp_path)
-    expected = hashes(complete(case(tmp_path / "whole")))
     code = """
 import sys, time
 now, shift = time.time, int(sys.argv[3])
@@ -189,7 +196,7 @@ sys.exit(main(["run", sys.argv[1], "--part", sys.argv[2]]))
         assert status == 0, text
     assert len(records(config, "calibrate")) == 1
     assert finish(config).complete
-    assert hashes(tmp_path / "out.zarr") == expected
+    assert hashes(tmp_path / "out.zarr") == by_one_run
 
 
 @pytest.mark.slow
@@ -266,9 +273,8 @@ def test_finish_names_the_parts_that_are_missing(tmp_path: Path, capsys: pytest.
     assert go(config).complete
 
 
-def test_scratch_that_is_gone_is_the_parts_to_make_again(tmp_path: Path) -> None:
+def test_scratch_that_is_gone_is_the_parts_to_make_again(tmp_path: Path, by_one_run: dict[str, str]) -> None:
     config = case(tmp_path)
-    expected = hashes(complete(case(tmp_path / "whole")))
     do(config, 1, 2, 3)
     context = open_context(config_of(config))
     chunk = context.scratch.root / "4.0.0.0.0"  # at the edge of part 2, kept for the block that it shares with part 1
@@ -278,7 +284,7 @@ def test_scratch_that_is_gone_is_the_parts_to_make_again(tmp_path: Path) -> None
     assert "part 2 of 3: 1 of 4 tiles" in describe_missing(context, [4], 3, "ssi run")[0]
     do(config, 2)
     assert finish(config).complete
-    assert hashes(tmp_path / "out.zarr") == expected
+    assert hashes(tmp_path / "out.zarr") == by_one_run
 
 
 def test_failed_tiles_of_a_part(tmp_path: Path) -> None:
@@ -310,9 +316,8 @@ def make_copy(config: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("moment", ["Ledger.append", "Ledger.sync"])
-def test_a_finish_killed_while_it_merges(tmp_path: Path, moment: str) -> None:
+def test_a_finish_killed_while_it_merges(tmp_path: Path, moment: str, by_one_run: dict[str, str]) -> None:
     config = case(tmp_path)
-    expected = hashes(complete(case(tmp_path / "whole")))
     do(config, 1, 2, 3)
     code = f"""
 import os, signal, sys
@@ -333,12 +338,11 @@ main(["run", sys.argv[1], "--finish"])
     assert process.returncode == -signal.SIGKILL
     assert len(ledger_paths(paths_of(config))) == (4 if moment == "Ledger.append" else 3)
     assert finish(config).computed_tiles == 0
-    assert hashes(tmp_path / "out.zarr") == expected
+    assert hashes(tmp_path / "out.zarr") == by_one_run
 
 
-def test_a_block_that_went_bad_is_found_by_the_finish(tmp_path: Path) -> None:
+def test_a_block_that_went_bad_is_found_by_the_finish(tmp_path: Path, by_one_run: dict[str, str]) -> None:
     config = case(tmp_path)
-    expected = hashes(complete(case(tmp_path / "whole")))
     do(config, 1, 2, 3)
     shard = next(p for p in (tmp_path / "out.zarr" / "0").rglob("c/*/*/0"))
     content = bytearray(shard.read_bytes())
@@ -349,7 +353,7 @@ def test_a_block_that_went_bad_is_found_by_the_finish(tmp_path: Path) -> None:
     assert not finish(config).complete  # its tiles' scratch is gone
     do(config, 1, 2, 3)
     assert finish(config).complete
-    assert hashes(tmp_path / "out.zarr") == expected
+    assert hashes(tmp_path / "out.zarr") == by_one_run
 
 
 def test_the_finish_ends_the_run_for_the_users_command(tmp_path: Path) -> None:
@@ -388,9 +392,10 @@ def test_two_clients_of_one_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_suspended_part_stops_when_another_took_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suspended_part_stops_when_another_took_its_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_one_run: dict[str, str]
+) -> None:
     config = case(tmp_path)
-    expected = hashes(complete(case(tmp_path / "whole")))
     paths, part = paths_of(config), Part(2, 1)
     short = lock.Timing(renew=0.1, stale=2.0, settle=0.2, poll=0.02, trust=0.02)
     monkeypatch.setattr(lock, "TIMING", short)
@@ -420,7 +425,7 @@ sys.exit(main(["run", sys.argv[1], "--part", "1/2"]))
     assert ledger_paths(paths) == [paths.ledger]
     do(config, 1, 2, of=2)
     assert finish(config).complete
-    assert hashes(tmp_path / "out.zarr") == expected
+    assert hashes(tmp_path / "out.zarr") == by_one_run
 
 
 def test_a_part_refuses_beside_a_plain_run(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 
 import ssi_pipeline as ssi
+from ssi_pipeline.api.coordinates import voxel_size_of
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.physics.psf import Psf
 
@@ -170,6 +171,19 @@ def test_an_xarray_keeps_names_and_coordinates() -> None:
     )
 
 
+def test_coordinates_with_a_unit_are_the_voxel_size() -> None:
+    xarray = pytest.importorskip("xarray")
+    image = xarray.DataArray(IMAGE[0], dims=("y", "x"))
+    image = image.assign_coords({a: (a, np.arange(n) * 200.0, {"units": "nm"}) for a, n in image.sizes.items()})
+    expected = ssi.deconvolve(IMAGE[0], 0.5, voxel_size_um=(0.2, 0.2), **LIGHT, **PLAIN)
+    assert np.array_equal(ssi.deconvolve(image, 0.5, **LIGHT, **PLAIN), expected)
+    for other in (
+        image.assign_coords(x=np.arange(80) * 0.2),
+        image.assign_coords(x=("x", np.geomspace(1, 9, 80), {"units": "um"})),
+    ):
+        assert voxel_size_of(other, "yx") is None
+
+
 @pytest.mark.parametrize(
     ("image", "psf", "options", "text"),
     [
@@ -201,3 +215,12 @@ def test_images_and_psfs_that_are_none() -> None:
     with pytest.raises(InputError, match="has only NaN or infinite pixels") as caught:
         ssi.deconvolve(np.full((40, 40), np.nan, np.float32), FWHM, **LIGHT, **PLAIN)
     assert "array" not in str(caught.value)
+
+
+def test_first_mistakes_are_told() -> None:
+    for image, said in (
+        ("stack.tif", "the image is 'stack.tif': expected an array; ssi.run works with files"),
+        (np.ones((64, 64, 3), np.float32), r"3 pixels along x.*Of colours: np.moveaxis"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            ssi.deconvolve(image, 2.5, solver="wiener")

@@ -15,6 +15,7 @@ from builders import GAUSSIAN, SERIAL, beads, complete, level, make_run, write_z
 from distributed import Client, LocalCluster
 
 import ssi_pipeline as ssi
+from ssi_pipeline.api.run import as_config
 from ssi_pipeline.config import load_config
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.results.export import export
@@ -165,3 +166,16 @@ def test_signatures_are_those_of_the_functions() -> None:
     assert list(inspect.signature(ssi.run).parameters)[:3] == ["config", "client", "progress"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = ssi.nothing
+
+
+def test_psfs_of_a_run_are_models_files_or_sections(tmp_path: Path) -> None:
+    plain = settings(tmp_path)
+    np.save(tmp_path / "psf.npy", np.ones((3, 3)))
+    models = {"model": ssi.psf.gaussian(fwhm_px={"y": 2, "x": 2}), "list": [ssi.psf.gaussian(fwhm_px=2), GAUSSIAN]}
+    for psf, kinds in ((models["model"], ["gaussian"]), (tmp_path / "psf.npy", ["file"])):
+        assert [p.kind for p in as_config({**plain, "psf": psf}).psf] == kinds
+    assert [p.kind for p in as_config({**plain, "psf": models["list"]}).psf] == ["gaussian", "gaussian"]
+    assert ssi.plan({**plain, "psf": models["model"]}).tiles == ssi.plan(plain).tiles
+    for psf in (np.ones((3, 3)), 2.5, (2.0, 2.0)):
+        with pytest.raises(ConfigError, match=r"psf is in memory, or a number: expected ssi.psf.gaussian"):
+            ssi.plan({**plain, "psf": psf})

@@ -17,6 +17,8 @@ from ssi_pipeline.cli import main
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box
 from ssi_pipeline.physics.psf_file import read_psf_file
+from ssi_pipeline.storage.inputs.identity import identity
+from ssi_pipeline.storage.inputs.images import list_images
 from ssi_pipeline.storage.inputs.source import clear_sources, open_source
 from ssi_pipeline.storage.inputs.source_protocol import SourceSpec
 from ssi_pipeline.tiff.directories import read_directories
@@ -65,6 +67,16 @@ def imagej(path: Path) -> Path:
 
 def ome(path: Path, stack: np.ndarray = STACK, axes: str = "ZYX", **options: Any) -> Path:
     tifffile.imwrite(path, stack, ome=True, metadata={"axes": axes}, **{**GREY, **options})
+    return path
+
+
+def series_file(path: Path, *stacks: np.ndarray, **options: Any) -> Path:
+    """Write several images into one file; of an OME-TIFF, voxel sizes and channels of their own."""
+    with tifffile.TiffWriter(path, ome=path.name.endswith(".ome.tif")) as tif:
+        for i, stack in enumerate(stacks):
+            size = {"PhysicalSizeX": 0.1 * (i + 1), "PhysicalSizeY": 0.2, "PhysicalSizeZ": 0.5}
+            named = {"axes": "ZYX", "Channel": {"Name": [f"channel of {i}"]}, **size}
+            tif.write(stack, contiguous=False, metadata=named, **options, **GREY)
     return path
 
 
@@ -200,27 +212,52 @@ def test_nothing_is_said_of_a_plain_file(tmp_path):
         assert opened(path, axes="zyx").notes == (), writer
 
 
-def test_a_second_image_is_said_with_a_command_that_takes_it(tmp_path, monkeypatch):
-    path = tmp_path / "a.ome.tif"
-    with tifffile.TiffWriter(path, ome=True) as tif:
-        tif.write(STACK, metadata={"axes": "ZYX"}, **GREY)
-        tif.write(STACK[:4] + 1, metadata={"axes": "ZYX"}, **GREY)
+def test_a_second_image_is_said_with_the_option_that_takes_it(tmp_path):
+    path = series_file(tmp_path / "a.ome.tif", STACK, STACK[:4] + 1)
     source = opened(path)
-    said(source, "first image of a.ome.tif is read (9 x 40 x 48 zyx", "skipped: series 1 (4 x 40 x 48 zyx")
+    said(source, "first image of a.ome.tif is read (9 x 40 x 48 zyx", "skipped: series 1 (4 x 40 x 48 zyx", "scene")
     np.testing.assert_array_equal(read_all(source), STACK)
-    command = source.notes[0].split('python -c "')[1].rstrip('"')
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    exec(command, names)  # what a user would type
-    names["s"].parent.close()
-    np.testing.assert_array_equal(read_all(opened(tmp_path / "a-series1.tif")), STACK[:4] + 1)
+    second = opened(path, scene=1)
+    assert second.notes == ()
+    np.testing.assert_array_equal(read_all(second), STACK[:4] + 1)
 
 
-def test_a_second_image_of_the_same_size_is_refused(tmp_path):
-    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
-        tif.write(STACK, metadata={"axes": "ZYX"}, **GREY)
-        tif.write(STACK[::-1], metadata={"axes": "ZYX"}, **GREY)
-    refused(tmp_path / "a.ome.tif", "2 images of full size", "series 1: 9 x 40 x 48 zyx", "python -c")
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_of_images_of_the_same_size_one_is_chosen(tmp_path, ending, compression):
+    path = series_file(tmp_path / f"a{ending}", STACK, STACK[::-1], STACK[:, :30] + 1, compression=compression)
+    refused(path, "2 images of full size", "input.scene", "2: ", 'input.images: "*"', "9 x 30 x 48 zyx")
+    refused(path, "has no scene 3", "0: ", "2: ", scene=3)
+    for scene, values in enumerate((STACK, STACK[::-1], STACK[:, :30] + 1)):
+        source = opened(path, scene=scene)
+        np.testing.assert_array_equal(read_all(source), values)
+        assert source.notes == ()
+        if ending == ".ome.tif":
+            assert source.volume.voxel_size_um == (0.5, 0.2, 0.1 * (scene + 1))
+            assert source.volume.channel_names == (f"channel of {scene}",)
+    assert identity(SourceSpec(str(path), scene=0)) != identity(SourceSpec(str(path), scene=1))
+
+
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_images_of_a_file_that_was_cut_are_refused(tmp_path, ending):
+    path = series_file(tmp_path / f"a{ending}", STACK, STACK[::-1])
+    content = path.read_bytes()
+    for share in (0.3, 0.6, 0.99):
+        (tmp_path / f"{share}{ending}").write_bytes(content[: int(len(content) * share)])
+        for scene in (0, 1):
+            refused(tmp_path / f"{share}{ending}", "again", scene=scene)
+
+
+def test_ome_xml_of_other_images_than_the_file_has_is_refused(tmp_path):
+    """tifffile leaves out what it cannot read: the second image would be taken for the first."""
+    path = series_file(tmp_path / "a.ome.tif", STACK, STACK[:4])
+    content = path.read_bytes()
+    path.write_bytes(
+        content.replace(b'SizeX="48" SizeY="40" SizeC="1" SizeZ="9"', b'SizeX="40" SizeY="48" SizeC="1" SizeZ="9"', 1)
+    )
+    assert path.read_bytes() != content
+    refused(path, "describes 2 images with pixels, and 1 can be read")
+    refused(path, "describes 2 images with pixels", scene=0)
 
 
 @pytest.mark.parametrize("axis", ["Z", "T", "C"])
@@ -321,6 +358,28 @@ def test_a_set_is_read_whole(tmp_path, companion):
         np.testing.assert_array_equal(read_all(source), STACK[:5])
         assert source.notes == ()
         assert "members" in source.stamp()["metadata"]
+
+
+def test_each_image_of_a_set_may_have_a_file_of_its_own(tmp_path):
+    images = "".join(
+        f'<Image ID="Image:{i}" Name="well {i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16"'
+        f' SizeX="48" SizeY="40" SizeZ="1" SizeC="1" SizeT="1"><Channel ID="Channel:{i}:0" SamplesPerPixel="1"/>'
+        f'<TiffData IFD="0" PlaneCount="1"><UUID FileName="z{i}.ome.tif">urn:uuid:{i}</UUID></TiffData></Pixels>'
+        "</Image>"
+        for i in range(3)
+    )
+    for i in range(3):
+        xml = f"{HEAD.format(i)}{images}</OME>"
+        tifffile.imwrite(tmp_path / f"z{i}.ome.tif", STACK[i], description=xml, metadata=None, **GREY)
+    titles = [image.title.split(" (")[0] for image in list_images(tmp_path / "z1.ome.tif").images]
+    assert titles == ["well 0", "well 1", "well 2"]
+    for i in range(3):
+        source = opened(tmp_path / "z1.ome.tif", scene=i)
+        np.testing.assert_array_equal(read_all(source)[0], STACK[i])
+        assert set(source.files()) == {tmp_path / "z1.ome.tif", tmp_path / f"z{i}.ome.tif"}
+    (tmp_path / "z2.ome.tif").unlink()
+    clear_sources()
+    refused(tmp_path / "z1.ome.tif", "z2.ome.tif", scene=0)
 
 
 def test_a_file_of_a_set_that_is_not_its_master_is_refused(tmp_path):

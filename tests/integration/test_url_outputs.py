@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from builders import beads, complete, config_of, contents, go, make_run, records
+from builders import QUICK, beads, complete, config_of, contents, go, make_run, records
+from plates import write_labelled
 from s3_server import KEYS, S3, needs_s3, s3_server, start_moto
 
 import ssi_pipeline
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, LockedError, OutputError, RunChangedError, StoreError
+from ssi_pipeline.run.checks.verify import verify
 from ssi_pipeline.storage.object_store import ObjectStore
 from ssi_pipeline.storage.outputs import output_objects
 from ssi_pipeline.storage.outputs.output_lock import output_lease
@@ -63,7 +65,7 @@ def by_url(folder: Path, s3: S3, image: Any = IMAGE, **sections: Any) -> Path:
     """Return the configuration of a run whose output is a URL of its own."""
     output = {"path": f"s3://outputs/run-{next(_numbers)}/out.zarr", "state": "out.run", **sections.pop("output", {})}
     storage = {"endpoint": s3.endpoint, "retries": 3, **sections.pop("storage", {})}
-    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES}
+    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES, **QUICK}
     image = None if (folder / "in.zarr").exists() else image
     return make_run(folder, image, output=output, storage=storage, **{**plain, **sections})
 
@@ -86,7 +88,7 @@ def shards(found: dict[str, bytes]) -> dict[str, bytes]:
 def on_disk(folder: Path, image: Any = IMAGE, **sections: Any) -> dict[str, bytes]:
     """Return the files of the same run on a disk."""
     output = {"path": "out.zarr", **sections.pop("output", {})}
-    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES}
+    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES, **QUICK}
     found = contents(complete(make_run(folder, image, output=output, **{**plain, **sections})))
     return {name: content for name, content in found.items() if content != b"<folder>"}
 
@@ -167,6 +169,23 @@ def test_format_0_4_and_an_uncertainty(tmp_path: Path, s3: S3, blended: bool) ->
     assert all(len(record.etags) == 2 for record in records(config, "stitch"))
     store_at(config).delete("uncertainty/0/0/0/0")
     assert go(config).computed_tiles > 0
+
+
+@pytest.mark.long
+def test_labels_tables_and_what_was_lost_of_them(tmp_path: Path, s3: S3) -> None:
+    write_labelled(tmp_path / "in.zarr")
+    config = by_url(tmp_path, s3, output={"carry": ["labels", "tables"]}, tiling={"core": 64})
+    complete(config)
+    found = objects(config)
+    assert b"area" in found["tables/areas/table.csv"]
+    assert {name for name in found if name.startswith("labels/nuclei/0/c")}
+    store_at(config).delete("labels/nuclei/0/zarr.json")
+    assert verify(config_of(config)).damage
+    complete(config)
+    again = objects(config)
+    assert {name: again[name] for name in found if name.startswith(("labels", "tables"))} == {
+        name: found[name] for name in found if name.startswith(("labels", "tables"))
+    }
 
 
 def test_what_was_lost_or_replaced_is_written_again(

@@ -236,7 +236,10 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OutputError, match="there is no display"):
             require_napari()
     monkeypatch.setitem(sys.modules, "napari", None)
-    with pytest.raises(MissingPackageError, match=r"ssi view needs napari .*pip install 'ssi-pipeline\[view\]'"):
+    with pytest.raises(
+        MissingPackageError,
+        match=r"ssi view needs napari .*pip install napari PySide6-Essentials, or '\.\[view\]' in a clone",
+    ):
         require_napari()
 
 

@@ -1,4 +1,4 @@
-"""Code blocks of the pages for users: shell commands parse, configurations load, Python compiles.
+"""Code blocks of the pages: shell commands parse, configurations load, Python compiles.
 
 The long form of tests/integration/test_pages_run.py runs them.
 """
@@ -21,16 +21,8 @@ from ssi_pipeline.config import parse_config
 from ssi_pipeline.config.changes import parse_change, put
 
 ROOT = Path(__file__).parents[2]
-NAMES = """
-    README tutorial my-data is-it-good faq configuration concepts compared installation command-line python report
-    cluster cluster-array gpu operations follow inputs data-model psf quality context classical real-data
-"""
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "workflows" / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in NAMES.split()),
-]
-LANGUAGES = {"bash", "python", "yaml", "text"}
+PAGES = [ROOT / "README.md", ROOT / "workflows" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LANGUAGES = {"bash", "python", "yaml", "text", "mermaid"}
 BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 BASE: dict[str, Any] = {

@@ -167,7 +167,7 @@ def test_images_without_usable_beads_are_refused(tmp_path: Path) -> None:
         measure(spots(np.array([[1.4, 1.4]]), 0, side=14), Request())
     path = tmp_path / "beads.tif"
     tifffile.imwrite(path, spots(np.full((6, 2), 1.4), 0))
-    with pytest.raises(ConfigError, match="--bead-um need the voxel size"):
+    with pytest.raises(ConfigError, match="--bead-um needs the voxel size"):
         measure_file(path, 0, None, Request(bead_um=0.1))
     with pytest.raises(ConfigError, match="--channel 1"):
         measure_file(path, 1, None, Request())

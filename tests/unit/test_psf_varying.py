@@ -12,6 +12,8 @@ from builders import beads, go, make_run
 import ssi_pipeline as ssi
 from ssi_pipeline.config import DepthByZ, RunConfig, load_config, parse_config
 from ssi_pipeline.errors import ConfigError, GeometryError, InputError, RunChangedError
+from ssi_pipeline.inversion.channel import ChannelCalibration
+from ssi_pipeline.inversion.problem import build_problem, with_weight
 from ssi_pipeline.physics.gibson_lanni import focus_um
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_by_depth import depth_at, refocused
@@ -106,6 +108,19 @@ def test_a_network_that_tiles_share_is_refused(shared: dict[str, Any]) -> None:
 def test_ranges_are_those_of_the_image(shape: tuple[int, int, int], message: str) -> None:
     with pytest.raises(InputError, match=f"the ranges of z end at 4 and {message} the image, which has {shape[0]}"):
         load_psf(config(two()).psf[0], None, 2, shape)
+
+
+def test_the_problem_of_the_latest_psf_is_kept() -> None:
+    psf = load_psf(config(two()).psf[0], None, 2, (4, 64, 64))
+    problem = build_problem(psf, ChannelCalibration(0.0, 100.0, 1.0, 1.0, 0.0, 0.01, minimum=0.0), config(two()), "cpu")
+    here = problem.at((1.5, 5.0, 5.0))
+    assert problem.at((1.5, 60.0, 9.0)) is here  # another tile with the same PSF
+    assert with_weight(problem, 0.1).at((1.5, 5.0, 5.0)).calibration.wiener_weight == 0.1
+    other = problem.at((2.0, 5.0, 5.0))
+    assert other.forward.digest != here.forward.digest
+    again = problem.at((1.5, 5.0, 5.0))
+    assert again is not here  # one is kept
+    assert again.forward.digest == here.forward.digest
 
 
 def test_measured_psfs_have_one_shape(tmp_path: Path) -> None:

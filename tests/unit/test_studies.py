@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import calibration
 import denoise
+import light_sheet
 import numpy as np
 import pytest
 import score
+import stacks
 import time_to_quality
 import widefield
 from _common import Study, begin, parser, pictures
+from _light_sheet_scene import fwhm_at, make, recorded
 
 from ssi_pipeline.benchmark import identity
 from ssi_pipeline.benchmark.identity import solver_identity
@@ -165,7 +169,7 @@ def test_a_score_that_orders_as_the_truth_does_correlates_and_loses_nothing() ->
 
 
 def test_the_widefield_table_compares_on_the_same_pixels() -> None:
-    shared = {"flux_ratio": 1.0, "seconds": 2.0, "note": "", "noise": 0.001}
+    shared = {"chi2": None, "whiteness": None, "flux_ratio": 1.0, "seconds": 2.0, "note": "", "noise": 0.001}
     losses = {("wiener", 0): 0.004, ("tv", 0): 0.002, ("ssi", 0): 0.001}
     losses |= {("wiener", 1): 0.006, ("tv", 1): 0.008, ("ssi", 1): 0.006}
     rows = [{"solver": s, "seed": seed, "loss": loss, **shared} for (s, seed), loss in losses.items()]
@@ -213,3 +217,38 @@ def test_a_row_file_is_plain_json(tmp_path: Path) -> None:
     Study(tmp_path).row("r", {}, lambda: {"psnr": float(np.float32(2.5))})
     kept = json.loads((tmp_path / "rows" / "r.json").read_text())
     assert kept == {"psnr": 2.5, "setup": solver_identity(None)}
+
+
+STUDIES = [p for p in Path(stacks.__file__).parent.glob("[a-z]*.py") if "__main__" in p.read_text()]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_every_study_has_a_short_form(path: Path) -> None:
+    """As ``make bench`` runs all of them in it."""
+    assert re.search(r'"--short"|\bplain_parser\(|\bparser\(__doc__', path.read_text())
+
+
+def test_a_light_sheet_volume_is_that_of_its_blocks_and_its_psf_widens_with_depth(tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole", (16, 32, 32), (16, 32, 32), 3)
+    again = make(tmp_path / "again", (16, 32, 32), (16, 32, 32), 3)
+    assert np.array_equal(whole.image[...], again.image[...])
+    light = np.asarray(whole.image[...], float).sum() - 100 * whole.image.size
+    assert light == pytest.approx(np.asarray(whole.truth[...], float).sum(), rel=0.05)  # noise and borders
+    truth = np.full((24, 48, 48), 10, np.uint16)
+    truth[[4, 19], 24, 24] = 60000
+    box = (slice(0, 24), slice(12, 36), slice(0, 48))  # cut along y: light comes from beyond the block too
+    image = recorded(truth, box, np.random.default_rng(0)) - 110.0
+    spots = [image[max(0, z - 4) : z + 5] for z in (4, 19)]
+    for spot, z in zip(spots, (4, 19), strict=True):
+        peak = spot.max() / spot.sum()
+        assert peak == pytest.approx((np.sqrt(4 * np.log(2) / np.pi) ** 3) / fwhm_at(z, 24).prod(), rel=0.05)
+
+
+def test_the_score_of_blocks_is_that_of_all_after_the_best_gain_and_offset() -> None:
+    truth = np.random.default_rng(0).uniform(0, 700, (4, 20, 20))
+    found = 3 * truth + 5 + 30 * np.random.default_rng(1).standard_normal(truth.shape)
+    score = light_sheet.Score()
+    score.add(found[:1], truth[:1])
+    score.add(found[1:], truth[1:])
+    left = truth - np.polyval(np.polyfit(found.ravel(), truth.ravel(), 1), found)
+    assert score.decibel == pytest.approx(10 * np.log10(light_sheet.PEAK**2 / np.square(left).mean()))

@@ -33,7 +33,7 @@ OPTION = re.compile(r"^( *)#([a-z_0-9]+:(?: .*)?)$")
 """A commented option: no space after the '#', which prose has."""
 
 
-MOST_OPTIONS = 96
+MOST_OPTIONS = 97
 """Largest number of options; a kind of PSF counts as one."""
 
 

@@ -203,14 +203,53 @@ COLLECTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
 """Libraries that know plates; images within are checked as any other."""
 
 
+def carried_ngio(output: dict[str, Any]) -> None:
+    """Find and read the labels of an image, and find its table."""
+    from ngio import open_ome_zarr_container
+
+    container = open_ome_zarr_container(output["path"], mode="r")
+    assert sorted(container.list_labels()) == sorted(output["labels"]), container.list_labels()
+    assert container.list_tables() == output["tables"], container.list_tables()
+    for name, levels in output["labels"].items():
+        for number, level in enumerate(levels):
+            same(container.get_label(name, path=str(number)).get_as_numpy(), level)
+
+
+def carried_ome_zarr_py(output: dict[str, Any]) -> None:
+    """Read an image with its labels as napari's plugin does."""
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    nodes = {Path(str(node.zarr)).name.split(" ")[0]: node for node in Reader(parse_url(output["path"]))() if node.data}
+    assert set(output["labels"]) <= set(nodes), sorted(nodes)
+    for name, levels in output["labels"].items():
+        for found, level in zip(nodes[name].data, levels, strict=True):
+            same(np.asarray(found.compute()).reshape(level["shape"]), level)
+
+
+CARRIED: dict[str, Callable[[dict[str, Any]], None]] = {
+    "yaozarrs": yaozarrs,
+    "ome-zarr-models": ome_zarr_models,
+    "ome-zarr": carried_ome_zarr_py,
+    "ngio": carried_ngio,
+    "tensorstore": tensorstore,
+    "bioio-ome-zarr": bioio,
+}
+"""Libraries that read label images beside an image."""
+
+
+def known(output: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], None]]:
+    """Return the checks of an output."""
+    return CARRIED if "labels" in output else COLLECTIONS if "collection" in output else LIBRARIES
+
+
 def row(output: dict[str, Any], library: str) -> dict[str, Any]:
     """Let one library read one output."""
-    known = COLLECTIONS if "collection" in output else LIBRARIES
     problem = ""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            known[library](output)
+            known(output)[library](output)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
     said = sorted({f"{w.category.__name__}: {w.message}" for w in caught})
@@ -222,7 +261,7 @@ def row(output: dict[str, Any], library: str) -> dict[str, Any]:
 def main() -> None:
     """Print a row for each output and library."""
     for output in json.loads(Path(sys.argv[1]).read_text()):
-        for library in COLLECTIONS if "collection" in output else LIBRARIES:
+        for library in known(output):
             print(json.dumps(row(output, library)), flush=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from ssi_pipeline.run.images.call import ImagesRequest
 from ssi_pipeline.run.images.driver import run_images
 from ssi_pipeline.storage.inputs.images import list_images
 from tests.builders import beads, complete, make_run, ramp
-from tests.plates import write_plate, write_series
+from tests.plates import write_labelled, write_plate, write_series
 
 VERSIONS = ("0.5", "0.4")
 
@@ -45,6 +46,9 @@ class Kind:
     known: str = ""
     sections: dict[str, Any] = field(default_factory=dict)
 
+
+LONG = bool(os.environ.get("SSI_LONG"))
+"""The long form has every dtype; the short form int8 and uint64 beside the dtypes of the other kinds."""
 
 DYES = ("DAPI", "GFP")
 NAMES = {"channels": [{"label": name} for name in DYES]}
@@ -102,7 +106,9 @@ KINDS = (
         sections={"solver": "wiener", "output": {"uncertainty": 2, "dtype": "float32"}, "tiling": {"core": 70}},
     ),
     Kind("ome-tiff", "czyx", (2, 3, 40, 50), tiff=True, channels=DYES, known="yx"),
-    *(Kind(dtype, "yx", (40, 50), dtype) for dtype in ("int8", "uint32", "int32", "uint64", "int64", "float16")),
+    Kind("int8", "yx", (40, 50), "int8"),
+    Kind("uint64", "yx", (40, 50), "uint64"),
+    *(Kind(dtype, "yx", (40, 50), dtype) for dtype in ("uint32", "int32", "int64", "float16") if LONG),
 )
 
 
@@ -137,6 +143,24 @@ def _make(folder: Path, kind: Kind, version: str) -> dict[str, Any]:
         "voxel_size": [size[a] for a in "zyx"] if size else None,
         "positions": [f"position_{a}" for a in (kind.known or (size or {}))],
     }
+
+
+def make_labelled(folder: Path) -> list[dict[str, Any]]:
+    """Run an image with labels and a table, which are carried along, in both versions."""
+    return [_labelled(folder / f"labels {version}", version) for version in VERSIONS]
+
+
+def _labelled(folder: Path, version: str) -> dict[str, Any]:
+    folder.mkdir(parents=True)
+    write_labelled(folder / "in.zarr", version)
+    carried = {"ome_zarr": version, "carry": ["labels", "tables"]}
+    output = complete(make_run(folder, None, input={"path": "in.zarr"}, output=carried))
+    names = ["nuclei", "empty"]
+    paths = [output, *(output / "labels" / name for name in names)]
+    images = [_image(path, axes) for path, axes in zip(paths, ("czyx", "zyx", "zyx"), strict=True)]
+    labels = {name: image["levels"] for name, image in zip(names, images[1:], strict=True)}
+    made = {"path": str(output), "images": images, "metrics": list(METRICS), "channels": [], "voxel_size": None}
+    return {"kind": "labels", "version": version, **made, "labels": labels, "tables": ["areas"]}
 
 
 def make_collections(folder: Path) -> list[dict[str, Any]]:
@@ -174,12 +198,13 @@ def write_ome(path: Path, image: np.ndarray[Any, Any], axes: str, omero: Any) ->
 
 
 def _images(output: Path, axes: str) -> Iterator[dict[str, Any]]:
-    for image in [output, output / "uncertainty"]:
-        if not image.exists():
-            continue
-        levels = []
-        for level in sorted(p for p in image.glob("[0-9]*") if p.is_dir()):
-            values = np.asarray(zarr.open_array(level, mode="r")[...])
-            digest = hashlib.sha256(values.tobytes()).hexdigest()
-            levels.append({"shape": values.shape, "dtype": values.dtype.name, "sha256": digest})
-        yield {"path": str(image), "axes": axes, "levels": levels}
+    yield from (_image(path, axes) for path in (output, output / "uncertainty") if path.exists())
+
+
+def _image(path: Path, axes: str) -> dict[str, Any]:
+    levels = []
+    for level in sorted(p for p in path.glob("[0-9]*") if p.is_dir()):
+        values = np.asarray(zarr.open_array(level, mode="r")[...])
+        digest = hashlib.sha256(values.tobytes()).hexdigest()
+        levels.append({"shape": values.shape, "dtype": values.dtype.name, "sha256": digest})
+    return {"path": str(path), "axes": axes, "levels": levels}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.validators.outputs import KINDS, VERSIONS, make_collections, make_outputs
+from tests.validators.outputs import KINDS, VERSIONS, make_collections, make_labelled, make_outputs
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-validators" / "bin" / "python"
@@ -21,7 +21,7 @@ INSTALLED = pytest.mark.skipif(
     not (PYTHON.parents[1] / ".installed").exists(),
     reason="the libraries that read our outputs are not installed: make validators",
 )
-# 34 runs, a second each where nothing else goes on
+# 26 runs, a second each where nothing else goes on
 pytestmark = [INSTALLED, pytest.mark.slow, pytest.mark.timeout(900)]
 
 Rows = list[dict[str, Any]]
@@ -66,6 +66,13 @@ def test_every_kind_of_output_opens_in_every_library(outputs: list[dict[str, Any
 def test_plates_and_series_open_in_the_libraries_that_know_them(tmp_path: Path) -> None:
     rows = check(make_collections(tmp_path), tmp_path)
     assert len(rows) == 4 * 4
+    assert [row for row in rows if row["problem"]] == []
+    assert [row for row in rows if row["warnings"]] == []
+
+
+def test_labels_and_tables_that_were_carried_along_open_in_the_libraries_that_know_them(tmp_path: Path) -> None:
+    rows = check(make_labelled(tmp_path), tmp_path)
+    assert len(rows) == 2 * 6
     assert [row for row in rows if row["problem"]] == []
     assert [row for row in rows if row["warnings"]] == []
 

@@ -1,4 +1,4 @@
-// For: each image of a plate (collection, folder) as a job of its own, with Nextflow
+// For: each image of a plate (collection, folder, file with several) as a job of its own, with Nextflow
 // Needs: Nextflow, `ssi` on the PATH, plates/run.yaml beside it (what all images have in common), then
 //
 //            nextflow run main.nf --plate $PWD/plate.zarr --options $PWD/run.yaml --results $PWD/results
@@ -28,15 +28,17 @@ process DECONVOLVE {
     maxRetries 3
 
     input:
-    tuple val(name), val(image)
+    tuple val(name), val(image), val(scene)
 
     output:
     val name
 
     script:
     """
-    ssi run '${params.options}' --set input.path='${image}' --set output.path='${params.results}/${name}.zarr'
-    ssi verify '${params.options}' --set input.path='${image}' --set output.path='${params.results}/${name}.zarr'
+    set -- '${params.options}' --set input.path='${image}' --set input.scene=${scene} \\
+        --set output.path='${params.results}/${name}.zarr'
+    ssi run "\$@"
+    ssi verify "\$@"
     """
 }
 
@@ -45,6 +47,6 @@ workflow {
     images = LIST.out
         .map { file -> new groovy.json.JsonSlurper().parse(file.toFile()).images }
         .flatten()
-        .map { image -> tuple(image.name, image.path) }
+        .map { image -> tuple(image.name, image.path, "${image.scene}") }
     DECONVOLVE(images)
 }

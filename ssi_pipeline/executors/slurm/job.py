@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config import ExecutorConfig, digest
-from ssi_pipeline.errors import MissingPackageError
+from ssi_pipeline.errors import MissingPackageError, how_to_install
 from ssi_pipeline.executors.gpus.visible import hidden_cards
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def require_jobqueue() -> None:
         import dask_jobqueue  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
-            "executor.kind is slurm, which needs dask-jobqueue: pip install 'ssi-pipeline[cluster]'"
+            f"executor.kind is slurm, which needs dask-jobqueue: {how_to_install('dask-jobqueue', 'cluster')}"
         ) from error
 
 

@@ -76,7 +76,9 @@ class Model:
         except FileNotFoundError:
             raise
         except Exception as error:  # torch raises many exceptions for damaged files
-            raise CorruptDataError(f"{path} is not a model of ssi_pipeline, or damaged: {error}") from error
+            raise CorruptDataError(
+                f"{path} is not a model of ssi_pipeline, or damaged ({type(error).__name__})"
+            ) from error
         if document.pop("format", None) != _FORMAT:
             raise CorruptDataError(f"{path} has an unknown format: train it again")
         return cls(state, document, psf)

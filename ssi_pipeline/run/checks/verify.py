@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import CorruptDataError, LockedError, OutputError, StoreError
+from ssi_pipeline.run.carry import carried_problems
 from ssi_pipeline.run.checks.output_checks import refuse_other_output
 from ssi_pipeline.run.repair.damage import ledger_metrics, metadata_damage, other_damage
 from ssi_pipeline.run.writer import sole_writer
+from ssi_pipeline.storage.outputs.carried import forget_carried
 from ssi_pipeline.storage.outputs.output import set_status
 from ssi_pipeline.storage.outputs.sink import Sink
 from ssi_pipeline.storage.state.ledger import DONE, Ledger, LedgerState, read_states, records_of
@@ -65,7 +67,8 @@ def verify(config: RunConfig, on_progress: Callable[[int, int], None] | None = N
     if unreadable:
         return Verification(total, 0, (), True, (*unreadable, *other_damage(context, state)), total)
     refuse_other_output(context.document, context.paths)
-    damage = other_damage(context, state, ledger_metrics(context))
+    carried = carried_problems(context, read=True)
+    damage = [*other_damage(context, state, ledger_metrics(context)), *carried.values()]
     problems: list[tuple[TaskRecord, str]] = []
     checked = 0
     for kind, index, problem in check_all(context, state):
@@ -74,7 +77,7 @@ def verify(config: RunConfig, on_progress: Callable[[int, int], None] | None = N
             on_progress(checked, total)
         if problem:
             problems.append((TaskRecord(kind, index, "invalid", error=problem), problem))
-    recorded = _record(context, [record for record, _ in problems])
+    recorded = _record(context, [record for record, _ in problems], carried)
     return Verification(total, total - checked, tuple(text for _, text in problems), recorded, tuple(damage))
 
 
@@ -117,9 +120,9 @@ def _check(context: Context, sinks: Sequence[Sink], kind: Kind, digests: NDArray
     return None if good else f"{where}: its voxels differ from those that were written"
 
 
-def _record(context: Context, records: list[TaskRecord]) -> bool:
-    """Write the problems to the ledger, if no run is active."""
-    if not records:
+def _record(context: Context, records: list[TaskRecord], carried: Collection[str]) -> bool:
+    """Write the problems to the ledger, and what has to be carried along again to the output, if no run is active."""
+    if not records and not carried:
         return True
     if is_locked(context.paths.lock) or working_parts(context.paths):
         return False
@@ -133,5 +136,6 @@ def _record(context: Context, records: list[TaskRecord]) -> bool:
         for record in records:
             ledger.append(record)
         path = context.document.config.output.path
+        forget_carried(path, carried)
         set_status(path, "incomplete")
     return True

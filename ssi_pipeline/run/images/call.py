@@ -20,6 +20,7 @@ from ssi_pipeline.errors import (
 )
 from ssi_pipeline.executors.shared import SharedWorkers
 from ssi_pipeline.results.collection import CollectionStatus, ImageStatus, image_status, save_summary
+from ssi_pipeline.run.carry import keep_collection_xml
 from ssi_pipeline.run.driver import run
 from ssi_pipeline.run.images.layout import layout_of
 from ssi_pipeline.run.images.shared import ready_shared
@@ -76,6 +77,7 @@ class ImagesCall:
             return True
         layout = replace(layout_of(self.collection, self.found), images=self.collection.images, status="incomplete")
         write_collection(self.collection.config.output.folder, layout)
+        keep_collection_xml(self.collection.config)
         if shared is not None:
             self.display.line(f"finding what the images share: {self.collection.config.input.share}")
             if not ready_shared(self.collection, shared, self.leases, self.inner):

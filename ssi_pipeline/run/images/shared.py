@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ChannelError
 from ssi_pipeline.run.channels import channels_ready, ready_channels
@@ -35,13 +33,13 @@ def prepare_shared(collection: Collection) -> Prepared | None:
     config, paths = collection.config, collection.paths
     if config.input.share == "nothing":
         return None
-    pooled = config.of_image(paths.pooled, paths.pool, None)
+    pooled = config.of_image(paths.pooled, paths.pool, None).without_carrying()
     if not paths.pooled.exists():
         count = len(collection.images)
         chosen = [collection.images[i * count // min(count, _SAMPLED)] for i in range(min(count, _SAMPLED))]
-        names = [str(image.path) for image in chosen]
-        StackedSource(names, lambda path: open_source(spec_of(pooled.of_image(Path(path), paths.pool, None).input)))
-        write_json(paths.pooled, names)
+        members = [config.of_image(image.path, paths.pool, None, image.scene).input for image in chosen]
+        StackedSource([spec_of(member) for member in members], open_source)
+        write_json(paths.pooled, [[str(member.path), member.scene] for member in members])
     return prepare(pooled)
 
 

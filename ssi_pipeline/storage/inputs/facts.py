@@ -14,7 +14,7 @@ import tifffile
 from ssi_pipeline.config.url import Place, Url
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
-from ssi_pipeline.physics.lengths import MICROMETRES, ome_pixels, positive
+from ssi_pipeline.physics.lengths import MICROMETRES, positive
 from ssi_pipeline.storage.inputs.box_source import BoxSource
 from ssi_pipeline.storage.inputs.source import open_source
 from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
@@ -72,7 +72,7 @@ def read_facts(path: Place, level: int = 0, axes: str | None = None, scene: int 
     source, unnamed = _open(SourceSpec(_whole(path), level, axes, scene=scene))
     scale, units = source.metadata.scale, source.metadata.axes_units
     known = {axis: float(size) for axis, size in scale.items() if units.get(axis) == "micrometer"}
-    layout = _layout(path, source)
+    layout = _layout(path, source, scene)
     return Facts(path, source.volume, known, unnamed, layout, source.notes, scene)
 
 
@@ -95,7 +95,7 @@ def _open(spec: SourceSpec) -> tuple[Source, str]:
         raise
 
 
-def _layout(path: Place, source: Source) -> Layout:
+def _layout(path: Place, source: Source, scene: int | None) -> Layout:
     if isinstance(source, BoxSource):
         image = source.image
         return Layout(image.kind, None, image.shape[-2:], None, (image.shape,), image.optics)
@@ -104,7 +104,7 @@ def _layout(path: Place, source: Source) -> Layout:
     if not path.exists():
         shape = source.volume.shape
         return Layout("files by pattern", None, shape[-2:], None, (shape,), {})
-    return _tiff_layout(path)
+    return _tiff_layout(path, scene)
 
 
 def _zarr_layout(path: Place) -> Layout:
@@ -120,31 +120,33 @@ def _zarr_layout(path: Place) -> Layout:
     return Layout(f"OME-Zarr, {kind}", version, array.chunks, array.shards, levels, {})
 
 
-def _tiff_layout(path: Path) -> Layout:
+def _tiff_layout(path: Path, scene: int | None) -> Layout:
+    from ssi_pipeline.tiff.ome_images import ome_image
     from ssi_pipeline.tiff.opening import open_tiff
 
-    opened = open_tiff(path, f"input {path}")
+    opened = open_tiff(path, f"input {path}", scene)
     with closing(opened.tif) as tif:
-        pixels = ome_pixels(tif) if tif.is_ome else None
-        key = opened.first.keyframe
+        image = ome_image(tif, opened.scene) if tif.is_ome else None
+        key = opened.image.keyframe
         kind = "OME-TIFF" if tif.is_ome else "ImageJ TIFF" if tif.is_imagej else "TIFF"
         packing = tifffile.COMPRESSION(key.compression)
         packed = "" if packing == 1 else f", {packing.name.lower()}"
-        version = None if pixels is None else pixels.tag.partition("}")[0].rpartition("/")[2]
-        optics = {} if pixels is None else _optics(pixels, tif.ome_metadata or "")
-        levels = tuple(tuple(series.shape) for series in opened.first.levels)
+        version = None if image is None else image.tag.partition("}")[0].rpartition("/")[2]
+        optics = {} if image is None else _optics(image, tif.ome_metadata or "")
+        levels = tuple(tuple(series.shape) for series in opened.image.levels)
         return Layout(f"{kind}{packed}", version, tuple(key.chunks), None, levels, optics)
 
 
-def _optics(pixels: Any, xml: str) -> dict[str, float]:
+def _optics(image: Any, xml: str) -> dict[str, float]:
     """Return numerical aperture, emission wavelength (of one channel) and immersion index, where OME-XML has them."""
     from xml.etree import ElementTree
 
     document = ElementTree.fromstring(xml)
-    objective = document.find(".//{*}Objective")
-    channels = pixels.findall("{*}Channel")
-    waves = {_wavelength(channel) for channel in channels}
-    settings = document.find(".//{*}ObjectiveSettings")
+    settings = image.find("{*}ObjectiveSettings")
+    objectives = document.findall(".//{*}Objective")
+    own = [o for o in objectives if settings is not None and o.get("ID") == settings.get("ID")]
+    objective = next(iter(own or objectives), None)
+    waves = {_wavelength(channel) for channel in image.findall("{*}Pixels/{*}Channel")}
     found = {
         "na": positive(None if objective is None else objective.get("LensNA")),
         "wavelength_um": waves.pop() if len(waves) == 1 else None,

@@ -1,4 +1,4 @@
-"""Find the images in a plate, a bioformats2raw collection, a zarr group or a folder, and choose some by name."""
+"""Find the images in a plate, a bioformats2raw collection, a zarr group, a folder or a file; choose some by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ssi_pipeline.errors import InputError
-from ssi_pipeline.storage.inputs.source import is_image_file
+from ssi_pipeline.storage.inputs.scenes import list_scenes
+from ssi_pipeline.storage.inputs.source import is_image_file, may_have_scenes
 from ssi_pipeline.storage.inputs.zarr_node import NODE_FILES, ZarrNode, read_node
 from ssi_pipeline.storage.outputs.ome import image_document
 
@@ -25,12 +26,15 @@ class Image:
     """One image: its name, which is its path in the output as well, and where it is.
 
     ``well``: name of its well, for instance ``A/1``; empty outside of plates. ``acquisition``: of a field of a well.
+    ``scene``: its number in a file with several; None: the file is the image. ``title``: what the file calls it.
     """
 
     name: str
     path: Path
     well: str = ""
     acquisition: int | None = None
+    scene: int | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +66,23 @@ class Catalogue:
 
 
 def list_images(path: Path, pattern: str = "*") -> Catalogue:
-    """Return the images of a plate, a collection or a folder; ``pattern``: of the files of a folder.
+    """Return the images of a plate, a collection, a folder or a file; ``pattern``: of the files of a folder.
+
+    The images of a file are named by their numbers, as those of a bioformats2raw collection.
 
     Raises
     ------
     InputError
         There are none, or two would have the same name.
     """
+    if path.is_file() and may_have_scenes(path):
+        scenes = enumerate(list_scenes(path))
+        return Catalogue("series", path, tuple(Image(str(i), path, scene=i, title=name) for i, name in scenes), {})
     if not path.is_dir():
         found = "is one file" if path.exists() else "was not found"
         raise InputError(
-            f"input {path} {found}: expected a plate, a bioformats2raw collection, a zarr group or a folder of images"
+            f"input {path} {found}: expected a plate, a bioformats2raw collection, a zarr group or a folder of images, "
+            "or a file with several (TIFF, .nd2, .czi, .lif)"
         )
     node = read_node(path, f"input {path}")
     catalogue = _in_folder(path, pattern) if node is None else _in_zarr(node, path)

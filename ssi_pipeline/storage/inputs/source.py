@@ -104,6 +104,8 @@ def _open(spec: SourceSpec, _stamps: tuple[tuple[int, int, int], ...]) -> Source
 def _open_path(spec: SourceSpec) -> Source:
     # imported here: `ssi plan` needs only one of the formats
     path = Path(str(spec.path))
+    if path.name.endswith(STACK):
+        return _stacked(spec, path)
     _refuse_scene(spec, path)
     if path.name in (*_ZARR_FILES, ".zattrs", ".zmetadata") and path.is_file():
         raise InputError(f"input {path} is a zarr metadata file: give its folder, {path.parent}")
@@ -120,18 +122,14 @@ def _open_path(spec: SourceSpec) -> Source:
         from ssi_pipeline.storage.inputs.box_source import BoxSource
 
         return BoxSource(path, _open_image(path, spec), spec.axes, spec.voxel_size_um, spec.booleans)
-    if path.name.endswith(STACK):
-        from ssi_pipeline.storage.inputs.stack import StackedSource
-
-        return StackedSource(read_json(path), lambda member: open_source(replace(spec, path=member)))
-    if suffix not in _TIFF and not path.name.lower().endswith(_COMPANION):
+    if not is_tiff(path):
         kind = likely_kind(read_head(path, f"input {path}"))
         raise InputError(
             f"input {path} is not a supported image: expected {_EXPECTED}" + (f"; it is {kind}" if kind else "")
         )
     from ssi_pipeline.storage.inputs.tiff_source import TiffSource
 
-    return TiffSource(path, spec.level, spec.axes, spec.voxel_size_um)
+    return TiffSource(path, spec.level, spec.axes, spec.voxel_size_um, spec.scene)
 
 
 def _open_image(path: Path, spec: SourceSpec) -> BoxImage:
@@ -147,12 +145,31 @@ def _open_image(path: Path, spec: SourceSpec) -> BoxImage:
     return open_microscope_file(path, spec.scene)
 
 
+def _stacked(spec: SourceSpec, path: Path) -> Source:
+    from ssi_pipeline.storage.inputs.stack import StackedSource
+
+    members = [
+        replace(spec, path=member, scene=spec.scene if scene is None else scene) for member, scene in read_json(path)
+    ]
+    return StackedSource(members, open_source)
+
+
 def _refuse_scene(spec: SourceSpec, path: Path) -> None:
-    if spec.scene is not None and path.suffix.lower() not in ENDINGS:
+    if spec.scene is not None and not may_have_scenes(path):
         raise InputError(
-            f"input.scene chooses an image of a file with several ({', '.join(ENDINGS)}), and the input is "
+            f"input.scene chooses an image of a file with several (TIFF, {', '.join(ENDINGS)}), and the input is "
             f"{path}: remove it"
         )
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a name is that of a TIFF, or of the companion file of a set of them."""
+    return path.suffix.lower() in _TIFF or path.name.lower().endswith(_COMPANION)
+
+
+def may_have_scenes(path: Path) -> bool:
+    """Return whether a name is that of a file that may hold several images."""
+    return is_tiff(path) or path.suffix.lower() in ENDINGS
 
 
 @functools.lru_cache(maxsize=16)

@@ -13,7 +13,7 @@ from ssi_pipeline.config import digest
 from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry import Box, Volume
-from ssi_pipeline.storage.inputs.source_protocol import Source
+from ssi_pipeline.storage.inputs.source_protocol import Source, SourceSpec
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
 
 
@@ -22,8 +22,8 @@ class StackedSource:
 
     Parameters
     ----------
-    paths
-        Of the images.
+    members
+        The images.
     opener
         Opens one of them as a source; it keeps the last ones open.
 
@@ -33,19 +33,19 @@ class StackedSource:
         They differ in shape, axes, dtype or voxel size.
     """
 
-    def __init__(self, paths: Sequence[str], opener: Callable[[str], Source]) -> None:
-        self._paths, self._opener = paths, opener
-        volumes = [self._image(i).volume for i in range(len(paths))]
+    def __init__(self, members: Sequence[SourceSpec], opener: Callable[[SourceSpec], Source]) -> None:
+        self._members, self._opener = members, opener
+        volumes = [self._image(i).volume for i in range(len(members))]
         first = volumes[0]
-        for path, volume in zip(paths, volumes, strict=True):
-            refuse_other_volume(volume, path, first, paths[0])
+        for member, volume in zip(members, volumes, strict=True):
+            refuse_other_volume(volume, _named(member), first, _named(members[0]))
         axes = first.axes if "t" in first.axes else f"t{first.axes}"
-        shape = (first.shape[0] * len(paths), *first.shape[1:])
+        shape = (first.shape[0] * len(members), *first.shape[1:])
         self._times = first.shape[0]
         self.volume = replace(first, axes=axes, shape=shape)
 
     def _image(self, i: int) -> Source:
-        return self._opener(self._paths[i])
+        return self._opener(self._members[i])
 
     @cached_property
     def metadata(self) -> ImageMetadata:
@@ -63,12 +63,16 @@ class StackedSource:
 
     def stamp(self) -> dict[str, Any]:
         """Return a digest of the metadata of all images."""
-        stamps = [self._image(i).stamp() for i in range(len(self._paths))]
+        stamps = [self._image(i).stamp() for i in range(len(self._members))]
         return {"metadata": {"images": digest(stamps)}}
 
     def files(self) -> list[Place]:
         """Return the files of pixels of all images."""
-        return [file for i in range(len(self._paths)) for file in self._image(i).files()]
+        return [file for i in range(len(self._members)) for file in self._image(i).files()]
+
+
+def _named(member: SourceSpec) -> str:
+    return str(member.path) if member.scene is None else f"scene {member.scene} of {member.path}"
 
 
 def refuse_other_volume(volume: Volume, path: str, first: Volume, first_path: str) -> None:

@@ -8,18 +8,19 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from ssi_pipeline.physics.lengths import ome_pixels, positive, tiff_voxel_um
+from ssi_pipeline.physics.lengths import positive, tiff_voxel_um
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+from ssi_pipeline.tiff.ome_images import ome_pixels
 
 _TIMES = {"s": "second", "ms": "millisecond", "min": "minute", "h": "hour"}
 
 
-def read_tiff_metadata(tif: tifffile.TiffFile) -> ImageMetadata:
-    """Return the metadata of a TIFF's first image at full resolution; empty if there are none."""
-    scale = tiff_voxel_um(tif)
+def read_tiff_metadata(tif: tifffile.TiffFile, scene: int) -> ImageMetadata:
+    """Return the metadata of an image in a TIFF at full resolution; empty if there are none."""
+    scale = tiff_voxel_um(tif, scene)
     units = dict.fromkeys(scale, "micrometer")
     step, unit, omero = None, "s", {}
-    pixels = ome_pixels(tif) if tif.is_ome else None
+    pixels = ome_pixels(tif, scene) if tif.is_ome else None
     if pixels is not None:
         step, unit = positive(pixels.get("TimeIncrement")), pixels.get("TimeIncrementUnit", "s")
         channels = [_channel(element) for element in pixels.findall("{*}Channel")]

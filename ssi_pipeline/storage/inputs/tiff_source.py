@@ -30,7 +30,7 @@ from ssi_pipeline.tiff.opening import OpenTiff, open_tiff
 
 
 class TiffSource:
-    """One resolution level of the first image of a TIFF, or of a set of OME-TIFF files.
+    """One resolution level of an image in a TIFF, or in a set of OME-TIFF files.
 
     Uncompressed planes are memory-mapped per read: a permanent map would count all touched pages as memory of the
     process, which exceeds the limits of workers. For compressed planes only the strips or tiles of a box are read and
@@ -46,13 +46,20 @@ class TiffSource:
         Axes given by the user, or None.
     voxel_size_um
         Voxel size given by the user (z y x, 0 where not given), or None.
+    scene
+        Which image of a file with several; None: its only one.
     """
 
     def __init__(
-        self, path: Path, level: int, axes: str | None, voxel_size_um: tuple[float, float, float] | None
+        self,
+        path: Path,
+        level: int,
+        axes: str | None,
+        voxel_size_um: tuple[float, float, float] | None,
+        scene: int | None = None,
     ) -> None:
         self._path, self._lock = path, threading.Lock()
-        self._opened = open_tiff(path, f"input {path}")
+        self._opened = open_tiff(path, f"input {path}", scene)
         # pages are loaded lazily; the file is closed with the source
         self.close = weakref.finalize(self, self._opened.tif.close)
         try:
@@ -66,14 +73,15 @@ class TiffSource:
     ) -> None:
         where = f"input {self._path}"
         try:
-            series = _level(opened.first, level, where)
+            series = _level(opened.image, level, where)
             if level:
                 refuse_level_outside(series, where)
             self._series, self._page_shape = series, tuple(series.keyframe.shape)
+            self._file = file_of(series.keyframe)  # of a set, images may have files of their own
             refuse_colours(series.keyframe, where)
             refuse_codec(series.keyframe, where)
             refuse_undecodable(series.keyframe, where)
-            metadata = _at_level(read_tiff_metadata(opened.tif), opened.first, series)
+            metadata = _at_level(read_tiff_metadata(opened.tif, opened.scene), opened.image, series)
             self._offset = None if series.is_multifile else series.dataoffset
             self._dtype = np.dtype(series.dtype).newbyteorder(opened.tif.byteorder)
             dtype = native_dtype(self._dtype, where)
@@ -136,7 +144,7 @@ class TiffSource:
         shape = self._page_shape
         if self._offset is not None:
             offset = self._offset + index * math.prod(shape) * self._dtype.itemsize
-            out[...] = self._map(self._opened.file, offset, shape)[inside]
+            out[...] = self._map(self._file, offset, shape)[inside]
             return
         with self._lock:
             page = self._series[index]
@@ -166,7 +174,7 @@ class TiffSource:
     def files(self) -> list[Path]:
         """Return the files with a plane of this level."""
         if not self._series.is_multifile:
-            return [self._path]
+            return sorted({self._path, self._file})
         with self._lock:
             return sorted({file_of(page) for page in self._series if page is not None} | {self._path})
 

@@ -19,8 +19,8 @@ def chunk_files(array: zarr.Array[Any], folder: Any) -> ChunkFiles:
     return ChunkFiles.of(folder, grid, array.metadata.encode_chunk_key((0,) * array.ndim))
 
 
-def refuse_absent_chunks(files: ChunkFiles, array: zarr.Array[Any], where: str) -> None:
-    """Refuse an array without any chunk file at the names given by its metadata.
+def refuse_absent_chunks(files: ChunkFiles, array: zarr.Array[Any], where: str, may_be_empty: bool = False) -> None:
+    """Refuse an array without any chunk file at the names given by its metadata; ``may_be_empty``: or elsewhere.
 
     Raises
     ------
@@ -32,6 +32,8 @@ def refuse_absent_chunks(files: ChunkFiles, array: zarr.Array[Any], where: str) 
     first = files.name((0,) * len(files.grid))
     message = f"{where}: no chunk file has a name given by the metadata, for instance {first} in {files.folder}; "
     other = files.elsewhere()
+    if other is None and may_be_empty:
+        return
     if other is not None:
         found = other.name((0,) * len(files.grid))
         raise InputError(f"{message}there are chunks named like {found}: {_advice(files, other, array)}")

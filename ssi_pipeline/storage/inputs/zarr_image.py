@@ -37,8 +37,8 @@ class ZarrImage:
     notes: tuple[str, ...] = ()
 
 
-def find_image(path: Place, level: int, where: str) -> ZarrImage:
-    """Return the array of one level of the image in a folder, or the array itself.
+def find_image(path: Place, level: int, where: str, labels: bool = False) -> ZarrImage:
+    """Return the array of one level of the image in a folder, or the array itself; ``labels``: of a label image.
 
     Metadata are read from each node's own files, never from consolidated ones.
 
@@ -53,7 +53,7 @@ def find_image(path: Place, level: int, where: str) -> ZarrImage:
     ours = refuse_incomplete_output(node, where)
     if node.kind == "group":
         refuse_collection(node, where)
-        return _image_in_group(node, image_document(node.attributes), level, ours, where)
+        return _image_in_group(node, image_document(node.attributes), level, ours, where, labels)
     return _array(node, level, ours, where)
 
 
@@ -70,7 +70,9 @@ def _array(node: ZarrNode, level: int, ours: bool, where: str) -> ZarrImage:
     return replace(found, notes=(note, *found.notes))
 
 
-def _image_in_group(group: ZarrNode, document: Mapping[str, Any], level: int, ours: bool, where: str) -> ZarrImage:
+def _image_in_group(
+    group: ZarrNode, document: Mapping[str, Any], level: int, ours: bool, where: str, labels: bool
+) -> ZarrImage:
     names = _datasets(document)
     if names is None:
         refuse_no_image(group, where)
@@ -80,7 +82,7 @@ def _image_in_group(group: ZarrNode, document: Mapping[str, Any], level: int, ou
     node = _member(group, names[level], where)
     if node is None or node.kind != "array":
         raise InputError(f"{where} lists level {level} as {names[level]!r}, but there is no such array")
-    found = _level(node, document, level, group, ours, where)
+    found = _level(node, document, level, group, ours, where, labels)
     more = len(document["multiscales"]) - 1
     if not more:
         return found
@@ -89,9 +91,15 @@ def _image_in_group(group: ZarrNode, document: Mapping[str, Any], level: int, ou
 
 
 def _level(
-    node: ZarrNode, document: Mapping[str, Any], level: int, group: ZarrNode, ours: bool, where: str
+    node: ZarrNode,
+    document: Mapping[str, Any],
+    level: int,
+    group: ZarrNode,
+    ours: bool,
+    where: str,
+    labels: bool = False,
 ) -> ZarrImage:
-    if "image-label" in document:
+    if "image-label" in document and not labels:
         raise InputError(
             f"{where} is a label image ({group.folder} has image-label): its pixels are object labels, not "
             "intensities. Give the labelled image"

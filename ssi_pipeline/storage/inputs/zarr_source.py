@@ -51,6 +51,8 @@ class ZarrSource:
         Voxel size given by the user (z y x, 0 where not given), or None.
     booleans
         Pixels may be booleans, as those of a mask.
+    labels
+        The image may be a label image, and without any chunk, as one without objects.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class ZarrSource:
         axes: str | None,
         voxel_size_um: tuple[float, float, float] | None,
         booleans: bool = False,
+        labels: bool = False,
     ) -> None:
         self._root = path
         where = f"input {path}"
-        self._image = image = find_image(path, level, where)
+        self._image = image = find_image(path, level, where, labels)
         self._array, self._folder = image.array, image.node.folder
         dtype = native_dtype(np.dtype(self._array.dtype), where, booleans)
         self._axes = resolve_axes(self._array.shape, image.axes, axes, where)
@@ -71,7 +74,7 @@ class ZarrSource:
         self.metadata: ImageMetadata
         self.volume, self.metadata = describe_image(self._axes, image.axes, dtype, image.metadata, voxel_size_um, where)
         self._files = chunk_files(self._array, self._folder)
-        refuse_absent_chunks(self._files, self._array, where)
+        refuse_absent_chunks(self._files, self._array, where, labels)
         refuse_pointers(self._files, where)
 
     @property

@@ -60,19 +60,21 @@ def create_output(
     ours: dict[str, Any] = {OWNER: {"status": "incomplete", "token": token, "provenance": dict(provenance)}}
     group.attrs.update({"ome": {"version": version, **ome}, **ours} if version == "0.5" else {**ome, **ours})
     for level, shape in enumerate(pyramid.shapes):
-        _create_level(group, level, volume.axes, (*pyramid.planes, *shape), dtype, pyramid.shard, plan.chunk, section)
+        create_level(group, level, volume.axes, (*pyramid.planes, *shape), dtype, pyramid.shard, plan.chunk, section)
     if section.uncertainty:
         beside = group.create_group(UNCERTAINTY)
         document = multiscales(version, UNCERTAINTY, volume, metadata, pyramid.factors[:1], origin)
         ome = {"multiscales": [document]}
         beside.attrs.update({"ome": {"version": version, **ome}} if version == "0.5" else ome)
         whole = (*pyramid.planes, *pyramid.shapes[0])
-        _create_level(beside, 0, volume.axes, whole, "float32", pyramid.shard, plan.chunk, section)
+        create_level(beside, 0, volume.axes, whole, "float32", pyramid.shard, plan.chunk, section)
 
 
-def _create_level(
+def create_level(
     group: zarr.Group, level: int, axes: str, shape: Ints, dtype: str, shard: Ints, chunk: Ints, section: OutputConfig
 ) -> None:
+    """Create the array of a level; ``shape``: t c z y x, ``shard`` and ``chunk``: z y x."""
+
     def on_disk(tczyx: Ints) -> Ints:
         """Return the entries of the axes that the output has."""
         return tuple(n for axis, n in zip("tczyx", tczyx, strict=True) if axis in axes)

@@ -50,14 +50,14 @@ class OutputFolder:
         try:
             self.place.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)  # left by a killed call of this run
-            _write_all(temporary, files, write_bytes)
+            _write_all(temporary, files.items(), write_bytes)
             temporary.rename(self.place)
             sync(self.place.parent)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
 
-    def replace(self, name: str, files: Mapping[str, bytes]) -> None:
+    def replace(self, name: str, files: Iterable[tuple[str, bytes]]) -> None:
         """Write under a temporary name, delete the earlier group, then rename."""
         with writing(self.place / name):
             for stale in self.place.glob(f".{name}.*.partial"):
@@ -112,7 +112,7 @@ class OutputFolder:
         return self.place.resolve()
 
 
-def _write_all(folder: Path, files: Mapping[str, bytes], write: Callable[[Path, bytes], object]) -> None:
-    for name, content in files.items():
+def _write_all(folder: Path, files: Iterable[tuple[str, bytes]], write: Callable[[Path, bytes], object]) -> None:
+    for name, content in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write(folder / name, content)

@@ -5,6 +5,7 @@ An object store has no rename and no folder. Its locks are objects beside the ou
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from ssi_pipeline.storage.outputs.zarr_metadata import GROUP_FILES
 from ssi_pipeline.storage.state.lease_object import ObjectLease
 
 _THREADS = 16
+_AT_ONCE = 4
+"""Objects of a group that are held in memory and written at a time: a shard of labels has tens of megabytes."""
 """Small objects written at a time: a request costs time and hardly any data."""
 
 _NONE: Version = {"e_tag": '"0"', "version": "0"}
@@ -83,12 +86,12 @@ class OutputObjects:
         """Write the metadata of arrays and inner groups, then those of the output."""
         _write(self._files, files)
 
-    def replace(self, name: str, files: Mapping[str, bytes]) -> None:
+    def replace(self, name: str, files: Iterable[tuple[str, bytes]]) -> None:
         """Write arrays, then the metadata of the group; then delete what an earlier group had more."""
         store = open_object_store(self.place / name)
-        _write(store, files)
+        names = _write_few_at_a_time(store, iter(files))
         for entry in list(store.list()):
-            if entry.key not in files:
+            if entry.key not in names:
                 store.delete(entry.key)
 
     def presence(self) -> ObjectPresence:
@@ -165,6 +168,19 @@ def _explained(place: Url) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StoreError(f"{place}: there is no such bucket: create it, or choose another output.path") from error
+
+
+def _write_few_at_a_time(store: ObjectStore, files: Iterator[tuple[str, bytes]]) -> set[str]:
+    """Write objects as they come, those of the group itself last; returns their names."""
+    names: set[str] = set()
+    top: dict[str, bytes] = {}
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        while batch := dict(itertools.islice(files, _AT_ONCE)):
+            names |= batch.keys()
+            top |= {name: batch.pop(name) for name in [*batch] if "/" not in name}
+            list(threads.map(lambda item: store.write(*item), batch.items()))
+    _write(store, top)
+    return names
 
 
 def _write(store: ObjectStore, files: Mapping[str, bytes]) -> None:

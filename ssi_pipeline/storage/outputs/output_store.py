@@ -55,8 +55,8 @@ class OutputStore(Protocol):
             It cannot be written.
         """
 
-    def replace(self, name: str, files: Mapping[str, bytes]) -> None:
-        """Write a group inside the output, by path in it, in place of an earlier one."""
+    def replace(self, name: str, files: Iterable[tuple[str, bytes]]) -> None:
+        """Write a group inside the output, by path in it, in place of an earlier one; few files are held at a time."""
 
     def presence(self) -> Presence:
         """Return what tells that the output is still where it is now.

@@ -70,7 +70,7 @@ def write_quality(
     rewritten there has new values array by array. Its metadata are consolidated for fast opening over a network. (Those
     of the whole output are not: a second copy of its status could become stale.)
     """
-    output_store(path).replace(QUALITY, _group_files(path, metrics, coordinates, attributes))
+    output_store(path).replace(QUALITY, _group_files(path, metrics, coordinates, attributes).items())
 
 
 def _group_files(

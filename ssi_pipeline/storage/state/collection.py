@@ -71,7 +71,8 @@ class Collection:
 
     def config_of(self, image: Image) -> RunConfig:
         """Return the configuration of one image, as that of any run."""
-        found = self.config.of_image(image.path, self.config.output.folder / image.name, self.paths.state(image.name))
+        output, state = self.config.output.folder / image.name, self.paths.state(image.name)
+        found = self.config.of_image(image.path, output, state, image.scene)
         return found.with_shared(self.config.input.share, self.paths.shared)
 
     def matching(self, pattern: str) -> tuple[Image, ...]:
@@ -90,7 +91,7 @@ class Collection:
 
     def save(self) -> None:
         """Write the images to the state folder, atomically."""
-        images = [[i.name, str(i.path), i.well, i.acquisition] for i in self.images]
+        images = [[i.name, str(i.path), i.well, i.acquisition, i.scene] for i in self.images]
         write_json(self.paths.document, {"images": images, "plate": self.plate, "options": self.options})
 
     @property
@@ -120,6 +121,10 @@ def open_collection(config: RunConfig) -> Collection:
         if known is None or path.exists():
             raise
         return known  # the input was moved away: what was done can still be looked at
+    if config.input.scene is not None and any(image.scene is not None for image in found):
+        raise InputError(
+            f"input.scene is {config.input.scene} and chooses one image of {path}, and input.images several: remove one"
+        )
     if known is None:
         return Collection(config, found, catalogue.plate)
     return replace(known, images=_joined(known.images, found), plate=catalogue.plate)
@@ -130,7 +135,7 @@ def recorded_images(config: RunConfig) -> Collection | None:
     path = CollectionPaths(config.state_path).document
     try:
         document = read_json(path)
-        images = [Image(name, Path(file), well, acquired) for name, file, well, acquired in document["images"]]
+        images = [Image(name, Path(file), *rest) for name, file, *rest in document["images"]]
         return Collection(config, tuple(images), document["plate"], document["options"])
     except FileNotFoundError:
         return None

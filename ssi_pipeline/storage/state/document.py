@@ -249,7 +249,7 @@ def options_of(config: RunConfig) -> dict[str, Any]:
         "quality": True,
         "input": {"path", "mask", "images", "share", "scene"},  # the scene is in the identity
         "sensor": {"calibration"},
-        "output": {"path", "state", "keep_scratch"},
+        "output": {"path", "state", "keep_scratch", "carry"},
         "training": {"start_from", "keep_models"},
     }
     kept = config.model_dump(mode="json", exclude=outside)

@@ -67,7 +67,9 @@ def _checked(known: tuple[float, ...] | None, dimensions: int, request: Request)
     """Return the voxel size; refuse lengths in micrometres without one, and other numbers of axes."""
     needs = [name for name, value in (("--bead-um", request.bead_um), ("--box-um", request.box_um)) if value]
     if known is None and needs:
-        raise ConfigError(f"{' and '.join(needs)} need the voxel size, which the image does not state: --voxel-size-um")
+        need = "needs" if len(needs) == 1 else "need"
+        names = " and ".join(needs)
+        raise ConfigError(f"{names} {need} the voxel size, which the image does not state: --voxel-size-um")
     for name, value in (("--voxel-size-um", known), ("--box-um", request.box_um)):
         if value is not None and len(value) != dimensions:
             raise ConfigError(f"{name} has {len(value)} numbers: expected {dimensions}, as the image is {dimensions}D")

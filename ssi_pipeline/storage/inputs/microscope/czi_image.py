@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,6 +20,8 @@ from ssi_pipeline.storage.inputs.box_source import BoxImage, read_planes
 from ssi_pipeline.storage.inputs.microscope.czi_pixels import decode, refuse_compression
 from ssi_pipeline.storage.inputs.microscope.opening import choose_scene, micrometres, omero_of, refuse_axes
 from ssi_pipeline.storage.outputs.image_metadata import ImageMetadata
+
+T = TypeVar("T")
 
 _LOOPS = "TCZ"
 
@@ -47,6 +49,20 @@ def open_image(path: Path, scene: int | None) -> BoxImage:
     InputError
         Planes are missing, tiles overlap, or compression, colours or dimensions are not supported.
     """
+    return _with_file(path, lambda file: _open(file, path, scene))
+
+
+def list_scenes(path: Path) -> list[str]:
+    """Return the numbers of the scenes, as the file has them."""
+
+    def listed(file: CziFile) -> list[str]:
+        with file:
+            return _names(_scenes(file))
+
+    return _with_file(path, listed)
+
+
+def _with_file(path: Path, use: Callable[[CziFile], T]) -> T:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the library warns of is refused below
         file = CziFile(str(path))
@@ -56,19 +72,28 @@ def open_image(path: Path, scene: int | None) -> BoxImage:
                     f"input {path} was not closed by the microscope's program: the acquisition or a copy did not "
                     "finish. Copy it again"
                 )
-            return _open(file, path, scene)
+            return use(file)
         except Exception:
             file.close()
             raise
 
 
-def _open(file: CziFile, path: Path, scene: int | None) -> BoxImage:
-    full = [entry for entry in file.subblock_directory if entry.shape == entry.stored_shape]
+def _scenes(file: CziFile) -> dict[int, list[Any]]:
+    """Return the entries of the directory at full resolution by the number of their scene, in order."""
     scenes: dict[int, list[Any]] = {}
-    for entry in full:
-        scenes.setdefault(_start(entry, "S"), []).append(entry)
-    numbers = sorted(scenes)
-    entries = scenes[numbers[choose_scene(scene, [f"scene {n}" for n in numbers], path)]]
+    for entry in file.subblock_directory:
+        if entry.shape == entry.stored_shape:
+            scenes.setdefault(_start(entry, "S"), []).append(entry)
+    return dict(sorted(scenes.items()))
+
+
+def _names(scenes: dict[int, list[Any]]) -> list[str]:
+    return [f"scene {number}" for number in scenes]
+
+
+def _open(file: CziFile, path: Path, scene: int | None) -> BoxImage:
+    scenes = _scenes(file)
+    entries = list(scenes.values())[choose_scene(scene, _names(scenes), path)]
     _refuse_odd(entries, path)
     starts = {name: min(_start(entry, name) for entry in entries) for name in (*_LOOPS, "Y", "X")}
     planes: dict[tuple[int, ...], list[Piece]] = {}

@@ -31,10 +31,18 @@ def open_image(path: Path, scene: int | None) -> BoxImage:
         raise
 
 
+def list_scenes(path: Path) -> list[str]:
+    """Return the names and sizes of the images."""
+    with LifFile(path) as file:
+        return _names(file)
+
+
+def _names(file: LifFile) -> list[str]:
+    return [f"{i.path} ({' '.join(f'{k.lower()} {n}' for k, n in i.sizes.items())})" for i in file.images]
+
+
 def _open(file: LifFile, path: Path, scene: int | None) -> BoxImage:
-    images = list(file.images)
-    names = [f"{image.path} ({' '.join(f'{k.lower()} {n}' for k, n in image.sizes.items())})" for image in images]
-    image = images[choose_scene(scene, names, path)]
+    image = list(file.images)[choose_scene(scene, _names(file), path)]
     if not isinstance(image, LifImage):
         raise InputError(f"input {path}: {image.path} holds photon arrival times (FLIM); expected intensities")
     sizes = dict(image.sizes)

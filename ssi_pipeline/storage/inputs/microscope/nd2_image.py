@@ -35,6 +35,12 @@ def open_image(path: Path, scene: int | None) -> BoxImage:
         raise
 
 
+def list_scenes(path: Path) -> list[str]:
+    """Return the names of the stage positions."""
+    with nd2.ND2File(path) as file:
+        return _positions(file, dict(file.sizes))
+
+
 def _open(file: nd2.ND2File, path: Path, scene: int | None) -> BoxImage:
     sizes = dict(file.sizes)
     position = choose_scene(scene, _positions(file, sizes), path)

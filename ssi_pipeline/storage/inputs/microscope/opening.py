@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import InputError, how_to_install
 from ssi_pipeline.storage.inputs.box_source import BoxImage
 
 Open = Callable[[Path, int | None], BoxImage]
+List = Callable[[Path], list[str]]
 
 _READERS = {
     ".nd2": ("Nikon ND2", "nd2", "nd2_image"),
@@ -30,17 +32,38 @@ def open_microscope_file(path: Path, scene: int | None) -> BoxImage:
     InputError
         The reader is not installed, the file is damaged, or it has several scenes and none was chosen.
     """
+    with _reader(path) as module:
+        opened: Open = module.open_image
+        return opened(path, scene)
+
+
+def list_microscope_scenes(path: Path) -> list[str]:
+    """Return the names of the images of a file of a microscope.
+
+    Raises
+    ------
+    InputError
+        The reader is not installed, or the file is damaged.
+    """
+    with _reader(path) as module:
+        listed: List = module.list_scenes
+        return listed(path)
+
+
+@contextmanager
+def _reader(path: Path) -> Iterator[Any]:
+    """Give the module that reads a file; what goes wrong in it becomes an InputError."""
     kind, library, module = _READERS[path.suffix.lower()]
     try:
         importlib.import_module(library)
     except ImportError as error:
         raise InputError(
             f"input {path} is a {kind} file, and its reader is not installed ({error}): "
-            f"pip install 'ssi-pipeline[formats]', or convert the file to OME-Zarr, for instance with bioformats2raw"
+            f"{how_to_install(library, 'formats')}, or convert the file to OME-Zarr, for instance with bioformats2raw"
         ) from error
-    opened: Open = importlib.import_module(f"ssi_pipeline.storage.inputs.microscope.{module}").open_image
+    found = importlib.import_module(f"ssi_pipeline.storage.inputs.microscope.{module}")
     try:
-        return opened(path, scene)
+        yield found
     except (InputError, PermissionError):
         raise
     except Exception as error:  # the readers' own errors, struct.error, KeyError ... on broken files

@@ -1,0 +1,32 @@
+"""A run found by its folders: the configuration that its state folder records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssi_pipeline.config import RunConfig
+from ssi_pipeline.errors import InputError
+from ssi_pipeline.storage.state.document import RunDocument, StatePaths
+
+_STATE = ".run"
+
+
+def config_of_folder(folder: Path) -> RunConfig:
+    """Return the configuration of a run by its output or state folder, wherever they were moved to.
+
+    Raises
+    ------
+    InputError
+        There is no run.
+    """
+    for state in (folder, folder.with_name(folder.name + _STATE)):
+        if StatePaths(state).document.exists():
+            config = RunDocument.load(StatePaths(state).document).config
+            beside = state.with_name(state.name.removesuffix(_STATE))
+            moved = isinstance(config.output.path, Path) and beside != state and beside.is_dir()
+            output = beside if moved else config.output.path
+            return config.with_output(output, state)
+    raise InputError(
+        f"no run found at {folder}: give its configuration, its output with the state folder {folder.name}{_STATE} "
+        "beside it, or its state folder"
+    )
