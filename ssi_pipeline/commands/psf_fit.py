@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 
 from ssi_pipeline.commands.screen import Screen
-from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.exit_status import ExitStatus
 
 FORMAT = 1
 
 
 def fit(options: argparse.Namespace) -> int:
-    """Fit optical parameters of the PSF to the image of a configuration."""
+    """Fit an optical parameter of the PSF to the image of a configuration."""
     from ssi_pipeline.commands.documents import plain
     from ssi_pipeline.workbench.fit.fit import fit_psf
     from ssi_pipeline.workbench.fit.report import (
@@ -31,31 +30,17 @@ def fit(options: argparse.Namespace) -> int:
     for path, kind in ((options.html, ".html"), (options.png, ".png")):
         if path is not None:
             refuse_output(path, (kind,))
-    names = [name.strip() for name in options.free.split(",")]
-    ranges = dict(_range(text) for text in options.range)
-    found = fit_psf(options.config, options.set, names, ranges, options.channel, screen.hint)
+    found = fit_psf(options.config, options.set, options.free, options.range, options.channel, screen.hint)
     rows = rows_of(found)
     if options.png is not None:
         save_picture(options.png, found)
     if options.html is not None:
         save_page(options.html, options.config.name, found)
-    if options.out is not None and found.values:
+    if options.out is not None and found.told:
         save_config(options.out, options.config, options.set, found)
     elif options.out is not None:
-        rows.append(("not written", f"{options.out}: the data tell no value"))
-    written = (options.png, options.html, options.out if found.values else None)
+        rows.append(("not written", f"{options.out}: the data cannot tell the value"))
+    written = (options.png, options.html, options.out if found.told else None)
     rows += [("wrote", str(path)) for path in written if path is not None]
     screen.result(rows, plain({"format": FORMAT, **document_of(found)}))
     return ExitStatus.COMPLETE
-
-
-def _range(text: str) -> tuple[str, tuple[float, float]]:
-    """Return name and ends of ``name=low:high``."""
-    name, equals, ends = text.partition("=")
-    try:
-        low, high = (float(end) for end in ends.split(":"))
-    except ValueError:
-        equals = ""
-    if not equals or not abs(low) + abs(high) < float("inf"):
-        raise ConfigError(f"--range {text}: expected name=low:high, for instance defocus=0:6")
-    return name.strip(), (low, high)

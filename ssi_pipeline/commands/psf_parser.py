@@ -26,7 +26,7 @@ def add_psf(add: Add, add_common: Callable[[Parser], None]) -> None:
         _add_make(action("make", "compute a PSF and write it with its voxel size")),
         _add_show(action("show", "show sections, widths, sampling and transfer function of a PSF")),
         _add_beads(action("beads", "measure the PSF in an image of beads")),
-        _add_fit(action("fit", "fit optical parameters of the PSF to the image itself")),
+        _add_fit(action("fit", "fit an optical parameter of the PSF to the image itself")),
     )
     for sub in actions:
         add_json(sub)
@@ -79,11 +79,9 @@ def _add_fit(fit: Parser) -> Parser:
     fit.add_argument(
         "--free", required=True, metavar="NAME", help="one of defocus, na, depth, index, fwhm, pinhole, sheet"
     )
-    fit.add_argument(
-        "--range", action="append", default=[], metavar="NAME=LOW:HIGH", help="values to search, e.g. defocus=0:6"
-    )
+    fit.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="values to search, for instance 0 6")
     fit.add_argument("--channel", type=int, default=0, metavar="N", help="channel of the output (default: 0)")
-    fit.add_argument("--out", type=Path, metavar="FILE", help="also write the configuration with the fitted values")
+    fit.add_argument("--out", type=Path, metavar="FILE", help="also write the configuration with the fitted value")
     _add_pictures(fit)
     _add_set(fit, "input.roi.z=[10, 11]")
     return fit

@@ -16,7 +16,7 @@ from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.physics.psf import Psf, VoxelSize, psf_values
 from ssi_pipeline.workbench.fit.likelihood import Sample
-from ssi_pipeline.workbench.fit.spectrum import Floats, Rings, boxes_of, window_shape
+from ssi_pipeline.workbench.fit.spectrum import SIDE, Floats, Rings, boxes_of
 
 if TYPE_CHECKING:
     from ssi_pipeline.inversion.channel import ChannelCalibration
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _GROUPS = 4
 """Groups of windows by contrast, each with a scene of its own: flat places and edges have different spectra."""
 
-_FEWEST, _FEWEST_3D = 8, 4
+_FEWEST = 8
 """Fewest windows of a fit: below, chance decides."""
 
 _CLIPPED = 0.02
@@ -52,11 +52,11 @@ class FitData:
     Attributes
     ----------
     rings
-        Cells of frequencies of the windows.
+        Rings of frequencies of the windows.
     samples
         Windows by contrast.
-    voxel_um, dimensions, image_shape
-        As ``load_psf`` needs them; the shape is that of the image, z y x.
+    voxel_um, image_shape
+        As ``load_whole`` needs them; the shape is that of the image, z y x.
     correlated
         Returns whether the noise is correlated between neighbours, were a PSF the right one.
     """
@@ -64,7 +64,6 @@ class FitData:
     rings: Rings
     samples: list[Sample]
     voxel_um: VoxelSize | None
-    dimensions: int
     image_shape: Ints
     correlated: Callable[[Psf], bool]
 
@@ -108,43 +107,39 @@ def _spectra(context: Context, channel: int, samples: Sequence[Measurement]) -> 
     calibration, config = context.calibration(channel), context.document.config
     if calibration.empty:
         raise InputError(f"channel {channel} is constant in all samples: expected an image with detail")
-    volume, dimensions = context.document.volume, config.tiling.dimensions
-    images = _images(context, channel, samples)
-    shape = window_shape([image.shape for image, _ in images])
-    if shape[1] < _SMALLEST:
-        raise InputError(f"the image is {shape[1]} pixels wide: expected {_SMALLEST} or more to fit a PSF")
-    voxel = volume.voxel_size_um
-    rings = Rings(shape, 1.0 if voxel is None else voxel[2] / voxel[0])
-    least = _FEWEST if dimensions == 2 else _FEWEST_3D
-    boxes = [
-        (image, box)
-        for image, usable in images
-        for box in boxes_of(image.shape, shape)
+    volume, planes = context.document.volume, _planes(context, channel, samples)
+    side = min(SIDE, *(n for image, _ in planes for n in image.shape)) // 2 * 2
+    if side < _SMALLEST:
+        raise InputError(f"the image is {side} pixels wide: expected {_SMALLEST} or more to fit a PSF")
+    windows = [
+        image[box]
+        for image, usable in planes
+        for box in boxes_of(image.shape, side)
         if usable[box].mean() > 1 - _CLIPPED
     ]
-    found = len(boxes)
-    boxes = boxes[:: max(1, -(-found // _MOST))]
-    if found < least:
+    if len(windows) < _FEWEST:
         raise InputError(
-            f"channel {channel}: {found} windows of {shape[1]} pixels were measured and are below saturation: expected "
-            f"{least} or more to fit a PSF; choose a larger region (input.roi), or an image that is not clipped"
+            f"channel {channel}: {len(windows)} windows of {side} pixels were measured and are below saturation: "
+            f"expected {_FEWEST} or more to fit a PSF; choose a larger region (input.roi), or an image that is not "
+            "clipped"
         )
-    power = np.array([rings.power(image[box]) for image, box in boxes])
-    noise = np.array([calibration.noise.variance(float(image[box].mean())) for image, box in boxes])
+    windows = windows[:: -(-len(windows) // _MOST)]
+    rings = Rings(side)
+    power = np.array([rings.power(window) for window in windows])
+    noise = np.array([calibration.noise.variance(float(window.mean())) for window in windows])
     return FitData(
         rings,
         by_contrast(rings, power, noise),
-        voxel,
-        dimensions,
+        volume.voxel_size_um,
         volume.shape[2:],
         _correlation_test(samples, calibration, config),
     )
 
 
-def _images(
+def _planes(
     context: Context, channel: int, samples: Sequence[Measurement]
 ) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Return each sample, normalised, impulses repaired, and where it was measured within the sensor's range."""
+    """Return each sample's plane, normalised, impulses repaired, and where it was measured in the sensor's range."""
     from ssi_pipeline.inversion.measurement import observed_box, to_tensor
 
     problem, calibration = context.problem(channel), context.calibration(channel)
@@ -154,7 +149,7 @@ def _images(
         image = problem.linear.impulses.repair(to_tensor(normal, problem.axes)).numpy().reshape(normal.shape)
         usable = sample.observed & (normal > sensor.low + _AT_LIMIT) & (normal < sensor.high - _AT_LIMIT)
         if image[box].size:
-            found.append((image[box], usable[box]))
+            found += list(zip(image[box], usable[box], strict=True))
     return found
 
 
@@ -171,13 +166,12 @@ def _correlation_test(
     """Return a test of the noise that asks what a PSF does not pass."""
     from ssi_pipeline.inversion.sensor.estimate import find_correlation
 
-    dimensions, estimated = config.tiling.dimensions, calibration.estimated
+    estimated, reach = calibration.estimated, config.sensor.reach(2)
     assert estimated is not None
-    reach = config.sensor.reach(dimensions)
 
     def correlated(psf: Psf) -> bool:
         """Return whether the noise is correlated between pixels."""
-        values = psf_values(psf, dimensions)
+        values = psf_values(psf, 2)
         found = find_correlation(samples, calibration.offset, calibration.scale, estimated, values, reach)
         return found is not None
 

@@ -6,7 +6,7 @@ The spectrum of the measurement is S(k) |H(k)|^2 + N (Whittle's likelihood, 1953
 
 Spectra of edges, fibres and points fall as powers of the frequency (Field 1987); a spline allows for a gentle bend in
 them; c, which is free, for a scene that is as smooth as one likes. So the fall of |H|^2 tells only that the PSF is not
-wider. What identifies it is what no scene has: zeros and rings of its transfer function, and in 3D its missing cone.
+wider. What identifies it is what few scenes have: zeros and rings of its transfer function.
 """
 
 from __future__ import annotations
@@ -24,11 +24,8 @@ _KNOTS = 7
 """Coefficients of the spline over log frequency: about one for each factor of 1.8."""
 
 _BEND = 0.3
-"""Standard deviation of the second difference of the spline's coefficients: a change of the slope of log S. With 1 the
-scene imitates rings, and a right defocus is told apart half as well; wrong answers were as rare."""
-
-_ACROSS = 1.0
-"""Standard deviation of the terms for scenes that differ along z, in log S."""
+"""Standard deviation of the second difference of the spline's coefficients: a change of the slope of log S. Chosen on
+three pictures and part of a fourth."""
 
 _NOISE = 0.1
 """Relative standard deviation of the calibrated noise's variance: that of the calibration itself is below 0.05."""
@@ -47,7 +44,7 @@ class Sample:
     Attributes
     ----------
     power
-        Windows x cells.
+        Windows x rings.
     noise
         Calibrated variance of the noise in each window.
     """
@@ -87,7 +84,7 @@ class SpectrumModel:
         sample
             Windows of about the same contrast.
         transfer
-            |H|^2 in the fine cells.
+            |H|^2 in the fine rings.
         starts
             Parameters of similar PSFs, to begin with.
         fresh
@@ -103,11 +100,11 @@ class SpectrumModel:
         return Fit(windows, 2 * objective - float(windows.sum()), found)
 
     def spectrum(self, fit: Fit, transfer: Floats) -> Floats:
-        """Return the spectrum that the model predicts, in the cells that are used."""
+        """Return the spectrum that the model predicts, in the rings that are used."""
         return self._model(fit.parameters, transfer)[0]
 
     def _model(self, parameters: Floats, transfer: Floats) -> tuple[Floats, Floats]:
-        """Return the predicted spectrum, and its part of the scene in the fine cells."""
+        """Return the predicted spectrum, and its part of the scene in the fine rings."""
         scene = np.exp(np.clip(self._basis @ parameters[:-1], -60, 60)) * transfer
         return self._matrix @ scene + np.exp(parameters[-1]), scene
 
@@ -176,20 +173,15 @@ class SpectrumModel:
 
 
 def _scene(rings: Rings) -> tuple[Floats, Floats, int]:
-    """Return the terms of log S (fine cells x terms), the precision of their prior, and which is the smoothness."""
+    """Return the terms of log S (fine rings x terms), the precision of their prior, and which is the smoothness."""
     from scipy.interpolate import BSpline
 
-    frequency, axial = rings.frequency
-    log = np.log(np.maximum(frequency, LOWEST / rings.shape[1]))
+    frequency = rings.fine_frequency
+    log = np.log(np.maximum(frequency, LOWEST / rings.side))
     place = np.clip((log - log.min()) / (log.max() - log.min()), 0, 1 - 1e-9)
     knots = np.concatenate([[0.0] * 3, np.linspace(0, 1, _KNOTS - 2), [1.0] * 3])
-    terms = [BSpline.design_matrix(place, knots, 3).toarray(), 4 * frequency[:, None] ** 2]
-    if rings.shape[0] > 1:
-        terms.append(np.stack([axial, axial**2], axis=1))
-    basis = np.concatenate(terms, axis=1)
-    precision = np.zeros((basis.shape[1],) * 2)
+    basis = np.column_stack([BSpline.design_matrix(place, knots, 3).toarray(), 4 * frequency**2])
+    precision = np.zeros((_KNOTS + 1, _KNOTS + 1))
     bend = np.diff(np.eye(_KNOTS), 2, axis=0)
     precision[:_KNOTS, :_KNOTS] = bend.T @ bend / _BEND**2 + 1e-8 * np.eye(_KNOTS)
-    for term in range(_KNOTS + 1, basis.shape[1]):
-        precision[term, term] = 1 / _ACROSS**2
     return basis, precision, _KNOTS

@@ -1,9 +1,11 @@
-"""Optical parameters that can be fitted: their names, where they are in a section, and the ranges that are searched."""
+"""Optical parameters that can be fitted: their names, where they are in a section, and the range that is searched."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -47,12 +49,10 @@ _BELOW = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One free parameter.
+    """The free parameter.
 
     Attributes
     ----------
-    name
-        As the user gave it.
     option
         Of ``psf``.
     given
@@ -61,7 +61,6 @@ class Parameter:
         The range that is searched.
     """
 
-    name: str
     option: str
     given: float
     low: float
@@ -73,71 +72,60 @@ class Parameter:
         return self.option == "defocus_um"
 
 
-def parameters_of(
-    section: PsfConfig, names: Sequence[str], ranges: Mapping[str, Range], dimensions: int
-) -> list[Parameter]:
-    """Return the free parameters of a section.
+def parameter_of(section: PsfConfig, name: str, asked: Range | None, dimensions: int) -> Parameter:
+    """Return the free parameter of a section.
 
     Parameters
     ----------
     section
         One entry of ``psf``.
-    names
-        Short names or options.
-    ranges
-        In place of the derived ones, by name.
+    name
+        Short name or option.
+    asked
+        Range in place of the derived one.
     dimensions
         Number of spatial axes of a tile.
 
     Raises
     ------
     ConfigError
-        The kind has no such parameter, the data cannot tell it, or a range is not valid.
+        The kind has no such parameter, the range is not valid, or tiles are 3D.
     """
     known = _fittable(section)
-    if unknown := [name for name in ranges if name not in names]:
-        raise ConfigError(f"--range {', '.join(unknown)}: expected one of --free {','.join(names)}")
-    if len(names) != 1:
-        raise ConfigError(f"--free {','.join(names)}: expected one parameter: two trade against each other")
+    option = "fwhm_um" if name == "fwhm" and "fwhm_um" in known else OPTIONS.get(name, name)
+    if option not in known:
+        raise ConfigError(
+            f"--free {name}: psf.kind {section.kind} has no such parameter: expected one of {', '.join(_short(known))}"
+        )
     if dimensions == 3:
         raise ConfigError(
-            "tiling.dimensions is 3: expected a plane (tiling.dimensions: 2): a scene that differs along z is taken "
-            "for another PSF, measured wrong by 16 % on a stack of boxes"
+            "tiling.dimensions is 3: expected a fit to planes (--set tiling.dimensions=2): of two stacks, an aperture "
+            "was found 16 % wrong in one, and the cause was not found"
         )
-    found = []
-    for name in names:
-        option = "fwhm_um" if name == "fwhm" and "fwhm_um" in known else OPTIONS.get(name, name)
-        if option not in known:
-            raise ConfigError(
-                f"--free {name}: psf.kind {section.kind} has no such parameter: expected {', '.join(_short(known))}"
-            )
-        found.append(_parameter(known[option], name, option, ranges.get(name)))
-    return found
+    return _parameter(known[option], option, asked)
 
 
-def changed(section: Section, values: Mapping[str, float]) -> Section:
-    """Return the section with other values of options.
+def changed(section: Section, option: str, value: float) -> Section:
+    """Return the section with another value of an option.
 
     Raises
     ------
     ConfigError
-        The section is not valid with them.
+        The section is not valid with it.
     """
-    update = {option: _value(section, option, value) for option, value in values.items()}
     given = section.model_dump(exclude_none=True)
     try:
-        return type(section).model_validate({**given, **update})
+        return type(section).model_validate({**given, option: with_value(given[option], value)})
     except ValidationError as error:
-        named = ", ".join(f"{option} {value:g}" for option, value in values.items())
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"--range: psf with {named} is not valid: {reason}") from error
+        raise ConfigError(f"--range: psf with {option} {value:g} is not valid: {reason}") from error
 
 
-def _value(section: Section, option: str, value: float) -> float | dict[str, float]:
-    widths = getattr(section, option)
-    if not isinstance(widths, dict):
+def with_value(old: Any, value: float) -> Any:
+    """Return a value in the form of the old one: widths along several axes keep their ratio to that along x."""
+    if not isinstance(old, dict):
         return value
-    return {axis: width * value / widths["x"] for axis, width in widths.items()}
+    return {axis: float(f"{width * value / old['x']:.9g}") for axis, width in old.items()}
 
 
 def _fittable(section: PsfConfig) -> dict[str, Section]:
@@ -162,20 +150,19 @@ def _short(known: Mapping[str, Section]) -> list[str]:
     ]
 
 
-def _parameter(section: Section, name: str, option: str, asked: Range | None) -> Parameter:
+def _parameter(section: Section, option: str, asked: Range | None) -> Parameter:
     value = getattr(section, option)
     given = float(value["x"] if isinstance(value, dict) else value)
     low, high = asked or _range(section, option, given)
-    if not low < high:
-        raise ConfigError(f"--range {name}={low:g}:{high:g}: expected low < high")
+    if not -math.inf < low < high < math.inf:
+        raise ConfigError(f"--range {low:g} {high:g}: expected low < high")
     if option == "defocus_um" and low < 0 < high:
         raise ConfigError(
-            f"--range {name}={low:g}:{high:g}: one plane hardly tells the sign of a defocus: expected a range on "
-            "one side of 0"
+            f"--range {low:g} {high:g}: one plane hardly tells the sign of a defocus: expected a range on one side of 0"
         )
     for end in (low, high):
-        changed(section, {option: end})
-    return Parameter(name, option, given, low, high)
+        changed(section, option, end)
+    return Parameter(option, given, low, high)
 
 
 def _range(section: Section, option: str, given: float) -> Range:

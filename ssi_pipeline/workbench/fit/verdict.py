@@ -1,4 +1,4 @@
-"""What the data tell about each parameter: a value with its interval, or that they cannot tell, and why."""
+"""What the data tell about a parameter: a value with its interval, or that they cannot tell, and why."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssi_pipeline.workbench.fit.parameters import Parameter
-from ssi_pipeline.workbench.fit.search import Search, Values
+from ssi_pipeline.workbench.fit.search import Search
 from ssi_pipeline.workbench.fit.spectrum import Floats
 
 _SHARE = 0.977
@@ -31,12 +30,10 @@ _SAME = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the data tell about one parameter.
+    """What the data tell about a parameter.
 
     Attributes
     ----------
-    parameter
-        What was free.
     best
         Value of the largest likelihood.
     low, high
@@ -45,34 +42,20 @@ class Verdict:
         Why the data cannot tell; empty where they can.
     """
 
-    parameter: Parameter
     best: float
     low: float
     high: float
     reason: str = ""
 
-    @property
-    def told(self) -> bool:
-        """Whether the data tell the value."""
-        return not self.reason
-
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """The deviance of all values that were tried, above that of the best."""
+    """The values that were tried, rising, with their deviance above that of the best and its standard error."""
 
-    values: list[Values]
+    values: Floats
     excess: Floats
     error: Floats
     possible: NDArray[np.bool_]
-
-    def along(self, axis: int) -> tuple[Floats, Floats, Floats]:
-        """Return values of a parameter, the least deviance of each over the others, and its standard error."""
-        column = np.array([values[axis] for values in self.values])
-        distinct = np.unique(column)
-        rows = [np.nonzero(column == value)[0] for value in distinct]
-        least = [row[int(np.argmin(self.excess[row]))] for row in rows]
-        return distinct, self.excess[least], self.error[least]
 
 
 def profile_of(search: Search) -> Profile:
@@ -80,65 +63,44 @@ def profile_of(search: Search) -> Profile:
     from scipy.special import stdtrit
 
     values = sorted(search.fits)
-    best = search.windows(search.best)
-    least = search.total(search.best)
+    best, least = search.windows(search.best), search.total(search.best)
     excess = np.array([search.total(each) - least for each in values])
-    spread = [float(np.std(search.windows(each) - best, ddof=1)) * np.sqrt(best.size) for each in values]
-    error = np.array(spread)
+    error = np.sqrt(best.size) * np.array([np.std(search.windows(each) - best, ddof=1) for each in values])
     errors = float(stdtrit(best.size - 1, _SHARE))
-    return Profile(values, excess, error, excess <= np.maximum(errors * error, _LEAST))
+    return Profile(np.array(values), excess, error, excess <= np.maximum(errors * error, _LEAST))
 
 
-def verdicts_of(search: Search, profile: Profile) -> list[Verdict]:
-    """Return what the data tell about each parameter."""
-    best = search.best
-    return [_verdict(search, profile, axis, best[axis]) for axis in range(len(search.parameters))]
+def verdict_of(search: Search, profile: Profile) -> Verdict:
+    """Return what the data tell."""
+    low, high = _interval(profile)
+    return Verdict(search.best, low, high, _reason(search, low, high))
 
 
-def _verdict(search: Search, profile: Profile, axis: int, best: float) -> Verdict:
-    parameter = search.parameters[axis]
-    low, high = _interval(profile, axis)
-    verdict = Verdict(parameter, best, low, high)
-    reason = _reason(search, axis, verdict)
-    return Verdict(parameter, best, low, high, reason)
-
-
-def _interval(profile: Profile, axis: int) -> tuple[float, float]:
+def _interval(profile: Profile) -> tuple[float, float]:
     """Return the ends of the possible values, half a step farther than the outermost."""
-    column = np.array([values[axis] for values in profile.values])
-    distinct = np.unique(column)
-    inside = column[profile.possible]
-    first, last = (int(np.searchsorted(distinct, end)) for end in (inside.min(), inside.max()))
-    low = (distinct[max(first - 1, 0)] + distinct[first]) / 2
-    high = (distinct[min(last + 1, len(distinct) - 1)] + distinct[last]) / 2
+    values, inside = profile.values, np.flatnonzero(profile.possible)
+    first, last = int(inside[0]), int(inside[-1])
+    low = (values[max(first - 1, 0)] + values[first]) / 2
+    high = (values[min(last + 1, len(values) - 1)] + values[last]) / 2
     return float(low), float(high)
 
 
-def _reason(search: Search, axis: int, verdict: Verdict) -> str:
-    parameter, low, high = verdict.parameter, verdict.low, verdict.high
-    span = parameter.high - parameter.low
-    at_low, at_high = low <= parameter.low + _END * span, high >= parameter.high - _END * span
-    if _without_effect(search, axis):
-        return "it has no effect on this PSF (of one plane, where tiles are 2D)"
+def _reason(search: Search, low: float, high: float) -> str:
+    parameter = search.parameter
+    margin = _END * (parameter.high - parameter.low)
+    at_low, at_high = low <= parameter.low + margin, high >= parameter.high - margin
+    if _without_effect(search):
+        return "it has no effect on this PSF (of one plane, as tiles are 2D)"
     if at_low and at_high:
-        return f"all values explain the image as well: {_ALL}"
+        return "all values that were searched explain the image as well"
     if at_low or at_high:
         told = f"up to {high:.3g}" if at_low else f"from {low:.3g}"
-        return f"values {told} explain the image as well: {_ONE_SIDED}, or the end of the range"
-    if (high - low) / 2 > _PRECISE * abs(verdict.best):
-        return f"values from {low:.3g} to {high:.3g} explain the image as well: too little detail above the noise"
+        return f"values {told} explain the image as well, as far as the {'low' if at_low else 'high'} end of the range"
+    if (high - low) / 2 > _PRECISE * abs(search.best):
+        return f"values from {low:.3g} to {high:.3g} explain the image as well: that is not within {_PRECISE:.0%}"
     return ""
 
 
-_ALL = "too little detail above the noise, or no zero of the PSF's transfer function in it"
-
-_ONE_SIDED = "a smoother scene with a sharper PSF looks the same"
-
-
-def _without_effect(search: Search, axis: int) -> bool:
-    ends = []
-    for end in (search.parameters[axis].low, search.parameters[axis].high):
-        values = list(search.best)
-        values[axis] = end
-        ends.append(search.transfer(tuple(values)))
-    return float(np.abs(ends[0] - ends[1]).max()) < _SAME
+def _without_effect(search: Search) -> bool:
+    low, high = (search.transfer(end) for end in (search.parameter.low, search.parameter.high))
+    return float(np.abs(low - high).max()) < _SAME
