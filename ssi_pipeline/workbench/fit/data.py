@@ -108,15 +108,10 @@ def _spectra(context: Context, channel: int, samples: Sequence[Measurement]) -> 
     if calibration.empty:
         raise InputError(f"channel {channel} is constant in all samples: expected an image with detail")
     volume, planes = context.document.volume, _planes(context, channel, samples)
-    side = min(SIDE, *(n for image, _ in planes for n in image.shape)) // 2 * 2
+    side = min(SIDE, *(n for plane in planes for n in plane.image.shape)) // 2 * 2
     if side < _SMALLEST:
         raise InputError(f"the image is {side} pixels wide: expected {_SMALLEST} or more to fit a PSF")
-    windows = [
-        image[box]
-        for image, usable in planes
-        for box in boxes_of(image.shape, side)
-        if usable[box].mean() > 1 - _CLIPPED
-    ]
+    windows = _windows(planes, side)
     if len(windows) < _FEWEST:
         raise InputError(
             f"channel {channel}: {len(windows)} windows of {side} pixels were measured and are below saturation: "
@@ -136,10 +131,17 @@ def _spectra(context: Context, channel: int, samples: Sequence[Measurement]) -> 
     )
 
 
-def _planes(
-    context: Context, channel: int, samples: Sequence[Measurement]
-) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Return each sample's plane, normalised, impulses repaired, and where it was measured in the sensor's range."""
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """A sample's plane, y x: raw; normalised with impulses repaired; where it was measured in the sensor's range."""
+
+    raw: NDArray[np.float32]
+    image: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    corner: tuple[int, int]
+
+
+def _planes(context: Context, channel: int, samples: Sequence[Measurement]) -> list[_Plane]:
     from ssi_pipeline.inversion.measurement import observed_box, to_tensor
 
     problem, calibration = context.problem(channel), context.calibration(channel)
@@ -148,9 +150,26 @@ def _planes(
         box, normal = observed_box(sample), calibration.normalised(sample.y)
         image = problem.linear.impulses.repair(to_tensor(normal, problem.axes)).numpy().reshape(normal.shape)
         usable = sample.observed & (normal > sensor.low + _AT_LIMIT) & (normal < sensor.high - _AT_LIMIT)
-        if image[box].size:
-            found += list(zip(image[box], usable[box], strict=True))
+        assert sample.place is not None
+        y, x = (
+            round(middle - n / 2) + along.start
+            for middle, n, along in zip(sample.place[1:], normal.shape[1:], box[1:], strict=True)
+        )
+        parts = zip(sample.y[box], image[box], usable[box], strict=True)
+        found += [_Plane(*part, (y, x)) for part in parts if part[1].size]
     return found
+
+
+def _windows(planes: Sequence[_Plane], side: int) -> list[NDArray[np.float32]]:
+    """Return windows that were measured, each once: samples overlap."""
+    first, found = planes[0].corner, {}
+    for plane in planes:
+        corner = (plane.corner[0] - first[0], plane.corner[1] - first[1])
+        shape = (plane.image.shape[0], plane.image.shape[1])
+        for box in boxes_of(shape, side, corner):
+            if plane.usable[box].mean() > 1 - _CLIPPED:
+                found[plane.raw[box].tobytes()] = plane.image[box]
+    return list(found.values())
 
 
 def by_contrast(rings: Rings, power: Floats, noise: Floats) -> list[Sample]:

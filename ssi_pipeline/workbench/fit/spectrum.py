@@ -100,11 +100,15 @@ class Rings:
         return self.mean(np.abs(np.fft.rfft2((window - level) * taper)) ** 2)
 
 
-def boxes_of(shape: tuple[int, int], side: int) -> Iterator[tuple[slice, slice]]:
-    """Yield windows of a plane (y x) that overlap by half along each axis."""
-    starts = [np.unique(np.linspace(0, n - side, 1 + -(-2 * (n - side) // side)).round().astype(int)) for n in shape]
+def boxes_of(shape: tuple[int, int], side: int, corner: tuple[int, int] = (0, 0)) -> Iterator[tuple[slice, slice]]:
+    """Yield windows of a plane (y x) that overlap by half, on the same grid for all planes of an image.
+
+    ``corner``: place of the plane's first pixel in the image.
+    """
+    step = side // 2
+    starts = [range(-first % step, n - side + 1, step) for n, first in zip(shape, corner, strict=True)]
     for y, x in product(*starts):
-        yield slice(int(y), int(y) + side), slice(int(x), int(x) + side)
+        yield slice(y, y + side), slice(x, x + side)
 
 
 def _numbered(ring: Floats) -> NDArray[np.int64]:
