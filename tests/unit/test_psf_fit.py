@@ -19,7 +19,7 @@ from ssi_pipeline.config import load_config, parse_config
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.workbench.fit import search
-from ssi_pipeline.workbench.fit.data import FitData, by_contrast
+from ssi_pipeline.workbench.fit.data import FitData, Plane, by_contrast, windows_of
 from ssi_pipeline.workbench.fit.fit import PsfFit, fit_data
 from ssi_pipeline.workbench.fit.parameters import changed, parameter_of
 from ssi_pipeline.workbench.fit.spectrum import SIDE, Rings, boxes_of
@@ -73,6 +73,13 @@ def test_white_noise_has_its_variance_in_every_ring_and_leakage_keeps_power() ->
     assert power[rings.used] == pytest.approx(np.full(rings.used.sum(), 9.0), rel=0.25)  # 5 modes x 200: 3 %, 8 s
     assert rings.leakage.sum(1) == pytest.approx(np.ones(len(rings.leakage)))
     assert float(rings.modes.sum()) == pytest.approx(32 * 32 / 2)
+
+
+def test_windows_of_samples_that_overlap_are_taken_once() -> None:
+    image = np.random.default_rng(0).standard_normal((96, 256)).astype(np.float32)
+    planes = [Plane(part, part, np.ones(part.shape, bool), (7, x)) for x in (5, 50) for part in [image[:, x : x + 200]]]
+    windows = {window.tobytes() for window in windows_of(planes, 64)}
+    assert windows == {image[y : y + 64, x : x + 64].tobytes() for y in (0, 32) for x in range(5, 256 - 64 - 5, 32)}
 
 
 @pytest.mark.long

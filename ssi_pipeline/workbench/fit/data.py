@@ -111,7 +111,7 @@ def _spectra(context: Context, channel: int, samples: Sequence[Measurement]) -> 
     side = min(SIDE, *(n for plane in planes for n in plane.image.shape)) // 2 * 2
     if side < _SMALLEST:
         raise InputError(f"the image is {side} pixels wide: expected {_SMALLEST} or more to fit a PSF")
-    windows = _windows(planes, side)
+    windows = windows_of(planes, side)
     if len(windows) < _FEWEST:
         raise InputError(
             f"channel {channel}: {len(windows)} windows of {side} pixels were measured and are below saturation: "
@@ -132,7 +132,7 @@ def _spectra(context: Context, channel: int, samples: Sequence[Measurement]) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class _Plane:
+class Plane:
     """A sample's plane, y x: raw; normalised with impulses repaired; where it was measured in the sensor's range."""
 
     raw: NDArray[np.float32]
@@ -141,7 +141,7 @@ class _Plane:
     corner: tuple[int, int]
 
 
-def _planes(context: Context, channel: int, samples: Sequence[Measurement]) -> list[_Plane]:
+def _planes(context: Context, channel: int, samples: Sequence[Measurement]) -> list[Plane]:
     from ssi_pipeline.inversion.measurement import observed_box, to_tensor
 
     problem, calibration = context.problem(channel), context.calibration(channel)
@@ -156,11 +156,11 @@ def _planes(context: Context, channel: int, samples: Sequence[Measurement]) -> l
             for middle, n, along in zip(sample.place[1:], normal.shape[1:], box[1:], strict=True)
         )
         parts = zip(sample.y[box], image[box], usable[box], strict=True)
-        found += [_Plane(*part, (y, x)) for part in parts if part[1].size]
+        found += [Plane(*part, (y, x)) for part in parts if part[1].size]
     return found
 
 
-def _windows(planes: Sequence[_Plane], side: int) -> list[NDArray[np.float32]]:
+def windows_of(planes: Sequence[Plane], side: int) -> list[NDArray[np.float32]]:
     """Return windows that were measured, each once: samples overlap."""
     first, found = planes[0].corner, {}
     for plane in planes:
