@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_whole import cropped, load_whole
@@ -104,7 +106,7 @@ def fit_data(section: Section, data: FitData, parameter: Parameter, channel: int
 
     def values_of(value: float) -> Floats:
         """Return the values of a PSF, y x."""
-        return psf(value).values[0].astype(float)
+        return np.asarray(psf(value).values[0], np.float64)
 
     found = search(data.rings, data.samples, parameter, values_of, say)
     profile = profile_of(found)

@@ -184,4 +184,4 @@ def _scene(rings: Rings) -> tuple[Floats, Floats, int]:
     precision = np.zeros((_KNOTS + 1, _KNOTS + 1))
     bend = np.diff(np.eye(_KNOTS), 2, axis=0)
     precision[:_KNOTS, :_KNOTS] = bend.T @ bend / _BEND**2 + 1e-8 * np.eye(_KNOTS)
-    return basis, precision, _KNOTS
+    return np.asarray(basis, np.float64), precision, _KNOTS

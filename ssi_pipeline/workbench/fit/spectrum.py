@@ -39,7 +39,7 @@ class Rings:
     @cached_property
     def _radius(self) -> Floats:
         """Frequency of each element of ``rfft2`` in periods per pixel."""
-        return np.hypot(np.fft.fftfreq(self.side)[:, None], np.fft.rfftfreq(self.side))
+        return np.asarray(np.hypot(np.fft.fftfreq(self.side)[:, None], np.fft.rfftfreq(self.side)), np.float64)
 
     @cached_property
     def _index(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:

@@ -18,6 +18,10 @@ best is the best of many."""
 _LEAST = 3.84
 """Deviance that chance exceeds in 5 % of cases."""
 
+_MODEL = 0.05
+"""Least half of an interval as a share of the value: differences between windows do not show an error that all share.
+Of a picture whose windows agreed on a defocus 3 % off, at 500 photons, the interval was 1.4 % to either side."""
+
 _PRECISE = 0.2
 """Largest half of an interval as a share of the value, of a value that is told."""
 
@@ -72,17 +76,18 @@ def profile_of(search: Search) -> Profile:
 
 def verdict_of(search: Search, profile: Profile) -> Verdict:
     """Return what the data tell."""
-    low, high = _interval(profile)
+    low, high = _interval(profile, _MODEL * abs(search.best))
     return Verdict(search.best, low, high, _reason(search, low, high))
 
 
-def _interval(profile: Profile) -> tuple[float, float]:
-    """Return the ends of the possible values, half a step farther than the outermost."""
+def _interval(profile: Profile, least: float) -> tuple[float, float]:
+    """Return the ends of the possible values, half a step farther than the outermost, or ``least`` from the best."""
     values, inside = profile.values, np.flatnonzero(profile.possible)
     first, last = int(inside[0]), int(inside[-1])
     low = (values[max(first - 1, 0)] + values[first]) / 2
     high = (values[min(last + 1, len(values) - 1)] + values[last]) / 2
-    return float(low), float(high)
+    best = values[int(np.argmin(profile.excess))]
+    return float(max(min(low, best - least), values[0])), float(min(max(high, best + least), values[-1]))
 
 
 def _reason(search: Search, low: float, high: float) -> str:
