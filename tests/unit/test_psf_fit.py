@@ -34,9 +34,9 @@ def section(psf: dict[str, Any]) -> Any:
     return parse_config({"input": {"path": "in"}, "output": {"path": "out"}, "psf": psf}).psf[0]
 
 
-def measured(psf: dict[str, Any], side: int = 128, seed: int = 0) -> NDArray[np.float64]:
+def measured(psf: dict[str, Any], side: int = 128, light: float = 1.0) -> NDArray[np.float64]:
     """Squares of all sizes and points, blurred, on noise of one variance."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     scene = np.zeros((side + 64, side + 64))
     for _ in range(side):
         (y, x), (h, w) = rng.integers(0, side + 60, 2), rng.integers(1, 40, 2)
@@ -44,7 +44,7 @@ def measured(psf: dict[str, Any], side: int = 128, seed: int = 0) -> NDArray[np.
     kernel = load_psf(section({**psf, "energy": 0.999}), VOXEL, 2)
     assert kernel is not None
     blurred = fftconvolve(scene, kernel.values[0], mode="same")[32:-32, 32:-32]
-    return np.asarray(500 + blurred + SIGMA * rng.standard_normal(blurred.shape))
+    return np.asarray(500 + light * blurred + SIGMA * rng.standard_normal(blurred.shape))
 
 
 def spectra(image: NDArray[np.float64]) -> FitData:
@@ -84,7 +84,7 @@ def test_windows_of_samples_that_overlap_are_taken_once() -> None:
 
 @pytest.mark.long
 def test_the_defocus_is_told_within_10_percent_from_a_wrong_one() -> None:
-    found = fitted(measured({**WATER, "defocus_um": 2.5}, 160), {**WATER, "defocus_um": 1.5}, "defocus")
+    found = fitted(measured({**WATER, "defocus_um": 2.5}, 160, light=5), {**WATER, "defocus_um": 1.5}, "defocus")
     assert found.told, found.reason
     assert found.verdict.best == pytest.approx(2.5, rel=0.1)
     assert found.verdict.low <= 2.5 <= found.verdict.high

@@ -167,7 +167,7 @@ class SpectrumModel:
             step *= min(1.0, _LONGEST / max(float(np.abs(self._basis @ step[:-1]).max()), 1e-12))
             reached = objective(at + step)
             if reached <= value:
-                return step, damping / 10, reached
+                return np.asarray(step, np.float64), damping / 10, reached
             damping = max(10 * damping, 1e-4)
         return np.zeros_like(at), damping, value
 
