@@ -35,6 +35,8 @@ def rows_of(fit: PsfFit) -> list[tuple[str, str]]:
     ]
     if parameter.signed and fit.told:
         rows.append(("sign", "that of the range: one plane hardly tells it"))
+    if fit.told:
+        rows.append(("given", "all other values of the PSF: where one of them is wrong, so is this one"))
     return [*rows, ("gain", f"deviance {_gain(fit):.1f} below that of the configured value")]
 
 
