@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ssi_pipeline.api.arguments import merge, nested
-from ssi_pipeline.api.deconvolve import opened, solve_with
+from ssi_pipeline.api.deconvolve import opened, solved
 from ssi_pipeline.api.in_memory import prepared_channel, settled, threads_kept
 from ssi_pipeline.api.psfs import PsfArgument
 from ssi_pipeline.errors import ConfigError, InputError, TrainingError
@@ -97,10 +97,10 @@ class Inverse:
             raise ConfigError("there is no network yet: call fit, or Inverse.load")
         named = {**self._named, "output.uncertainty": uncertainty}
         given = [Channel({}, model) for model in self.models]
-        found = solve_with(image, self._psf, self._axes, self._voxel_size_um, named, self._options, given)
-        if not (uncertainty or metrics):
-            return found.image
-        return found if metrics else found._replace(metrics=None)
+        found = solved(
+            *opened(image, self._psf, self._axes, self._voxel_size_um, named, self._options, given), metrics
+        )
+        return found if uncertainty or metrics else found.image
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write weights and PSF: one file, or a folder with a file for each channel, as ``training.start_from`` reads.

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.api.arguments import nested
-from ssi_pipeline.api.display import rows_html
+from ssi_pipeline.api.display import beside, rows_html
+from ssi_pipeline.api.picture import Plane, middle_plane, picture_html
 from ssi_pipeline.config import RunConfig, load_config, parse_config
 from ssi_pipeline.config.url import Place
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import InputError, SsiError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.results.export import known_metrics, tile_columns
@@ -29,6 +30,12 @@ from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
 
 _STATE = ".run"
+
+_FEWEST_COLUMNS = 128
+"""Width of the pyramid level that the picture of a run is made of."""
+
+_MOST_PIXELS = 2**24
+"""Pixels that are read for a picture: more only where an output has no pyramid."""
 
 
 class RunMetrics(Mapping[str, NDArray[np.float32]]):
@@ -160,8 +167,27 @@ class Run:
         return f"<run {self.config.output.path}: {status.tiles_done} of {status.tiles} tiles done>"
 
     def _repr_html_(self) -> str:
+        status = self.status()
         rows = [("output", str(self.config.output.path)), ("solver", self.config.solver)]
-        return rows_html([*rows, *describe_status(self.status(), named(self._file))])
+        rows += describe_status(status, named(self._file))
+        if not status.image_complete or status.lost:
+            return rows_html(rows)
+        try:
+            plane = self._plane()
+        except (SsiError, OSError, ValueError, RuntimeError) as error:  # zarr raises the last two of damaged chunks
+            return rows_html([*rows, ("picture", f"not shown, as the output cannot be read: {error}")])
+        return rows_html(rows) if plane is None else beside(rows_html(rows), picture_html(plane, "output"))
+
+    def _plane(self) -> Plane | None:
+        """Return a plane of the smallest level that is wide enough; None where it has too many pixels to be read."""
+        shapes = self._context.pyramid.shapes
+        level = max((i for i, (*_, x) in enumerate(shapes) if x >= _FEWEST_COLUMNS), default=0)
+        if shapes[level][1] * shapes[level][2] > _MOST_PIXELS:
+            return None
+        axes = self._context.document.volume.axes
+        plane = middle_plane(open_array(self.config.output.path / str(level)), axes)
+        assert plane is not None
+        return plane if level == 0 else Plane(plane.pixels, ", ".join(filter(None, (plane.place, f"level {level}"))))
 
 
 def named(file: Path | None) -> str:
