@@ -13,6 +13,7 @@ from ssi_pipeline.api.arguments import AXES, axes_of, make_config
 from ssi_pipeline.api.display import beside, rows_html, solved_by
 from ssi_pipeline.api.in_memory import open_array, solve_array
 from ssi_pipeline.api.picture import middle_plane, picture_html
+from ssi_pipeline.api.progress import ProgressArgument, Stages, listening
 from ssi_pipeline.api.psfs import PsfArgument
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.psf import Lengths
@@ -67,6 +68,7 @@ def deconvolve(
     uncertainty: Literal[0] = 0,
     metrics: Literal[False] = False,
     seed: int = 0,
+    progress: ProgressArgument = None,
     **options: Any,
 ) -> Image: ...
 @overload
@@ -82,6 +84,7 @@ def deconvolve(
     uncertainty: int = 0,
     metrics: bool = False,
     seed: int = 0,
+    progress: ProgressArgument = None,
     **options: Any,
 ) -> Result: ...
 def deconvolve(
@@ -96,6 +99,7 @@ def deconvolve(
     uncertainty: int = 0,
     metrics: bool = False,
     seed: int = 0,
+    progress: ProgressArgument = None,
     **options: Any,
 ) -> Any:
     """Deconvolve an image; the same bytes as ``ssi run`` writes with these options.
@@ -125,6 +129,10 @@ def deconvolve(
         Also return the metrics of each tile.
     seed
         Seed of all random numbers.
+    progress
+        None: shown on a terminal and in a notebook while it computes; True: elsewhere too, as lines; False: not shown;
+        or a function, called with stage, done, total, rate and time left as these change. Of a dask array nothing is
+        shown: it is computed later.
     options
         Further options of a run configuration, by section or by dotted name. ``output={"dtype": "float32"}``: not
         rounded to the dtype of the image.
@@ -153,22 +161,25 @@ def deconvolve(
         "output.uncertainty": uncertainty,
         "seed": seed,
     }
-    found = solved(*opened(image, psf, axes, voxel_size_um, named, options), metrics)
+    found = solved(*opened(image, psf, axes, voxel_size_um, named, options), metrics, progress)
     return found if uncertainty or metrics else found.image
 
 
-def solved(pixels: Any, context: ArrayContext, wrap: Callable[[Any], Any], metrics: bool) -> Result:
+def solved(
+    pixels: Any, context: ArrayContext, wrap: Callable[[Any], Any], metrics: bool, progress: ProgressArgument
+) -> Result:
     """Deconvolve what ``opened`` returned; ``metrics``: keep those of the tiles."""
     source = context.image
     assert isinstance(source, ArraySource)
     names = source.axes.names
-    if isinstance(pixels, np.ndarray):
-        whole, table = solve_array(context)
-        layers: list[Any] = [arranged(values, names, pixels.shape) for values in whole]
-    else:
-        from ssi_pipeline.api.graph import lazy_layers
+    with listening(progress) as listener:
+        if isinstance(pixels, np.ndarray):
+            whole, table = solve_array(context, Stages(listener))
+            layers: list[Any] = [arranged(values, names, pixels.shape) for values in whole]
+        else:
+            from ssi_pipeline.api.graph import lazy_layers
 
-        layers, table = lazy_layers(pixels, context, source)
+            layers, table = lazy_layers(pixels, context, source)
     estimate, *other = (wrap(values) for values in layers)
     result = Result(estimate, other[0] if other else None, table if metrics else None)
     result.axes = names

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.api.arguments import nested
-from ssi_pipeline.api.display import beside, rows_html
+from ssi_pipeline.api.display import beside, rows_html, solved_by
 from ssi_pipeline.api.picture import Plane, middle_plane, picture_html
 from ssi_pipeline.config import RunConfig, load_config, parse_config
 from ssi_pipeline.config.url import Place
@@ -30,6 +30,9 @@ from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
 
 _STATE = ".run"
+
+_SHOWN = ("heldout_before", "heldout_after", "heldout_wiener", "steps", "chi2", "whiteness", "flux_ratio", "seconds")
+"""Metrics that are shown in a notebook."""
 
 _FEWEST_COLUMNS = 128
 """Width of the pyramid level that the picture of a run is made of."""
@@ -70,6 +73,13 @@ class RunMetrics(Mapping[str, NDArray[np.float32]]):
 
     def __repr__(self) -> str:
         return f"<metrics of {self._context.plan.n_tiles} tiles: {', '.join(self)}>"
+
+    def _repr_html_(self) -> str:
+        plan, shown = self._context.plan, [name for name in _SHOWN if np.isfinite(self[name]).any()]
+        grid = ", ".join(f"{axis} {n}" for axis, n in zip(AXES, plan.tile_grid, strict=True) if n > 1)
+        rows = [("tiles", f"{plan.n_tiles}{f' = {grid}' if grid else ''}"), ("solved by", solved_by(self))]
+        rows += [(name, _spread(self[name])) for name in shown]
+        return rows_html([*rows, ("all metrics", ", ".join(self))])
 
     def to_pandas(self) -> Any:
         """Return a table with a row for each tile and the columns of ``ssi export``; needs pandas."""
@@ -188,6 +198,12 @@ class Run:
         plane = middle_plane(open_array(self.config.output.path / str(level)), axes)
         assert plane is not None
         return plane if level == 0 else Plane(plane.pixels, ", ".join(filter(None, (plane.place, f"level {level}"))))
+
+
+def _spread(values: NDArray[np.float32]) -> str:
+    known = values[np.isfinite(values)]
+    median = f"{np.median(known):.4g}"
+    return median if known.min() == known.max() else f"{median} (median; {known.min():.4g} to {known.max():.4g})"
 
 
 def named(file: Path | None) -> str:

@@ -54,7 +54,7 @@ def middle_plane(values: Any, axes: str = "") -> Plane | None:
         if axis not in "yx":
             n = values.shape[dimension]
             index[dimension] = n // 2 if axis == "z" else 0
-            places += [f"{axis} {index[dimension]} of {n}"] if n > 1 else []
+            places += [f"{axis} = {index[dimension]} (0 to {n - 1})"] if n > 1 else []
     plane = values[tuple(index)]
     pixels = np.asarray(plane.detach().cpu() if hasattr(plane, "detach") else plane)
     return Plane(pixels if names.index("y") < names.index("x") else pixels.T, ", ".join(places))
