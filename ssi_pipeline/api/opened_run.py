@@ -3,105 +3,32 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ssi_pipeline.api.arguments import nested
-from ssi_pipeline.api.display import beside, rows_html, solved_by
+from ssi_pipeline.api.display import beside, rows_html
 from ssi_pipeline.api.picture import Plane, middle_plane, picture_html
+from ssi_pipeline.api.run_metrics import RunMetrics
 from ssi_pipeline.config import RunConfig, load_config, parse_config
 from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import InputError, SsiError
 from ssi_pipeline.geometry import TilePlan
-from ssi_pipeline.geometry.volume import AXES
-from ssi_pipeline.results.export import known_metrics, tile_columns
-from ssi_pipeline.results.finish import CODES, METRICS
-from ssi_pipeline.results.quality_group import metric_attributes
 from ssi_pipeline.results.status import RunStatus, describe_status, read_status
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.store import open_array
-from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
 
 _STATE = ".run"
-
-_SHOWN = ("heldout_before", "heldout_after", "heldout_wiener", "steps", "chi2", "whiteness", "flux_ratio", "seconds")
-"""Metrics that are shown in a notebook."""
 
 _FEWEST_COLUMNS = 128
 """Width of the pyramid level that the picture of a run is made of."""
 
 _MOST_PIXELS = 2**24
 """Pixels that are read for a picture: more only where an output has no pyramid."""
-
-
-class RunMetrics(Mapping[str, NDArray[np.float32]]):
-    """Metrics of all tiles by name, each on the grid of tiles; NaN where a tile has none.
-
-    Attributes
-    ----------
-    axes
-        Axes of each array.
-    start
-        First position of the tiles' cores in the image, by axis.
-    """
-
-    axes = "tczyx"
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._values = known_metrics(context)
-        steps = (1, 1, *context.plan.core)
-        self.start = {
-            axis: np.arange(n) * step for axis, n, step in zip(AXES, context.plan.tile_grid, steps, strict=True)
-        }
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"<metrics of {self._context.plan.n_tiles} tiles: {', '.join(self)}>"
-
-    def _repr_html_(self) -> str:
-        plan, shown = self._context.plan, [name for name in _SHOWN if np.isfinite(self[name]).any()]
-        grid = ", ".join(f"{axis} {n}" for axis, n in zip(AXES, plan.tile_grid, strict=True) if n > 1)
-        rows = [("tiles", f"{plan.n_tiles}{f' = {grid}' if grid else ''}"), ("solved by", solved_by(self))]
-        rows += [(name, _spread(self[name])) for name in shown]
-        return rows_html([*rows, ("all metrics", ", ".join(self))])
-
-    def to_pandas(self) -> Any:
-        """Return a table with a row for each tile and the columns of ``ssi export``; needs pandas."""
-        import pandas
-
-        columns = tile_columns(self._context)
-        return pandas.DataFrame(
-            {c.name: [c.words[code] for code in c.values] if c.words else c.values for c in columns}
-        )
-
-    def to_xarray(self) -> Any:
-        """Return a dataset with the positions of the tiles as coordinates; needs xarray.
-
-        Metrics have the attributes of those in ``quality/`` of the output: ``long_name``, ``units``, meanings of codes.
-        """
-        import xarray
-
-        values = {name: (AXES, array, self._about(name)) for name, array in self.items()}
-        return xarray.Dataset(values, coords=dict(self.start))
-
-    def _about(self, name: str) -> dict[str, Any]:
-        return metric_attributes(self._context, name, METRICS[name], CODES.get(name, {}))
 
 
 class Run:
@@ -198,12 +125,6 @@ class Run:
         plane = middle_plane(open_array(self.config.output.path / str(level)), axes)
         assert plane is not None
         return plane if level == 0 else Plane(plane.pixels, ", ".join(filter(None, (plane.place, f"level {level}"))))
-
-
-def _spread(values: NDArray[np.float32]) -> str:
-    known = values[np.isfinite(values)]
-    median = f"{np.median(known):.4g}"
-    return median if known.min() == known.max() else f"{median} (median; {known.min():.4g} to {known.max():.4g})"
 
 
 def named(file: Path | None) -> str:

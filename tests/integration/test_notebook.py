@@ -156,12 +156,13 @@ def test_a_notebook_shows_a_bar_that_is_updated_and_removed() -> None:
 
 
 def test_a_network_shows_what_it_was_fitted_on() -> None:
-    image, seen = beads((48, 48)), list[Snapshot]()
-    inverse = ssi.Inverse(2.0, **{**TINY, "training": {**TINY["training"], "steps": 20}})
+    image, seen = beads((70, 80)), list[Snapshot]()
+    training = {**TINY["training"], "steps": 20, "patch": 48}
+    inverse = ssi.Inverse(ssi.psf.gaussian(fwhm_px=2), **{**TINY, "training": training, "tiling": {"core": 64}})
     assert "nothing yet: call fit" in inverse._repr_html_()
     inverse.fit(image, progress=seen.append)
     html = inverse._repr_html_()
-    assert "(48, 48) uint16, axes yx" in html
-    assert "20 of at most" in html
+    assert "(70, 80) uint16, axes yx" in html
+    assert f"{seen[-2].done} of at most {seen[-2].total} steps" in html
     assert "of the Wiener filter" in html
     assert {now.stage for now in seen} == {"training shared networks", "training the network"}
