@@ -10,11 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssi_pipeline.config.url import Url
-from ssi_pipeline.executors.gpus.memory import free_for_worker
-from ssi_pipeline.executors.machine import worker_memory
-from ssi_pipeline.results.collection import STATES
-from ssi_pipeline.results.following import following_document
-from ssi_pipeline.run.settle import describe_compute
 
 if TYPE_CHECKING:
     from ssi_pipeline.preview.compare import Preview
@@ -33,6 +28,10 @@ FORMAT = 1
 
 def plan_document(prepared: Prepared, time: TimeEstimate | None) -> dict[str, Any]:
     """Return the document of ``ssi plan``."""
+    from ssi_pipeline.executors.gpus.memory import free_for_worker
+    from ssi_pipeline.executors.machine import worker_memory
+    from ssi_pipeline.run.settle import describe_compute
+
     document, cost = prepared.document, prepared.cost
     plan, config, volume = document.plan, document.config, document.volume
     return plain(
@@ -87,6 +86,8 @@ def plan_document(prepared: Prepared, time: TimeEstimate | None) -> dict[str, An
 
 def status_document(status: RunStatus) -> dict[str, Any]:
     """Return the document of ``ssi status``."""
+    from ssi_pipeline.results.following import following_document
+
     live, seen = status.live, status.following
     return plain(
         {
@@ -183,6 +184,8 @@ def images_plan_document(plan: ImagesPlan) -> dict[str, Any]:
 
 def images_status_document(status: CollectionStatus) -> dict[str, Any]:
     """Return the document of ``ssi status`` of many images."""
+    from ssi_pipeline.results.collection import STATES
+
     counts: Mapping[str, int] = {str(state): count for state, count in status.counts.items()}
     return plain(
         {
