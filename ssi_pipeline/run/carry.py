@@ -27,8 +27,6 @@ def describe_carried(config: RunConfig, volume: Volume) -> tuple[str, ...]:
     ConfigError, InputError
         Labels have another resolution, or options change what labels and tables refer to.
     """
-    if not config.output.carry:
-        return ()
     if config.input.axes is not None:
         raise ConfigError("output.carry: labels have the axes of the file: expected no input.axes, or no output.carry")
     notes = []
