@@ -18,6 +18,12 @@ from ssi_pipeline.storage.store import store_of
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.words import size_of
 
+_GROUP = {
+    "0.5": ("zarr.json", b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'),
+    "0.4": (".zgroup", b'{"zarr_format": 2}'),
+}
+"""Makes the folder of OME-XML a group, by version of OME-Zarr: zarr warns of other folders in an image."""
+
 
 def describe_carried(config: RunConfig, volume: Volume) -> tuple[str, ...]:
     """Refuse what cannot be carried along; return notes on what the input lacks.
@@ -102,7 +108,7 @@ def _keep_ome_xml(context: Context) -> str:
         return ""
     content, note = read_ome_xml(context.document.config.input.path)
     if content is not None:
-        write_carried(section.path, FOLDER, [(FILE, content)])
+        write_carried(section.path, FOLDER, [(FILE, content), _GROUP[section.ome_zarr]])
     return note
 
 

@@ -26,7 +26,7 @@ def read_ome_xml(place: Place) -> tuple[bytes | None, str]:
     InputError, OSError
         The input cannot be read.
     """
-    found = _of_tiff(place) if isinstance(place, Path) and is_tiff(place) else _beside(place)
+    found = _of_tiff(place) if isinstance(place, Path) and is_tiff(place) and place.is_file() else _beside(place)
     if found is None:
         return None, ""
     if len(found) > _LARGEST:
