@@ -5,8 +5,9 @@ The names below are loaded at their first use: `ssi plan` asks for the GPUs of t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ssi_pipeline.lazy import lazily
 
 if TYPE_CHECKING:
     from ssi_pipeline.executors.base import Completed, Executor
@@ -14,11 +15,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Completed", "Executor", "open_executor"]
 
-_MODULES = {"Completed": "base", "Executor": "base", "open_executor": "open"}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a name of ``__all__`` from its module."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazily(__name__, {"Completed": "base", "Executor": "base", "open_executor": "open"})
