@@ -12,13 +12,13 @@ from ssi_pipeline.api.arguments import nested
 from ssi_pipeline.api.display import beside, rows_html
 from ssi_pipeline.api.picture import Plane, middle_plane, picture_html
 from ssi_pipeline.api.run_metrics import RunMetrics
-from ssi_pipeline.config import RunConfig, load_config, parse_config
+from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.config.url import Place
 from ssi_pipeline.errors import InputError, SsiError
 from ssi_pipeline.geometry import TilePlan
 from ssi_pipeline.results.status import RunStatus, describe_status, read_status
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
-from ssi_pipeline.storage.state.found_run import config_of_folder
+from ssi_pipeline.storage.state.found_run import load_run
 from ssi_pipeline.storage.store import open_array
 from ssi_pipeline.tasks.opening import open_context
 
@@ -142,8 +142,7 @@ def open_run(run: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Run:
         return Run(run)
     if isinstance(run, Mapping):
         return Run(parse_config(nested(run)))
-    path = Path(run).absolute()
-    return Run(config_of_folder(path) if path.is_dir() else load_config(path))
+    return Run(load_run(Path(run).absolute()))
 
 
 def _lazy(place: Place) -> Any:
