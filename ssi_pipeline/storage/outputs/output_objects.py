@@ -172,7 +172,7 @@ def _explained(place: Url) -> Iterator[None]:
 
 
 def _write_few_at_a_time(store: ObjectStore, files: Iterator[tuple[str, bytes]]) -> set[str]:
-    """Write objects as they come, those of the group itself last; returns their names."""
+    """Write objects in the order given, the group's own metadata last; return the names of all."""
     names: set[str] = set()
     top: dict[str, bytes] = {}
     with ThreadPoolExecutor(_AT_ONCE) as threads:
