@@ -23,7 +23,8 @@ from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.mounted_store import MountedStore
 from ssi_pipeline.storage.state.records import Job
-from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks import RunSpec
+from ssi_pipeline.tasks.execute import execute
 
 
 @contextmanager

@@ -31,6 +31,18 @@ from ssi_pipeline.config import (
 )
 from ssi_pipeline.errors import ConfigError
 
+__all__ = [
+    "confocal",
+    "gaussian",
+    "gibson_lanni",
+    "identity",
+    "light_sheet",
+    "measured",
+    "two_photon",
+    "varying",
+    "widefield",
+]
+
 Lengths = float | Sequence[float] | Mapping[str, float]
 """One length for y and x, several in the order (z) y x, or by axis."""
 
@@ -159,6 +171,11 @@ def by_axis(lengths: Lengths | None) -> dict[str, float] | None:
         return {str(axis): float(length) for axis, length in lengths.items()}
     values = [float(lengths)] * 2 if isinstance(lengths, float | int) else [float(n) for n in lengths]
     return dict(zip("zyx"[3 - len(values) :], values, strict=True))
+
+
+def __dir__() -> list[str]:
+    """Return the functions that make a PSF."""
+    return __all__
 
 
 def _made(kind: str, options: Mapping[str, Any]) -> PsfConfig:

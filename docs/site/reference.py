@@ -163,7 +163,8 @@ def api() -> str:
     """Return the public names of the package with their signatures and docstrings."""
     from ssi_pipeline import psf
     from ssi_pipeline.api import run
-    from ssi_pipeline.api.opened_run import Run, RunMetrics
+    from ssi_pipeline.api.opened_run import Run
+    from ssi_pipeline.api.run_metrics import RunMetrics
 
     entries = {
         "ssi.deconvolve": ssi.deconvolve,

@@ -11,19 +11,26 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.api.arguments import AXES, axes_of, make_config
 from ssi_pipeline.api.coordinates import voxel_size_of
-from ssi_pipeline.api.display import rows_html
-from ssi_pipeline.api.in_memory import Metrics, open_array, solve_array
+from ssi_pipeline.api.display import beside, rows_html, solved_by
+from ssi_pipeline.api.in_memory import open_array, solve_array
+from ssi_pipeline.api.picture import middle_plane, picture_html
+from ssi_pipeline.api.progress import ProgressArgument, Stages, listening
 from ssi_pipeline.api.psfs import PsfArgument
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.psf import Lengths
-from ssi_pipeline.results.finish import METHODS
 from ssi_pipeline.storage.inputs.array_source import ArraySource
 from ssi_pipeline.tasks.array_context import ArrayContext, Channel
 
 Image = TypeVar("Image")
 
 
-class Result(NamedTuple):
+class _Parts(NamedTuple):
+    image: Any
+    uncertainty: Any = None
+    metrics: Any = None
+
+
+class Result(_Parts):
     """An estimate with what was asked for beside it.
 
     Attributes
@@ -34,24 +41,19 @@ class Result(NamedTuple):
         Typical error of each pixel, float32, as ``image``; None where not asked for.
     metrics
         A field for each metric on the grid of tiles (t c z y x), as ``quality/`` of a run; None where not asked for.
+    axes
+        A letter for each dimension of ``image``; empty: the last ones of ``tczyx``.
     """
 
-    image: Any
-    uncertainty: Any = None
-    metrics: Any = None
+    axes = ""
 
     def _repr_html_(self) -> str:
         parts = {name: value for name, value in self._asdict().items() if value is not None}
         rows = [(name, f"{tuple(value.shape)} {value.dtype}") for name, value in parts.items() if name != "metrics"]
         if isinstance(self.metrics, np.ndarray):
-            rows += [("tiles", str(self.metrics.size)), ("solved by", _solvers(self.metrics))]
-        return rows_html(rows)
-
-
-def _solvers(metrics: Metrics) -> str:
-    codes, counts = np.unique(metrics["method"], return_counts=True)
-    names = {code: name for name, code in METHODS.items()}
-    return ", ".join(f"{names.get(int(code), '?')} {count}" for code, count in zip(codes, counts, strict=True))
+            rows += [("tiles", str(self.metrics.size)), ("solved by", solved_by(self.metrics))]
+        plane = middle_plane(self.image, self.axes)
+        return rows_html(rows) if plane is None else beside(rows_html(rows), picture_html(plane, "estimate"))
 
 
 @overload
@@ -67,6 +69,7 @@ def deconvolve(
     uncertainty: Literal[0] = 0,
     metrics: Literal[False] = False,
     seed: int = 0,
+    progress: ProgressArgument = None,
     **options: Any,
 ) -> Image: ...
 @overload
@@ -82,6 +85,7 @@ def deconvolve(
     uncertainty: int = 0,
     metrics: bool = False,
     seed: int = 0,
+    progress: ProgressArgument = None,
     **options: Any,
 ) -> Result: ...
 def deconvolve(
@@ -96,6 +100,7 @@ def deconvolve(
     uncertainty: int = 0,
     metrics: bool = False,
     seed: int = 0,
+    progress: ProgressArgument = None,
     **options: Any,
 ) -> Any:
     """Deconvolve an image; the same bytes as ``ssi run`` writes with these options.
@@ -125,6 +130,10 @@ def deconvolve(
         Also return the metrics of each tile.
     seed
         Seed of all random numbers.
+    progress
+        None: shown on a terminal and in a notebook while it computes; True: elsewhere too, as lines; False: not shown;
+        or a function, called with stage, done, total, rate and time left as these change. Of a dask array nothing is
+        shown: it is computed later.
     options
         Further options of a run configuration, by section or by dotted name. ``output={"dtype": "float32"}``: not
         rounded to the dtype of the image.
@@ -153,35 +162,29 @@ def deconvolve(
         "output.uncertainty": uncertainty,
         "seed": seed,
     }
-    found = solve_with(image, psf, axes, voxel_size_um, named, options)
-    if not (uncertainty or metrics):
-        return found.image
-    return found if metrics else found._replace(metrics=None)
+    found = solved(*opened(image, psf, axes, voxel_size_um, named, options), metrics, progress)
+    return found if uncertainty or metrics else found.image
 
 
-def solve_with(
-    image: Any,
-    psf: PsfArgument,
-    axes: str | None,
-    voxel_size_um: Lengths | None,
-    named: Mapping[str, Any],
-    options: Mapping[str, Any],
-    channels: Sequence[Channel] = (),
+def solved(
+    pixels: Any, context: ArrayContext, wrap: Callable[[Any], Any], metrics: bool, progress: ProgressArgument
 ) -> Result:
-    """Deconvolve an image of any kind; ``channels``: with given networks."""
-    pixels, context, wrap = opened(image, psf, axes, voxel_size_um, named, options, channels)
+    """Deconvolve what ``opened`` returned; ``metrics``: keep those of the tiles."""
     source = context.image
     assert isinstance(source, ArraySource)
     names = source.axes.names
-    if isinstance(pixels, np.ndarray):
-        whole, table = solve_array(context)
-        layers: list[Any] = [arranged(values, names, pixels.shape) for values in whole]
-    else:
-        from ssi_pipeline.api.graph import lazy_layers
+    with listening(progress) as listener:
+        if isinstance(pixels, np.ndarray):
+            whole, table = solve_array(context, Stages(listener))
+            layers: list[Any] = [arranged(values, names, pixels.shape) for values in whole]
+        else:
+            from ssi_pipeline.api.graph import lazy_layers
 
-        layers, table = lazy_layers(pixels, context, source)
+            layers, table = lazy_layers(pixels, context, source)
     estimate, *other = (wrap(values) for values in layers)
-    return Result(estimate, other[0] if other else None, table)
+    result = Result(estimate, other[0] if other else None, table if metrics else None)
+    result.axes = names
+    return result
 
 
 def arranged(values: NDArray[Any], names: str, shape: tuple[int, ...]) -> NDArray[Any]:

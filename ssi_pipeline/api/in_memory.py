@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssi_pipeline.api.progress import Stages
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, SsiError, UnfitError
 from ssi_pipeline.executors.gpus.sharing import known_device, refuse_missing_gpu
 from ssi_pipeline.geometry import Block
+from ssi_pipeline.phases import following_trainings
 from ssi_pipeline.results.finish import METRICS, TileMetrics
 from ssi_pipeline.run.prepare import Prepared, prepare_source
 from ssi_pipeline.run.settle import decide
@@ -83,6 +85,19 @@ def prepared_channel(context: ArrayContext, c: int) -> Channel:
     return trained(alone, c) if context.starts_from_model else found
 
 
+def prepared_channels(context: ArrayContext, stages: Stages) -> list[Channel]:
+    """Calibrate all channels and train their networks."""
+    trains = context.starts_from_model and not context.channels
+    title, total = "training shared networks" if trains else "calibrating channels", context.plan.shape[1]
+    channels = []
+    for c in range(total):
+        stages.note(title, c, total)
+        with following_trainings(stages.training):
+            channels.append(prepared_channel(context, c))
+    stages.note(title, total, total)
+    return channels
+
+
 def solved_tile(context: ArrayContext, index: int) -> SolvedTile:
     """Solve one tile; its metrics include its time."""
     document = context.document
@@ -114,9 +129,12 @@ def written_block(
     return as_written(context, blended), seams
 
 
-def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
-    """Solve all tiles of an image in this process; return the layers (t c z y x) and the metrics."""
-    steps = solving(context)
+def solve_array(context: ArrayContext, stages: Stages) -> tuple[list[NDArray[Any]], Metrics]:
+    """Solve all tiles of an image in this process; return the layers (t c z y x) and the metrics.
+
+    ``stages``: receives the channels and tiles that are done, and the steps of the training of a single tile.
+    """
+    steps = solving(context, stages)
     while True:
         try:
             next(steps)
@@ -125,17 +143,21 @@ def solve_array(context: ArrayContext) -> tuple[list[NDArray[Any]], Metrics]:
             return found
 
 
-def solving(context: ArrayContext) -> Generator[tuple[int, int], None, tuple[list[NDArray[Any]], Metrics]]:
+def solving(
+    context: ArrayContext, stages: Stages | None = None
+) -> Generator[tuple[int, int], None, tuple[list[NDArray[Any]], Metrics]]:
     """Do what ``solve_array`` does, and yield the number of tiles solved, and of all, after each."""
+    stages = stages or Stages()
     with threads_kept():
         context = settled(context)
-        channels = [prepared_channel(context, c) for c in range(context.plan.shape[1])]
-        context = replace(context, channels=tuple(channels))
+        context = replace(context, channels=tuple(prepared_channels(context, stages)))
         layers = [np.empty(context.plan.shape, dtype) for dtype in layer_dtypes(context)]
         qualities: dict[int, dict[str, Any]] = {}
         seams = []
-        for step in _blocks(context, qualities):
+        stages.note("tiles", 0, context.plan.n_tiles)
+        for step in _blocks(context, qualities, stages):
             if step is None:
+                stages.note("tiles", len(qualities), context.plan.n_tiles)
                 yield len(qualities), context.plan.n_tiles
                 continue
             block, written, of_block = step
@@ -146,7 +168,7 @@ def solving(context: ArrayContext) -> Generator[tuple[int, int], None, tuple[lis
 
 
 def _blocks(
-    context: ArrayContext, qualities: dict[int, dict[str, Any]]
+    context: ArrayContext, qualities: dict[int, dict[str, Any]], stages: Stages
 ) -> Iterator[tuple[Block, list[NDArray[Any]], dict[str, Any]] | None]:
     """Yield all blocks with their layers and seams, and None after each tile, which is kept until its last block."""
     plan = context.plan
@@ -156,7 +178,8 @@ def _blocks(
         block = plan.block(b)
         for index in block.tiles:
             if index not in held:
-                found = solved_tile(context, index)
+                with following_trainings(stages.training) if plan.n_tiles == 1 else nullcontext():
+                    found = solved_tile(context, index)
                 held[index], qualities[index] = found.layers, found.quality
                 yield None
         yield block, *written_block(context, block, [held[index] for index in block.tiles])

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ssi_pipeline.api.arguments import merge, nested
-from ssi_pipeline.api.deconvolve import opened, solve_with
-from ssi_pipeline.api.in_memory import prepared_channel, settled, threads_kept
+from ssi_pipeline.api.deconvolve import opened, solved
+from ssi_pipeline.api.display import rows_html
+from ssi_pipeline.api.in_memory import prepared_channels, settled, threads_kept
+from ssi_pipeline.api.progress import ProgressArgument, Stages, listening
 from ssi_pipeline.api.psfs import PsfArgument
 from ssi_pipeline.errors import ConfigError, InputError, TrainingError
+from ssi_pipeline.phases import Training
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.psf import Lengths
 from ssi_pipeline.storage.inputs.array_source import ArraySource
@@ -57,9 +60,11 @@ class Inverse:
                 "Inverse trains one network for all tiles: expected solver ssi, and scope shared or fine_tune"
             )
         self.models: tuple[Model, ...] = ()
+        self._origin = ("fitted on", "nothing yet: call fit")
+        self._trainings: list[Training | None] = []
 
-    def fit(self, image: Any) -> Inverse:
-        """Train the network on an image, one for each channel, and return this object.
+    def fit(self, image: Any, *, progress: ProgressArgument = None) -> Inverse:
+        """Train the network on an image, one for each channel, and return this object; ``progress``: as ``deconvolve``.
 
         Raises
         ------
@@ -69,24 +74,28 @@ class Inverse:
         pixels, context, _ = opened(image, self._psf, self._axes, self._voxel_size_um, self._named, self._options)
         source = context.image
         assert isinstance(source, ArraySource)
-        if isinstance(pixels, np.ndarray):
-            with threads_kept():
-                context = settled(context)
-                channels = [prepared_channel(context, c) for c in range(context.plan.shape[1])]
-        else:
-            from ssi_pipeline.api.graph import fitted_channels
+        with listening(progress) as listener:
+            if isinstance(pixels, np.ndarray):
+                with threads_kept():
+                    channels = prepared_channels(settled(context), Stages(listener))
+            else:
+                from ssi_pipeline.api.graph import fitted_channels
 
-            channels = fitted_channels(pixels, context, source.axes)
+                channels = fitted_channels(pixels, context, source.axes)
         models = [channel.model for channel in channels if channel.model is not None]
         if len(models) < len(channels):
             raise TrainingError(
                 "no network predicts hidden pixels better than the Wiener filter: expected more content"
             )
         self.models = tuple(models)
+        self._origin = ("fitted on", f"{pixels.shape} {pixels.dtype}, axes {source.axes.names}")
+        self._trainings = [channel.training for channel in channels]
         return self
 
-    def predict(self, image: Any, *, uncertainty: int = 0, metrics: bool = False) -> Any:
-        """Deconvolve an image with the network; returns what ``deconvolve`` returns.
+    def predict(
+        self, image: Any, *, uncertainty: int = 0, metrics: bool = False, progress: ProgressArgument = None
+    ) -> Any:
+        """Deconvolve an image with the network; arguments and result are as of ``deconvolve``.
 
         Raises
         ------
@@ -97,10 +106,9 @@ class Inverse:
             raise ConfigError("there is no network yet: call fit, or Inverse.load")
         named = {**self._named, "output.uncertainty": uncertainty}
         given = [Channel({}, model) for model in self.models]
-        found = solve_with(image, self._psf, self._axes, self._voxel_size_um, named, self._options, given)
-        if not (uncertainty or metrics):
-            return found.image
-        return found if metrics else found._replace(metrics=None)
+        open_ = opened(image, self._psf, self._axes, self._voxel_size_um, named, self._options, given)
+        found = solved(*open_, metrics, progress)
+        return found if uncertainty or metrics else found.image
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write weights and PSF: one file, or a folder with a file for each channel, as ``training.start_from`` reads.
@@ -150,7 +158,26 @@ class Inverse:
             **{**options, "network": document["network"]},
         )
         loaded.models = tuple(models)
+        loaded._origin = ("loaded from", str(path))
         return loaded
+
+    def _repr_html_(self) -> str:
+        rows = [self._origin]
+        for c, model in enumerate(self.models):
+            of_channel = f" of channel {c}" if len(self.models) > 1 else ""
+            training = self._trainings[c] if self._trainings else None
+            rows += [(name + of_channel, value) for name, value in _model_rows(model, training)]
+        return rows_html(rows)
+
+
+def _model_rows(model: Model, training: Training | None) -> list[tuple[str, str]]:
+    network, parameters = model.document["network"], sum(values.size for values in model.state.values())
+    shape = "" if model.psf is None else f"PSF of {' x '.join(map(str, model.psf.shape))} pixels, "
+    rows = [("network", f"{shape}{network['levels']} levels, {parameters} parameters")]
+    if training is not None:
+        rows.append(("training", f"{training.step} of at most {training.steps} steps"))
+        rows.append(("held-out loss", f"{training.heldout:.4g}; of the Wiener filter {training.linear:.4g}"))
+    return rows
 
 
 def _file(folder: Path, c: int) -> Path:

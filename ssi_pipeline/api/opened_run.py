@@ -3,86 +3,30 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ssi_pipeline.api.arguments import nested
-from ssi_pipeline.api.display import rows_html
-from ssi_pipeline.config import RunConfig, load_config, parse_config
+from ssi_pipeline.api.display import beside, rows_html
+from ssi_pipeline.api.picture import Plane, middle_plane, picture_html
+from ssi_pipeline.api.run_metrics import RunMetrics
+from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.config.url import Place
-from ssi_pipeline.errors import InputError
+from ssi_pipeline.errors import InputError, SsiError
 from ssi_pipeline.geometry import TilePlan
-from ssi_pipeline.geometry.volume import AXES
-from ssi_pipeline.results.export import known_metrics, tile_columns
-from ssi_pipeline.results.finish import CODES, METRICS
-from ssi_pipeline.results.quality_group import metric_attributes
 from ssi_pipeline.results.status import RunStatus, describe_status, read_status
 from ssi_pipeline.storage.outputs.output import UNCERTAINTY
-from ssi_pipeline.storage.state.found_run import config_of_folder
+from ssi_pipeline.storage.state.found_run import load_run
 from ssi_pipeline.storage.store import open_array
-from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
 
+_FEWEST_COLUMNS = 128
+"""Width of the pyramid level that the picture of a run is made of."""
 
-class RunMetrics(Mapping[str, NDArray[np.float32]]):
-    """Metrics of all tiles by name, each on the grid of tiles; NaN where a tile has none.
-
-    Attributes
-    ----------
-    axes
-        Axes of each array.
-    start
-        First position of the tiles' cores in the image, by axis.
-    """
-
-    axes = "tczyx"
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._values = known_metrics(context)
-        steps = (1, 1, *context.plan.core)
-        self.start = {
-            axis: np.arange(n) * step for axis, n, step in zip(AXES, context.plan.tile_grid, steps, strict=True)
-        }
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"<metrics of {self._context.plan.n_tiles} tiles: {', '.join(self)}>"
-
-    def to_pandas(self) -> Any:
-        """Return a table with a row for each tile and the columns of ``ssi export``; needs pandas."""
-        import pandas
-
-        columns = tile_columns(self._context)
-        return pandas.DataFrame(
-            {c.name: [c.words[code] for code in c.values] if c.words else c.values for c in columns}
-        )
-
-    def to_xarray(self) -> Any:
-        """Return a dataset with the positions of the tiles as coordinates; needs xarray.
-
-        Metrics have the attributes of those in ``quality/`` of the output: ``long_name``, ``units``, meanings of codes.
-        """
-        import xarray
-
-        values = {name: (AXES, array, self._about(name)) for name, array in self.items()}
-        return xarray.Dataset(values, coords=dict(self.start))
-
-    def _about(self, name: str) -> dict[str, Any]:
-        return metric_attributes(self._context, name, METRICS[name], CODES.get(name, {}))
+_MOST_PIXELS = 2**24
+"""Pixels that are read for a picture: more only where an output has no pyramid."""
 
 
 class Run:
@@ -158,8 +102,27 @@ class Run:
         return f"<run {self.config.output.path}: {status.tiles_done} of {status.tiles} tiles done>"
 
     def _repr_html_(self) -> str:
+        status = self.status()
         rows = [("output", str(self.config.output.path)), ("solver", self.config.solver)]
-        return rows_html([*rows, *describe_status(self.status(), named(self._file))])
+        rows += describe_status(status, named(self._file))
+        if not status.image_complete or status.lost:
+            return rows_html(rows)
+        try:
+            plane = self._plane()
+        except (SsiError, OSError, ValueError, RuntimeError) as error:  # zarr raises the last two of damaged chunks
+            return rows_html([*rows, ("picture", f"not shown, as the output cannot be read: {error}")])
+        return rows_html(rows) if plane is None else beside(rows_html(rows), picture_html(plane, "output"))
+
+    def _plane(self) -> Plane | None:
+        """Return a plane of the smallest level that is wide enough; None where it has too many pixels to be read."""
+        shapes = self._context.pyramid.shapes
+        level = max((i for i, (*_, x) in enumerate(shapes) if x >= _FEWEST_COLUMNS), default=0)
+        if shapes[level][1] * shapes[level][2] > _MOST_PIXELS:
+            return None
+        axes = self._context.document.volume.axes
+        plane = middle_plane(open_array(self.config.output.path / str(level)), axes)
+        assert plane is not None
+        return plane if level == 0 else Plane(plane.pixels, ", ".join(filter(None, (plane.place, f"level {level}"))))
 
 
 def named(file: Path | None) -> str:
@@ -179,8 +142,7 @@ def open_run(run: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Run:
         return Run(run)
     if isinstance(run, Mapping):
         return Run(parse_config(nested(run)))
-    path = Path(run).absolute()
-    return Run(config_of_folder(path) if path.is_dir() else load_config(path))
+    return Run(load_run(Path(run).absolute()))
 
 
 def _lazy(place: Place) -> Any:

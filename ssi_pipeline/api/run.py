@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 
 from ssi_pipeline.api.arguments import nested
 from ssi_pipeline.api.display import rows_html
 from ssi_pipeline.api.opened_run import Run, named, open_run
+from ssi_pipeline.api.progress import ProgressArgument, listening
 from ssi_pipeline.api.psfs import psf_document
 from ssi_pipeline.config import RunConfig, load_config, parse_config
 from ssi_pipeline.config.changes import Change
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.geometry import Cost, TilePlan
 from ssi_pipeline.preview.variants import make_variants
-from ssi_pipeline.results.snapshot import Snapshot
 from ssi_pipeline.run.driver import run as drive
 from ssi_pipeline.run.planning import TimeEstimate, checked_plan, describe_plan
 from ssi_pipeline.run.prepare import Prepared
@@ -142,7 +142,7 @@ def preview(
 def run(
     config: Configuration,
     client: Any = None,
-    progress: Callable[[Snapshot], None] | Literal[False] | None = None,
+    progress: ProgressArgument = None,
     *,
     new: bool = False,
     retry_failed: bool = False,
@@ -157,8 +157,8 @@ def run(
     client
         Your own dask client: its workers run the tasks, and it stays open. They need to see the same files.
     progress
-        Called with stage, done, total, failed, rate and time left as these change; False: nothing is shown; None: as
-        ``ssi run`` shows it.
+        Called with stage, done, total, failed, rate and time left as these change; False: nothing is shown; None or
+        True: as ``ssi run`` shows it, with a bar in a notebook.
     new, retry_failed, ignore_disk
         As the options of ``ssi run``.
 
@@ -171,10 +171,11 @@ def run(
     found = as_config(config)
     if client is not None:
         found = _on_client(found, client)
-    silent = progress is not None
-    caller = Caller(client, None if progress is False else progress, -1 if silent else 0)
-    log = (lambda _: None) if silent else print
-    drive(found, new, retry_failed, ignore_disk, log, named(found.file), caller=caller)
+    shown = progress is None or progress is True
+    log = print if shown else (lambda _: None)
+    with listening(progress, outside_notebooks=False) as listener:
+        caller = Caller(client, listener, 0 if shown else -1)
+        drive(found, new, retry_failed, ignore_disk, log, named(found.file), caller=caller)
     return open_run(found)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def images(options: argparse.Namespace) -> int:
     """Print the names of the images in a path."""
-    from ssi_pipeline.commands.documents import images_document
+    from ssi_pipeline.commands.documents_images import images_document
     from ssi_pipeline.storage.inputs.images import list_images
 
     pattern = options.match
@@ -42,25 +42,13 @@ _OF_A_RUN = ("run", "status", "verify", "report", "export")
 
 
 def load(options: argparse.Namespace, changes: Sequence[str] | None = None) -> RunConfig:
-    """Load the configuration of a command: a file, or the output or state folder of a run.
-
-    Raises
-    ------
-    ConfigError
-        It is not valid, or options of a run that has begun are to be changed.
-    InputError
-        The folder is none of a run.
-    """
+    """Load the configuration of a command: a file, or for a run that has begun its output or state folder."""
     changes = options.set if changes is None else changes
-    if options.command not in _OF_A_RUN or not options.config.is_dir():
+    if options.command not in _OF_A_RUN:
         return load_config(options.config, changes)
-    from ssi_pipeline.storage.state.found_run import config_of_folder
+    from ssi_pipeline.storage.state.found_run import load_run
 
-    if changes:
-        raise ConfigError(
-            f"--set changes a configuration file, but {options.config} is a folder: its run has its configuration"
-        )
-    return config_of_folder(options.config.absolute())
+    return load_run(options.config, changes)
 
 
 def choose(options: argparse.Namespace, changes: Sequence[str] | None = None) -> RunConfig | Collection:
@@ -112,7 +100,7 @@ def one(options: argparse.Namespace, changes: Sequence[str] | None = None) -> Ru
 
 def plan(options: argparse.Namespace, collection: Collection) -> int:
     """Print the plan of many images."""
-    from ssi_pipeline.commands.documents import images_plan_document
+    from ssi_pipeline.commands.documents_images import images_plan_document
     from ssi_pipeline.run.images.planning import check_disk, describe_images_plan, plan_images
 
     if options.pilot:
@@ -153,7 +141,7 @@ def run(options: argparse.Namespace, config: RunConfig) -> int:
 
 def status(options: argparse.Namespace, collection: Collection) -> int:
     """Print the status of many images."""
-    from ssi_pipeline.commands.documents import images_status_document
+    from ssi_pipeline.commands.documents_images import images_status_document
     from ssi_pipeline.results.collection import describe_collection, read_collection
 
     if options.watch:
@@ -167,7 +155,7 @@ def status(options: argparse.Namespace, collection: Collection) -> int:
 
 def verify(options: argparse.Namespace, collection: Collection) -> int:
     """Read everything written back, image by image."""
-    from ssi_pipeline.commands.documents import images_verify_document
+    from ssi_pipeline.commands.documents_images import images_verify_document
     from ssi_pipeline.run.images.verify import describe_images, verify_images
 
     screen = Screen(options)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.records import Job, TaskRecord
-from ssi_pipeline.tasks.ability import Ability
+
+if TYPE_CHECKING:
+    from ssi_pipeline.tasks.ability import Ability
 
 LOST_GPU = "after an error it cannot use its GPU any more"
 """Said of a process whose GPU context has died."""

@@ -27,8 +27,9 @@ from ssi_pipeline.executors.losses import UndecidedLosses
 from ssi_pipeline.executors.watch import SeenWorker, TimeLimit, observe
 from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.records import Job, TaskRecord
-from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks import RunSpec
 from ssi_pipeline.tasks.ability import Ability
+from ssi_pipeline.tasks.execute import execute
 
 _FETCH_TIMEOUT = 30
 _LOOK_SECONDS = 3.0

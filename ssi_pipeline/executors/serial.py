@@ -10,8 +10,9 @@ from ssi_pipeline.errors import ExecutorError
 from ssi_pipeline.executors.base import LOST_GPU, Completed
 from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.records import Job
-from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks import RunSpec
 from ssi_pipeline.tasks.ability import Ability, ability
+from ssi_pipeline.tasks.execute import execute
 
 
 class SerialExecutor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-import tifffile
+if TYPE_CHECKING:
+    import tifffile
 
 from ssi_pipeline.tiff.ome_images import ome_pixels
 

@@ -23,7 +23,8 @@ from ssi_pipeline.run.channels import noise_found, ready_channels_here
 from ssi_pipeline.run.create import create_stores, save_inputs
 from ssi_pipeline.run.prepare import prepare
 from ssi_pipeline.storage.state.records import Job
-from ssi_pipeline.tasks import Context, RunSpec, execute
+from ssi_pipeline.tasks import Context, RunSpec
+from ssi_pipeline.tasks.execute import execute
 from ssi_pipeline.tasks.pixels import read_pixels
 from ssi_pipeline.tasks.seeds import seed_for
 

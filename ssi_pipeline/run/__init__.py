@@ -5,8 +5,9 @@ The names below are loaded at their first use: `ssi plan` needs none of what dri
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ssi_pipeline.lazy import lazily
 
 if TYPE_CHECKING:
     from ssi_pipeline.run.array.finish import finish_parts
@@ -18,19 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "Verification", "finish_parts", "follow", "run", "run_part", "verify"]
 
-_MODULES = {
-    "Outcome": "outcome",
-    "Verification": "checks.verify",
-    "finish_parts": "array.finish",
-    "follow": "growth.driver",
-    "run": "driver",
-    "run_part": "array.task",
-    "verify": "checks.verify",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a name of ``__all__`` from its module."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Outcome": "outcome",
+        "Verification": "checks.verify",
+        "finish_parts": "array.finish",
+        "follow": "growth.driver",
+        "run": "driver",
+        "run_part": "array.task",
+        "verify": "checks.verify",
+    },
+)

@@ -14,6 +14,7 @@ from ssi_pipeline.storage.inputs.ome_xml import FILE, FOLDER, read_ome_xml
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode
 from ssi_pipeline.storage.outputs.carried import Frame, label_files, problem, recorded, table_files, write_carried
 from ssi_pipeline.storage.outputs.collection import is_collection
+from ssi_pipeline.storage.outputs.zarr_metadata import encoded, group_documents
 from ssi_pipeline.storage.store import store_of
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.words import size_of
@@ -27,8 +28,6 @@ def describe_carried(config: RunConfig, volume: Volume) -> tuple[str, ...]:
     ConfigError, InputError
         Labels have another resolution, or options change what labels and tables refer to.
     """
-    if not config.output.carry:
-        return ()
     if config.input.axes is not None:
         raise ConfigError("output.carry: labels have the axes of the file: expected no input.axes, or no output.carry")
     notes = []
@@ -104,7 +103,9 @@ def _keep_ome_xml(context: Context) -> str:
         return ""
     content, note = read_ome_xml(context.document.config.input.path)
     if content is not None:
-        write_carried(section.path, FOLDER, [(FILE, content)])
+        # a group, as in a collection: zarr warns of other folders in an image
+        group = ((name, encoded(document)) for name, document in group_documents(section.ome_zarr, {}).items())
+        write_carried(section.path, FOLDER, [(FILE, content), *group])
     return note
 
 

@@ -16,7 +16,8 @@ from ssi_pipeline.run.stages import ListStage, pending
 from ssi_pipeline.storage.atomic import copy_file, file_digest, write_json
 from ssi_pipeline.storage.state.ledger import DONE, LedgerState, latest_records
 from ssi_pipeline.storage.state.records import Job, Kind, TaskRecord
-from ssi_pipeline.tasks import Context, RunSpec, execute
+from ssi_pipeline.tasks import Context, RunSpec
+from ssi_pipeline.tasks.execute import execute
 
 _TITLES: dict[Kind, str] = {"calibrate": "calibrating channels", "train": "training shared networks"}
 

@@ -83,7 +83,8 @@ def time_from_pilot(config: RunConfig, count: int) -> TimeEstimate | None:
     from ssi_pipeline.run.channels import noise_found, ready_channels_here
     from ssi_pipeline.run.create import create_stores, save_inputs
     from ssi_pipeline.storage.state.records import Job
-    from ssi_pipeline.tasks import RunSpec, execute
+    from ssi_pipeline.tasks import RunSpec
+    from ssi_pipeline.tasks.execute import execute
 
     with tempfile.TemporaryDirectory(prefix="ssi-pilot-") as folder:
         prepared = prepare(config.with_output(Path(folder, "pilot.zarr")))

@@ -21,7 +21,6 @@ from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.physics.psf_set import PsfSet
 from ssi_pipeline.physics.psf_variation import refuse_large_variation, variation_within
-from ssi_pipeline.run.carry import describe_carried
 from ssi_pipeline.run.checks.given_calibration import given_calibration
 from ssi_pipeline.run.checks.input_checks import (
     refuse_context_without_axis,
@@ -89,6 +88,10 @@ def prepare(config: RunConfig, new: bool = False, frames: int | None = None) -> 
         return input_identity(config.input, source.volume, frames)
 
     prepared = prepare_source(config, source, identity, earlier=not new, frames=frames)
+    if not config.output.carry:
+        return prepared
+    from ssi_pipeline.run.carry import describe_carried  # imports zarr
+
     return prepared.noting(describe_carried(config, source.volume))
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.config import RunConfig
-from ssi_pipeline.executors import Executor
 from ssi_pipeline.executors.gpus.sharing import Device, describe_device, known_device
-from ssi_pipeline.run.unfit import UnfitWorkers
 from ssi_pipeline.storage.outputs.output import note_compute
 from ssi_pipeline.storage.state.compute import Compute
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.ledger import read_heads
 from ssi_pipeline.storage.state.parts import ledger_paths
 from ssi_pipeline.tasks import Context
-from ssi_pipeline.tasks.ability import Ability
+
+if TYPE_CHECKING:
+    from ssi_pipeline.executors import Executor
+    from ssi_pipeline.run.unfit import UnfitWorkers
+    from ssi_pipeline.tasks.ability import Ability
 
 
 def device_of(context: Context) -> Device | None:

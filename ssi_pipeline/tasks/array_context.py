@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssi_pipeline.errors import TrainingError
+from ssi_pipeline.phases import Training, following_trainings
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.storage.inputs.source_protocol import Source
 from ssi_pipeline.storage.state.records import Job, TaskRecord
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Channel:
-    """What the tiles of a channel share: its calibration as plain values, and its network where there is one."""
+    """What the tiles of a channel share: its calibration as plain values, and its network where there is one.
+
+    ``training``: the last validation of the network, where it was trained here.
+    """
 
     calibration: dict[str, Any]
     model: Model | None = None
+    training: Training | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,10 @@ def calibrated(context: ArrayContext, c: int) -> Channel:
 
 def trained(context: ArrayContext, c: int) -> Channel:
     """Train the shared network of a calibrated channel; where that fails, its tiles are solved without one."""
+    validations: list[Training] = []
     try:
-        return dataclasses.replace(context.channels[c], model=trained_model(context, c))
+        with following_trainings(validations.append):
+            model = trained_model(context, c)
     except TrainingError:
         return context.channels[c]
+    return dataclasses.replace(context.channels[c], model=model, training=validations[-1])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-import tifffile
+if TYPE_CHECKING:
+    import tifffile
 
 
 def ome_pixels(tif: tifffile.TiffFile, scene: int = 0) -> ElementTree.Element | None:

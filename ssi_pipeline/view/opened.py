@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ssi_pipeline.config import RunConfig, load_config
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.config.url import Place
-from ssi_pipeline.errors import ConfigError, InputError
+from ssi_pipeline.errors import InputError
 from ssi_pipeline.geometry.volume import AXES
 from ssi_pipeline.report.drawing import limits
 from ssi_pipeline.report.facts import RunFacts, read_facts
@@ -20,7 +20,7 @@ from ssi_pipeline.storage.outputs.output import is_ours, read_status
 from ssi_pipeline.storage.outputs.output_store import output_store
 from ssi_pipeline.storage.outputs.quality_arrays import TILE_DIMENSIONS, read_quality
 from ssi_pipeline.storage.state.document import StatePaths
-from ssi_pipeline.storage.state.found_run import config_of_folder
+from ssi_pipeline.storage.state.found_run import load_run
 from ssi_pipeline.storage.state.ledger import DONE
 from ssi_pipeline.tasks import Context
 from ssi_pipeline.tasks.opening import open_context
@@ -80,14 +80,10 @@ def config_of(path: Path, changes: Sequence[str] = ()) -> RunConfig | Path:
     ConfigError, InputError
         The file is invalid, or there is no run.
     """
-    if not path.is_dir():
-        return load_config(path, changes)
-    if changes:
-        raise ConfigError(f"--set changes a configuration file, but {path} is a folder: its run has its configuration")
     try:
-        return config_of_folder(path.absolute())
+        return load_run(path, changes)
     except InputError:
-        if not is_ours(path):
+        if not path.is_dir() or not is_ours(path):
             raise
         return path
 

@@ -15,7 +15,8 @@ from ssi_pipeline.run import scheduling
 from ssi_pipeline.storage.outputs.scratch import Scratch
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.records import Job, TaskRecord
-from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks import RunSpec
+from ssi_pipeline.tasks.execute import execute
 from ssi_pipeline.tasks.opening import load_context
 
 TILES = 4

@@ -401,12 +401,15 @@ import sys
 from ssi_pipeline.cli import main
 heavy = {"torch", "dask", "distributed", "scipy.stats", "scipy.ndimage", "matplotlib", "rich", "jinja2", "skimage"}
 driving = {"ssi_pipeline.run.driver", "ssi_pipeline.run.scheduling", "ssi_pipeline.report"}
+driving |= {"ssi_pipeline." + name for name in ("executors.base", "tasks.execute", "tasks.ability", "tasks.solve_tile")}
 try:
     main(sys.argv[1:])
 except SystemExit:
     pass
 if sys.argv[1] != "status":
     heavy |= {"zarr"}  # the metrics of a finished run are zarr arrays
+else:
+    heavy |= {"tifffile", "ssi_pipeline.physics.psf_loader", "ssi_pipeline.executors"}  # it reads no image, no PSF file
 if sys.argv[1] == "--help":
     heavy |= {"numpy", "pydantic", "yaml", "scipy", "tifffile"}
 print("loaded", sorted((heavy | driving) & set(sys.modules)))

@@ -25,9 +25,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # whole runs, several of them
-@pytest.mark.parametrize(
-    "name", ["full", *(pytest.param(n, marks=pytest.mark.long) for n in ("read-only", "scheduler"))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["full", "read-only", "scheduler"])
 def test_a_fault_changes_nothing(bench: Bench, name: str) -> None:
     """Those that no other test injects into a whole run."""
     row = faults.inject(bench, FAULTS[name])

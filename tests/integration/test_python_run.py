@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +162,23 @@ print(sorted({"torch", "dask", "distributed", "matplotlib", "skimage"} & set(sys
         "True True True True",
         "[]",
     ]
+
+
+@pytest.mark.parametrize("name", ["preview", "run"])
+def test_help_of_a_function_with_the_name_of_a_package(name: str) -> None:
+    function = getattr(importlib.import_module("ssi_pipeline.api.run"), name)
+    shown = getattr(ssi, name)
+    assert (shown.__doc__, inspect.signature(shown)) == (function.__doc__, inspect.signature(function))
+    assert inspect.isroutine(shown)
+    text = pydoc.plain(pydoc.render_doc(shown))
+    assert f"{name}(config" in text
+    assert function.__doc__.splitlines()[0] in text
+    assert "PACKAGE CONTENTS" not in text
+
+
+def test_psf_lists_its_functions() -> None:
+    assert dir(ssi.psf) == sorted(ssi.psf.__all__)
+    assert all(inspect.isfunction(getattr(ssi.psf, name)) for name in dir(ssi.psf))
 
 
 def test_signatures_are_those_of_the_functions() -> None:

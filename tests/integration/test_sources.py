@@ -351,7 +351,7 @@ def test_colour_and_several_images_are_refused(tmp_path):
     with tifffile.TiffWriter(tmp_path / "two.tif") as tif:
         tif.write(FULL[0, 0, 0])
         tif.write(FULL[0, 0, 0].astype(np.float32))
-    refused(tmp_path / "two.tif", "2 images", "save each as a separate file")
+    refused(tmp_path / "two.tif", "2 images", "set input.scene (or --scene) to one of")
 
 
 def test_pyramid_in_a_tiff(tmp_path):

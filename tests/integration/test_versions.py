@@ -96,7 +96,8 @@ def test_a_worker_with_other_versions_takes_no_task(
     paths = StatePaths(config_of(config).state_path)
     spec = RunSpec(str(paths.root), RunDocument.load(paths.document).fingerprint)
     code = f"""
-from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks import RunSpec
+from ssi_pipeline.tasks.execute import execute
 from ssi_pipeline.storage.state.records import Job
 print(execute({spec!r}, [Job("solve", 9)])[0].to_line())
 """

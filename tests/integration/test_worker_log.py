@@ -13,7 +13,8 @@ from builders import complete, config_of, go, make_run, ramp, records
 
 from ssi_pipeline.storage.state.document import RunDocument, StatePaths
 from ssi_pipeline.storage.state.records import Job
-from ssi_pipeline.tasks import RunSpec, execute, load_context
+from ssi_pipeline.tasks import RunSpec, load_context
+from ssi_pipeline.tasks.execute import execute
 from ssi_pipeline.tasks.worker_log import task_log, worker_name
 
 LINE = re.compile(

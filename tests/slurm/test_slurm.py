@@ -144,7 +144,8 @@ def test_preempted_and_requeued_jobs_cost_their_tiles_and_nothing_else(
     assert client.hosts == {"n1", "n2"}
     words = client.words.read_text()
     lost = re.findall(r"(\w+)/\d+ preempted, will be retried: its worker's job is", words)
-    # the batches under way, two workers twice, and what the second worker of a job was given as the first just died.
+    # At most six: the batches of two workers at each of two preemptions, and of the second worker of each job, which
+    # may be given a batch after the first has died.
     # A batch of tiles that take 3 s is one tile; one of blocks, which take none, is several in a row
     batches = sum(1 if kind != "solve" else len(list(lines)) for kind, lines in groupby(lost))
     assert 1 <= batches <= 6, words

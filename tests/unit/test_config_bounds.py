@@ -103,7 +103,7 @@ BAD: list[Any] = [
 
 
 def answer(document: dict[str, Any]) -> RunConfig | str:
-    started = time.process_time()  # not the clock's: other tests work as well
+    started = time.thread_time()  # not the clock's: other tests work as well
     found: RunConfig | str
     try:
         found = parse_config(document)
@@ -112,7 +112,7 @@ def answer(document: dict[str, Any]) -> RunConfig | str:
         assert 0 < len(found) < 20_000
         assert all(line.isprintable() for line in found.split("\n")), found
         found.encode()
-    assert time.process_time() - started < 1, "expected an answer within a second of CPU"
+    assert time.thread_time() - started < 1, "expected an answer within a second of CPU"
     return found
 
 
@@ -212,10 +212,10 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
     for text in ("\n".join(lines), "\n".join(merges), f"{chr(10).join(lines)}\nseed: *a12"):
         path = tmp_path / "run.yaml"
         path.write_text(text)
-        started = time.process_time()
+        started = time.thread_time()
         with pytest.raises(ConfigError, match="more than 20000 values after all aliases"):
             load_config(path)
-        assert time.process_time() - started < 2
+        assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize("text", ["1:30", "-1:30.5", "017", "12:00:00"])

@@ -10,8 +10,9 @@ import pytest
 from ssi_pipeline.errors import DamagedStateError, MissingStateError
 from ssi_pipeline.storage.outputs.scratch import ScratchError
 from ssi_pipeline.storage.state.records import Failure, Fault, Job
-from ssi_pipeline.tasks import RunSpec, execute
+from ssi_pipeline.tasks import RunSpec
 from ssi_pipeline.tasks.attempt import failure_of
+from ssi_pipeline.tasks.execute import execute
 
 
 @pytest.mark.parametrize(

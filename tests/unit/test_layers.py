@@ -17,7 +17,7 @@ import ssi_pipeline
 ROOT = Path(ssi_pipeline.__file__).parent
 
 LAYERS = (
-    ("exit_status", "interrupts", "own_process"),
+    ("exit_status", "interrupts", "lazy", "own_process"),
     ("errors", "redact", "words", "methods", "phases"),
     ("config", "geometry", "tiff"),
     ("physics", "quality", "needs", "psf"),

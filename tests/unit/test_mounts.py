@@ -30,7 +30,7 @@ from ssi_pipeline.storage.state.lock import run_lock
 from ssi_pipeline.storage.state.process import this_process
 from ssi_pipeline.storage.state.records import Job, TaskRecord
 from ssi_pipeline.tasks import RunSpec
-from ssi_pipeline.tasks import execute as execute_jobs
+from ssi_pipeline.tasks.execute import execute as execute_jobs
 from ssi_pipeline.tasks.opening import load_context
 
 

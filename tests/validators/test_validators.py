@@ -24,6 +24,9 @@ INSTALLED = pytest.mark.skipif(
 # 26 runs, a second each where nothing else goes on
 pytestmark = [INSTALLED, pytest.mark.slow, pytest.mark.timeout(900)]
 
+OME_XML = "ZarrUserWarning: Object at METADATA.ome.xml is not recognized as a component of a Zarr hierarchy."
+"""What zarr says of the file that bioformats2raw's layout has in its group OME, when all of an output is walked."""
+
 Rows = list[dict[str, Any]]
 
 
@@ -60,7 +63,8 @@ def test_every_kind_of_output_opens_in_every_library(outputs: list[dict[str, Any
     print(table(rows))
     assert len(rows) == len(KINDS) * len(VERSIONS) * len(LIBRARIES)
     assert [row for row in rows if row["problem"]] == []
-    assert [row for row in rows if row["warnings"]] == []
+    warned = {(row["kind"], row["library"], warning) for row in rows for warning in row["warnings"]}
+    assert warned == {("ome-tiff", "xarray", OME_XML)}
 
 
 def test_plates_and_series_open_in_the_libraries_that_know_them(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientCli
 from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.problem import Problem, apply, autocast
 from ssi_pipeline.inversion.tile import TileTensors, heldout_errors
+from ssi_pipeline.phases import Training, note_training
 
 _WARM_UP = 0.05
 """Share of the steps over which the learning rate rises linearly; then it falls along half a cosine."""
@@ -147,6 +148,7 @@ def train(
     average = _copy(inverse.state_dict())
     kept = BestState(average, validate(problem, tiles, inverse, average), ceiling)
     before, trace, running = kept.loss, [(0, math.nan, kept.loss)], torch.zeros((), device=problem.device)
+    note_training(Training(0, steps, kept.loss, ceiling))
     if on_state is not None:
         on_state(0, average)
     for step in range(1, steps + 1):
@@ -166,6 +168,7 @@ def train(
         heldout = kept.offer(average, errors, step)
         trace.append((step, float(running) / (step - trace[-1][0]), heldout))
         running.zero_()
+        note_training(Training(step, steps, kept.loss, ceiling))
         if on_state is not None:
             on_state(step, average)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):

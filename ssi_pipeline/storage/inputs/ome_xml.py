@@ -15,7 +15,7 @@ FOLDER, FILE = "OME", "METADATA.ome.xml"
 
 _LARGEST = 2**25
 _DECLARATIONS = ("<!DOCTYPE", "<!ENTITY")
-"""What OME-XML has none of: entities would make whoever reads the file read others."""
+"""Not part of OME-XML: through entities, the parser of a reader could be made to open other files."""
 
 
 def read_ome_xml(place: Place) -> tuple[bytes | None, str]:
@@ -26,7 +26,7 @@ def read_ome_xml(place: Place) -> tuple[bytes | None, str]:
     InputError, OSError
         The input cannot be read.
     """
-    found = _of_tiff(place) if isinstance(place, Path) and is_tiff(place) else _beside(place)
+    found = _of_tiff(place) if isinstance(place, Path) and is_tiff(place) and place.is_file() else _beside(place)
     if found is None:
         return None, ""
     if len(found) > _LARGEST:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ssi_pipeline.storage.inputs.images import Image
 from ssi_pipeline.storage.outputs.output import OWNER
-from ssi_pipeline.storage.outputs.zarr_metadata import read_attributes, write_document
+from ssi_pipeline.storage.outputs.zarr_metadata import group_documents, read_attributes, write_document
 
 COLLECTION = "collection"
 """Key of our attribute that tells a collection from an image."""
@@ -61,12 +61,8 @@ def write_collection(output: Path, layout: Layout) -> None:
         if read_attributes(folder) == attributes:
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        if layout.version == "0.5":
-            document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-            write_document(folder / "zarr.json", document)
-        else:
-            write_document(folder / ".zattrs", attributes)
-            write_document(folder / ".zgroup", {"zarr_format": 2})
+        for file, document in group_documents(layout.version, attributes).items():
+            write_document(folder / file, document)
 
 
 def damaged_groups(output: Path, layout: Layout) -> list[str]:

@@ -20,9 +20,10 @@ from ssi_pipeline.storage.outputs.zarr_metadata import GROUP_FILES
 from ssi_pipeline.storage.state.lease_object import ObjectLease
 
 _THREADS = 16
+"""Small objects written at a time: a request costs time and hardly any data."""
+
 _AT_ONCE = 4
 """Objects of a group that are held in memory and written at a time: a shard of labels has tens of megabytes."""
-"""Small objects written at a time: a request costs time and hardly any data."""
 
 _NONE: Version = {"e_tag": '"0"', "version": "0"}
 """That of no object."""
@@ -171,7 +172,7 @@ def _explained(place: Url) -> Iterator[None]:
 
 
 def _write_few_at_a_time(store: ObjectStore, files: Iterator[tuple[str, bytes]]) -> set[str]:
-    """Write objects as they come, those of the group itself last; returns their names."""
+    """Write objects in the order given, the group's own metadata last; return the names of all."""
     names: set[str] = set()
     top: dict[str, bytes] = {}
     with ThreadPoolExecutor(_AT_ONCE) as threads:

@@ -60,7 +60,19 @@ def edit_attributes(folder: Place, edit: Callable[[Document], Document]) -> None
 
 def write_document(path: Place, document: Mapping[str, Any]) -> None:
     """Write a JSON object in zarr's format, atomically and synced."""
-    write_file(path, json.dumps(document, indent=2).encode(errors="backslashreplace"))
+    write_file(path, encoded(document))
+
+
+def group_documents(version: str, attributes: Mapping[str, Any]) -> dict[str, Document]:
+    """Return the metadata files of a group by version of OME-Zarr, those that make it a group last."""
+    if version == "0.5":
+        return {"zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}}
+    return {".zattrs": dict(attributes), ".zgroup": {"zarr_format": 2}}
+
+
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """Return a JSON object as zarr writes it."""
+    return json.dumps(document, indent=2).encode(errors="backslashreplace")
 
 
 def is_array(document: Mapping[str, Any]) -> bool:
