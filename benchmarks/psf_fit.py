@@ -38,7 +38,7 @@ from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.physics.psf_whole import cropped, load_whole
 from ssi_pipeline.workbench.fit.data import by_contrast
 from ssi_pipeline.workbench.fit.fit import PsfFit, fit_psf
-from ssi_pipeline.workbench.fit.parameters import Section, parameter_of, with_value
+from ssi_pipeline.workbench.fit.parameters import Pupil, parameter_of
 from ssi_pipeline.workbench.fit.search import search
 from ssi_pipeline.workbench.fit.spectrum import SIDE as FIT_SIDE
 from ssi_pipeline.workbench.fit.spectrum import Rings, boxes_of
@@ -82,20 +82,16 @@ class Case:
     psf: dict[str, Any]
     free: str
     option: str
-    wrong: Any
+    wrong: float
 
     @property
     def value(self) -> float:
         """The true value."""
-        return _scalar(self.psf[self.option])
+        return float(self.psf[self.option])
 
-    def section(self, value: Any) -> dict[str, Any]:
+    def section(self, value: float) -> dict[str, Any]:
         """Return the section of the PSF with another value."""
         return {**self.psf, self.option: value}
-
-
-def _scalar(value: Any) -> float:
-    return float(value["x"] if isinstance(value, dict) else value)
 
 
 def kernel(section: dict[str, Any], pixel_um: float) -> Floats:
@@ -130,18 +126,13 @@ def aperture(case: Case) -> Case:
     return replace(case, free="na", option="numerical_aperture", wrong=0.7)
 
 
-def scenes(seed: int, level: str) -> Iterator[Case]:
-    """Yield a plane of cells, fibres and points: out of focus, and blurred by a Gaussian."""
-    scene = light(seed, PEAK[level], (SIDE, SIDE))
-    gaussian = {"kind": "gaussian", "fwhm_px": {"y": 4.0, "x": 4.0}}
-    cases = [
-        ("defocus", "defocus_um", {**WIDEFIELD, "defocus_um": 2.5}, 1.5),
-        ("fwhm", "fwhm_px", gaussian, {"y": 3.2, "x": 3.2}),
-    ]
-    for free, option, section, wrong in cases:
-        blurred = fftconvolve(scene, kernel(section, PIXEL), mode="same")
-        image = digitised(inside(camera(np.maximum(blurred, 0), seed)))
-        yield Case(f"scene {seed}, {level}", image, inside(scene), PIXEL, section, free, option, wrong)
+def scene(seed: int, level: str) -> Case:
+    """Return a plane of cells, fibres and points, out of focus."""
+    section = {**WIDEFIELD, "defocus_um": 2.5}
+    sharp = light(seed, PEAK[level], (SIDE, SIDE))
+    blurred = fftconvolve(sharp, kernel(section, PIXEL), mode="same")
+    image = digitised(inside(camera(np.maximum(blurred, 0), seed)))
+    return Case(f"scene {seed}, {level}", image, inside(sharp), PIXEL, section, "defocus", "defocus_um", 1.5)
 
 
 def fitted(case: Case) -> PsfFit:
@@ -171,7 +162,7 @@ def known_noise(case: Case) -> tuple[bool, Verdict, str]:
 
     def psf(value: float) -> Floats:
         """Return the PSF, y x, of a value."""
-        return _psf(json.dumps(case.section(with_value(case.wrong, value))), case.pixel_um)
+        return _psf(json.dumps(case.section(value)), case.pixel_um)
 
     found = search(rings, samples, parameter, psf, lambda _: None)
     verdict = verdict_of(found, profile_of(found))
@@ -187,7 +178,7 @@ def _rings() -> Rings:
 def _psf(section: str, pixel_um: float) -> Floats:
     document = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": json.loads(section)}
     tried = parse_config(document).psf[0]
-    assert isinstance(tried, Section)
+    assert isinstance(tried, Pupil)
     whole, _, _ = load_whole(tried, (1.0, pixel_um, pixel_um), 2, (1, SIDE, SIDE))
     return cropped(whole, tried.energy)[0].astype(float)  # as a fit does, unlike the truth
 
@@ -213,7 +204,7 @@ def decibel(case: Case, value: Any) -> float:
 
 def make_row(case: Case, options: Any) -> Row:
     """Fit, and on request restore with the wrong, the fitted and the true PSF."""
-    known = {"name": case.name, "option": case.option, "given": _scalar(case.wrong), "truth": case.value}
+    known = {"name": case.name, "option": case.option, "given": case.wrong, "truth": case.value}
     try:
         told, verdict, reason = (known_noise if options.known_noise else calibrated)(case)
     except InputError as error:
@@ -263,7 +254,7 @@ def cases(options: Any) -> Iterator[Case]:
     if options.images is None and options.only is None:
         for seed in map(int, options.seeds.split(",")):
             for level in options.levels.split(","):
-                yield from scenes(seed, level)
+                yield scene(seed, level)
         return
     known = dict(pictures(options))
     if options.protocol:

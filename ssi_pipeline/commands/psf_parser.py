@@ -76,9 +76,7 @@ def _add_beads(beads: Parser) -> Parser:
 
 def _add_fit(fit: Parser) -> Parser:
     fit.add_argument("config", type=Path, metavar="run.yaml", help="configuration: its image and PSF")
-    fit.add_argument(
-        "--free", required=True, metavar="NAME", help="one of defocus, na, depth, index, fwhm, pinhole, sheet"
-    )
+    fit.add_argument("--free", required=True, metavar="NAME", help="defocus or na, the numerical aperture")
     fit.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="values to search, for instance 0 6")
     fit.add_argument("--channel", type=int, default=0, metavar="N", help="channel of the output (default: 0)")
     fit.add_argument("--out", type=Path, metavar="FILE", help="also write the configuration with the fitted value")

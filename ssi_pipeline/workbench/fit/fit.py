@@ -12,7 +12,7 @@ from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_whole import cropped, load_whole
 from ssi_pipeline.workbench.fit.data import FitData, configured, read_data
-from ssi_pipeline.workbench.fit.parameters import Parameter, Range, Section, changed, parameter_of
+from ssi_pipeline.workbench.fit.parameters import Parameter, Range, changed, parameter_of
 from ssi_pipeline.workbench.fit.search import Search, search
 from ssi_pipeline.workbench.fit.spectrum import Floats
 from ssi_pipeline.workbench.fit.verdict import Profile, Verdict, profile_of, verdict_of
@@ -29,8 +29,6 @@ class PsfFit:
 
     Attributes
     ----------
-    section
-        The PSF as configured.
     data, search, profile
         The spectra, all values that were tried, and how they compare.
     verdict
@@ -41,7 +39,6 @@ class PsfFit:
         Channel of the output.
     """
 
-    section: Section
     data: FitData
     search: Search
     profile: Profile
@@ -88,19 +85,17 @@ def fit_psf(
     config = configured(path, changes)
     if len(config.psf) > 1 and not 0 <= channel < len(config.psf):
         raise ConfigError(f"--channel {channel}: the configuration has PSFs of the channels 0 to {len(config.psf) - 1}")
-    section = config.psf_of(channel)
-    parameter = parameter_of(section, free, asked, config.tiling.dimensions)
-    assert isinstance(section, Section)
+    parameter = parameter_of(config.psf_of(channel), free, asked, config.tiling.dimensions)
     say("calibrating the sensor")
-    return fit_data(section, read_data(config, channel), parameter, channel, say)
+    return fit_data(read_data(config, channel), parameter, channel, say)
 
 
-def fit_data(section: Section, data: FitData, parameter: Parameter, channel: int, say: Callable[[str], None]) -> PsfFit:
+def fit_data(data: FitData, parameter: Parameter, channel: int, say: Callable[[str], None]) -> PsfFit:
     """Fit a parameter to spectra."""
 
     def psf(value: float) -> Psf:
         """Return the PSF of a value."""
-        tried = changed(section, parameter.option, value)
+        tried = changed(parameter.section, parameter.option, value)
         whole, size, notes = load_whole(tried, data.voxel_um, 2, data.image_shape)
         return Psf(cropped(whole, tried.energy), size, notes)  # an end of the range may be no PSF for a run
 
@@ -111,4 +106,4 @@ def fit_data(section: Section, data: FitData, parameter: Parameter, channel: int
     found = search(data.rings, data.samples, parameter, values_of, say)
     profile = profile_of(found)
     doubt = CORRELATED if data.correlated(psf(found.best)) else ""
-    return PsfFit(section, data, found, profile, verdict_of(found, profile), doubt, channel)
+    return PsfFit(data, found, profile, verdict_of(found, profile), doubt, channel)

@@ -16,7 +16,6 @@ from ssi_pipeline.storage.atomic import write_text
 from ssi_pipeline.storage.state.made import note
 from ssi_pipeline.workbench.fit.figure import draw_fit
 from ssi_pipeline.workbench.fit.fit import PsfFit
-from ssi_pipeline.workbench.fit.parameters import with_value
 from ssi_pipeline.workbench.page import write_page, write_picture
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def rows_of(fit: PsfFit) -> list[tuple[str, str]]:
     where = f"configured {parameter.given:.4g}, searched {parameter.low:.4g} to {parameter.high:.4g}"
     found = f"{verdict.best:.4g}, from {verdict.low:.4g} to {verdict.high:.4g} ({where})"
     rows = [
-        ("PSF", f"{fit.section.kind}, channel {fit.channel}"),
+        ("PSF", f"{fit.search.parameter.section.kind}, channel {fit.channel}"),
         ("data", f"{fit.data.windows} windows of {side} x {side} pixels; noise and sensor as calibrated"),
         (parameter.option, found if fit.told else f"cannot tell ({where}): {fit.reason}"),
     ]
@@ -50,7 +49,7 @@ def document_of(fit: PsfFit) -> dict[str, Any]:
     """Return the object of ``--json``."""
     parameter, verdict, profile = fit.search.parameter, fit.verdict, fit.profile
     return {
-        "kind": fit.section.kind,
+        "kind": fit.search.parameter.section.kind,
         "channel": fit.channel,
         "windows": fit.data.windows,
         "option": f"psf.{parameter.option}",
@@ -89,7 +88,7 @@ def save_config(path: Path, source: Path, changes: Sequence[str], fit: PsfFit) -
         document = with_changes(document, changes, lambda part: part)
     entries, option, verdict = document["psf"], fit.search.parameter.option, fit.verdict
     entry = entries if isinstance(entries, dict) else entries[fit.channel if len(entries) > 1 else 0]
-    entry[option] = with_value(entry.get(option), float(f"{verdict.best:.4g}"))
+    entry[option] = float(f"{verdict.best:.4g}")
     told = f"{option} {verdict.best:.4g} ({verdict.low:.4g} to {verdict.high:.4g})"
     head = f"# {source.name} with what `ssi psf fit` found in the image: {told}\n"
     note(path.parent, [path.name])

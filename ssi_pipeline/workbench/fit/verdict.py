@@ -28,9 +28,6 @@ _PRECISE = 0.2
 _END = 0.02
 """Distance from an end of the range, as a share of it, that counts as the end."""
 
-_SAME = 1e-6
-"""Largest difference of |H|^2 over a range that has no effect on the PSF."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -94,8 +91,6 @@ def _reason(search: Search, low: float, high: float) -> str:
     parameter = search.parameter
     margin = _END * (parameter.high - parameter.low)
     at_low, at_high = low <= parameter.low + margin, high >= parameter.high - margin
-    if _without_effect(search):
-        return "it has no effect on this PSF (of one plane, as tiles are 2D)"
     if at_low and at_high:
         return "all values that were searched explain the image as well"
     if at_low or at_high:
@@ -104,8 +99,3 @@ def _reason(search: Search, low: float, high: float) -> str:
     if (high - low) / 2 > _PRECISE * abs(search.best):
         return f"values from {low:.3g} to {high:.3g} explain the image as well: that is not within {_PRECISE:.0%}"
     return ""
-
-
-def _without_effect(search: Search) -> bool:
-    low, high = (search.transfer(end) for end in (search.parameter.low, search.parameter.high))
-    return float(np.abs(low - high).max()) < _SAME
