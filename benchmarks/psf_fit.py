@@ -73,7 +73,7 @@ EDGE = 16
 
 @dataclass(frozen=True)
 class Case:
-    """A plane, y x, its true PSF, and the option with a wrong value."""
+    """A plane, y x, its true PSF, the option with a wrong value, and other wrong values, which are not fitted."""
 
     name: str
     image: np.ndarray
@@ -83,6 +83,7 @@ class Case:
     free: str
     option: str
     wrong: float
+    other: tuple[tuple[str, float], ...] = ()
 
     @property
     def value(self) -> float:
@@ -90,8 +91,8 @@ class Case:
         return float(self.psf[self.option])
 
     def section(self, value: float) -> dict[str, Any]:
-        """Return the section of the PSF with another value."""
-        return {**self.psf, self.option: value}
+        """Return the configured section of the PSF with a value."""
+        return {**self.psf, **dict(self.other), self.option: value}
 
 
 def kernel(section: dict[str, Any], pixel_um: float) -> Floats:
@@ -124,6 +125,12 @@ def photographed(name: str, picture: np.ndarray, defocus_um: float, photons: flo
 def aperture(case: Case) -> Case:
     """Return a case whose wrong value is that of the aperture."""
     return replace(case, free="na", option="numerical_aperture", wrong=0.7)
+
+
+def misconfigured(case: Case, other: dict[str, float]) -> Case:
+    """Return a case with other wrong values too."""
+    name = ", ".join([case.name, *(f"{option} {value:g}" for option, value in other.items())])
+    return replace(case, name=name, other=tuple(other.items()))
 
 
 def scene(seed: int, level: str) -> Case:
@@ -264,7 +271,8 @@ def cases(options: Any) -> Iterator[Case]:
         for photons in map(float, options.photons.split(",")):
             for name, picture in known.items():
                 case = photographed(name, picture, defocus_um, photons)
-                yield case if options.free == "defocus" else aperture(case)
+                case = case if options.free == "defocus" else aperture(case)
+                yield misconfigured(case, json.loads(options.other))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -275,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.add_argument("--defoci", default="2,2.5,3.045,4", help="of pictures, um, separated by commas")
     asked.add_argument("--photons", default="500,2000", help="of pictures, at white, separated by commas")
     asked.add_argument("--free", choices=("defocus", "na"), default="defocus", help="what is wrong, of pictures")
+    asked.add_argument("--other", default="{}", help="other values configured wrong, of pictures, as JSON")
     asked.add_argument("--protocol", action="store_true", help="pictures as published")
     asked.add_argument("--known-noise", action="store_true", help="in place of a calibration")
     asked.add_argument("--decibel", action="store_true", help="restore too")
@@ -287,6 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "wrong": case.wrong,
                 "shape": case.image.shape,
                 "known_noise": options.known_noise,
+                **dict(case.other),
             }
             key = f"{case.name}.{case.option}".replace(", ", ".").replace(" ", "")
             row = study.row(key, setup, lambda case=case: make_row(case, options))  # type: ignore[misc]
