@@ -1,4 +1,4 @@
-"""The commands psf make, psf show and psf beads."""
+"""The commands psf make, psf show and psf beads; psf fit is in psf_fit.py."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssi_pipeline.commands.psf_fit import fit
 from ssi_pipeline.commands.screen import Screen
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.exit_status import ExitStatus
@@ -18,7 +19,7 @@ FORMAT = 1
 
 def psf(options: argparse.Namespace) -> int:
     """Run one command of the PSF workbench."""
-    return int({"make": make, "show": show, "beads": beads}[options.action](options))
+    return int({"make": make, "show": show, "beads": beads, "fit": fit}[options.action](options))
 
 
 def make(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Options of ``ssi psf make``, ``show`` and ``beads``."""
+"""Options of ``ssi psf make``, ``show``, ``beads`` and ``fit``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KINDS = ("gaussian", "widefield", "gibson_lanni", "confocal", "light_sheet", "t
 
 
 def add_psf(add: Add, add_common: Callable[[Parser], None]) -> None:
-    """Add the command with its three actions."""
+    """Add the command with its four actions."""
     psf = add("psf", "make, look at and measure point spread functions")
     group = psf.add_subparsers(required=True, metavar="ACTION", parser_class=Parser)
 
@@ -26,6 +26,7 @@ def add_psf(add: Add, add_common: Callable[[Parser], None]) -> None:
         _add_make(action("make", "compute a PSF and write it with its voxel size")),
         _add_show(action("show", "show sections, widths, sampling and transfer function of a PSF")),
         _add_beads(action("beads", "measure the PSF in an image of beads")),
+        _add_fit(action("fit", "fit an optical parameter of the PSF to the image itself")),
     )
     for sub in actions:
         add_json(sub)
@@ -71,6 +72,17 @@ def _add_beads(beads: Parser) -> Parser:
     beads.add_argument("--box-um", type=lengths, metavar="Z,Y,X", help="size of the PSF (default: 12 widths, z 8)")
     beads.add_argument("--radial", action="store_true", help="average around the optical axis")
     return beads
+
+
+def _add_fit(fit: Parser) -> Parser:
+    fit.add_argument("config", type=Path, metavar="run.yaml", help="configuration: its image and PSF")
+    fit.add_argument("--free", required=True, metavar="NAME", help="defocus or na, the numerical aperture")
+    fit.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="values to search, for instance 0 6")
+    fit.add_argument("--channel", type=int, default=0, metavar="N", help="channel of the output (default: 0)")
+    fit.add_argument("--out", type=Path, metavar="FILE", help="also write the configuration with the fitted value")
+    _add_pictures(fit)
+    _add_set(fit, "input.roi.z=[10, 11]")
+    return fit
 
 
 def _add_pictures(parser: Parser) -> None:

@@ -72,14 +72,14 @@ def _spectra(
         squared = squared + (2 - 2 * np.cos(2 * np.pi * fft.fftfreq(n))).reshape(along)
     mean = float((image * window).sum() / window.sum())
     power = np.abs(fft.fftn((image.astype(np.float64) - mean) * window)) ** 2
-    transfer = np.abs(fft.fftn(_folded(psf, image.shape))) ** 2
+    transfer = np.abs(fft.fftn(folded(psf, image.shape))) ** 2
     lowest = 2 - 2 * np.cos(2 * np.pi * _LOWEST / max(image.shape))
     use = squared > lowest
     noise = 1 if correlation is None else correlation.spectrum(image.shape)[use]
     return power[use], transfer[use], squared[use] ** 2, noise
 
 
-def _folded(psf: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float64]:
+def folded(psf: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return a PSF on a grid of ``shape``, wrapped around where it is larger: its transfer function on that grid."""
     values = psf.astype(np.float64)
     for axis, n in enumerate(shape):

@@ -1,0 +1,1 @@
+"""The PSF from the data: optical parameters that the power spectrum of the image can tell."""
