@@ -52,10 +52,10 @@ $(BIN)/python:
 
 # the stamp is newer than what it was made from, or everything is installed again
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
 
 $(VALIDATORS)/.installed: tests/validators/requirements.txt
 	$(PYTHON) -m venv $(VALIDATORS)
-	$(VALIDATORS)/bin/python -I -m pip install --quiet --disable-pip-version-check -r $<
+	$(VALIDATORS)/bin/python -I -m pip install --quiet --disable-pip-version-check --no-compile -r $<
 	@touch $@

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from builders import TINY, beads, complete, config_of, hashes, level, make_run, records
+from builders import EXTENDED, TINY, beads, complete, config_of, hashes, level, make_run, records
 from false_alarms import wrong_psf
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -136,7 +136,12 @@ WIDTH = 3
 """Of the PSF, full width at half maximum."""
 HOT, SATURATED, SHIFTED = (1, 1), (2, 5), (5, 2)
 """Places of the sabotaged tiles, none beside another."""
-_SETTINGS: dict[str, Any] = {"solver": "wiener", "tiling": {"core": CORE, "blend": BLEND}, "psf": psf_of(WIDTH)}
+_SETTINGS: dict[str, Any] = {
+    "solver": "wiener",
+    "tiling": {"core": CORE, "blend": BLEND},
+    "psf": psf_of(WIDTH),
+    **EXTENDED,
+}
 
 
 def scene(seed: int = 0) -> NDArray[np.uint16]:

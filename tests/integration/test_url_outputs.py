@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from builders import QUICK, beads, complete, config_of, contents, go, make_run, records
+from builders import beads, complete, config_of, contents, go, make_run, records
 from plates import write_labelled
 from s3_server import KEYS, S3, needs_s3, s3_server, start_moto
 
@@ -65,7 +65,7 @@ def by_url(folder: Path, s3: S3, image: Any = IMAGE, **sections: Any) -> Path:
     """Return the configuration of a run whose output is a URL of its own."""
     output = {"path": f"s3://outputs/run-{next(_numbers)}/out.zarr", "state": "out.run", **sections.pop("output", {})}
     storage = {"endpoint": s3.endpoint, "retries": 3, **sections.pop("storage", {})}
-    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES, **QUICK}
+    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES}
     image = None if (folder / "in.zarr").exists() else image
     return make_run(folder, image, output=output, storage=storage, **{**plain, **sections})
 
@@ -88,7 +88,7 @@ def shards(found: dict[str, bytes]) -> dict[str, bytes]:
 def on_disk(folder: Path, image: Any = IMAGE, **sections: Any) -> dict[str, bytes]:
     """Return the files of the same run on a disk."""
     output = {"path": "out.zarr", **sections.pop("output", {})}
-    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES, **QUICK}
+    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES}
     found = contents(complete(make_run(folder, image, output=output, **{**plain, **sections})))
     return {name: content for name, content in found.items() if content != b"<folder>"}
 
