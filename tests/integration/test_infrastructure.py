@@ -22,9 +22,7 @@ WORKERS = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 
 def case(folder: Path, **executor: Any) -> Path:
     tiling = {"core": {"y": 32, "x": 48}, "blend": 4}
-    return make_run(
-        folder, ramp((2, 96, 96)), solver="wiener", tiling=tiling, executor={**WORKERS, **executor}
-    )
+    return make_run(folder, ramp((2, 96, 96)), solver="wiener", tiling=tiling, executor={**WORKERS, **executor})
 
 
 @pytest.fixture(scope="module")
