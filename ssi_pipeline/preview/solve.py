@@ -137,7 +137,7 @@ def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.floa
     measurement = _measurement(context, tile)
     best: tuple[float, int, NDArray[np.float32]] | None = None
     for count in _ITERATIONS:
-        found = solve(problem, measurement, seed, SolveOptions("richardson_lucy", weight=count))
+        found = solve(problem, measurement, seed, SolveOptions("richardson_lucy", weight=count, scored=False))
         loss = found.heldout_after if found.heldout_after is not None else np.inf
         if best is None or loss < best[0]:
             best = loss, count, found.estimate
