@@ -367,6 +367,7 @@ from ssi_pipeline.view.window import fill, require_napari
 viewer = require_napari().Viewer()
 fill(viewer, open_run(config_of(Path(sys.argv[1]))))
 viewer.window.resize(900, 700)
+viewer.reset_view()
 
 
 def screenshot():
