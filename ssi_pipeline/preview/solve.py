@@ -84,7 +84,7 @@ def _work(context: Context, tiles: Sequence[Chosen]) -> str:
     domains = [context.plan.tile(chosen.index).domain for chosen in tiles]
     largest = max(domains, key=lambda box: box.size)
     size = " x ".join(str(n) for n in largest.shape)
-    return f"calibrating, then {len(tiles)} tile(s) of up to {size} voxels (z y x, with halo), one after the other"
+    return f"calibrating, then tiles, one after the other: {len(tiles)}, of up to {size} voxels each (z y x, with halo)"
 
 
 def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Solved:
