@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import select
 import shlex
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +59,7 @@ def run_command(call: Callable[[], int], folder: Folder, show: Callable[[], bool
     except Exception as error:
         if show() or os.environ.get(DEBUG_VARIABLE):
             with suppress(OSError, ValueError):
-                print(redact(_traceback(error)), file=sys.stderr)
+                print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
         return _status_of(error, folder)
 
 
@@ -97,9 +100,7 @@ def _describe_bug(error: Exception, folder: Folder) -> str:
 
 def _keep(error: Exception, folder: Folder) -> Path | None:
     """Write the traceback to the logs of the run, or else to the folder for temporary files."""
-    import tempfile
-
-    text = redact("\n".join([*_circumstances(), _traceback(error)]))
+    text = redact("\n".join([*_circumstances(), "".join(traceback.format_exception(error))]))
     name = f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     state = None
     with suppress(Exception):  # the configuration may be unreadable
@@ -113,15 +114,7 @@ def _keep(error: Exception, folder: Folder) -> Path | None:
     return None
 
 
-def _traceback(error: Exception) -> str:
-    import traceback
-
-    return "".join(traceback.format_exception(error))
-
-
 def _circumstances() -> list[str]:
-    import platform
-
     return [
         f"ssi_pipeline {__version__}, Python {sys.version.split()[0]}, {platform.platform()}",
         f"command: {shlex.join(sys.argv)}",

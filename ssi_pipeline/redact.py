@@ -45,7 +45,7 @@ _SHORTEST = 6
 
 @functools.cache
 def _patterns() -> tuple[re.Pattern[str], ...]:
-    """Return the patterns, compiled at their first use: that takes longer than everything else of ``ssi --help``."""
+    """Return the patterns, compiled at their first use: ``ssi --help`` needs none."""
     return tuple(re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in _PATTERNS)
 
 
