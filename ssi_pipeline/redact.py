@@ -6,7 +6,6 @@ addition to not passing secrets on, without a guarantee. Masking too much does n
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -19,48 +18,45 @@ _WORD = r"token|secret|passw(?:or)?d|passwd|passphrase|pwd|credentials?|signatur
 _STEM = rf"[\w-]{{0,40}}?(?:{_WORD}|private[_-]?key|authorization|cookie)[\w-]{{0,40}}"
 _VALUE = r"""(?:\\?"(?P<secret>[^"\\]+)|'(?P<single>[^']+)|(?P<bare>[^\s"'&;,)]+))"""
 
-_PATTERNS = (
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?)(?:-----END|\Z)",
-    # pathlib turns the two slashes of a URL into one
-    r"[a-z][a-z0-9+.-]{1,20}:/{1,2}(?P<secret>[^\s/\"'?#]*)@",
-    r"(?<![\w.:/-])[\w.+-]{1,60}:(?P<secret>[^\s/@\"']{3,})@[\w.\[-]",
-    r"[a-z][a-z0-9+.-]{1,20}:/{1,2}[^\s\"'?#]*\?(?P<secret>[^\s\"'#<>]+)",
-    # webhooks: the URL itself is the credential
-    r"https?:/{1,2}[^\s/\"']*(?:hook|slack|discord|telegram)[^\s/\"']*/(?P<secret>[^\s\"'<>]+)",
-    r"https?:/{1,2}[^\s/\"']+/(?P<secret>[^\s\"'<>]*(?:hook|/services/|/bot\d)[^\s\"'<>]*)",
-    # a long path component of letters and digits is likely a token
-    r"https?:/{1,2}[^\s/\"']+/(?:[^\s/\"'<>]+/)*?(?P<secret>(?=[\w-]*\d)(?=[\w-]*[a-z])[\w-]{20,})",
-    r"authorization\\?[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|token|digest)\s+(?P<secret>[^\s\"']+)",
-    r"\bbearer\s+(?P<secret>[\w.~+/=-]{6,})",
-    rf"(?<![\w-]){_STEM}\\?[\"']?\s*[:=]\s*(?!\s*(?:bearer|basic|token|digest)\s){_VALUE}",
-    rf"(?<!\S)--?{_STEM}\s+{_VALUE}",
-    r"(?<!\S)(?:-u|--user)[\s=]+[\"']?[^\s:\"']+:(?P<secret>[^\s\"']+)",
-    r"(?P<secret>\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bhf_\w{20,}|\bsk-[\w-]{20,})",
-    r"(?P<secret>\bxox[a-z]-[\w-]{10,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)",
+_PATTERNS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?)(?:-----END|\Z)",
+        # pathlib turns the two slashes of a URL into one
+        r"[a-z][a-z0-9+.-]{1,20}:/{1,2}(?P<secret>[^\s/\"'?#]*)@",
+        r"(?<![\w.:/-])[\w.+-]{1,60}:(?P<secret>[^\s/@\"']{3,})@[\w.\[-]",
+        r"[a-z][a-z0-9+.-]{1,20}:/{1,2}[^\s\"'?#]*\?(?P<secret>[^\s\"'#<>]+)",
+        # webhooks: the URL itself is the credential
+        r"https?:/{1,2}[^\s/\"']*(?:hook|slack|discord|telegram)[^\s/\"']*/(?P<secret>[^\s\"'<>]+)",
+        r"https?:/{1,2}[^\s/\"']+/(?P<secret>[^\s\"'<>]*(?:hook|/services/|/bot\d)[^\s\"'<>]*)",
+        # a long path component of letters and digits is likely a token
+        r"https?:/{1,2}[^\s/\"']+/(?:[^\s/\"'<>]+/)*?(?P<secret>(?=[\w-]*\d)(?=[\w-]*[a-z])[\w-]{20,})",
+        r"authorization\\?[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|token|digest)\s+(?P<secret>[^\s\"']+)",
+        r"\bbearer\s+(?P<secret>[\w.~+/=-]{6,})",
+        rf"(?<![\w-]){_STEM}\\?[\"']?\s*[:=]\s*(?!\s*(?:bearer|basic|token|digest)\s){_VALUE}",
+        rf"(?<!\S)--?{_STEM}\s+{_VALUE}",
+        r"(?<!\S)(?:-u|--user)[\s=]+[\"']?[^\s:\"']+:(?P<secret>[^\s\"']+)",
+        r"(?P<secret>\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bhf_\w{20,}|\bsk-[\w-]{20,})",
+        r"(?P<secret>\bxox[a-z]-[\w-]{10,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)",
+    )
 )
 
 _SHORTEST = 6
 """Shorter values are not masked elsewhere: they may be ordinary words."""
 
 
-@functools.cache
-def _patterns() -> tuple[re.Pattern[str], ...]:
-    """Return the patterns, compiled at their first use: ``ssi --help`` needs none."""
-    return tuple(re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in _PATTERNS)
-
-
 def redact(text: str, known: Iterable[str] = ()) -> str:
     """Return the text with likely credentials and all values of ``known`` replaced by ``***``."""
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, MASK)
-    for pattern in _patterns():
+    for pattern in _PATTERNS:
         text = pattern.sub(_masked, text)
     return text
 
 
 def secrets_in(text: str) -> list[str]:
     """Return the values that ``redact`` masks, so that they can be masked without their context too."""
-    found = (_span(match) for pattern in _patterns() for match in pattern.finditer(text))
+    found = (_span(match) for pattern in _PATTERNS for match in pattern.finditer(text))
     return [text[a:b] for a, b in found if b - a >= _SHORTEST]
 
 

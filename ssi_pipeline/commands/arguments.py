@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -52,8 +53,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def _hint(given: str, known: Sequence[str]) -> str:
-    import difflib
-
     name = given.partition("=")[0]
     other = _OTHER_NAMES.get(name)
     close = [other] if other in known else difflib.get_close_matches(name, known, n=1)
