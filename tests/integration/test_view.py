@@ -399,6 +399,9 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # all is drawn by the processor
 @needs_napari
 @needs_qt
 @needs_screen
@@ -408,7 +411,7 @@ def test_a_window_shows_both_channels_and_tiles_where_they_were_solved(finished:
         command = ["xvfb-run", "-a", "-s", "-screen 0 1280x1024x24", *command]
     own = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
     own.pop("QT_QPA_PLATFORM", None)
-    done = subprocess.run(command, capture_output=True, text=True, env=own, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, env=own, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["green"] > 500, found
