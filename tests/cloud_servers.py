@@ -8,17 +8,21 @@ import contextlib
 import functools
 import hmac
 import http.client
+import json
 import os
 import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import Literal
+from urllib.parse import quote
 
 import pytest
 from s3_server import BUCKET, free_port, start_server
 
 ACCOUNT = "ssitests"
+TOKEN = "the-token-of-the-tests"
 KEY = base64.b64encode(b"the secret of the tests of Azure").decode()
 
 
@@ -27,9 +31,16 @@ def azurite() -> list[str]:
     return shlex.split(os.environ.get("SSI_AZURITE") or shutil.which("azurite-blob") or "")
 
 
+def fake_gcs() -> list[str]:
+    """Return the command of fake-gcs-server: SSI_FAKE_GCS, or the one of the PATH; empty without one."""
+    return shlex.split(os.environ.get("SSI_FAKE_GCS") or shutil.which("fake-gcs-server") or "")
+
+
 needs_azurite = pytest.mark.skipif(
     not azurite(), reason="needs Azurite: npm install azurite, and SSI_AZURITE=node_modules/.bin/azurite-blob"
 )
+
+needs_fake_gcs = pytest.mark.skipif(not fake_gcs(), reason="needs fake-gcs-server: SSI_FAKE_GCS is its command")
 
 
 @dataclass(frozen=True)
@@ -66,10 +77,35 @@ def _make_container(port: int) -> None:
         assert answer.status == 201, answer.read()
 
 
+@functools.cache
+def _google() -> Cloud:
+    port = free_port()
+    where = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{port}"]
+    server = start_server([*fake_gcs(), "-backend", "memory", *where], port, {})
+    atexit.register(server.kill)
+    _post(port, "/storage/v1/b?project=tests", json.dumps({"name": BUCKET}).encode())
+    return Cloud(f"gs://{BUCKET}", f"http://127.0.0.1:{port}", {"GOOGLE_BEARER_TOKEN": TOKEN})
+
+
+def upload_to_google(cloud: Cloud, key: str, content: bytes) -> None:
+    """Write an object by the JSON interface: the server refuses writes by the other one, which obstore uses."""
+    name = quote(key, safe="")
+    _post(
+        int(cloud.endpoint.rpartition(":")[2]), f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}", content
+    )
+
+
+def _post(port: int, path: str, content: bytes) -> None:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("POST", path, content)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+
+
 @contextlib.contextmanager
-def azure_server() -> Iterator[Cloud]:
+def cloud_server(kind: Literal["azure", "google"]) -> Iterator[Cloud]:
     """Yield the server of this process; the environment has its credentials."""
-    before, server = dict(os.environ), _azure()
+    before, server = dict(os.environ), {"azure": _azure, "google": _google}[kind]()
     os.environ.update(server.environment)
     try:
         yield server

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from cloud_servers import Cloud, azure_server
+from cloud_servers import Cloud, cloud_server
 from hypothesis import settings
 from s3_server import S3, s3_server
 
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def s3() -> Iterator[S3]:
-    """A real S3 server with a bucket, the same for all tests of a process; no fault and no request of an earlier one."""
+    """A real S3 server with a bucket, the same for all tests of a process, without faults and requests of others."""
     with s3_server() as found:
         yield found
 
@@ -67,5 +67,5 @@ def s3() -> Iterator[S3]:
 @pytest.fixture
 def azure() -> Iterator[Cloud]:
     """A server of Azure's protocol with a container, the same for all tests of a process."""
-    with azure_server() as found:
+    with cloud_server("azure") as found:
         yield found

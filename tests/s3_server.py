@@ -123,9 +123,7 @@ class _Gate(BaseHTTPRequestHandler):
 def start_server(command: list[str], port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a server, without the credentials that a test sets, and wait until its port answers."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AZURE_", "GOOGLE_"))}
-    process = subprocess.Popen(
-        command, env=kept | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, env=kept | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

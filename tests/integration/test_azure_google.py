@@ -1,4 +1,4 @@
-"""Images in Azure's store: read, written, killed and resumed as in S3, on a real server of its protocol."""
+"""Images in Azure's store, read, written, killed and resumed as in S3, and in Google's, read: on servers of others."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import QUICK, beads, complete, config_of, contents, go, make_run, records
-from cloud_servers import KEY, Cloud, needs_azurite
+import zarr
+from builders import QUICK, beads, complete, config_of, contents, go, hashes, make_run, records
+from cloud_servers import KEY, TOKEN, Cloud, cloud_server, needs_azurite, needs_fake_gcs, upload_to_google
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config.storage import StorageConfig
@@ -23,8 +24,6 @@ from ssi_pipeline.config.url import parse_url
 from ssi_pipeline.storage.object_errors import StoreDenied
 from ssi_pipeline.storage.object_store import ObjectStore
 from ssi_pipeline.storage.store import store_of
-
-pytestmark = needs_azurite
 
 IMAGE = beads((1, 280, 32))
 PLAIN: dict[str, Any] = {"solver": "wiener", "tiling": {"core": {"y": 64, "x": 32}}, **QUICK}
@@ -68,6 +67,7 @@ def by_url(folder: Path, cloud: Cloud, **sections: Any) -> tuple[Path, str]:
     return make_run(folder, None, **{**PLAIN, **places, "storage": storage, **sections}), f"{there}/out.zarr"
 
 
+@needs_azurite
 def test_input_and_output_in_a_store_are_those_on_a_disk(
     tmp_path: Path, azure: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +92,7 @@ def test_input_and_output_in_a_store_are_those_on_a_disk(
     assert "all blocks are written" in capsys.readouterr().out
 
 
+@needs_azurite
 def test_the_environment_says_where_and_who(
     tmp_path: Path, azure: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +107,7 @@ def test_the_environment_says_where_and_who(
         store_of(parse_url(url, other)).read("zarr.json")
 
 
+@needs_azurite
 @pytest.mark.long
 @pytest.mark.parametrize("kills", [1, 4])
 def test_killed_with_its_workers_and_resumed(tmp_path: Path, azure: Cloud, kills: int) -> None:
@@ -129,3 +131,33 @@ def test_killed_with_its_workers_and_resumed(tmp_path: Path, azure: Cloud, kills
     assert subprocess.run(command, check=False).returncode == 0
     assert levels(objects(azure, url)) == on_disk(tmp_path / "there", **sections)
     assert main(["verify", str(config)]) == 0
+
+
+@needs_fake_gcs
+def test_an_input_in_google_s_store_is_that_on_a_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reads of objects and of parts of them, lists, and what the environment says; no secret in any file."""
+    sections: dict[str, Any] = {**PLAIN, "tiling": {"core": 48}}
+    image, folder = beads((2, 96, 96)), tmp_path / "in.zarr"
+    zarr.create_array(folder, data=image, shards=(1, 96, 96), chunks=(1, 16, 16), dimension_names=tuple("zyx"))
+    expected = hashes(complete(make_run(tmp_path / "there", None, input={"path": str(folder)}, **sections)))
+    with cloud_server("google") as google:
+        url = f"{google.root}/in.zarr"
+        for name, content in contents(folder).items():
+            if content != b"<folder>":
+                upload_to_google(google, f"in.zarr/{name}", content)
+        storage = {"endpoint": google.endpoint, "retries": 1}
+        config = make_run(tmp_path / "here", None, input={"path": url}, storage=storage, **sections)
+        assert main(["plan", str(config)]) == 0
+        output = complete(config)
+        assert hashes(output) == expected
+        assert go(config).computed_tiles == 0
+        written = {**contents(output), **contents(config_of(config).state_path)}
+        assert [name for name, content in written.items() if TOKEN.encode() in content] == []
+        monkeypatch.setenv("GOOGLE_BASE_URL", google.endpoint)
+        capsys.readouterr()
+        assert main(["info", url, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["shape"] == [1, 1, *image.shape]
+        with pytest.raises(FileNotFoundError):
+            store_at(google, url).read("none")
