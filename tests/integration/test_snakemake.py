@@ -135,7 +135,7 @@ def test_only_what_may_help_is_tried_again(tmp_path: Path, status: int, runs: in
 
 @pytest.mark.slow
 def test_images_of_a_plate_are_jobs_of_their_own(tmp_path: Path) -> None:
-    """``workflows/plates/Snakefile``: an output for each image that ``ssi images`` lists; then nothing is left to do."""
+    """``workflows/plates/Snakefile``: an output for each image that ``ssi images`` lists; then nothing to do."""
     for name in ("Snakefile", "run.yaml"):
         shutil.copy(WORKFLOWS / "plates" / name, tmp_path)
     write_plate(tmp_path / "plate.zarr", 1, 2, (1, 32, 32))
@@ -144,8 +144,10 @@ def test_images_of_a_plate_are_jobs_of_their_own(tmp_path: Path) -> None:
         cwd=tmp_path, check=True, stdout=subprocess.PIPE,
     ).stdout  # fmt: skip
     names = [image["name"] for image in json.loads(listed)["images"]]
-    ssi = f"ssi={shlex.quote(sys.executable)} -m ssi_pipeline"
-    command = [*snakemake(), "--cores", "2", "--config", "plate=plate.zarr", ssi]
+    ssi = tmp_path / "ssi"
+    ssi.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m ssi_pipeline "$@"\n')
+    ssi.chmod(0o755)
+    command = [*snakemake(), "--cores", "2", "--config", "plate=plate.zarr", f"ssi={ssi}"]
     ran = subprocess.run(
         command, cwd=tmp_path, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
