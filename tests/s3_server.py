@@ -97,11 +97,12 @@ class _Gate(BaseHTTPRequestHandler):
         try:
             connection.request(self.command, self.path, body, dict(self.headers))
             found = connection.getresponse()
-            self._answer(found.status, found.getheaders(), found.read())
-        except OSError:  # the server is down
-            self._answer(503, [], b"")
+            answer = found.status, found.getheaders(), found.read()
+        except (OSError, http.client.HTTPException):  # the server is down
+            answer = 503, [], b""
         finally:
             connection.close()
+        self._answer(*answer)
 
     def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response_only(status)
@@ -110,9 +111,10 @@ class _Gate(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         length = next((v for n, v in headers if n.lower() == "content-length"), str(len(body)))
         self.send_header("Content-Length", length)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # the client was killed
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass
 

@@ -403,6 +403,8 @@ def test_one_of_six_processes_gets_the_output(tmp_path: Path, s3: S3) -> None:
         for i in range(6)
     ]  # fmt: skip
 
+    everyone = [*racers]
+
     def tell(racer: subprocess.Popen[str], line: str) -> None:
         assert racer.stdin is not None
         racer.stdin.write(f"{line}\n")
@@ -427,9 +429,9 @@ def test_one_of_six_processes_gets_the_output(tmp_path: Path, s3: S3) -> None:
                 tell(winner, "")
                 assert answer(winner) == "kept"
     finally:
-        for racer in racers:
+        for racer in everyone:
             racer.kill()
-            racer.wait()
+            racer.communicate()  # closes its pipes
 
 
 @pytest.mark.long
