@@ -133,7 +133,9 @@ def test_only_what_may_help_is_tried_again(tmp_path: Path, status: int, runs: in
         assert "because" in (tmp_path / "results" / "cells.log").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_images_of_a_plate_are_jobs_of_their_own(tmp_path: Path) -> None:
     """``workflows/plates/Snakefile``: an output for each image that ``ssi images`` lists; then nothing to do."""
     for name in ("Snakefile", "run.yaml"):
