@@ -115,7 +115,8 @@ def _frames(height: float, rows: int, maps: int, *, bar: bool) -> tuple[Figure, 
     wide = (10 - maps * _LABELS - _BAR - _BAR_LABELS - _LABELS - _EDGE) / (maps + 0.8)
     lefts = [_LABELS + n * (wide + _LABELS) for n in range(maps)]
     right = lefts[-1] + wide + _EDGE
-    places = [*((left, wide) for left in lefts), (right, _BAR), (right + _BAR + _BAR_LABELS + _LABELS, 0.8 * wide - _EDGE)]
+    last = right + _BAR + _BAR_LABELS + _LABELS
+    places = [*((left, wide) for left in lefts), (right, _BAR), (last, 0.8 * wide - _EDGE)]
     found = []
     for row in range(rows):
         low, tall = (rows - 1 - row + _BOTTOM / height) / rows, (1 - (_BOTTOM + _TOP) / height) / rows
