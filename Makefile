@@ -13,7 +13,7 @@ VALIDATORS := .venv-validators
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test validators lint types docs bench clean
+.PHONY: help demo test validators qt lint types docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -25,6 +25,8 @@ test: $(STAMP)  ## run all tests; SSI_LONG=1 make test: the long form, with more
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 validators: $(VALIDATORS)/.installed  ## install the libraries with which the tests open our outputs
+
+qt: $(VENV)/.qt  ## install the Qt with which the tests open a window of napari
 
 lint: $(STAMP)  ## check style and format
 	$(BIN)/ruff check .
@@ -52,10 +54,14 @@ $(BIN)/python:
 
 # the stamp is newer than what it was made from, or everything is installed again
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.qt: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[view]'
 	@touch $@
 
 $(VALIDATORS)/.installed: tests/validators/requirements.txt
 	$(PYTHON) -m venv $(VALIDATORS)
-	$(VALIDATORS)/bin/python -I -m pip install --quiet --disable-pip-version-check -r $<
+	$(VALIDATORS)/bin/python -I -m pip install --quiet --disable-pip-version-check --no-compile -r $<
 	@touch $@

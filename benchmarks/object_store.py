@@ -102,8 +102,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true")
     side = SHARD * (2 if parser.parse_args().short else 8)
     with s3_server() as s3, ThreadPoolExecutor(THREADS) as threads, TemporaryDirectory() as folder:
-        s3.make_bucket("bench")
-        place = parse_url("s3://bench/image.zarr", StorageConfig(endpoint=s3.endpoint))
+        place = parse_url("s3://tests/image.zarr", StorageConfig(endpoint=s3.endpoint))
         store = store_of(place)
         size = write_image(store, side)
         keys = [entry.key for entry in store.list("c")]
@@ -122,7 +121,7 @@ def main() -> None:
             "read by tiles of 1024 with a halo of 32": timed(s3, lambda: read(source, halves, threads)),
             "the same from a folder, by tiles": timed(s3, lambda: read(local, halves, threads)),
         }
-        remote = sink_at(parse_url("s3://bench/out.zarr", StorageConfig(endpoint=s3.endpoint)), side)
+        remote = sink_at(parse_url("s3://tests/out.zarr", StorageConfig(endpoint=s3.endpoint)), side)
         beside = sink_at(Path(folder, "out.zarr"), side)
         contents = [store.read(key) for key in keys]
         put_s = (copied := timed(s3, lambda: put(store, contents, threads)))[0]

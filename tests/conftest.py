@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
+from cloud_servers import Cloud, cloud_server
 from hypothesis import settings
+from s3_server import S3, s3_server
 
 from ssi_pipeline.own_process import claim_process
 
@@ -52,3 +55,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="belongs to the long form: SSI_LONG=1 make test"))
+
+
+@pytest.fixture
+def s3() -> Iterator[S3]:
+    """A real S3 server with a bucket, the same for all tests of a process, without faults and requests of others."""
+    with s3_server() as found:
+        yield found
+
+
+@pytest.fixture
+def azure() -> Iterator[Cloud]:
+    """A server of Azure's protocol with a container, the same for all tests of a process."""
+    with cloud_server("azure") as found:
+        yield found

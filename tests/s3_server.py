@@ -20,6 +20,7 @@ from threading import Lock, Thread
 
 import pytest
 
+BUCKET = "tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "TESTKEYID", "AWS_SECRET_ACCESS_KEY": "the-secret-of-the-tests", "AWS_REGION": "us-east-1"}
 
 needs_s3 = pytest.mark.skipif(
@@ -48,7 +49,7 @@ class S3:
     """Server and gate. ``endpoint``: of the gate. ``requests``: method and path of each since ``forget``."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] = field(init=False)
     fault: Fault = lambda method, path, n: None
     requests: list[tuple[str, str]] = field(default_factory=list)
     gate: PatientServer | None = None
@@ -62,11 +63,12 @@ class S3:
         self.requests.clear()
         self.fault = lambda method, path, n: None
 
-    def make_bucket(self, name: str) -> str:
+    def start(self) -> None:
+        """Start the server, with an empty bucket; also after it was killed."""
+        self.process = start_moto(self.port)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("PUT", f"/{name}")
+        connection.request("PUT", f"/{BUCKET}")
         assert connection.getresponse().status == 200
-        return name
 
 
 class _Gate(BaseHTTPRequestHandler):
@@ -95,11 +97,12 @@ class _Gate(BaseHTTPRequestHandler):
         try:
             connection.request(self.command, self.path, body, dict(self.headers))
             found = connection.getresponse()
-            self._answer(found.status, found.getheaders(), found.read())
-        except OSError:  # the server is down
-            self._answer(503, [], b"")
+            answer = found.status, found.getheaders(), found.read()
+        except (OSError, http.client.HTTPException):  # the server is down
+            answer = 503, [], b""
         finally:
             connection.close()
+        self._answer(*answer)
 
     def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response_only(status)
@@ -108,9 +111,10 @@ class _Gate(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         length = next((v for n, v in headers if n.lower() == "content-length"), str(len(body)))
         self.send_header("Content-Length", length)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # the client was killed
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass
 
@@ -118,27 +122,29 @@ class _Gate(BaseHTTPRequestHandler):
         return
 
 
-def start_moto(port: int) -> subprocess.Popen[bytes]:
-    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
-    # Python's usual environment, without the AWS variables that a test sets
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=kept, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def start_server(command: list[str], port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a server, without the credentials that a test sets, and wait until its port answers."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AZURE_", "GOOGLE_"))}
+    process = subprocess.Popen(command, env=kept | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return process
-        assert process.poll() is None, "moto ended"
+        assert process.poll() is None, f"{command} ended"
         time.sleep(0.1)
-    raise AssertionError("moto does not answer")
+    raise AssertionError(f"{command} does not answer")
+
+
+def start_moto(port: int) -> subprocess.Popen[bytes]:
+    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
+    return start_server([sys.executable, "-c", code], port, {})
 
 
 @functools.cache
 def _running() -> S3:
     """Start server and gate, once in a process of tests: the server takes seconds to import."""
-    port = free_port()
-    server = S3(port, start_moto(port))
+    server = S3(free_port())
+    server.start()
     gate = type("Gate", (_Gate,), {"s3": server})
     server.gate = PatientServer(("127.0.0.1", 0), gate)
     Thread(target=server.gate.serve_forever, daemon=True).start()
@@ -148,7 +154,7 @@ def _running() -> S3:
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[S3]:
-    """Yield the server of this process; the environment has its credentials."""
+    """Yield the server of this process, without faults; the environment has its credentials."""
     before = dict(os.environ)
     server = _running()
     os.environ.update(KEYS)

@@ -135,7 +135,7 @@ def run(options: argparse.Namespace, config: RunConfig) -> int:
     if screen.quiet and not outcome.complete:
         note(describe_outcome(outcome))
     if outcome.complete:
-        screen.hint(f"look at it: `napari {config.output.path}`, `ssi report {named(options)}`")
+        screen.hint(f"look at it: `ssi report {named(options)}`, or in napari `napari {config.output.path}`")
     return outcome.exit_status
 
 

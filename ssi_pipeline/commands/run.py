@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     if screen.quiet and not outcome.complete:
         note(describe_outcome(outcome))
     if part is None and outcome.complete:
-        screen.hint(f"look at it: `ssi view {named(options)}`, `ssi report {named(options)}`")
+        screen.hint(f"look at it: `ssi report {named(options)}`, or in napari `ssi view {named(options)}`")
     return outcome.exit_status
 
 

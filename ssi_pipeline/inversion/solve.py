@@ -82,14 +82,14 @@ def _solve(problem: Problem, measurement: Measurement, seed: int, options: Solve
         if method.network and problem.config.training.scope == "per_tile":
             problem, tile = with_own_weight(problem, tile, measurement)
     if not enough_heldout(tile):
-        return _with_scores(problem, tile, seed, _linear_fallback(problem, tile, seed, method), options.scored_region)
+        return _with_scores(problem, tile, seed, _linear_fallback(problem, tile, seed, method), options)
     if _trains(problem.config, method) and _is_noise_only(problem, tile):
         if problem.config.training.scope != "per_tile":  # the tile's own weight is large for noise alone
             problem, tile = with_own_weight(problem, tile, measurement)
         chosen = dataclasses.replace(_linear(problem, tile, seed), method="blank")
     else:
         chosen = _run_solver(problem, tile, seed, method, options)
-    return _with_scores(problem, tile, seed, chosen, options.scored_region)
+    return _with_scores(problem, tile, seed, chosen, options)
 
 
 def _is_noise_only(problem: Problem, tile: TileTensors) -> bool:
@@ -146,12 +146,12 @@ def _trains(config: RunConfig, method: SolverRow) -> bool:
     return method.network and config.training.scope != "shared"
 
 
-def _with_scores(
-    problem: Problem, tile: TileTensors, seed: int, found: Solution, scored_region: tuple[slice, ...] | None
-) -> Solution:
+def _with_scores(problem: Problem, tile: TileTensors, seed: int, found: Solution, options: SolveOptions) -> Solution:
     """Return the solution with scores and uncertainty, as far as requested; the estimate is unchanged."""
+    if not options.scored:
+        return found
     with phase("judge"):
-        return _scored(problem, tile, seed, found, scored_region)
+        return _scored(problem, tile, seed, found, options.scored_region)
 
 
 def _scored(

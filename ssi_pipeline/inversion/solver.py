@@ -30,6 +30,8 @@ class SolveOptions:
         Model to apply unchanged with scope 'shared', otherwise the start of training.
     scored_region
         Part of the domain (z y x) on which scores are computed; None: all of it.
+    scored
+        Compute scores and uncertainty as configured; False: neither, where only estimate and held-out loss are used.
     training_seed
         Seed of training in place of the tile's; masks of the scores and held-out pixels stay the same.
     step_factor
@@ -45,6 +47,7 @@ class SolveOptions:
     weight: float | None = None
     start: Model | None = None
     scored_region: tuple[slice, ...] | None = None
+    scored: bool = True
     training_seed: int | None = None
     step_factor: int = 1
     batch: int | None = None

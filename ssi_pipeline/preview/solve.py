@@ -67,8 +67,9 @@ def solve_variant(variant: Variant, tiles: Sequence[Chosen], log: Callable[[str]
         context = save_inputs(prepared)
         create_stores(context)
         spec = RunSpec(str(context.paths.root), prepared.document.fingerprint)
-        ready_channels_here(context, spec)
         of = f"{variant.name}: " if variant.name else ""
+        log(f"{of}{_work(context, tiles)}")
+        ready_channels_here(context, spec)
         for text in noise_found(context):
             log(of + text)
         found = []
@@ -76,6 +77,14 @@ def solve_variant(variant: Variant, tiles: Sequence[Chosen], log: Callable[[str]
             found.append(_solve(context, spec, variant.name, chosen))
             log(f"{of}tile {chosen.index} ({chosen.why}): {found[-1].quality['method']}, {found[-1].seconds:.1f} s")
     return found
+
+
+def _work(context: Context, tiles: Sequence[Chosen]) -> str:
+    """Return what is going to be computed: the first line, as a tile may take minutes."""
+    domains = [context.plan.tile(chosen.index).domain for chosen in tiles]
+    largest = max(domains, key=lambda box: box.size)
+    size = " x ".join(str(n) for n in largest.shape)
+    return f"calibrating, then tiles, one after the other: {len(tiles)}, of up to {size} voxels each (z y x, with halo)"
 
 
 def _solve(context: Context, spec: RunSpec, variant: str, chosen: Chosen) -> Solved:
@@ -137,7 +146,7 @@ def _richardson_lucy(context: Context, tile: Tile) -> tuple[int, NDArray[np.floa
     measurement = _measurement(context, tile)
     best: tuple[float, int, NDArray[np.float32]] | None = None
     for count in _ITERATIONS:
-        found = solve(problem, measurement, seed, SolveOptions("richardson_lucy", weight=count))
+        found = solve(problem, measurement, seed, SolveOptions("richardson_lucy", weight=count, scored=False))
         loss = found.heldout_after if found.heldout_after is not None else np.inf
         if best is None or loss < best[0]:
             best = loss, count, found.estimate

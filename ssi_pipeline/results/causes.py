@@ -80,6 +80,13 @@ MISFIT = (
             f"or ssi, which are not linear; if they do not fit either, {width_advice(s.psf)}"
         ),
     ),
+    Cause(
+        lambda s: s.linear and s.psf is not None and s.psf.planes == 1 and s.psf_width >= 1,
+        lambda s: (
+            "either the linear solution, which smooths points far above the noise: compare with solver tv_cg or ssi, "
+            f"which are not linear; or, if they do not fit either, the PSF: {width_advice(s.psf)}"
+        ),
+    ),
     Cause(too_many_impulses, lambda _: "light is taken for hot pixels: set sensor.impulse_share: 0"),
     Cause(
         lambda s: s.saturated > SATURATED,

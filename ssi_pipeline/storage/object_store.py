@@ -28,7 +28,11 @@ _PATIENCE_S = 120
 five minutes after which signatures expire."""
 
 
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+}
 """Where obstore looks for the URL of another server: one of http:// says that requests may be unencrypted."""
 
 
@@ -152,7 +156,12 @@ class ObjectStore:
 def _entry(key: str, found: Any) -> Entry:
     """Return what a store tells of an object; web servers may tell neither ETag nor time."""
     changed = found["last_modified"].timestamp()
-    return Entry(key, found["size"], found.get("e_tag") or "", str(changed or ""))
+    return Entry(key, found["size"], _quoted(found.get("e_tag") or ""), str(changed or ""))
+
+
+def _quoted(etag: str) -> str:
+    """Return an ETag as answers to single requests have it: Azure's lists leave the quotes out."""
+    return f'"{etag}"' if etag and not etag.endswith('"') else etag
 
 
 def open_object_store(place: Url, patience: int = _PATIENCE_S) -> ObjectStore:
@@ -177,8 +186,7 @@ def _client(root: str, storage: StorageConfig, patience: int) -> Any:
             f"{root}: reading URLs needs obstore: {how_to_install('obstore', 'cloud')}"
         ) from error
     scheme, _, host = root.partition("://")
-    endpoint = storage.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "") if scheme == "s3" else ""
-    plain = scheme == "http" or endpoint.startswith("http://")
+    plain = scheme == "http" or _endpoint(scheme, storage).startswith("http://")
     common: dict[str, Any] = {
         "client_options": {"timeout": f"{patience}s", **({"allow_http": True} if plain else {})},
         "retry_config": {"max_retries": storage.retries, "retry_timeout": timedelta(seconds=patience)},
@@ -194,3 +202,10 @@ def _client(root: str, storage: StorageConfig, patience: int) -> Any:
         config = {name: value for name, value in named.items() if value is not None}
         kind = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}[scheme]
         return kind(host, config=config, **common)
+
+
+def _endpoint(scheme: str, storage: StorageConfig) -> str:
+    """Return the URL of the server; empty for that of the provider, and for web servers."""
+    if scheme not in _ENDPOINTS:
+        return ""
+    return storage.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS[scheme])), "")

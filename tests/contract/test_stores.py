@@ -1,8 +1,7 @@
-"""What every store of files promises: a folder, an object store in memory, and S3."""
+"""What every store of files promises: a folder, an object store in memory, S3, and Azure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from s3_server import S3, needs_s3, s3_server
+from cloud_servers import Cloud, needs_azurite
+from s3_server import S3, needs_s3
 
 from ssi_pipeline.config.storage import StorageConfig
 from ssi_pipeline.config.url import Url, parse_url
@@ -27,14 +27,9 @@ from ssi_pipeline.storage.store import FileStore, Store, store_of
 _numbers = count()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3]:
-    with s3_server() as found:
-        found.make_bucket("contract")
-        yield found
-
-
-@pytest.fixture(params=["file", "memory", pytest.param("s3", marks=needs_s3)])
+@pytest.fixture(
+    params=["file", "memory", pytest.param("s3", marks=needs_s3), pytest.param("azure", marks=needs_azurite)]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "file":
         return store_of(tmp_path / "folder")
@@ -43,9 +38,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         from obstore.store import MemoryStore
 
         return ObjectStore(Url("s3://memory", ("folder",)), MemoryStore())
-    found: S3 = request.getfixturevalue("server")
-    place = parse_url(f"s3://contract/folder-{next(_numbers)}", StorageConfig(endpoint=found.endpoint))
-    return store_of(place)
+    found: S3 | Cloud = request.getfixturevalue(request.param)
+    root = found.root if isinstance(found, Cloud) else "s3://tests"
+    return store_of(parse_url(f"{root}/folder-{next(_numbers)}", StorageConfig(endpoint=found.endpoint)))
 
 
 def store_at(store: Store, name: str) -> Store:

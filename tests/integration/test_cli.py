@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import QUICK, TINY, beads, complete, config_of, contents, level, make_run, ramp, write_zarr
+from builders import TINY, beads, complete, config_of, contents, level, make_run, ramp, write_zarr
 
 from ssi_pipeline.cli import main
 
@@ -111,7 +111,7 @@ for command in ("plan", "run", "status", "verify"):
 def test_a_run_is_found_by_its_output_and_by_its_state_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    complete(make_run(tmp_path, ramp((1, 64, 96)), **QUICK))
+    complete(make_run(tmp_path, ramp((1, 64, 96))))
     (tmp_path / "run.yaml").unlink()
     output, table = tmp_path / "out.zarr", str(tmp_path / "metrics.csv")
     for folder in (output, tmp_path / "out.zarr.run"):

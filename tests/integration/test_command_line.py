@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
-from builders import beads, config_of, level, make_run, write_zarr
+from builders import EXTENDED, beads, config_of, level, make_run, write_zarr
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.commands.first_try import first_try
@@ -292,7 +292,7 @@ def check_document(command: str, text: str) -> dict[str, Any]:
 
 
 def test_documents_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = make_run(tmp_path, beads((2, 32, 32)), solver="wiener", quality={"extended": False})
+    path = make_run(tmp_path, beads((2, 32, 32)), solver="wiener")
     plan = check_document("plan", said(capsys, "plan", path, "--json"))
     assert (plan["tiles"], plan["seconds"], plan["region"]) == (2, None, [1, 1, 2, 32, 32])
     assert main(["run", str(path), "-v"]) == 0
@@ -310,7 +310,7 @@ def test_documents_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_preview_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, folder = make_run(tmp_path, beads((1, 32, 32)), quality={"extended": False}), tmp_path / "seen"
+    path, folder = make_run(tmp_path, beads((1, 32, 32))), tmp_path / "seen"
     changes = ["--set", "solver=wiener", "--set", "classical.weight=0.01,0.1"]
     options = ["--tiles", "1", "--output", folder, "--json", *changes]
     document = check_document("preview", said(capsys, "preview", path, *options))
@@ -340,7 +340,7 @@ def test_what_is_in_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_an_output_gives_its_configuration_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], state: bool
 ) -> None:
-    path = make_run(tmp_path, beads((1, 32, 32)), seed=5, sensor={"high": 60000})
+    path = make_run(tmp_path, beads((1, 32, 32)), seed=5, sensor={"high": 60000}, **EXTENDED)
     assert main(["run", str(path)]) == 0
     kept = tmp_path / "out.zarr.run"
     if not state:

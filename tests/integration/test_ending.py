@@ -74,7 +74,7 @@ def test_a_run_that_is_complete_says_so_in_a_few_lines(tmp_path: Path, capsys: p
     assert "GPU" not in said
     *lines, last, hint = said.splitlines()
     assert last == "complete: 12 of 12 tiles done (12 in this call)"
-    assert hint.startswith("look at it: `ssi view ")  # advice for who is there: not in the log
+    assert hint.startswith("look at it: `ssi report ")  # advice for who is there: not in the log
     for line in (*lines, last):
         assert line in log_of(config)
 

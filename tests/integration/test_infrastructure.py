@@ -10,7 +10,7 @@ from typing import Any
 
 import _inject
 import pytest
-from builders import QUICK, complete, make_run, ramp
+from builders import complete, make_run, ramp
 from kill import hashes
 
 from ssi_pipeline.storage.state.ledger import read_records
@@ -22,9 +22,7 @@ WORKERS = {"kind": "dask", "workers": 2, "memory_gib": 2, "device": "cpu"}
 
 def case(folder: Path, **executor: Any) -> Path:
     tiling = {"core": {"y": 32, "x": 48}, "blend": 4}
-    return make_run(
-        folder, ramp((2, 96, 96)), solver="wiener", tiling=tiling, executor={**WORKERS, **executor}, **QUICK
-    )
+    return make_run(folder, ramp((2, 96, 96)), solver="wiener", tiling=tiling, executor={**WORKERS, **executor})
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +55,7 @@ def test_a_worker_that_hangs_is_replaced(tmp_path: Path, undisturbed: dict[str, 
     assert hashes(tmp_path / "out.zarr") == undisturbed
 
 
+@pytest.mark.long  # tests/contract/test_executors.py has it too
 @pytest.mark.slow
 def test_a_tile_that_kills_its_workers_is_set_aside_last_and_alone(tmp_path: Path) -> None:
     status, words = disturbed(case(tmp_path), poison=5, worker_losses=2)

@@ -89,7 +89,7 @@ def run_of_64(folder: Path, blend: int = 0, solver: str = "identity", **sections
     """Quality is not the question here: its metrics invert each tile five times more."""
     tiling = {"core": 64, "blend": blend}
     image = beads((1, SIDE, SIDE))
-    return make_run(folder, image, solver=solver, tiling=tiling, quality={"extended": False}, **sections)
+    return make_run(folder, image, solver=solver, tiling=tiling, **sections)
 
 
 def changed_tiles(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import kill
 import pytest
+import yaml
 from _faults import Case
 from builders import complete, config_of, hashes, make_run, ramp
 
@@ -27,8 +28,10 @@ WORKER_KILLS = 1
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], float]:
     """Return the configuration, the image of an undisturbed run, and its duration in seconds."""
-    # without the baseline, which takes longer than so short a training; benchmarks/kill.py computes it
+    # without the baseline and the extended metrics, which take longer than so short a training; benchmarks/kill.py
+    # computes them
     config = kill.write_case(tmp_path_factory.mktemp("kill"), select="network", steps=12)
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "quality": {"extended": False}}))
     expected, seconds = kill.undisturbed(config)
     return config, expected, seconds
 

@@ -14,7 +14,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
-from builders import QUICK, TINY, beads, complete, level, make_run
+from builders import TINY, beads, complete, level, make_run
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
@@ -24,7 +24,7 @@ from ssi_pipeline.api.progress import Notebook, in_notebook
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.results.snapshot import Snapshot
 
-LIGHT: dict[str, Any] = {"solver": "wiener", "tiling": {"core": 32}, **QUICK}
+LIGHT: dict[str, Any] = {"solver": "wiener", "tiling": {"core": 32}}
 
 
 def picture(html: str) -> NDArray[np.uint8]:

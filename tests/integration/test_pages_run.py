@@ -166,7 +166,9 @@ def test_the_commands_that_judge_a_run_can_be_followed(folder: Path) -> None:
     assert (folder / "metrics.csv").exists()
 
 
-ELSEWHERE = re.compile(r"^(?:ssi view|ssi cluster|pip install|git clone|make |ssi run --follow).*\n", re.MULTILINE)
+ELSEWHERE = re.compile(
+    r"^(?:ssi view|ssi cluster|pip install|python3 -m venv|git clone|make |ssi run --follow).*\n", re.MULTILINE
+)
 """What needs a window, a cluster, an index of packages or an acquisition, and has tests of its own."""
 
 

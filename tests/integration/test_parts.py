@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import zarr
-from builders import QUICK, TINY, beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
+from builders import TINY, beads, complete, config_of, go, hashes, make_run, ramp, records, write_zarr
 
 import ssi_pipeline.storage.state.lock as lock
 from ssi_pipeline.cli import main
@@ -39,7 +39,7 @@ def case(folder: Path, blend: int = 8, **sections: Any) -> Path:
     return make_run(
         folder,
         beads((2, 64, 300)),
-        **{"solver": "wiener", "tiling": tiling, "output": {"shard": shard}, **QUICK, **sections},
+        **{"solver": "wiener", "tiling": tiling, "output": {"shard": shard}, **sections},
     )
 
 

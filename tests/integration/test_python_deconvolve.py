@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from builders import GAUSSIAN, TINY, beads, complete, level, make_run
+from builders import EXTENDED, GAUSSIAN, TINY, beads, complete, level, make_run
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 
@@ -47,7 +47,7 @@ def quality(output: Path, name: str) -> NDArray[Any]:
 
 
 def test_blended_tiles_are_those_of_a_run(tmp_path: Path) -> None:
-    output = of_run(tmp_path, IMAGE, output={"dtype": "float32", "uncertainty": 3}, **BLENDED)
+    output = of_run(tmp_path, IMAGE, output={"dtype": "float32", "uncertainty": 3}, **EXTENDED, **BLENDED)
     known = ssi.deconvolve(IMAGE, FWHM, uncertainty=3, metrics=True, output={"dtype": "float32"}, **BLENDED)
     array = da.from_array(IMAGE, chunks=(1, 33, 50))
     lazy = ssi.deconvolve(array, FWHM, uncertainty=3, metrics=True, output={"dtype": "float32"}, **BLENDED)
@@ -68,7 +68,7 @@ def test_blended_tiles_are_those_of_a_run(tmp_path: Path) -> None:
 
 def test_networks_of_tiles_are_those_of_a_run_on_a_client_with_threads(tmp_path: Path, client: Client) -> None:
     image = IMAGE[0]
-    output = of_run(tmp_path, image, "yx", solver="ssi", **NETWORK)
+    output = of_run(tmp_path, image, "yx", solver="ssi", **EXTENDED, **NETWORK)
     lazy = ssi.deconvolve(da.from_array(image, chunks=40), FWHM, metrics=True, **NETWORK)
     sent = pickle.loads(cloudpickle.dumps(lazy))  # as to a worker process: without the caches and locks of this one
     found, metrics = dask.compute(sent.image, sent.metrics)

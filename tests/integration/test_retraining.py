@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import TINY, beads, complete, config_of, go, hashes, image_files, level, make_run, records
+from builders import EXTENDED, TINY, beads, complete, config_of, go, hashes, image_files, level, make_run, records
 from damage import Harm, copied, empty
 
 from ssi_pipeline.errors import ConfigError
@@ -39,6 +39,7 @@ SETTINGS: dict[str, Any] = {
     "tiling": {"core": 32, "blend": 8},
     "network": TINY["network"],
     "training": {**TINY["training"], "retrain": True},
+    **EXTENDED,
     "output": {"pyramid": True},
 }
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
-from builders import SERIAL, TINY, beads, complete, hashes, make_run, write_zarr
+from builders import SERIAL, TINY, beads, complete, hashes, level, make_run, write_zarr
 from damage import BLENDED
+from plates import write_plate
 
 from ssi_pipeline.storage.state.ledger import read_records
 
@@ -78,17 +79,18 @@ class Workflow:
 
     def wait_for_blocks(self, count: int, process: subprocess.Popen[str]) -> None:
         """Wait until some blocks are written and recorded."""
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while time.monotonic() < until and process.poll() is None:
             done = [r for r in read_records(self.state / "ledger.jsonl") if (r.kind, r.status) == ("stitch", "done")]
             if len(done) >= count:
                 return
             time.sleep(0.02)
-        raise AssertionError(f"no {count} blocks within two minutes: {process.communicate(timeout=60)[0]}")
+        raise AssertionError(f"no {count} blocks within five minutes: {process.communicate(timeout=60)[0]}")
 
 
 @pytest.mark.long
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_job_that_is_killed_goes_on(tmp_path: Path) -> None:
     undisturbed = make_run(tmp_path / "undisturbed", beads((1, 64, 160)), **OPTIONS)
     good = hashes(complete(undisturbed))
@@ -100,7 +102,7 @@ def test_a_job_that_is_killed_goes_on(tmp_path: Path) -> None:
     client = json.loads((workflow.state / "lock").read_text())["process"]["pid"]
     before = [r.index for r in read_records(workflow.state / "ledger.jsonl") if r.kind == "solve"]
     os.kill(client, signal.SIGKILL)
-    words = process.communicate(timeout=240)[0]
+    words = process.communicate(timeout=600)[0]
     assert process.returncode == 0, words
     assert "Removing output files of failed job" in words
     assert workflow.runs() == 2
@@ -129,3 +131,35 @@ def test_only_what_may_help_is_tried_again(tmp_path: Path, status: int, runs: in
     assert workflow.output.exists() == (ends == 0)
     if ends:  # Snakemake deletes the log before each try
         assert "because" in (tmp_path / "results" / "cells.log").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_images_of_a_plate_are_jobs_of_their_own(tmp_path: Path) -> None:
+    """``workflows/plates/Snakefile``: an output for each image that ``ssi images`` lists; then nothing to do."""
+    for name in ("Snakefile", "run.yaml"):
+        shutil.copy(WORKFLOWS / "plates" / name, tmp_path)
+    write_plate(tmp_path / "plate.zarr", 1, 2, (1, 32, 32))
+    listed = subprocess.run(
+        [sys.executable, "-m", "ssi_pipeline", "images", "plate.zarr", "--json"],
+        cwd=tmp_path, check=True, stdout=subprocess.PIPE,
+    ).stdout  # fmt: skip
+    names = [image["name"] for image in json.loads(listed)["images"]]
+    ssi = tmp_path / "ssi"
+    ssi.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m ssi_pipeline "$@"\n')
+    ssi.chmod(0o755)
+    command = [*snakemake(), "--cores", "2", "--config", "plate=plate.zarr", f"ssi={ssi}"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert len(names) == 2
+    for name in names:
+        assert level(tmp_path / "results" / f"{name}.zarr").any()
+    assert (
+        "Nothing to be done"
+        in subprocess.run(
+            command, cwd=tmp_path, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ).stdout
+    )

@@ -212,6 +212,25 @@ def test_nothing_is_said_of_a_plain_file(tmp_path):
         assert opened(path, axes="zyx").notes == (), writer
 
 
+def test_a_stack_whose_planes_are_called_channels_is_said(tmp_path):
+    """As ImageJ files are that tifffile writes without axes."""
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, STACK, imagej=True)
+    source = opened(path)
+    assert source.volume.axes == "cyx"
+    (note,) = source.notes
+    assert "9 channels of a single plane" in note
+    told = note.rpartition("input.axes: ")[2]
+    assert told == "zyx"
+    right = opened(path, axes=told)
+    assert right.notes == ()
+    assert np.array_equal(read_all(right), STACK)
+    tifffile.imwrite(path, STACK[:7], imagej=True)
+    assert opened(path).notes == ()
+    tifffile.imwrite(path, STACK, ome=True, metadata={"axes": "CYX", "Channel": {"Name": [f"b{i}" for i in range(9)]}})
+    assert opened(path).notes == ()
+
+
 def test_a_second_image_is_said_with_the_option_that_takes_it(tmp_path):
     path = series_file(tmp_path / "a.ome.tif", STACK, STACK[:4] + 1)
     source = opened(path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from builders import GAUSSIAN, TINY, beads, complete, config_of, hashes, level, make_run, ramp
+from builders import EXTENDED, GAUSSIAN, TINY, beads, complete, config_of, hashes, level, make_run, ramp
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -78,8 +78,8 @@ def test_it_is_the_same_whatever_is_measured_besides_and_however_it_is_run(tmp_p
     sections: dict[str, Any] = {"solver": "wiener", "tiling": {"core": 32, "blend": 8}, **MAP}
     maps = []
     for name, more in {
-        "all": {},
-        "little": {"quality": {"extended": False}},
+        "all": EXTENDED,
+        "little": {},
         "dask": {"executor": {"kind": "dask", "workers": 1, "memory_gib": 2, "device": "cpu"}},
     }.items():
         maps.append(map_of(complete(make_run(tmp_path / name, image, **{**sections, **more}))))

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -20,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from builders import QUICK, beads, complete, config_of, contents, go, make_run, records
+from builders import beads, complete, config_of, contents, go, make_run, records
 from plates import write_labelled
-from s3_server import KEYS, S3, needs_s3, s3_server, start_moto
+from s3_server import KEYS, S3, needs_s3
 
 import ssi_pipeline
 from ssi_pipeline.cli import main
@@ -49,23 +48,11 @@ TILES = {"core": {"y": 64, "x": 32}}
 _numbers = count()
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as found:
-        found.make_bucket("outputs")
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _forget(s3: S3) -> None:
-    s3.forget()
-
-
 def by_url(folder: Path, s3: S3, image: Any = IMAGE, **sections: Any) -> Path:
     """Return the configuration of a run whose output is a URL of its own."""
-    output = {"path": f"s3://outputs/run-{next(_numbers)}/out.zarr", "state": "out.run", **sections.pop("output", {})}
+    output = {"path": f"s3://tests/run-{next(_numbers)}/out.zarr", "state": "out.run", **sections.pop("output", {})}
     storage = {"endpoint": s3.endpoint, "retries": 3, **sections.pop("storage", {})}
-    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES, **QUICK}
+    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES}
     image = None if (folder / "in.zarr").exists() else image
     return make_run(folder, image, output=output, storage=storage, **{**plain, **sections})
 
@@ -88,7 +75,7 @@ def shards(found: dict[str, bytes]) -> dict[str, bytes]:
 def on_disk(folder: Path, image: Any = IMAGE, **sections: Any) -> dict[str, bytes]:
     """Return the files of the same run on a disk."""
     output = {"path": "out.zarr", **sections.pop("output", {})}
-    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES, **QUICK}
+    plain: dict[str, Any] = {"solver": "wiener", "tiling": TILES}
     found = contents(complete(make_run(folder, image, output=output, **{**plain, **sections})))
     return {name: content for name, content in found.items() if content != b"<folder>"}
 
@@ -115,7 +102,7 @@ def test_an_output_in_s3_is_that_on_a_disk(
     # one request writes a shard, a second one sees that the output is still there
     written = [path for method, path in asked if method == "PUT" and ("/0/c/" in path or "/1/c/" in path)]
     assert len(written) == len(set(written)) == len([name for name in shards(found) if "/c/" in name])
-    seen = Counter(asked)["HEAD", f"/outputs/{store_at(config).place.key}/zarr.json"]
+    seen = Counter(asked)["HEAD", f"/tests/{store_at(config).place.key}/zarr.json"]
     tasks = len(records(config, "solve")) + len(records(config, "pyramid")) + len(records(config, "calibrate"))
     assert seen <= tasks + 2
 
@@ -240,8 +227,8 @@ def test_refused_before_any_work(tmp_path: Path, s3: S3) -> None:
     for output, said in (
         ({"state": None}, r"ledger, locks and calibration need a file system: expected output.state"),
         ({"path": "https://host/out.zarr"}, "on a web server, which cannot be written"),
-        ({"path": "s3://outputs"}, "expected the name of a folder"),
-        ({"path": "s3://key:secret@outputs/a.zarr"}, "a URL with credentials"),
+        ({"path": "s3://tests"}, "expected the name of a folder"),
+        ({"path": "s3://key:secret@tests/a.zarr"}, "a URL with credentials"),
     ):
         with pytest.raises(ConfigError, match=said):
             config_of(by_url(tmp_path, s3, output=output))
@@ -416,6 +403,8 @@ def test_one_of_six_processes_gets_the_output(tmp_path: Path, s3: S3) -> None:
         for i in range(6)
     ]  # fmt: skip
 
+    everyone = [*racers]
+
     def tell(racer: subprocess.Popen[str], line: str) -> None:
         assert racer.stdin is not None
         racer.stdin.write(f"{line}\n")
@@ -440,9 +429,9 @@ def test_one_of_six_processes_gets_the_output(tmp_path: Path, s3: S3) -> None:
                 tell(winner, "")
                 assert answer(winner) == "kept"
     finally:
-        for racer in racers:
+        for racer in everyone:
             racer.kill()
-            racer.wait()
+            racer.communicate()  # closes its pipes
 
 
 @pytest.mark.long
@@ -500,8 +489,7 @@ def test_a_restart_of_the_server_in_mid_run(
             os.kill(s3.process.pid, signal.SIGCONT)
         else:
             s3.process.wait()
-            s3.process = start_moto(s3.port)
-            s3.make_bucket("outputs")
+            s3.start()
         down.clear()
 
     down: list[bool] = []

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 import zarr
 from builders import beads, complete, config_of, go, hashes, make_run, records
-from s3_server import KEYS, S3, PatientServer, needs_s3, s3_server, start_moto
+from s3_server import KEYS, S3, PatientServer, needs_s3
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config.url import parse_url
@@ -46,18 +45,9 @@ TILES = {"core": 48}
 SHARDS = {"shards": (1, 96, 96), "chunks": (1, 16, 16)}
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as found:
-        found.make_bucket("images")
-        yield found
-
-
 @pytest.fixture(autouse=True)
-def _fresh(request: pytest.FixtureRequest) -> None:
+def _fresh() -> None:
     clear_sources()
-    if "s3" in request.fixturenames:
-        request.getfixturevalue("s3").forget()
 
 
 def storage(s3: S3, **more: Any) -> dict[str, Any]:
@@ -66,7 +56,7 @@ def storage(s3: S3, **more: Any) -> dict[str, Any]:
 
 def upload(s3: S3, folder: Path, name: str) -> str:
     """Copy a folder to the bucket; returns its URL."""
-    url = f"s3://images/{name}"
+    url = f"s3://tests/{name}"
     store = store_of(config_url(url, s3))
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         store.write(file.relative_to(folder).as_posix(), file.read_bytes())
@@ -123,7 +113,7 @@ def test_an_input_in_s3_gives_the_same_bytes_and_tells_no_secret(tmp_path: Path,
     for secret in KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"]:
         assert [str(p) for p in written if secret.encode() in p.read_bytes()] == []
     attributes = json.loads((tmp_path / "here" / "out.zarr" / "zarr.json").read_text())["attributes"]
-    assert attributes["ssi_pipeline"]["provenance"]["input_path"] == f"s3://images/v{version}.zarr"
+    assert attributes["ssi_pipeline"]["provenance"]["input_path"] == f"s3://tests/v{version}.zarr"
     assert "storage" not in attributes["ssi_pipeline"]["provenance"]["basis"]["config"]
     assert go(config).computed_tiles == 0
 
@@ -197,14 +187,14 @@ def test_a_truncated_shard_fails_its_tiles_and_is_no_silent_store(tmp_path: Path
 
 def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path, s3: S3) -> None:
     for url, said in (
-        ("s3://images/none.zarr", "has no zarr metadata"),
-        ("s3://images/a.ome.tif", "is a TIFF file.*convert it to OME-Zarr"),
-        ("s3://images/none.zarr/zarr.json", "is a zarr metadata file: give its folder"),
+        ("s3://tests/none.zarr", "has no zarr metadata"),
+        ("s3://tests/a.ome.tif", "is a TIFF file.*convert it to OME-Zarr"),
+        ("s3://tests/none.zarr/zarr.json", "is a zarr metadata file: give its folder"),
     ):
         with pytest.raises(InputError, match=said):
             open_source(SourceSpec(config_url(url, s3)))
     for sections, said in (
-        ({"output": {"state": "s3://images/state"}}, r"output.state is 's3://images/state', a URL: expected the path"),
+        ({"output": {"state": "s3://tests/state"}}, r"output.state is 's3://tests/state', a URL: expected the path"),
         ({"input": {"path": "ftp://host/a.zarr"}}, "a URL that is not supported: expected s3://"),
         ({"storage": {"endpoint": "https://me:word@host"}}, "storage.endpoint: expected a URL without user"),
     ):
@@ -221,7 +211,7 @@ def test_without_obstore_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 def test_a_changed_object_is_noticed(tmp_path: Path, s3: S3) -> None:
     config, _ = made(tmp_path, s3, "changed.zarr")
     complete(config)
-    place = config_url("s3://images/changed.zarr", s3)
+    place = config_url("s3://tests/changed.zarr", s3)
     store_of(place).write("0/c/0/0/0", store_of(place).read("0/c/1/0/0"))
     clear_sources()
     with pytest.raises(RunChangedError, match="input"):
@@ -260,8 +250,7 @@ def test_a_restart_of_the_server_in_mid_run(tmp_path: Path, s3: S3) -> None:
     def restart() -> None:
         """Start it again; it has kept nothing, so that its data are restored at once, before anything is read."""
         s3.process.wait()
-        s3.process = start_moto(s3.port)
-        s3.make_bucket("images")
+        s3.start()
         upload(s3, tmp_path / "in.zarr", "down.zarr")
         restored.set()
 

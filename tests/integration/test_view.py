@@ -358,7 +358,7 @@ def test_the_widget_previews_deconvolves_and_stops(model: Any, monkeypatch: pyte
 
 
 WINDOW = """
-import sys, time
+import json, sys
 from pathlib import Path
 import numpy as np
 from ssi_pipeline.view.opened import config_of, open_run
@@ -367,23 +367,60 @@ from ssi_pipeline.view.window import fill, require_napari
 viewer = require_napari().Viewer()
 fill(viewer, open_run(config_of(Path(sys.argv[1]))))
 viewer.window.resize(900, 700)
-picture = viewer.screenshot(canvas_only=True, flash=False)
+viewer.reset_view()
+
+
+def screenshot():
+    return viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+
+
+def alone(name):
+    for layer in viewer.layers:
+        layer.visible = layer.name == name
+    return screenshot().max(axis=-1) > 60
+
+
+def box(name):
+    viewer.layers[name].contrast_limits = (-2, -1)  # everything is bright
+    rows, columns = np.nonzero(alone(name))
+    return [int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1]
+
+
+seen = screenshot()
+found = {"green": int((seen[..., 1] > 120).sum()), "magenta": int((seen[..., 0] > 120).sum())}
+viewer.canvas.overlays.scale_bar.visible = False
+found["input"], found["output"] = box("input: A"), box("output: A")
+tiles = viewer.layers["alarms: A"]
+tiles.data = (np.indices(tiles.data.shape)[1:].sum(0) % 2 == 0).astype(tiles.data.dtype)  # a chessboard
+top, _, left, _ = found["output"]
+found["edges"] = np.flatnonzero(np.diff(alone("alarms: A")[top + 2].astype(int))).tolist()
 viewer.close()
-print(int((picture[..., 1] > 120).sum()), int((picture[..., 0] > 120).sum()), picture.shape[:2])
+print(json.dumps(found))
 """
 
 
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # all is drawn by the processor
 @needs_napari
 @needs_qt
 @needs_screen
-def test_a_window_shows_both_channels(finished: Path, tmp_path: Path) -> None:
+def test_a_window_shows_both_channels_and_tiles_where_they_were_solved(finished: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WINDOW, str(finished)]
     if not os.environ.get("DISPLAY"):
         command = ["xvfb-run", "-a", "-s", "-screen 0 1280x1024x24", *command]
     own = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
     own.pop("QT_QPA_PLATFORM", None)
-    done = subprocess.run(command, capture_output=True, text=True, env=own, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, env=own, timeout=600)
     assert done.returncode == 0, done.stderr
-    green, magenta = map(int, done.stdout.split()[:2])
-    assert green > 500, done.stdout
-    assert magenta > 500, done.stdout
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["green"] > 500, found
+    assert found["magenta"] > 500, found
+    (high, wide), (top, bottom, left, right) = (ROI["y"], ROI["x"]), found["output"]
+    zoom = (right - left) / ((wide[1] - wide[0]) * SCALE["x"])  # pixels of the screen per micrometre
+    rounding = {"abs": 1.5}  # an edge is on a pixel of the screen
+    assert bottom - top == pytest.approx((high[1] - high[0]) * SCALE["y"] * zoom, **rounding)
+    assert top - found["input"][0] == pytest.approx(high[0] * SCALE["y"] * zoom, **rounding)
+    assert found["input"][1] - bottom == pytest.approx((96 - high[1]) * SCALE["y"] * zoom, **rounding)
+    expected = [left - 1 + n * 64 * SCALE["x"] * zoom for n in range(6)]  # five tiles of 64 voxels
+    assert found["edges"] == pytest.approx(expected, **rounding)

@@ -37,7 +37,7 @@ def case(folder: Path, tiles: int = 12) -> Path:
     tiling = {"core": {"y": 32, "x": 32}, "blend": 8}
     image = beads((2, 64, 16 * tiles // 2))
     # quality is not the question here: its metrics invert each tile five times more
-    return make_run(folder, image, solver="wiener", tiling=tiling, quality={"extended": False})
+    return make_run(folder, image, solver="wiener", tiling=tiling)
 
 
 def submit(slurm: _slurm.Slurm, config: Path, script: str, *options: str, parts: str = "") -> str:

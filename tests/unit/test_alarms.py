@@ -252,6 +252,8 @@ def one_tile(**values: float) -> dict[str, np.ndarray]:
         ({"chi2": 1.5}, {"psf_width": 0.65}, spot(pedestal=0.02), "the PSF has a pedestal"),
         ({"chi2": 1.5}, {}, spot((0, 0)), "the PSF's peak is 12.7 pixels"),
         ({"chi2": 3.0}, {}, Psf(np.repeat(spot().values, 3, 0) / 3), "the linear solution cannot fit"),
+        ({"chi2": 3.0}, {"psf_width": 1.0}, spot(), "either the linear solution"),
+        ({"chi2": 3.0, "method": METHODS["tv_cg"]}, {"psf_width": 1.0}, spot(), "check the PSF's width"),
         ({"chi2": 0.6}, {}, spot(), "the noise is overestimated"),
         ({"light_ratio": 0.97}, {}, spot(), "the dark level or the PSF"),
         (

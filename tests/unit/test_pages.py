@@ -63,6 +63,12 @@ def test_every_block_names_its_language(page: Path) -> None:
     assert kinds <= LANGUAGES, f"one of {sorted(LANGUAGES)}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_takes_the_package_from_an_index(page: Path) -> None:
+    """It is on none: pip would fail, or install somebody else's."""
+    assert not re.search(r"pip install [^\n`]*ssi[-_]pipeline(?!-\*\.whl)", page.read_text())
+
+
 @pytest.mark.parametrize("script", each("bash"))
 def test_shell_blocks_parse_and_their_commands_are_known(script: str) -> None:
     checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)

@@ -253,7 +253,7 @@ def test_every_plane_is_solved_with_its_own_psf(tmp_path: Path) -> None:
 
 
 def test_a_run_says_what_varies_and_resumes_with_the_same_psfs_only(tmp_path: Path) -> None:
-    path = make_run(tmp_path, beads((4, 40, 40)), psf=two(), solver="wiener", quality={"extended": False})
+    path = make_run(tmp_path, beads((4, 40, 40)), psf=two(), solver="wiener")
     prepared = prepare(load_config(path))
     assert prepared.document.notes == ()  # a plane has one PSF
     outcome = go(path)
@@ -262,7 +262,7 @@ def test_a_run_says_what_varies_and_resumes_with_the_same_psfs_only(tmp_path: Pa
     assert all(f"at z {z} (one of 2 that vary along z)" in text for z in (1, 3))
     changed = two()
     changed["by"][1]["psf"] = gaussian(3.5)
-    make_run(tmp_path, None, psf=changed, solver="wiener", quality={"extended": False})
+    make_run(tmp_path, None, psf=changed, solver="wiener")
     with pytest.raises(RunChangedError, match="psf"):
         go(path)
 

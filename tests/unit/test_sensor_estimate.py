@@ -28,8 +28,9 @@ BENCHMARK = Path(__file__).parents[3] / "shared" / "benchmark"
 
 
 def config_for(**sections: Any) -> RunConfig:
+    """Return a configuration whose solver needs no tuning: only the sensor is calibrated."""
     document: dict[str, Any] = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}}
-    return parse_config({**document, **sections})
+    return parse_config({**document, "solver": "wiener", "classical": {"weight": "likelihood"}, **sections})
 
 
 def scene(side: int = 256, seed: int = 0) -> np.ndarray:
@@ -200,7 +201,7 @@ def test_no_impulses_by_declaration_means_that_none_is_looked_for_or_repaired() 
     y = np.where(rng.random(y.shape) < 0.02, 3.0, y)
     psf, sample, estimates = gaussian_psf(), as_sample(y), []
     for sensor in ({}, {"impulse_share": 0}):
-        config = config_for(solver="wiener", classical={"weight": "likelihood"}, sensor=sensor)
+        config = config_for(sensor=sensor)
         found = calibrate([sample], psf, config)
         estimates.append(solve(build_problem(psf, found, config, "cpu"), sample, 0).estimate)
     assert found.impulse_share == 0

@@ -472,6 +472,20 @@ def test_a_model_of_another_network_is_refused() -> None:
         solved(config_for(network={"width": 6}), start=model)
 
 
+def test_scores_are_left_out_on_request_and_nothing_else_changes() -> None:
+    psf, config = gaussian_psf(), config_for(output={"path": "b.zarr", "uncertainty": 2})
+    measurement, _ = scene((1, 48, 48), psf)
+    problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
+    whole, part = (
+        solve(problem, measurement, 1, SolveOptions("richardson_lucy", weight=3, scored=scored))
+        for scored in (True, False)
+    )
+    assert np.array_equal(part.estimate, whole.estimate)
+    assert part.heldout_after == whole.heldout_after
+    assert whole.scores
+    assert (part.scores, part.uncertainty) == ({}, None)
+
+
 def shared_setup(**sections: Any) -> tuple[list[Measurement], Psf, ChannelCalibration, RunConfig]:
     training = {"steps": 80, "learning_rate": 1e-2, **sections["training"]}
     psf, config = gaussian_psf(), config_for(training=training)

@@ -6,15 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
+import venv
 import zipfile
+from collections.abc import Callable
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("pyproject.toml", "README.md", "LICENSE")
@@ -93,23 +98,48 @@ def test_its_metadata_are_those_of_the_project(wheel: Path) -> None:
     assert found.get_payload() == (ROOT / "README.md").read_text()
 
 
+@pytest.fixture
+def ran(tmp_path: Path) -> Callable[..., str]:
+    """Run a command outside the repository; returns its standard output."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+    def run(*command: object) -> str:
+        done = subprocess.run(list(map(str, command)), cwd=tmp_path, env=clean, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_its_command_works_outside_the_repository(wheel: Path, tmp_path: Path, ran: Callable[..., str]) -> None:
+    """In an environment that has the wheel, and sees what this one has of others."""
+    home = tmp_path / "environment"
+    venv.create(home, symlinks=True)
+    python, ssi = home / "bin/python", home / "bin/ssi"
+    ran(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    own = Path(sysconfig.get_path("purelib", "venv", {"base": str(home), "platbase": str(home)}))
+    # a clone that is installed here is found by a .pth file of its own, and those of such a folder are not read
+    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    assert str(home) in ran(python, "-c", "import ssi_pipeline; print(ssi_pipeline.__file__)")
+    size = {f"PhysicalSize{axis}": um for axis, um in (("Z", 0.3), ("Y", 0.1), ("X", 0.1))}
+    stack = np.random.default_rng(0).poisson(100, (16, 48, 48)).astype("uint16")
+    tifffile.imwrite(tmp_path / "stack.tif", stack, ome=True, metadata={"axes": "ZYX", **size})
+    ran(ssi, "init", "stack.yaml", "--from", "widefield-stack", "--input", "stack.tif")
+    assert "zyx 16 x 48 x 48 uint16" in ran(ssi, "plan", "stack.yaml")
+    ran(ssi, "init", "array.sbatch", "--from", "array.sbatch")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("minor", ["3.11", "3.12", "3.13"])
 @pytest.mark.timeout(2400)  # gigabytes of CUDA, where the index has no torch for CPUs
-def test_it_installs_into_an_empty_environment_and_runs(wheel: Path, tmp_path: Path, minor: str) -> None:
+def test_it_installs_into_an_empty_environment_and_runs(
+    wheel: Path, tmp_path: Path, ran: Callable[..., str], minor: str
+) -> None:
     interpreter = shutil.which(f"python{minor}")
     # pyenv has a command for each version, which fails where that is not chosen
     if interpreter is None or subprocess.run([interpreter, "-c", ""], capture_output=True).returncode:
         pytest.skip(f"there is no python{minor} here")
     home = tmp_path / "environment"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-
-    def ran(*command: object) -> str:
-        """Run a command outside the repository; returns its standard output."""
-        done = subprocess.run(list(map(str, command)), cwd=tmp_path, env=clean, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
     ran(interpreter, "-m", "venv", home)
     ran(home / "bin/python", "-m", "pip", "install", "--quiet", wheel)
     ssi = home / "bin/ssi"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, LogNorm, Normalize
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ from ssi_pipeline.report.section import Section, render
 from ssi_pipeline.report.words import number
 
 _MOST_CHANNELS = 4
+_LABELS, _BAR, _BAR_LABELS, _EDGE, _BOTTOM, _TOP = 0.7, 0.12, 0.6, 0.1, 0.5, 0.3
+"""Inches: left of maps and histograms, width of the colour bar, right of it, elsewhere, below and above."""
+
 _DECADES = 2.0
 """Dynamic range above which values are shown on a logarithmic scale."""
 
@@ -83,20 +88,42 @@ def _summary(name: str, finite: NDArray[np.float32]) -> str:
 def _metric(facts: RunFacts, name: str, values: NDArray[np.float32], most: int) -> Markup:
     """Draw one row per channel: map of the middle plane, map of the worst values, histogram."""
     rows = [(c, planes(name, values[:, c], most)) for c in range(min(values.shape[1], _MOST_CHANNELS))]
-    count = len(rows[0][1])
     scale = None if name in CATEGORIES else make_scale(values)
     # enough for the colour bar's label, no more than a screen
     height = min(max(4.0 * rows[0][1][0].extent[0] / rows[0][1][0].extent[1], 1.7), 3.2) + 0.5
-    figure = new_figure(10, height * len(rows))
-    grid = figure.subplots(len(rows), count + 1, squeeze=False, width_ratios=[*[1.0] * count, 0.8])
-    for row, (c, parts) in enumerate(rows):
-        for axes, part in zip(grid[row], parts, strict=False):
+    figure, frames = _frames(height, len(rows), len(rows[0][1]), bar=scale is not None)
+    for (*frame, bar, histogram), (c, parts) in zip(frames, rows, strict=True):
+        for axes, part in zip(frame, parts, strict=True):
             image = _map(axes, part, scale)
             axes.set_title(part.title if len(rows) == 1 else f"{facts.channel_name(c)}, {part.title}")
         if scale:  # for categories the histogram shows the colours and the name
-            figure.colorbar(image, ax=list(grid[row, :-1]), extend=scale.extend, shrink=0.95)
-        _distribution(grid[row, -1], name, values[:, c], scale)
+            figure.colorbar(image, cax=bar, extend=scale.extend)
+        _distribution(histogram, name, values[:, c], scale)
     return picture(figure, f"Map of {name} on the grid of tiles, and its histogram: {meaning(name)}")
+
+
+def _frames(height: float, rows: int, maps: int, *, bar: bool) -> tuple[Figure, list[list[Any]]]:
+    """Return a figure, and for each row its maps, the place of the colour bar (None without one) and the histogram.
+
+    With a colour bar all places are fixed: to find them by the sizes of the labels takes longer than drawing.
+    """
+    if not bar:  # a histogram whose labels are words
+        figure = new_figure(10, height * rows)
+        grid = figure.subplots(rows, maps + 1, squeeze=False, width_ratios=[*[1.0] * maps, 0.8])
+        return figure, [[*row[:-1], None, row[-1]] for row in grid]
+    figure = Figure(figsize=(10, height * rows))
+    wide = (10 - maps * _LABELS - _BAR - _BAR_LABELS - _LABELS - _EDGE) / (maps + 0.8)
+    lefts = [_LABELS + n * (wide + _LABELS) for n in range(maps)]
+    right = lefts[-1] + wide + _EDGE
+    last = right + _BAR + _BAR_LABELS + _LABELS
+    places = [*((left, wide) for left in lefts), (right, _BAR), (last, 0.8 * wide - _EDGE)]
+    found = []
+    for row in range(rows):
+        low, tall = (rows - 1 - row + _BOTTOM / height) / rows, (1 - (_BOTTOM + _TOP) / height) / rows
+        frame = [figure.add_axes((left / 10, low, width / 10, tall)) for left, width in places]
+        frame[maps - 1].set_anchor("E")  # beside the colour bar
+        found.append(frame)
+    return figure, found
 
 
 def make_scale(values: NDArray[np.float32]) -> Scale:

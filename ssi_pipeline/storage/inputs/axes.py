@@ -19,6 +19,9 @@ _SINGLE = "?"
 _EXACT = 2**53
 """Largest magnitude up to which float64 represents every integer."""
 
+_MANY_CHANNELS = 8
+"""Channels of a single plane from which they are more likely the planes of a stack."""
+
 _WIDEST = 8
 """Maximum bytes per pixel; wider floats (longdouble) have no zarr dtype."""
 
@@ -170,6 +173,22 @@ def _complete(found: AxisMap, where: str) -> AxisMap:
     if 0 in found.file_shape:
         raise InputError(f"{where}: the image is empty, its shape is {found.file_shape}")
     return found
+
+
+def describe_doubt(axes: AxisMap) -> str:
+    """Return a note on a stack whose file calls its planes channels; empty where there is no doubt.
+
+    ImageJ files written without axes (``tifffile.imwrite(path, stack, imagej=True)``) do. Each plane would be
+    calibrated on its own, and none deconvolved along z.
+    """
+    _, channels, planes, *_ = axes.shape
+    if planes > 1 or channels < _MANY_CHANNELS:
+        return ""
+    told = axes.names.replace(_SINGLE, "").replace("c", "z")
+    return (
+        f"the file says {channels} channels of a single plane; if these are the planes of a stack, set input.axes: "
+        f"{told}"
+    )
 
 
 def _unknown(shape: Sequence[int], where: str) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ssi_pipeline.config.fingerprint import short_digest
 from ssi_pipeline.errors import CorruptDataError, InputError
 from ssi_pipeline.geometry import Box, Volume
-from ssi_pipeline.storage.inputs.axes import native_dtype, resolve_axes
+from ssi_pipeline.storage.inputs.axes import describe_doubt, native_dtype, resolve_axes
 from ssi_pipeline.storage.inputs.file_stamp import file_stamp
 from ssi_pipeline.storage.inputs.tiff_metadata import read_tiff_metadata
 from ssi_pipeline.storage.inputs.tiff_planes import decode_plane, file_of, is_in_one_piece
@@ -91,6 +91,7 @@ class TiffSource:
         except Exception as error:  # tifffile's own, struct.error, ValueError ... on broken directories and metadata
             raise InputError(f"{where} is not a readable TIFF: {type(error).__name__}: {error}") from error
         self._axes = resolve_axes(shape, found, axes, where)
+        self._doubt = "" if axes is not None or metadata.omero else describe_doubt(self._axes)
         self._refuse_layout(found, where)
         self.volume: Volume
         self.metadata: ImageMetadata
@@ -113,8 +114,8 @@ class TiffSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Warnings about a readable input: skipped data."""
-        return tuple(self._opened.notes())
+        """Warnings about a readable input: skipped data, doubtful axes."""
+        return (*self._opened.notes(), *filter(None, [self._doubt]))
 
     def read(self, t: int, c: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box (z y x positions in the image), axes z y x, native dtype.

@@ -116,12 +116,8 @@ def read_heads(path: Path) -> Iterator[RecordHead]:
 
 
 def mark_of(etag: str, layer: int) -> int:
-    """Return a number of 64 bits that stands for the ETag of a block's object in one of its images.
-
-    Quotes do not count: lists of some stores have none.
-    """
-    text = f"{layer} " + etag.strip('"')
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    """Return a number of 64 bits that stands for the ETag of a block's object in one of its images."""
+    return int.from_bytes(hashlib.blake2b(f"{layer} {etag}".encode(), digest_size=8).digest())
 
 
 def _mark_of_all(etags: Sequence[str]) -> int:
