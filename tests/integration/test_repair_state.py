@@ -10,7 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from builders import TINY, beads, complete, config_of, contents, go, hashes, image_files, make_run, ramp, records
+from builders import (
+    EXTENDED,
+    TINY,
+    beads,
+    complete,
+    config_of,
+    contents,
+    go,
+    hashes,
+    image_files,
+    make_run,
+    ramp,
+    records,
+)
 from damage import BLENDED, HARMS, Harm, copied, cut_ledger, empty, ledger_of, said, with_garbage
 
 from ssi_pipeline.cli import main
@@ -25,7 +38,7 @@ from ssi_pipeline.tasks.opening import open_context
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with scratch that has ended well, to be copied."""
     folder = tmp_path_factory.mktemp("finished")
-    complete(make_run(folder, beads((1, 64, 96)), solver="wiener", tiling=BLENDED))
+    complete(make_run(folder, beads((1, 64, 96)), solver="wiener", tiling=BLENDED, **EXTENDED))
     return folder
 
 
