@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import zarr
-from builders import QUICK, beads, complete, config_of, contents, go, hashes, make_run, records
+from builders import beads, complete, config_of, contents, go, hashes, make_run, records
 from cloud_servers import KEY, TOKEN, Cloud, cloud_server, needs_azurite, needs_fake_gcs, upload_to_google
 
 from ssi_pipeline.cli import main
@@ -26,7 +26,7 @@ from ssi_pipeline.storage.object_store import ObjectStore
 from ssi_pipeline.storage.store import store_of
 
 IMAGE = beads((1, 280, 32))
-PLAIN: dict[str, Any] = {"solver": "wiener", "tiling": {"core": {"y": 64, "x": 32}}, **QUICK}
+PLAIN: dict[str, Any] = {"solver": "wiener", "tiling": {"core": {"y": 64, "x": 32}}}
 
 _numbers = count()
 
