@@ -176,7 +176,7 @@ class GibsonLanniPsf(PsfSection):
 
     @model_validator(mode="after")
     def _check(self) -> GibsonLanniPsf:
-        design = self.design_immersion_index or self.immersion_index
+        design, _, _ = self.design
         if self.numerical_aperture >= design:
             raise ValueError(
                 f"numerical_aperture is {self.numerical_aperture:g}, its design immersion index {design:g}: "
@@ -197,6 +197,16 @@ class GibsonLanniPsf(PsfSection):
     def in_focus(self) -> GibsonLanniPsf:
         """Return the section without defocus."""
         return self.model_copy(update={"defocus_um": 0.0})
+
+    @property
+    def design(self) -> tuple[float, float, float]:
+        """Immersion index, cover index and cover thickness (um) that the objective is made for."""
+        cover_um = self.cover_um if self.design_cover_um is None else self.design_cover_um
+        return (
+            self.design_immersion_index or self.immersion_index,
+            self.design_cover_index or self.cover_index,
+            cover_um,
+        )
 
     @property
     def depth(self) -> float:

@@ -78,9 +78,7 @@ def _path_um(section: GibsonLanniPsf, rho: NDArray[np.float64], z_um: float) -> 
         """Return index times cosine of the ray angle in a medium of that index, for each of ``rho``."""
         return np.sqrt(np.maximum(index**2 - (section.numerical_aperture * rho) ** 2, 0.0))
 
-    design_index = section.design_immersion_index or section.immersion_index
-    cover_index = section.design_cover_index or section.cover_index
-    cover_um = section.cover_um if section.design_cover_um is None else section.design_cover_um
+    design_index, cover_index, cover_um = section.design
     immersion_um = section.working_distance_um + section.defocus_um + z_um
     immersion = immersion_um * axial(section.immersion_index) - section.working_distance_um * axial(design_index)
     cover = section.cover_um * axial(section.cover_index) - cover_um * axial(cover_index)

@@ -78,10 +78,10 @@ def brightest_um(section: ComputedPsf, intensity: Intensity, reach_um: float) ->
     """Return the height of the brightest point on the axis: layers off their design move the focus."""
     farthest = abs(section.defocus_um) if isinstance(section, WidefieldPsf | GibsonLanniPsf) else 0.0
     if isinstance(section, GibsonLanniPsf):
-        cover = section.cover_um - (section.cover_um if section.design_cover_um is None else section.design_cover_um)
-        other = (section.design_immersion_index or section.immersion_index) - section.immersion_index
+        immersion_index, cover_index, cover_um = section.design
+        cover, other = section.cover_um - cover_um, immersion_index - section.immersion_index
         farthest += section.depth + abs(cover) + section.working_distance_um * abs(other)
-        farthest += section.cover_um * abs((section.design_cover_index or section.cover_index) - section.cover_index)
+        farthest += section.cover_um * abs(cover_index - section.cover_index)
     if not farthest:
         return 0.0
     heights = np.linspace(-1, 1, _SCAN + 1) * (farthest + reach_um / 4)

@@ -159,5 +159,5 @@ def _range(section: Pupil, option: str, given: float) -> Range:
 
 def _index(section: Pupil) -> float:
     if isinstance(section, GibsonLanniPsf):
-        return section.design_immersion_index or section.immersion_index
+        return section.design[0]
     return section.refractive_index

@@ -17,6 +17,7 @@ from ssi_pipeline.storage.state.made import note
 from ssi_pipeline.workbench.fit.figure import draw_fit
 from ssi_pipeline.workbench.fit.fit import PsfFit
 from ssi_pipeline.workbench.page import write_page, write_picture
+from ssi_pipeline.workbench.save import refuse_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,10 +102,11 @@ def refuse_config(path: Path, source: Path) -> None:
     Raises
     ------
     ConfigError
-        It is the source, or in another folder, from which relative paths lead elsewhere.
+        It exists, or is in another folder, from which relative paths lead elsewhere.
+    OutputError
+        See ``refuse_output``.
     """
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        raise ConfigError(f"--out {path}: expected a name that ends in .yaml")
+    refuse_output(path, (".yaml", ".yml"))
     if path.absolute().parent.resolve() != source.absolute().parent.resolve():
         raise ConfigError(f"--out {path}: expected a file beside {source}, whose relative paths begin there")
     if path.exists():
