@@ -25,12 +25,12 @@ def psf(options: argparse.Namespace) -> int:
 def make(options: argparse.Namespace) -> int:
     """Compute a PSF and write it."""
     from ssi_pipeline.commands.documents import plain
-    from ssi_pipeline.workbench.save import refuse_output, save_psf
+    from ssi_pipeline.workbench.save import refuse_output, refuse_pictures, save_psf
     from ssi_pipeline.workbench.source import of_kind, psfs_of
 
     screen = Screen(options)
     refuse_output(options.output)
-    _refuse_pictures(options)
+    refuse_pictures(options.html, options.png)
     optics = _optics(options)
     if options.config is not None:
         if options.kind is not None or optics or options.voxel_size_um is not None:
@@ -75,23 +75,16 @@ def _optics(options: argparse.Namespace) -> dict[str, float]:
 def show(options: argparse.Namespace) -> int:
     """Show what a PSF is."""
     from ssi_pipeline.commands.documents import plain
+    from ssi_pipeline.workbench.save import refuse_pictures
     from ssi_pipeline.workbench.source import psfs_of
 
     screen = Screen(options)
-    _refuse_pictures(options)
+    refuse_pictures(options.html, options.png)
     psfs = psfs_of(options.source, options.set, options.voxel_size_um)
     rows = [row for facts in psfs for row in (*([("", facts.name)] if len(psfs) > 1 else []), *facts.rows())]
     rows += [("wrote", str(path)) for path in _pictures(options, options.source.name, psfs)]
     screen.result(rows, plain({"format": FORMAT, "psfs": [facts.document() for facts in psfs]}))
     return ExitStatus.COMPLETE
-
-
-def _refuse_pictures(options: argparse.Namespace) -> None:
-    from ssi_pipeline.workbench.save import refuse_output
-
-    for path, kind in ((options.html, ".html"), (options.png, ".png")):
-        if path is not None:
-            refuse_output(path, (kind,))
 
 
 def _pictures(options: argparse.Namespace, title: str, psfs: list[PsfFacts]) -> list[Path]:

@@ -22,14 +22,12 @@ def fit(options: argparse.Namespace) -> int:
         save_page,
         save_picture,
     )
-    from ssi_pipeline.workbench.save import refuse_output
+    from ssi_pipeline.workbench.save import refuse_pictures
 
     screen = Screen(options)
     if options.out is not None:
         refuse_config(options.out, options.config)
-    for path, kind in ((options.html, ".html"), (options.png, ".png")):
-        if path is not None:
-            refuse_output(path, (kind,))
+    refuse_pictures(options.html, options.png)
     found = fit_psf(options.config, options.set, options.free, options.range, options.channel, screen.hint)
     rows = rows_of(found)
     if options.png is not None:

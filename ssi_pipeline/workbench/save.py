@@ -33,6 +33,13 @@ def refuse_output(path: Path, kinds: tuple[str, ...] = _KINDS) -> None:
     refuse_foreign(path.parent, [path.name], str(path))
 
 
+def refuse_pictures(html: Path | None, png: Path | None) -> None:
+    """Refuse the page or the picture of a command as ``refuse_output`` does, where one is asked for."""
+    for path, kind in ((html, ".html"), (png, ".png")):
+        if path is not None:
+            refuse_output(path, (kind,))
+
+
 def save_psf(path: Path, values: NDArray[np.float32], voxel_um: VoxelSize | None, description: str) -> None:
     """Write a PSF (z y x; one plane is written as y x).
 
