@@ -26,7 +26,10 @@ class LeasePlace(Protocol):
         """Name of the lock."""
 
     def create(self, holder: Holder) -> bool:
-        """Create the lease unless there is one; tell whether it is the holder's."""
+        """Create the lease unless there is one; tell whether it is the holder's.
+
+        In a folder another may move the file by mistake: it is the holder's if ``is_held`` says so after a while.
+        """
 
     def read(self) -> Holder | None:
         """Return the holder, or None without one."""
