@@ -5,26 +5,29 @@ A = B*B + w L*L. The minimum over x >= floor is therefore the projection of v in
 alone, is v itself where v has no light below the floor, and changes only what the bound reaches. A is circular on a
 grid that the image does not fill: the light outside it does not change. Of a network's estimate it is the feasible
 estimate whose measurement is nearest.
+
+It is found by the alternating direction method of multipliers (Boyd et al. 2011, section 5), over-relaxed (Eckstein
+and Bertsekas 1992): A + penalty is inverted by one filter, and the bound is a cut-off.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.physics.forward import ForwardModel
 
-_MOST_STEPS, _BLOCK, _ENOUGH = 20, 10, 1e-2
-"""Most steps; they end where a block lowers |x - v|_A^2 by a smaller share. With beads 200 and 4000 times as bright as
-the noise, 2000 steps change the flux of the bead by 1e-4, and the rest of the image by 0.5 dB at most."""
+_STEPS, _RELAXATION = 10, 1.8
+"""Over 26 images of known truth (stacks; published images of the tuning half; scenes; weights of 4e-4 to 0.4) they
+leave |x - v|_A^2 0.4 % above its minimum on average and 1.7 % at most, and the error within 0.003 dB of that there.
+Conjugate gradients between two metrics, which this replaces, needed seven times its time to be as near."""
 
-_TINY = 1e-30
+_PENALTY, _LEAST_PENALTY = 0.3, 1e-3
+"""Penalty over the fourth root of the weight of the prior, B*B being at most 1, and the least. Of constant penalties
+none serves all weights."""
 
 
 def project(forward: ForwardModel, estimate: Tensor, weight: float, floor: float) -> Tensor:
@@ -43,36 +46,24 @@ def project(forward: ForwardModel, estimate: Tensor, weight: float, floor: float
     """
     if not bool((estimate < floor).any()):
         return estimate
-    metric = _metric(forward, weight, estimate)
-    x = estimate.clamp(min=floor)
-    gradient, directions, last = metric(x - estimate), BoundedDirections(floor), math.inf
-    for count in range(_MOST_STEPS):
-        if count % _BLOCK == 0:
-            value = float(dot(x - estimate, gradient))
-            if value > last * (1 - _ENOUGH):
-                break
-            last = value
-        change = directions.after(x, gradient)
-        image = metric(change)
-        step = _length(gradient, change, image)
-        kept = directions.projected(x, gradient, change, step)
-        if kept is not None:
-            change, image = kept, metric(kept)
-            step = _length(gradient, change, image).clamp(max=1)
-        x = (x + step * change).clamp(min=floor)  # rounding errors only
-        gradient = gradient + step * image
-    return x
+    size = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(estimate.shape, forward.radius, strict=True))
+    window = tuple(slice(0, n) for n in estimate.shape)
+    least = torch.zeros(size, dtype=estimate.dtype, device=estimate.device)  # of the change x - v, which ends outside
+    least[window] = floor - estimate
+    response = _response(forward, weight, size, estimate)
+    change, multiplier = torch.zeros_like(least), torch.zeros_like(least)
+    change[window] = least[window].clamp(min=0)
+    for _ in range(_STEPS):
+        free = torch.fft.irfftn(torch.fft.rfftn(change - multiplier) * response, s=size)
+        wanted = multiplier.add_(free, alpha=_RELAXATION).add_(change, alpha=1 - _RELAXATION)
+        change[window] = torch.maximum(wanted[window], least[window])
+        multiplier = wanted.sub_(change)
+    return (estimate + change[window]).clamp(min=floor)  # rounding errors only
 
 
-def _metric(forward: ForwardModel, weight: float, like: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return A as a function of images of one shape."""
-    size = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(like.shape, forward.radius, strict=True))
+def _response(forward: ForwardModel, weight: float, size: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return penalty / (A + penalty) on a grid, in the order of ``rfftn``."""
+    penalty = max(_PENALTY * weight**0.25, _LEAST_PENALTY)
     curvature = torch.from_numpy(laplacian(size)).to(like.device)
-    response = (forward.power_bound(size) + weight * curvature**2).float()
-    window = tuple(slice(0, n) for n in like.shape)
-    return lambda image: torch.fft.irfftn(torch.fft.rfftn(image, s=size) * response, s=size)[window]
-
-
-def _length(gradient: Tensor, change: Tensor, image: Tensor) -> Tensor:
-    """Return the step to the minimum along a change, ``image`` its product with A."""
-    return -dot(gradient, change) / dot(change, image).clamp(min=_TINY)
+    metric = forward.power_bound(size) + weight * curvature**2
+    return (penalty / (metric + penalty)).to(like.dtype)
