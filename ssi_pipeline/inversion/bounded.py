@@ -85,5 +85,5 @@ def with_light_of(estimate: Tensor, floor: float, measured: float, predicted: fl
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Return the inner product of two images, summed in float64, as a scalar on their device."""
-    return (a * b).sum(dtype=torch.float64)
+    """Return the inner product of two images, its rows summed in float64, as a scalar on their device."""
+    return (a * b).sum(-1).sum(dtype=torch.float64)

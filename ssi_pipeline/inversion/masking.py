@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import IntEnum
-from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from torch.nn import functional
 
 from ssi_pipeline.config import MaskingConfig
 from ssi_pipeline.inversion.surroundings import mirror_outside
+from ssi_pipeline.inversion.window_sums import window_sums
 
 HELDOUT_SHARE = 0.05
 """Share of pixels held out as V: of 10^5 pixels the mean loss is known to 2 %, and 95 % remain for training."""
@@ -29,8 +28,6 @@ _HELDOUT_HIDDEN = 0.3
 
 _WIDER = (9, 27, 81)
 """Sides of the windows in areas without a known pixel: they reach as far as the halo of most PSFs."""
-
-_TINY = 1e-6
 
 
 class Stream(IntEnum):
@@ -173,7 +170,7 @@ def fill_unknown(image: Tensor, known: Tensor, passes: int = _PASSES) -> Tensor:
     seen = torch.where(known, image, torch.zeros_like(image))
     level = seen.sum() / known.sum().clamp(min=1)
     for _ in range(passes):
-        seen, known = _grown(seen, known, _window_mean)
+        seen, known = _grown(seen, known, (3,) * image.ndim)
     return torch.where(known, seen, level)
 
 
@@ -189,28 +186,17 @@ def fill_gaps(image: Tensor, known: Tensor, passes: int = _PASSES) -> Tensor:
     for side in (*(3,) * passes, *_WIDER):
         if bool(known.all()):
             break
-        seen, known = _grown(seen, known, _window_mean if side == 3 else partial(_wide_mean, side=side))
+        seen, known = _grown(seen, known, (3,) * image.ndim if side == 3 else (side, side))
     return torch.where(known, seen, level)
 
 
-def _grown(seen: Tensor, known: Tensor, mean: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the image, 0 where unknown, with means of known pixels at those that the window reaches, and these."""
-    weight = mean(known.to(seen.dtype))
-    # below any weight: the smallest is that of one pixel in the widest window
-    filled = torch.where(known, seen, mean(seen) / weight.clamp(min=_TINY))
-    reached = known | (weight > _TINY)
+def _grown(seen: Tensor, known: Tensor, sides: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return the image, 0 where unknown, with means of known pixels at those that the window reaches, and these.
+
+    ``sides``: of the window, along the last axes.
+    """
+    margins = [side // 2 for side in reversed(sides) for _ in range(2)]
+    number, light = (window_sums(functional.pad(image, margins), sides) for image in (known.to(seen.dtype), seen))
+    filled = torch.where(known, seen, light / number.clamp(min=1))
+    reached = known | (number > 0)
     return torch.where(reached, filled, torch.zeros_like(filled)), reached
-
-
-def _wide_mean(image: Tensor, side: int) -> Tensor:
-    """Return the mean over a square of the plane y x."""
-    planes = image.reshape(-1, 1, *image.shape[-2:])
-    for window in ((side, 1), (1, side)):
-        planes = functional.avg_pool2d(planes, window, stride=1, padding=(window[0] // 2, window[1] // 2))
-    return planes.reshape(image.shape)
-
-
-def _window_mean(image: Tensor) -> Tensor:
-    pool = functional.avg_pool2d if image.ndim == 2 else functional.avg_pool3d
-    mean: Tensor = pool(image[None, None], 3, stride=1, padding=1)[0, 0]
-    return mean

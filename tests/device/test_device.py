@@ -11,6 +11,7 @@ from device_cases import FEW, Case, a_step, case
 from pretended import NAME, OnDevice, PretendedGpu, TwoDevicesError
 
 from ssi_pipeline.geometry.request import DEVICE_PROCESS_BYTES
+from ssi_pipeline.inversion import window_sums
 from ssi_pipeline.inversion.classical import tv_chambolle_pock, tv_conjugate_gradient
 from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.network import architectures, averaged, backward
@@ -53,6 +54,7 @@ def in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(architectures, "standardised_at_once", architectures.standardised_in_steps)
     monkeypatch.setattr(averaged, "VOXELS_AT_ONCE", 0)
     monkeypatch.setattr(backward, "in_closed_form", backward.by_autograd)
+    monkeypatch.setattr(window_sums, "sums_by_pooling", window_sums.sums_by_addition)
 
 
 @pytest.mark.parametrize("shape", [(16, 24, 3, 3), (8, 4, 3, 3, 3)])
@@ -88,7 +90,7 @@ def test_it_counts_waits_and_copies() -> None:
         assert gpu.counts.totals() == {"launches": 3, "waits": 2, "uploads": 1, "downloads": 1}  # sum, gt, index
 
 
-@pytest.mark.usefixtures("few_iterations")
+@pytest.mark.usefixtures("few_iterations", "in_steps")
 @pytest.mark.parametrize("solver", QUICK)
 def test_a_classical_solver_gives_the_bytes_of_the_cpu(solver: str) -> None:
     assert assert_same_on_both(case(solver, SMALL, **QUICK[solver], quality={"extended": False})) == solver

@@ -19,6 +19,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.inversion.bounded import dot
 from ssi_pipeline.inversion.differences import box_of
 from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.physics.forward import ForwardModel
@@ -82,14 +83,10 @@ def conjugate_gradients(
     residual, direction = right - normal(x), torch.zeros_like(x)
     for _ in range(iterations):
         step = precondition(residual)
-        size = _dot(residual, step)
+        size = dot(residual, step)
         size = torch.where(size > _TINY, size, 0.0)  # at the solution: no step, and no waiting to know it
         direction = step + (size / size_before) * direction
         change = normal(direction)
-        length = size / _dot(direction, change).clamp(min=_TINY)
+        length = size / dot(direction, change).clamp(min=_TINY)
         x, residual, size_before = x + length * direction, residual - length * change, size.clamp(min=_TINY)
     return x
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a.double() * b.double()).sum()

@@ -12,7 +12,6 @@ and Bertsekas 1992): A + penalty is inverted by one filter, and the bound is a c
 
 from __future__ import annotations
 
-
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
@@ -65,5 +64,5 @@ def _response(forward: ForwardModel, weight: float, size: tuple[int, ...], like:
     """Return penalty / (A + penalty) on a grid, in the order of ``rfftn``."""
     penalty = max(_PENALTY * weight**0.25, _LEAST_PENALTY)
     curvature = torch.from_numpy(laplacian(size)).to(like.device)
-    metric = forward.power_bound(size) + weight * curvature**2
-    return (penalty / (metric + penalty)).to(like.dtype)
+    response: Tensor = penalty / (forward.power_bound(size) + weight * curvature**2 + penalty)
+    return response.to(like.dtype)

@@ -25,6 +25,7 @@ from torch.nn import functional
 from ssi_pipeline.geometry.halo import REPAIR_RADIUS
 from ssi_pipeline.inversion.sensor.window_ranks import SIDE as _SIDE
 from ssi_pipeline.inversion.sensor.window_ranks import window_ranks
+from ssi_pipeline.inversion.window_sums import window_sums
 
 _RANKS = (6, 12, 18)
 """Ranks of the quartiles among the 25 sorted pixels of a window."""
@@ -189,8 +190,7 @@ def neighbour_mean(image: Tensor, good: Tensor | None = None) -> Tensor:
 def _neighbour_sum(image: Tensor) -> Tensor:
     planes = image.reshape(-1, 1, *image.shape[-2:])
     padded = functional.pad(planes, (REPAIR_RADIUS,) * 4, mode="replicate")
-    total = functional.avg_pool2d(padded, _SIDE, stride=1, divisor_override=1).reshape(image.shape)
-    return total - image
+    return window_sums(padded, (_SIDE, _SIDE)).reshape(image.shape) - image
 
 
 def window_quartiles(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
