@@ -41,9 +41,6 @@ PEAK = 700.0
 _PARTS = 8
 """Ranges of depth with a PSF each."""
 
-_TILES = 4
-"""Tiles along z: left to itself a run takes as many planes as fit, and may be refused as the PSF changes too much."""
-
 
 def shape_of(megabytes: float) -> tuple[Shape, Shape]:
     """Return shape and block of a volume of uint16: planes up to 512, and as large as the size asks for."""
@@ -66,7 +63,7 @@ def document(made: Made, folder: Path, asked: argparse.Namespace) -> dict[str, A
         "output": {"path": str(folder / "out.zarr"), "pyramid": False, "dtype": "float32"},
         "psf": parts[0]["psf"] if asked.single else {"kind": "varying", "by": parts},
         "solver": asked.solver,
-        "tiling": {"dimensions": 3, "core": {"z": max(8, planes // _TILES)}},
+        "tiling": {"dimensions": 3},
         "quality": {"extended": False},
         "executor": {"kind": "dask", "workers": 2, "memory_gib": asked.gigabytes * GIGABYTE / 2**30, "device": "cpu"},
     }

@@ -30,6 +30,10 @@ _AHEAD_FLOATS = 5
 
 _AHEAD_NEIGHBOUR_FLOATS = 1
 
+_SCORE_FLOATS = 15
+"""Further floats per voxel for the extended metrics, beside the estimate (measured in 3D: wiener 218 bytes in place of
+159, tv_cg 269 in place of 217). A network's activations are gone by then, and were more."""
+
 _WINDOW_FLOATS = 12
 """Further floats per voxel on a GPU, where the impulse test holds the 25 values of all windows at once. With them the
 plan is above what tensors take on a pretended GPU, by a few per cent at the least (tests/device)."""
@@ -85,6 +89,8 @@ def tile_needs(config: RunConfig, psf_radius: Ints) -> TileNeeds:
     count = len(config.network.neighbours)
     ahead = _AHEAD_FLOATS + _AHEAD_NEIGHBOUR_FLOATS * count
     tile = _TILE_FLOATS + _NEIGHBOUR_FLOATS * count
+    if config.quality.extended and method.computes and not method.network:
+        tile += _SCORE_FLOATS
     return TileNeeds(
         halo=required_halo(config, psf_radius),
         pad=tuple(r if on and method.computes else 0 for r, on in zip(psf_radius, spatial, strict=True)),

@@ -109,7 +109,8 @@ def _even(extent: Ints, side: int, step: int, dimensions: int) -> Ints:
     return tuple(core) if dimensions == 3 else (1, *core[1:])
 
 
-def _fits(request: TilingRequest, core: Ints, reachable: Ints, memory: WorkerMemory) -> bool:
+def _fits(request: TilingRequest, automatic: Ints, reachable: Ints, memory: WorkerMemory) -> bool:
+    core = per_axis(request.core, automatic, request.dimensions, 1)
     margin = (h + (_MAX_BLEND[request.dimensions] if h else 0) for h in request.needs.halo)
     domain = tuple(min(c + 2 * m, n) for c, m, n in zip(core, margin, reachable, strict=True))
     return request.needs.fits(domain, memory, _MEMORY_SHARE)

@@ -19,6 +19,9 @@ MOST = 0.25
 Gaussian PSF which is 18 % too wide in 2D, 13 % in 3D. A stack in 3D had 24.56 dB with tiles of 9 %, 24.55 with 26 %,
 24.45 with 37 %, as with the best single PSF (docs/psf.md)."""
 
+_ROUND = (64, 16, 4)
+"""Cores are multiples of the first of these that is at most half of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Variation:
@@ -56,6 +59,13 @@ def variation_within(psf: PsfSet, plan: TilePlan, origin: Ints) -> Variation | N
     return max((each for each in found if each.distance > 0), key=lambda each: each.distance, default=None)
 
 
+def core_within_limit(found: Variation, core: Ints) -> int:
+    """Return how long the core of tiles may be along the axis of a variation, pixels: a round number where it can."""
+    enough = max(1, int(core[found.axis] * MOST / found.distance))
+    step = next((step for step in _ROUND if enough >= 2 * step), 1)
+    return enough // step * step
+
+
 def refuse_large_variation(found: Variation, core: Ints) -> None:
     """Refuse tiles within which the PSF changes too much.
 
@@ -67,10 +77,9 @@ def refuse_large_variation(found: Variation, core: Ints) -> None:
     if found.distance <= MOST:
         return
     axis = SPATIAL[found.axis]
-    enough = max(1, int(core[found.axis] * MOST / found.distance))
     raise GeometryError(
-        f"{found}, and a tile is solved with one PSF: expected at most {MOST:.0%}. Use smaller tiles: set tiling.core "
-        f"to {{{axis}: {enough}}} or less (now {core[found.axis]} along {axis})"
+        f"{found}, and a tile is solved with one PSF: expected at most {MOST:.0%}. Leave tiling.core out, or set it to "
+        f"{{{axis}: {core_within_limit(found, core)}}} or less (now {core[found.axis]} along {axis})"
     )
 
 

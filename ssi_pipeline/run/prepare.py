@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError
-from ssi_pipeline.executors.gpus.memory import free_for_worker, on_gpu
-from ssi_pipeline.executors.machine import worker_count, worker_memory
-from ssi_pipeline.geometry import Cost, TilePlan, Volume, estimate_cost, make_plan
+from ssi_pipeline.executors.gpus.memory import on_gpu
+from ssi_pipeline.executors.machine import worker_count
+from ssi_pipeline.geometry import Cost, Volume, estimate_cost
 from ssi_pipeline.geometry.plan import region_of_interest
-from ssi_pipeline.geometry.request import TilingRequest
-from ssi_pipeline.needs import output_sizes, tiling_request
+from ssi_pipeline.needs import output_sizes
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
-from ssi_pipeline.physics.psf_set import PsfSet
-from ssi_pipeline.physics.psf_variation import refuse_large_variation, variation_within
 from ssi_pipeline.run.checks.given_calibration import given_calibration
 from ssi_pipeline.run.checks.input_checks import (
     refuse_context_without_axis,
@@ -29,6 +26,7 @@ from ssi_pipeline.run.checks.input_checks import (
     refuse_partial_voxel_size,
 )
 from ssi_pipeline.run.checks.overlap import refuse_overlap
+from ssi_pipeline.run.tiling import notes_on_tiles, planned_tiles, request_for
 from ssi_pipeline.storage.atomic import file_digest
 from ssi_pipeline.storage.inputs.digits import describe_digits
 from ssi_pipeline.storage.inputs.mask import input_identity, open_mask, refuse_empty_mask
@@ -137,8 +135,8 @@ def prepare_source(
 
         check_given_models(config, models, psfs)
     workers = worker_count(config.executor)
-    request = _tiling_request(config, psfs)
-    plan = make_plan(source.volume, request, worker_memory(config.executor), free_for_worker(config, workers))
+    request = request_for(config, psfs)
+    plan = planned_tiles(config, source.volume, psfs, request)
     basis = basis_of(
         config,
         identity(),
@@ -150,7 +148,7 @@ def prepare_source(
     document = RunDocument(basis, config, plan, source.volume, _metadata(source, config), installed_versions(), notes)
     if earlier:
         document = _with_earlier_plan(document)
-    document = replace(document, notes=notes + _refused_or_noted(config, source.volume, psfs, document.plan))
+    document = replace(document, notes=notes + notes_on_tiles(config, source.volume, psfs, document.plan))
     written, window = output_sizes(config, source.volume), WINDOW_PER_SLOT * workers
     cost = estimate_cost(document.plan, source.volume, written, request.needs, window, on_gpu(config))
     return Prepared(document, psfs, cost, workers)
@@ -205,26 +203,6 @@ def _load_psfs(config: RunConfig, volume: Volume, given: Sequence[Psf | NDArray[
     # those of the image, as workers read them back: a file's own are rounded, or known along some axes only
     found = [None if psf is None else replace(psf, voxel_size_um=volume.voxel_size_um) for psf in loaded]
     return tuple(found[c if len(found) > 1 else 0] for c in range(channels))
-
-
-def _tiling_request(config: RunConfig, psfs: Sequence[Psf | None]) -> TilingRequest:
-    """Return what tiles need: the widest PSF counts, and the memory of all where they vary."""
-    radius = tuple(max((psf.radius[axis] for psf in psfs if psf is not None), default=0) for axis in range(3))
-    sets = [psf for psf in psfs if isinstance(psf, PsfSet)]
-    varies = tuple(any(axis in psf.varying for psf in sets) for axis in range(3))
-    return tiling_request(config, radius, sum(psf.nodes.nbytes for psf in sets), varies)
-
-
-def _refused_or_noted(config: RunConfig, volume: Volume, psfs: Sequence[Psf | None], plan: TilePlan) -> tuple[str, ...]:
-    """Return how far PSFs change within tiles, and refuse tiles in which they change too much."""
-    if not config.method.computes:
-        return ()
-    origin = tuple(start for start, _ in region_of_interest(volume, config.input.roi)[2:])
-    sets = dict.fromkeys(psf for psf in psfs if isinstance(psf, PsfSet))
-    found = [variation for psf in sets if (variation := variation_within(psf, plan, origin)) is not None]
-    for variation in found:
-        refuse_large_variation(variation, plan.core)
-    return tuple(f"{variation}; it is solved with the one in its middle" for variation in found)
 
 
 def _metadata(source: Source, config: RunConfig) -> dict[str, Any]:

@@ -267,7 +267,7 @@ def test_a_run_says_what_varies_and_resumes_with_the_same_psfs_only(tmp_path: Pa
         go(path)
 
 
-def test_tiles_in_which_the_psf_changes_too_much_are_refused(tmp_path: Path) -> None:
+def test_tiles_in_which_the_psf_changes_too_much_are_shortened_or_refused(tmp_path: Path) -> None:
     def parts(far: float) -> dict[str, Any]:
         return {
             "kind": "varying",
@@ -281,8 +281,14 @@ def test_tiles_in_which_the_psf_changes_too_much_are_refused(tmp_path: Path) -> 
     assert prepare(load_config(bare)).document.plan.blend == (0, 5, 0)  # with one PSF tiles of wiener need none
     assert "the PSF changes within a tile by up to" in note
     path = make_run(tmp_path, None, "yx", psf=parts(6.0), solver="wiener", tiling={"core": 64})
-    with pytest.raises(GeometryError, match=r"set tiling.core to \{y: \d+\} or less \(now 64 along y\)"):
+    with pytest.raises(GeometryError, match=r"or set it to \{y: \d+\} or less \(now 64 along y\)"):
         prepare(load_config(path))
+    for core, x in ((None, 64), ({"x": 32}, 32)):
+        path = make_run(tmp_path, None, "yx", psf=parts(6.0), solver="wiener", tiling={"core": core})
+        document = prepare(load_config(path)).document
+        assert document.plan.core[1] < 32
+        assert document.plan.core[2] == x
+        assert "the PSF changes within a tile by up to" in document.notes[-1]
 
 
 def test_the_psfs_of_a_worker_count_as_its_memory(tmp_path: Path) -> None:
