@@ -25,7 +25,7 @@ from itertools import count, islice
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.bounded import with_light_of
+from ssi_pipeline.inversion.bounded import dot, with_light_of
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.problem import Problem
@@ -111,10 +111,9 @@ def with_flux(problem: Problem, observation: Observation, x: Tensor) -> Tensor:
     floor = problem.calibration.least
     if not bool((x <= floor).any()):
         return x
-    known = problem.forward.crop(observation.known)
+    known = problem.forward.crop(observation.known).to(x.dtype)
     measured, predicted = (
-        float((image[known] - floor).sum(dtype=torch.float64))
-        for image in (problem.forward.crop(observation.repaired), problem.forward(x))
+        float(dot(image - floor, known)) for image in (problem.forward.crop(observation.repaired), problem.forward(x))
     )
     return with_light_of(x, floor, measured, predicted)
 
