@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.inversion.classical.observation import Observation, observation_of, observe
+from ssi_pipeline.inversion.classical.observation import Observation, observation_of
 from ssi_pipeline.inversion.classical.registry import CLASSICAL, weight_of
+from ssi_pipeline.inversion.linear.part import LinearPart
 from ssi_pipeline.inversion.masking import cover
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
@@ -61,7 +63,8 @@ def predict(problem: Problem, tile: TileTensors, name: str, weight: float | None
 
     def invert(image: Tensor, observed: Tensor) -> Tensor:
         """Return the estimate; that without V, which the first of the blind metrics' masks is, is known."""
-        given = observe(problem, image, observed)
+        part = tile.masked if torch.equal(image, tile.masked.image) else LinearPart(problem.linear, image)
+        given = observation_of(part, observed)
         return blind if given.equals(shown) else solve(problem, given, used)
 
     def estimate() -> NDArray[np.float32]:
