@@ -64,5 +64,6 @@ def _from_provenance(output: Path, provenance: dict[str, Any]) -> RunConfig:
             "scene": provenance["basis"]["input"].get("scene"),
         },
         "output": {**document["output"], "path": str(output), "carry": carried_kinds(provenance)},
+        "quality": provenance.get("quality", {}),
     }
     return parse_config(document, name=f"the provenance of {output}")

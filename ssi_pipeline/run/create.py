@@ -235,6 +235,7 @@ def _fill_output(context: Context, place: Store) -> None:
             "fingerprint": document.fingerprint,
             "basis": document.basis,
             "input_path": redact(str(document.config.input.path)),
+            "quality": document.config.quality.model_dump(mode="json"),
             "seed": document.config.seed,
             "versions": document.versions,
         },

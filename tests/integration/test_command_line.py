@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
-from builders import EXTENDED, beads, config_of, level, make_run, write_zarr
+from builders import beads, config_of, level, make_run, write_zarr
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.commands.first_try import first_try
@@ -340,7 +340,7 @@ def test_what_is_in_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_an_output_gives_its_configuration_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], state: bool
 ) -> None:
-    path = make_run(tmp_path, beads((1, 32, 32)), seed=5, sensor={"high": 60000}, **EXTENDED)
+    path = make_run(tmp_path, beads((1, 32, 32)), seed=5, sensor={"high": 60000})
     assert main(["run", str(path)]) == 0
     kept = tmp_path / "out.zarr.run"
     if not state:
