@@ -29,7 +29,7 @@ from ssi_pipeline.storage.store import store_of
 IMAGE = beads((1, 280, 32))
 PLAIN: dict[str, Any] = {"solver": "wiener", "tiling": {"core": {"y": 64, "x": 32}}}
 
-CLOUDS = [pytest.param("azure", marks=needs_azurite), pytest.param("google", marks=needs_s3)]
+CLOUDS = [pytest.param("azure", marks=needs_azurite), pytest.param("google", marks=[needs_s3, pytest.mark.long])]
 
 _numbers = count()
 
