@@ -27,6 +27,9 @@ from ssi_pipeline.storage.state.ledger import read_records
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 
+IMAGE = beads((1, 32, 320))
+"""Ten tiles in a row: the first blocks are written long before the last tiles are solved."""
+
 OPTIONS: dict[str, Any] = {
     "psf": {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}},
     "solver": "ssi",
@@ -66,7 +69,7 @@ class Workflow:
         (folder / "samples.yaml").write_text(yaml.safe_dump(samples))
         shared = yaml.safe_load((folder / "run.yaml").read_text())
         (folder / "run.yaml").write_text(yaml.safe_dump(shared | options))
-        write_zarr(folder / "in.zarr", beads((1, 64, 160)), "zyx")
+        write_zarr(folder / "in.zarr", IMAGE, "zyx")
         self.output = folder / "results" / "cells.zarr"
         self.state = folder / "results" / "cells.zarr.run"
 
@@ -92,7 +95,7 @@ class Workflow:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_that_is_killed_goes_on(tmp_path: Path) -> None:
-    undisturbed = make_run(tmp_path / "undisturbed", beads((1, 64, 160)), **OPTIONS)
+    undisturbed = make_run(tmp_path / "undisturbed", IMAGE, **OPTIONS)
     good = hashes(complete(undisturbed))
     folder = tmp_path / "workflow"
     folder.mkdir()
