@@ -27,15 +27,15 @@ from ssi_pipeline.storage.state.ledger import read_records
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 
-IMAGE = beads((1, 32, 320))
-"""Ten tiles in a row: the first blocks are written long before the last tiles are solved."""
+IMAGE, TILES = beads((1, 32, 256)), 8
+"""Tiles in a row: a block is written when both that it blends are solved."""
 
 OPTIONS: dict[str, Any] = {
     "psf": {"kind": "gaussian", "fwhm_px": {"y": 2, "x": 2}},
     "solver": "ssi",
     "network": TINY["network"],
-    # long enough to be killed in the middle
-    "training": {**TINY["training"], "steps": 60},
+    # some seconds for each tile: tiles of less than four are sent in batches, and all are solved before the first block
+    "training": {**TINY["training"], "steps": 400},
     "tiling": BLENDED,
     "executor": SERIAL,
     "output": {"keep_scratch": True},
@@ -114,8 +114,8 @@ def test_a_job_that_is_killed_goes_on(tmp_path: Path) -> None:
     records = list(read_records(workflow.state / "ledger.jsonl"))
     assert [r.kind for r in records].count("calibrate") == 1
     solved = [r.index for r in records if (r.kind, r.status) == ("solve", "done")]
-    assert len(before) < 10, "killed too late"
-    assert len(solved) <= 10 + 1, "what was in the scratch was solved again"
+    assert len(before) < TILES, "killed too late"
+    assert len(solved) <= TILES + 1, "what was in the scratch was solved again"
     assert (folder / "results" / "cells.html").is_file()
     assert not list(workflow.state.glob("scratch-*"))
 
