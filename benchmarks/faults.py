@@ -143,7 +143,7 @@ def run(faults: Sequence[Fault], few: bool, keep: Path | None, s3: bool = False)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; returns 1 where something was not as it should be."""
-    known = {fault.name: fault for fault in (*FAULTS, *ON_S3)}
+    known = list(dict.fromkeys(fault.name for fault in (*FAULTS, *ON_S3)))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="A,B", help=f"some of {', '.join(known)}")
     parser.add_argument("--few", action="store_true", help="as few times as in the short form, but write the table")
@@ -153,8 +153,11 @@ def main(arguments: list[str] | None = None) -> int:
     name, faults = ("faults-s3", ON_S3) if options.s3 else ("faults", FAULTS)
     chosen = [fault.name for fault in faults if fault.short or not options.short]
     names = set(options.only.split(",") if options.only else chosen)
-    if unknown := names - known.keys():
-        parser.error(f"--only {', '.join(sorted(unknown))}: there are {', '.join(known)}")
+    if unknown := names - {fault.name for fault in faults}:
+        there = ", ".join(fault.name for fault in faults)
+        parser.error(
+            f"--only {', '.join(sorted(unknown))}: there are {there}{'' if options.s3 else ', more with --s3'}"
+        )
     kept = None if options.short else BUILD / name
     rows = run([f for f in faults if f.name in names], options.few or options.short, kept, options.s3)
     if kept is not None:
