@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ssi_pipeline.redact import redact
+
 if TYPE_CHECKING:
     from ssi_pipeline.config.url import Url
 
@@ -29,6 +31,7 @@ class Parser(argparse.ArgumentParser):
         self.parsers: dict[str, Parser] = {}
         self.options: list[str] = []
         super().__init__(**settings)
+        self.register("type", Path, _local)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         """Add an argument, and remember the names of an option."""
@@ -119,6 +122,15 @@ def immersion(text: str) -> float:
     if not 1 <= index <= 4:
         raise argparse.ArgumentTypeError(f"expected {', '.join(IMMERSIONS)} or a refractive index, found {text[:40]!r}")
     return index
+
+
+def _local(text: str) -> Path:
+    """Return a path; a URL would be the name of a folder here."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"expected a path, found the URL {redact(text)}: URLs are for images (input.path, output.path, `ssi info`)"
+        )
+    return Path(text)
 
 
 def folder(text: str) -> Path:
