@@ -131,14 +131,18 @@ def _files(context: Context, kind: Carried) -> Iterator[tuple[str, bytes]]:
         return table_files(group)
     region = region_of_interest(document.volume, document.config.input.roi)
     frame = Frame(region, document.image_metadata, context.pyramid, plan.chunk)
-    labels = open_labels(group, document.volume, growing=document.first_frames is not None)
-    return label_files(_of_all_frames(labels, document.volume.shape[0]), document.config.output, frame)
+    growing = document.first_frames is not None
+    labels = open_labels(group, document.volume, growing)
+    if growing:
+        labels = _of_all_frames(labels, document.volume.shape[0])
+    return label_files(labels, document.config.output, frame)
 
 
 def _of_all_frames(labels: Iterable[Label], frames: int) -> Iterator[Label]:
     """Yield labels, refusing those that end before the image does; time points after its last one are left out."""
     for label in labels:
-        if (found := label.source.volume.shape[0]) not in (1, *range(frames, found + 1)):
+        found = label.source.volume.shape[0]
+        if "t" in label.source.volume.axes and found < frames:
             raise InputError(
                 f"output.carry: the label image {label.name} has {found} time points, and the image {frames}: run the "
                 "same command again when they are written, or remove labels from output.carry"

@@ -244,6 +244,20 @@ def test_tables_of_a_plate_come_along_with_all_of_its_images(
     assert go(file).complete
     assert copy.read_bytes() == table.read_bytes()
     assert verify_images(collection_of(file)).good
+    _add_row(tmp_path / "plate.zarr")  # images that join later bring the tables of now; where some are left out, none
+    table.write_text(table.read_text() + "C,1,some\n")
+    assert go(configure(tmp_path, "C/1/0", output=output)).complete
+    assert not copy.exists()
+    assert go(configure(tmp_path, "*/*/0", output=output)).complete
+    assert copy.read_bytes() == table.read_bytes()
+    assert verify_images(collection_of(file)).good
+
+
+def _add_row(plate: Path) -> None:
+    """Add a third row with two wells to a plate."""
+    write_plate(plate.with_name("more.zarr"), 3, 2)
+    shutil.copytree(plate.with_name("more.zarr") / "C", plate / "C")
+    shutil.copy(plate.with_name("more.zarr") / "zarr.json", plate)
 
 
 def test_files_of_a_folder_become_a_series(tmp_path: Path) -> None:

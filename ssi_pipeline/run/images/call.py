@@ -31,6 +31,7 @@ from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.session import Caller
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.inputs.images import Image
+from ssi_pipeline.storage.outputs.carried import outdate_carried
 from ssi_pipeline.storage.outputs.collection import write_collection
 from ssi_pipeline.storage.outputs.output import read_provenance
 from ssi_pipeline.storage.outputs.output_lock import Leases
@@ -77,8 +78,11 @@ class ImagesCall:
         self.display.line(f"images: {len(chosen)}, of which {done} are complete")
         if not todo:
             return True
+        output = self.collection.config.output.folder
+        if any(self.found[image.name].state == "pending" for image in todo):
+            outdate_carried(output)  # images joined
         layout = replace(layout_of(self.collection, self.found), images=self.collection.images, status="incomplete")
-        write_collection(self.collection.config.output.folder, layout)
+        write_collection(output, layout)
         keep_collection_xml(self.collection.config)
         if shared is not None:
             self.display.line(f"finding what the images share: {self.collection.config.input.share}")

@@ -33,7 +33,7 @@ _KEY = "carried"
 """Of what was carried along, in the provenance: number of files, bytes, and a digest of all of them."""
 
 _OLD = "outdated"
-"""In such counts: the image has grown since."""
+"""In such counts: the output has grown since."""
 
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 _BAND = 1024
@@ -93,7 +93,7 @@ def forget_carried(output: Place, kinds: Collection[str]) -> None:
 
 
 def outdate_carried(output: Place) -> None:
-    """Note that the image has grown: the next copy replaces what was carried along."""
+    """Note that the output grows: what was carried along is copied again at its end."""
     if made := recorded(output):
         _record(output, {kind: {**counts, _OLD: True} for kind, counts in made.items()})
 
@@ -118,7 +118,7 @@ def problem(output: Place, kind: str, read: bool) -> str | None:
     """Return what is wrong with a group that was recorded, None if nothing is; ``read``: compare every byte."""
     expected, store = recorded(output)[kind], store_of(output / kind)
     if _OLD in expected:
-        return f"{output / kind} is that of fewer time points"
+        return f"{output / kind} was copied before the output grew"
     count = _Count()
     try:
         entries = list(store.list())
