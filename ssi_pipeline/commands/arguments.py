@@ -21,6 +21,10 @@ _OTHER_NAMES = {"--all": "--full", "--verbose": "-v", "--quiet": "-q"}
 _UNKNOWN_COMMAND = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")
 
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A URL; one letter before the colon is a drive."""
+
+
 class Parser(argparse.ArgumentParser):
     """Parser that suggests the nearest command or option.
 
@@ -126,7 +130,7 @@ def immersion(text: str) -> float:
 
 def _local(text: str) -> Path:
     """Return a path; a URL would be the name of a folder here."""
-    if "://" in text:
+    if _ADDRESS.match(text):
         raise argparse.ArgumentTypeError(
             f"expected a path, found the URL {redact(text)}: URLs are for images (input.path, output.path, `ssi info`)"
         )
@@ -135,7 +139,7 @@ def _local(text: str) -> Path:
 
 def folder(text: str) -> Path:
     """Return the path of an output, which must be on a file system."""
-    if "://" in text:
+    if _ADDRESS.match(text):
         raise argparse.ArgumentTypeError(
             "expected the path of an output, found a URL: copy the output, or mount the store"
         )
@@ -144,7 +148,7 @@ def folder(text: str) -> Path:
 
 def place(text: str) -> Path | Url:
     """Return the path or URL of an image."""
-    if "://" not in text:
+    if not _ADDRESS.match(text):
         return Path(text)
     from ssi_pipeline.config.url import place_of  # pydantic: not for every command
 

@@ -429,7 +429,7 @@ print("loaded", sorted((heavy | driving) & set(sys.modules)))
     "words",
     [
         ["import", "a.tif", "s3://bucket/a.zarr"],
-        ["images", "s3://bucket/plate.zarr"],
+        ["images", "s3:/bucket/plate.zarr"],
         ["psf", "make", "s3://bucket/psf.tif", "--kind", "gaussian"],
         ["export", "run.yaml", "--output", "https://me:hunter22@host/a.csv"],
     ],
