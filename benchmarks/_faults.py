@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 import _inject
 import yaml
-from kill import TILES, hashes, ledger_of, solved, write_case
+from kill import TILES, hashes, ledger_of, output_of, solved, write_case
+from s3_server import BUCKET, S3
 
 from ssi_pipeline.config import load_config
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.run import verify
 from ssi_pipeline.storage.state.ledger import read_records
 
@@ -77,9 +81,9 @@ class Case:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
-    def output(self) -> Path:
-        """The image."""
-        return self.config.parent / "out.zarr"
+    def output(self) -> Place:
+        """The image: a folder, or a URL."""
+        return output_of(self.config)
 
     @property
     def state(self) -> Path:
@@ -132,11 +136,12 @@ class Undisturbed:
 
 @dataclass
 class Bench:
-    """Where the faults are tried. ``few``: as often as in the short form."""
+    """Where the faults are tried. ``few``: as often as in the short form. ``s3``: where outputs are; None: a disk."""
 
     folder: Path
     few: bool
     rng: random.Random
+    s3: S3 | None = None
     _undisturbed: dict[str, Undisturbed] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -157,6 +162,9 @@ class Bench:
         document = yaml.safe_load(config.read_text())
         document["solver"] = solver
         document["output"] = {"path": "out.zarr", "shard": SHARD, "chunk": SHARD}
+        if self.s3 is not None:
+            document["output"] |= {"path": f"s3://{BUCKET}/{folder.name}/out.zarr", "state": "out.zarr.run"}
+            document["storage"] = {"endpoint": self.s3.endpoint}
         document["tiling"]["blend"] = 4  # tiles go through scratch, and blocks wait for several of them
         document["executor"].update(executor)
         config.write_text(yaml.safe_dump(document))
@@ -225,7 +233,7 @@ class Tally:
         self.images += 1
         self.equal += hashes(case.output) == expected
         found = verify(load_config(case.config))
-        partial = [p for folder in (case.output, case.state) for p in folder.rglob("*.partial")]
+        partial = list(case.config.parent.rglob("*.partial"))
         twice = sum(solved(case.config).values()) - TILES
         self.lost += len(found.problems) + found.missing + len(partial) + (0 if destroyed else twice)
         self.again += max(case.begun() - TILES, twice)

@@ -7,30 +7,28 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from _faults import SSI, Bench, Case, Fault, Tally
 from kill import TILES
+
+from ssi_pipeline.storage.store import store_of
 
 _GRID = (2, 2, 6)
 """Blocks of the case along z, y and x."""
 
 
-def _truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _flip_a_bit(path: Path) -> None:
-    values = bytearray(path.read_bytes())
+def _flip_a_bit(content: bytes) -> bytes:
+    values = bytearray(content)
     values[len(values) // 3] ^= 4
-    path.write_bytes(values)
+    return bytes(values)
 
 
-_HARMS: tuple[Callable[[Path], None], ...] = (_truncate, _empty, Path.unlink, _flip_a_bit)
+_HARMS: tuple[Callable[[bytes], bytes | None], ...] = (
+    lambda content: content[:-7],
+    lambda _: b"",
+    lambda _: None,  # deleted
+    _flip_a_bit,
+)
 
 
 def harmed_blocks(bench: Bench, tally: Tally) -> None:
@@ -40,7 +38,7 @@ def harmed_blocks(bench: Bench, tally: Tally) -> None:
     for _ in bench.times(1, 5):
         harmed = sorted(bench.rng.sample(range(TILES), len(_HARMS)))
         for index, harm in zip(harmed, bench.rng.sample(_HARMS, len(_HARMS)), strict=True):
-            harm(_file_of(case, index))
+            _harm(case, index, harm)
         tally.times += len(harmed)
         status, words = _verify(case)
         found = [index for index in range(TILES) if f"stitch/{index} (" in words]
@@ -53,10 +51,13 @@ def harmed_blocks(bench: Bench, tally: Tally) -> None:
     tally.judge(case, bench.expected(), destroyed=True)  # their tiles had left the scratch
 
 
-def _file_of(case: Case, index: int) -> Path:
+def _harm(case: Case, index: int, harm: Callable[[bytes], bytes | None]) -> None:
+    """Harm a block of the output."""
     _, rows, columns = _GRID
     z, rest = divmod(index, rows * columns)
-    return case.output.joinpath("0", "c", str(z), *map(str, divmod(rest, columns)))
+    store, key = store_of(case.output), "/".join(("0/c", str(z), *map(str, divmod(rest, columns))))
+    content = harm(store.read(key))
+    store.delete(key) if content is None else store.write(key, content)
 
 
 def _verify(case: Case) -> tuple[int, str]:

@@ -30,8 +30,10 @@ import zarr
 from scipy import ndimage
 
 from ssi_pipeline.config import load_config
+from ssi_pipeline.config.url import Place
 from ssi_pipeline.run import verify
 from ssi_pipeline.storage.state.ledger import read_records
+from ssi_pipeline.storage.store import store_of
 
 WORKERS = 2
 TILES = 24
@@ -144,10 +146,16 @@ def _command_of(process: psutil.Process) -> str:
         return ""
 
 
-def hashes(output: Path) -> dict[str, str]:
+def output_of(config: Path) -> Place:
+    """Return where the image of the case is: a folder, or a URL."""
+    return load_config(config).output.path
+
+
+def hashes(output: Place) -> dict[str, str]:
     """Return a digest of every file of every resolution level."""
-    files = sorted(p for level in output.glob("[0-9]*") for p in level.rglob("*") if p.is_file())
-    return {str(p.relative_to(output)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    store = store_of(output)
+    names = sorted(entry.key for entry in store.list() if entry.key[0].isdigit())
+    return {name: hashlib.sha256(store.read(name)).hexdigest() for name in names}
 
 
 def undisturbed(config: Path) -> tuple[dict[str, str], float]:
@@ -155,13 +163,17 @@ def undisturbed(config: Path) -> tuple[dict[str, str], float]:
     began = time.monotonic()
     if start(config).wait() != 0:
         raise SystemExit((config.parent / "words.txt").read_text())
-    return hashes(config.parent / "out.zarr"), time.monotonic() - began
+    return hashes(output_of(config)), time.monotonic() - began
 
 
 def forget(config: Path) -> None:
     """Remove the output and its state."""
-    for name in ("out.zarr", "out.zarr.run"):
-        shutil.rmtree(config.parent / name, ignore_errors=True)
+    output = output_of(config)
+    if isinstance(output, Path):
+        shutil.rmtree(output, ignore_errors=True)
+    for entry in list(store_of(output).list()):
+        store_of(output).delete(entry.key)
+    shutil.rmtree(ledger_of(config).parent, ignore_errors=True)
 
 
 def kill_clients(config: Path, expected: dict[str, str], seconds: float, count: int, rng: random.Random) -> Finished:
@@ -219,8 +231,8 @@ def _finish(
     config: Path, client: subprocess.Popen[bytes], expected: dict[str, str], kills: list[Kill], calls: int
 ) -> Finished:
     status = client.wait()
-    output, state = config.parent / "out.zarr", config.parent / "out.zarr.run"
-    partial = [p for folder in (output, state) for p in folder.rglob("*.partial")]
+    output, state = output_of(config), ledger_of(config).parent
+    partial = list(config.parent.rglob("*.partial"))
     lost = (state / "run.log").read_text().count(" lost (")
     again = sum(solved(config).values()) - TILES
     sound = status == 0 and not partial and verify(load_config(config)).good

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from cloud_servers import Cloud, cloud_server
+from google_gate import google_gate
 from hypothesis import settings
 from s3_server import S3, s3_server
 
@@ -61,6 +62,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def s3() -> Iterator[S3]:
     """A real S3 server with a bucket, the same for all tests of a process, without faults and requests of others."""
     with s3_server() as found:
+        yield found
+
+
+@pytest.fixture
+def google() -> Iterator[Cloud]:
+    """The S3 server behind a gate that takes the requests of Google's protocol."""
+    with google_gate() as found:
         yield found
 
 

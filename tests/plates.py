@@ -103,6 +103,16 @@ def write_plate(
     return path
 
 
+def write_plate_table(plate: Path, version: str = "0.5") -> Path:
+    """Write a table of a whole plate; returns its file."""
+    tables = zarr.create_group(
+        plate / "tables", zarr_format=3 if version == "0.5" else 2, attributes={"tables": ["drugs"]}
+    )
+    tables.create_group("drugs", attributes={"type": "generic_table", "backend": "csv"})
+    (plate / "tables/drugs/table.csv").write_text("row,column,drug\nA,1,none\n")
+    return plate / "tables/drugs/table.csv"
+
+
 def write_series(path: Path, count: int, version: str = "0.5") -> Path:
     """Write a collection as bioformats2raw does: images 0, 1, ... and their list."""
     root = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)

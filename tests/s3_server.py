@@ -44,7 +44,7 @@ def free_port() -> int:
         return int(place.getsockname()[1])
 
 
-@dataclass
+@dataclass(eq=False)
 class S3:
     """Server and gate. ``endpoint``: of the gate. ``requests``: method and path of each since ``forget``."""
 
@@ -71,7 +71,7 @@ class S3:
         assert connection.getresponse().status == 200
 
 
-class _Gate(BaseHTTPRequestHandler):
+class Gate(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     lock, one_at_a_time = Lock(), Lock()
     s3: S3
@@ -145,7 +145,7 @@ def _running() -> S3:
     """Start server and gate, once in a process of tests: the server takes seconds to import."""
     server = S3(free_port())
     server.start()
-    gate = type("Gate", (_Gate,), {"s3": server})
+    gate = type("Gate", (Gate,), {"s3": server})
     server.gate = PatientServer(("127.0.0.1", 0), gate)
     Thread(target=server.gate.serve_forever, daemon=True).start()
     atexit.register(lambda: server.process.send_signal(signal.SIGKILL))

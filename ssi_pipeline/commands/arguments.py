@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ssi_pipeline.redact import redact
+
 if TYPE_CHECKING:
     from ssi_pipeline.config.url import Url
 
@@ -17,6 +19,10 @@ _OTHER_NAMES = {"--all": "--full", "--verbose": "-v", "--quiet": "-q"}
 """Options by other names, of earlier releases or of other programs."""
 
 _UNKNOWN_COMMAND = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A URL; one letter before the colon is a drive."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,6 +35,7 @@ class Parser(argparse.ArgumentParser):
         self.parsers: dict[str, Parser] = {}
         self.options: list[str] = []
         super().__init__(**settings)
+        self.register("type", Path, _local)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         """Add an argument, and remember the names of an option."""
@@ -121,9 +128,18 @@ def immersion(text: str) -> float:
     return index
 
 
+def _local(text: str) -> Path:
+    """Return a path; a URL would be the name of a folder here."""
+    if _ADDRESS.match(text):
+        raise argparse.ArgumentTypeError(
+            f"expected a path, found the URL {redact(text)}: URLs are for images (input.path, output.path, `ssi info`)"
+        )
+    return Path(text)
+
+
 def folder(text: str) -> Path:
     """Return the path of an output, which must be on a file system."""
-    if "://" in text:
+    if _ADDRESS.match(text):
         raise argparse.ArgumentTypeError(
             "expected the path of an output, found a URL: copy the output, or mount the store"
         )
@@ -132,7 +148,7 @@ def folder(text: str) -> Path:
 
 def place(text: str) -> Path | Url:
     """Return the path or URL of an image."""
-    if "://" not in text:
+    if not _ADDRESS.match(text):
         return Path(text)
     from ssi_pipeline.config.url import place_of  # pydantic: not for every command
 

@@ -20,7 +20,8 @@ from ssi_pipeline.redact import redact
 
 SCHEMES = ("s3", "gs", "az", "http", "https")
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""Also with one slash, as libraries of paths leave it: no folder is meant."""
 
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",

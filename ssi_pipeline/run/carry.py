@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError, InputError
 from ssi_pipeline.geometry import Volume
 from ssi_pipeline.geometry.plan import region_of_interest
-from ssi_pipeline.storage.inputs.labels import KINDS, Carried, find_group, names_in, open_labels
+from ssi_pipeline.storage.inputs.labels import KINDS, Carried, Label, find_group, names_in, open_labels
 from ssi_pipeline.storage.inputs.ome_xml import FILE, FOLDER, read_ome_xml
 from ssi_pipeline.storage.inputs.zarr_node import ZarrNode
 from ssi_pipeline.storage.outputs.carried import Frame, label_files, problem, recorded, table_files, write_carried
@@ -20,8 +20,10 @@ from ssi_pipeline.tasks import Context
 from ssi_pipeline.words import size_of
 
 
-def describe_carried(config: RunConfig, volume: Volume) -> tuple[str, ...]:
+def describe_carried(config: RunConfig, volume: Volume, growing: bool = False) -> tuple[str, ...]:
     """Refuse what cannot be carried along; return notes on what the input lacks.
+
+    ``growing``: the image is still being written, and so may be its labels.
 
     Raises
     ------
@@ -34,11 +36,11 @@ def describe_carried(config: RunConfig, volume: Volume) -> tuple[str, ...]:
     for kind in config.output.carry:
         group = _group(config, kind)
         if group is None:
-            notes.append(f"output.carry: input {config.input.path} has no {kind}")
+            notes.append(f"output.carry: input {config.input.path} has no {kind}{' yet' if growing else ''}")
         elif kind == "labels":
-            list(open_labels(group, volume))
+            list(open_labels(group, volume, growing))
         else:
-            _refuse_tables(config, group)
+            refuse_tables(config, group)
     return tuple(notes)
 
 
@@ -48,7 +50,7 @@ def _group(config: RunConfig, kind: Carried) -> ZarrNode | None:
     return group if group is not None and names_in(group, kind) else None
 
 
-def _refuse_tables(config: RunConfig, group: ZarrNode) -> None:
+def refuse_tables(config: RunConfig, group: ZarrNode) -> None:
     """Refuse tables whose content would no longer be true, or that no reader would open.
 
     Raises
@@ -129,7 +131,23 @@ def _files(context: Context, kind: Carried) -> Iterator[tuple[str, bytes]]:
         return table_files(group)
     region = region_of_interest(document.volume, document.config.input.roi)
     frame = Frame(region, document.image_metadata, context.pyramid, plan.chunk)
-    return label_files(open_labels(group, document.volume), document.config.output, frame)
+    growing = document.first_frames is not None
+    labels = open_labels(group, document.volume, growing)
+    if growing:
+        labels = _of_all_frames(labels, document.volume.shape[0])
+    return label_files(labels, document.config.output, frame)
+
+
+def _of_all_frames(labels: Iterable[Label], frames: int) -> Iterator[Label]:
+    """Yield labels, refusing those that end before the image does; time points after its last one are left out."""
+    for label in labels:
+        found = label.source.volume.shape[0]
+        if "t" in label.source.volume.axes and found < frames:
+            raise InputError(
+                f"output.carry: the label image {label.name} has {found} time points, and the image {frames}: run the "
+                "same command again when they are written, or remove labels from output.carry"
+            )
+        yield label
 
 
 def carried_problems(context: Context, read: bool = False, unwritten: bool = False) -> dict[str, str]:

@@ -90,7 +90,7 @@ def prepare(config: RunConfig, new: bool = False, frames: int | None = None) -> 
         return prepared
     from ssi_pipeline.run.carry import describe_carried  # imports zarr
 
-    return prepared.noting(describe_carried(config, source.volume))
+    return prepared.noting(describe_carried(config, source.volume, growing=frames is not None))
 
 
 def prepare_source(

@@ -64,12 +64,12 @@ def _unreachable(place: Url, error: Exception) -> StoreError:
 
 
 def lost(place: Url) -> StoreError:
-    """Return the error of an image whose metadata are not there any more."""
+    """Return the error of an image whose metadata are not there any more: the store has said so, waiting is no use."""
     problem = StoreError(
         f"{place} has no zarr metadata any more: the bucket was emptied, or the server lost its data; restore it, and "
         "run again"
     )
-    problem.errno = errno.ETIMEDOUT
+    problem.errno = errno.EPERM  # stops the run, as a store that denies does
     return problem
 
 

@@ -1,4 +1,4 @@
-"""What every store of files promises: a folder, an object store in memory, S3, and Azure."""
+"""What every store of files promises: a folder, an object store in memory, S3, Google, and Azure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ _numbers = count()
 
 
 @pytest.fixture(
-    params=["file", "memory", pytest.param("s3", marks=needs_s3), pytest.param("azure", marks=needs_azurite)]
+    params=[
+        "file",
+        "memory",
+        pytest.param("s3", marks=needs_s3),
+        pytest.param("google", marks=needs_s3),
+        pytest.param("azure", marks=needs_azurite),
+    ]
 )
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "file":

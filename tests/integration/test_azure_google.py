@@ -1,4 +1,4 @@
-"""Images in Azure's store, read, written, killed and resumed as in S3, and in Google's, read: on servers of others."""
+"""Images in Azure's and Google's stores, read, written, killed and resumed as in S3."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 import zarr
 from builders import beads, complete, config_of, contents, go, hashes, make_run, records
 from cloud_servers import KEY, TOKEN, Cloud, cloud_server, needs_azurite, needs_fake_gcs, upload_to_google
+from s3_server import needs_s3
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config.storage import StorageConfig
@@ -28,7 +29,15 @@ from ssi_pipeline.storage.store import store_of
 IMAGE = beads((1, 280, 32))
 PLAIN: dict[str, Any] = {"solver": "wiener", "tiling": {"core": {"y": 64, "x": 32}}}
 
+CLOUDS = [pytest.param("azure", marks=needs_azurite), pytest.param("google", marks=[needs_s3, pytest.mark.long])]
+
 _numbers = count()
+
+
+@pytest.fixture
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    found: Cloud = request.getfixturevalue(request.param)
+    return found
 
 
 def folder_in(cloud: Cloud) -> str:
@@ -67,26 +76,30 @@ def by_url(folder: Path, cloud: Cloud, **sections: Any) -> tuple[Path, str]:
     return make_run(folder, None, **{**PLAIN, **places, "storage": storage, **sections}), f"{there}/out.zarr"
 
 
-@needs_azurite
+@pytest.mark.parametrize("cloud", CLOUDS, indirect=True)
 def test_input_and_output_in_a_store_are_those_on_a_disk(
-    tmp_path: Path, azure: Cloud, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cloud: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same bytes; blocks known by their ETags; one that was lost is written again; no secret in any file."""
-    config, url = by_url(tmp_path / "here", azure)
+    config, url = by_url(tmp_path / "here", cloud)
     assert main(["plan", str(config)]) == 0
     assert main(["run", str(config)]) == 0
-    found = objects(azure, url)
+    found = objects(cloud, url)
     assert levels(found) == on_disk(tmp_path / "there")
     written = contents(tmp_path / "here" / "out.run")
-    assert [name for name, content in {**found, **written}.items() if KEY.encode() in content] == []
+    assert [
+        name
+        for name, content in {**found, **written}.items()
+        if any(secret.encode() in content for secret in (KEY, TOKEN))
+    ] == []
     before = records(config, "stitch")
     assert all(record.etags for record in before)
     assert go(config).computed_tiles == 0
     assert records(config, "stitch") == before  # the list has the ETags of the writes: no block was read back
-    store_at(azure, url).delete("0/c/0/1/0")
+    store_at(cloud, url).delete("0/c/0/1/0")
     assert main(["verify", str(config)]) == 1
     assert go(config).complete
-    assert objects(azure, url)["0/c/0/1/0"] == found["0/c/0/1/0"]
+    assert objects(cloud, url)["0/c/0/1/0"] == found["0/c/0/1/0"]
     capsys.readouterr()
     assert main(["status", str(config)]) == 0
     assert "all blocks are written" in capsys.readouterr().out
@@ -107,14 +120,14 @@ def test_the_environment_says_where_and_who(
         store_of(parse_url(url, other)).read("zarr.json")
 
 
-@needs_azurite
 @pytest.mark.long
+@pytest.mark.parametrize("cloud", CLOUDS, indirect=True)
 @pytest.mark.parametrize("kills", [1, 4])
-def test_killed_with_its_workers_and_resumed(tmp_path: Path, azure: Cloud, kills: int) -> None:
+def test_killed_with_its_workers_and_resumed(tmp_path: Path, cloud: Cloud, kills: int) -> None:
     """Two dask workers and blended tiles, SIGKILL of all after some tiles, the same command again."""
     sections: dict[str, Any] = {"tiling": {**PLAIN["tiling"], "blend": 8}}
     dask = {"kind": "dask", "workers": 2, "memory_gib": 1, "device": "cpu"}
-    config, url = by_url(tmp_path / "here", azure, executor=dask, **sections)
+    config, url = by_url(tmp_path / "here", cloud, executor=dask, **sections)
     command = [sys.executable, "-m", "ssi_pipeline", "run", str(config)]
     ledger = tmp_path / "here" / "out.run" / "ledger.jsonl"
     for _ in range(kills):
@@ -129,7 +142,7 @@ def test_killed_with_its_workers_and_resumed(tmp_path: Path, azure: Cloud, kills
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
     assert subprocess.run(command, check=False).returncode == 0
-    assert levels(objects(azure, url)) == on_disk(tmp_path / "there", **sections)
+    assert levels(objects(cloud, url)) == on_disk(tmp_path / "there", **sections)
     assert main(["verify", str(config)]) == 0
 
 

@@ -423,3 +423,21 @@ print("loaded", sorted((heavy | driving) & set(sys.modules)))
         [sys.executable, "-m", "ssi_pipeline", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("ssi_pipeline ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["import", "a.tif", "s3://bucket/a.zarr"],
+        ["images", "s3:/bucket/plate.zarr"],
+        ["psf", "make", "s3://bucket/psf.tif", "--kind", "gaussian"],
+        ["export", "run.yaml", "--output", "https://me:hunter22@host/a.csv"],
+    ],
+)
+def test_a_url_is_no_folder_here(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name would be a folder ``s3:`` otherwise, and nothing would be in the store."""
+    with pytest.raises(SystemExit):
+        main(words)
+    said = capsys.readouterr().err
+    assert "expected a path, found the URL" in said
+    assert "hunter22" not in said

@@ -20,6 +20,7 @@ import yaml
 import zarr
 from builders import beads, complete, config_of, contents, hashes, level, make_run, records
 from numpy.typing import NDArray
+from plates import write_image
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.errors import ConfigError, InputError, MissingStateError, OutputError, RunChangedError, StoppedError
@@ -180,6 +181,37 @@ def test_a_zarr_whose_length_grows(tmp_path: Path) -> None:
     array.resize((1, *image.shape[1:]))
     with pytest.raises(RunChangedError, match="has 1 time points: expected the 4"):
         follow(config_of(config))
+
+
+def test_labels_and_tables_come_along_at_each_end(tmp_path: Path) -> None:
+    """Labels may be longer than what was taken of the image; shorter ones are waited for by the next call."""
+    image, nuclei = beads((4, 16, 16)), np.arange(4 * 16 * 16, dtype=np.int32).reshape(4, 16, 16)
+    write_image(tmp_path / "in.zarr", image[:2], "tyx")
+    write_image(tmp_path / "in.zarr/labels/nuclei", nuclei[:3], "tyx")
+    zarr.open_group(tmp_path / "in.zarr/labels", mode="a").attrs["ome"] = {"version": "0.5", "labels": ["nuclei"]}
+    zarr.create_group(tmp_path / "in.zarr/tables", attributes={"tables": ["areas"]}).create_group("areas")
+    asked = {"solver": "identity", "output": {"carry": ["labels", "tables"]}}
+    config = case(tmp_path, "in.zarr", psf={"kind": "identity"}, **asked)
+    (tmp_path / "stop").touch()
+    assert follow(config_of(config)).complete
+    copy, table = tmp_path / "out.zarr/labels/nuclei", tmp_path / "in.zarr/tables/areas/zarr.json"
+    np.testing.assert_array_equal(level(copy), nuclei[:2])
+    for array, values in (("0", image), ("labels/nuclei/0", nuclei)):
+        grown = zarr.open_array(tmp_path / "in.zarr" / array, mode="r+")
+        grown.resize(values.shape)
+        grown[:] = values
+    table.write_text(table.read_text().replace("{}", '{"rows": 4}'))
+    labels = zarr.open_array(tmp_path / "in.zarr/labels/nuclei/0", mode="r+")
+    labels.resize((3, 16, 16))
+    with pytest.raises(StoppedError, match="label image nuclei has 3 time points, and the image 4"):
+        follow(config_of(config))
+    assert any("was copied before the output grew" in line for line in verify(config_of(config)).damage)
+    labels.resize(nuclei.shape)
+    labels[3] = nuclei[3]
+    assert follow(config_of(config)).complete
+    np.testing.assert_array_equal(level(copy), nuclei)
+    assert contents(tmp_path / "out.zarr/tables") == contents(tmp_path / "in.zarr/tables")
+    assert verify(config_of(config)).good
 
 
 def drift(config: Path, chi2: Sequence[float]) -> list[str]:

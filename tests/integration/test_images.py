@@ -20,7 +20,7 @@ import tifffile
 import yaml
 import zarr
 from builders import GAUSSIAN, SERIAL, TINY, beads, level
-from plates import write_image, write_plate, write_series
+from plates import write_image, write_plate, write_plate_table, write_series
 
 from ssi_pipeline.cli import main
 from ssi_pipeline.config import load_config
@@ -219,6 +219,45 @@ def test_images_that_differ_share_nothing(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"share.*shape .*24\), but .*20\): expected images of equal shape"):
             call()
     assert plan_images(collection_of(configure(tmp_path, "*/*/*", name="b.yaml"))).tiles == 2
+
+
+def test_tables_of_a_plate_come_along_with_all_of_its_images(
+    plate: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(plate, tmp_path)
+    table = write_plate_table(tmp_path / "plate.zarr")
+    output, copy = {"carry": ["tables"]}, tmp_path / "out.zarr/tables/drugs/table.csv"
+    size = {"voxel_size_um": {"y": 1, "x": 1}}
+    with pytest.raises(ConfigError, match="positions in the whole image"):
+        go(configure(tmp_path, "*/*/0", output={"path": "other.zarr", **output}, input=size))
+    some = configure(tmp_path, "A/*/0", output={"path": "some.zarr", **output}, name="some.yaml")
+    assert main(["plan", str(some)]) == 0
+    assert "not carried along: 2 images of the plate" in capsys.readouterr().out
+    file = configure(tmp_path, "*/*/0", output=output)  # a complete output takes them later
+    assert go(file).complete
+    assert copy.read_bytes() == table.read_bytes()
+    assert verify_images(collection_of(file)).good
+    assert len(list_images(tmp_path / "out.zarr").images) == 4
+    copy.write_bytes(b"?" * copy.stat().st_size)
+    assert verify_images(collection_of(file)).bad
+    assert zarr.open_group(tmp_path / "out.zarr", mode="r").attrs["ssi_pipeline"]["status"] == "incomplete"
+    assert go(file).complete
+    assert copy.read_bytes() == table.read_bytes()
+    assert verify_images(collection_of(file)).good
+    _add_row(tmp_path / "plate.zarr")  # images that join later bring the tables of now; where some are left out, none
+    table.write_text(table.read_text() + "C,1,some\n")
+    assert go(configure(tmp_path, "C/1/0", output=output)).complete
+    assert not copy.exists()
+    assert go(configure(tmp_path, "*/*/0", output=output)).complete
+    assert copy.read_bytes() == table.read_bytes()
+    assert verify_images(collection_of(file)).good
+
+
+def _add_row(plate: Path) -> None:
+    """Add a third row with two wells to a plate."""
+    write_plate(plate.with_name("more.zarr"), 3, 2)
+    shutil.copytree(plate.with_name("more.zarr") / "C", plate / "C")
+    shutil.copy(plate.with_name("more.zarr") / "zarr.json", plate)
 
 
 def test_files_of_a_folder_become_a_series(tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path, s3: S3) -> 
     for sections, said in (
         ({"output": {"state": "s3://tests/state"}}, r"output.state is 's3://tests/state', a URL: expected the path"),
         ({"input": {"path": "ftp://host/a.zarr"}}, "a URL that is not supported: expected s3://"),
+        ({"output": {"path": "s3:/bucket/a.zarr"}}, "a URL that is not supported: expected s3://"),
         ({"storage": {"endpoint": "https://me:word@host"}}, "storage.endpoint: expected a URL without user"),
     ):
         with pytest.raises(ConfigError, match=said):

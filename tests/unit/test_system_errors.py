@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from _faults_storage import no_mounts
 
+from ssi_pipeline.config.url import Url
 from ssi_pipeline.errors import LockedError, OutputError, StoppedError
 from ssi_pipeline.exit_status import ExitStatus
 from ssi_pipeline.storage.atomic import replacing, sync, write_json
+from ssi_pipeline.storage.object_errors import lost
 from ssi_pipeline.storage.state.ledger import Ledger, read_records
 from ssi_pipeline.storage.state.lock import run_lock
 from ssi_pipeline.storage.state.records import TaskRecord
@@ -163,3 +165,10 @@ def test_a_ledger_that_cannot_be_closed_is_an_error_where_nothing_else_is(tmp_pa
     os.close(ledger._stream.fileno())
     with pytest.raises(OSError), ledger:
         pass
+
+
+def test_an_image_that_is_gone_is_not_waited_for() -> None:
+    """The store has answered that it is gone, so that the run stops; one that does not answer is another machine's."""
+    problem = lost(Url("s3://bucket", ("out.zarr",)))
+    assert refuses_writes(problem)
+    assert not breaks_machine(problem)

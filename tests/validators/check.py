@@ -186,12 +186,14 @@ def plate_ome_zarr_py(output: dict[str, Any]) -> None:
 
 
 def plate_ngio(output: dict[str, Any]) -> None:
-    """Find the images of a plate."""
+    """Find the images of a plate, and its table."""
     from ngio import open_ome_zarr_plate
 
     if output["collection"] == "plate":
-        found = sorted(open_ome_zarr_plate(output["path"], mode="r").get_images(max_workers=1))
+        plate = open_ome_zarr_plate(output["path"], mode="r")
+        found = sorted(plate.get_images(max_workers=1))
         assert found == sorted(output["names"]), found
+        assert plate.list_tables() == ["drugs"], plate.list_tables()
 
 
 COLLECTIONS: dict[str, Callable[[dict[str, Any]], None]] = {

@@ -20,7 +20,7 @@ from ssi_pipeline.run.images.call import ImagesRequest
 from ssi_pipeline.run.images.driver import run_images
 from ssi_pipeline.storage.inputs.images import list_images
 from tests.builders import beads, complete, make_run, ramp
-from tests.plates import write_labelled, write_plate, write_series
+from tests.plates import write_labelled, write_plate, write_plate_table, write_series
 
 VERSIONS = ("0.5", "0.4")
 
@@ -171,11 +171,12 @@ def make_collections(folder: Path) -> list[dict[str, Any]]:
 def _collection(folder: Path, kind: str, version: str) -> dict[str, Any]:
     folder.mkdir(parents=True)
     if kind == "plate":
-        write_plate(folder / "in.zarr", 2, 2, fields=2)
+        write_plate(folder / "in.zarr", 2, 2, fields=2, version=version)
+        write_plate_table(folder / "in.zarr", version)
     else:
         write_series(folder / "in.zarr", 2)
     pattern = "*/*/*" if kind == "plate" else "*"
-    output = {"ome_zarr": version}
+    output = {"ome_zarr": version, "carry": ["tables"] if kind == "plate" else []}
     file = make_run(folder, None, input={"images": pattern}, output=output)
     outcome = run_images(load_config(file), ImagesRequest(), log=lambda _: None)
     assert outcome.complete

@@ -14,6 +14,7 @@ from ssi_pipeline.run.create import output_metadata
 from ssi_pipeline.run.repair.output_repair import repair_output
 from ssi_pipeline.run.session import RunSession, whole_run
 from ssi_pipeline.storage.inputs.input_stamp import input_stamp
+from ssi_pipeline.storage.outputs.carried import outdate_carried
 from ssi_pipeline.storage.outputs.output import read_status, set_status
 from ssi_pipeline.storage.outputs.scratch import write_scratch_metadata
 from ssi_pipeline.storage.state.ledger import DONE
@@ -41,6 +42,7 @@ def grow(session: RunSession, frames: int) -> None:
     output = before.document.config.output.path
     if read_status(output) != "incomplete":
         set_status(output, "incomplete")
+    outdate_carried(output)
     repair_output(larger, output_metadata(larger), lambda _: None)
     if not larger.plan.direct:
         write_scratch_metadata(larger.scratch_path, larger.plan, larger.layers)

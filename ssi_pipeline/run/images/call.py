@@ -24,13 +24,16 @@ from ssi_pipeline.run.carry import keep_collection_xml
 from ssi_pipeline.run.driver import run
 from ssi_pipeline.run.images.layout import layout_of
 from ssi_pipeline.run.images.shared import ready_shared
+from ssi_pipeline.run.images.tables import carry_plate_tables
 from ssi_pipeline.run.outcome import ImagesOutcome, describe_outcome
 from ssi_pipeline.run.prepare import Prepared
 from ssi_pipeline.run.progress import ProgressDisplay
 from ssi_pipeline.run.session import Caller
 from ssi_pipeline.run.stop import StopRequest
 from ssi_pipeline.storage.inputs.images import Image
+from ssi_pipeline.storage.outputs.carried import outdate_carried
 from ssi_pipeline.storage.outputs.collection import write_collection
+from ssi_pipeline.storage.outputs.output import read_provenance
 from ssi_pipeline.storage.outputs.output_lock import Leases
 from ssi_pipeline.storage.state.collection import Collection
 
@@ -75,8 +78,11 @@ class ImagesCall:
         self.display.line(f"images: {len(chosen)}, of which {done} are complete")
         if not todo:
             return True
+        output = self.collection.config.output.folder
+        if any(self.found[image.name].state == "pending" for image in todo):
+            outdate_carried(output)  # images joined
         layout = replace(layout_of(self.collection, self.found), images=self.collection.images, status="incomplete")
-        write_collection(self.collection.config.output.folder, layout)
+        write_collection(output, layout)
         keep_collection_xml(self.collection.config)
         if shared is not None:
             self.display.line(f"finding what the images share: {self.collection.config.input.share}")
@@ -180,10 +186,15 @@ class ImagesCall:
         )
 
     def write_metadata(self) -> None:
-        """List the images that are there, and whether these are all of them."""
-        layout = layout_of(self.collection, self.found)
-        if layout.images:
-            write_collection(self.collection.config.output.folder, layout)
+        """List the images that are there, and whether these are all of them; then they get the tables of the plate."""
+        layout, output = layout_of(self.collection, self.found), self.collection.config.output.folder
+        if not layout.images:
+            return
+        if layout.status == "complete":
+            for line in carry_plate_tables(self.collection):
+                self.display.line(line)
+            layout = replace(layout, provenance=read_provenance(output))
+        write_collection(output, layout)
 
 
 def _is_of_image(problem: BaseException) -> bool:

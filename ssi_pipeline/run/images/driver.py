@@ -12,6 +12,7 @@ from ssi_pipeline.run.create import move_to_backup
 from ssi_pipeline.run.images.call import ImagesCall, ImagesRequest
 from ssi_pipeline.run.images.checks import check_collection, sole_run
 from ssi_pipeline.run.images.shared import prepare_shared
+from ssi_pipeline.run.images.tables import describe_plate_tables
 from ssi_pipeline.run.on_end import end_hook
 from ssi_pipeline.run.outcome import ImagesOutcome, describe_outcome
 from ssi_pipeline.run.progress import ProgressDisplay
@@ -48,6 +49,7 @@ def run_images(
         collection = open_collection(config)
         check_collection(collection, new=False)  # again under the lock
         chosen = collection.images if request.image is None else collection.matching(request.image)
+        describe_plate_tables(collection)
         prepared = prepare_shared(collection)
         collection.save()
         with _open(collection, leases, request, name, caller) as call:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ssi_pipeline.errors import ConfigError, InputError, OutputError, SsiError
 from ssi_pipeline.geometry import Volume
 from ssi_pipeline.run.images.checks import check_collection
+from ssi_pipeline.run.images.tables import describe_plate_tables
 from ssi_pipeline.run.planning import describe_plan
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.storage.inputs.source import open_source, spec_of
@@ -39,11 +40,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class ImagesPlan:
-    """The plan of many images. ``refused``: (name, reason) of those that would not start."""
+    """The plan of many images.
+
+    ``refused``: (name, reason) of those that would not start. ``tables``: what becomes of the tables of a plate.
+    """
 
     collection: Collection
     groups: tuple[Group, ...]
     refused: tuple[tuple[str, str], ...]
+    tables: str = ""
 
     @property
     def tiles(self) -> int:
@@ -86,7 +91,7 @@ def plan_images(collection: Collection) -> ImagesPlan:
             raise  # it is that of all images
         except SsiError as error:
             refused += [(name, str(error)) for name in names]
-    return ImagesPlan(collection, tuple(groups), tuple(refused))
+    return ImagesPlan(collection, tuple(groups), tuple(refused), describe_plate_tables(collection))
 
 
 def _alone(collection: Collection) -> Collection:
@@ -135,6 +140,7 @@ def describe_images_plan(plan: ImagesPlan) -> list[tuple[str, str]]:
             "shared",
             {"calibration": "calibration", "network": "calibration and network"}.get(config.input.share, "nothing"),
         ),
+        *([("tables of the plate", plan.tables)] if plan.tables else []),
         ("tiles", f"{plan.tiles} of {sum(len(group.names) for group in plan.groups)} images"),
         ("written", f"up to {size_of(plan.bytes_written)} (uncompressed)"),
         *((f"{name} refused", reason) for name, reason in plan.refused[:_SHOWN]),

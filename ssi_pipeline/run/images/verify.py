@@ -11,6 +11,7 @@ from ssi_pipeline.run.checks.verify import Verification, verify
 from ssi_pipeline.run.checks.verify_input import describe_input, verify_input
 from ssi_pipeline.run.images.checks import sole_run
 from ssi_pipeline.run.images.layout import layout_of
+from ssi_pipeline.run.images.tables import damaged_plate_tables
 from ssi_pipeline.storage.outputs.collection import damaged_groups, is_collection
 from ssi_pipeline.storage.outputs.output import set_status
 from ssi_pipeline.storage.state.collection import Collection
@@ -58,6 +59,7 @@ def verify_images(collection: Collection, inputs: bool = False) -> ImagesVerific
         raise InputError(f"no run found at {collection.paths.root}: start one with `ssi run`")
     # before the images: a bad one changes what the output has to say
     damage = damaged_groups(collection.config.output.folder, layout_of(collection, {}))
+    damage += damaged_plate_tables(collection)
     found: dict[str, Verification] = {}
     errors: dict[str, str] = {}
     sources: dict[str, tuple[str, ...]] = {}

@@ -64,8 +64,8 @@ def _is_name(name: Any) -> bool:
     return isinstance(name, str) and len(PurePosixPath(name).parts) == 1 and name not in ("..", "/")
 
 
-def open_labels(group: ZarrNode, volume: Volume) -> Iterator[Label]:
-    """Open the label images of an image, as the image is read.
+def open_labels(group: ZarrNode, volume: Volume, growing: bool = False) -> Iterator[Label]:
+    """Open the label images of an image, as the image is read; ``growing``: with any number of time points.
 
     Raises
     ------
@@ -79,24 +79,33 @@ def open_labels(group: ZarrNode, volume: Volume) -> Iterator[Label]:
             raise InputError(f"output.carry: {group.folder} lists the label image {name!r}, which is not there")
         document = image_document(node.attributes)
         about = document.get("image-label")
-        yield _open(name, folder, list_levels(node, document), volume, about if isinstance(about, Mapping) else {})
+        yield _open(name, folder, list_levels(node, document), _Fit(volume, growing), _mapping(about))
 
 
-def _open(
-    name: str, folder: Place, shapes: Sequence[tuple[int, ...]], volume: Volume, about: Mapping[str, Any]
-) -> Label:
+def _mapping(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Shape that labels need: that of the image, but for t and c that they may lack, and for t of growing ones."""
+
+    image: Volume
+    growing: bool
+
+    def __call__(self, label: Volume) -> bool:
+        """Return whether a level has it."""
+        shapes = zip("tczyx", label.shape, self.image.shape, strict=True)
+        return all(n == m or (n == 1 and axis in "tc") or (axis == "t" and self.growing) for axis, n, m in shapes)
+
+
+def _open(name: str, folder: Place, shapes: Sequence[tuple[int, ...]], fits: _Fit, about: Mapping[str, Any]) -> Label:
     levels = [ZarrSource(folder, i, None, None, booleans=True, labels=True) for i in range(len(shapes))]
-    source = next((level for level in levels if _fits(level.volume, volume)), None)
+    source = next((level for level in levels if fits(level.volume)), None)
     if source is None:
         found = ", ".join(level.volume.describe() for level in levels) or "no level"
         raise InputError(
-            f"output.carry: the label image {folder} has {found}, and the image {volume.describe()}: expected labels "
-            "of its resolution. Resample them, choose another input.level, or remove labels from output.carry"
+            f"output.carry: the label image {folder} has {found}, and the image {fits.image.describe()}: expected "
+            "labels of its resolution. Resample them, choose another input.level, or remove labels from output.carry"
         )
     return Label(name, source, {key: about[key] for key in _KEPT if key in about})
-
-
-def _fits(label: Volume, image: Volume) -> bool:
-    """Return whether a level has the shape of the image, but for t and c that it may lack."""
-    shapes = zip("tczyx", label.shape, image.shape, strict=True)
-    return all(n == m or (n == 1 and axis in "tc") for axis, n, m in shapes)

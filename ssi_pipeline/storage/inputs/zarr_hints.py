@@ -35,7 +35,9 @@ def refuse_collection(node: ZarrNode, where: str) -> None:
         kind, inside = "a collection written by bioformats2raw", _series(node.folder)
     else:
         return
-    raise InputError(f"{where} is {kind}, not one image; {_advice(inside)}")
+    several = f"; `ssi images {node.folder}` lists all, and input.images runs several"
+    many = kind != "a well" and inside and not isinstance(node.folder, Url)
+    raise InputError(f"{where} is {kind}, not one image; {_advice(inside)}{several if many else ''}")
 
 
 def refuse_no_image(node: ZarrNode, where: str) -> None:
@@ -129,5 +131,5 @@ def _advice(inside: list[Place]) -> str:
 
 
 def _show(paths: list[Place]) -> str:
-    more = f" ({len(paths)} in total)" if len(paths) > _SHOWN else ""
+    more = ", and others" if len(paths) > _SHOWN else ""
     return " or ".join(str(path) for path in paths[:_SHOWN]) + more

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _KEY = "carried"
 """Of what was carried along, in the provenance: number of files, bytes, and a digest of all of them."""
 
+_OLD = "outdated"
+"""In such counts: the output has grown since."""
+
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 _BAND = 1024
 """Most rows that are read at a time for a coarser level."""
@@ -89,6 +92,12 @@ def forget_carried(output: Place, kinds: Collection[str]) -> None:
         add_provenance(output, {_KEY: {k: v for k, v in recorded(output).items() if k not in kinds}})
 
 
+def outdate_carried(output: Place) -> None:
+    """Note that the output grows: what was carried along is copied again at its end."""
+    if made := recorded(output):
+        _record(output, {kind: {**counts, _OLD: True} for kind, counts in made.items()})
+
+
 def _record(output: Place, found: Mapping[str, Any]) -> None:
     add_provenance(output, {_KEY: {**recorded(output), **found}})
 
@@ -108,6 +117,8 @@ def carried_kinds(provenance: Mapping[str, Any]) -> list[str]:
 def problem(output: Place, kind: str, read: bool) -> str | None:
     """Return what is wrong with a group that was recorded, None if nothing is; ``read``: compare every byte."""
     expected, store = recorded(output)[kind], store_of(output / kind)
+    if _OLD in expected:
+        return f"{output / kind} was copied before the output grew"
     count = _Count()
     try:
         entries = list(store.list())

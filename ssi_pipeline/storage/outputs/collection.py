@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +22,8 @@ class Layout:
     """A collection around its images.
 
     ``version``: ``'0.4'`` or ``'0.5'``. ``images``: those that it lists. ``plate``: metadata of the input's plate;
-    empty for other collections. ``status``: ``incomplete`` or ``complete``. ``token``: of the run.
+    empty for other collections. ``status``: ``incomplete`` or ``complete``. ``token``: of the run. ``provenance``: of
+    what was carried along.
     """
 
     version: str
@@ -30,10 +31,12 @@ class Layout:
     plate: Mapping[str, Any]
     status: str
     token: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def groups(self) -> dict[str, dict[str, Any]]:
         """Return the attributes of every group, by its path in the output."""
-        ours = {OWNER: {COLLECTION: len(self.images), "status": self.status, "token": self.token}}
+        facts = {COLLECTION: len(self.images), "status": self.status, "token": self.token}
+        ours = {OWNER: {**facts, "provenance": dict(self.provenance)} if self.provenance else facts}
         if not self.plate:
             parents = sorted({str(p) for image in self.images for p in PurePosixPath(image.name).parents} - {"."})
             return {
