@@ -367,6 +367,7 @@ def test_killed_it_ends_with_the_same_bytes(plate: Path, tmp_path: Path) -> None
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [{"kind": "serial"}, {"kind": "dask", "workers": 2}])
+@pytest.mark.timeout(1800)
 def test_a_96_well_plate_killed_at_random_ends_with_the_same_bytes(tmp_path: Path, workers: dict[str, Any]) -> None:
     write_plate(tmp_path / "plate.zarr", 8, 12)
     assert go(configure(tmp_path, "*/*/0", output={"path": "whole.zarr"})).complete

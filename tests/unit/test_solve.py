@@ -602,12 +602,13 @@ def test_the_cost_of_a_step_is_its_height_where_flat_and_grows_ever_less_at_edge
     assert costs[0.2][2] < costs[2.0][2]
 
 
-def test_a_mask_is_used_until_the_tile_was_drawn_once() -> None:
-    config = config_for(training={"patch": 24, "batch": 2})
+@pytest.mark.parametrize(("patch", "batch", "period"), [(24, 2, 16), (12, 1, 72 * 64 // (12 * 12))])
+def test_a_mask_is_used_until_the_tile_was_drawn_once_and_for_some_steps(patch: int, batch: int, period: int) -> None:
+    config = config_for(network={"levels": 2}, training={"patch": patch, "batch": batch})
     measurement, _ = scene((1, 72, 64), gaussian_psf())
     problem = build_problem(gaussian_psf(), calibrate([measurement], gaussian_psf(), config), config, "cpu")
     tile = make_tile_tensors(problem, measurement, 0)
-    batches, period = Batches(problem, [tile], Schedule(100, batch=2), generator(0)), 72 * 64 // (2 * 24 * 24)
+    batches = Batches(problem, [tile], Schedule(100, batch=batch), generator(0))
     with mock.patch.object(Batches, "_draw_mask", autospec=True, side_effect=Batches._draw_mask) as drawn:
         for _ in range(2 * period + 1):
             batches.draw()
