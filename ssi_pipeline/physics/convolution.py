@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional
 
 from ssi_pipeline.geometry.boxes import Ints
+from ssi_pipeline.physics.fft_size import fast_size
 
 
 class Convolution:
@@ -46,7 +46,7 @@ class Convolution:
             return image * self._kernel.to(image.dtype).reshape(())
         shape = self._spatial(image)
         # a circular convolution of n points wraps around into the 2 r points that are cut off
-        size = _fast_size(shape)
+        size = fast_size(shape)
         spectrum = torch.fft.rfftn(image, s=size, dim=self._axes) * self._transfer_function(size)
         full = torch.fft.irfftn(spectrum, s=size, dim=self._axes)
         valid: Tensor = full[(..., *self._valid(shape))]
@@ -60,7 +60,7 @@ class Convolution:
         if not any(self.radius):
             return image * self._kernel.to(image.dtype).reshape(())
         shape = tuple(n + 2 * r for n, r in zip(self._spatial(image), self.radius, strict=True))
-        size = _fast_size(shape)
+        size = fast_size(shape)
         full = torch.fft.irfftn(self._adjoint_spectrum(image, size), s=size, dim=self._axes)
         whole: Tensor = full[(..., *(slice(0, n) for n in shape))]
         return whole
@@ -110,7 +110,3 @@ class Convolution:
             spectrum = torch.fft.rfftn(self._kernel, s=size)
             self._transfer[size] = spectrum.to(torch.complex64)
         return self._transfer[size]
-
-
-def _fast_size(shape: Ints) -> Ints:
-    return tuple(int(next_fast_len(n, real=True)) for n in shape)

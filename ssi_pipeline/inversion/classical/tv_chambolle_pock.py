@@ -22,7 +22,6 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
@@ -39,6 +38,7 @@ from ssi_pipeline.inversion.classical.tv import (
     weights,
 )
 from ssi_pipeline.inversion.problem import Problem
+from ssi_pipeline.physics.fft_size import fast_size
 
 _DATA_STEP = 0.1
 """Step a, for a data term of curvature 1. Measured on a clipped image, weights 0.01 to 0.15: the objective is within
@@ -79,7 +79,7 @@ def iterate(
     term, slopes = data_term(problem, observation), slopes_of(problem, observation)
     x, p, u = start
     slope_step = weight / _EDGE
-    size = tuple(int(next_fast_len(n, real=True)) for n in x.shape)
+    size = fast_size(tuple(x.shape))
     bound_step = _BOUND_STEP if math.isfinite(floor) else 0.0
     response = _response(problem, size, slope_step, bound_step)
     q = torch.zeros_like(x)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.bounded import dot
 from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.inversion.problem import Problem
+from ssi_pipeline.physics.fft_size import fast_size
 
 _LEAST = 1e-14
 """Least squared length: a sum that cancels in float32 could be negative."""
@@ -45,7 +45,7 @@ def preconditioner(problem: Problem, weight: float, shape: Ints) -> Callable[[Te
     the inverse lengths; an FFT inverts it.
     """
     forward = problem.forward
-    size = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(shape, forward.radius, strict=True))
+    size = fast_size(shape, forward.radius)
     bound = forward.power_bound(size).float()
     negative = torch.from_numpy(laplacian(size, problem.scales)).to(bound.device).float()
     inside = tuple(slice(0, n) for n in shape)

@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
-from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.differences import across, box_of, differences, differences_adjoint
 from ssi_pipeline.inversion.linear.narrow import conjugate_gradients
 from ssi_pipeline.inversion.linear.wiener import laplacian
+from ssi_pipeline.physics.fft_size import fast_size
 from ssi_pipeline.physics.forward import ForwardModel
 
 _ITERATIONS, _OF_SHARP = 4, 16
@@ -87,7 +86,7 @@ def beside_border(forward: ForwardModel, image: Tensor, known: Tensor, weight: f
 
 def _inverse(forward: ForwardModel, weight: float, like: Tensor) -> Callable[[Tensor], Tensor]:
     """Return (P + weight L*L)^-1 as a circular filter of images of one shape, P the bound of B*B."""
-    size: Ints = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(like.shape, forward.radius, strict=True))
+    size = fast_size(tuple(like.shape), forward.radius)
     prior = weight * torch.from_numpy(laplacian(size) ** 2).to(like.device)
     response = (1 / (forward.power_bound(size) + prior + _TINY)).to(like.dtype)
     window = tuple(slice(0, n) for n in like.shape)

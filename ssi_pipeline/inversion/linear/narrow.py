@@ -15,13 +15,13 @@ import math
 from collections.abc import Callable
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.bounded import dot
 from ssi_pipeline.inversion.differences import box_of
 from ssi_pipeline.inversion.linear.wiener import laplacian
+from ssi_pipeline.physics.fft_size import fast_size
 from ssi_pipeline.physics.forward import ForwardModel
 
 NARROW = 4
@@ -49,7 +49,7 @@ def is_narrow(known: Tensor, radius: Ints) -> bool:
 
 def solve_narrow(forward: ForwardModel, image: Tensor, known: Tensor, weight: float) -> Tensor:
     """Return the linear solution (z) y x, normalised; values at pixels that are not ``known`` are ignored."""
-    size = tuple(int(next_fast_len(n, real=True)) for n in image.shape)
+    size = fast_size(tuple(image.shape))
     inside = tuple(slice(0, n) for n in image.shape)
     prior = weight * torch.from_numpy(laplacian(size) ** 2).to(image.device)
     rough = prior.to(image.dtype)

@@ -13,10 +13,10 @@ and Bertsekas 1992): A + penalty is inverted by one filter, and the bound is a c
 from __future__ import annotations
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ssi_pipeline.inversion.linear.wiener import laplacian
+from ssi_pipeline.physics.fft_size import fast_size
 from ssi_pipeline.physics.forward import ForwardModel
 
 _STEPS, _RELAXATION = 10, 1.8
@@ -47,7 +47,7 @@ def project(forward: ForwardModel, estimate: Tensor, weight: float, floor: float
     """
     if not bool((estimate < floor).any()):
         return estimate
-    size = tuple(int(next_fast_len(n + r, real=True)) for n, r in zip(estimate.shape, forward.radius, strict=True))
+    size = fast_size(tuple(estimate.shape), forward.radius)
     window = tuple(slice(0, n) for n in estimate.shape)
     least = torch.zeros(size, dtype=estimate.dtype, device=estimate.device)  # of the change x - v, which ends outside
     least[window] = floor - estimate

@@ -28,7 +28,7 @@ class LeasePlace(Protocol):
     def create(self, holder: Holder) -> bool:
         """Create the lease unless there is one; tell whether it is the holder's.
 
-        In a folder another may move the file by mistake: it is the holder's if ``is_held`` says so after a while.
+        In a folder another client may move the file by mistake. Wait, then ask ``is_held``.
         """
 
     def read(self) -> Holder | None:
