@@ -117,7 +117,7 @@ def patch_needs(config: RunConfig, psf_radius: Ints) -> PatchNeeds:
     return PatchNeeds(
         shape,
         config.training.batch,
-        *(config.network.width * each * _FLOAT for each in (_ACTIVATIONS, _DEVICE_ACTIVATIONS)),
+        *(config.network.features(dimensions) * each * _FLOAT for each in (_ACTIVATIONS, _DEVICE_ACTIVATIONS)),
     )
 
 

@@ -40,11 +40,20 @@ _SECTIONS: dict[str, Any] = {
     "published": {"steps": 1},
 }
 
+SIMULATED = "ssi, simulated start"
+"""The default network, with the weights of the package: its result tells when these change."""
 
-def tile_of(solver: str) -> dict[str, Any]:
+CASES = (*SOLVERS, SIMULATED)
+
+
+def tile_of(case: str) -> dict[str, Any]:
     """Calibrate on one tile of 48 x 48 pixels with Poisson noise, solve it, and return statistics of the estimate."""
+    solver = "ssi" if case == SIMULATED else case
     document = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}, "solver": solver}
-    config, psf = parse_config({**document, **_SECTIONS}), gaussian_psf()
+    sections = _SECTIONS | (
+        {"network": {}, "training": {**_SECTIONS["training"], "steps": 3}} if case == SIMULATED else {}
+    )
+    config, psf = parse_config({**document, **sections}), gaussian_psf()
     level = 100 + 400 * blur(blobs((48, 48)), psf)
     measurement = as_measurement(np.random.default_rng(0).poisson(level))
     threads = torch.get_num_threads()
@@ -78,7 +87,7 @@ def differ(found: dict[str, Any], kept: dict[str, Any]) -> bool:
 def record() -> None:
     """Write the numbers of what is new or changed; those that differ by rounding alone stay."""
     kept = json.loads(FILE.read_text())
-    found = {name: tile_of(name) for name in SOLVERS}
+    found = {name: tile_of(name) for name in CASES}
     changed = [name for name, tile in found.items() if name in kept["tiles"] and differ(tile, kept["tiles"][name])]
     if changed and kept["algorithm"] == ALGORITHM:
         raise SystemExit(f"the results of {', '.join(changed)} changed: raise ALGORITHM first")

@@ -20,6 +20,7 @@ from ssi_pipeline.config.executor import ExecutorConfig
 from ssi_pipeline.config.follow import FollowConfig
 from ssi_pipeline.config.on_end import OnEndConfig
 from ssi_pipeline.config.psf_varying import PsfConfig, refuse_shared_network, varies
+from ssi_pipeline.config.recipe import Recipe, recipe_of
 from ssi_pipeline.config.section import (
     NonNegativeInt,
     Section,
@@ -81,6 +82,11 @@ class RunConfig(Section):
     def method(self) -> Solver:
         """Properties of the solver."""
         return SOLVERS[self.solver]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the network is trained: start, and options that are 'auto'."""
+        return recipe_of(self.tiling.dimensions, self.network, self.training)
 
     @property
     def file(self) -> Path | None:
@@ -215,6 +221,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
             "uncertainty: expected 0, or another solver"
         )
     _refuse_context(config)
+    _ = config.recipe  # refuses a start that does not fit
     _refuse_sharing(config)
     if config.method.network and any(map(varies, config.psf)):
         refuse_shared_network(config.training)

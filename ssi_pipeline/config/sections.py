@@ -142,15 +142,23 @@ class MaskingConfig(Section):
     replacement: Literal["neighbours", "random", "zeros"] = "neighbours"
 
 
+_WIDTHS = {2: 16, 3: 8}
+"""Channels of the network's first level by spatial axes: in 3D 16 would take four times as long."""
+
+
 class NetworkConfig(Section):
     """The network f: a U-Net that corrects the Wiener estimate.
 
     ``context``: planes (z) and frames (t) on either side of a 2D tile that f sees in addition.
     """
 
-    width: Annotated[PositiveInt, up_to(4096)] = 8
+    width: Annotated[PositiveInt, up_to(4096)] | Literal["auto"] = "auto"
     levels: Annotated[Int, Field(ge=1, le=5)] = 3
     context: dict[Literal["z", "t"], Annotated[Int, Field(ge=0, le=3)]] = Field(default_factory=dict)
+
+    def features(self, axes: int) -> int:
+        """Return the channels of the first level for networks of ``axes`` spatial axes."""
+        return _WIDTHS[axes] if self.width == "auto" else self.width
 
     @property
     def neighbours(self) -> tuple[tuple[Literal["z", "t"], int], ...]:
@@ -168,18 +176,22 @@ class BoundsConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Training of the network. Learning rate and penalties refer to normalised intensities."""
+    """Training of the network. Learning rate and penalties refer to normalised intensities.
+
+    ``start``, and what is 'auto': ``config.recipe``.
+    """
 
     scope: Literal["per_tile", "shared", "fine_tune"] = "per_tile"
-    steps: Steps = 600
+    start: Literal["auto", "simulated", "random"] = "auto"
+    steps: Steps | Literal["auto"] = "auto"
     fine_tune_steps: Steps = 60
     shared_tiles: Count = 16
     patch: Pixels | dict[SpatialAxis, Pixels] | None = None
     batch: Count = 4
-    learning_rate: Annotated[RawPositive, up_to(100)] = 4e-3
+    learning_rate: Annotated[RawPositive, up_to(100)] | Literal["auto"] = "auto"
     weight_l1: NonNegativeFloat = 0.0
     weight_l2: NonNegativeFloat = 0.0
-    total_variation: NonNegativeFloat = 1.0
+    total_variation: NonNegativeFloat | Literal["auto"] = "auto"
     bounds: BoundsConfig = BoundsConfig()
     attempts: Count = 2
     select: Literal["best", "network"] = "best"

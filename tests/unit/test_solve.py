@@ -224,7 +224,7 @@ def test_patience_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
     measurement, _ = scene((1, 72, 64), psf)
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
     tiles = [make_tile_tensors(problem, measurement, 0)]
-    assert train(problem, tiles, Schedule.of(config.training, tiles), 0, 1, None, math.inf).steps < 80
+    assert train(problem, tiles, Schedule.of(config, tiles), 0, 1, None, math.inf).steps < 80
 
 
 @pytest.mark.parametrize(
@@ -240,9 +240,9 @@ def test_a_large_tile_is_trained_for_longer(shape: tuple[int, ...], steps: int) 
     nothing: Any = None
     part = LinearPart(nothing, y)
     tile = TileTensors(observed, observed, observed, part, part)
-    training_of = config_for(training={"steps": 600}).training
-    assert Schedule.of(training_of, [tile]).steps == steps
-    assert Schedule.of(training_of, [tile] * 4).steps == 1200  # on many: by their number alone
+    config = config_for(training={"steps": 600})
+    assert Schedule.of(config, [tile]).steps == steps
+    assert Schedule.of(config, [tile] * 4).steps == 1200  # on many: by their number alone
 
 
 def test_no_feature_before_the_head_dies() -> None:
@@ -258,7 +258,7 @@ def test_no_feature_before_the_head_dies() -> None:
     train(
         problem,
         [tile],
-        Schedule.of(config.training, [tile]),
+        Schedule.of(config, [tile]),
         0,
         1,
         None,
@@ -307,7 +307,7 @@ def test_training_stops_where_its_rival_has_won() -> None:
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
     tile = make_tile_tensors(problem, measurement, 0)
     rival = 0.5 * heldout_errors(problem, tile, tile.channels[1])
-    found = train(problem, [tile], Schedule.of(config.training, [tile]), 0, 1, None, math.inf, rival=rival)
+    found = train(problem, [tile], Schedule.of(config, [tile]), 0, 1, None, math.inf, rival=rival)
     assert found.steps == 24  # the first validation after 30 % of 80 steps
 
 
@@ -379,7 +379,7 @@ def _course(config: RunConfig) -> tuple[Any, ...]:
     measurement.y[0, ::17, ::13] = OFFSET + 2 * SCALE  # impulses
     problem = build_problem(psf, calibrate([measurement], psf, config), config, "cpu")
     tiles = [make_tile_tensors(problem, measurement, 0)]
-    trained = train(problem, tiles, Schedule.of(config.training, tiles), 0, 1, None, math.inf)
+    trained = train(problem, tiles, Schedule.of(config, tiles), 0, 1, None, math.inf)
     return (*trained.trace[1:], *(p.numpy().tobytes() for p in trained.state.values()))
 
 

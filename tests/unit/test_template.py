@@ -33,7 +33,7 @@ OPTION = re.compile(r"^( *)#([a-z_0-9]+:(?: .*)?)$")
 """A commented option: no space after the '#', which prose has."""
 
 
-MOST_OPTIONS = 97
+MOST_OPTIONS = 98
 """Largest number of options; a kind of PSF counts as one."""
 
 

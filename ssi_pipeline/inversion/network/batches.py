@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssi_pipeline.config import TrainingConfig
+from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.masking import draw_mask
 from ssi_pipeline.inversion.network.inverse import compose
@@ -61,16 +61,17 @@ class Schedule:
     batch: int
 
     @classmethod
-    def of(cls, training: TrainingConfig, tiles: Sequence[TileTensors]) -> Schedule:
-        """Return the schedule of a training from scratch: the configured one, longer where there is more to learn.
+    def of(cls, config: RunConfig, tiles: Sequence[TileTensors]) -> Schedule:
+        """Return the schedule of a training that starts from no other: longer where there is more to learn.
 
         On one tile the steps grow with the root of its sides beyond 256 pixels (docs/experiments.md). On many tiles
         there are more steps, on half of the patches: they teach more than one tile, and all tiles of the channel
         profit. Measured on 16 tiles of nuclei: 1200 steps on 2 patches are worth 1000 on 4.
         """
+        steps, batch = config.recipe.steps, config.training.batch
         if len(tiles) == 1:
-            return cls(math.ceil(training.steps * max(1.0, _pixels(tiles[0]) / _SMALL) ** 0.25), training.batch)
-        return cls(math.ceil(training.steps * math.sqrt(len(tiles))), max(1, training.batch // 2))
+            return cls(math.ceil(steps * max(1.0, _pixels(tiles[0]) / _SMALL) ** 0.25), batch)
+        return cls(math.ceil(steps * math.sqrt(len(tiles))), max(1, batch // 2))
 
 
 def _pixels(tile: TileTensors) -> float:

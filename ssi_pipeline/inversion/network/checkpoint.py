@@ -87,7 +87,7 @@ class Model:
 def pack(problem: Problem, state: dict[str, torch.Tensor]) -> Model:
     """Return trained parameters of a problem as a model."""
     document = {
-        "network": problem.config.network.model_dump(mode="json"),
+        "network": _described(problem.config.network, problem.axes),
         "axes": problem.axes,
         "psf_digest": problem.forward.digest,
         "calibration": problem.calibration.to_json(),
@@ -116,10 +116,14 @@ def refuse_other_network(model: Model, network: NetworkConfig, axes: int) -> Non
     ConfigError
         Network or number of axes differ.
     """
-    wanted = {"network": network.model_dump(mode="json"), "axes": axes}
+    wanted = {"network": _described(network, axes), "axes": axes}
     for key, value in wanted.items():
         if model.document.get(key) != value:
             raise ConfigError(
                 f"the model to start from has {key} {model.document.get(key)}, the configuration has {value}: "
                 "make them equal, or leave training.start_from out"
             )
+
+
+def _described(network: NetworkConfig, axes: int) -> dict[str, Any]:
+    return {**network.model_dump(mode="json"), "width": network.features(axes)}

@@ -26,10 +26,10 @@ class Objective:
     """The training loss of one batch, in squared normalised units."""
 
     def __init__(self, config: RunConfig, calibration: ChannelCalibration) -> None:
-        self._training = training = config.training
+        self._training = config.training
         self.low, self._high = normalised_bounds(config, calibration)
         # proportional to the noise variance, as in a maximum a posteriori estimate
-        self._variation = training.total_variation * calibration.noise.variance(_MIDDLE)
+        self._variation = config.recipe.total_variation * calibration.noise.variance(_MIDDLE)
         self._knee = KNEE * math.sqrt(calibration.noise.variance(_MIDDLE))
 
     def data(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def solve_by_network(
         with phase("estimate"):
             return _apply_shared(problem, tile, state, wiener, start)
     fine = training.scope == "fine_tune"
-    steps = training.fine_tune_steps if fine else Schedule.of(training, [tile]).steps
+    steps = training.fine_tune_steps if fine else Schedule.of(problem.config, [tile]).steps
     schedule = Schedule(options.step_factor * steps, options.batch or training.batch)
     return _train_or_fall_back(problem, tile, state, schedule, wiener, seed, on_validation, options.rival)
 
@@ -111,7 +111,7 @@ def _train_shared(problem: Problem, measurements: Sequence[Measurement], seed: i
     wiener = float(torch.cat([heldout_errors(problem, tile, tile.channels[1]) for tile in tiles]).mean())
     state = None if start is None else unpack(problem, start)
     training = problem.config.training
-    trained, _, reason = _attempts(problem, tiles, state, Schedule.of(training, tiles), wiener, seed)
+    trained, _, reason = _attempts(problem, tiles, state, Schedule.of(problem.config, tiles), wiener, seed)
     if trained is None:
         raise TrainingError(f"shared training failed {training.attempts} times: {reason}")
     return pack(problem, trained.state)

@@ -16,6 +16,7 @@ from ssi_pipeline.inversion.network.backward import send_back
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
 from ssi_pipeline.inversion.network.inverse import Inverse
+from ssi_pipeline.inversion.network.start import load_start
 from ssi_pipeline.inversion.problem import Problem, apply, autocast
 from ssi_pipeline.inversion.tile import TileTensors, heldout_errors
 from ssi_pipeline.phases import Training, note_training
@@ -123,7 +124,7 @@ def train(
     seed, attempt
         Seed of the tile and number of the attempt: together they determine all random numbers.
     start
-        Initial parameters; None: untrained.
+        Initial parameters; None: those of the configuration (``training.start``).
     ceiling
         Held-out loss of the linear solution, which a useful result has to be below.
     on_state
@@ -136,7 +137,7 @@ def train(
     TrainingError
         A loss is not finite.
     """
-    training, steps = problem.config.training, schedule.steps
+    rate, steps = problem.config.recipe.learning_rate, schedule.steps
     every = VALIDATE_EVERY if len(tiles) == 1 else max(VALIDATE_EVERY, steps // _FEWEST_VALIDATIONS)
     rng = generator(seed, Stream.TRAINING, attempt)
     inverse = build_inverse(problem, rng, start)
@@ -159,7 +160,7 @@ def train(
         inverse.zero_grad(set_to_none=True)
         data = send_back(problem.objective, batch, estimate, inverse.parameters())
         clip.apply()
-        optimiser.step(training.learning_rate * _rate(step, steps))
+        optimiser.step(rate * _rate(step, steps))
         _update(average, inverse, min(AVERAGING, step / (step + 9)))
         running += data
         if step % every and step < steps:
@@ -197,10 +198,12 @@ def deviations(differences: Tensor) -> float:
 
 
 def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = None) -> Inverse:
-    """Build f on the problem's device: untrained, or with the parameters ``start``."""
+    """Build f on the problem's device: with the parameters ``start``, or those that its training starts from."""
     inverse = Inverse(problem.config.network, problem.axes, rng)
     if start is not None:
         inverse.load_state_dict(start)
+    elif problem.config.recipe.simulated:
+        load_start(inverse.network)
     return inverse.to(problem.device)
 
 
