@@ -1,6 +1,6 @@
-"""Draw the pictures of docs/concepts.md with the code that they explain: ``python docs/site/drawings.py``.
+"""Draw the pictures of docs/concepts.md and docs/start.md with the code that they explain.
 
-Writes docs/img/*.png. Takes about a minute.
+``python docs/site/drawings.py`` writes docs/img/*.png, in about a minute.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -24,6 +24,7 @@ from numpy.typing import NDArray  # noqa: E402
 from scipy.ndimage import gaussian_filter  # noqa: E402
 from scipy.signal import fftconvolve  # noqa: E402
 from skimage import data  # noqa: E402
+from train_start import TRUTH, tile  # noqa: E402
 
 import ssi_pipeline as ssi  # noqa: E402
 from ssi_pipeline.config import MaskingConfig  # noqa: E402
@@ -167,8 +168,20 @@ def score() -> None:
     save(made, "score.png")
 
 
+def start_scenes() -> None:
+    """Draw simulated scenes, as measured and as they are."""
+    made = Figure(figsize=(12, 4.2), layout="constrained")
+    rows = made.subplots(2, 6)
+    for axes, seed in zip(rows.T, (1000, 1004, 1006, 1013, 1009, 1018), strict=True):
+        channels = tile(seed, 0.0, 0.0)
+        limits = {"vmin": channels[TRUTH].min(), "vmax": channels[TRUTH].max()}
+        show(axes[0], channels[0][:160, :160], "measured", **limits)
+        show(axes[1], channels[TRUTH][:160, :160], "true", **limits)
+    save(made, "start-scenes.png")
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
-    for draw in (j_invariance, masks, halo, score):
+    for draw in (j_invariance, masks, halo, score, start_scenes):
         draw()
         print(draw.__name__)

@@ -89,7 +89,7 @@ class UNet(nn.Module):
 
 
 def build_network(config: NetworkConfig, axes: int, rng: torch.Generator) -> UNet:
-    """Build an untrained network for ``axes`` spatial axes; its head is zero: f starts as the Wiener solution."""
+    """Build an untrained network for ``axes`` spatial axes; its head is zero: f is the Wiener solution."""
     with torch.random.fork_rng(devices=[]):  # layers initialise from the global generator
         network = UNet(axes, _INPUTS + len(config.neighbours), config.features(axes), config.levels)
     _initialise(network, rng)
