@@ -38,8 +38,12 @@ _WINDOW_FLOATS = 12
 """Further floats per voxel on a GPU, where the impulse test holds the 25 values of all windows at once. With them the
 plan is above what tensors take on a pretended GPU, by a few per cent at the least (tests/device)."""
 
-_ACTIVATIONS = 6
-"""Floats per voxel and channel of the first level in a pass without gradients; deeper levels add a third."""
+_ACTIVATIONS = 7
+"""Floats per voxel and channel of the first level in a pass without gradients, deeper levels included. Measured, with the
+next: 341, 444, 674 and 897 bytes a pixel for 4, 8, 16 and 24 channels on 1024 x 1024."""
+
+_JUDGED_FLOATS = 18
+"""Further floats per voxel where a network is used, on the CPU: its estimate beside the rival's, and their scores."""
 
 _DEVICE_ACTIVATIONS = 9
 """The same on a GPU, where images are stacked to be seen together (measured on a pretended GPU: 8)."""
@@ -97,7 +101,7 @@ def tile_needs(config: RunConfig, psf_radius: Ints) -> TileNeeds:
         stride=_stride(config) if method.network else (1, 1, 1),
         blended=method.blend == "always" or own,
         least_side=method.least_side,
-        bytes_per_voxel=(tile + method.floats + ahead) * _FLOAT,
+        bytes_per_voxel=(tile + method.floats + ahead + (_JUDGED_FLOATS if method.network else 0)) * _FLOAT,
         host_bytes_per_voxel=(tile + ahead) * _FLOAT,
         device_bytes_per_voxel=(tile + method.floats + _WINDOW_FLOATS) * _FLOAT,
         patch=patch_needs(config, psf_radius) if method.network else None,
