@@ -39,8 +39,11 @@ from ssi_pipeline.physics.psf import Psf
 
 SIDE, LEVELS, PATCH, BATCH, UNSEEN, EVERY = 256, 1024, 128, 8, 40, 500
 
-WHOLE, MASKED, TRUTH = (0, 1), (2, 3), 4
-"""Channels of a tile: r and w of the image, the same without its held-out pixels, and the scene."""
+EDGE = 32
+"""Patches are drawn as if they could begin this much further out, so that half of them touch a border of the tile."""
+
+WHOLE, MASKED, TRUTH, SEEN = (0, 1), (2, 3), 4, 5
+"""Channels of a tile: r and w of the image, the same without its held-out pixels, the scene, and 1 where measured."""
 
 
 def config() -> RunConfig:
@@ -96,14 +99,15 @@ def camera(rng: Rng, light: Floats, correlated: float) -> NDArray[np.float32]:
     return np.round(LEVELS * y).astype(np.float32)
 
 
-def tile(seed: int, smooth: float, correlated: float) -> NDArray[np.float32]:
-    """Return the channels of a simulated tile, 5 y x, normalised units."""
+def tile(seed: int, smooth: float, correlated: float, border: bool = False) -> NDArray[np.float32]:
+    """Return the channels of a simulated tile, 6 y x, normalised units; ``border``: with what is around the image."""
     rng = np.random.default_rng(seed)
     kernel = psf(rng)
     reach = kernel.shape[0] // 2
-    wide = scene(rng, SIDE + 2 * reach + 16, smooth)
-    part = (slice(8 + reach, 8 + reach + SIDE),) * 2
-    if rng.uniform() < 0.25:  # nothing outside, as in the published protocol
+    side = SIDE - 2 * reach if border else SIDE
+    wide = scene(rng, side + 2 * reach + 16, smooth)
+    part = (slice(8 + reach, 8 + reach + side),) * 2
+    if rng.uniform() < (0.5 if border else 0.25):  # nothing outside, as in the published protocol
         alone = np.zeros_like(wide)
         alone[part] = wide[part]
         wide = alone
@@ -111,19 +115,19 @@ def tile(seed: int, smooth: float, correlated: float) -> NDArray[np.float32]:
     y, optics = camera(rng, light, correlated)[None], Psf(kernel.astype(np.float32)[None], (1.0, 1.0, 1.0))
     calibration = calibrate([Measurement(y, np.ones(y.shape, bool))], optics, config())
     problem = build_problem(optics, calibration, config(), "cpu")
-    pads = [(r, r) for r in optics.radius]
+    pads = [(0, 0), (reach, reach), (reach, reach)]
     measured = Measurement(np.pad(y, pads, mode="reflect"), np.pad(np.ones(y.shape, bool), pads))
     problem, found = with_own_weight(problem, make_tile_tensors(problem, measured, seed), measured)
-    inside = (slice(reach, reach + SIDE),) * 2
-    channels = [np.asarray(c)[inside] for c in (*found.whole.channels, *found.channels)]
-    return np.stack([*channels, (truth * LEVELS - calibration.offset) / calibration.scale]).astype(np.float32)
+    goal = np.pad((truth * LEVELS - calibration.offset) / calibration.scale, reach)
+    channels = np.stack([*found.whole.channels, *found.channels, goal, measured.observed[0]]).astype(np.float32)
+    return channels if border or not reach else channels[:, reach:-reach, reach:-reach]
 
 
-def make_scenes(first: int, count: int, out: Path, smooth: float, correlated: float) -> None:
-    """Write ``count`` tiles to a file, count 5 y x; seeds from ``first`` on."""
+def make_scenes(first: int, count: int, out: Path, smooth: float, correlated: float, border: bool) -> None:
+    """Write ``count`` tiles to a file, count 6 y x; seeds from ``first`` on."""
     tiles = []
     for seed in range(first, first + count):
-        tiles.append(tile(seed, smooth, correlated))
+        tiles.append(tile(seed, smooth, correlated, border))
         if len(tiles) % 20 == 0:
             print(f"{len(tiles)} of {count}", flush=True)
     np.save(out, np.stack(tiles))
@@ -134,29 +138,29 @@ class Tiles:
 
     def __init__(self, files: list[Path]) -> None:
         data = np.concatenate([np.load(file) for file in files])
-        self.data = torch.from_numpy(data)  # tile 5 y x
-        parts = data[:, 0] - data[:, 1], data[:, 1]
+        self.data = torch.from_numpy(data)  # tile 6 y x
+        parts, seen = (data[:, 0] - data[:, 1], data[:, 1]), data[:, SEEN]
         self.mean = torch.from_numpy(np.stack([p.mean((1, 2)) for p in parts], 1))
         self.spread = torch.from_numpy(np.stack([np.clip(p.std((1, 2)), 1e-3, 0.5) for p in parts], 1))
-        linear = np.mean((data[:, 1] - data[:, TRUTH]) ** 2, axis=(1, 2))
+        linear = np.sum(seen * (data[:, 1] - data[:, TRUTH]) ** 2, axis=(1, 2)) / seen.sum((1, 2))
         self.scale = torch.from_numpy(np.maximum(linear, 1e-7))  # squared error of the linear solution
         self.unseen = min(UNSEEN, len(data) // 3)
 
     def errors(self, inverse: Inverse, which: Tensor, patches: Tensor) -> Tensor:
-        """Return squared errors relative to the linear solution of the tiles; ``patches``: b (r, w, truth) y x."""
-        r, w, truth = patches.unbind(1)
+        """Return squared errors relative to the linear solution; ``patches``: b (r, w, truth, seen) y x."""
+        r, w, truth, seen = patches.unbind(1)
         inputs = torch.stack([r - w, w], 1) - self.mean[which][:, :, None, None]
         inputs = inputs / self.spread[which][:, :, None, None]
         correction = inverse.network(inputs.contiguous(memory_format=torch.channels_last))[:, 0].float()
         estimate = w + self.spread[which][:, :1, None] * correction
-        return (estimate - truth).square().mean((1, 2)) / self.scale[which]
+        return ((estimate - truth).square() * seen).sum((1, 2)) / seen.sum((1, 2)) / self.scale[which]
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
         """Return the numbers of some tiles, and a turned patch of each."""
         which, patches = torch.from_numpy(rng.integers(self.unseen, len(self.data), BATCH)), []
         for i in which.tolist():
-            y, x = rng.integers(0, SIDE - PATCH + 1, 2)
-            channels = [*(WHOLE if rng.uniform() < 0.5 else MASKED), TRUTH]
+            y, x = np.clip(rng.integers(-EDGE, SIDE - PATCH + EDGE + 1, 2), 0, SIDE - PATCH)
+            channels = [*(WHOLE if rng.uniform() < 0.5 else MASKED), TRUTH, SEEN]
             patch = self.data[i, channels, y : y + PATCH, x : x + PATCH]
             flips = [axis for axis in (1, 2) if rng.uniform() < 0.5]
             patch = patch.flip(flips)
@@ -166,7 +170,7 @@ class Tiles:
     @torch.no_grad()
     def score(self, inverse: Inverse) -> float:
         """Return the mean change of the squared error by the network, dB, on the tiles that are not trained on."""
-        unseen, channels = range(self.unseen), [*WHOLE, TRUTH]
+        unseen, channels = range(self.unseen), [*WHOLE, TRUTH, SEEN]
         errors = [self.errors(inverse, torch.tensor([i]), self.data[i : i + 1, channels]) for i in unseen]
         return float((10 * torch.log10(torch.cat(errors))).mean())
 
@@ -205,7 +209,7 @@ def short() -> None:
     """Make three tiles and train for two steps."""
     with tempfile.TemporaryDirectory() as folder:
         scenes = Path(folder) / "scenes.npy"
-        make_scenes(0, 3, scenes, 0.5, 0.5)
+        make_scenes(0, 3, scenes, 0.5, 0.5, True)
         train([scenes], 2, 1e-3, Path(folder) / "start.npz", None)
 
 
@@ -218,6 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
     making.add_argument("--count", type=int, required=True)
     making.add_argument("--smooth", type=float, default=0.0, help="share of scenes far out of focus")
     making.add_argument("--correlated", type=float, default=0.0, help="share of cameras with correlated noise")
+    making.add_argument("--border", action="store_true", help="keep what is around the image: 256 pixels with it")
     making.add_argument("out", type=Path)
     training = commands.add_parser("train")
     training.add_argument("--steps", type=int, required=True)
@@ -228,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if given.command == "scenes":
-        make_scenes(given.first, given.count, given.out, given.smooth, given.correlated)
+        make_scenes(given.first, given.count, given.out, given.smooth, given.correlated, given.border)
     elif given.command == "train":
         train(given.scenes, given.steps, given.rate, given.out, given.start)
     elif given.short:

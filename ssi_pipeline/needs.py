@@ -39,8 +39,8 @@ _WINDOW_FLOATS = 12
 plan is above what tensors take on a pretended GPU, by a few per cent at the least (tests/device)."""
 
 _ACTIVATIONS = 7
-"""Floats per voxel and channel of the first level in a pass without gradients, deeper levels included. Measured, with the
-next: 341, 444, 674 and 897 bytes a pixel for 4, 8, 16 and 24 channels on 1024 x 1024."""
+"""Floats per voxel and channel of the first level in a pass without gradients, deeper levels included. Measured, with
+the next: 341, 444, 674 and 897 bytes a pixel for 4, 8, 16 and 24 channels on 1024 x 1024."""
 
 _JUDGED_FLOATS = 18
 """Further floats per voxel where a network is used, on the CPU: its estimate beside the rival's, and their scores."""
