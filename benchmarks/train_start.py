@@ -42,8 +42,9 @@ SIDE, LEVELS, PATCH, BATCH, UNSEEN, EVERY = 256, 1024, 128, 8, 40, 500
 EDGE = 32
 """Patches are drawn as if they could begin this much further out, so that half of them touch a border of the tile."""
 
-WHOLE, MASKED, TRUTH, SEEN = (0, 1), (2, 3), 4, 5
-"""Channels of a tile: r and w of the image, the same without its held-out pixels, the scene, and 1 where measured."""
+WHOLE, MASKED, TRUTH = (0, 1), (2, 3), 4
+"""Channels of a tile: r and w of the image, the same without its held-out pixels, and the scene, also around the image:
+what f estimates there predicts pixels beside the border."""
 
 
 def config() -> RunConfig:
@@ -100,7 +101,7 @@ def camera(rng: Rng, light: Floats, correlated: float) -> NDArray[np.float32]:
 
 
 def tile(seed: int, smooth: float, correlated: float, border: bool = False) -> NDArray[np.float32]:
-    """Return the channels of a simulated tile, 6 y x, normalised units; ``border``: with what is around the image."""
+    """Return the channels of a simulated tile, 5 y x, normalised units; ``border``: with what is around the image."""
     rng = np.random.default_rng(seed)
     kernel = psf(rng)
     reach = kernel.shape[0] // 2
@@ -111,20 +112,20 @@ def tile(seed: int, smooth: float, correlated: float, border: bool = False) -> N
         alone = np.zeros_like(wide)
         alone[part] = wide[part]
         wide = alone
-    truth, light = wide[part], np.clip(fftconvolve(wide, kernel, mode="same"), 0, None)[part]
+    light = np.clip(fftconvolve(wide, kernel, mode="same"), 0, None)[part]
     y, optics = camera(rng, light, correlated)[None], Psf(kernel.astype(np.float32)[None], (1.0, 1.0, 1.0))
     calibration = calibrate([Measurement(y, np.ones(y.shape, bool))], optics, config())
     problem = build_problem(optics, calibration, config(), "cpu")
     pads = [(0, 0), (reach, reach), (reach, reach)]
     measured = Measurement(np.pad(y, pads, mode="reflect"), np.pad(np.ones(y.shape, bool), pads))
     problem, found = with_own_weight(problem, make_tile_tensors(problem, measured, seed), measured)
-    goal = np.pad((truth * LEVELS - calibration.offset) / calibration.scale, reach)
-    channels = np.stack([*found.whole.channels, *found.channels, goal, measured.observed[0]]).astype(np.float32)
+    goal = (wide[8:-8, 8:-8] * LEVELS - calibration.offset) / calibration.scale
+    channels = np.stack([*found.whole.channels, *found.channels, goal]).astype(np.float32)
     return channels if border or not reach else channels[:, reach:-reach, reach:-reach]
 
 
 def make_scenes(first: int, count: int, out: Path, smooth: float, correlated: float, border: bool) -> None:
-    """Write ``count`` tiles to a file, count 6 y x; seeds from ``first`` on."""
+    """Write ``count`` tiles to a file, count 5 y x; seeds from ``first`` on."""
     tiles = []
     for seed in range(first, first + count):
         tiles.append(tile(seed, smooth, correlated, border))
@@ -138,29 +139,29 @@ class Tiles:
 
     def __init__(self, files: list[Path]) -> None:
         data = np.concatenate([np.load(file) for file in files])
-        self.data = torch.from_numpy(data)  # tile 6 y x
-        parts, seen = (data[:, 0] - data[:, 1], data[:, 1]), data[:, SEEN]
+        self.data = torch.from_numpy(data)  # tile 5 y x
+        parts = data[:, 0] - data[:, 1], data[:, 1]
         self.mean = torch.from_numpy(np.stack([p.mean((1, 2)) for p in parts], 1))
         self.spread = torch.from_numpy(np.stack([np.clip(p.std((1, 2)), 1e-3, 0.5) for p in parts], 1))
-        linear = np.sum(seen * (data[:, 1] - data[:, TRUTH]) ** 2, axis=(1, 2)) / seen.sum((1, 2))
+        linear = np.mean((data[:, 1] - data[:, TRUTH]) ** 2, axis=(1, 2))
         self.scale = torch.from_numpy(np.maximum(linear, 1e-7))  # squared error of the linear solution
         self.unseen = min(UNSEEN, len(data) // 3)
 
     def errors(self, inverse: Inverse, which: Tensor, patches: Tensor) -> Tensor:
-        """Return squared errors relative to the linear solution; ``patches``: b (r, w, truth, seen) y x."""
-        r, w, truth, seen = patches.unbind(1)
+        """Return squared errors relative to the linear solution; ``patches``: b (r, w, truth) y x."""
+        r, w, truth = patches.unbind(1)
         inputs = torch.stack([r - w, w], 1) - self.mean[which][:, :, None, None]
         inputs = inputs / self.spread[which][:, :, None, None]
         correction = inverse.network(inputs.contiguous(memory_format=torch.channels_last))[:, 0].float()
         estimate = w + self.spread[which][:, :1, None] * correction
-        return ((estimate - truth).square() * seen).sum((1, 2)) / seen.sum((1, 2)) / self.scale[which]
+        return (estimate - truth).square().mean((1, 2)) / self.scale[which]
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
         """Return the numbers of some tiles, and a turned patch of each."""
         which, patches = torch.from_numpy(rng.integers(self.unseen, len(self.data), BATCH)), []
         for i in which.tolist():
             y, x = np.clip(rng.integers(-EDGE, SIDE - PATCH + EDGE + 1, 2), 0, SIDE - PATCH)
-            channels = [*(WHOLE if rng.uniform() < 0.5 else MASKED), TRUTH, SEEN]
+            channels = [*(WHOLE if rng.uniform() < 0.5 else MASKED), TRUTH]
             patch = self.data[i, channels, y : y + PATCH, x : x + PATCH]
             flips = [axis for axis in (1, 2) if rng.uniform() < 0.5]
             patch = patch.flip(flips)
@@ -170,7 +171,7 @@ class Tiles:
     @torch.no_grad()
     def score(self, inverse: Inverse) -> float:
         """Return the mean change of the squared error by the network, dB, on the tiles that are not trained on."""
-        unseen, channels = range(self.unseen), [*WHOLE, TRUTH, SEEN]
+        unseen, channels = range(self.unseen), [*WHOLE, TRUTH]
         errors = [self.errors(inverse, torch.tensor([i]), self.data[i : i + 1, channels]) for i in unseen]
         return float((10 * torch.log10(torch.cat(errors))).mean())
 
