@@ -87,9 +87,12 @@ def bracketed(gpu: PretendedGpu, owner: Any, name: str) -> Iterator[Counter[str]
 
 
 def a_step(given: Case) -> tuple[Counter[str], Counter[str]]:
-    """Train three steps on the pretended GPU; return what happens in the second one, and in the one mask."""
+    """Train three steps on the pretended GPU; return what happens in the second one, and in the one mask.
+
+    Each patch is flipped along all axes, which chance does not always do: the number of launches is the largest.
+    """
     starts: list[Counter[str]] = []
-    draw = Batches.draw
+    draw, random = Batches.draw, Batches._random
 
     def noted(batches: Batches) -> Any:
         starts.append(Counter(gpu.counts.totals()))
@@ -98,7 +101,10 @@ def a_step(given: Case) -> tuple[Counter[str], Counter[str]]:
     with PretendedGpu() as gpu, bracketed(gpu, Batches, "_draw_mask") as mask:
         problem = given.problem(NAME)
         tile = make_tile_tensors(problem, given.measurement, 0)
-        with mock.patch.object(Batches, "draw", noted):
+        flips = mock.patch.object(
+            Batches, "_random", lambda batches, below: 1 if below == 2 else random(batches, below)
+        )
+        with mock.patch.object(Batches, "draw", noted), flips:
             train(problem, [tile], Schedule(3, given.config.training.batch), 0, 1, None, math.inf)
     step = starts[2].copy()
     step.subtract(starts[1])
