@@ -245,7 +245,7 @@ def test_a_change_reaches_every_kind_of_option(tmp_path: Path, monkeypatch: pyte
     ("change", "message"),
     [
         ("trainig.steps=3", "trainig: unknown key; did you mean 'training'?"),
-        ("training.steps=many", "training.steps: expected an integer above 0, found 'many'"),
+        ("training.steps=many", "training.steps: expected an integer above 0 or 'auto', found 'many'"),
         ("training.steps", "expected key=value"),
         ("training.steps=1,2", "only `ssi preview` compares several"),
         ("solver.x=3", "solver is 'identity', not a section"),
