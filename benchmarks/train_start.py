@@ -26,7 +26,8 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 from torch import Tensor
 
-from ssi_pipeline.config import GibsonLanniPsf, RunConfig, parse_config
+from ssi_pipeline.benchmark.protocol import LEVELS, MICROSCOPE
+from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.masking import generator
@@ -37,7 +38,7 @@ from ssi_pipeline.inversion.tile import make_tile_tensors
 from ssi_pipeline.physics.gibson_lanni import gibson_lanni_intensity
 from ssi_pipeline.physics.psf import Psf
 
-SIDE, LEVELS, PATCH, BATCH, UNSEEN, EVERY = 256, 1024, 128, 8, 40, 500
+SIDE, PATCH, BATCH, UNSEEN, EVERY = 256, 128, 8, 40, 500
 
 EDGE = 32
 """Patches are drawn as if they could begin this much further out, so that half of them touch a border of the tile."""
@@ -53,7 +54,7 @@ def config() -> RunConfig:
 
 
 def psf(rng: Rng) -> Floats:
-    """Return no blur, a bell (Gaussian, or with other flanks; sometimes astigmatic) or a ring out of focus."""
+    """Return no blur, a bell (Gaussian, or with other flanks; astigmatic), or a ring of the benchmark's objective."""
     kind = rng.integers(6)
     if kind == 0:
         return np.ones((1, 1))
@@ -64,17 +65,7 @@ def psf(rng: Rng) -> Floats:
         values = np.exp(-0.5 * (np.hypot(y, x * rng.uniform(0.7, 1)) / sigma) ** power)
     else:
         pixel, defocus, aperture, reach = rng.uniform(0.15, 0.45), rng.uniform(0, 4), rng.uniform(0.4, 0.95), 8
-        optics = GibsonLanniPsf(
-            kind="gibson_lanni",
-            numerical_aperture=aperture,
-            wavelength_um=0.6,
-            support_um={},
-            magnification=16,
-            sample_index=1.33,
-            immersion_index=1.33,
-            working_distance_um=3000,
-            defocus_um=-defocus,
-        )
+        optics = MICROSCOPE.model_copy(update={"numerical_aperture": aperture, "defocus_um": -defocus})
         y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
         radius = np.hypot(y, x) * pixel
         places = np.arange(0, radius.max() + pixel, pixel / 4)

@@ -15,7 +15,7 @@ LEVELS = 1024
 PIXEL_UM = 0.406
 _SIZE = 17
 
-_MICROSCOPE = GibsonLanniPsf(
+MICROSCOPE = GibsonLanniPsf(
     kind="gibson_lanni",
     numerical_aperture=0.8,
     wavelength_um=0.6,
@@ -26,6 +26,7 @@ _MICROSCOPE = GibsonLanniPsf(
     working_distance_um=3000,
     defocus_um=-(_SIZE - 2) * PIXEL_UM / 2,
 )
+"""A water objective, out of focus."""
 
 
 def benchmark_psf() -> NDArray[np.float64]:
@@ -37,7 +38,7 @@ def benchmark_psf() -> NDArray[np.float64]:
     y, x = np.mgrid[:_SIZE, :_SIZE] - (_SIZE - 1) / 2
     radius = np.hypot(y, x) * PIXEL_UM
     positions = np.arange(0, radius.max() + PIXEL_UM, PIXEL_UM / 2)
-    psf = np.interp(radius, positions, gibson_lanni_intensity(_MICROSCOPE, positions, 0.0))
+    psf = np.interp(radius, positions, gibson_lanni_intensity(MICROSCOPE, positions, 0.0))
     return np.asarray(psf / psf.sum())
 
 
