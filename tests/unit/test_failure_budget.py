@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, cast
+
 import pytest
 
 from ssi_pipeline.errors import ConfigError, ExecutorError
+from ssi_pipeline.executors.hung import HungWorkers
 from ssi_pipeline.executors.local import refuse_open_connection
 from ssi_pipeline.executors.watch import Clock, SeenWorker, TimeLimit
 from ssi_pipeline.run.failure_budget import FailureBudget
-from ssi_pipeline.storage.state.records import TaskRecord
+from ssi_pipeline.storage.state.records import Job, TaskRecord
 
 
 def done(index: int = 0, host: str = "n1", seconds: float = 1.0) -> TaskRecord:
@@ -109,6 +113,33 @@ def test_a_task_is_timed_from_when_its_worker_was_first_seen_with_it(monkeypatch
     clock.look([])
     now[0] = 9
     assert clock.look([worker])["a"][1] == 0  # it left and came back
+
+
+def test_a_task_may_wait_for_the_others_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that waited behind a tile of 75 s was said to hang, and at 300 s its worker would have been restarted."""
+    now = [0.0]
+    monkeypatch.setattr("ssi_pipeline.executors.watch.time.monotonic", lambda: now[0])
+    limit, nothing = TimeLimit("auto"), cast(Any, None)
+    hung = HungWorkers(nothing, None, limit)
+    for seconds in (100.0, 100.0, 100.0):
+        limit.note(done(seconds=seconds))
+        limit.note(dataclasses.replace(done(seconds=1.0), kind="stitch"))
+    jobs = {"tile": Job("solve", 0), "block": Job("stitch", 0)}
+    waiting, alone = SeenWorker("tls://1", "1", 1, ("tile", "block")), SeenWorker("tls://2", "2", 1, ("block",))
+    assert hung.slow([waiting], jobs) == hung.find([waiting], jobs) == []
+    now[0] = 350  # slow: 300 s for a tile, 60 for a block; hung: 500 and 300
+    assert hung.slow([waiting], jobs) == hung.find([waiting], jobs) == []
+    now[0] = 370
+    assert [line.split(" from ")[0] for line in hung.slow([waiting], jobs)] == [
+        "no result of solve/0",
+        "no result of stitch/0",
+    ]
+    now[0] = 801
+    assert [task.key for task in hung.find([waiting], jobs)] == ["tile", "block"]
+    hung = HungWorkers(nothing, None, limit)
+    assert hung.find([alone], jobs) == []
+    now[0] += 301
+    assert [task.key for task in hung.find([alone], jobs)] == ["block"]
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "node7:8786", "tcp://node7:8786"])
