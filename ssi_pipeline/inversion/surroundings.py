@@ -14,6 +14,19 @@ from torch import Tensor
 from ssi_pipeline.inversion.differences import box_of
 
 
+def outside_of(gaps: Tensor) -> Tensor | None:
+    """Return the mask of the surroundings, (z) y x; None without any. Synchronises the device.
+
+    ``gaps``: True at pixels without a measurement; those within the image are not part of its surroundings.
+    """
+    box = box_of(~gaps)
+    if all(inside == slice(0, n) for inside, n in zip(box, gaps.shape, strict=True)):
+        return None
+    outside = torch.ones_like(gaps)
+    outside[box] = False
+    return outside
+
+
 def mirror_outside(image: Tensor, gaps: Tensor | None) -> Tensor:
     """Return an image (z) y x whose surroundings mirror the image, repeatedly where they are wider than it.
 

@@ -15,7 +15,7 @@ from ssi_pipeline.inversion.linear.part import LinearPart
 from ssi_pipeline.inversion.masking import Stream, draw_heldout, generator
 from ssi_pipeline.inversion.measurement import Measurement, gaps_of, to_tensor
 from ssi_pipeline.inversion.problem import Problem
-from ssi_pipeline.inversion.surroundings import mirror_outside
+from ssi_pipeline.inversion.surroundings import mirror_outside, outside_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class TileTensors:
         The same of m_V(y), for validation.
     gaps
         Pixels without a measurement, the padding included; None without any.
+    outside
+        Pixels outside the image, at which f is its linear solution w; None: f is trained everywhere.
     neighbours
         r of each neighbouring plane and frame, (z) y x, in the order of ``NetworkConfig.neighbours``; None where there
         is none.
@@ -47,6 +49,7 @@ class TileTensors:
     whole: LinearPart
     masked: LinearPart
     gaps: Tensor | None = None
+    outside: Tensor | None = None
     neighbours: tuple[Tensor | None, ...] = ()
 
     @property
@@ -94,7 +97,8 @@ def make_tile_tensors(problem: Problem, measurement: Measurement, seed: int) -> 
     hidden = problem.hide(y, heldout, generator(seed, Stream.FILL), gaps)
     whole, masked = (LinearPart(problem.linear, image, gaps) for image in (y, hidden))
     neighbours = _neighbours(problem, measurement)
-    return TileTensors(observed, observed & ~whole.impulses, heldout, whole, masked, gaps, neighbours)
+    outside = outside_of(gaps) if gaps is not None and problem.linear.border else None
+    return TileTensors(observed, observed & ~whole.impulses, heldout, whole, masked, gaps, outside, neighbours)
 
 
 def _normal(problem: Problem, raw: NDArray[np.float32]) -> Tensor:

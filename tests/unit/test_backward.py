@@ -43,7 +43,7 @@ def test_it_is_that_of_autograd(sensor: str, penalty: str, axes: int) -> None:
     shape = (2, *(2 * r + 6 for r in forward.radius))
     image, y, hidden = (torch.rand(shape, generator=generator(0, i)) for i in range(3))
     scale = torch.nn.Parameter(torch.tensor([1.5, 0.4]).reshape(2, *(1,) * axes))
-    batch = Batch(image, forward.crop(y), forward.crop(hidden) < 0.3, lambda image: image, forward)
+    batch = Batch(image, forward.crop(y), forward.crop(hidden) < 0.3, lambda output: output, forward)
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
     for way in (by_autograd, in_closed_form):
         scale.grad = None

@@ -12,12 +12,14 @@ from torch import Tensor
 from ssi_pipeline.geometry.request import VOXELS_AT_ONCE
 from ssi_pipeline.inversion.bounded import with_light_of
 from ssi_pipeline.inversion.linear.positive import project
-from ssi_pipeline.inversion.network.inverse import Inverse, compose
+from ssi_pipeline.inversion.network.inverse import Inverse, compose, linear_outside
 from ssi_pipeline.inversion.network.pieces import evaluate
 from ssi_pipeline.inversion.problem import Problem, apply
 
 
-def averaged(problem: Problem, channels: Tensor, observed: Tensor, inverse: Inverse) -> Tensor:
+def averaged(
+    problem: Problem, channels: Tensor, observed: Tensor, inverse: Inverse, outside: Tensor | None = None
+) -> Tensor:
     """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to a bounded estimate (z) y x.
 
     The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
@@ -32,7 +34,8 @@ def averaged(problem: Problem, channels: Tensor, observed: Tensor, inverse: Inve
     estimates = _estimates(inverse, (compose(chosen, channels) for chosen in every), at_once)
     for chosen, estimate in zip(every, estimates, strict=True):
         total += compose(chosen[::-1], estimate)
-    return with_light(problem, channels[0], observed, _bounded(problem, total.div_(2 ** len(flips)), observed))
+    estimate = linear_outside(total.div_(2 ** len(flips)), channels[1], outside)
+    return with_light(problem, channels[0], observed, _bounded(problem, estimate, observed))
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.masking import draw_mask
-from ssi_pipeline.inversion.network.inverse import compose
+from ssi_pipeline.inversion.network.inverse import compose, linear_outside
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.tile import TileTensors
 from ssi_pipeline.needs import patch_needs
@@ -40,8 +40,8 @@ class Batch:
         Input of f, randomly flipped, b x c x (z) y x.
     y, hidden
         Measurement and mask J of the patches without a margin of the PSF's radius, not flipped, b x (z) y x.
-    unflip
-        Maps the output of f on ``x`` to the orientation of the measurement.
+    estimate
+        Maps the output of the trained part on ``x`` to f, in the orientation of the measurement.
     forward
         Forward model of these patches.
     """
@@ -49,7 +49,7 @@ class Batch:
     x: Tensor
     y: Tensor
     hidden: Tensor
-    unflip: Callable[[Tensor], Tensor]
+    estimate: Callable[[Tensor], Tensor]
     forward: ForwardModel
 
 
@@ -110,9 +110,14 @@ class Batches:
         x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b c (z) y x
         y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
         hidden = problem.forward.crop(torch.stack([self._scored[w] for w in windows]))
+        outside = None if self._tile.outside is None else torch.stack([self._tile.outside[w] for w in windows])
         chosen = [flip for flip in self._symmetries if self._random(2)]
         forward = problem.forward.at([tuple(s.start for s in w) for w in windows])
-        return Batch(compose(chosen, x), y, hidden, lambda image: compose(chosen[::-1], image), forward)
+
+        def estimate(output: Tensor) -> Tensor:
+            return linear_outside(compose(chosen[::-1], output), x[:, 1], outside)
+
+        return Batch(compose(chosen, x), y, hidden, estimate, forward)
 
     def _draw_mask(self) -> None:
         """Draw a mask J for the next tile, and compute the input of f from the image without J and V."""

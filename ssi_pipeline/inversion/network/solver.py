@@ -174,7 +174,7 @@ def _train_or_fall_back(
     with phase("estimate"):
         inverse = build_inverse(problem, generator(0), trained.state)
         estimate = _network_estimate(problem, tile, inverse)
-        predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse)
+        predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse, tile.outside)
         errors = heldout_errors(problem, tile, predicted)
     return Solution(
         estimate=estimate,
@@ -195,7 +195,7 @@ def _train_or_fall_back(
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
     inverse = build_inverse(problem, generator(0), state)
-    predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse)
+    predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse, tile.outside)
     errors = heldout_errors(problem, tile, predicted)
     heldout = float(errors.mean())
     return Solution(
@@ -213,10 +213,15 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
 
 def _network_estimate(problem: Problem, tile: TileTensors, inverse: Inverse) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
-    estimate = averaged(problem, tile.inputs(tile.whole.channels), tile.observed, inverse)
+    estimate = averaged(problem, tile.inputs(tile.whole.channels), tile.observed, inverse, tile.outside)
     return raw_estimate(problem.calibration, estimate)
 
 
 def _invert(problem: Problem, tile: TileTensors, inverse: Inverse) -> Callable[[Tensor, Tensor], Tensor]:
     """Return f as a function of an image and its observed pixels."""
-    return lambda image, observed: averaged(problem, tile.inputs(problem.linear(image, tile.gaps)), observed, inverse)
+
+    def invert(image: Tensor, observed: Tensor) -> Tensor:
+        channels = tile.inputs(problem.linear(image, tile.gaps))
+        return averaged(problem, channels, observed, inverse, tile.outside)
+
+    return invert

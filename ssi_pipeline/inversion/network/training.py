@@ -15,7 +15,7 @@ from ssi_pipeline.inversion.network.adam import Adam
 from ssi_pipeline.inversion.network.backward import send_back
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
-from ssi_pipeline.inversion.network.inverse import Inverse
+from ssi_pipeline.inversion.network.inverse import Inverse, linear_outside
 from ssi_pipeline.inversion.network.start import load_start
 from ssi_pipeline.inversion.problem import Problem, apply, autocast
 from ssi_pipeline.inversion.tile import TileTensors, heldout_errors
@@ -155,8 +155,8 @@ def train(
     for step in range(1, steps + 1):
         batch = batches.draw()
         with autocast(problem):
-            estimate = inverse(batch.x)  # b (z) y x
-        estimate = batch.unflip(estimate.float())
+            output = inverse(batch.x)  # b (z) y x
+        estimate = batch.estimate(output.float())
         inverse.zero_grad(set_to_none=True)
         data = send_back(problem.objective, batch, estimate, inverse.parameters())
         clip.apply()
@@ -214,7 +214,11 @@ def validate(problem: Problem, tiles: Sequence[TileTensors], inverse: Inverse, s
     """
     current = _copy(inverse.state_dict())
     inverse.load_state_dict(state)
-    errors = [heldout_errors(problem, tile, apply(inverse, tile.inputs(tile.channels))) for tile in tiles]
+    outputs = (apply(inverse, tile.inputs(tile.channels)) for tile in tiles)
+    estimates = (
+        linear_outside(output, tile.channels[1], tile.outside) for output, tile in zip(outputs, tiles, strict=True)
+    )
+    errors = [heldout_errors(problem, tile, estimate) for tile, estimate in zip(tiles, estimates, strict=True)]
     inverse.load_state_dict(current)
     return torch.cat(errors)
 
