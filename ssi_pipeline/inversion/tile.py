@@ -37,7 +37,7 @@ class TileTensors:
     gaps
         Pixels without a measurement, the padding included; None without any.
     outside
-        Pixels outside the image, at which f is its linear solution w; None: f is trained everywhere.
+        Pixels outside the image, where f stays what it was before training; None: f is trained everywhere.
     neighbours
         r of each neighbouring plane and frame, (z) y x, in the order of ``NetworkConfig.neighbours``; None where there
         is none.

@@ -10,16 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.errors import InputError
-from ssi_pipeline.physics.lengths import tiff_voxel_um
 from ssi_pipeline.physics.psf_zarr import read_psf_zarr
-from ssi_pipeline.tiff.codec import refuse_codec, refuse_undecodable
-from ssi_pipeline.tiff.colours import refuse_colours
-from ssi_pipeline.tiff.completeness import series_planes
 from ssi_pipeline.tiff.foreign import likely_kind, read_head
-from ssi_pipeline.tiff.left_out import describe_series, extract_command
-from ssi_pipeline.tiff.opening import open_tiff
-
-_NOT_SPACE = "CS"
 
 _LARGEST = 2**32
 """Largest size in bytes: that of 1000 x 1000 x 1000 float32 voxels."""
@@ -87,26 +79,9 @@ def _read_npy(path: Path) -> tuple[Any, dict[str, float]]:
 
 
 def _read_tiff(path: Path) -> tuple[NDArray[Any], dict[str, float]]:
-    where = f"PSF {path}"
-    opened = open_tiff(path, where, scene=0)  # further images are refused below
-    with opened.tif as tif:
-        series = tif.series[0]
-        if any(axis in _NOT_SPACE for axis in series.axes):
-            raise InputError(f"{where} has axes {series.axes} {series.shape}; expected one channel, y x or z y x")
-        refuse_colours(series.keyframe, where)
-        refuse_codec(series.keyframe, where)
-        refuse_undecodable(series.keyframe, where)
-        if series.nbytes > _LARGEST:
-            raise InputError(f"{where} has {series.nbytes} bytes {series.shape}; expected a PSF, of less than 4 GiB")
-        if len(tif.series) > 1:
-            raise InputError(
-                f"{where} holds {len(tif.series)} images; expected one. The first ({describe_series(series)}) as a "
-                f"file of its own: {extract_command(path, 0)}"
-            )
-        left_out = opened.directories.pages - series_planes(series)
-        if left_out > 0:
-            raise InputError(f"{where} has {left_out} more pages than its metadata name; save it anew")
-        return series.asarray(), tiff_voxel_um(tif)
+    from ssi_pipeline.physics.psf_tiff import read_psf_tiff  # only for this kind of file: imports take .2 s
+
+    return read_psf_tiff(path, _LARGEST)
 
 
 _READERS = {".tif": _read_tiff, ".tiff": _read_tiff, ".npy": _read_npy, ".zarr": read_psf_zarr}

@@ -12,19 +12,20 @@ from torch import Tensor
 from ssi_pipeline.geometry.request import VOXELS_AT_ONCE
 from ssi_pipeline.inversion.bounded import with_light_of
 from ssi_pipeline.inversion.linear.positive import project
-from ssi_pipeline.inversion.network.inverse import Inverse, compose, linear_outside
+from ssi_pipeline.inversion.network.beyond import Beyond
+from ssi_pipeline.inversion.network.inverse import Inverse, compose
 from ssi_pipeline.inversion.network.pieces import evaluate
 from ssi_pipeline.inversion.problem import Problem, apply
 
 
 def averaged(
-    problem: Problem, channels: Tensor, observed: Tensor, inverse: Inverse, outside: Tensor | None = None
+    problem: Problem, channels: Tensor, observed: Tensor, inverse: Inverse, beyond: Beyond | None = None
 ) -> Tensor:
     """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to a bounded estimate (z) y x.
 
     The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
     many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower; it is cut off at the bound,
-    since its tiles must not differ from those of one evaluation of the whole plane.
+    since its tiles must not differ from those of one evaluation of the whole plane. ``beyond``: f outside the image.
     """
     if problem.config.training.scope == "shared":
         return apply(inverse, channels).clamp(min=problem.objective.low)
@@ -34,7 +35,9 @@ def averaged(
     estimates = _estimates(inverse, (compose(chosen, channels) for chosen in every), at_once)
     for chosen, estimate in zip(every, estimates, strict=True):
         total += compose(chosen[::-1], estimate)
-    estimate = linear_outside(total.div_(2 ** len(flips)), channels[1], outside)
+    estimate = total.div_(2 ** len(flips))
+    if beyond is not None:
+        estimate = beyond.around(estimate)
     return with_light(problem, channels[0], observed, _bounded(problem, estimate, observed))
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.masking import draw_mask
-from ssi_pipeline.inversion.network.inverse import compose, linear_outside
+from ssi_pipeline.inversion.network.beyond import beyond
+from ssi_pipeline.inversion.network.inverse import Inverse, compose
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.tile import TileTensors
 from ssi_pipeline.needs import patch_needs
@@ -83,13 +84,19 @@ class Batches:
     """Sampler of training batches, which draws masks J for whole tiles.
 
     A mask is used until as many pixels are drawn as the tile has, for at least 16 steps, of several tiles four, and so
-    that each tile is visited at least four times. The order of several tiles is shuffled in each round.
+    that each tile is visited at least four times. The order of several tiles is shuffled in each round. ``origin``: f
+    before training, for tiles with an outside.
     """
 
     def __init__(
-        self, problem: Problem, tiles: Sequence[TileTensors], schedule: Schedule, rng: torch.Generator
+        self,
+        problem: Problem,
+        tiles: Sequence[TileTensors],
+        schedule: Schedule,
+        rng: torch.Generator,
+        origin: Inverse | None = None,
     ) -> None:
-        self._problem, self._tiles, self._rng = problem, tiles, rng
+        self._problem, self._tiles, self._rng, self._origin = problem, tiles, rng, origin
         steps, self._batch = schedule.steps, schedule.batch
         alone = len(tiles) == 1
         self._most = steps if alone else steps // (_ROUNDS * len(tiles))
@@ -110,12 +117,14 @@ class Batches:
         x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b c (z) y x
         y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
         hidden = problem.forward.crop(torch.stack([self._scored[w] for w in windows]))
-        outside = None if self._tile.outside is None else torch.stack([self._tile.outside[w] for w in windows])
         chosen = [flip for flip in self._symmetries if self._random(2)]
         forward = problem.forward.at([tuple(s.start for s in w) for w in windows])
 
+        around = None if self._beyond is None else self._beyond.batch(windows).around
+
         def estimate(output: Tensor) -> Tensor:
-            return linear_outside(compose(chosen[::-1], output), x[:, 1], outside)
+            upright = compose(chosen[::-1], output)
+            return upright if around is None else around(upright)
 
         return Batch(compose(chosen, x), y, hidden, estimate, forward)
 
@@ -127,6 +136,7 @@ class Batches:
         mask = drawn.to(problem.device)
         hidden = problem.hide(tile.y, mask | tile.heldout, self._rng, tile.gaps)
         self._tile, self._channels = tile, tile.inputs(problem.linear(hidden, tile.gaps))  # c (z) y x
+        self._beyond = beyond(self._origin, tile, self._channels)
         self._scored = mask & tile.usable & ~tile.heldout
         self._size = training_patch(problem, tuple(tile.y.shape))
 

@@ -64,15 +64,6 @@ class Inverse(nn.Module):
         return channels[:, 1] + self.spread[0] * correction
 
 
-def linear_outside(estimate: Tensor, linear: Tensor, outside: Tensor | None) -> Tensor:
-    """Return f: an output of the trained part, of any shape, and w where nothing was measured, ``outside`` the image.
-
-    The masked loss ties values there to pixels beside the border only, and training would use them to explain these:
-    measured on the published benchmark, f lost 1.5 dB on cell (middle 256 pixels) within four pixels of the border.
-    """
-    return estimate if outside is None else torch.where(outside, linear, estimate)
-
-
 def _inputs(channels: Tensor, axis: int) -> Tensor:
     """Return [r - w, w, n - w ...] of [r, w, n ...]; ``axis``: of the channels."""
     r, w, *neighbours = channels.unbind(axis)

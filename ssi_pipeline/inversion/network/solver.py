@@ -17,8 +17,8 @@ from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.averaged import averaged
 from ssi_pipeline.inversion.network.batches import Schedule
+from ssi_pipeline.inversion.network.beyond import beyond
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
-from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.training import OnState, State, Trained, build_inverse, train
 from ssi_pipeline.inversion.problem import Problem
@@ -29,6 +29,10 @@ from ssi_pipeline.phases import phase
 
 _FEWEST_HELDOUT = 16
 """Fewest usable held-out pixels of a tile to train on it."""
+
+
+_F = Callable[[Tensor, Tensor], Tensor]
+"""f as a function of [r, w] of an image, 2 x (z) y x, and of its observed pixels: a bounded estimate (z) y x."""
 
 
 def enough_heldout(tile: TileTensors) -> bool:
@@ -158,10 +162,10 @@ def _train_or_fall_back(
 ) -> Solution:
     """Return the solution of the trained network, or the linear one where every attempt failed."""
 
-    def on_state(step: int, state: State) -> None:
+    def on_state(step: int, state: State, origin: State) -> None:
         """Call ``on_validation`` with the step and a function that computes the current estimate."""
         if on_validation is not None:
-            on_validation(step, lambda: _network_estimate(problem, tile, build_inverse(problem, generator(0), state)))
+            on_validation(step, lambda: _estimate(problem, tile, _f(problem, tile, state, origin)))
 
     started = time.perf_counter()
     with phase("train"):
@@ -172,10 +176,9 @@ def _train_or_fall_back(
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
     with phase("estimate"):
-        inverse = build_inverse(problem, generator(0), trained.state)
-        estimate = _network_estimate(problem, tile, inverse)
-        predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse, tile.outside)
-        errors = heldout_errors(problem, tile, predicted)
+        f = _f(problem, tile, trained.state, trained.origin)
+        estimate = _estimate(problem, tile, f)
+        errors = heldout_errors(problem, tile, f(tile.channels, tile.observed))
     return Solution(
         estimate=estimate,
         training_seconds=seconds,
@@ -189,39 +192,44 @@ def _train_or_fall_back(
         errors=errors,
         trace=trained.trace,
         model=pack(problem, trained.state),
-        invert=_invert(problem, tile, inverse),
+        invert=_invert(problem, tile, f),
     )
 
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
-    inverse = build_inverse(problem, generator(0), state)
-    predicted = averaged(problem, tile.inputs(tile.channels), tile.observed, inverse, tile.outside)
-    errors = heldout_errors(problem, tile, predicted)
+    f = _f(problem, tile, state, state)
+    errors = heldout_errors(problem, tile, f(tile.channels, tile.observed))
     heldout = float(errors.mean())
     return Solution(
-        estimate=_network_estimate(problem, tile, inverse),
+        estimate=_estimate(problem, tile, f),
         method="network",
         heldout_before=heldout,
         heldout_after=heldout,
         heldout_wiener=wiener,
         errors=errors,
         model=model,
-        invert=_invert(problem, tile, inverse),
+        invert=_invert(problem, tile, f),
         note="" if heldout < wiener else "the shared model is no better here than the linear solution",
     )
 
 
-def _network_estimate(problem: Problem, tile: TileTensors, inverse: Inverse) -> NDArray[np.float32]:
+def _f(problem: Problem, tile: TileTensors, state: State, origin: State) -> _F:
+    """Return f with the parameters ``state``, outside the image of a tile with ``origin``, those before training."""
+    inverse = build_inverse(problem, generator(0), state)
+    untrained = None if tile.outside is None else build_inverse(problem, generator(0), origin)
+
+    def f(channels: Tensor, observed: Tensor) -> Tensor:
+        inputs = tile.inputs(channels)
+        return averaged(problem, inputs, observed, inverse, beyond(untrained, tile, inputs))
+
+    return f
+
+
+def _estimate(problem: Problem, tile: TileTensors, f: _F) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
-    estimate = averaged(problem, tile.inputs(tile.whole.channels), tile.observed, inverse, tile.outside)
-    return raw_estimate(problem.calibration, estimate)
+    return raw_estimate(problem.calibration, f(tile.whole.channels, tile.observed))
 
 
-def _invert(problem: Problem, tile: TileTensors, inverse: Inverse) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return f as a function of an image and its observed pixels."""
-
-    def invert(image: Tensor, observed: Tensor) -> Tensor:
-        channels = tile.inputs(problem.linear(image, tile.gaps))
-        return averaged(problem, channels, observed, inverse, tile.outside)
-
-    return invert
+def _invert(problem: Problem, tile: TileTensors, f: _F) -> _F:
+    """Return f of the problem's linear inverse: a function of an image and its observed pixels."""
+    return lambda image, observed: f(problem.linear(image, tile.gaps), observed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from ssi_pipeline.inversion.masking import Stream, generator
 from ssi_pipeline.inversion.network.adam import Adam
 from ssi_pipeline.inversion.network.backward import send_back
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
+from ssi_pipeline.inversion.network.beyond import Beyond, beyond
 from ssi_pipeline.inversion.network.gradient_clipping import AdaptiveGradientClip
-from ssi_pipeline.inversion.network.inverse import Inverse, linear_outside
+from ssi_pipeline.inversion.network.inverse import Inverse
 from ssi_pipeline.inversion.network.start import load_start
 from ssi_pipeline.inversion.problem import Problem, apply, autocast
 from ssi_pipeline.inversion.tile import TileTensors, heldout_errors
@@ -50,8 +52,9 @@ SIGNIFICANT = 2.0
 
 State = dict[str, Tensor]
 
-OnState = Callable[[int, State], None]
-"""Callback at each validation: the number of steps and the averaged parameters, which it must not change."""
+OnState = Callable[[int, State, State], None]
+"""Callback at each validation: the number of steps, the averaged parameters, and those before training; it must not
+change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Trained:
     ----------
     state
         Averaged parameters of the selected step.
+    origin
+        Parameters before training, which f keeps outside an image.
     trace
         (step, training loss, held-out loss) at each validation, squared normalised units.
     steps
@@ -71,6 +76,7 @@ class Trained:
     """
 
     state: State
+    origin: State
     trace: list[tuple[int, float, float]]
     steps: int
     before: float
@@ -143,15 +149,17 @@ def train(
     inverse = build_inverse(problem, rng, start)
     if start is None:
         inverse.standardise([tile.inputs(tile.channels) for tile in tiles])
-    batches = Batches(problem, tiles, schedule, rng)
+    origin = copy.deepcopy(inverse)
+    around = [beyond(origin, tile, tile.inputs(tile.channels)) for tile in tiles]
+    batches = Batches(problem, tiles, schedule, rng, origin)
     optimiser = Adam(inverse.parameters(), _BETAS)
     clip = AdaptiveGradientClip(inverse.parameters(), problem.device)
     average = _copy(inverse.state_dict())
-    kept = BestState(average, validate(problem, tiles, inverse, average), ceiling)
+    kept = BestState(average, validate(problem, tiles, around, inverse, average), ceiling)
     before, trace, running = kept.loss, [(0, math.nan, kept.loss)], torch.zeros((), device=problem.device)
     note_training(Training(0, steps, kept.loss, ceiling))
     if on_state is not None:
-        on_state(0, average)
+        on_state(0, average, origin.state_dict())
     for step in range(1, steps + 1):
         batch = batches.draw()
         with autocast(problem):
@@ -165,18 +173,18 @@ def train(
         running += data
         if step % every and step < steps:
             continue
-        errors = validate(problem, tiles, inverse, average)  # synchronises the device
+        errors = validate(problem, tiles, around, inverse, average)  # synchronises the device
         heldout = kept.offer(average, errors, step)
         trace.append((step, float(running) / (step - trace[-1][0]), heldout))
         running.zero_()
         note_training(Training(step, steps, kept.loss, ceiling))
         if on_state is not None:
-            on_state(step, average)
+            on_state(step, average, origin.state_dict())
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
         if step - kept.step >= PATIENCE * every or is_beaten(trace, steps, errors, rival):
             break
-    return Trained(_on_cpu(kept.state), trace, trace[-1][0], before, kept.loss)
+    return Trained(_on_cpu(kept.state), _on_cpu(origin.state_dict()), trace, trace[-1][0], before, kept.loss)
 
 
 def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, errors: Tensor, rival: Tensor | None) -> bool:
@@ -207,18 +215,19 @@ def build_inverse(problem: Problem, rng: torch.Generator, start: State | None = 
     return inverse.to(problem.device)
 
 
-def validate(problem: Problem, tiles: Sequence[TileTensors], inverse: Inverse, state: State) -> Tensor:
+def validate(
+    problem: Problem, tiles: Sequence[TileTensors], around: Sequence[Beyond | None], inverse: Inverse, state: State
+) -> Tensor:
     """Return the squared errors on the held-out pixels of all tiles with the parameters ``state``, flat.
 
-    The parameters of ``inverse`` are restored.
+    ``around``: f outside the image of each tile. The parameters of ``inverse`` are restored.
     """
     current = _copy(inverse.state_dict())
     inverse.load_state_dict(state)
-    outputs = (apply(inverse, tile.inputs(tile.channels)) for tile in tiles)
-    estimates = (
-        linear_outside(output, tile.channels[1], tile.outside) for output, tile in zip(outputs, tiles, strict=True)
-    )
-    errors = [heldout_errors(problem, tile, estimate) for tile, estimate in zip(tiles, estimates, strict=True)]
+    errors = []
+    for tile, outer in zip(tiles, around, strict=True):
+        estimate = apply(inverse, tile.inputs(tile.channels))
+        errors.append(heldout_errors(problem, tile, estimate if outer is None else outer.around(estimate)))
     inverse.load_state_dict(current)
     return torch.cat(errors)
 
