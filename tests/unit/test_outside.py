@@ -79,11 +79,12 @@ def test_f_keeps_there_what_it_was_before_training() -> None:
     inputs = tile.inputs(tile.channels)
     outer = beyond(origin, tile, inputs)
     assert outer is not None
-    assert torch.equal(outer.around(torch.zeros_like(tile.y))[outer.outside], tile.channels[1][outer.outside])
+    assert tile.outside is not None
+    assert torch.equal(outer.around(torch.zeros_like(tile.y)), tile.channels[1] * tile.outside)
     before = validate(problem, [tile], [outer], inverse, inverse.state_dict())
     torch.nn.init.constant_(inverse.network.head.weight, 0.3)
     assert not torch.equal(validate(problem, [tile], [outer], inverse, inverse.state_dict()), before)
-    everywhere = Beyond(torch.ones_like(outer.outside), outer.values)
+    everywhere = Beyond(torch.zeros_like(outer.inside), tile.channels[1])
     assert torch.equal(validate(problem, [tile], [everywhere], inverse, inverse.state_dict()), before)
     free, kept = (averaged(problem, inputs, tile.observed, inverse, given) for given in (None, everywhere))
     assert not torch.equal(free, kept)

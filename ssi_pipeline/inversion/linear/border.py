@@ -13,6 +13,7 @@ the image inside, and of the surroundings with a weight of their own. Measured o
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def beside_border(forward: ForwardModel, image: Tensor, known: Tensor, weight: f
     shape, box = tuple(image.shape), box_of(known)
     if all(s == slice(0, n) for s, n in zip(box, shape, strict=True)):
         return start
-    measured, ends = forward.crop(known).to(image.dtype), across(box, shape)
+    measured, ends = forward.crop(known).to(image.dtype), _at_once(across(box, shape))
     beyond = min(_OUTSIDE, weight)
     weights = torch.full_like(image, beyond)
     weights[box] = weight
@@ -61,8 +62,8 @@ def beside_border(forward: ForwardModel, image: Tensor, known: Tensor, weight: f
     def roughness(x: Tensor) -> Tensor:
         """Return L x, without differences across the border."""
         slopes = differences(x)
-        for axis, index in ends:
-            slopes[axis].narrow(axis, index, 1).zero_()
+        for end in ends:
+            slopes[end].zero_()
         return differences_adjoint(slopes)
 
     def normal(x: Tensor) -> Tensor:
@@ -82,6 +83,16 @@ def beside_border(forward: ForwardModel, image: Tensor, known: Tensor, weight: f
 
     right = forward.adjoint(measured * forward.crop(image))
     return conjugate_gradients(normal, precondition, right, start, _OF_SHARP if weight < _OUTSIDE else _ITERATIONS)
+
+
+def _at_once(ends: list[tuple[int, int]]) -> list[tuple[int | slice, ...]]:
+    """Return the index of the slopes at the ends of each axis: both by one launch on a GPU."""
+    found = []
+    for axis, of_axis in groupby(ends, lambda end: end[0]):
+        first, *more = (index for _, index in of_axis)
+        both = slice(first, first + 1) if not more else slice(first, more[0] + 1, more[0] - first)
+        found.append((axis, *(slice(None) for _ in range(axis)), both))
+    return found
 
 
 def _inverse(forward: ForwardModel, weight: float, like: Tensor) -> Callable[[Tensor], Tensor]:

@@ -85,8 +85,9 @@ def conjugate_gradients(
         step = precondition(residual)
         size = dot(residual, step)
         size = torch.where(size > _TINY, size, 0.0)  # at the solution: no step, and no waiting to know it
-        direction = step + (size / size_before) * direction
+        direction = torch.addcmul(step, direction, size / size_before)
         change = normal(direction)
         length = size / dot(direction, change).clamp(min=_TINY)
-        x, residual, size_before = x + length * direction, residual - length * change, size.clamp(min=_TINY)
+        x, residual = torch.addcmul(x, direction, length), torch.addcmul(residual, change, length, value=-1)
+        size_before = size.clamp(min=_TINY)
     return x

@@ -12,7 +12,7 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig
 from ssi_pipeline.errors import ConfigError
 from ssi_pipeline.inversion.masking import draw_mask
-from ssi_pipeline.inversion.network.beyond import beyond
+from ssi_pipeline.inversion.network.beyond import Beyond, beyond
 from ssi_pipeline.inversion.network.inverse import Inverse, compose
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.tile import TileTensors
@@ -40,7 +40,7 @@ class Batch:
     x
         Input of f, randomly flipped, b x c x (z) y x.
     y, hidden
-        Measurement and mask J of the patches without a margin of the PSF's radius, not flipped, b x (z) y x.
+        Measurement and mask J (0 or 1) of the patches without a margin of the PSF's radius, not flipped, b x (z) y x.
     estimate
         Maps the output of the trained part on ``x`` to f, in the orientation of the measurement.
     forward
@@ -114,19 +114,18 @@ class Batches:
             self._steps_left = max(min(once, self._most), self._least)
         self._steps_left -= 1
         windows = [self._window() for _ in range(self._batch)]
-        x = torch.stack([self._channels[(slice(None), *w)] for w in windows])  # b c (z) y x
-        y = problem.forward.crop(torch.stack([self._tile.y[w] for w in windows]))
-        hidden = problem.forward.crop(torch.stack([self._scored[w] for w in windows]))
+        patches = torch.stack([self._cut[(slice(None), *w)] for w in windows])
+        x = patches[:, : self._inputs]  # b c (z) y x
+        y, hidden, *outer = patches[:, self._inputs :].unbind(1)
         chosen = [flip for flip in self._symmetries if self._random(2)]
         forward = problem.forward.at([tuple(s.start for s in w) for w in windows])
 
-        around = None if self._beyond is None else self._beyond.batch(windows).around
-
         def estimate(output: Tensor) -> Tensor:
             upright = compose(chosen[::-1], output)
-            return upright if around is None else around(upright)
+            return Beyond(*outer).around(upright) if outer else upright
 
-        return Batch(compose(chosen, x), y, hidden, estimate, forward)
+        crop = problem.forward.crop
+        return Batch(compose(chosen, x), crop(y), crop(hidden), estimate, forward)
 
     def _draw_mask(self) -> None:
         """Draw a mask J for the next tile, and compute the input of f from the image without J and V."""
@@ -135,9 +134,11 @@ class Batches:
         drawn = draw_mask(tuple(tile.y.shape), problem.config.masking, self._rng, problem.footprint)
         mask = drawn.to(problem.device)
         hidden = problem.hide(tile.y, mask | tile.heldout, self._rng, tile.gaps)
-        self._tile, self._channels = tile, tile.inputs(problem.linear(hidden, tile.gaps))  # c (z) y x
-        self._beyond = beyond(self._origin, tile, self._channels)
-        self._scored = mask & tile.usable & ~tile.heldout
+        inputs = tile.inputs(problem.linear(hidden, tile.gaps))  # c (z) y x
+        scored, outer = mask & tile.usable & ~tile.heldout, beyond(self._origin, tile, inputs)
+        others = (tile.y, scored, *(() if outer is None else (outer.inside, outer.values)))
+        # cut into patches as one: on a GPU most of a step is launches
+        self._tile, self._inputs, self._cut = tile, len(inputs), torch.cat([inputs, *(other[None] for other in others)])
         self._size = training_patch(problem, tuple(tile.y.shape))
 
     def _next_tile(self) -> int:

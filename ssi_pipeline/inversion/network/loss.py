@@ -33,8 +33,8 @@ class Objective:
         self._knee = KNEE * math.sqrt(calibration.noise.variance(_MIDDLE))
 
     def data(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> Tensor:
-        """Return the mean squared error over the pixels of J; zero, with zero gradient, without any."""
-        return torch.where(hidden, (predicted - measured) ** 2, 0.0).sum() / hidden.sum().clamp(min=1)
+        """Return the mean squared error over the pixels of J, where ``hidden`` is 1; without any 0, with gradient 0."""
+        return ((predicted - measured) ** 2 * hidden).sum() / hidden.sum().clamp(min=1)
 
     def _cost(self, step: Tensor) -> Tensor:
         """Return the cost of a step between neighbours: linear below the knee, logarithmic above.
@@ -74,7 +74,8 @@ class Objective:
     def data_with_slope(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the same as ``data``, and its gradient with respect to the prediction, without autograd."""
         error, count = (predicted - measured) * hidden, hidden.sum().clamp(min=1)
-        return error.square().sum() / count, error / (0.5 * count)
+        flat = error.reshape(-1)
+        return torch.dot(flat, flat) / count, error / (0.5 * count)
 
     def penalty_slope(self, estimate: Tensor) -> Tensor:
         """Return the gradient of the penalty on an estimate, b x (z) y x, without autograd."""
