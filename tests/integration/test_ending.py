@@ -53,13 +53,13 @@ def long_run(folder: Path, image: NDArray[Any], **sections: Any) -> Path:
 
 def solving(config: Path) -> int:
     """Wait until some worker says that it solves a tile; returns its process."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until:
         for path in (config_of(config).state_path / "logs").glob("*.log"):
             if "solve/" in path.read_text():
                 return int(path.stem.rsplit("-", 1)[1])
         time.sleep(0.02)
-    raise AssertionError("no worker has begun a tile within a minute")
+    raise AssertionError("no worker has begun a tile within three minutes")
 
 
 # the summary

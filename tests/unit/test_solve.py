@@ -263,7 +263,7 @@ def test_no_feature_before_the_head_dies() -> None:
         1,
         None,
         math.inf,
-        lambda _, s: states.append(copy.deepcopy(s)),
+        lambda _, s, __: states.append(copy.deepcopy(s)),
     )
     for state in (states[0], states[-1]):
         inverse, seen = build_inverse(problem, generator(0), state), []
