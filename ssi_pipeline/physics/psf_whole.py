@@ -19,6 +19,9 @@ from ssi_pipeline.physics.psf_checks import refuse_implausible
 from ssi_pipeline.physics.psf_from_file import psf_from_file
 from ssi_pipeline.physics.psf_grid import on_grid
 
+_EQUAL = 1 + 1e-5
+"""Largest ratio of what two sides hold at which they count as equal."""
+
 Whole = tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]
 """Values z y x, their voxel size, and what is doubtful about them."""
 
@@ -56,10 +59,13 @@ def cropped(values: NDArray[np.floating], energy: float) -> NDArray[np.float32]:
         raise InputError(f"the PSF sums to {total:g}: expected light somewhere; check its section, psf")
     spare = (1 - energy) * total
     while True:
-        faces = [(_faces(values, axis), -n, axis) for axis, n in enumerate(values.shape) if n > 1]
-        loss, _, axis = min(faces, default=(math.inf, 0, 0))
-        if loss > spare:
+        losses = {axis: _faces(values, axis) for axis, n in enumerate(values.shape) if n > 1}
+        least = min(losses.values(), default=math.inf)
+        if least > spare:
             break
+        # of equal sides the longest, then the first: not the one that rounding, on this processor, makes the least
+        axis = min((a for a, loss in losses.items() if loss <= least * _EQUAL), key=lambda a: (-values.shape[a], a))
+        loss = losses[axis]
         spare -= loss
         values = values[(slice(None),) * axis + (slice(1, -1),)]
     result: NDArray[np.float32] = (values / values.sum()).astype(np.float32)
