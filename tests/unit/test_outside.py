@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.network.averaged import averaged
 from ssi_pipeline.inversion.network.batches import Batches, Schedule
 from ssi_pipeline.inversion.network.beyond import Beyond, beyond
-from ssi_pipeline.inversion.network.training import build_inverse, validate
+from ssi_pipeline.inversion.network.training import build_inverse, train, validate
 from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.surroundings import outside_of
 from ssi_pipeline.inversion.tile import make_tile_tensors
@@ -89,6 +90,17 @@ def test_f_keeps_there_what_it_was_before_training() -> None:
     free, kept = (averaged(problem, inputs, tile.observed, inverse, given) for given in (None, everywhere))
     assert not torch.equal(free, kept)
     assert torch.equal(kept, averaged(problem, inputs, tile.observed, origin, everywhere))
+
+
+def test_after_a_model_of_other_tiles_it_is_the_linear_solution_there() -> None:
+    given = image()
+    problem = problem_of(given, scope="fine_tune", steps=1)
+    tile, start = make_tile_tensors(problem, given, 0), build_inverse(problem, generator(0)).state_dict()
+    assert train(problem, [tile], Schedule(1, 1), 0, 1, start, math.inf).origin is None
+    outer = beyond(None, tile, tile.inputs(tile.channels))
+    assert outer is not None
+    assert tile.outside is not None
+    assert torch.equal(outer.around(torch.zeros_like(tile.y)), tile.channels[1] * tile.outside)
 
 
 def test_tiles_of_a_shared_network_agree_with_the_whole_plane() -> None:

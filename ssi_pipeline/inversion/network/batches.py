@@ -84,8 +84,8 @@ class Batches:
     """Sampler of training batches, which draws masks J for whole tiles.
 
     A mask is used until as many pixels are drawn as the tile has, for at least 16 steps, of several tiles four, and so
-    that each tile is visited at least four times. The order of several tiles is shuffled in each round. ``origin``: f
-    before training, for tiles with an outside.
+    that each tile is visited at least four times. The order of several tiles is shuffled in each round. ``origin``: see
+    ``beyond``.
     """
 
     def __init__(

@@ -42,11 +42,13 @@ def beyond(origin: Inverse | None, tile: TileTensors, inputs: Tensor) -> Beyond 
     Parameters
     ----------
     origin
-        f before training; needed for a tile with an outside.
+        f before training; None where it started from a model of other tiles, which knows another border: outside the
+        image f is then w, its linear solution.
     inputs
         Input of f, c x (z) y x.
     """
-    if tile.outside is None or origin is None:
+    if tile.outside is None:
         return None
+    light = inputs[1] if origin is None else apply(origin, inputs)
     inside = (~tile.outside).float()
-    return Beyond(inside, apply(origin, inputs) * tile.outside)
+    return Beyond(inside, light * tile.outside)

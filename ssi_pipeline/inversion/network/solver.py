@@ -162,7 +162,7 @@ def _train_or_fall_back(
 ) -> Solution:
     """Return the solution of the trained network, or the linear one where every attempt failed."""
 
-    def on_state(step: int, state: State, origin: State) -> None:
+    def on_state(step: int, state: State, origin: State | None) -> None:
         """Call ``on_validation`` with the step and a function that computes the current estimate."""
         if on_validation is not None:
             on_validation(step, lambda: _estimate(problem, tile, _f(problem, tile, state, origin)))
@@ -197,7 +197,7 @@ def _train_or_fall_back(
 
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
-    f = _f(problem, tile, state, state)
+    f = _f(problem, tile, state, None)
     errors = heldout_errors(problem, tile, f(tile.channels, tile.observed))
     heldout = float(errors.mean())
     return Solution(
@@ -213,10 +213,10 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
     )
 
 
-def _f(problem: Problem, tile: TileTensors, state: State, origin: State) -> _F:
-    """Return f with the parameters ``state``, outside the image of a tile with ``origin``, those before training."""
+def _f(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> _F:
+    """Return f with the parameters ``state``; outside the image of a tile with ``origin``, those before training."""
     inverse = build_inverse(problem, generator(0), state)
-    untrained = None if tile.outside is None else build_inverse(problem, generator(0), origin)
+    untrained = None if origin is None else build_inverse(problem, generator(0), origin)
 
     def f(channels: Tensor, observed: Tensor) -> Tensor:
         inputs = tile.inputs(channels)

@@ -52,9 +52,9 @@ SIGNIFICANT = 2.0
 
 State = dict[str, Tensor]
 
-OnState = Callable[[int, State, State], None]
-"""Callback at each validation: the number of steps, the averaged parameters, and those before training; it must not
-change them."""
+OnState = Callable[[int, State, State | None], None]
+"""Callback at each validation: the number of steps, the averaged parameters, and ``Trained.origin``; it must not change
+them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Trained:
     state
         Averaged parameters of the selected step.
     origin
-        Parameters before training, which f keeps outside an image.
+        Parameters before training, which f keeps outside an image; None: it is its linear solution there.
     trace
         (step, training loss, held-out loss) at each validation, squared normalised units.
     steps
@@ -76,7 +76,7 @@ class Trained:
     """
 
     state: State
-    origin: State
+    origin: State | None
     trace: list[tuple[int, float, float]]
     steps: int
     before: float
@@ -149,7 +149,8 @@ def train(
     inverse = build_inverse(problem, rng, start)
     if start is None:
         inverse.standardise([tile.inputs(tile.channels) for tile in tiles])
-    origin = copy.deepcopy(inverse)
+    origin = copy.deepcopy(inverse) if start is None else None
+    untrained = None if origin is None else _on_cpu(origin.state_dict())
     around = [beyond(origin, tile, tile.inputs(tile.channels)) for tile in tiles]
     batches = Batches(problem, tiles, schedule, rng, origin)
     optimiser = Adam(inverse.parameters(), _BETAS)
@@ -159,7 +160,7 @@ def train(
     before, trace, running = kept.loss, [(0, math.nan, kept.loss)], torch.zeros((), device=problem.device)
     note_training(Training(0, steps, kept.loss, ceiling))
     if on_state is not None:
-        on_state(0, average, origin.state_dict())
+        on_state(0, average, untrained)
     for step in range(1, steps + 1):
         batch = batches.draw()
         with autocast(problem):
@@ -179,12 +180,12 @@ def train(
         running.zero_()
         note_training(Training(step, steps, kept.loss, ceiling))
         if on_state is not None:
-            on_state(step, average, origin.state_dict())
+            on_state(step, average, untrained)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
         if step - kept.step >= PATIENCE * every or is_beaten(trace, steps, errors, rival):
             break
-    return Trained(_on_cpu(kept.state), _on_cpu(origin.state_dict()), trace, trace[-1][0], before, kept.loss)
+    return Trained(_on_cpu(kept.state), untrained, trace, trace[-1][0], before, kept.loss)
 
 
 def is_beaten(trace: Sequence[tuple[int, float, float]], steps: int, errors: Tensor, rival: Tensor | None) -> bool:
