@@ -37,7 +37,19 @@ def box_of(known: Tensor) -> tuple[slice, ...]:
     return tuple(slice(places[0], places[-1] + 1) if places else slice(0, 0) for places in inside)
 
 
-def across(box: tuple[slice, ...], shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return where forward differences cross the border of a box: the axis, and the index of the pixel before it."""
-    ends = [(axis, i) for axis, s in enumerate(box) if s.stop > s.start for i in (s.start - 1, s.stop - 1)]
-    return [(axis, i) for axis, i in ends if 0 <= i < shape[axis] - 1]
+def is_whole(box: tuple[slice, ...], shape: Sequence[int]) -> bool:
+    """Return whether a box is all of an image."""
+    return all(inside == slice(0, n) for inside, n in zip(box, shape, strict=True))
+
+
+def across(box: tuple[slice, ...], shape: tuple[int, ...]) -> list[tuple[int | slice, ...]]:
+    """Return where D x crosses the border of a box: for each axis an index of D x, for both ends at once."""
+    found: list[tuple[int | slice, ...]] = []
+    for axis, inside in enumerate(box):
+        ends = [
+            i for i in (inside.start - 1, inside.stop - 1) if 0 <= i < shape[axis] - 1 and inside.stop > inside.start
+        ]
+        if ends:
+            step = max(1, ends[-1] - ends[0])
+            found.append((axis, *(slice(None),) * axis, slice(ends[0], ends[-1] + 1, step)))
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.differences import box_of
+from ssi_pipeline.inversion.differences import box_of, is_whole
 
 
 def outside_of(gaps: Tensor) -> Tensor | None:
@@ -20,7 +20,7 @@ def outside_of(gaps: Tensor) -> Tensor | None:
     ``gaps``: True at pixels without a measurement; those within the image are not part of its surroundings.
     """
     box = box_of(~gaps)
-    if all(inside == slice(0, n) for inside, n in zip(box, gaps.shape, strict=True)):
+    if is_whole(box, gaps.shape):
         return None
     outside = torch.ones_like(gaps)
     outside[box] = False

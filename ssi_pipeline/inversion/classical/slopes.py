@@ -24,17 +24,17 @@ class Slopes:
         neighbours alone would make a coarse axis as smooth as a fine one in pixels, three times smoother in
         micrometres where planes are three times as far apart as pixels.
     ends
-        Where differences are not taken: the axis, and the index of the pixel before the border.
+        Where differences are not taken: indices of D x.
     """
 
     scales: tuple[float, ...]
-    ends: Sequence[tuple[int, int]] = ()
+    ends: Sequence[tuple[int | slice, ...]] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return D x: one component per axis first, then (z) y x."""
         slopes = differences(x)
-        for axis, index in self.ends:
-            slopes[axis].narrow(axis, index, 1).zero_()
+        for end in self.ends:
+            slopes[end].zero_()
         for axis, scale in enumerate(self.scales):
             if scale != 1:
                 slopes[axis].mul_(scale)

@@ -13,12 +13,11 @@ the image inside, and of the surroundings with a weight of their own. Measured o
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from ssi_pipeline.inversion.differences import across, box_of, differences, differences_adjoint
+from ssi_pipeline.inversion.differences import across, box_of, differences, differences_adjoint, is_whole
 from ssi_pipeline.inversion.linear.narrow import conjugate_gradients
 from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.physics.fft_size import fast_size
@@ -52,9 +51,9 @@ def beside_border(forward: ForwardModel, image: Tensor, known: Tensor, weight: f
         Solution of the Wiener filter.
     """
     shape, box = tuple(image.shape), box_of(known)
-    if all(s == slice(0, n) for s, n in zip(box, shape, strict=True)):
+    if is_whole(box, shape):
         return start
-    measured, ends = forward.crop(known).to(image.dtype), _at_once(across(box, shape))
+    measured, ends = forward.crop(known).to(image.dtype), across(box, shape)
     beyond = min(_OUTSIDE, weight)
     weights = torch.full_like(image, beyond)
     weights[box] = weight
@@ -83,16 +82,6 @@ def beside_border(forward: ForwardModel, image: Tensor, known: Tensor, weight: f
 
     right = forward.adjoint(measured * forward.crop(image))
     return conjugate_gradients(normal, precondition, right, start, _OF_SHARP if weight < _OUTSIDE else _ITERATIONS)
-
-
-def _at_once(ends: list[tuple[int, int]]) -> list[tuple[int | slice, ...]]:
-    """Return the index of the slopes at the ends of each axis: both by one launch on a GPU."""
-    found = []
-    for axis, of_axis in groupby(ends, lambda end: end[0]):
-        first, *more = (index for _, index in of_axis)
-        both = slice(first, first + 1) if not more else slice(first, more[0] + 1, more[0] - first)
-        found.append((axis, *(slice(None) for _ in range(axis)), both))
-    return found
 
 
 def _inverse(forward: ForwardModel, weight: float, like: Tensor) -> Callable[[Tensor], Tensor]:

@@ -25,7 +25,7 @@ class Beyond:
     inside
         1 in the image, 0 outside, (b) (z) y x, float32.
     values
-        f before training outside, 0 in the image, same shape.
+        f before training, same shape; what they are in the image does not matter.
     """
 
     inside: Tensor
@@ -33,7 +33,7 @@ class Beyond:
 
     def around(self, estimate: Tensor) -> Tensor:
         """Return an estimate, (b) (z) y x, with these values outside the image."""
-        return torch.addcmul(self.values, estimate, self.inside)
+        return torch.lerp(self.values, estimate, self.inside)
 
 
 def beyond(origin: Inverse | None, tile: TileTensors, inputs: Tensor) -> Beyond | None:
@@ -49,6 +49,4 @@ def beyond(origin: Inverse | None, tile: TileTensors, inputs: Tensor) -> Beyond 
     """
     if tile.outside is None:
         return None
-    light = inputs[1] if origin is None else apply(origin, inputs)
-    inside = (~tile.outside).float()
-    return Beyond(inside, light * tile.outside)
+    return Beyond((~tile.outside).float(), inputs[1] if origin is None else apply(origin, inputs))

@@ -74,8 +74,8 @@ class Objective:
     def data_with_slope(self, predicted: Tensor, measured: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the same as ``data``, and its gradient with respect to the prediction, without autograd."""
         error, count = (predicted - measured) * hidden, hidden.sum().clamp(min=1)
-        flat = error.reshape(-1)
-        return torch.dot(flat, flat) / count, error / (0.5 * count)
+        share = error / count
+        return torch.dot(error.reshape(-1), share.reshape(-1)), 2 * share
 
     def penalty_slope(self, estimate: Tensor) -> Tensor:
         """Return the gradient of the penalty on an estimate, b x (z) y x, without autograd."""
