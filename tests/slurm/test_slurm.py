@@ -33,7 +33,7 @@ from ssi_pipeline.storage.state.ledger import read_records
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(_slurm.missing() is not None, reason=str(_slurm.missing())),
 ]
 
@@ -112,11 +112,14 @@ class Client:
         ledger = self.config.parent / "out.zarr.run" / "ledger.jsonl"
         return {r.host.split(":")[0] for r in read_records(ledger) if r.kind == "solve"}
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 120) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 240) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, self.words.read_text()
-            assert time.monotonic() < until, self.words.read_text()
+            if time.monotonic() > until:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(self.words.read_text())
             time.sleep(0.1)
 
     def end(self, seconds: float = 240) -> int:
@@ -124,6 +127,7 @@ class Client:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
             raise AssertionError(self.words.read_text()) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -272,3 +273,14 @@ def test_a_job_of_processors_hides_the_cards() -> None:
         section = ExecutorConfig(kind="slurm", workers=1, memory_gib=1, device=device)
         text = job_script(job_options(section, "x", Path("/state")), "ssi0", "tls://h:1", None)
         assert ("export CUDA_VISIBLE_DEVICES=-1" in text) == hidden
+
+
+def test_the_processes_of_a_job_have_its_whole_time_to_connect() -> None:
+    """Sixty seconds, dask-jobqueue's default, are too few where 64 processes import from a cold network file system."""
+    pytest.importorskip("dask_jobqueue")
+    from ssi_pipeline.executors.slurm.job import job_options
+
+    for seconds in (600.0, 90.5):
+        section = ExecutorConfig(kind="slurm", workers=1, memory_gib=1, slurm={"connect_timeout_s": seconds})
+        text = job_script(job_options(section, "x", Path("/state")), "ssi0", "tls://h:1", None)
+        assert f"--death-timeout {math.ceil(seconds)}" in text

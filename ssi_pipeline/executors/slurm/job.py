@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
@@ -67,6 +68,8 @@ def job_options(section: ExecutorConfig, name: str, state: Path) -> dict[str, An
         "local_directory": quoted_with_variables(site.scratch) if site.scratch else None,
         "interface": shlex.quote(site.interface) if site.interface else None,
         "protocol": "tls://",
+        # what its processes have to start and to connect: dask-jobqueue's 60 s are few on a cold file system
+        "death_timeout": math.ceil(site.connect_timeout_s),
         "job_extra_directives": _directives(section, state),
         "job_script_prologue": [
             f"export DASK_CONFIG={shlex.quote(str(state / 'dask'))}",
