@@ -12,6 +12,9 @@ STAMP := $(VENV)/.installed
 VALIDATORS := .venv-validators
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
+# the tests start a thousand processes: without bytecode on disk each would compile what it imports, twice the time
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test validators qt lint types docs bench clean
 
