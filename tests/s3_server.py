@@ -73,6 +73,7 @@ class S3:
 
 class Gate(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each content waits until the client has confirmed its header, 40 ms
     lock, one_at_a_time = Lock(), Lock()
     s3: S3
 

@@ -20,6 +20,8 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers GET, HEAD and the questions of browsers before these (OPTIONS), below ``/TOKEN/``."""
 
     protocol_version = "HTTP/1.1"  # one connection for many chunks
+    # or each chunk waits until the client has confirmed its header, 40 ms
+    disable_nagle_algorithm = True
     server_version = "ssi"
 
     def __init__(self, *arguments: object, folder: Path, token: str, origin: str) -> None:
