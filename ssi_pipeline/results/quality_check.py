@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssi_pipeline.results.finish import METRICS
-from ssi_pipeline.storage.outputs.quality_arrays import has_all_chunks, read_quality
+from ssi_pipeline.storage.outputs.quality_arrays import read_whole_quality
 from ssi_pipeline.tasks import Context
 
 _MOST_NAMES = 4
@@ -30,8 +30,8 @@ def quality_problem(context: Context, metrics: Mapping[str, NDArray[np.float32]]
 def _problems(context: Context, metrics: Mapping[str, NDArray[np.float32]] | None) -> Iterator[tuple[str, str]]:
     output = context.document.config.output.path
     for name in METRICS:
-        values = read_quality(output, name)
-        if values is None or values.shape != context.plan.tile_grid or not has_all_chunks(output, name):
+        values = read_whole_quality(output, name, context.plan.tile_grid)
+        if values is None:
             yield name, "missing or unreadable"
         elif metrics is not None and not np.array_equal(values, metrics[name], equal_nan=True):
             yield name, "different from the ledger"

@@ -183,8 +183,10 @@ def _expected_spread(
     s = _deviation(sensor, level)
     # treats the limits independently: an approximation where the range is narrower than 5 s
     robust = s * clipped_spread((level - sensor.low) / s) * clipped_spread((sensor.high - level) / s)
-    squared = sensor.variance(torch.from_numpy(level)).numpy()
-    return np.where(coarse, np.sqrt(squared), robust / MEDIAN_OF_NORMAL**2)
+    expected: NDArray[np.float64] = robust / MEDIAN_OF_NORMAL**2
+    if coarse.any():  # most sensors have no such bin, and the fit asks some thirty times
+        expected = np.where(coarse, np.sqrt(sensor.variance(torch.from_numpy(level)).numpy()), expected)
+    return expected
 
 
 def level_of(sensor: CensoredSensor, mean: NDArray[np.float64]) -> NDArray[np.float64]:

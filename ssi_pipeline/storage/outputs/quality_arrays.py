@@ -45,20 +45,33 @@ class QualityArray:
 
 def read_quality(path: Place, name: str) -> NDArray[np.float32] | None:
     """Return one metric on the tile grid (t c z y x), or None if not written."""
+    found = _read(path / QUALITY / name)
+    return None if found is None else found[1]
+
+
+def read_whole_quality(path: Place, name: str, grid: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """Return one metric on the tile grid (t c z y x), or None if it has another shape or not all of its chunks.
+
+    A chunk whose file is missing silently reads as NaN; one whose file is empty is lost, too.
+    """
+    found = _read(path / QUALITY / name)
+    if found is None or found[1].shape != grid:
+        return None
+    array, values = found
+    store = store_of(path / QUALITY / name)
+    cells = itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)))
+    files = (store.look(array.metadata.encode_chunk_key(cell)) for cell in cells)
+    return values if all(file is not None and file.size > 0 for file in files) else None
+
+
+def _read(place: Place) -> tuple[zarr.Array[Any], NDArray[np.float32]] | None:
     try:
-        return np.asarray(open_array(path / QUALITY / name)[...], np.float32)
+        array = open_array(place)
+        return array, np.asarray(array[...], np.float32)
     except StoreError:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return None
-
-
-def has_all_chunks(path: Place, name: str) -> bool:
-    """Tell whether all chunk files of a metric exist and are not empty: missing ones silently read as NaN."""
-    array, store = open_array(path / QUALITY / name), store_of(path / QUALITY / name)
-    grid = itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)))
-    files = (store.look(array.metadata.encode_chunk_key(cell)) for cell in grid)
-    return all(file is not None and file.size > 0 for file in files)
 
 
 def write_quality(
