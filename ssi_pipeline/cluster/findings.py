@@ -24,13 +24,21 @@ class Finding:
 
 
 def of_node(found: dict[str, Any], folder: Path, config: RunConfig) -> Iterator[Finding]:
-    """Check storage, input, GPUs and scratch of a node; ``folder``: contains the token that the node had to read."""
+    """Check storage, input, GPUs, scratch and bytecode of a node; ``folder``: contains the token for it to read."""
     yield _storage(found, folder)
     yield _input(found, config)
     yield _gpu(found, config)
     if "scratch" in found:
         text = f"scratch {config.executor.slurm.scratch}: {found['scratch']}"
         yield Finding(not isinstance(found["scratch"], dict), text)
+    if isinstance(found.get("bytecode"), str):
+        yield Finding(
+            True,
+            "but slow to start: each worker compiles the libraries anew, "
+            f"as their bytecode is not in {found['bytecode']} "
+            "(PYTHONDONTWRITEBYTECODE is set, or you may not write there); once, by who may: "
+            f"python -m compileall -q -j 0 {found['bytecode']}",
+        )
 
 
 def same_versions(places: Mapping[str, Mapping[str, str]]) -> Finding:

@@ -42,6 +42,7 @@ def describe(folder: Path, source: str, scratch: str | None) -> dict[str, Any]:
         "token": _attempt(lambda: (folder / TOKEN).read_text()),
         "input": _attempt(lambda: _seen(source)),
         "gpus": _attempt(_gpus),
+        "bytecode": _attempt(_bytecode),
     }
     if scratch:
         place = Path(os.path.expandvars(scratch))
@@ -57,6 +58,13 @@ def _gpus() -> list[str]:
     import torch
 
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def _bytecode() -> str | None:
+    """Return the folder of the libraries if Python does not keep what it compiles of them; after torch's import."""
+    import torch
+
+    return None if Path(torch.__cached__).is_file() else str(Path(torch.__file__).parents[1])
 
 
 def _writable(folder: Path) -> str:

@@ -322,6 +322,7 @@ def smoke(config: Path, slurm: _slurm.Slurm) -> tuple[int, str]:
     """cluster/smoke.sh, as a newcomer starts it."""
     script = Path(__file__).parents[2] / "cluster" / "smoke.sh"
     environment = {**os.environ, **slurm.environment, "SSI": str(Path(sys.executable).with_name("ssi"))}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a line more, that it is slow to start
     done = subprocess.run(
         [str(script), str(config)], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
