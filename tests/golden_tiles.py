@@ -43,19 +43,22 @@ _SECTIONS: dict[str, Any] = {
 SIMULATED = "ssi, simulated start"
 """The default network, with the weights of the package: its result tells when these change."""
 
-CASES = (*SOLVERS, SIMULATED)
+BORDER = "ssi, simulated start, at the border"
+"""The same where the tile exceeds the image by the radius of the PSF on each side, as at the border of an input."""
+
+CASES = (*SOLVERS, SIMULATED, BORDER)
 
 
 def tile_of(case: str) -> dict[str, Any]:
     """Calibrate on one tile of 48 x 48 pixels with Poisson noise, solve it, and return statistics of the estimate."""
-    solver = "ssi" if case == SIMULATED else case
+    simulated = case in (SIMULATED, BORDER)
+    solver = "ssi" if simulated else case
     document = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}, "solver": solver}
-    sections = _SECTIONS | (
-        {"network": {}, "training": {**_SECTIONS["training"], "steps": 3}} if case == SIMULATED else {}
-    )
+    sections = _SECTIONS | ({"network": {}, "training": {**_SECTIONS["training"], "steps": 3}} if simulated else {})
     config, psf = parse_config({**document, **sections}), gaussian_psf()
     level = 100 + 400 * blur(blobs((48, 48)), psf)
-    measurement = as_measurement(np.random.default_rng(0).poisson(level))
+    pad = (0, 4, 4) if case == BORDER else (0, 0, 0)
+    measurement = as_measurement(np.random.default_rng(0).poisson(level), pad)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from ssi_pipeline.cluster.findings import HERE, Finding, of_node, same_versions
+from ssi_pipeline.cluster.findings import HERE, Finding, of_node, same_versions, slow_starts
 from ssi_pipeline.cluster.nodes import ask_nodes, probe_command
 from ssi_pipeline.cluster.probe import TOKEN, versions
 from ssi_pipeline.cluster.script import require_slurm
@@ -140,8 +140,9 @@ def _probed(config: RunConfig, folder: Path, answers: dict[str, dict[str, Any]])
     found = json.loads(files[-1].read_text())
     yield Finding(True, f"job {found['job']} ran on {found['node']}")
     yield from of_node(found, folder, config)
-    nodes = sorted({**answers, found["node"]: found}.items())
-    yield same_versions({HERE: versions(), **{node: answer["versions"] for node, answer in nodes}})
+    nodes = dict(sorted({**answers, found["node"]: found}.items()))
+    yield same_versions({HERE: versions(), **{node: answer["versions"] for node, answer in nodes.items()}})
+    yield from slow_starts(nodes)
 
 
 def _compared(config: RunConfig, folder: Path, tiles: RunConfig, seconds: float) -> Finding:

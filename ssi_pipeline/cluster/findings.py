@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +25,26 @@ class Finding:
 
 
 def of_node(found: dict[str, Any], folder: Path, config: RunConfig) -> Iterator[Finding]:
-    """Check storage, input, GPUs, scratch and bytecode of a node; ``folder``: contains the token for it to read."""
+    """Check storage, input, GPUs and scratch of a node; ``folder``: contains the token that the node had to read."""
     yield _storage(found, folder)
     yield _input(found, config)
     yield _gpu(found, config)
     if "scratch" in found:
         text = f"scratch {config.executor.slurm.scratch}: {found['scratch']}"
         yield Finding(not isinstance(found["scratch"], dict), text)
-    if isinstance(found.get("bytecode"), str):
+
+
+def slow_starts(nodes: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
+    """Tell on which nodes each worker compiles the libraries anew; ``nodes``: the answers."""
+    where: dict[str, list[str]] = {}
+    for node, found in nodes.items():
+        if isinstance(found["bytecode"], list):
+            where.setdefault(shlex.join(found["bytecode"]), []).append(node)
+    for command, names in where.items():
         yield Finding(
             True,
-            "but slow to start: each worker compiles the libraries anew, "
-            f"as their bytecode is not in {found['bytecode']} "
-            "(PYTHONDONTWRITEBYTECODE is set, or you may not write there); once, by who may: "
-            f"python -m compileall -q -j 0 {found['bytecode']}",
+            f"but slow to start {_where(names)}: each worker compiles the libraries anew, as their bytecode is not "
+            f"kept (PYTHONDONTWRITEBYTECODE is set, or you may not write there); once, by who may: {command}",
         )
 
 

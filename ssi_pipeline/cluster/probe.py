@@ -60,11 +60,14 @@ def _gpus() -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
-def _bytecode() -> str | None:
-    """Return the folder of the libraries if Python does not keep what it compiles of them; after torch's import."""
+def _bytecode() -> list[str] | None:
+    """Return the command that keeps the compiled libraries, if torch's import did not leave it so."""
     import torch
 
-    return None if Path(torch.__cached__).is_file() else str(Path(torch.__file__).parents[1])
+    spec = torch.__spec__
+    if spec is not None and Path(spec.cached or "").is_file():
+        return None
+    return [sys.executable, "-m", "compileall", "-q", "-j", "0", str(Path(torch.__file__).parents[1])]
 
 
 def _writable(folder: Path) -> str:

@@ -19,8 +19,8 @@ from ssi_pipeline.physics.psf_checks import refuse_implausible
 from ssi_pipeline.physics.psf_from_file import psf_from_file
 from ssi_pipeline.physics.psf_grid import on_grid
 
-_EQUAL = 1 + 1e-5
-"""Largest ratio of what two sides hold at which they count as equal."""
+_EQUAL = 1e-5
+"""Largest difference of what two sides hold at which they count as equal, as a share of it."""
 
 Whole = tuple[NDArray[np.float64], VoxelSize | None, tuple[str, ...]]
 """Values z y x, their voxel size, and what is doubtful about them."""
@@ -64,7 +64,8 @@ def cropped(values: NDArray[np.floating], energy: float) -> NDArray[np.float32]:
         if least > spare:
             break
         # of equal sides the longest, then the first: not the one that rounding, on this processor, makes the least
-        axis = min((a for a, loss in losses.items() if loss <= least * _EQUAL), key=lambda a: (-values.shape[a], a))
+        equal = [axis for axis, loss in losses.items() if loss <= least + _EQUAL * abs(least)]
+        axis = min(equal, key=lambda a: (-values.shape[a], a))
         loss = losses[axis]
         spare -= loss
         values = values[(slice(None),) * axis + (slice(1, -1),)]

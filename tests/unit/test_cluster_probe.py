@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ssi_pipeline.cluster.findings import of_node
+from ssi_pipeline.cluster.findings import of_node, slow_starts
 from ssi_pipeline.cluster.probe import TOKEN
 from ssi_pipeline.config import parse_config
 
@@ -30,9 +30,16 @@ def test_libraries_that_every_worker_compiles_anew_are_said_with_the_remedy(tmp_
     (file,) = folder.glob("probe-*.json")
     answer: dict[str, Any] = json.loads(file.read_text())
     document = {"input": {"path": str(source)}, "output": {"path": "out.zarr"}, "psf": {"kind": "identity"}}
-    found = list(of_node(answer, folder, parse_config(document, base=tmp_path)))
-    assert all(finding.good for finding in found)
-    slow = [finding.text for finding in found if "slow to start" in finding.text]
-    assert len(slow) == (not kept)
-    assert all(text.endswith(f"compileall -q -j 0 {answer['bytecode']}") for text in slow)
-    assert kept or Path(answer["bytecode"], "torch").is_dir()
+    assert all(finding.good for finding in of_node(answer, folder, parse_config(document, base=tmp_path)))
+    if kept:
+        assert answer["bytecode"] is None
+        assert not list(slow_starts({"n1": answer}))
+        return
+    *command, libraries = answer["bytecode"]
+    assert command == [sys.executable, "-m", "compileall", "-q", "-j", "0"]
+    assert Path(libraries, "torch").is_dir()
+    other = {"bytecode": ["python", "-m", "compileall", "/my env"]}
+    nodes = {"n1": answer, "n2": answer, "n3": other, "n4": {"bytecode": None}}
+    found = [finding.text for finding in slow_starts(nodes)]
+    assert ["slow to start on n1, n2: " in found[0], "slow to start on n3: " in found[1], len(found)] == [True, True, 2]
+    assert found[1].endswith("by who may: python -m compileall '/my env'")

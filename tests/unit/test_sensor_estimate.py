@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.sensor.clipped_spread import MEDIAN_OF_NORMAL, clipped_spread
 from ssi_pipeline.inversion.sensor.estimate import SensorEstimate, estimate_sensor
+from ssi_pipeline.inversion.sensor.noise_bins import gather
 from ssi_pipeline.inversion.sensor.saturation import without_fill
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.physics.psf import Psf
@@ -290,3 +292,15 @@ def test_the_benchmark_is_recognised(name: str) -> None:
     found = estimated(degrade(image, psf) / 1024)
     assert (found.low, found.high) == (0.0, 1.0)
     assert found.sigma == pytest.approx(math.sqrt(0.01 + 0.001 * found.dark), rel=0.05)
+
+
+def test_the_fit_of_the_noise_takes_thirty_bytes_a_voxel() -> None:
+    """The samples of a volume have seven million voxels: it is the largest need of a calibration."""
+    rng, shape = np.random.default_rng(0), (6, 64, 64)
+    samples = [Measurement(rng.normal(0.5, 0.1, shape).astype(np.float32), np.ones(shape, bool)) for _ in range(16)]
+    tracemalloc.start()
+    try:
+        gather(samples, lambda level: np.full_like(level, 0.1), (-np.inf, np.inf))
+        assert tracemalloc.get_traced_memory()[1] < 36 * sum(sample.y.size for sample in samples)
+    finally:
+        tracemalloc.stop()

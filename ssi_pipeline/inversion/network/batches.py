@@ -102,6 +102,7 @@ class Batches:
         self._most = steps if alone else steps // (_ROUNDS * len(tiles))
         self._least = _LEAST_ALONE if alone else _LEAST_STEPS
         self._round: list[int] = []
+        self._cut = torch.empty(0)
         self._symmetries = problem.forward.symmetries
         self._steps_left = 0
 
@@ -130,6 +131,7 @@ class Batches:
     def _draw_mask(self) -> None:
         """Draw a mask J for the next tile, and compute the input of f from the image without J and V."""
         problem = self._problem
+        self._cut = torch.empty(0)  # the last mask's: as large as what is computed here
         tile = self._tiles[self._next_tile()]
         drawn = draw_mask(tuple(tile.y.shape), problem.config.masking, self._rng, problem.footprint)
         mask = drawn.to(problem.device)

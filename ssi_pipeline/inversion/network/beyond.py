@@ -42,8 +42,8 @@ def beyond(origin: Inverse | None, tile: TileTensors, inputs: Tensor) -> Beyond 
     Parameters
     ----------
     origin
-        f before training; None where it started from a model of other tiles, which knows another border: outside the
-        image f is then w, its linear solution.
+        f before training; None where outside the image f is w, its linear solution: it is w before a training from
+        random weights, and a model of other tiles, from which one may start, knows another border.
     inputs
         Input of f, c x (z) y x.
     """

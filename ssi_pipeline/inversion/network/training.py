@@ -149,7 +149,7 @@ def train(
     inverse = build_inverse(problem, rng, start)
     if start is None:
         inverse.standardise([tile.inputs(tile.channels) for tile in tiles])
-    origin = copy.deepcopy(inverse) if start is None else None
+    origin = copy.deepcopy(inverse) if start is None and problem.config.recipe.simulated else None
     untrained = None if origin is None else _on_cpu(origin.state_dict())
     around = [beyond(origin, tile, tile.inputs(tile.channels)) for tile in tiles]
     batches = Batches(problem, tiles, schedule, rng, origin)

@@ -109,17 +109,29 @@ def gather(
     parts = [_read(s, deviation, step, stencil) for s in samples]
     if not parts or not sum(part[0].size for part in parts):
         return _bins(np.zeros((5, 0)), step)
-    mean, slope, residual, raw = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(mean, kind="stable")
-    mean, slope, residual, raw = mean[order], slope[order], residual[order], raw[order]
+    mean, slope, residual, raw = _joined(parts)
+    order = np.argsort(mean, kind="stable")  # the columns stay as they are: sorted copies were a third of the memory
+    mean = mean[order]
     rows = []
     for part in _slices(mean):
         count = max(int(_FLATTEST * (part.stop - part.start)), 1)
-        flat = part.start + np.argpartition(slope[part], count - 1)[:count]
-        clipped = float(np.mean((raw[flat] <= limits[0]) | (raw[flat] >= limits[1])))
-        left = residual[flat].astype(np.float64)
-        rows.append((mean[flat].mean(), np.median(np.abs(left)), np.sqrt(np.mean(left**2)), flat.size, clipped))
+        flat = part.start + np.argpartition(slope[order[part]], count - 1)[:count]
+        level, pixels = mean[flat].mean(), order[flat]
+        clipped = float(np.mean((raw[pixels] <= limits[0]) | (raw[pixels] >= limits[1])))
+        left = residual[pixels].astype(np.float64)
+        rows.append((level, np.median(np.abs(left)), np.sqrt(np.mean(left**2)), flat.size, clipped))
     return _bins(np.array(rows, dtype=np.float64).T, step)
+
+
+def _joined(parts: list[tuple[Floats, Floats, Floats, Floats]]) -> list[Floats]:
+    """Concatenate the columns of all parts, one after the other, and empty ``parts``: they take 20 bytes a voxel."""
+    columns = [list(column) for column in zip(*parts, strict=True)]
+    parts.clear()
+    joined: list[Floats] = []
+    for column in columns:
+        joined.append(np.concatenate(column))
+        column.clear()
+    return joined
 
 
 def _slices(ascending: Floats) -> list[slice]:
