@@ -48,7 +48,7 @@ BORDER = "ssi, simulated start, at the border"
 
 _SIMULATED: dict[str, dict[str, Any]] = {
     SIMULATED: {"network": {}, "training": {**_SECTIONS["training"], "steps": 3}},
-    # f outside the image, trained instead of kept, changes five times the tolerance; rounding of a processor a hundredth
+    # f outside the image, trained and not kept, changes five times the tolerance; rounding of a processor a hundredth
     BORDER: {
         "network": {},
         "training": {"steps": 30, "patch": 48, "batch": 4, "attempts": 1, "learning_rate": 5e-4, "select": "network"},
