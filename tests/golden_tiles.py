@@ -60,8 +60,7 @@ CASES = (*SOLVERS, SIMULATED, BORDER)
 
 def tile_of(case: str) -> dict[str, Any]:
     """Calibrate on one small tile with Poisson noise, solve it, and return statistics of the estimate."""
-    simulated = case in (SIMULATED, BORDER)
-    solver = "ssi" if simulated else case
+    solver = "ssi" if case in _SIMULATED else case
     document = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}, "solver": solver}
     sections = _SECTIONS | _SIMULATED.get(case, {})
     config, psf = parse_config({**document, **sections}), gaussian_psf()

@@ -102,7 +102,6 @@ class Batches:
         self._most = steps if alone else steps // (_ROUNDS * len(tiles))
         self._least = _LEAST_ALONE if alone else _LEAST_STEPS
         self._round: list[int] = []
-        self._cut = torch.empty(0)
         self._symmetries = problem.forward.symmetries
         self._steps_left = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -114,11 +113,7 @@ class OutputFolder:
 
 
 def _write_all(folder: Path, files: Iterable[tuple[str, bytes]], write: Callable[[Path, bytes], object]) -> None:
-    """Write files below a folder, whose own parent exists; each folder of theirs is made once."""
-    made = set(folder.parents)
+    folder.mkdir(exist_ok=True)  # not its parents: a deleted output is not created again
     for name, content in files:
-        file = folder / name
-        for above in reversed([*itertools.takewhile(lambda above: above not in made, file.parents)]):
-            above.mkdir(exist_ok=True)
-            made.add(above)
-        write(file, content)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write(folder / name, content)
