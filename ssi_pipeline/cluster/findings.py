@@ -43,8 +43,9 @@ def slow_starts(nodes: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
     for command, names in where.items():
         yield Finding(
             True,
-            f"but slow to start {_where(names)}: each worker compiles the libraries anew, as their bytecode is not "
-            f"kept (PYTHONDONTWRITEBYTECODE is set, or you may not write there); once, by who may: {command}",
+            f"workers start slowly {_where(names)}: Python compiles the libraries in each of them, because it does not "
+            "keep the bytecode (PYTHONDONTWRITEBYTECODE is set, or the folder is read-only). "
+            f"Compile them once, with write access: {command}",
         )
 
 

@@ -117,18 +117,20 @@ class Client:
         while not condition():
             assert self.process.poll() is None, self.words.read_text()
             if time.monotonic() > until:
-                self.process.kill()
-                self.process.wait()
-                raise AssertionError(self.words.read_text())
+                raise self.stopped()
             time.sleep(0.1)
 
     def end(self, seconds: float = 240) -> int:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(self.words.read_text()) from None
+            raise self.stopped() from None
+
+    def stopped(self) -> AssertionError:
+        """End the process, which would go on beside other tests, and return what it said."""
+        self.process.kill()
+        self.process.wait()
+        return AssertionError(self.words.read_text())
 
 
 def test_preempted_and_requeued_jobs_cost_their_tiles_and_nothing_else(
@@ -322,7 +324,7 @@ def smoke(config: Path, slurm: _slurm.Slurm) -> tuple[int, str]:
     """cluster/smoke.sh, as a newcomer starts it."""
     script = Path(__file__).parents[2] / "cluster" / "smoke.sh"
     environment = {**os.environ, **slurm.environment, "SSI": str(Path(sys.executable).with_name("ssi"))}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a line more, that it is slow to start
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else there is one more line: workers start slowly
     done = subprocess.run(
         [str(script), str(config)], env=environment, capture_output=True, text=True, timeout=200, check=False
     )

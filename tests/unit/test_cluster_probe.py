@@ -41,5 +41,5 @@ def test_libraries_that_every_worker_compiles_anew_are_said_with_the_remedy(tmp_
     other = {"bytecode": ["python", "-m", "compileall", "/my env"]}
     nodes = {"n1": answer, "n2": answer, "n3": other, "n4": {"bytecode": None}}
     found = [finding.text for finding in slow_starts(nodes)]
-    assert ["slow to start on n1, n2: " in found[0], "slow to start on n3: " in found[1], len(found)] == [True, True, 2]
-    assert found[1].endswith("by who may: python -m compileall '/my env'")
+    assert ["start slowly on n1, n2: " in found[0], "start slowly on n3: " in found[1], len(found)] == [True, True, 2]
+    assert found[1].endswith("with write access: python -m compileall '/my env'")
