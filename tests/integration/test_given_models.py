@@ -171,7 +171,7 @@ def test_one_for_another_intensity_scale_is_refused_with_both(tmp_path: Path, mo
     complete(user(tmp_path / "dimmer", model, image=IMAGE // 2))  # a dimmer sample of the same microscope
 
 
-@pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
+@pytest.mark.parametrize("harm", [pytest.param("cut", marks=pytest.mark.long), "changed", "gone"])
 @pytest.mark.parametrize("given", [True, False])
 def test_a_kept_network_that_is_damaged_between_calls_is_noticed(
     tmp_path: Path, model: Path, harm: str, given: bool
