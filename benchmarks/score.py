@@ -10,6 +10,7 @@ ranks, and the PSNR of its first choice below the best one what is lost when it 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ def inverses(problem: Problem, tile: TileTensors, trainings: Sequence[tuple[int,
 def with_steps(problem: Problem, steps: int) -> Problem:
     training = problem.config.training.model_copy(update={"steps": steps})
     config = problem.config.model_copy(update={"training": training})
-    return Problem(*(config if n == "config" else getattr(problem, n) for n in Problem.__dataclass_fields__))
+    return dataclasses.replace(problem, config=config)
 
 
 def compare(truth: np.ndarray, config: RunConfig, trainings: Sequence[tuple[int, int]]) -> Row:

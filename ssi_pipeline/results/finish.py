@@ -54,7 +54,7 @@ METRICS: dict[str, str] = {
     "background": "mean deviation of the estimate from its median where the input is all noise, normalised intensity",
     "background_deviation": "the same of the estimate less the mean of the input over 7 x 7: comparable between tiles",
     "uncertainty": "mean of the uncertainty, normalised intensity",
-    "uncertainty_scale": "factor on the spread of repeated predictions, calibrated on held-out pixels, 1 to 2",
+    "uncertainty_scale": "factor on the spread of repeated predictions, calibrated on held-out pixels, 1.4 to 2.8",
     "impulses": "share of pixels detected as hot or dead",
     "saturated_share": "share of voxels that have the tile's highest value; 0 where it is fewer than 8",
     "frc_before": "resolution of the input by ring correlation at 1/7, um where the voxel size is known, else pixels",

@@ -69,7 +69,7 @@ def test_the_map_lies_beside_the_image_and_changes_none_of_it(tmp_path: Path, so
     assert [axis["name"] for axis in axes] == ["z", "y", "x"]
     scale = read_quality(made, "uncertainty_scale")
     assert scale is not None
-    assert ((scale >= 1) & (scale <= 2)).all()
+    assert ((scale >= 1.4142) & (scale <= 2.8285)).all()
     assert verify(config_of(config)).good
 
 

@@ -2,12 +2,13 @@
 
 The estimate x takes the place of the ground truth: measurements y* = g(x) + noise are simulated with the channel's
 noise, and f(y*) - x is a known error (parametric bootstrap, Efron and Tibshirani 1993, chapter 6). It includes the
-variance and the smoothing bias of f. Two contributions that the bootstrap does not include are added:
+variance and the smoothing bias of f, but is too small for three reasons:
 
+- The estimate is smoother than the ground truth, so that f smooths less of it: mean squares are doubled.
 - A network may be worse on the real measurement than on simulated ones, which hidden pixels show: the ratio of the two
   risks after the PSF scales the map, never down.
 - Frequencies that the PSF removes are filled in by the prior: the difference from the estimate of another prior is
-  added in quadrature.
+  added in quadrature, of the Wiener solution by a quarter, as it is noisy itself.
 
 The map is averaged over the width of the PSF, since a single pixel has too few repetitions. Where nothing was measured,
 or the sensor saturates, the standard deviation of the whole estimate is added.
@@ -32,8 +33,13 @@ from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.inversion.tile import TileTensors
 from ssi_pipeline.physics.widths import FWHM_PER_SIGMA, fwhm, profile_through_peak
 
-_GREATEST_SCALE = 2.0
-"""Largest scale of the map: in small and empty tiles the held-out risk is mostly its own sampling error."""
+_MISSED, _OF_LINEAR = 2.0, 0.25
+"""Factors on the mean squares of repeated predictions and of the difference from the Wiener solution, by the likelihood
+of errors on six images (docs/quality-measured.md). Without the latter the map is 0 where all predictions are at their
+lower bound."""
+
+_GREATEST_RATIO = 4.0
+"""Largest ratio of risks: in small and empty tiles the held-out risk is mostly its own sampling error."""
 
 _LEAST_SIGMA, _GREATEST_SIGMA = 0.5, 4.0
 """Limits of the standard deviation, in pixels, of the Gaussian that averages the map."""
@@ -48,7 +54,7 @@ class Uncertainty:
     deviation
         Typical error of each pixel, (z) y x, normalised units, >= 0.
     scale
-        Factor from the held-out pixels, from 1 to 2.
+        Factor on the root mean square of repeated predictions, from 1.4 to 2.8.
     """
 
     deviation: Tensor
@@ -66,6 +72,7 @@ def uncertainty(
     seed: int,
     scored: Tensor | None = None,
     risk: float | None = None,
+    linear: Tensor | None = None,
 ) -> Uncertainty:
     """Return the typical error of an estimate at each pixel.
 
@@ -88,6 +95,8 @@ def uncertainty(
         True at the pixels (z) y x from which the scale is computed; None: all.
     risk
         E (g f - g x)^2 from hidden pixels, squared normalised units, where it is known already.
+    linear
+        Wiener solution, as ``estimate``.
 
     Notes
     -----
@@ -100,14 +109,14 @@ def uncertainty(
     simulated = float(blurred[seen].double().mean()) if bool(seen.any()) else math.nan
     real = heldout_excess(problem, tile, invert, seed, noise_of(problem, tile), window) if risk is None else risk
     known = simulated > 0 and math.isfinite(real)
-    scale = math.sqrt(min(max(real / simulated, 1.0), _GREATEST_SCALE**2)) if known else 1.0
-    total = scale**2 * squares
-    for other in others:
-        total += (other - estimate).square()
+    ratio = min(max(real / simulated, 1.0), _GREATEST_RATIO) if known else 1.0
+    total = _MISSED * ratio * squares
+    for share, other in [*((1.0, other) for other in others), *([] if linear is None else [(_OF_LINEAR, linear)])]:
+        total += share * (other - estimate).square()
     widths = averaging_sigma(problem.forward.approximate_psf)
     smooth = ndimage.gaussian_filter(total.double().cpu().numpy(), widths, mode="nearest")
     smooth[_unmeasured(problem, tile)] += _spread(tile, estimate) ** 2
-    return Uncertainty(torch.from_numpy(np.sqrt(np.maximum(smooth, 0)).astype(np.float32)), scale)
+    return Uncertainty(torch.from_numpy(np.sqrt(np.maximum(smooth, 0)).astype(np.float32)), math.sqrt(_MISSED * ratio))
 
 
 def _unmeasured(problem: Problem, tile: TileTensors) -> NDArray[np.bool_]:
