@@ -1,7 +1,7 @@
 """Does the uncertainty map cover the error?
 
-Each picture is degraded by the published protocol, restored with the pipeline's default, and its uncertainty asked for,
-all without the truth. Then the calibration curve: the share of pixels whose error exceeds the map k times, of the whole
+Each picture is degraded by the published protocol, restored with the pipeline's default or another solver, and its
+uncertainty asked for, all without the truth. Then the calibration curve: the share of pixels whose error exceeds the map k times, of the whole
 map and of the disagreement of repeated predictions alone; and how well the map ranks pixels by their error.
 
     python benchmarks/uncertainty.py --images DIR --crop 256 --output build/uncertainty training.precision=bfloat16
@@ -131,11 +131,13 @@ def figure(rows: Sequence[Row]) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser(__doc__, crop=256).parse_args(arguments)
+    asked = parser(__doc__, crop=256)
+    asked.add_argument("--solver", default="ssi")
+    options = asked.parse_args(arguments)
     short = {"only": "camera", "images": None, "crop": 64}
     with begin("uncertainty", options, short, SHORT_TRAINING) as study:
         rows = []
-        config = configuration("ssi", options.changes)
+        config = configuration(options.solver, options.changes)
         output = config.output.model_copy(update={"uncertainty": 2 if options.short else 8})
         config = config.model_copy(update={"output": output})
         for name, truth in pictures(options):
