@@ -251,7 +251,7 @@ def test_light_sheet() -> None:
     before, after = found["input_and_estimate_db"]["whole"]
     assert after > before + 1
     assert max(found["peak_mb_of_workers_and_their_origin"]) < 2000
-    assert found["tiles"] == 3
+    assert found["tiles"] == 2  # of 12 planes: in 16 the PSF would change by 27 %, more than the limit
 
 
 @pytest.mark.long
