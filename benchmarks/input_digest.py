@@ -53,10 +53,10 @@ def timed_run(path: Path) -> tuple[float, float]:
     """Run; returns the seconds of all tiles and calibrations, and those of them spent in digests."""
     spent, plain = 0.0, reading.pixel_digest
 
-    def timed(values: Any) -> str:
+    def timed(*values: Any) -> str:
         nonlocal spent
         begun = time.perf_counter()
-        found = plain(values)
+        found = plain(*values)
         spent += time.perf_counter() - begun
         return found
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -259,3 +262,36 @@ def test_varying_psf() -> None:
     """Planes with the PSF of their depth are better than with the best single one, chosen by the truth."""
     (row,) = varying_psf.main(["--short"])
     assert row.varying.decibel > row.single
+
+
+# --- all of them
+
+IN_OTHER_TESTS = {
+    *("faults", "kill", "kill_phases"),  # test_faults.py, test_kill.py: processes are killed for minutes
+    *("netfs", "bare"),  # tests/netfs; what overhead and scale load into their workers
+}
+
+STUDIES = sorted(
+    path.stem
+    for path in Path(blank.__file__).parent.glob("[!_]*.py")
+    if path.stem not in IN_OTHER_TESTS | globals().keys()
+)
+"""Those that no test above runs."""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_short_form_ends_well(study: str, tmp_path: Path) -> None:
+    """What `make bench` runs: a study that nobody runs for months goes wrong with the code that it calls."""
+    file = Path(blank.__file__).with_name(f"{study}.py")
+    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, str(file), "--short"],
+        cwd=tmp_path,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
