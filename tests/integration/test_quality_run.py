@@ -232,12 +232,12 @@ def test_a_tile_with_too_few_steps_is_flagged(tmp_path: Path, monkeypatch: pytes
 
     def hasty(problem: Problem, measurement: Measurement, seed: int, options: SolveOptions) -> Solution:
         if seed == seed_for(0, "solve", 5):
-            training = problem.config.training.model_copy(update={"steps": 25})
+            training = problem.config.training.model_copy(update={"steps": 32})
             problem = dataclasses.replace(problem, config=problem.config.model_copy(update={"training": training}))
         return solved(problem, measurement, seed, options)
 
     monkeypatch.setattr(solve, "solve", hasty)
-    training = {**TINY["training"], "steps": 100, "batch": 2, "select": "network"}
+    training = {**TINY["training"], "steps": 120, "batch": 2, "select": "network"}
     settings = {**_SETTINGS, "solver": "ssi", "network": TINY["network"], "training": training}
     found = alarms(complete(make_run(tmp_path, scene()[: 3 * CORE, : 3 * CORE], "yx", **settings)))
     # so few that training cannot beat the linear solution leave that in place, and `method` says so
