@@ -1,10 +1,11 @@
 """Does the uncertainty map cover the error?
 
 Each picture is degraded by the published protocol, restored with the pipeline's default or another solver, and its
-uncertainty asked for, all without the truth. Then the calibration curve: the share of pixels whose error exceeds the map k times, of the whole
-map and of the disagreement of repeated predictions alone; and how well the map ranks pixels by their error.
+uncertainty asked for, all without the truth. Then the calibration curve: the share of pixels whose error exceeds the
+map k times, of the whole map and of the disagreement of repeated predictions alone; and how well the map ranks pixels
+by their error.
 
-    python benchmarks/uncertainty.py --images DIR --crop 256 --output build/uncertainty training.precision=bfloat16
+    python benchmarks/uncertainty.py --images DIR --crop 256 --output build/uncertainty
 """
 
 from __future__ import annotations
