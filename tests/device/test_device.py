@@ -52,6 +52,7 @@ def few_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the device take the steps of the CPU: the ways of fewer launches differ by rounding."""
     monkeypatch.setattr(architectures, "standardised_at_once", architectures.standardised_in_steps)
+    monkeypatch.setattr(architectures, "joined_at_once", architectures.joined_by_parts)
     monkeypatch.setattr(averaged, "VOXELS_AT_ONCE", 0)
     monkeypatch.setattr(backward, "in_closed_form", backward.by_autograd)
     monkeypatch.setattr(window_sums, "sums_by_pooling", window_sums.sums_by_addition)

@@ -8,6 +8,7 @@ import torch
 from ssi_pipeline.config import NetworkConfig
 from ssi_pipeline.geometry import network_radius, network_stride
 from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.network import architectures
 from ssi_pipeline.inversion.network.architectures import UNet, build_network
 from ssi_pipeline.inversion.network.inverse import Inverse
 
@@ -85,3 +86,18 @@ def test_the_start_depends_on_the_generator_alone() -> None:
     torch.rand(7)
     second = build_network(NetworkConfig(), 2, generator(5)).state_dict()
     assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_what_is_upsampled_need_not_be_stored(axes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build(NetworkConfig(width=4, levels=3), axes)
+    x = torch.randn((2, 2, *(12, 8, 16)[-axes:]), generator=generator(3))
+    found = []
+    for form in (architectures.joined_by_parts, architectures.joined_at_once):
+        monkeypatch.setattr(architectures, "joined_by_parts", form)
+        network.zero_grad()
+        estimate = network(x)
+        estimate.square().mean().backward()
+        found.append([estimate.detach(), *(p.grad for p in network.parameters())])
+    for by_parts, at_once in zip(*found, strict=True):
+        torch.testing.assert_close(by_parts, at_once, rtol=1e-5, atol=2e-6 * float(at_once.abs().max()))

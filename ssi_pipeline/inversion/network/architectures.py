@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,10 @@ class UNet(nn.Module):
             x = block(self._pool(x, 2) if level else x)  # b, width * 2^level, (z) y x / 2^level
             skips.append(x)
         for block, skip in zip(self.up, skips[-2::-1], strict=True):
-            x = block(torch.cat([functional.interpolate(x, scale_factor=2, mode="nearest"), skip], dim=1))
+            first, *others = cast(nn.Sequential, block)
+            x = _joined(cast("nn.Conv2d | nn.Conv3d", first), x, skip)
+            for layer in others:
+                x = layer(x)
         result: Tensor = self.head(x)
         return result
 
@@ -134,6 +138,45 @@ def standardised_at_once(weight: Tensor) -> Tensor:
 def _norms(n: int, device: torch.device) -> Tensor:
     """Return the deviation of kernels of n values, n times, on a device."""
     return torch.full((n,), math.sqrt(_GAIN / n), device=device)
+
+
+def _joined(convolution: nn.Conv2d | nn.Conv3d, below: Tensor, skip: Tensor) -> Tensor:
+    return (joined_by_parts if below.device.type == "cpu" else joined_at_once)(convolution, below, skip)
+
+
+def joined_at_once(convolution: nn.Conv2d | nn.Conv3d, below: Tensor, skip: Tensor) -> Tensor:
+    """Convolve features of the level below, upsampled to the nearest, and those of this level, side by side."""
+    found: Tensor = convolution(torch.cat([functional.interpolate(below, scale_factor=2, mode="nearest"), skip], dim=1))
+    return found
+
+
+def joined_by_parts(convolution: nn.Conv2d | nn.Conv3d, below: Tensor, skip: Tensor) -> Tensor:
+    """Return the same up to rounding, in two thirds of the time of a training step; it takes more launches on a GPU.
+
+    Of what is upsampled it is a transposed convolution with kernels of 4, which sum what meets the same value: 4 / 9 of
+    the products in 2D, 8 / 27 in 3D, and neither the upsampled features nor both side by side are stored.
+    """
+    kernels, known = _standardised(convolution.weight), below.shape[1]
+    two = kernels.ndim == 4
+    upsampled = (functional.conv_transpose2d if two else functional.conv_transpose3d)(
+        below, _of_upsampled(kernels[:, :known]), stride=2, padding=1
+    )
+    beside = (functional.conv2d if two else functional.conv3d)(skip, kernels[:, known:], convolution.bias, padding=1)
+    return upsampled + beside
+
+
+def _of_upsampled(kernels: Tensor) -> Tensor:
+    """Return kernels of 4, in x out x (z) y x, that do before upsampling what those of 3, out x in x ..., do after."""
+    out, known, *size = kernels.shape
+    sums = _sums(len(size), kernels.device)
+    return (kernels.reshape(out * known, -1) @ sums).reshape(out, known, *(4 for _ in size)).transpose(0, 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _sums(axes: int, device: torch.device) -> Tensor:
+    """Return the matrix 3^axes x 4^axes that turns a kernel of 3 into one of 4, each line a kernel in C order."""
+    one = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    return functools.reduce(torch.kron, [one] * axes).T.contiguous().to(device)
 
 
 def _block(axes: int, before: int, after: int) -> nn.Sequential:
