@@ -267,7 +267,7 @@ def test_varying_psf() -> None:
 # --- all of them
 
 IN_OTHER_TESTS = {
-    *("faults", "kill", "kill_phases"),  # test_faults.py, test_kill.py: processes are killed for minutes
+    *("faults", "kill"),  # test_faults.py, test_kill.py
     *("netfs", "bare"),  # tests/netfs; what overhead and scale load into their workers
 }
 

@@ -111,8 +111,10 @@ def uncertainty(
     known = simulated > 0 and math.isfinite(real)
     ratio = min(max(real / simulated, 1.0), _GREATEST_RATIO) if known else 1.0
     total = _MISSED * ratio * squares
-    for share, other in [*((1.0, other) for other in others), *([] if linear is None else [(_OF_LINEAR, linear)])]:
-        total += share * (other - estimate).square()
+    for other in others:
+        total += (other - estimate).square()
+    if linear is not None:
+        total += _OF_LINEAR * (linear - estimate).square()
     widths = averaging_sigma(problem.forward.approximate_psf)
     smooth = ndimage.gaussian_filter(total.double().cpu().numpy(), widths, mode="nearest")
     smooth[_unmeasured(problem, tile)] += _spread(tile, estimate) ** 2
