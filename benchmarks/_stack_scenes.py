@@ -104,7 +104,7 @@ def psf_of(optics: str) -> Psf:
     return Psf(values / values.sum(), VOXEL_UM)
 
 
-def stack(content: str, optics: str, seed: int, shape: Shape = SHAPE) -> Stack:
+def stack(content: str, optics: str, seed: int, shape: tuple[int, ...] = SHAPE) -> Stack:
     """Simulate a stack, which is the middle of a larger scene."""
     psf, rng = psf_of(optics), np.random.default_rng((seed, list(CONTENTS).index(content), 3))
     larger: Shape = tuple(n + 2 * r for n, r in zip(shape, psf.radius, strict=True))  # type: ignore[assignment]
@@ -115,12 +115,14 @@ def stack(content: str, optics: str, seed: int, shape: Shape = SHAPE) -> Stack:
     return Stack(image, photons[inner] + DARK, psf)
 
 
-def stacks(seeds: Sequence[int], contents: Sequence[str] | None) -> Iterator[tuple[str, Stack]]:
-    """Yield name and stack: contents (None: all) under all optics."""
+def stacks(
+    seeds: Sequence[int], contents: Sequence[str] | None, optics: Sequence[str], shape: tuple[int, ...]
+) -> Iterator[tuple[str, Stack]]:
+    """Yield name and stack z y x: contents (None: all) under optics."""
     for seed in seeds:
         for content in contents or CONTENTS:
-            for optics in OPTICS:
-                yield f"{content}, {optics}, seed {seed}", stack(content, optics, seed)
+            for each in optics:
+                yield f"{content}, {each}, seed {seed}", stack(content, each, seed, shape)
 
 
 def _places(shape: Shape) -> Floats:

@@ -1,11 +1,14 @@
-"""Classical solvers in 3D: on small stacks with truth whose voxels are no cubes, or on one stack with its PSF.
+"""Solvers in 3D: on small stacks with truth whose voxels are no cubes, or on one stack with its PSF.
 
-Without ``--image`` the stacks are simulated (`_stack_scenes.py`) and their noise is known; with it a run's calibration
-estimates the noise. The weight, or the number of iterations, is chosen as by a run, without the truth. "cubes": the
-voxel size is withheld from the solver. dB: PSNR after the gain and offset that are best. chi2 and whiteness: of the
-residual, 1 and 0 for noise alone. CPU seconds include the choice and the calibration.
+Without ``--image`` the stacks are simulated (`_stack_scenes.py`) and classical solvers know their noise; with it, and
+for a network, a run's calibration estimates the noise. The weight, or the number of iterations, is chosen as by a run,
+without the truth. "cubes": the voxel size is withheld from the solver. dB: PSNR after the gain and offset that are
+best. chi2 and whiteness: of the residual, 1 and 0 for noise alone. CPU seconds include the choice and the calibration.
+Solver ``ssi`` is what a run does: where total variation predicts hidden pixels better its estimate is taken; with
+"alone" the network's.
 
     python benchmarks/stacks.py --seeds 0,1
+    python benchmarks/stacks.py --shape 24,80,80 --contents membranes --optics "light sheet" --solvers tv_cg,ssi:alone
     python benchmarks/stacks.py --image data.tif --psf kernel.tif --truth actual.tif --solvers richardson_lucy
 """
 
@@ -21,10 +24,11 @@ from typing import Any
 import numpy as np
 import tifffile
 import torch
-from _stack_scenes import DARK, READ_NOISE, stacks
+from _stack_scenes import DARK, OPTICS, READ_NOISE, SHAPE, stacks
 from numpy.typing import NDArray
 
 from ssi_pipeline.benchmark.methods import configuration, measurement
+from ssi_pipeline.geometry.halo import network_stride
 from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.observation import observe
@@ -32,6 +36,7 @@ from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
 from ssi_pipeline.inversion.problem import Problem, build_problem
+from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.quality.residual import chi_squared, whiteness
@@ -63,16 +68,20 @@ def known_noise(image: Volume) -> ChannelCalibration:
 
 def solved(name: str, problem: Problem, posed: Measurement, inside: tuple[Any, ...]) -> tuple[Volume, list[str]]:
     """Choose the parameter of a solver, unless the calibration has it; return the estimate, raw units, and cells."""
-    chosen = problem.calibration.weights.get(name) or tune(problem, name, [posed]).weight
     image, observed = (to_tensor(a, 3) for a in (problem.calibration.normalised(posed.y), posed.observed))
     given = observe(problem, image, observed)
-    x = CLASSICAL[name].solve(problem, given, chosen)
+    if problem.config.method.network:
+        found = solve(problem, posed, 0)
+        what, x = f"{found.method}, {found.steps} steps", to_tensor(problem.calibration.normalised(found.estimate), 3)
+    else:
+        chosen = problem.calibration.weights.get(name) or tune(problem, name, [posed]).weight
+        what, x = f"{chosen:.3g}", CLASSICAL[name].solve(problem, given, chosen)
     forward = problem.forward
     level, known = forward(x), forward.crop(given.known).numpy()
     residual = ((forward.crop(given.repaired) - level) / forward.sensor.variance(level).sqrt()).numpy()
     estimate = x.numpy()[inside] * problem.calibration.scale + problem.calibration.offset
     scores = chi_squared(residual, known), whiteness(residual, known)
-    return estimate, [f"{chosen:.3g}", *(f"{score:.2f}" for score in scores)]
+    return estimate, [what, *(f"{score:.2f}" for score in scores)]
 
 
 def of_truth(image: Volume, truth: Volume, psf: Psf, calibration: ChannelCalibration) -> list[str]:
@@ -90,14 +99,15 @@ def of_truth(image: Volume, truth: Volume, psf: Psf, calibration: ChannelCalibra
 
 def rows_of(title: str, image: Volume, truth: Volume | None, psf: Psf, asked: argparse.Namespace) -> list[list[str]]:
     """Return the rows of a stack, one for each solver."""
-    posed, inside = measurement(image, psf.radius, 1)
     rows: list[list[str]] = []
     for name in asked.solvers.split(","):
-        solver, _, cubes = name.partition(":")
-        used = dataclasses.replace(psf, voxel_size_um=None) if cubes else psf
-        config = configuration(solver, base=IN_3D)
+        solver, _, how = name.partition(":")
+        used = dataclasses.replace(psf, voxel_size_um=None) if how == "cubes" else psf
+        config = configuration(solver, ("training.select=network",) if how == "alone" else (), base=IN_3D)
+        network = config.method.network
+        posed, inside = measurement(image, psf.radius, network_stride(config.network.levels) if network else 1)
         started = time.process_time()
-        calibration = calibrate([posed], used, config) if asked.image else known_noise(image)
+        calibration = calibrate([posed], used, config) if asked.image or network else known_noise(image)
         estimate, cells = solved(solver, build_problem(used, calibration, config, "cpu"), posed, inside)
         cells.append(f"{time.process_time() - started:.1f}")
         cells.insert(1, "" if truth is None else f"{decibel(estimate, truth):.2f}")
@@ -120,7 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> list[list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="beads by Richardson-Lucy alone")
     parser.add_argument("--seeds", default="0", help="of simulated stacks, separated by commas")
+    parser.add_argument("--shape", default=",".join(map(str, SHAPE)), help="of simulated stacks: planes, rows, columns")
     parser.add_argument("--contents", help="of simulated stacks, separated by commas; by default all")
+    parser.add_argument("--optics", default=",".join(OPTICS), help="of simulated stacks, separated by commas")
     parser.add_argument("--solvers", default="tv_cg:cubes,tv_cg,richardson_lucy")
     parser.add_argument("--image", type=Path, help="TIFF, z y x")
     parser.add_argument("--truth", type=Path)
@@ -137,7 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> list[list[str]]:
         truth = None if asked.truth is None else np.asarray(tifffile.imread(asked.truth), np.float64)
         return rows_of(asked.image.stem, np.asarray(tifffile.imread(asked.image), np.float32), truth, psf, asked)
     seeds, contents = [int(s) for s in asked.seeds.split(",")], asked.contents and asked.contents.split(",")
-    return [row for title, s in stacks(seeds, contents) for row in rows_of(title, s.image, s.truth, s.psf, asked)]
+    made = stacks(seeds, contents, asked.optics.split(","), tuple(map(int, asked.shape.split(","))))
+    return [row for title, s in made for row in rows_of(title, s.image, s.truth, s.psf, asked)]
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def measure(truth: np.ndarray, config: RunConfig) -> Row:
         to_tensor(calibration.normalised(found.estimate), problem.axes),
     )
     started = time.process_time()
-    alone = uncertainty(problem, tile, found.invert, estimate, [], config.output.uncertainty, 0, risk=0.0)
+    alone = uncertainty(problem, tile, found.invert, estimate, config.output.uncertainty, 0, risk=0.0)
     repeating = time.process_time() - started
     image = clipped(found.estimate[inside] / np.float32(LEVELS))
     error = np.abs(image - truth)

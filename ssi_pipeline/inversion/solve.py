@@ -167,9 +167,18 @@ def _scored(
     scores = blind_metrics_of(problem, tile, found.invert, estimate, seed, window) if config.quality.extended else {}
     if not config.output.uncertainty:
         return dataclasses.replace(found, scores=scores)
-    others = [] if found.alternative is None else [_normal(problem, found.alternative)]
-    repeats, risk, linear = config.output.uncertainty, scores.get(EXCESS), tile.whole.channels[1]
-    known = uncertainty(problem, tile, found.invert, estimate, others, repeats, seed, window, risk, linear)
+    known = uncertainty(
+        problem,
+        tile,
+        found.invert,
+        estimate,
+        config.output.uncertainty,
+        seed,
+        scored=window,
+        risk=scores.get(EXCESS),
+        linear=tile.whole.channels[1],
+        alternative=None if found.alternative is None else _normal(problem, found.alternative),
+    )
     deviation = to_volume(known.deviation)
     seen = inside & to_volume(tile.observed).astype(bool)
     scores |= {"uncertainty": float(deviation[seen if seen.any() else inside].mean()), "uncertainty_scale": known.scale}

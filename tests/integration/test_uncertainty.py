@@ -232,7 +232,7 @@ def test_of_a_linear_filter_it_is_what_repeated_measurements_show() -> None:
     assert found.invert is not None
     problem = build_problem(psf, calibration, config, "cpu")
     estimate = to_tensor(calibration.normalised(found.estimate), 2)
-    known = uncertainty(problem, make_tile_tensors(problem, measurement, 0), found.invert, estimate, [], 16, seed=0)
+    known = uncertainty(problem, make_tile_tensors(problem, measurement, 0), found.invert, estimate, 16, seed=0)
     level_of = ndimage.convolve(found.estimate, psf.values, mode="reflect")
     rng = np.random.default_rng(9)
     squares = np.zeros(found.estimate.shape)

@@ -157,7 +157,7 @@ def test_a_network_is_trained_and_scored() -> None:
     assert scores.keys() >= {"heldout_excess", "r2r_risk", "whiteness", "chi2"}
     of_mean = blind_metrics_of(s.varying, s.tile, other.invert, other.invert(s.tile.y, s.tile.observed), 0)
     assert scores["heldout_excess"] < 0.95 * of_mean["heldout_excess"]  # measured: 0.87
-    known = uncertainty(s.varying, s.tile, found.invert, estimate, [], 2, 0)
+    known = uncertainty(s.varying, s.tile, found.invert, estimate, 2, 0)
     assert bool((known.deviation > 0).all())
     assert pack(s.varying, {}).document["psf_digest"] == s.varying.forward.digest
 

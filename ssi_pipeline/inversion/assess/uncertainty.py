@@ -17,7 +17,6 @@ or the sensor saturates, the standard deviation of the whole estimate is added.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,12 +66,13 @@ def uncertainty(
     tile: TileTensors,
     invert: Invert,
     estimate: Tensor,
-    others: Sequence[Tensor],
     repeats: int,
     seed: int,
+    *,
     scored: Tensor | None = None,
     risk: float | None = None,
     linear: Tensor | None = None,
+    alternative: Tensor | None = None,
 ) -> Uncertainty:
     """Return the typical error of an estimate at each pixel.
 
@@ -85,8 +85,6 @@ def uncertainty(
         images with hidden pixels unless ``risk`` is given.
     estimate
         invert(y), (z) y x, normalised.
-    others
-        Estimates with other priors, as ``estimate``.
     repeats
         Number of simulated measurements.
     seed
@@ -95,8 +93,8 @@ def uncertainty(
         True at the pixels (z) y x from which the scale is computed; None: all.
     risk
         E (g f - g x)^2 from hidden pixels, squared normalised units, where it is known already.
-    linear
-        Wiener solution, as ``estimate``.
+    linear, alternative
+        Wiener solution, and an estimate with another prior, as ``estimate``; None where there is none.
 
     Notes
     -----
@@ -111,8 +109,8 @@ def uncertainty(
     known = simulated > 0 and math.isfinite(real)
     ratio = min(max(real / simulated, 1.0), _GREATEST_RATIO) if known else 1.0
     total = _MISSED * ratio * squares
-    for other in others:
-        total += (other - estimate).square()
+    if alternative is not None:
+        total += (alternative - estimate).square()
     if linear is not None:
         total += _OF_LINEAR * (linear - estimate).square()
     widths = averaging_sigma(problem.forward.approximate_psf)
