@@ -104,7 +104,7 @@ def psf_of(optics: str) -> Psf:
     return Psf(values / values.sum(), VOXEL_UM)
 
 
-def stack(content: str, optics: str, seed: int, shape: tuple[int, ...] = SHAPE) -> Stack:
+def stack(content: str, optics: str, seed: int, shape: Shape = SHAPE) -> Stack:
     """Simulate a stack, which is the middle of a larger scene."""
     psf, rng = psf_of(optics), np.random.default_rng((seed, list(CONTENTS).index(content), 3))
     larger: Shape = tuple(n + 2 * r for n, r in zip(shape, psf.radius, strict=True))  # type: ignore[assignment]
@@ -116,7 +116,7 @@ def stack(content: str, optics: str, seed: int, shape: tuple[int, ...] = SHAPE) 
 
 
 def stacks(
-    seeds: Sequence[int], contents: Sequence[str] | None, optics: Sequence[str], shape: tuple[int, ...]
+    seeds: Sequence[int], contents: Sequence[str] | None, optics: Sequence[str], shape: Shape
 ) -> Iterator[tuple[str, Stack]]:
     """Yield name and stack z y x: contents (None: all) under optics."""
     for seed in seeds:

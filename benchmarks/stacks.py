@@ -17,14 +17,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 import torch
-from _stack_scenes import DARK, OPTICS, READ_NOISE, SHAPE, stacks
+from _stack_scenes import CONTENTS, DARK, OPTICS, READ_NOISE, SHAPE, stacks
 from numpy.typing import NDArray
 
 from ssi_pipeline.benchmark.methods import configuration, measurement
@@ -49,6 +49,8 @@ IN_3D: dict[str, Any] = {
     "psf": {"kind": "identity"},
     "tiling": {"dimensions": 3},
 }
+
+SOLVERS = (*CLASSICAL, *(f"{name}:cubes" for name in CLASSICAL), "ssi", "ssi:alone")
 
 HEADINGS = ["stack", "solver", "weight or iterations", "dB", "chi2", "whiteness", "CPU s"]
 
@@ -100,7 +102,7 @@ def of_truth(image: Volume, truth: Volume, psf: Psf, calibration: ChannelCalibra
 def rows_of(title: str, image: Volume, truth: Volume | None, psf: Psf, asked: argparse.Namespace) -> list[list[str]]:
     """Return the rows of a stack, one for each solver."""
     rows: list[list[str]] = []
-    for name in asked.solvers.split(","):
+    for name in asked.solvers:
         solver, _, how = name.partition(":")
         used = dataclasses.replace(psf, voxel_size_um=None) if how == "cubes" else psf
         config = configuration(solver, ("training.select=network",) if how == "alone" else (), base=IN_3D)
@@ -125,22 +127,40 @@ def _line(row: list[str]) -> list[str]:
     return row
 
 
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a function that splits a text at its commas and refuses a name that is not known."""
+
+    def split(text: str) -> list[str]:
+        found = text.split(",")
+        if unknown := [name for name in found if name not in known]:
+            raise argparse.ArgumentTypeError(f"expected {', '.join(known)}, found {', '.join(unknown)}")
+        return found
+
+    return split
+
+
+def shape_of(text: str) -> tuple[int, int, int]:
+    """Return a shape z y x that is written as three numbers."""
+    z, y, x = map(int, text.split(","))
+    return z, y, x
+
+
 def main(arguments: Sequence[str] | None = None) -> list[list[str]]:
     """Print the table, and return its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="beads by Richardson-Lucy alone")
     parser.add_argument("--seeds", default="0", help="of simulated stacks, separated by commas")
-    parser.add_argument("--shape", default=",".join(map(str, SHAPE)), help="of simulated stacks: planes, rows, columns")
-    parser.add_argument("--contents", help="of simulated stacks, separated by commas; by default all")
-    parser.add_argument("--optics", default=",".join(OPTICS), help="of simulated stacks, separated by commas")
-    parser.add_argument("--solvers", default="tv_cg:cubes,tv_cg,richardson_lucy")
+    parser.add_argument("--shape", type=shape_of, default=SHAPE, help="of simulated stacks: planes,rows,columns")
+    parser.add_argument("--contents", type=names([*CONTENTS]), help="of simulated stacks, separated by commas")
+    parser.add_argument("--optics", type=names([*OPTICS]), default=[*OPTICS], help="the same")
+    parser.add_argument("--solvers", type=names(SOLVERS), default=["tv_cg:cubes", "tv_cg", "richardson_lucy"])
     parser.add_argument("--image", type=Path, help="TIFF, z y x")
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--psf", type=Path, help="of the image, TIFF of the same voxels, its peak in the middle")
     parser.add_argument("--output", type=Path, help="folder for the estimates")
     asked = parser.parse_args(arguments)
     if asked.short:
-        asked.contents, asked.solvers = "beads", "richardson_lucy"
+        asked.contents, asked.solvers = ["beads"], ["richardson_lucy"]
     print("| " + " | ".join(HEADINGS) + " |\n|" + "---|" * len(HEADINGS))
     if asked.image:
         document = {**IN_3D, "psf": {"kind": "file", "path": str(asked.psf), "center": "peak"}}
@@ -148,8 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> list[list[str]]:
         assert psf is not None
         truth = None if asked.truth is None else np.asarray(tifffile.imread(asked.truth), np.float64)
         return rows_of(asked.image.stem, np.asarray(tifffile.imread(asked.image), np.float32), truth, psf, asked)
-    seeds, contents = [int(s) for s in asked.seeds.split(",")], asked.contents and asked.contents.split(",")
-    made = stacks(seeds, contents, asked.optics.split(","), tuple(map(int, asked.shape.split(","))))
+    made = stacks([int(seed) for seed in asked.seeds.split(",")], asked.contents, asked.optics, asked.shape)
     return [row for title, s in made for row in rows_of(title, s.image, s.truth, s.psf, asked)]
 
 

@@ -242,6 +242,9 @@ def test_damaged_configurations(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_stacks() -> None:
     """Beads in 3D: the residual is noise; under the light sheet they are found (34.9 dB), of 100 photons hardly."""
+    for option, wrong in (("--solvers", "ssi:alon"), ("--optics", "lightsheet"), ("--contents", "nucleus")):
+        with pytest.raises(SystemExit):
+            stacks.main([option, wrong])
     rows = [dict(zip(stacks.HEADINGS, row, strict=True)) for row in stacks.main(["--short"])]
     assert all(0.8 < float(row["chi2"]) < 1.1 for row in rows)
     assert float(rows[1]["dB"]) > max(34, float(rows[0]["dB"]))
