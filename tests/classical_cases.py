@@ -15,8 +15,10 @@ from torch import Tensor
 from ssi_pipeline.config import RunConfig, parse_config
 from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.observation import Observation, observe
+from ssi_pipeline.inversion.classical.roughness import Roughness
 from ssi_pipeline.inversion.classical.slopes import slopes_of
 from ssi_pipeline.inversion.classical.tv import data_term
+from ssi_pipeline.inversion.classical.tv_conjugate_gradient import SMOOTHING
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.physics.psf import Psf
@@ -95,4 +97,11 @@ def objective(
 ) -> float:
     """Return E(x); ``lengths`` maps D x to h(|D x|)."""
     variation = float(lengths(slopes_of(problem, observation)(x).double()).sum())
+    return data_term(problem, observation).value(problem.forward.level(x)) + weight * variation
+
+
+def smoothed_objective(problem: Problem, observation: Observation, x: Tensor, weight: float) -> float:
+    """Return the objective of ``tv_cg``: slopes and the Hessian count."""
+    squares = Roughness(slopes_of(problem, observation)).squares(x).double()
+    variation = float((squares + SMOOTHING**2).sqrt().sum())
     return data_term(problem, observation).value(problem.forward.level(x)) + weight * variation

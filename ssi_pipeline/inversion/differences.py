@@ -11,8 +11,15 @@ from torch import Tensor
 def differences(x: Tensor) -> Tensor:
     """Return the forward differences D x: one component per axis first, then (z) y x."""
     out = torch.zeros((x.ndim, *x.shape), dtype=x.dtype, device=x.device)
-    for axis, n in enumerate(x.shape):
-        torch.sub(x.narrow(axis, 1, n - 1), x.narrow(axis, 0, n - 1), out=out[axis].narrow(axis, 0, n - 1))
+    for axis in range(x.ndim):
+        difference(x, axis, out[axis])
+    return out
+
+
+def difference(x: Tensor, axis: int, out: Tensor) -> Tensor:
+    """Return ``out`` with the forward differences of x along an axis; its far end is left as it is."""
+    n = x.shape[axis]
+    torch.sub(x.narrow(axis, 1, n - 1), x.narrow(axis, 0, n - 1), out=out.narrow(axis, 0, n - 1))
     return out
 
 
@@ -22,11 +29,17 @@ def differences_adjoint(p: Tensor, scales: Sequence[float] | None = None) -> Ten
     ``scales``: factors of the components; None: 1.
     """
     out = torch.zeros_like(p[0])
-    for axis, (n, scale) in enumerate(zip(out.shape, scales or (1.0,) * out.ndim, strict=True)):
-        inner = p[axis].narrow(axis, 0, n - 1)
-        out.narrow(axis, 0, n - 1).sub_(inner, alpha=scale)
-        out.narrow(axis, 1, n - 1).add_(inner, alpha=scale)
+    for axis, scale in enumerate(scales or (1.0,) * out.ndim):
+        add_adjoint(p[axis], axis, out, scale)
     return out
+
+
+def add_adjoint(p: Tensor, axis: int, out: Tensor, scale: float = 1.0) -> None:
+    """Add scale D* p to ``out``, D the difference along one axis; the far end of p is ignored."""
+    n = p.shape[axis]
+    inner = p.narrow(axis, 0, n - 1)
+    out.narrow(axis, 0, n - 1).sub_(inner, alpha=scale)
+    out.narrow(axis, 1, n - 1).add_(inner, alpha=scale)
 
 
 def box_of(known: Tensor) -> tuple[slice, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -22,16 +24,16 @@ from classical_cases import (
     measured,
     objective,
     problem_for,
+    smoothed_objective,
 )
-from scipy import ndimage, optimize, signal, stats
+from scipy import ndimage, optimize, signal, sparse, stats
 from skimage.restoration import denoise_tv_chambolle
 
 from ssi_pipeline.inversion.classical import tv_chambolle_pock as primal_dual
 from ssi_pipeline.inversion.classical import tv_conjugate_gradient as conjugate
 from ssi_pipeline.inversion.classical.observation import Observation
-from ssi_pipeline.inversion.classical.tv import (
-    linear_start,
-)
+from ssi_pipeline.inversion.classical.roughness import CURVED
+from ssi_pipeline.inversion.classical.tv import linear_start
 from ssi_pipeline.inversion.differences import differences, differences_adjoint
 from ssi_pipeline.inversion.problem import Problem
 
@@ -77,6 +79,23 @@ def test_without_blur_it_is_chambolle_s_denoising(shape: tuple[int, ...]) -> Non
     assert np.linalg.norm(found.numpy() - expected) < ours + theirs
 
 
+def penalised(shape: tuple[int, ...], scales: tuple[float, ...], curved: bool) -> list[sparse.csr_matrix]:
+    """Return the slopes of a flat image as matrices, and with ``curved`` the different components of its Hessian."""
+
+    def along(axis: int, rows: np.ndarray) -> sparse.csr_matrix:
+        return functools.reduce(
+            sparse.kron, [sparse.csr_matrix(rows if a == axis else np.eye(n)) for a, n in enumerate(shape)]
+        )
+
+    def differences(axis: int, order: int) -> sparse.csr_matrix:
+        n = shape[axis]
+        return along(axis, scales[axis] ** order * np.pad(np.diff(np.eye(n), order, axis=0), ((0, order), (0, 0))))
+
+    slopes, pure = ([differences(axis, order) for axis in range(len(shape))] for order in (1, 2))
+    mixed = [math.sqrt(2) * a @ b for a, b in itertools.combinations(slopes, 2)]
+    return [*slopes, *(CURVED[len(shape)] * second for second in (*pure, *mixed))] if curved else slopes
+
+
 def reference(
     y: np.ndarray,
     psf: np.ndarray,
@@ -85,6 +104,8 @@ def reference(
     smoothing: float = 0.0,
     corner: float = 0.0,
     floor: float | None = None,
+    curved: bool = False,
+    scales: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> float:
     """Return the least objective for a hyperbola or Huber's function over x >= floor, by L-BFGS-B in float64."""
     shape = y.shape
@@ -92,22 +113,20 @@ def reference(
     seen, clipped = y[inner].astype(np.float64), y[inner] <= low
     # the convolution as a matrix, from its definition: one column for each pixel of x
     columns = [signal.convolve(e.reshape(shape), psf, mode="valid", method="direct").ravel() for e in np.eye(y.size)]
-    matrix = np.stack(columns, axis=1)
+    matrix, rough = np.stack(columns, axis=1), penalised(shape, scales, curved)
 
     def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        x = flat.reshape(shape)
         z = (matrix @ flat).reshape(seen.shape)
         t = (low - z) / SIGMA if np.isfinite(low) else np.zeros_like(z)
         ratio = np.exp(stats.norm.logpdf(t) - stats.norm.logcdf(t))
         each = np.where(clipped, -(SIGMA**2) * stats.norm.logcdf(t), (z - seen) ** 2 / 2)
-        gradient = (matrix.T @ np.where(clipped, SIGMA * ratio, z - seen).ravel()).reshape(shape)
-        steps = [np.diff(x, axis=a, append=np.take(x, [-1], axis=a)) for a in range(x.ndim)]
+        gradient = matrix.T @ np.where(clipped, SIGMA * ratio, z - seen).ravel()
+        steps = [r @ flat for r in rough]
         length = np.sqrt(sum(s**2 for s in steps) + smoothing**2)
         variation = np.where(length > corner, length - corner / 2, length**2 / (2 * corner or 1))
-        for axis, step in enumerate(steps):
-            flow = step / np.maximum(length, corner)
-            gradient -= weight * np.diff(flow, axis=axis, prepend=0.0)
-        return float(each.sum() + weight * variation.sum()), gradient.ravel()
+        for r, step in zip(rough, steps, strict=True):
+            gradient += weight * (r.T @ (step / np.maximum(length, corner)))
+        return float(each.sum() + weight * variation.sum()), gradient
 
     options = {"maxiter": 3000, "maxfun": 6000, "ftol": 1e-13, "gtol": 1e-9}
     return float(
@@ -134,12 +153,13 @@ def case(axes: int, clipped: bool) -> tuple[Problem, Observation, np.ndarray, np
 @pytest.mark.parametrize(("axes", "clipped"), [(2, False), (2, True), (3, True)])
 def test_conjugate_gradients_end_at_the_minimum_and_always_descend(axes: int, clipped: bool) -> None:
     problem, observation, y, kernel, low = case(axes, clipped)
-    weight, eps = 0.03, conjugate.SMOOTHING
+    weight = 0.03
     estimates = islice(conjugate.descend(problem, observation, weight, linear_start(problem, observation)), 300)
-    values = [objective(problem, observation, x, weight, lambda d: hyperbola(d, eps)) for x in estimates]
+    values = [smoothed_objective(problem, observation, x, weight) for x in estimates]
     # float32 sums of about 1000 terms: equal values differ in the seventh digit
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(values))
-    assert values[-1] == pytest.approx(reference(y, kernel, weight, low, smoothing=eps), rel=1e-4)
+    least = reference(y, kernel, weight, low, smoothing=conjugate.SMOOTHING, curved=True)
+    assert values[-1] == pytest.approx(least, rel=1e-4)
 
 
 @pytest.mark.parametrize(("axes", "clipped"), [(2, False), (2, True), (3, True)])
@@ -160,19 +180,38 @@ def test_the_primal_dual_method_ends_at_the_minimum(axes: int, clipped: bool) ->
     assert value(estimates[-1]) == pytest.approx(least, rel=1e-6)
 
 
+@pytest.mark.parametrize("method", ["conjugate gradients", "primal-dual"])
+def test_both_end_at_the_minimum_where_voxels_are_no_cubes(method: str) -> None:
+    weight, corner, scales = 0.03, 0.06, (0.25, 1.0, 0.5)
+    psf = dataclasses.replace(gaussian_psf(3, skew=0.4), voxel_size_um=(0.4, 0.1, 0.2))
+    y = measured(blobs((6, 12, 13)), psf, sigma=SIGMA)
+    problem, observation = problem_for("tv", psf, y)
+    kernel = psf.values.astype(np.float64)
+    if method == "primal-dual":
+        start = primal_dual.begin(problem, observation)
+        x, *_ = next(islice(primal_dual.iterate(problem, observation, weight, start, corner), 200, None))
+        found = objective(problem, observation, x, weight, lambda d: huber(d, corner))
+        least = reference(y, kernel, weight, -np.inf, corner=corner, scales=scales)
+    else:
+        estimates = conjugate.descend(problem, observation, weight, linear_start(problem, observation))
+        found = smoothed_objective(problem, observation, next(islice(estimates, 300, None)), weight)
+        least = reference(y, kernel, weight, -np.inf, smoothing=conjugate.SMOOTHING, curved=True, scales=scales)
+    assert found == pytest.approx(least, rel=1e-4)
+
+
 def test_both_end_at_the_minimum_above_the_dark_level() -> None:
     """The bound is far above the darkest pixels of the unconstrained minimum, so that a third of them is on it."""
     psf, weight, corner, floor = gaussian_psf(skew=0.4), 0.03, 0.06, 0.2
     y = measured(blobs((20, 21)), psf, sigma=SIGMA)
     problem, observation = problem_for("tv", psf, y, dataclasses.replace(PLAIN, floor=floor))
-    kernel, eps = psf.values[0].astype(np.float64), conjugate.SMOOTHING
+    kernel = psf.values[0].astype(np.float64)
     start = linear_start(problem, observation)
-    estimates = list(islice(conjugate.descend(problem, observation, weight, start), 100))
-    values = [objective(problem, observation, x, weight, lambda d: hyperbola(d, eps)) for x in estimates]
+    estimates = list(islice(conjugate.descend(problem, observation, weight, start), 200))
+    values = [smoothed_objective(problem, observation, x, weight) for x in estimates]
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(values))
     assert all(float(x.min()) >= floor for x in estimates)
     assert float((estimates[-1] == floor).float().mean()) > 0.3
-    least = reference(y, kernel, weight, -np.inf, smoothing=eps, floor=floor)
+    least = reference(y, kernel, weight, -np.inf, smoothing=conjugate.SMOOTHING, floor=floor, curved=True)
     assert values[-1] == pytest.approx(least, rel=1e-4)
     iterates = primal_dual.iterate(problem, observation, weight, primal_dual.begin(problem, observation), corner, floor)
     x = next(islice(iterates, 300, None))[0]

@@ -30,6 +30,15 @@ class Slopes:
     scales: tuple[float, ...]
     ends: Sequence[tuple[int | slice, ...]] = ()
 
+    @property
+    def cuts(self) -> list[tuple[int, ...]]:
+        """For each axis where differences along it are not taken."""
+        found: list[tuple[int, ...]] = [()] * len(self.scales)
+        for axis, *_, at in self.ends:
+            if isinstance(axis, int) and isinstance(at, slice):
+                found[axis] = tuple(range(at.start, at.stop, at.step))
+        return found
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return D x: one component per axis first, then (z) y x."""
         slopes = differences(x)

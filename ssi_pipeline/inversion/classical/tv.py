@@ -19,7 +19,7 @@ from ssi_pipeline.inversion.classical.censored_likelihood import DataTerm
 from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.problem import Problem
 
-_WEIGHTS = tuple(float(w) for w in np.logspace(0.25, -2.0, 10))
+_WEIGHTS = tuple(float(w) for w in np.logspace(0.25, -2.5, 12))
 """Candidate weights in standard deviations of the noise, from the smoothest, four per decade."""
 
 _LEAST_NOISE = 1e-3
@@ -53,10 +53,10 @@ def data_term(problem: Problem, observation: Observation) -> DataTerm:
     return DataTerm(crop(observation.repaired), crop(observation.known), problem.forward.sensor)
 
 
-def linear_start(problem: Problem, observation: Observation) -> Tensor:
-    """Return the Wiener solution (z) y x, where iterations start."""
+def linear_start(problem: Problem, observation: Observation, border: bool = False) -> Tensor:
+    """Return the linear solution (z) y x, where iterations start; ``border``: improved beside the image's border."""
     wiener = problem.linear.wiener
-    return wiener(problem.linear.clipping_bias(observation.repaired), observation.known)
+    return wiener(problem.linear.clipping_bias(observation.repaired), observation.known, border)
 
 
 def weights(problem: Problem) -> Iterator[float]:

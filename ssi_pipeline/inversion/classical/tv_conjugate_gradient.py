@@ -21,6 +21,7 @@ from ssi_pipeline.inversion.bounded import BoundedDirections, dot
 from ssi_pipeline.inversion.classical.iterates import nth_iterate
 from ssi_pipeline.inversion.classical.observation import Classical, Observation
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
+from ssi_pipeline.inversion.classical.roughness import Roughness
 from ssi_pipeline.inversion.classical.slopes import slopes_of
 from ssi_pipeline.inversion.classical.tv import data_term, linear_start, weights
 from ssi_pipeline.inversion.classical.variation import Line, preconditioner
@@ -49,7 +50,7 @@ _TINY = 1e-30
 def descend(problem: Problem, observation: Observation, weight: float, x: Tensor) -> Iterator[Tensor]:
     """Yield the estimates (z) y x, normalised, after 1, 2, 3, ... iterations, indefinitely."""
     forward, term, floor = problem.forward, data_term(problem, observation), problem.calibration.least
-    slopes_at, directions = slopes_of(problem, observation), BoundedDirections(floor, reach=_TINY)
+    rough, directions = Roughness(slopes_of(problem, observation)), BoundedDirections(floor, reach=_TINY)
     inverse_at = preconditioner(problem, weight, tuple(x.shape))
 
     def line_search(level_change: Tensor, line: Line, longest: float = math.inf) -> Tensor:
@@ -64,17 +65,15 @@ def descend(problem: Problem, observation: Observation, weight: float, x: Tensor
     x = x.clamp(min=floor)
     level = forward.level(x)
     while True:
-        slopes = slopes_at(x)
-        squares = _squares(slopes)
-        pull = slopes_at.adjoint(slopes * squares.rsqrt())
-        gradient = forward.adjoint(term.slope(level)) + weight * pull
+        squares = rough.squares(x) + SMOOTHING**2
+        gradient = forward.adjoint(term.slope(level)) + weight * rough.pull(x, squares.rsqrt())
         change = directions.after(x, gradient, inverse_at(squares))
         level_change = forward.level(change)
-        step = line_search(level_change, Line(squares, slopes, slopes_at(change)))
+        step = line_search(level_change, Line(squares, *rough.along(x, change)))
         kept = directions.projected(x, gradient, change, step)
         if kept is not None:
             change, level_change = kept, forward.level(kept)
-            step = line_search(level_change, Line(squares, slopes, slopes_at(kept)), longest=1.0)
+            step = line_search(level_change, Line(squares, *rough.along(x, kept)), longest=1.0)
         x = (x + step * change).clamp(min=floor)  # rounding errors only
         level = level + step * level_change
         yield x
@@ -82,7 +81,7 @@ def descend(problem: Problem, observation: Observation, weight: float, x: Tensor
 
 def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Tensor:
     """Return the estimate (z) y x, normalised, after ``TV_ITERATIONS``; at the bound after more, until it converges."""
-    estimates = descend(problem, observation, weight, linear_start(problem, observation))
+    estimates = descend(problem, observation, weight, linear_start(problem, observation, border=True))
     x, floor = nth_iterate(estimates, TV_ITERATIONS), problem.calibration.least
     if not bool((x <= floor).any()):
         return x
@@ -97,21 +96,16 @@ def solve_tv_cg(problem: Problem, observation: Observation, weight: float) -> Te
 
 
 def _objective(problem: Problem, observation: Observation, weight: float, x: Tensor) -> float:
-    lengths = _squares(slopes_of(problem, observation)(x)).sqrt()
+    lengths = (Roughness(slopes_of(problem, observation)).squares(x) + SMOOTHING**2).sqrt()
     return data_term(problem, observation).value(problem.forward.level(x)) + weight * float(lengths.sum())
 
 
 def tv_cg_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:
     """Yield (weight, estimate) for each candidate weight; each starts from the previous estimate."""
-    x, count = linear_start(problem, observation), TV_ITERATIONS
+    x, count = linear_start(problem, observation, border=True), TV_ITERATIONS
     for weight in weights(problem):
         x, count = nth_iterate(descend(problem, observation, weight, x), count), PATH_ITERATIONS
         yield weight, x
-
-
-def _squares(slopes: Tensor) -> Tensor:
-    """Return |D x|^2 + smoothing^2, (z) y x."""
-    return slopes.square().sum(0) + SMOOTHING**2
 
 
 TV_CG = Classical(solve_tv_cg, tv_cg_path, patience=2)

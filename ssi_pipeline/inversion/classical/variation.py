@@ -1,4 +1,4 @@
-"""Measure total variation along a line, and invert the Hessian of its objective approximately, by an FFT."""
+"""Measure the variation along a line, and invert the Hessian of the objective approximately, by an FFT."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.bounded import dot
+from ssi_pipeline.inversion.classical.roughness import CURVED
 from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.physics.fft_size import fast_size
@@ -18,18 +19,18 @@ _LEAST = 1e-14
 
 
 class Line:
-    """The majorants of the sum of sqrt(|D x|^2 + s^2) along x + t d: steps need sums over pixels, and no differences.
+    """The majorants of the sum of sqrt(|R x|^2 + s^2) along x + t d: steps need sums over pixels, and no differences.
 
     Parameters
     ----------
     squares
-        |D x|^2 + s^2, (z) y x.
-    slopes, change
-        D x and D d, one component per axis first.
+        |R x|^2 + s^2, (z) y x.
+    cross, change
+        <R x, R d> and |R d|^2, (z) y x.
     """
 
-    def __init__(self, squares: Tensor, slopes: Tensor, change: Tensor) -> None:
-        self._squares, self._cross, self._change = squares, (slopes * change).sum(0), change.square().sum(0)
+    def __init__(self, squares: Tensor, cross: Tensor, change: Tensor) -> None:
+        self._squares, self._cross, self._change = squares, cross, change
 
     def slope_and_curvature(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return the derivative by t at t, and the curvature of the majorant there."""
@@ -39,20 +40,21 @@ class Line:
 
 
 def preconditioner(problem: Problem, weight: float, shape: Ints) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
-    """Return a function of |D x|^2 + s^2 which returns the approximate inverse of the Hessian there.
+    """Return a function of |R x|^2 + s^2 which returns the approximate inverse of the Hessian there.
 
-    It is that of P + weight c L, P the bound of B*B and L the negative Laplacian D*D, both circular, and c the mean of
-    the inverse lengths; an FFT inverts it.
+    It is that of P + weight c R*R, P the bound of B*B, R*R = L + (l L)^2 with the negative Laplacian L and l of
+    ``CURVED``, all circular, and c the mean of the inverse lengths; an FFT inverts it.
     """
     forward = problem.forward
     size = fast_size(shape, forward.radius)
     bound = forward.power_bound(size).float()
-    negative = torch.from_numpy(laplacian(size, problem.scales)).to(bound.device).float()
+    eigenvalues = laplacian(size, problem.scales)
+    power = torch.from_numpy(eigenvalues + (CURVED[len(size)] * eigenvalues) ** 2).to(bound.device).float()
     inside = tuple(slice(0, n) for n in shape)
 
     def at(squares: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the preconditioner at slopes of these squared lengths, (z) y x."""
-        response = bound + (weight * squares.rsqrt().mean()) * negative
+        response = bound + (weight * squares.rsqrt().mean()) * power
 
         def inverse(gradient: Tensor) -> Tensor:
             """Return the preconditioned gradient, (z) y x."""
