@@ -8,6 +8,7 @@ Bytes differ between processors and versions of torch, so that statistics are st
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ TOLERANCE = 1e-3
 """Tolerance in standard deviations of the estimate. Measured: two threads instead of one, or convolutions without
 oneDNN, change no stored digit; one more training step changes twice the tolerance."""
 
-_INSIDE = (0, slice(4, -4), slice(4, -4))
-"""Excludes a margin of the PSF's radius, which the data hardly determine."""
+_INSIDE = (slice(4, -4), slice(4, -4))
+"""Of the middle plane. Excludes a margin of the PSF's radius, which the data hardly determine."""
 
 _PIXELS = ((8, 5), (14, 32), (20, 20), (27, 13), (33, 6), (36, 34))
 
@@ -55,17 +56,27 @@ _SIMULATED: dict[str, dict[str, Any]] = {
     },
 }
 
-CASES = (*SOLVERS, SIMULATED, BORDER)
+VOLUMES = {f"{solver}, 3D": solver for solver in ("ssi", "richardson_lucy", "tv", "tv_cg")}
+"""Solvers that treat a volume in another way than a plane."""
+
+CASES = (*SOLVERS, SIMULATED, BORDER, *VOLUMES)
 
 
 def tile_of(case: str) -> dict[str, Any]:
     """Calibrate on one small tile with Poisson noise, solve it, and return statistics of the estimate."""
-    solver = "ssi" if case in _SIMULATED else case
+    solver = "ssi" if case in _SIMULATED else VOLUMES.get(case, case)
     document = {"input": {"path": "a"}, "output": {"path": "b"}, "psf": {"kind": "identity"}, "solver": solver}
     sections = _SECTIONS | _SIMULATED.get(case, {})
-    config, psf = parse_config({**document, **sections}), gaussian_psf()
-    side = 64 if case == BORDER else 48
-    level = 100 + 400 * blur(blobs((side, side)), psf)
+    psf, side = gaussian_psf(), 64 if case == BORDER else 48
+    shape: tuple[int, ...] = (side, side)
+    if case in VOLUMES:
+        psf, shape = replace(gaussian_psf(3), voxel_size_um=(0.3, 0.1, 0.1)), (12, side, side)
+        sections = sections | {
+            "tiling": {"dimensions": 3},
+            "training": {**_SECTIONS["training"], "patch": {"z": 12, "y": 32, "x": 32}},
+        }
+    config = parse_config({**document, **sections})
+    level = 100 + 400 * blur(blobs(shape), psf)
     pad = (0, 4, 4) if case == BORDER else (0, 0, 0)
     measurement = as_measurement(np.random.default_rng(0).poisson(level), pad)
     threads = torch.get_num_threads()
@@ -84,7 +95,7 @@ def _numbers(found: Solution, own_recipe: bool) -> dict[str, Any]:
     For the published recipe this is the loss before the first step: its steps are so large (Adam at 0.01 on
     batch-normalised layers) that another order of summation changes the estimate by its standard deviation.
     """
-    plane = found.estimate[_INSIDE].astype(np.float64)
+    plane = found.estimate[(len(found.estimate) // 2, *_INSIDE)].astype(np.float64)
     values = [found.trace[0][1]] if own_recipe else [plane.mean(), plane.std(), *(plane[pixel] for pixel in _PIXELS)]
     scale = values[0] if own_recipe else plane.std()
     return {"scale": float(f"{scale:.6g}"), "values": [float(f"{value:.6g}") for value in values]}

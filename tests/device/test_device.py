@@ -119,13 +119,11 @@ def test_orientations_are_evaluated_together(shape: tuple[int, int], launches: i
     for at_once in (2**22, 0):
         with PretendedGpu() as gpu, pytest.MonkeyPatch.context() as patched:
             patched.setattr(averaged, "VOXELS_AT_ONCE", at_once)
-            patched.setattr(averaged, "_bounded", lambda problem, estimate, observed: estimate)
-            patched.setattr(averaged, "with_light", lambda problem, image, observed, estimate: estimate)
             inverse = build_inverse(given.problem(NAME), generator(5))
             torch.nn.init.ones_(inverse.network.head.weight)
             image = channels.to(NAME)
             before = gpu.counts.launches.total()
-            found.append(averaged.averaged(given.problem(NAME), image, image[0] > 0, inverse).cpu())
+            found.append(averaged.averaged(given.problem(NAME), image, inverse).cpu())
             launched = gpu.counts.launches.total() - before
         assert (launched <= launches) == (at_once > 0)
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)

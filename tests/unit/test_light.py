@@ -15,7 +15,7 @@ from ssi_pipeline.inversion.calibrate import calibrate
 from ssi_pipeline.inversion.classical.observation import Observation
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.classical.richardson_lucy import with_flux
-from ssi_pipeline.inversion.network.averaged import averaged
+from ssi_pipeline.inversion.network.averaged import averaged, finished
 from ssi_pipeline.inversion.network.training import build_inverse
 from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
@@ -135,7 +135,7 @@ def test_a_network_is_bounded_and_keeps_the_light() -> None:
     channels = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
     inverse = build_inverse(problem, torch.Generator().manual_seed(0))
     image, seen = torch.full((64, 64), 0.5), torch.ones((64, 64), dtype=torch.bool)
-    kept = averaged(problem, torch.stack([image, channels[1]]), seen, inverse)
+    kept = finished(problem, image, seen, averaged(problem, torch.stack([image, channels[1]]), inverse))
     assert float(problem.forward.level(kept).mean()) == pytest.approx(0.5, rel=1e-5)
     assert float(kept.min()) == pytest.approx(0.1)
 
@@ -148,6 +148,6 @@ def test_what_a_network_makes_of_the_surroundings_does_not_reach_the_image() -> 
     seen = torch.zeros((64, 64), dtype=torch.bool)
     seen[12:-12, 12:-12] = True
     w = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) + 0.5
-    dark, black = (averaged(problem, torch.stack([w, w.where(seen, light)]), seen, inverse)
+    dark, black = (finished(problem, w, seen, averaged(problem, torch.stack([w, w.where(seen, light)]), inverse))
                    for light in (torch.tensor(0.1), torch.tensor(-5.0)))  # fmt: skip
     torch.testing.assert_close(black, dark)

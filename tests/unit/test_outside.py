@@ -87,9 +87,9 @@ def test_f_keeps_there_what_it_was_before_training() -> None:
     assert not torch.equal(validate(problem, [tile], [outer], inverse, inverse.state_dict()), before)
     everywhere = Beyond(torch.zeros_like(outer.inside), tile.channels[1])
     assert torch.equal(validate(problem, [tile], [everywhere], inverse, inverse.state_dict()), before)
-    free, kept = (averaged(problem, inputs, tile.observed, inverse, given) for given in (None, everywhere))
+    free, kept = (averaged(problem, inputs, inverse, given) for given in (None, everywhere))
     assert not torch.equal(free, kept)
-    assert torch.equal(kept, averaged(problem, inputs, tile.observed, origin, everywhere))
+    assert torch.equal(kept, averaged(problem, inputs, origin, everywhere))
 
 
 def test_after_a_model_of_other_tiles_it_is_the_linear_solution_there() -> None:

@@ -1,4 +1,4 @@
-"""Apply a trained f to a tile: averaged over the symmetries of g, bounded, with the light of its image."""
+"""Apply a trained f to a tile: averaged over the symmetries of g; and bounded, with the light of its image."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ from ssi_pipeline.inversion.network.pieces import evaluate
 from ssi_pipeline.inversion.problem import Problem, apply
 
 
-def averaged(
-    problem: Problem, channels: Tensor, observed: Tensor, inverse: Inverse, beyond: Beyond | None = None
-) -> Tensor:
-    """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to a bounded estimate (z) y x.
+def averaged(problem: Problem, channels: Tensor, inverse: Inverse, beyond: Beyond | None = None) -> Tensor:
+    """Evaluate f averaged over the symmetries of g: channels 2 x (z) y x to an estimate (z) y x, without a bound.
 
     The true inverse is equivariant under these, random errors of training are not. A shared f, which is trained on
-    many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower; it is cut off at the bound,
-    since its tiles must not differ from those of one evaluation of the whole plane. ``beyond``: f outside the image.
+    many tiles, is not averaged, since 8 (2D) or 16 evaluations are as many times slower. ``beyond``: f outside the
+    image.
     """
     if problem.config.training.scope == "shared":
-        return apply(inverse, channels).clamp(min=problem.objective.low)
+        return apply(inverse, channels)
     flips, total = problem.forward.symmetries, torch.zeros_like(channels[0])
     every = [chosen for n in range(len(flips) + 1) for chosen in itertools.combinations(flips, n)]
     at_once = 1 if problem.device == "cpu" else max(1, VOXELS_AT_ONCE // total.numel())
@@ -36,9 +34,18 @@ def averaged(
     for chosen, estimate in zip(every, estimates, strict=True):
         total += compose(chosen[::-1], estimate)
     estimate = total.div_(2 ** len(flips))
-    if beyond is not None:
-        estimate = beyond.around(estimate)
-    return with_light(problem, channels[0], observed, _bounded(problem, estimate, observed))
+    return estimate if beyond is None else beyond.around(estimate)
+
+
+def finished(problem: Problem, image: Tensor, observed: Tensor, estimate: Tensor) -> Tensor:
+    """Return a bounded estimate with the light of its image, all (z) y x.
+
+    That of a shared f is cut off at the bound, since its tiles must not differ from those of one evaluation of the
+    whole plane.
+    """
+    if problem.config.training.scope == "shared":
+        return estimate.clamp(min=problem.objective.low)
+    return with_light(problem, image, observed, _bounded(problem, estimate, observed))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from ssi_pipeline.errors import ConfigError, TrainingError
 from ssi_pipeline.inversion.classical.solver import classical
-from ssi_pipeline.inversion.masking import generator
+from ssi_pipeline.inversion.linear.part import LinearPart
+from ssi_pipeline.inversion.masking import cover, generator
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.network.averaged import averaged
+from ssi_pipeline.inversion.network.averaged import averaged, finished
 from ssi_pipeline.inversion.network.batches import Schedule
 from ssi_pipeline.inversion.network.beyond import beyond
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
+from ssi_pipeline.inversion.network.consistency import chosen_weight, corrected
 from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.training import OnState, State, Trained, build_inverse, train
 from ssi_pipeline.inversion.problem import Problem
@@ -31,8 +34,8 @@ _FEWEST_HELDOUT = 16
 """Fewest usable held-out pixels of a tile to train on it."""
 
 
-_F = Callable[[Tensor, Tensor], Tensor]
-"""f as a function of [r, w] of an image, 2 x (z) y x, and of its observed pixels: a bounded estimate (z) y x."""
+_F = Callable[[LinearPart, Tensor], Tensor]
+"""f as a function of an image's linear part and of its observed pixels: a bounded estimate (z) y x."""
 
 
 def enough_heldout(tile: TileTensors) -> bool:
@@ -176,9 +179,8 @@ def _train_or_fall_back(
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
     with phase("estimate"):
-        f = _f(problem, tile, trained.state, trained.origin)
+        f, errors = _with_data(problem, tile, trained.state, trained.origin)
         estimate = _estimate(problem, tile, f)
-        errors = heldout_errors(problem, tile, f(tile.channels, tile.observed))
     return Solution(
         estimate=estimate,
         training_seconds=seconds,
@@ -198,7 +200,7 @@ def _train_or_fall_back(
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
     f = _f(problem, tile, state, None)
-    errors = heldout_errors(problem, tile, f(tile.channels, tile.observed))
+    errors = heldout_errors(problem, tile, f(tile.masked, tile.observed))
     heldout = float(errors.mean())
     return Solution(
         estimate=_estimate(problem, tile, f),
@@ -213,23 +215,51 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
     )
 
 
-def _f(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> _F:
-    """Return f with the parameters ``state``; outside the image of a tile with ``origin``, those before training."""
+def _f(problem: Problem, tile: TileTensors, state: State, origin: State | None, weight: float = math.inf) -> _F:
+    """Return f with the parameters ``state``; outside the image of a tile with ``origin``, those before training.
+
+    ``weight``: of the estimate against the data, infinite without a correction by them.
+    """
+    estimate = _uncorrected(problem, tile, state, origin)
+    return lambda part, observed: _finished(problem, part, observed, estimate(part), weight)
+
+
+def _with_data(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> tuple[_F, Tensor]:
+    """Return f, corrected by the data where that predicts V better, and its squared errors on V."""
+    seen = tile.observed & ~cover(tile.heldout, problem.footprint)
+    estimate = _uncorrected(problem, tile, state, origin)(tile.masked)
+
+    def errors_with(weight: float) -> Tensor:
+        return heldout_errors(problem, tile, _finished(problem, tile.masked, seen, estimate, weight))
+
+    weight = chosen_weight(errors_with)
+    return _f(problem, tile, state, origin, weight), errors_with(weight)
+
+
+def _uncorrected(
+    problem: Problem, tile: TileTensors, state: State, origin: State | None
+) -> Callable[[LinearPart], Tensor]:
     inverse = build_inverse(problem, generator(0), state)
     untrained = None if origin is None else build_inverse(problem, generator(0), origin)
 
-    def f(channels: Tensor, observed: Tensor) -> Tensor:
-        inputs = tile.inputs(channels)
-        return averaged(problem, inputs, observed, inverse, beyond(untrained, tile, inputs))
+    def estimate(part: LinearPart) -> Tensor:
+        inputs = tile.inputs(part.channels)
+        return averaged(problem, inputs, inverse, beyond(untrained, tile, inputs))
 
-    return f
+    return estimate
+
+
+def _finished(problem: Problem, part: LinearPart, observed: Tensor, estimate: Tensor, weight: float) -> Tensor:
+    image = part.channels[0]
+    nearer = corrected(problem.forward, estimate, image, observed & ~part.impulses, weight)
+    return finished(problem, image, observed, nearer)
 
 
 def _estimate(problem: Problem, tile: TileTensors, f: _F) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
-    return raw_estimate(problem.calibration, f(tile.whole.channels, tile.observed))
+    return raw_estimate(problem.calibration, f(tile.whole, tile.observed))
 
 
-def _invert(problem: Problem, tile: TileTensors, f: _F) -> _F:
-    """Return f of the problem's linear inverse: a function of an image and its observed pixels."""
-    return lambda image, observed: f(problem.linear(image, tile.gaps), observed)
+def _invert(problem: Problem, tile: TileTensors, f: _F) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return f as a function of an image and its observed pixels."""
+    return lambda image, observed: f(LinearPart(problem.linear, image, tile.gaps), observed)

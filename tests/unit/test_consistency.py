@@ -1,0 +1,88 @@
+"""The correction of a network's estimate by what it leaves of the measurement."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from classical_cases import PLAIN, as_measurement, blobs, config_for, gaussian_psf, measured
+from torch import Tensor
+
+from ssi_pipeline.inversion.network.batches import Schedule
+from ssi_pipeline.inversion.network.consistency import WEIGHTS, chosen_weight, corrected
+from ssi_pipeline.inversion.network.training import train
+from ssi_pipeline.inversion.problem import Problem, build_problem
+from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.inversion.tile import heldout_errors, make_tile_tensors
+
+SIDE = 20
+
+
+def problem_of(sigma: float = 0.05, **sections: object) -> Problem:
+    network = {"width": 4, "levels": 2}
+    training = {"steps": 4, "batch": 1, "patch": 32, "attempts": 1, "select": "network", "start": "random"}
+    config = config_for("ssi", network=network, training=training | sections)
+    return build_problem(gaussian_psf(skew=0.4), PLAIN.__class__(0.0, 1.0, sigma, 0.0, 0.0, 0.1, 0.0), config, "cpu")
+
+
+def scene(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return an estimate, an image and its known pixels."""
+    rng = torch.Generator().manual_seed(seed)
+    estimate, image = (torch.rand((SIDE, SIDE), generator=rng) for _ in range(2))
+    return estimate, image, torch.rand((SIDE, SIDE), generator=rng) > 0.2
+
+
+@pytest.mark.parametrize(("weight", "off"), [(1.0, 1e-4), (0.1, 0.03), (0.01, 0.3)])
+def test_it_comes_near_to_the_minimum(weight: float, off: float) -> None:
+    forward, (estimate, image, known) = problem_of().forward, scene()
+    columns = [forward.level(e.reshape(SIDE, SIDE)).ravel() for e in torch.eye(SIDE * SIDE)]
+    blur = torch.stack(columns, 1).double()[forward.crop(known).ravel()]
+    left = forward.crop(image)[forward.crop(known)].double() - blur @ estimate.double().ravel()
+    change = torch.linalg.solve(blur.T @ blur + weight * torch.eye(SIDE * SIDE).double(), blur.T @ left)
+    found = (corrected(forward, estimate, image, known, weight) - estimate).double().ravel()
+    assert float((found - change).norm() / change.norm()) < off
+
+
+def test_values_that_are_not_known_have_no_part_in_it() -> None:
+    forward, (estimate, image, known) = problem_of().forward, scene()
+    other = torch.where(known, image, torch.full_like(image, math.nan))
+    other = torch.where(known, other, 7.0)
+    assert torch.equal(*(corrected(forward, estimate, each, known, 0.1) for each in (image, other)))
+    assert not torch.equal(*(corrected(forward, estimate, each, known | ~known, 0.1) for each in (image, other)))
+
+
+def test_an_infinite_weight_keeps_the_estimate() -> None:
+    estimate, image, known = scene()
+    assert corrected(problem_of().forward, estimate, image, known, math.inf) is estimate
+
+
+@pytest.mark.parametrize(
+    ("losses", "weight"),
+    [
+        ((1.0, 1.1, 1.2, 1.3, 1.4, 1.5), math.inf),
+        ((1.0, 1.0, 1.0, 1.0, 1.0, 1.0), math.inf),
+        ((1.0, 0.9, 0.8, 0.7, 0.8, 0.9), WEIGHTS[2]),
+        ((1.0, 0.9, 0.7005, 0.7, 0.8, 0.9), WEIGHTS[1]),  # as good, and nearer to the network's
+        ((1.0, 0.9995, 0.9993, 0.9994, 1.1, 1.2), math.inf),  # no better for certain
+    ],
+)
+def test_the_weight_is_the_largest_that_is_as_good_as_the_best(losses: tuple[float, ...], weight: float) -> None:
+    noise = torch.randn((6, 10_000), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise -= noise.mean(1, keepdim=True)
+    errors = {w: loss + 0.1 * noise[i] for i, (w, loss) in enumerate(zip((math.inf, *WEIGHTS), losses, strict=True))}
+    assert chosen_weight(errors.__getitem__) == weight
+
+
+def test_few_steps_on_bright_data_are_made_good() -> None:
+    """Four steps leave most of a bright image unexplained, which the correction knows without any."""
+    image = measured(blobs((64, 64)), gaussian_psf(skew=0.4), sigma=0.01)
+    problem, given = problem_of(sigma=0.01), as_measurement(image, (0, 4, 4))
+    found, tile = solve(problem, given, 3), make_tile_tensors(problem, given, 3)
+    trained = train(problem, [tile], Schedule(4, 1), 3, 1, None, math.inf)
+    assert found.heldout_after is not None
+    assert found.heldout_after < 0.8 * trained.after
+    assert found.invert is not None
+    seen = tile.observed & ~tile.heldout
+    again = heldout_errors(problem, tile, found.invert(tile.masked.image, seen))
+    assert float(again.mean()) == pytest.approx(found.heldout_after, rel=1e-6)
