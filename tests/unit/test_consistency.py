@@ -9,12 +9,15 @@ import torch
 from classical_cases import PLAIN, as_measurement, blobs, config_for, gaussian_psf, measured
 from torch import Tensor
 
+from ssi_pipeline.inversion.linear.wiener import laplacian
+from ssi_pipeline.inversion.network import consistency
 from ssi_pipeline.inversion.network.batches import Schedule
 from ssi_pipeline.inversion.network.consistency import WEIGHTS, chosen_weight, corrected
 from ssi_pipeline.inversion.network.training import train
 from ssi_pipeline.inversion.problem import Problem, build_problem
 from ssi_pipeline.inversion.solve import solve
 from ssi_pipeline.inversion.tile import heldout_errors, make_tile_tensors
+from ssi_pipeline.physics.fft_size import fast_size
 
 SIDE = 20
 
@@ -33,15 +36,20 @@ def scene(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return estimate, image, torch.rand((SIDE, SIDE), generator=rng) > 0.2
 
 
-@pytest.mark.parametrize(("weight", "off"), [(1.0, 1e-4), (0.1, 0.03), (0.01, 0.3)])
-def test_it_comes_near_to_the_minimum(weight: float, off: float) -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.1, 0.01])
+def test_it_leads_to_the_minimum(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consistency, "_ITERATIONS", 200)
     forward, (estimate, image, known) = problem_of().forward, scene()
     columns = [forward.level(e.reshape(SIDE, SIDE)).ravel() for e in torch.eye(SIDE * SIDE)]
     blur = torch.stack(columns, 1).double()[forward.crop(known).ravel()]
     left = forward.crop(image)[forward.crop(known)].double() - blur @ estimate.double().ravel()
-    change = torch.linalg.solve(blur.T @ blur + weight * torch.eye(SIDE * SIDE).double(), blur.T @ left)
+    size = fast_size((SIDE, SIDE), forward.radius)
+    response = torch.from_numpy(laplacian(size) ** 2) + 0.02
+    rows = torch.eye(SIDE * SIDE).double().reshape(-1, SIDE, SIDE)
+    smooth = torch.fft.irfftn(torch.fft.rfftn(rows, s=size) * response, s=size)[:, :SIDE, :SIDE]
+    change = torch.linalg.solve(blur.T @ blur + weight * smooth.reshape(SIDE * SIDE, -1), blur.T @ left)
     found = (corrected(forward, estimate, image, known, weight) - estimate).double().ravel()
-    assert float((found - change).norm() / change.norm()) < off
+    assert float((found - change).norm() / change.norm()) < 1e-3
 
 
 def test_values_that_are_not_known_have_no_part_in_it() -> None:
@@ -60,15 +68,15 @@ def test_an_infinite_weight_keeps_the_estimate() -> None:
 @pytest.mark.parametrize(
     ("losses", "weight"),
     [
-        ((1.0, 1.1, 1.2, 1.3, 1.4, 1.5), math.inf),
-        ((1.0, 1.0, 1.0, 1.0, 1.0, 1.0), math.inf),
-        ((1.0, 0.9, 0.8, 0.7, 0.8, 0.9), WEIGHTS[2]),
-        ((1.0, 0.9, 0.7005, 0.7, 0.8, 0.9), WEIGHTS[1]),  # as good, and nearer to the network's
-        ((1.0, 0.9995, 0.9993, 0.9994, 1.1, 1.2), math.inf),  # no better for certain
+        ((1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7), math.inf),
+        ((1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0), math.inf),
+        ((1.0, 0.9, 0.8, 0.7, 0.8, 0.9, 1.0, 1.1), WEIGHTS[2]),
+        ((1.0, 0.9, 0.7005, 0.7, 0.8, 0.9, 1.0, 1.1), WEIGHTS[1]),  # as good, and nearer to the network's
+        ((1.0, 0.9995, 0.9993, 0.9994, 1.1, 1.2, 1.3, 1.4), math.inf),  # no better for certain
     ],
 )
 def test_the_weight_is_the_largest_that_is_as_good_as_the_best(losses: tuple[float, ...], weight: float) -> None:
-    noise = torch.randn((6, 10_000), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.randn((8, 10_000), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise -= noise.mean(1, keepdim=True)
     errors = {w: loss + 0.1 * noise[i] for i, (w, loss) in enumerate(zip((math.inf, *WEIGHTS), losses, strict=True))}
     assert chosen_weight(errors.__getitem__) == weight

@@ -61,15 +61,15 @@ def textured() -> Textured:
 
 
 def test_a_smaller_loss_that_may_be_chance_does_not_replace_total_variation(textured: Textured) -> None:
-    """Richardson-Lucy is ahead on V by .6 standard errors, and 2 dB worse: the PSF hides its noise from V."""
+    """Richardson-Lucy is ahead on V by less than a standard error, and 1.2 dB worse: the PSF hides its noise from V."""
     total_variation, richardson_lucy = textured.predictions()
     assert richardson_lucy.loss < total_variation.loss  # type: ignore[operator]
     worse = textured.error(richardson_lucy.estimate())
-    assert worse > 1.5 * textured.error(total_variation.estimate())
+    assert worse > 1.3 * textured.error(total_variation.estimate())
     assert preferred(textured.problem, textured.tile, SEED, [total_variation, richardson_lucy]) is total_variation
     found = solve(textured.problem, textured.measurement, SEED)  # a network of 8 steps is no rival
     assert found.method == "tv_cg"
-    assert worse > 1.5 * textured.error(found.estimate)
+    assert worse > 1.3 * textured.error(found.estimate)
 
 
 def test_a_loss_that_is_smaller_for_certain_does(textured: Textured) -> None:

@@ -3,11 +3,11 @@
 Trained for some hundred steps, a network deviates from bright data by more than their noise, in what the PSF passes,
 which the data know better; in what the PSF hides it is far nearer to the truth. So its estimate x0 is the prior of
 
-    minimise |M (B x - r)|^2 + weight |x - x0|^2
+    minimise |M (B x - r)|^2 + weight (|L (x - x0)|^2 + 0.02 |x - x0|^2)
 
-with r the repaired image, and M its known pixels: hidden ones have no part, and J-invariance is kept. Frequencies that
-the PSF hides stay those of the network. The weight is chosen by the pixels of V; with dim data there is no correction.
-Measured: docs/experiments.md.
+with r the repaired image, M its known pixels and L the Laplacian: hidden pixels have no part, and J-invariance is kept.
+Frequencies that the PSF hides stay those of the network. The weight is chosen by the pixels of V; with dim data there
+is no correction. Measured, as other priors: docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ import torch
 from torch import Tensor
 
 from ssi_pipeline.inversion.linear.narrow import conjugate_gradients
+from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.inversion.network.training import SIGNIFICANT, deviations
 from ssi_pipeline.physics.fft_size import fast_size
 from ssi_pipeline.physics.forward import ForwardModel
 
-WEIGHTS = (1.0, 0.3, 0.1, 0.03, 0.01)
-"""Candidates, beside none: variance of the noise over that of the network's error, both white."""
+WEIGHTS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+"""Candidates, beside none."""
+
+_FLAT = 0.02
+"""Weight of the difference itself beside its Laplacian, without which what is flat would be free."""
 
 _ITERATIONS = 5
 
@@ -48,21 +52,22 @@ def corrected(forward: ForwardModel, estimate: Tensor, image: Tensor, known: Ten
     if math.isinf(weight):
         return estimate
     size, inside = fast_size(tuple(estimate.shape), forward.radius), tuple(slice(0, n) for n in estimate.shape)
-    response = (1 / (forward.power_bound(size) + weight)).to(estimate.dtype)
+    prior = weight * (torch.from_numpy(laplacian(size) ** 2).to(estimate.device) + _FLAT)
+    smooth, inverse = prior.to(estimate.dtype), (1 / (forward.power_bound(size) + prior)).to(estimate.dtype)
     measured = forward.crop(known).to(estimate.dtype)
 
-    def normal(x: Tensor) -> Tensor:
-        """Return (B* M B + weight) x."""
-        return torch.add(forward.adjoint(measured * forward.level(x)), x, alpha=weight)
-
-    def precondition(x: Tensor) -> Tensor:
-        """Apply its circular approximation's inverse."""
+    def filtered(x: Tensor, response: Tensor) -> Tensor:
+        """Apply a circular filter."""
         out: Tensor = torch.fft.irfftn(torch.fft.rfftn(x, s=size) * response, s=size)[inside]
         return out
 
-    left = measured * (forward.crop(image) - forward.level(estimate))
+    def normal(x: Tensor) -> Tensor:
+        """Return the data term's and the prior's Hessian times x."""
+        return forward.adjoint(measured * forward.level(x)) + filtered(x, smooth)
+
+    left = forward.adjoint(measured * (forward.crop(image) - forward.level(estimate)))
     start = torch.zeros_like(estimate)
-    return estimate + conjugate_gradients(normal, precondition, forward.adjoint(left), start, _ITERATIONS)
+    return estimate + conjugate_gradients(normal, lambda x: filtered(x, inverse), left, start, _ITERATIONS)
 
 
 def chosen_weight(errors_with: Callable[[float], Tensor]) -> float:
