@@ -309,6 +309,14 @@ def test_training_stops_where_its_rival_has_won() -> None:
     rival = 0.5 * heldout_errors(problem, tile, tile.channels[1])
     found = train(problem, [tile], Schedule.of(config, [tile]), 0, 1, None, math.inf, rival=rival)
     assert found.steps == 24  # the first validation after 30 % of 80 steps
+    asked: list[bool] = []
+
+    def concede(*_: object) -> bool:
+        asked.append(len(asked) == 2)
+        return asked[-1]
+
+    found = train(problem, [tile], Schedule.of(config, [tile]), 0, 1, None, math.inf, rival=rival, concede=concede)
+    assert (found.steps, asked) == (40, [False, False, True])  # corrected by the data it may still be as good
 
 
 def test_a_tie_on_the_heldout_pixels_is_decided_by_more_of_them() -> None:

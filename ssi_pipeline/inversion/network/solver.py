@@ -23,7 +23,15 @@ from ssi_pipeline.inversion.network.beyond import beyond
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
 from ssi_pipeline.inversion.network.consistency import chosen_weight, corrected
 from ssi_pipeline.inversion.network.precision import float32_means_float32
-from ssi_pipeline.inversion.network.training import OnState, State, Trained, build_inverse, train
+from ssi_pipeline.inversion.network.training import (
+    SIGNIFICANT,
+    OnState,
+    State,
+    Trained,
+    build_inverse,
+    deviations,
+    train,
+)
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import AS_CONFIGURED, OnValidation, SolveOptions
@@ -133,18 +141,28 @@ def _attempts(
     seed: int,
     on_state: OnState | None = None,
     rival: Tensor | None = None,
+    errors_of: Callable[[State, State | None], Tensor] | None = None,
 ) -> tuple[Trained | None, int, str]:
     """Train until an attempt is better than the Wiener solution, or given up against a rival that is.
 
-    Return it, the attempts made, and the last failure.
+    Return it, the attempts made, and the last failure. ``errors_of``: squared errors on V with parameters and those
+    before training, where more is done with f's estimate than in training.
     """
+
+    def concede(state: State, origin: State | None) -> bool:
+        """Return whether the rival is better for certain."""
+        return rival is None or errors_of is None or deviations(errors_of(state, origin) - rival) > SIGNIFICANT
+
     reason = ""
     for attempt in range(1, problem.config.training.attempts + 1):
         try:
-            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, on_state, rival=rival)
+            trained = train(problem, tiles, schedule, seed, attempt, start, wiener, on_state, rival, concede)
             given_up = rival is not None and float(rival.mean()) < wiener and trained.steps < schedule.steps
-            if not (trained.after < wiener or given_up):
-                raise TrainingError(f"held-out loss {trained.after:.4g}, of the Wiener solution {wiener:.4g}")
+            loss = trained.after
+            if not (loss < wiener or given_up) and errors_of is not None:
+                loss = float(errors_of(trained.state, trained.origin).mean())
+            if not (loss < wiener or given_up):
+                raise TrainingError(f"held-out loss {loss:.4g}, of the Wiener solution {wiener:.4g}")
             return trained, attempt, ""
         except ConfigError:
             raise
@@ -170,9 +188,15 @@ def _train_or_fall_back(
         if on_validation is not None:
             on_validation(step, lambda: _estimate(problem, tile, _f(problem, tile, state, origin)))
 
+    def errors_of(state: State, origin: State | None) -> Tensor:
+        """Return the squared errors on V of f, corrected by the data."""
+        return _with_data(problem, tile, state, origin)[1]
+
     started = time.perf_counter()
     with phase("train"):
-        trained, attempts, reason = _attempts(problem, [tile], start, schedule, wiener, seed, on_state, rival)
+        trained, attempts, reason = _attempts(
+            problem, [tile], start, schedule, wiener, seed, on_state, rival, errors_of
+        )
     seconds = time.perf_counter() - started
     if trained is None:
         note = f"training failed, linear solution kept: {reason}"

@@ -56,6 +56,9 @@ OnState = Callable[[int, State, State | None], None]
 """Callback at each validation: the number of steps, the averaged parameters, and ``Trained.origin``; it must not change
 them."""
 
+Concede = Callable[[State, State | None], bool]
+"""Whether a rival beats the averaged parameters, with ``Trained.origin``, after all that is done with f's estimate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -116,6 +119,7 @@ def train(
     ceiling: float,
     on_state: OnState | None = None,
     rival: Tensor | None = None,
+    concede: Concede | None = None,
 ) -> Trained:
     """Train f on one or several tiles by Adam on the masked loss.
 
@@ -137,6 +141,8 @@ def train(
         Callback at each validation.
     rival
         Squared errors on V to beat: training stops where it no longer can.
+    concede
+        Has to agree to that; None: it does.
 
     Raises
     ------
@@ -183,7 +189,9 @@ def train(
             on_state(step, average, untrained)
         if not (math.isfinite(heldout) and math.isfinite(trace[-1][1])):
             raise TrainingError(f"the loss is not finite at step {step}")
-        if step - kept.step >= PATIENCE * every or is_beaten(trace, steps, errors, rival):
+        if step - kept.step >= PATIENCE * every:
+            break
+        if is_beaten(trace, steps, errors, rival) and (concede is None or concede(average, untrained)):
             break
     return Trained(_on_cpu(kept.state), untrained, trace, trace[-1][0], before, kept.loss)
 
