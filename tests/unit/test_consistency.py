@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -26,7 +27,7 @@ def problem_of(sigma: float = 0.05, **sections: object) -> Problem:
     network = {"width": 4, "levels": 2}
     training = {"steps": 4, "batch": 1, "patch": 32, "attempts": 1, "select": "network", "start": "random"}
     config = config_for("ssi", network=network, training=training | sections)
-    return build_problem(gaussian_psf(skew=0.4), PLAIN.__class__(0.0, 1.0, sigma, 0.0, 0.0, 0.1, 0.0), config, "cpu")
+    return build_problem(gaussian_psf(skew=0.4), dataclasses.replace(PLAIN, noise_sigma=sigma), config, "cpu")
 
 
 def scene(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,6 +59,20 @@ def test_values_that_are_not_known_have_no_part_in_it() -> None:
     other = torch.where(known, other, 7.0)
     assert torch.equal(*(corrected(forward, estimate, each, known, 0.1) for each in (image, other)))
     assert not torch.equal(*(corrected(forward, estimate, each, known | ~known, 0.1) for each in (image, other)))
+
+
+def test_light_beyond_the_range_of_the_sensor_is_left_alone() -> None:
+    """A pixel at its limit says that there is at least so much light."""
+    calibration = dataclasses.replace(PLAIN, noise_sigma=0.02, clip_high=0.7)
+    forward = build_problem(gaussian_psf(), calibration, config_for("ssi"), "cpu").forward
+    scene = torch.from_numpy(blobs((40, 40))).float() * 0.9
+    image, known = torch.zeros_like(scene), torch.ones_like(scene, dtype=torch.bool)
+    forward.crop(image).copy_(forward.level(scene).clamp(max=0.7))
+    assert float((forward.level(scene) > 0.75).float().mean()) > 0.1
+    change = corrected(forward, scene, image, known, 0.1) - scene
+    assert float(change.abs().max()) < 0.02
+    dimmer = forward.level(corrected(forward, 0.5 * scene, image, known, 0.1))
+    assert float(dimmer.max()) > 0.6  # below the limit it is told
 
 
 def test_an_infinite_weight_keeps_the_estimate() -> None:

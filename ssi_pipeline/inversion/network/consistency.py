@@ -3,9 +3,10 @@
 Trained for some hundred steps, a network deviates from bright data by more than their noise, in what the PSF passes,
 which the data know better; in what the PSF hides it is far nearer to the truth. So its estimate x0 is the prior of
 
-    minimise |M (B x - r)|^2 + weight (|L (x - x0)|^2 + 0.02 |x - x0|^2)
+    minimise |M (B (x - x0) - (r - mu(B x0)))|^2 + weight (|L (x - x0)|^2 + 0.02 |x - x0|^2)
 
-with r the repaired image, M its known pixels and L the Laplacian: hidden pixels have no part, and J-invariance is kept.
+with r the repaired image, mu what the sensor reports on average (at a limit where it clips: no more is asked of x
+there), M the known pixels and L the Laplacian: hidden pixels have no part, and J-invariance is kept.
 Frequencies that the PSF hides stay those of the network. The weight is chosen by the pixels of V; with dim data there
 is no correction. Measured, as other priors: docs/experiments.md.
 """
@@ -65,7 +66,7 @@ def corrected(forward: ForwardModel, estimate: Tensor, image: Tensor, known: Ten
         """Return the data term's and the prior's Hessian times x."""
         return forward.adjoint(measured * forward.level(x)) + filtered(x, smooth)
 
-    left = forward.adjoint(measured * (forward.crop(image) - forward.level(estimate)))
+    left = forward.adjoint(measured * (forward.crop(image) - forward(estimate)))
     start = torch.zeros_like(estimate)
     return estimate + conjugate_gradients(normal, lambda x: filtered(x, inverse), left, start, _ITERATIONS)
 

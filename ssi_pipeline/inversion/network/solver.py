@@ -274,9 +274,8 @@ def _uncorrected(
 
 
 def _finished(problem: Problem, part: LinearPart, observed: Tensor, estimate: Tensor, weight: float) -> Tensor:
-    image = part.channels[0]
-    nearer = corrected(problem.forward, estimate, image, observed & ~part.impulses, weight)
-    return finished(problem, image, observed, nearer)
+    nearer = corrected(problem.forward, estimate, part.repaired, observed & ~part.impulses, weight)
+    return finished(problem, part.channels[0], observed, nearer)
 
 
 def _estimate(problem: Problem, tile: TileTensors, f: _F) -> NDArray[np.float32]:
