@@ -130,7 +130,8 @@ def required_halo(config: RunConfig, psf_radius: Ints) -> Ints:
 
     The inverse repairs impulses, corrects the bias of clipping, applies the Wiener kernel, then the network. The
     PSF itself is needed in training, where the loss on the core reads f one PSF radius around it. The dependence of
-    iterative solvers decays with distance; for them it is the halo beyond which the gain is negligible.
+    iterative solvers, and of the network's correction by the data, decays with distance; for them it is the halo beyond
+    which the gain is negligible.
     """
     return tuple(r if on else 0 for r, on in zip(_reach(config, psf_radius), _spatial(config), strict=True))
 

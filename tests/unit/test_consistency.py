@@ -13,10 +13,11 @@ from torch import Tensor
 from ssi_pipeline.inversion.linear.wiener import laplacian
 from ssi_pipeline.inversion.network import consistency
 from ssi_pipeline.inversion.network.batches import Schedule
-from ssi_pipeline.inversion.network.consistency import WEIGHTS, chosen_weight, corrected
-from ssi_pipeline.inversion.network.training import train
-from ssi_pipeline.inversion.problem import Problem, build_problem
-from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.inversion.network.checkpoint import unpack
+from ssi_pipeline.inversion.network.consistency import WEIGHTS, Correction, chosen_weight
+from ssi_pipeline.inversion.network.training import build_inverse, train
+from ssi_pipeline.inversion.problem import Problem, apply, build_problem
+from ssi_pipeline.inversion.solve import SolveOptions, solve, train_shared
 from ssi_pipeline.inversion.tile import heldout_errors, make_tile_tensors
 from ssi_pipeline.physics.fft_size import fast_size
 
@@ -49,16 +50,16 @@ def test_it_leads_to_the_minimum(weight: float, monkeypatch: pytest.MonkeyPatch)
     rows = torch.eye(SIDE * SIDE).double().reshape(-1, SIDE, SIDE)
     smooth = torch.fft.irfftn(torch.fft.rfftn(rows, s=size) * response, s=size)[:, :SIDE, :SIDE]
     change = torch.linalg.solve(blur.T @ blur + weight * smooth.reshape(SIDE * SIDE, -1), blur.T @ left)
-    found = (corrected(forward, estimate, image, known, weight) - estimate).double().ravel()
+    found = (Correction(forward, image)(estimate, image, known, weight) - estimate).double().ravel()
     assert float((found - change).norm() / change.norm()) < 1e-3
 
 
 def test_values_that_are_not_known_have_no_part_in_it() -> None:
     forward, (estimate, image, known) = problem_of().forward, scene()
     other = torch.where(known, image, torch.full_like(image, math.nan))
-    other = torch.where(known, other, 7.0)
-    assert torch.equal(*(corrected(forward, estimate, each, known, 0.1) for each in (image, other)))
-    assert not torch.equal(*(corrected(forward, estimate, each, known | ~known, 0.1) for each in (image, other)))
+    assert torch.equal(*(Correction(forward, each)(estimate, each, known, 0.1) for each in (image, other)))
+    everywhere = torch.ones_like(known)
+    assert not torch.equal(*(Correction(forward, image)(estimate, image, each, 0.1) for each in (known, everywhere)))
 
 
 def test_light_beyond_the_range_of_the_sensor_is_left_alone() -> None:
@@ -69,15 +70,15 @@ def test_light_beyond_the_range_of_the_sensor_is_left_alone() -> None:
     image, known = torch.zeros_like(scene), torch.ones_like(scene, dtype=torch.bool)
     forward.crop(image).copy_(forward.level(scene).clamp(max=0.7))
     assert float((forward.level(scene) > 0.75).float().mean()) > 0.1
-    change = corrected(forward, scene, image, known, 0.1) - scene
+    change = Correction(forward, image)(scene, image, known, 0.1) - scene
     assert float(change.abs().max()) < 0.02
-    dimmer = forward.level(corrected(forward, 0.5 * scene, image, known, 0.1))
+    dimmer = forward.level(Correction(forward, image)(0.5 * scene, image, known, 0.1))
     assert float(dimmer.max()) > 0.6  # below the limit it is told
 
 
 def test_an_infinite_weight_keeps_the_estimate() -> None:
     estimate, image, known = scene()
-    assert corrected(problem_of().forward, estimate, image, known, math.inf) is estimate
+    assert Correction(problem_of().forward, image)(estimate, image, known, math.inf) is estimate
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,15 @@ def test_the_weight_is_the_largest_that_is_as_good_as_the_best(losses: tuple[flo
     noise = torch.randn((8, 10_000), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise -= noise.mean(1, keepdim=True)
     errors = {w: loss + 0.1 * noise[i] for i, (w, loss) in enumerate(zip((math.inf, *WEIGHTS), losses, strict=True))}
-    assert chosen_weight(errors.__getitem__) == weight
+    found, kept = chosen_weight(errors.__getitem__)
+    assert found == weight
+    assert kept is errors[weight]
+
+
+def test_a_correction_that_is_not_finite_is_none() -> None:
+    without = torch.rand(100, dtype=torch.float64)
+    weight, errors = chosen_weight(lambda w: without if math.isinf(w) else torch.full_like(without, math.nan))
+    assert (weight, errors is without) == (math.inf, True)
 
 
 def test_few_steps_on_bright_data_are_made_good() -> None:
@@ -109,3 +118,16 @@ def test_few_steps_on_bright_data_are_made_good() -> None:
     seen = tile.observed & ~tile.heldout
     again = heldout_errors(problem, tile, found.invert(tile.masked.image, seen))
     assert float(again.mean()) == pytest.approx(found.heldout_after, rel=1e-6)
+
+
+@pytest.mark.parametrize("select", ["best", "network"])
+def test_a_shared_network_is_corrected_unless_it_is_the_same_function_everywhere(select: str) -> None:
+    image = measured(blobs((64, 64)), gaussian_psf(skew=0.4), sigma=0.01)
+    problem = problem_of(sigma=0.01, scope="shared", select=select)
+    given = as_measurement(image, (0, 4, 4))
+    model = train_shared(problem, [given], 3)
+    found, tile = solve(problem, given, 3, SolveOptions(start=model)), make_tile_tensors(problem, given, 3)
+    inverse = build_inverse(problem, torch.Generator().manual_seed(0), unpack(problem, model))
+    plain = float(heldout_errors(problem, tile, apply(inverse, tile.channels)).mean())
+    assert found.heldout_after is not None
+    assert (found.heldout_after < 0.8 * plain) == (select == "best")

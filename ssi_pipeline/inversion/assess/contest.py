@@ -2,7 +2,8 @@
 
 V of a tile of 256 x 256 has 3,300 pixels, mostly noise: estimates that differ by 2 dB can tie on it
 (docs/experiments.md). Other masks are then hidden as well. The network has seen their pixels in training, though only
-as targets of predictions without them: V alone decides where it can.
+as targets of predictions without them: V alone decides where it can, though the network's state and the weight of its
+correction were chosen by V.
 """
 
 from __future__ import annotations

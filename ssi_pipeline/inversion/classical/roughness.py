@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from ssi_pipeline.inversion.differences import add_adjoint, difference
 
 CURVED = {2: 0.5, 3: 1.0}
 """Length at which the Hessian counts beside slopes by number of axes, in sides of the smallest voxel; 0 is total
-variation. Chosen on tuning scenes (docs/classical.md): more gains on thin structures, and loses on flat ones."""
+variation. Chosen on tuning scenes (docs/classical.md): a larger one gains on thin structures, loses on flat ones."""
 
 
 class Roughness:
@@ -35,42 +34,51 @@ class Roughness:
     def squares(self, x: Tensor) -> Tensor:
         """Return |R x|^2, (z) y x."""
         total = torch.zeros_like(x)
-        for _, *components in self._components(x):
-            for component in components:
-                total += component.square_()
+        for axis in range(x.ndim):
+            slope = self._slope(x, axis)
+            for other in self._after(axis):
+                total += self._curvature(slope, axis, other).square_()
+            total += slope.square_()
         return total
 
     def pull(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return R* (weights R x), (z) y x: half the gradient of the sum of weights |R x|^2."""
         total = torch.zeros_like(x)
-        for axis, slope, *curvatures in self._components(x):
-            slope *= weights
-            for other, curvature in enumerate(curvatures, start=axis):
-                curvature *= weights
-                add_adjoint(curvature, other, slope, self._factor(axis, other))
-            add_adjoint(slope, axis, total, self._scales[axis])
+        for axis in range(x.ndim):
+            slope = self._slope(x, axis)
+            weighted = slope * weights
+            for other in self._after(axis):
+                bend = self._curvature(slope, axis, other).mul_(weights)
+                add_adjoint(bend, other, weighted, self._factor(axis, other))
+            add_adjoint(weighted, axis, total, self._scales[axis])
         return total
 
     def along(self, x: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Return <R x, R change> and |R change|^2, both (z) y x."""
         cross, square = torch.zeros_like(x), torch.zeros_like(x)
-        for (_, *here), (_, *there) in zip(self._components(x), self._components(change), strict=True):
-            for one, other in zip(here, there, strict=True):
-                cross += one.mul_(other)
-                square += other.square_()
+        for axis in range(x.ndim):
+            here, there = self._slope(x, axis), self._slope(change, axis)
+            for other in self._after(axis):
+                bend = self._curvature(there, axis, other)
+                cross += self._curvature(here, axis, other).mul_(bend)
+                square += bend.square_()
+            cross += here.mul_(there)
+            square += there.square_()
         return cross, square
 
-    def _components(self, x: Tensor) -> Iterator[tuple[int, Tensor, *tuple[Tensor, ...]]]:
-        """Yield each axis, the slope along it, and the slope's differences along this axis and those after it."""
-        for axis in range(x.ndim):
-            slope = self._difference(x, axis, self._scales[axis])
-            after = range(axis, x.ndim)
-            yield axis, slope, *(self._difference(slope, other, self._factor(axis, other), axis) for other in after)
+    def _after(self, axis: int) -> range:
+        """Return the axes along which slopes along ``axis`` are differentiated: the Hessian is symmetric."""
+        return range(axis, len(self._scales))
 
-    def _difference(self, x: Tensor, axis: int, scale: float, of: int | None = None) -> Tensor:
-        """Return scaled differences along an axis, 0 across a border; ``of``: the axis along which x is a slope."""
+    def _slope(self, x: Tensor, axis: int) -> Tensor:
+        return self._difference(x, axis, self._scales[axis], 1)
+
+    def _curvature(self, slope: Tensor, axis: int, other: int) -> Tensor:
+        return self._difference(slope, other, self._factor(axis, other), 2 if axis == other else 1)
+
+    def _difference(self, x: Tensor, axis: int, scale: float, reach: int) -> Tensor:
+        """Return scaled differences along an axis, 0 across a border; ``reach``: of the component along it, pixels."""
         n, found = x.shape[axis], difference(x, axis, torch.zeros_like(x))
-        reach = 2 if of == axis else 1
         for end in (n - 1, *self._cuts[axis]):
             first = max(0, end - reach + 1)
             found.narrow(axis, first, end + 1 - first).zero_()

@@ -2,8 +2,8 @@
 
     E(x) = sum of phi(B x; y) + weight * sum of h(|D x|)
 
-phi is the data term of ``censored_likelihood``, D the gradient of ``slopes`` (zero at the far end), and h a smooth
-approximation of |.|: Huber's function, or a hyperbola.
+phi is the data term of ``censored_likelihood``, D the gradient of ``slopes`` (zero at the far end), and h Huber's
+function. Conjugate gradients have a hyperbola and the Hessian beside D (``roughness``).
 """
 
 from __future__ import annotations

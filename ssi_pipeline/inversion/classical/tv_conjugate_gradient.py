@@ -1,8 +1,10 @@
-"""Minimise smoothed total variation by preconditioned conjugate gradients (Polak and Ribiere 1969, beta >= 0).
+"""Minimise smoothed variation, of slopes and their differences R x, by preconditioned conjugate gradients.
+
+Polak and Ribiere 1969, beta >= 0.
 
 The gradient is multiplied by an approximate inverse of the Hessian, which follows the estimate. The step along a
 direction d minimises a quadratic majorant of the objective (Labat and Idier 2008): the curvature of the data term is
-at most |B d|^2, that of the variation at most weight * sum |D d|^2 / sqrt(|D x|^2 + smoothing^2). Every step descends
+at most |B d|^2, that of the variation at most weight * sum |R d|^2 / sqrt(|R x|^2 + smoothing^2). Every step descends
 without evaluating the objective; repeated steps are a line search.
 
 The estimate is at least the dark level (``inversion/bounded.py``); along a projected step a second line search, of

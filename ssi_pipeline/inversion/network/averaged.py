@@ -40,8 +40,8 @@ def averaged(problem: Problem, channels: Tensor, inverse: Inverse, beyond: Beyon
 def finished(problem: Problem, image: Tensor, observed: Tensor, estimate: Tensor) -> Tensor:
     """Return a bounded estimate with the light of its image, all (z) y x.
 
-    That of a shared f is cut off at the bound, since its tiles must not differ from those of one evaluation of the
-    whole plane.
+    That of a shared f is cut off at the bound: without rivals its tiles must not differ from those of one evaluation of
+    the whole plane.
     """
     if problem.config.training.scope == "shared":
         return estimate.clamp(min=problem.objective.low)

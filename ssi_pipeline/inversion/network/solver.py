@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,7 +20,7 @@ from ssi_pipeline.inversion.network.averaged import averaged, finished
 from ssi_pipeline.inversion.network.batches import Schedule
 from ssi_pipeline.inversion.network.beyond import beyond
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
-from ssi_pipeline.inversion.network.consistency import chosen_weight, corrected
+from ssi_pipeline.inversion.network.consistency import Correction, chosen_weight
 from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.training import (
     SIGNIFICANT,
@@ -223,8 +222,11 @@ def _train_or_fall_back(
 
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
-    f = _f(problem, tile, state, None)
-    errors = heldout_errors(problem, tile, f(tile.masked, tile.observed))
+    if problem.config.training.select == "network":  # tiles agree with the whole plane
+        f = _f(problem, tile, state, None)
+        errors = heldout_errors(problem, tile, f(tile.masked, tile.observed))
+    else:
+        f, errors = _with_data(problem, tile, state, None)
     heldout = float(errors.mean())
     return Solution(
         estimate=_estimate(problem, tile, f),
@@ -239,30 +241,35 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
     )
 
 
-def _f(problem: Problem, tile: TileTensors, state: State, origin: State | None, weight: float = math.inf) -> _F:
+def _f(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> _F:
     """Return f with the parameters ``state``; outside the image of a tile with ``origin``, those before training.
 
-    ``weight``: of the estimate against the data, infinite without a correction by them.
+    It is not corrected by the data.
     """
-    estimate = _uncorrected(problem, tile, state, origin)
-    return lambda part, observed: _finished(problem, part, observed, estimate(part), weight)
+    estimate = _network(problem, tile, state, origin)
+    return lambda part, observed: finished(problem, part.channels[0], observed, estimate(part))
 
 
 def _with_data(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> tuple[_F, Tensor]:
-    """Return f, corrected by the data where that predicts V better, and its squared errors on V."""
+    """Return f, corrected by the data as far as V tells that it helps, and its squared errors on V."""
+    estimate, correction = _network(problem, tile, state, origin), Correction(problem.forward, tile.y)
     seen = tile.observed & ~cover(tile.heldout, problem.footprint)
-    estimate = _uncorrected(problem, tile, state, origin)(tile.masked)
+    masked = estimate(tile.masked)
+
+    def with_weight(part: LinearPart, observed: Tensor, found: Tensor, weight: float) -> Tensor:
+        """Return a bounded estimate from one of the network."""
+        corrected = correction(found, part.repaired, observed & ~part.impulses, weight)
+        return finished(problem, part.channels[0], observed, corrected)
 
     def errors_with(weight: float) -> Tensor:
-        return heldout_errors(problem, tile, _finished(problem, tile.masked, seen, estimate, weight))
+        return heldout_errors(problem, tile, with_weight(tile.masked, seen, masked, weight))
 
-    weight = chosen_weight(errors_with)
-    return _f(problem, tile, state, origin, weight), errors_with(weight)
+    weight, errors = chosen_weight(errors_with)
+    return lambda part, observed: with_weight(part, observed, estimate(part), weight), errors
 
 
-def _uncorrected(
-    problem: Problem, tile: TileTensors, state: State, origin: State | None
-) -> Callable[[LinearPart], Tensor]:
+def _network(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> Callable[[LinearPart], Tensor]:
+    """Return the network's estimate as a function of an image's linear part, without bound and light."""
     inverse = build_inverse(problem, generator(0), state)
     untrained = None if origin is None else build_inverse(problem, generator(0), origin)
 
@@ -271,11 +278,6 @@ def _uncorrected(
         return averaged(problem, inputs, inverse, beyond(untrained, tile, inputs))
 
     return estimate
-
-
-def _finished(problem: Problem, part: LinearPart, observed: Tensor, estimate: Tensor, weight: float) -> Tensor:
-    nearer = corrected(problem.forward, estimate, part.repaired, observed & ~part.impulses, weight)
-    return finished(problem, part.channels[0], observed, nearer)
 
 
 def _estimate(problem: Problem, tile: TileTensors, f: _F) -> NDArray[np.float32]:

@@ -45,7 +45,7 @@ rate falls does not stop it; trainings of thousands of steps stop early."""
 
 _PROBATION, _RECENT = 0.3, 0.2
 """Shares of the steps after which a training may be given up, and over which its loss must still have fallen by half of
-what it lacks (docs/experiments.md)."""
+what it lacks; its corrected estimate has to be beaten, too (docs/experiments.md)."""
 
 SIGNIFICANT = 2.0
 """Standard errors by which two losses on V differ for certain: a few thousand noisy pixels know no better."""
