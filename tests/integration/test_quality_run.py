@@ -294,7 +294,7 @@ def test_blank_tiles_are_not_trained_on_and_do_not_make_others_stand_out(
     assert re.search(rf"\b{blank.sum()}\b.*blank|blank.*\b{blank.sum()}\b", capsys.readouterr().out)
     assert main(["report", str(config)]) == 0
     assert "noise alone" in (config_of(config).state_path / "report.html").read_text()
-    # the scene is cut off where the noise begins, sharper than the PSF: tiles beside it do not fit, and stand out rightly
+    # the scene is cut off where the noise begins, sharper than the PSF: tiles beside it rightly stand out
     cut = {(row, column) for row in range(4) for column in (2, 3)}
     assert set(alarms(output)) <= cut
 
