@@ -14,20 +14,16 @@ from torch import Tensor
 from ssi_pipeline.errors import ConfigError, TrainingError
 from ssi_pipeline.inversion.classical.solver import classical
 from ssi_pipeline.inversion.linear.part import LinearPart
-from ssi_pipeline.inversion.masking import cover, generator
 from ssi_pipeline.inversion.measurement import Measurement
-from ssi_pipeline.inversion.network.averaged import averaged, finished
+from ssi_pipeline.inversion.network.applied import F, corrected_f, plain_f
 from ssi_pipeline.inversion.network.batches import Schedule
-from ssi_pipeline.inversion.network.beyond import beyond
 from ssi_pipeline.inversion.network.checkpoint import Model, pack, unpack
-from ssi_pipeline.inversion.network.consistency import Correction, chosen_weight
 from ssi_pipeline.inversion.network.precision import float32_means_float32
 from ssi_pipeline.inversion.network.training import (
     SIGNIFICANT,
     OnState,
     State,
     Trained,
-    build_inverse,
     deviations,
     train,
 )
@@ -39,10 +35,6 @@ from ssi_pipeline.phases import phase
 
 _FEWEST_HELDOUT = 16
 """Fewest usable held-out pixels of a tile to train on it."""
-
-
-_F = Callable[[LinearPart, Tensor], Tensor]
-"""f as a function of an image's linear part and of its observed pixels: a bounded estimate (z) y x."""
 
 
 def enough_heldout(tile: TileTensors) -> bool:
@@ -185,11 +177,11 @@ def _train_or_fall_back(
     def on_state(step: int, state: State, origin: State | None) -> None:
         """Call ``on_validation`` with the step and a function that computes the current estimate."""
         if on_validation is not None:
-            on_validation(step, lambda: _estimate(problem, tile, _f(problem, tile, state, origin)))
+            on_validation(step, lambda: _estimate(problem, tile, plain_f(problem, tile, state, origin)))
 
     def errors_of(state: State, origin: State | None) -> Tensor:
         """Return the squared errors on V of f, corrected by the data."""
-        return _with_data(problem, tile, state, origin)[1]
+        return corrected_f(problem, tile, state, origin)[1]
 
     started = time.perf_counter()
     with phase("train"):
@@ -202,7 +194,7 @@ def _train_or_fall_back(
         linear = classical("wiener")(problem, tile, seed, AS_CONFIGURED)
         return dataclasses.replace(linear, attempts=attempts, note=note, training_seconds=seconds)
     with phase("estimate"):
-        f, errors = _with_data(problem, tile, trained.state, trained.origin)
+        f, errors = corrected_f(problem, tile, trained.state, trained.origin)
         estimate = _estimate(problem, tile, f)
     return Solution(
         estimate=estimate,
@@ -223,10 +215,10 @@ def _train_or_fall_back(
 
 def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: float, model: Model | None) -> Solution:
     if problem.config.training.select == "network":  # tiles agree with the whole plane
-        f = _f(problem, tile, state, None)
+        f = plain_f(problem, tile, state, None)
         errors = heldout_errors(problem, tile, f(tile.masked, tile.observed))
     else:
-        f, errors = _with_data(problem, tile, state, None)
+        f, errors = corrected_f(problem, tile, state, None)
     heldout = float(errors.mean())
     return Solution(
         estimate=_estimate(problem, tile, f),
@@ -241,50 +233,11 @@ def _apply_shared(problem: Problem, tile: TileTensors, state: State, wiener: flo
     )
 
 
-def _f(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> _F:
-    """Return f with the parameters ``state``; outside the image of a tile with ``origin``, those before training.
-
-    It is not corrected by the data.
-    """
-    estimate = _network(problem, tile, state, origin)
-    return lambda part, observed: finished(problem, part.channels[0], observed, estimate(part))
-
-
-def _with_data(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> tuple[_F, Tensor]:
-    """Return f, corrected by the data as far as V tells that it helps, and its squared errors on V."""
-    estimate, correction = _network(problem, tile, state, origin), Correction(problem.forward, tile.y)
-    seen = tile.observed & ~cover(tile.heldout, problem.footprint)
-    masked = estimate(tile.masked)
-
-    def with_weight(part: LinearPart, observed: Tensor, found: Tensor, weight: float) -> Tensor:
-        """Return a bounded estimate from one of the network."""
-        corrected = correction(found, part.repaired, observed & ~part.impulses, weight)
-        return finished(problem, part.channels[0], observed, corrected)
-
-    def errors_with(weight: float) -> Tensor:
-        return heldout_errors(problem, tile, with_weight(tile.masked, seen, masked, weight))
-
-    weight, errors = chosen_weight(errors_with)
-    return lambda part, observed: with_weight(part, observed, estimate(part), weight), errors
-
-
-def _network(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> Callable[[LinearPart], Tensor]:
-    """Return the network's estimate as a function of an image's linear part, without bound and light."""
-    inverse = build_inverse(problem, generator(0), state)
-    untrained = None if origin is None else build_inverse(problem, generator(0), origin)
-
-    def estimate(part: LinearPart) -> Tensor:
-        inputs = tile.inputs(part.channels)
-        return averaged(problem, inputs, inverse, beyond(untrained, tile, inputs))
-
-    return estimate
-
-
-def _estimate(problem: Problem, tile: TileTensors, f: _F) -> NDArray[np.float32]:
+def _estimate(problem: Problem, tile: TileTensors, f: F) -> NDArray[np.float32]:
     """Return the estimate of a tile, raw units: at inference no pixel is hidden."""
     return raw_estimate(problem.calibration, f(tile.whole, tile.observed))
 
 
-def _invert(problem: Problem, tile: TileTensors, f: _F) -> Callable[[Tensor, Tensor], Tensor]:
+def _invert(problem: Problem, tile: TileTensors, f: F) -> Callable[[Tensor, Tensor], Tensor]:
     """Return f as a function of an image and its observed pixels."""
     return lambda image, observed: f(LinearPart(problem.linear, image, tile.gaps), observed)
