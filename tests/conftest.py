@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -56,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="belongs to the long form: SSI_LONG=1 make test"))
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests, a million objects, out of later garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -187,6 +187,7 @@ def test_rows_of_another_set_up_are_refused(tmp_path: Path, capsys: pytest.Captu
     assert main(command(tmp_path, "--set", "training.steps=9")) == 0
 
 
+@pytest.mark.long
 def test_a_row_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path, methods="blurry")) == 0
     (tmp_path / "out" / "estimates" / "one.input.npy").mkdir()  # cannot be replaced by a file

@@ -133,6 +133,7 @@ assert main(["preview", config, "--tiles", "1", "--output", preview]) == 0
 """In one process: its streams and its arguments are what is asked about, and one import of torch is enough."""
 
 
+@pytest.mark.long
 def test_a_terminal_that_knows_ascii_alone(tmp_path: Path) -> None:
     """The strictest there is: neither Python's UTF-8 mode nor another locale helps."""
     folder = tmp_path / "µm ☃"
@@ -230,6 +231,7 @@ def test_a_terminal_that_is_closed_stops_a_run_in_order(tmp_path: Path) -> None:
     assert hashes(config_of(config).output.path) == expected
 
 
+@pytest.mark.long
 def test_under_nohup_it_goes_on(tmp_path: Path) -> None:
     config = slow(tmp_path)
     words = (tmp_path / "words.txt").open("wb")

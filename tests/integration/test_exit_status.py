@@ -241,6 +241,7 @@ def test_progress_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     assert main(["run", str(config)]) == 0
 
 
+@pytest.mark.long
 def test_a_screen_on_a_full_disk_stops_nothing(tmp_path: Path) -> None:
     """As of a job whose log is in a home folder that is full."""
     config = make_run(tmp_path, ramp((1, 64, 96)))

@@ -172,7 +172,7 @@ def test_one_for_another_intensity_scale_is_refused_with_both(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("harm", [pytest.param("cut", marks=pytest.mark.long), "changed", "gone"])
-@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("given", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_kept_network_that_is_damaged_between_calls_is_noticed(
     tmp_path: Path, model: Path, harm: str, given: bool
 ) -> None:

@@ -61,6 +61,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "WARM", "ssi_pipeline")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_with_a_card_each_also_after_one_was_killed(light: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SEEN[0], "4,GPU-8932f937,7")

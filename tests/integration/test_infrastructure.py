@@ -94,6 +94,7 @@ def test_a_process_that_can_use_its_gpu_no_more_is_replaced(tmp_path: Path, undi
     assert hashes(tmp_path / "out.zarr") == undisturbed
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_machine_whose_mount_is_gone_costs_the_tile_no_try(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     status, words = disturbed(case(tmp_path), stale=5, tile_attempts=1)

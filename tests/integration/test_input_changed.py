@@ -238,6 +238,7 @@ def test_what_could_not_be_read_is_damage_and_no_change(tmp_path: Path, monkeypa
     assert verify_input(config_of(config)).unreadable == 0
 
 
+@pytest.mark.long
 def test_tiles_of_an_earlier_release_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,6 +284,7 @@ def test_a_run_of_an_earlier_release_goes_on(
     assert main(["verify", "--input", str(config)]) == 0
 
 
+@pytest.mark.long
 def test_a_damaged_stamp_is_no_stamp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = run_of_64(tmp_path)
     complete(config)
@@ -310,6 +312,7 @@ def test_parts_of_one_run_see_a_change_of_another_part(tmp_path: Path, capsys: p
     assert finish_parts(config_of(config)).complete
 
 
+@pytest.mark.long
 def test_parts_at_work_leave_the_last_word_to_the_finish(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

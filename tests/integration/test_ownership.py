@@ -132,7 +132,7 @@ def mounted(folder: Path, *options: str) -> Iterator[None]:
 
 
 @pytest.mark.skipif(os.name != "posix" or shutil.which("mount") is None, reason="no mount here")
-@pytest.mark.parametrize("inodes", range(3, 14))
+@pytest.mark.parametrize("inodes", [pytest.param(n, marks=pytest.mark.long if n % 3 else ()) for n in range(3, 14)])
 def test_a_disk_without_inodes_left(tmp_path: Path, inodes: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Wherever the system refuses the next file: what was there stays, and what this call made goes."""
     small = tmp_path / "small"

@@ -15,7 +15,7 @@ from ssi_pipeline.errors import OutputError
 from ssi_pipeline.run import verify
 
 
-@pytest.mark.parametrize("blend", [0, 8])
+@pytest.mark.parametrize("blend", [pytest.param(0, marks=pytest.mark.long), 8])
 @pytest.mark.parametrize("when", ["complete", "begun"])
 def test_an_output_that_was_deleted_is_made_again(
     tmp_path: Path, blend: int, when: str, capsys: pytest.CaptureFixture[str]

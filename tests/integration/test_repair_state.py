@@ -71,7 +71,7 @@ def test_a_psf_of_other_values_is_damaged(finished: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("when", ["complete", "begun"])
+@pytest.mark.parametrize("when", [pytest.param("complete", marks=pytest.mark.long), "begun"])
 def test_calibration_and_models_are_made_again_from_the_ledger(
     finished: Path, tmp_path: Path, harm: Harm, when: str
 ) -> None:
@@ -160,7 +160,9 @@ def flip(quality: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("harm", [lose_all, lose_one, lose_values, empty_metadata, flip])
+@pytest.mark.parametrize(
+    "harm", [pytest.param(lose_all, marks=pytest.mark.long), lose_one, lose_values, empty_metadata, flip]
+)
 def test_metrics_in_the_output_are_missed_and_made_again(
     finished: Path, tmp_path: Path, harm: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -372,6 +372,7 @@ def test_many_tiles(tmp_path: Path, across: int) -> None:
     assert "largest over all z" in path.read_text()
 
 
+@pytest.mark.long
 def test_needs_no_dask_and_no_display(tmp_path: Path) -> None:
     write_image(tmp_path / "in.zarr", (40, 40), "yx")
     config = configure(tmp_path)

@@ -87,7 +87,7 @@ def test_it_is_the_same_whatever_is_measured_besides_and_however_it_is_run(tmp_p
     np.testing.assert_array_equal(maps[0], maps[2])
 
 
-@pytest.mark.parametrize("blend", [0, 8])
+@pytest.mark.parametrize("blend", [pytest.param(0, marks=pytest.mark.long), 8])
 @pytest.mark.parametrize("harm", ["lost", "cut", "flipped"])
 def test_a_damaged_block_of_the_map_is_noticed_and_made_again(tmp_path: Path, harm: str, blend: int) -> None:
     config = make_run(tmp_path, beads((1, 64, 64)), solver="wiener", tiling={"core": 32, "blend": blend}, **MAP)

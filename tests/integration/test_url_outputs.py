@@ -200,6 +200,7 @@ def test_what_was_lost_or_replaced_is_written_again(
     assert bad == {0, 1, 2}
 
 
+@pytest.mark.long
 def test_another_etag_of_the_same_voxels_is_no_loss(tmp_path: Path, s3: S3) -> None:
     """A copy may have other ETags, of parts: then the voxels are read back, once."""
     config = by_url(tmp_path, s3, beads((1, 32, 32)), output={"pyramid": False})
@@ -279,8 +280,11 @@ def test_what_needs_a_rename_is_refused_and_nothing_is_lost(tmp_path: Path, s3: 
 @pytest.mark.parametrize(
     "losses",
     [
-        ("zarr.json", "quality/flag/c/0/0/0/0/0"),
-        pytest.param(("0/zarr.json", "quality/status/zarr.json"), marks=pytest.mark.long),
+        ("zarr.json",),
+        *(
+            pytest.param(names, marks=pytest.mark.long)
+            for names in (("quality/flag/c/0/0/0/0/0",), ("0/zarr.json", "quality/status/zarr.json"))
+        ),
     ],
 )
 def test_metadata_that_were_lost_are_repaired(tmp_path: Path, s3: S3, losses: tuple[str, ...]) -> None:
@@ -349,6 +353,7 @@ def test_503s_change_nothing_and_expired_credentials_stop_the_run(
     assert shards(objects(config)) == shards(there)
 
 
+@pytest.mark.long
 def test_a_first_start_that_fails_while_it_creates_the_output_is_resumed(tmp_path: Path, s3: S3) -> None:
     """Before the first object, after some, and before the last."""
     config = by_url(tmp_path, s3, beads((1, 32, 32)))

@@ -222,6 +222,7 @@ def test_an_unknown_partition_is_refused_by_name(tmp_path: Path, image: Any, slu
     assert "nowhere" in client.words.read_text()
 
 
+@pytest.mark.long
 def test_nobody_else_can_join_and_each_worker_has_a_gpu_of_its_own(
     tmp_path: Path, image: Any, slurm: _slurm.Slurm
 ) -> None:
@@ -331,6 +332,7 @@ def smoke(config: Path, slurm: _slurm.Slurm) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_new_site_is_proved_by_two_small_jobs(tmp_path: Path, image: Any, slurm: _slurm.Slurm) -> None:
     config = case(tmp_path, image, executor(gres="gpu:1", scratch="/tmp"))
     status, words = smoke(config, slurm)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from ssi_pipeline.inversion.classical.tuning import tune
 from ssi_pipeline.inversion.measurement import Measurement
 from ssi_pipeline.inversion.problem import build_problem
 from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.physics.psf import Psf
 
 SOLVERS = ["wiener", "richardson_lucy", "tv", "tv_cg"]
 QUIET = {"sensor": {"impulse_share": 0}}
@@ -99,10 +102,30 @@ def test_tuning_is_reproducible_and_ignores_unobserved_pixels() -> None:
     )
 
 
+def sampled() -> tuple[Psf, Measurement]:
+    """Return a PSF, and a sample with a border of its radius."""
+    psf = gaussian_psf()
+    return psf, as_measurement(measured(blobs((64, 64)), psf, sigma=0.1), (0, 4, 4))
+
+
+@functools.cache
+def rivals() -> Mapping[str, float]:
+    """Return the weights of the solvers between which and a shared network tiles choose."""
+    psf, sample = sampled()
+    found = calibrate([sample], psf, config_for("ssi", training={"scope": "shared"}))
+    assert found.weight == found.weights["tv_cg"]
+    return found.weights
+
+
+def test_a_network_of_each_tile_needs_no_weight_and_a_shared_one_those_of_its_rivals() -> None:
+    psf, sample = sampled()
+    assert calibrate([sample], psf, config_for("ssi", training={"select": "network"})).weight is None
+    assert set(rivals()) == {"tv_cg", "richardson_lucy"}
+
+
 @pytest.mark.parametrize("name", SOLVERS)
 def test_calibration_stores_the_weight_of_the_configured_solver(name: str) -> None:
-    psf = gaussian_psf()
-    sample = as_measurement(measured(blobs((64, 64)), psf, sigma=0.1), (0, 4, 4))
+    psf, sample = sampled()
     config = config_for(name)
     found = calibrate([sample], psf, config)
     assert (
@@ -111,12 +134,8 @@ def test_calibration_stores_the_weight_of_the_configured_solver(name: str) -> No
             build_problem(psf, dataclasses.replace(found, weight=None), config, "cpu"), config.solver, [sample]
         ).weight
     )
-    assert calibrate([sample], psf, config_for("ssi", training={"select": "network"})).weight is None
-    baselines = calibrate([sample], psf, config_for("ssi", training={"scope": "shared"}))
-    assert set(baselines.weights) == {"tv_cg", "richardson_lucy"}
-    assert baselines.weight == baselines.weights["tv_cg"]
-    if name in baselines.weights:
-        assert baselines.weights[name] == found.weight
+    if name in ("tv_cg", "richardson_lucy"):
+        assert rivals()[name] == found.weight
     option: dict[str, Any] = {"iterations": 3} if name == "richardson_lucy" else {"weight": 0.07}
     changed = config_for(name, classical=option)
     calibration = calibrate([sample], psf, changed)

@@ -119,7 +119,7 @@ def test_a_number_of_parts_that_was_changed_counts_as_not_known(tmp_path: Path, 
     assert read_count(paths) is None
 
 
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("version", [pytest.param("0.4", marks=pytest.mark.long), "0.5"])
 @pytest.mark.parametrize("what", ["shape", "chunks", "dtype"])
 def test_an_output_whose_arrays_were_altered_is_named_and_made_as_it_was(
     tmp_path: Path, version: str, what: str, capsys: pytest.CaptureFixture[str]
