@@ -44,15 +44,11 @@ _SECTIONS: dict[str, Any] = {
 SIMULATED = "ssi, simulated start"
 """The default network, with the weights of the package: its result tells when these change."""
 
-SIMULATED_3D = "ssi, simulated start, 3D"
-"""The same of a volume."""
-
 BORDER = "ssi, simulated start, at the border"
 """The same, trained, where the tile exceeds the image by the radius of the PSF, as at the border of an input."""
 
 _SIMULATED: dict[str, dict[str, Any]] = {
     SIMULATED: {"network": {}, "training": {**_SECTIONS["training"], "steps": 3}},
-    SIMULATED_3D: {"network": {}, "training": {**_SECTIONS["training"], "steps": 3}},
     # f outside the image, trained and not kept, changes five times the tolerance; rounding of a processor a hundredth
     BORDER: {
         "network": {},
@@ -60,7 +56,7 @@ _SIMULATED: dict[str, dict[str, Any]] = {
     },
 }
 
-VOLUMES = {f"{solver}, 3D": solver for solver in ("ssi", "richardson_lucy", "tv", "tv_cg")} | {SIMULATED_3D: "ssi"}
+VOLUMES = {f"{solver}, 3D": solver for solver in ("ssi", "richardson_lucy", "tv", "tv_cg")}
 """Solvers that treat a volume in another way than a plane."""
 
 CASES = (*SOLVERS, SIMULATED, BORDER, *VOLUMES)
@@ -77,7 +73,7 @@ def tile_of(case: str) -> dict[str, Any]:
         psf, shape = replace(gaussian_psf(3), voxel_size_um=(0.3, 0.1, 0.1)), (12, side, side)
         sections = sections | {
             "tiling": {"dimensions": 3},
-            "training": {**sections["training"], "patch": {"z": 12, "y": 32, "x": 32}},
+            "training": {**_SECTIONS["training"], "patch": {"z": 12, "y": 32, "x": 32}},
         }
     config = parse_config({**document, **sections})
     level = 100 + 400 * blur(blobs(shape), psf)

@@ -176,6 +176,7 @@ def test_a_worker_that_dies_costs_its_row_alone(tmp_path: Path) -> None:
         assert "one ssi_published: a worker process died" in said
 
 
+@pytest.mark.long
 def test_rows_of_another_set_up_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path)) == 0
     assert main(command(tmp_path, "--crop", "40")) == 2

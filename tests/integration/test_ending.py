@@ -101,6 +101,7 @@ def test_the_work_of_earlier_calls_is_added(tmp_path: Path, capsys: pytest.Captu
     assert not line.startswith("compute time: 0 ")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_tasks_that_went_down_with_their_worker_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The workers of a real dask cluster are killed once; its run goes on and says so."""

@@ -391,6 +391,7 @@ def test_two_clients_of_one_part(tmp_path: Path) -> None:
     do(config, 2)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_suspended_part_stops_when_another_took_its_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_one_run: dict[str, str]

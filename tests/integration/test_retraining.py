@@ -114,7 +114,8 @@ def made(config: Path) -> dict[str, str]:
     return hashes(config_of(config).output.path)
 
 
-@pytest.mark.parametrize("harm", [empty, pytest.param(Path.unlink, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("harm", [empty, Path.unlink])
 def test_a_lost_list_is_made_as_it_was(tmp_path: Path, finished: dict[int, Path], harm: Harm) -> None:
     """Not of the second training, after which no tile may be flagged."""
     config = copied(finished[8].parent, tmp_path)

@@ -32,8 +32,7 @@ SIMULATED, RANDOM = Recipe(True, 200, 2e-3, 0.3), Recipe(False, 600, 4e-3, 1.0)
         ({"training": {"start": "random"}}, RANDOM),
         ({"network": {"width": 8}}, RANDOM),
         ({"network": {"levels": 2}}, RANDOM),
-        ({"tiling": {"dimensions": 3}}, SIMULATED),
-        ({"tiling": {"dimensions": 3}, "network": {"width": 16}}, RANDOM),
+        ({"tiling": {"dimensions": 3}}, RANDOM),
         ({"training": {"steps": 7, "learning_rate": 0.1, "total_variation": 0}}, Recipe(True, 7, 0.1, 0.0)),
         ({"training": {"start_from": "model.pt"}, "network": {"width": 8}}, Recipe(False, 200, 2e-3, 0.3)),
     ],
@@ -43,17 +42,17 @@ def test_what_auto_stands_for(sections: dict[str, Any], expected: Recipe) -> Non
 
 
 def test_a_start_that_does_not_fit_is_refused() -> None:
-    wanted = "start: simulated, but the weights .* a network of width 8 and 3 levels in 3D, and this one has width 16 "
+    wanted = (
+        "start: simulated, but the weights .* fit a network of 2 dimensions, width 16 and 3 levels, .* has 3, 8 and 3"
+    )
     with pytest.raises(ConfigError, match=wanted):
-        config_for("ssi", tiling={"dimensions": 3}, network={"width": 16}, training={"start": "simulated"})
+        config_for("ssi", tiling={"dimensions": 3}, training={"start": "simulated"})
 
 
-@pytest.mark.parametrize("shape", [(96, 96), (20, 48, 48)])
-def test_without_training_it_restores_better_than_the_linear_solution(shape: tuple[int, ...]) -> None:
+def test_without_training_it_restores_better_than_the_linear_solution() -> None:
     """Of a scene that none of its own resembles but by chance: round blobs at 100 photons."""
-    axes = len(shape)
-    config, psf = config_for("ssi", tiling={"dimensions": axes}), gaussian_psf(axes)
-    truth = 20 + 100 * blobs(shape)
+    config, psf = config_for("ssi"), gaussian_psf()
+    truth = 20 + 100 * blobs((96, 96))
     measurement = as_measurement(np.random.default_rng(0).poisson(blur(truth, psf)))
     calibration = calibrate([measurement], psf, config)
     problem = build_problem(psf, calibration, config, "cpu")
@@ -63,7 +62,7 @@ def test_without_training_it_restores_better_than_the_linear_solution(shape: tup
     x = torch.from_numpy(calibration.normalised(truth.astype(np.float32)))
 
     def error(estimate: torch.Tensor) -> float:
-        return float((estimate - x)[..., 8:-8, 8:-8].square().mean())
+        return float((estimate - x)[8:-8, 8:-8].square().mean())
 
     assert error(apply(inverse, tile.whole.channels)) < 0.9 * error(tile.whole.channels[1])
 
