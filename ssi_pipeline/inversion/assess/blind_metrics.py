@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, cover, generator, heldout_share
+from ssi_pipeline.inversion.masking import HELDOUT_SHARE, Stream, generator, heldout_share
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.surroundings import mirror_outside
 from ssi_pipeline.inversion.tile import TileTensors
@@ -129,7 +129,7 @@ def heldout_excess(
             continue
         expected = float(noise.variance[scored].double().mean()) if noise.known else 0.0
         hidden = problem.hide(tile.y, mask, generator(seed, Stream.METRICS, k), tile.gaps)
-        error = forward(invert(hidden, tile.observed & ~cover(mask, problem.footprint))) - forward.crop(tile.y)
+        error = forward(invert(hidden, problem.left(tile.observed, mask))) - forward.crop(tile.y)
         losses.append(float(error[scored].double().square().mean()) - expected)
     return sum(losses) / len(losses) if losses else math.nan
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.assess.blind_metrics import disjoint_masks
 from ssi_pipeline.inversion.classical.solver import Prediction
-from ssi_pipeline.inversion.masking import Stream, cover, generator, heldout_share
+from ssi_pipeline.inversion.masking import Stream, generator, heldout_share
 from ssi_pipeline.inversion.network.training import SIGNIFICANT, deviations
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution
@@ -83,7 +83,7 @@ def _errors(
     forward, masks = problem.forward, disjoint_masks(tile, seed, heldout_share(problem.footprint))
     for k, mask in enumerate(islice(masks, 1, None), start=1):
         hidden = problem.hide(tile.y, mask, generator(seed, Stream.METRICS, k), tile.gaps)
-        seen, scored = tile.observed & ~cover(mask, problem.footprint), forward.crop(mask & tile.usable)
+        seen, scored = problem.left(tile.observed, mask), forward.crop(mask & tile.usable)
         mine, theirs = (
             (forward(invert(hidden, seen)) - forward.crop(tile.y))[scored].double() for invert in (one, other)
         )

@@ -15,7 +15,6 @@ from torch import Tensor
 from ssi_pipeline.inversion.classical.observation import Observation, observation_of
 from ssi_pipeline.inversion.classical.registry import CLASSICAL, weight_of
 from ssi_pipeline.inversion.linear.part import LinearPart
-from ssi_pipeline.inversion.masking import cover
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.solution import Solution, raw_estimate
 from ssi_pipeline.inversion.solver import SolveOptions, Solver
@@ -110,4 +109,4 @@ def _linear_loss(problem: Problem, tile: TileTensors) -> float | None:
 
 def without_heldout(problem: Problem, tile: TileTensors) -> Observation:
     """Return the observation of a tile with its held-out pixels V hidden."""
-    return observation_of(tile.masked, tile.observed & ~cover(tile.heldout, problem.footprint))
+    return observation_of(tile.masked, problem.left(tile.observed, tile.heldout))

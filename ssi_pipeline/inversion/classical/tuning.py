@@ -20,7 +20,7 @@ from torch import Tensor
 from ssi_pipeline.geometry.boxes import Ints
 from ssi_pipeline.inversion.classical.observation import Observation, observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
-from ssi_pipeline.inversion.masking import Stream, cover, generator, heldout_share
+from ssi_pipeline.inversion.masking import Stream, generator, heldout_share
 from ssi_pipeline.inversion.measurement import Measurement, observed_box, to_tensor
 from ssi_pipeline.inversion.problem import Problem
 from ssi_pipeline.inversion.surroundings import mirror_outside
@@ -190,7 +190,7 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
             image = here.hide(y, mask, generator(number, Stream.TUNING, 1 + index), gaps)
             scored = here.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
-                shown = observed & ~cover(mask, problem.footprint)
+                shown = problem.left(observed, mask)
                 given = observe(here, image, shown)
                 yield _Trial(here, given, here.forward.crop(y), scored, _precision(here, given)[scored])
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssi_pipeline.inversion.classical.observation import observation_of
 from ssi_pipeline.inversion.linear.part import LinearPart
-from ssi_pipeline.inversion.masking import cover, generator
+from ssi_pipeline.inversion.masking import generator
 from ssi_pipeline.inversion.network.averaged import averaged, finished
 from ssi_pipeline.inversion.network.beyond import beyond
 from ssi_pipeline.inversion.network.consistency import Correction, chosen_weight
@@ -32,7 +32,7 @@ def plain_f(problem: Problem, tile: TileTensors, state: State, origin: State | N
 def corrected_f(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> tuple[F, Tensor]:
     """Return f, corrected by the data as far as V tells that it helps, and its squared errors on V."""
     estimate, correction = _network(problem, tile, state, origin), Correction(problem.forward, tile.y)
-    seen = tile.observed & ~cover(tile.heldout, problem.footprint)
+    seen = problem.left(tile.observed, tile.heldout)
     masked = estimate(tile.masked)
 
     def with_weight(part: LinearPart, observed: Tensor, found: Tensor, weight: float) -> Tensor:
