@@ -357,6 +357,7 @@ def files(output: Path) -> int:
     return sum(len(names) for root in (output, Path(f"{output}.run")) for _, _, names in os.walk(root))
 
 
+@pytest.mark.long
 def test_killed_it_ends_with_the_same_bytes(plate: Path, tmp_path: Path) -> None:
     shutil.copytree(plate.parent / "plate.zarr", tmp_path / "plate.zarr")
     file = configure(tmp_path, "*/*/0")

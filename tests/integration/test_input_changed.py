@@ -297,6 +297,7 @@ def test_a_damaged_stamp_is_no_stamp(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert read_stamp(file) == stamp
 
 
+@pytest.mark.long
 def test_parts_of_one_run_see_a_change_of_another_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = run_of_64(tmp_path, blend=8)
     assert run_part(config_of(config), Part(2, 1)).complete

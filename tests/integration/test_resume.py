@@ -51,6 +51,7 @@ def test_a_lost_shared_network_is_trained_again(tmp_path: Path) -> None:
     assert [r.status for r in records(config, "train")] == ["done", "invalid", "done"]
 
 
+@pytest.mark.long
 def test_a_network_to_start_from_is_part_of_the_run(tmp_path: Path) -> None:
     made = {}
     for steps in (8, 10):
