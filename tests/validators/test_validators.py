@@ -21,7 +21,7 @@ INSTALLED = pytest.mark.skipif(
     not (PYTHON.parents[1] / ".installed").exists(),
     reason="the libraries that read our outputs are not installed: make validators",
 )
-# 26 runs, a second each where nothing else goes on
+# 13 runs, in the long form 34, a second each where nothing else goes on
 pytestmark = [INSTALLED, pytest.mark.slow, pytest.mark.timeout(900)]
 
 OME_XML = "ZarrUserWarning: Object at METADATA.ome.xml is not recognized as a component of a Zarr hierarchy."
