@@ -104,8 +104,8 @@ class Problem:
         """Return m_J(image): the pixels of a mask J, and those that share their noise, replaced by their neighbours."""
         return hide(image, cover(mask, self.footprint), self.config.masking, rng, gaps, self.footprint)
 
-    def left(self, observed: Tensor, mask: Tensor) -> Tensor:
-        """Return the observed pixels that are left where those of a mask J are hidden."""
+    def remaining(self, observed: Tensor, mask: Tensor) -> Tensor:
+        """Return the observed pixels that remain where those of a mask J are hidden."""
         return observed & ~cover(mask, self.footprint)
 
     def noise(self, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:

@@ -134,7 +134,7 @@ def test_calibration_stores_the_weight_of_the_configured_solver(name: str) -> No
             build_problem(psf, dataclasses.replace(found, weight=None), config, "cpu"), config.solver, [sample]
         ).weight
     )
-    if name in ("tv_cg", "richardson_lucy"):
+    if name in rivals():
         assert rivals()[name] == found.weight
     option: dict[str, Any] = {"iterations": 3} if name == "richardson_lucy" else {"weight": 0.07}
     changed = config_for(name, classical=option)

@@ -129,7 +129,7 @@ def heldout_excess(
             continue
         expected = float(noise.variance[scored].double().mean()) if noise.known else 0.0
         hidden = problem.hide(tile.y, mask, generator(seed, Stream.METRICS, k), tile.gaps)
-        error = forward(invert(hidden, problem.left(tile.observed, mask))) - forward.crop(tile.y)
+        error = forward(invert(hidden, problem.remaining(tile.observed, mask))) - forward.crop(tile.y)
         losses.append(float(error[scored].double().square().mean()) - expected)
     return sum(losses) / len(losses) if losses else math.nan
 

@@ -83,7 +83,7 @@ def _errors(
     forward, masks = problem.forward, disjoint_masks(tile, seed, heldout_share(problem.footprint))
     for k, mask in enumerate(islice(masks, 1, None), start=1):
         hidden = problem.hide(tile.y, mask, generator(seed, Stream.METRICS, k), tile.gaps)
-        seen, scored = problem.left(tile.observed, mask), forward.crop(mask & tile.usable)
+        seen, scored = problem.remaining(tile.observed, mask), forward.crop(mask & tile.usable)
         mine, theirs = (
             (forward(invert(hidden, seen)) - forward.crop(tile.y))[scored].double() for invert in (one, other)
         )

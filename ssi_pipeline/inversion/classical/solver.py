@@ -109,4 +109,4 @@ def _linear_loss(problem: Problem, tile: TileTensors) -> float | None:
 
 def without_heldout(problem: Problem, tile: TileTensors) -> Observation:
     """Return the observation of a tile with its held-out pixels V hidden."""
-    return observation_of(tile.masked, problem.left(tile.observed, tile.heldout))
+    return observation_of(tile.masked, problem.remaining(tile.observed, tile.heldout))

@@ -190,7 +190,7 @@ def _trials(problem: Problem, samples: Sequence[Measurement]) -> Iterator[_Trial
             image = here.hide(y, mask, generator(number, Stream.TUNING, 1 + index), gaps)
             scored = here.forward.crop(mask & usable)
             if int(scored.sum()) >= _LEAST_HIDDEN:
-                shown = problem.left(observed, mask)
+                shown = problem.remaining(observed, mask)
                 given = observe(here, image, shown)
                 yield _Trial(here, given, here.forward.crop(y), scored, _precision(here, given)[scored])
 

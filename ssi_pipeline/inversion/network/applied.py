@@ -32,7 +32,7 @@ def plain_f(problem: Problem, tile: TileTensors, state: State, origin: State | N
 def corrected_f(problem: Problem, tile: TileTensors, state: State, origin: State | None) -> tuple[F, Tensor]:
     """Return f, corrected by the data as far as V tells that it helps, and its squared errors on V."""
     estimate, correction = _network(problem, tile, state, origin), Correction(problem.forward, tile.y)
-    seen = problem.left(tile.observed, tile.heldout)
+    seen = problem.remaining(tile.observed, tile.heldout)
     masked = estimate(tile.masked)
 
     def with_weight(part: LinearPart, observed: Tensor, found: Tensor, weight: float) -> Tensor:
