@@ -5,7 +5,7 @@ for a network, a run's calibration estimates the noise. The weight, or the numbe
 without the truth. "cubes": the voxel size is withheld from the solver. dB: PSNR after the gain and offset that are
 best. chi2 and whiteness: of the residual, 1 and 0 for noise alone. CPU seconds include the choice and the calibration.
 Solver ``ssi`` is what a run does: where total variation predicts hidden pixels better its estimate is taken; with
-"alone" the network's.
+"alone" the network's. ``wiener:outside`` is what it keeps where a training failed: the light outside is estimated.
 
     python benchmarks/stacks.py --seeds 0,1
     python benchmarks/stacks.py --shape 24,80,80 --contents membranes --optics "light sheet" --solvers tv_cg,ssi:alone
@@ -50,7 +50,7 @@ IN_3D: dict[str, Any] = {
     "tiling": {"dimensions": 3},
 }
 
-SOLVERS = (*CLASSICAL, *(f"{name}:cubes" for name in CLASSICAL), "ssi", "ssi:alone")
+SOLVERS = (*CLASSICAL, *(f"{name}:cubes" for name in CLASSICAL), "wiener:outside", "ssi", "ssi:alone")
 
 HEADINGS = ["stack", "solver", "weight or iterations", "dB", "chi2", "whiteness", "CPU s"]
 
@@ -72,7 +72,7 @@ def solved(name: str, problem: Problem, posed: Measurement, inside: tuple[Any, .
     """Choose the parameter of a solver, unless the calibration has it; return the estimate, raw units, and cells."""
     image, observed = (to_tensor(a, 3) for a in (problem.calibration.normalised(posed.y), posed.observed))
     given = observe(problem, image, observed)
-    if problem.config.method.network:
+    if name == "ssi":
         found = solve(problem, posed, 0)
         what, x = f"{found.method}, {found.steps} steps", to_tensor(problem.calibration.normalised(found.estimate), 3)
     else:
@@ -105,8 +105,9 @@ def rows_of(title: str, image: Volume, truth: Volume | None, psf: Psf, asked: ar
     for name in asked.solvers:
         solver, _, how = name.partition(":")
         used = dataclasses.replace(psf, voxel_size_um=None) if how == "cubes" else psf
-        config = configuration(solver, ("training.select=network",) if how == "alone" else (), base=IN_3D)
-        network = config.method.network
+        network = solver == "ssi"
+        changes = ("training.select=network",) if how == "alone" else ()
+        config = configuration("ssi" if how == "outside" else solver, changes, base=IN_3D)
         posed, inside = measurement(image, psf.radius, network_stride(config.network.levels) if network else 1)
         started = time.process_time()
         calibration = calibrate([posed], used, config) if asked.image or network else known_noise(image)

@@ -216,6 +216,35 @@ def test_a_failed_training_falls_back_to_the_linear_solution(rate: float, monkey
     np.testing.assert_array_equal(found.estimate, linear.estimate)
 
 
+def test_the_linear_fallback_estimates_the_light_outside_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its network's linear part does. As a mirror image, the light outside spoils a PSF's width of the image."""
+    monkeypatch.setattr(training, "AVERAGING", 0.0)
+    psf, margin = gaussian_psf(sigma=2.0), 8
+    around, truth = scene((1, 64, 64), psf, seed=3)
+    inside, own = (tuple(slice(n, -n) for n in (width, width)) for width in (12, margin))
+    pads = [(0, 0), *((margin, margin),) * 2]
+    image = np.pad(around.y[:, *inside], pads, mode="reflect")
+    measurement = Measurement(image, np.pad(np.ones((1, 40, 40), bool), pads))
+    config = config_for(training={"attempts": 1})
+    calibration = dataclasses.replace(calibrate([measurement], psf, config), wiener_weight=0.01)
+
+    def linear(c: RunConfig) -> Solution:
+        options = SolveOptions(solver="wiener", weight=0.01)
+        return solve(build_problem(psf, calibration, c, "cpu"), measurement, 1, options)
+
+    alone, mirrored = linear(config), linear(config_for(solver="wiener"))
+    errors = [float(np.mean((s.estimate[:, *own] - truth[:, *inside]) ** 2)) for s in (alone, mirrored)]
+    assert errors[0] < 0.6 * errors[1]  # measured: 0.53
+    assert alone.heldout_after is not None
+    assert mirrored.heldout_after is not None
+    assert alone.heldout_after < 0.3 * mirrored.heldout_after  # measured: 0.19
+
+    monkeypatch.setattr("ssi_pipeline.inversion.solve.with_own_weight", lambda problem, tile, _: (problem, tile))
+    failed = solve(build_problem(psf, calibration, at_rate(config, 1e30), "cpu"), measurement, 1)
+    assert "linear solution kept" in failed.note
+    np.testing.assert_array_equal(failed.estimate, linear(config).estimate)
+
+
 def test_patience_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "AVERAGING", 0.0)
     monkeypatch.setattr(training, "PATIENCE", 1)

@@ -2,7 +2,8 @@
 
 The estimate is the constrained minimum of the filter's quadratic problem: no light is below the dark level. The filter
 alone is the start of the other solvers and the input of the network. Candidate weights are compared by the filter
-alone, which is many times cheaper.
+alone, which is many times cheaper. Where a network was to solve a tile, the light outside the image is estimated, as in
+its own linear part: the filter alone takes it for a mirror image, and tiles agree with the whole plane.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ _WEIGHTS = tuple(float(w) for w in np.logspace(3, -5, 17))
 
 def solve_wiener(problem: Problem, observation: Observation, weight: float) -> Tensor:
     """Return the estimate (z) y x, normalised. Impulses and unobserved pixels have their repaired value."""
-    filtered, least = _filtered(problem, observation, weight), problem.calibration.least
+    filtered, least = _filtered(problem, observation, weight, problem.linear.border), problem.calibration.least
     return with_flux(problem, observation, project(problem.forward, filtered, weight, least))
 
 
-def _filtered(problem: Problem, observation: Observation, weight: float) -> Tensor:
+def _filtered(problem: Problem, observation: Observation, weight: float, border: bool = False) -> Tensor:
     """Return the linear solution (z) y x, normalised."""
-    return problem.filters(weight)(problem.linear.clipping_bias(observation.repaired), observation.known)
+    image = problem.linear.clipping_bias(observation.repaired)
+    return problem.filters(weight)(image, observation.known, border)
 
 
 def wiener_path(problem: Problem, observation: Observation) -> Iterator[tuple[float, Tensor]]:

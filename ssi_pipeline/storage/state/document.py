@@ -14,7 +14,7 @@ from ssi_pipeline.storage.atomic import write_json
 from ssi_pipeline.storage.small_files import read_json
 from ssi_pipeline.storage.state.compute import Compute, compute_of
 
-ALGORITHM = 14
+ALGORITHM = 15
 """Version of the algorithms, raised when results change for the same configuration; part of the fingerprint."""
 
 
