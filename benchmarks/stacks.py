@@ -5,7 +5,7 @@ for a network, a run's calibration estimates the noise. The weight, or the numbe
 without the truth. "cubes": the voxel size is withheld from the solver. dB: PSNR after the gain and offset that are
 best. chi2 and whiteness: of the residual, 1 and 0 for noise alone. CPU seconds include the choice and the calibration.
 Solver ``ssi`` is what a run does: where total variation predicts hidden pixels better its estimate is taken; with
-"alone" the network's. ``wiener:outside`` is what it keeps where a training failed: the light outside is estimated.
+"alone" the network's, with "linear" the solution that is kept where every training failed.
 
     python benchmarks/stacks.py --seeds 0,1
     python benchmarks/stacks.py --shape 24,80,80 --contents membranes --optics "light sheet" --solvers tv_cg,ssi:alone
@@ -34,9 +34,12 @@ from ssi_pipeline.inversion.channel import ChannelCalibration
 from ssi_pipeline.inversion.classical.observation import observe
 from ssi_pipeline.inversion.classical.registry import CLASSICAL
 from ssi_pipeline.inversion.classical.tuning import tune
+from ssi_pipeline.inversion.linear.prior_weight import with_own_weight
 from ssi_pipeline.inversion.measurement import Measurement, to_tensor
 from ssi_pipeline.inversion.problem import Problem, build_problem
-from ssi_pipeline.inversion.solve import solve
+from ssi_pipeline.inversion.solve import Solution, solve, solver_of
+from ssi_pipeline.inversion.solver import AS_CONFIGURED
+from ssi_pipeline.inversion.tile import make_tile_tensors
 from ssi_pipeline.physics.psf import Psf
 from ssi_pipeline.physics.psf_loader import load_psf
 from ssi_pipeline.quality.residual import chi_squared, whiteness
@@ -50,7 +53,7 @@ IN_3D: dict[str, Any] = {
     "tiling": {"dimensions": 3},
 }
 
-SOLVERS = (*CLASSICAL, *(f"{name}:cubes" for name in CLASSICAL), "wiener:outside", "ssi", "ssi:alone")
+SOLVERS = (*CLASSICAL, *(f"{name}:cubes" for name in CLASSICAL), "ssi", "ssi:alone", "ssi:linear")
 
 HEADINGS = ["stack", "solver", "weight or iterations", "dB", "chi2", "whiteness", "CPU s"]
 
@@ -68,12 +71,20 @@ def known_noise(image: Volume) -> ChannelCalibration:
     return ChannelCalibration(float(low), float(high - low), minimum=float(image.min()), dark=DARK, floor=DARK, **noise)
 
 
-def solved(name: str, problem: Problem, posed: Measurement, inside: tuple[Any, ...]) -> tuple[Volume, list[str]]:
+def linear_solution(problem: Problem, posed: Measurement) -> Solution:
+    """Return the solution that a run keeps where every training failed."""
+    own, tile = with_own_weight(problem, make_tile_tensors(problem, posed, 0), posed)
+    return solver_of("wiener")(own, tile, 0, AS_CONFIGURED)
+
+
+def solved(
+    name: str, how: str, problem: Problem, posed: Measurement, inside: tuple[Any, ...]
+) -> tuple[Volume, list[str]]:
     """Choose the parameter of a solver, unless the calibration has it; return the estimate, raw units, and cells."""
     image, observed = (to_tensor(a, 3) for a in (problem.calibration.normalised(posed.y), posed.observed))
     given = observe(problem, image, observed)
-    if name == "ssi":
-        found = solve(problem, posed, 0)
+    if problem.config.method.network:
+        found = linear_solution(problem, posed) if how == "linear" else solve(problem, posed, 0)
         what, x = f"{found.method}, {found.steps} steps", to_tensor(problem.calibration.normalised(found.estimate), 3)
     else:
         chosen = problem.calibration.weights.get(name) or tune(problem, name, [posed]).weight
@@ -105,13 +116,12 @@ def rows_of(title: str, image: Volume, truth: Volume | None, psf: Psf, asked: ar
     for name in asked.solvers:
         solver, _, how = name.partition(":")
         used = dataclasses.replace(psf, voxel_size_um=None) if how == "cubes" else psf
-        network = solver == "ssi"
-        changes = ("training.select=network",) if how == "alone" else ()
-        config = configuration("ssi" if how == "outside" else solver, changes, base=IN_3D)
+        config = configuration(solver, ("training.select=network",) if how == "alone" else (), base=IN_3D)
+        network = config.method.network
         posed, inside = measurement(image, psf.radius, network_stride(config.network.levels) if network else 1)
         started = time.process_time()
         calibration = calibrate([posed], used, config) if asked.image or network else known_noise(image)
-        estimate, cells = solved(solver, build_problem(used, calibration, config, "cpu"), posed, inside)
+        estimate, cells = solved(solver, how, build_problem(used, calibration, config, "cpu"), posed, inside)
         cells.append(f"{time.process_time() - started:.1f}")
         cells.insert(1, "" if truth is None else f"{decibel(estimate, truth):.2f}")
         if asked.image and truth is not None and not rows:
