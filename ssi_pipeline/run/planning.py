@@ -17,8 +17,8 @@ from ssi_pipeline.errors import SsiError
 from ssi_pipeline.executors.gpus.memory import free_for_worker
 from ssi_pipeline.executors.gpus.sharing import known_device
 from ssi_pipeline.executors.machine import worker_memory
-from ssi_pipeline.run.bfloat16_hint import bfloat16_hint
 from ssi_pipeline.run.checks.output_checks import check_output
+from ssi_pipeline.run.hints import hints_of
 from ssi_pipeline.run.prepare import Prepared, prepare
 from ssi_pipeline.run.psf_rows import psf_rows
 from ssi_pipeline.run.settle import describe_compute
@@ -150,7 +150,7 @@ def describe_plan(prepared: Prepared, time: TimeEstimate | None) -> list[tuple[s
         most = max(1, plan.n_tiles // 10)
         rows.append(("retraining", f"at most {most} of the tiles, at 3 times their time (not in the estimate below)"))
     # last but one, so that it is visible: notes on parts of the input that are left out must not be missed
-    hints = filter(None, [bfloat16_hint(config, known_device(config.executor))])
+    hints = hints_of(config, known_device(config.executor))
     notes = [("note", note) for note in (*document.notes, *(() if time is None else time.notes), *hints)]
     return [*rows, *notes, ("time", describe_time(time, prepared.workers))]
 

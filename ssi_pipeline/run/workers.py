@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from ssi_pipeline.config import ExecutorConfig
 from ssi_pipeline.executors.gpus.sharing import describe_idle, own_cards
 from ssi_pipeline.run import failure_budget
-from ssi_pipeline.run.bfloat16_hint import bfloat16_hint
 from ssi_pipeline.run.failure_budget import FailureBudget
+from ssi_pipeline.run.hints import hints_of
 from ssi_pipeline.run.scheduling import Scheduler
 from ssi_pipeline.run.session import RunSession
 from ssi_pipeline.run.settle import decide, device_of, save_compute, settle
@@ -42,7 +42,7 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
         if idle := describe_idle(config.executor, compute.device):
             display.line(idle)
         first_start = document.compute is None and session.own_workers
-        if first_start and (hint := bfloat16_hint(config, compute.device)):
+        for hint in hints_of(config, compute.device) if first_start else ():
             display.line(hint)
         # all workers fail at once while a file system or a partition is away
         in_a_row = max(failure_budget.INFRASTRUCTURE_FAILURES, _ROUNDS * (section.workers or 1))

@@ -1,4 +1,4 @@
-"""The gain of bfloat16 is said where it can be had, and nowhere else."""
+"""What would take less time is said where it can be had, and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from builders import SERIAL, TINY, config_of, go, make_run, ramp
 
-from ssi_pipeline.run import bfloat16_hint as hints
-from ssi_pipeline.run.bfloat16_hint import bfloat16_hint, bfloat16_instructions
+from ssi_pipeline.run import hints
+from ssi_pipeline.run.hints import bfloat16_hint, bfloat16_instructions, volume_hint
 
 NEW = "processor\t: 0\nflags\t\t: fpu sse2 avx512f avx512_bf16 amx_bf16 amx_tile\n\n"
 OLD = "processor\t: 0\nflags\t\t: fpu sse2 avx2\n\n"
@@ -49,6 +49,25 @@ def test_it_is_said_where_a_network_trains_on_this_cpu_and_nothing_is_set(
 ) -> None:
     config = config_of(make_run(tmp_path / "run", None, **{"solver": "ssi", **sections}))
     assert bool(bfloat16_hint(config, device)) == said
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({}, True),
+        ({"tiling": {"dimensions": 2}}, False),
+        ({"solver": "tv_cg"}, False),
+        ({"solver": "wiener"}, False),
+        ({"training": {"select": "network"}}, False),
+        ({"training": {"scope": "shared"}}, False),
+    ],
+    ids=str,
+)
+def test_total_variation_is_named_where_it_may_replace_a_network_in_3d(
+    tmp_path: Path, sections: dict[str, Any], said: bool
+) -> None:
+    changes = {"solver": "ssi", "tiling": {"dimensions": 3}, **sections}
+    assert ("tv_cg" in volume_hint(config_of(make_run(tmp_path / "run", None, **changes)))) == said
 
 
 @pytest.mark.usefixtures("new")
