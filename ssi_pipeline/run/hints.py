@@ -24,9 +24,9 @@ def hints_of(config: RunConfig, device: Literal["cpu", "cuda"] | None) -> list[s
 
 def volume_hint(config: RunConfig) -> str:
     """Return a line for networks of 3D tiles that total variation may replace; otherwise an empty string."""
-    training = config.training
+    training, method = config.training, config.method
     replaced = training.scope == "per_tile" and training.select == "best" and training.start_from is None
-    if config.solver != "ssi" or config.tiling.dimensions != 3 or not replaced:
+    if not method.network or method.own_recipe or config.tiling.dimensions != 3 or not replaced:
         return ""
     return (
         "in 3D a run took total variation in place of the network on most stacks that were measured: "
