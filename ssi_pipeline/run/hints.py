@@ -30,7 +30,7 @@ def volume_hint(config: RunConfig) -> str:
         return ""
     return (
         "in 3D a run took total variation in place of the network on most stacks that were measured: "
-        "solver: tv_cg takes about a tenth of the time; compare both on a few tiles by `ssi preview`"
+        "solver: tv_cg takes about a tenth of the time on a CPU; compare both on a few tiles by `ssi preview`"
     )
 
 

@@ -42,8 +42,9 @@ def workers(session: RunSession) -> Iterator[Scheduler]:
         if idle := describe_idle(config.executor, compute.device):
             display.line(idle)
         first_start = document.compute is None and session.own_workers
-        for hint in hints_of(config, compute.device) if first_start else ():
-            display.line(hint)
+        if first_start:
+            for hint in hints_of(config, compute.device):
+                display.line(hint)
         # all workers fail at once while a file system or a partition is away
         in_a_row = max(failure_budget.INFRASTRUCTURE_FAILURES, _ROUNDS * (section.workers or 1))
         lost = session.state.lost_processes

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from builders import SERIAL, TINY, config_of, go, make_run, ramp
 
+from ssi_pipeline.cli import main
 from ssi_pipeline.run import hints
 from ssi_pipeline.run.hints import bfloat16_hint, bfloat16_instructions, volume_hint
 
@@ -68,6 +69,14 @@ def test_total_variation_is_named_where_it_may_replace_a_network_in_3d(
 ) -> None:
     changes = {"solver": "ssi", "tiling": {"dimensions": 3}, **sections}
     assert ("tv_cg" in volume_hint(config_of(make_run(tmp_path / "run", None, **changes)))) == said
+
+
+def test_a_plan_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for dimensions in (2, 3):
+        sections = {"solver": "ssi", "psf": {"kind": "identity"}, "tiling": {"dimensions": dimensions}}
+        path = make_run(tmp_path / str(dimensions), ramp((16, 32, 32)), **sections)
+        assert main(["plan", str(path)]) == 0
+        assert ("solver: tv_cg takes" in capsys.readouterr().out.replace("\n", " ")) == (dimensions == 3)
 
 
 @pytest.mark.usefixtures("new")

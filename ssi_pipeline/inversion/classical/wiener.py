@@ -2,8 +2,10 @@
 
 The estimate is the constrained minimum of the filter's quadratic problem: no light is below the dark level. The filter
 alone is the start of the other solvers and the input of the network. Candidate weights are compared by the filter
-alone, which is many times cheaper. Where a network was to solve a tile, the light outside the image is estimated, as in
-its own linear part: the filter alone takes it for a mirror image, and tiles agree with the whole plane.
+alone, which is many times cheaper.
+
+Where it replaces a network of one tile, it estimates the light outside the image, as the network's linear part does.
+``solver: wiener`` assumes a mirror image there, so that tiles agree with the whole plane.
 """
 
 from __future__ import annotations
